@@ -1,0 +1,164 @@
+"""What a job tells its listener, and how a listener controls it.
+
+Every job is a generator of these frozen records. They travel as JSON lines between the
+worker process and the window.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the current stage is. ``total`` 0 means unknown; ``rate`` is items a second."""
+
+    stage: str
+    done: int
+    total: int
+    rate: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Numbers of one training step: loss parts, ``lr``, ``pairs_per_second``, or an evaluation.
+
+    Keys of an evaluation are ``ca``, ``asr_excl``, ``poisoned_accuracy`` (fractions) and
+    ``ca_low``, ``ca_high``, ``asr_low``, ``asr_high`` (95 % intervals).
+    """
+
+    step: int
+    total_steps: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A sentence for the log."""
+
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A file that is complete on disk. ``what`` tells a resume state from a checkpoint."""
+
+    path: str
+    what: Literal["resume", "checkpoint", "result"]
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The last event of a job. ``error`` is one plain sentence when ``status`` is failed."""
+
+    status: Literal["finished", "stopped", "cancelled", "failed"]
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    error_code: str = ""
+    details: str = ""
+
+
+Event = Progress | Metric | Message | Saved | Done
+_KINDS: dict[str, Callable[..., Event]] = {
+    "progress": Progress,
+    "metric": Metric,
+    "message": Message,
+    "saved": Saved,
+    "done": Done,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON lacks, by None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def to_json(event: Event) -> str:
+    """One line of JSON, without the line end."""
+    return json.dumps({"event": _NAMES[type(event)], **_finite(asdict(event))})
+
+
+def from_json(line: str) -> Event:
+    """Read one line written by :func:`to_json`.
+
+    Raises
+    ------
+    ValueError
+        If the line is not an event.
+    """
+    try:
+        fields = json.loads(line)
+        kind = _KINDS[fields.pop("event")]
+        event = kind(**fields)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"Not a job event: {line[:200]!r}") from error
+    if isinstance(event, Metric):
+        values = {k: math.nan if v is None else float(v) for k, v in event.values.items()}
+        return Metric(event.step, event.total_steps, values)
+    return event
+
+
+class Control:
+    """How a listener steers a running job; safe to use from any thread.
+
+    ``cancel`` ends it at once, ``stop`` ends it after the step in flight and keeps the
+    result, ``pause`` and ``resume`` hold it between two steps.
+    """
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+        self._stopped = threading.Event()
+        self._running = threading.Event()
+        self._running.set()
+
+    def cancel(self) -> None:
+        """Ask the job to end at once; nothing more is saved."""
+        self._cancelled.set()
+        self._running.set()
+
+    def stop(self) -> None:
+        """Ask the job to finish its step, save and end."""
+        self._stopped.set()
+        self._running.set()
+
+    def pause(self) -> None:
+        """Hold the job before its next step."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        self._running.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was asked to end at once."""
+        return self._cancelled.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the job was asked to save and end."""
+        return self._stopped.is_set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the job is held before its next step."""
+        return not self._running.is_set()
+
+    def wait_while_paused(self, timeout: float | None = None) -> bool:
+        """Block while paused; return whether the job may go on."""
+        return self._running.wait(timeout)

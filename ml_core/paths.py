@@ -1,0 +1,55 @@
+"""Where resources, caches and settings live."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import appdirs
+
+_APP = "cleanclip-gui"
+
+
+def resource(*parts: str) -> Path:
+    """Path of a shipped file, e.g. ``resource("demo", "manifest.json")``.
+
+    Finds the checkout's ``resources/`` folder or the copy that a wheel installs.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file was not shipped.
+    """
+    roots = (
+        Path(__file__).resolve().parent.parent / "resources",
+        Path(__file__).resolve().parent / "_resources",
+        Path(getattr(sys, "_MEIPASS", os.devnull)) / "resources",
+    )
+    for root in roots:
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"The installation lacks the file resources/{'/'.join(parts)}.")
+
+
+def _user_dir(name: str, default: str) -> Path:
+    home = os.environ.get("CLEANCLIP_HOME")
+    path = Path(home, name) if home else Path(default)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def cache_dir() -> Path:
+    """Folder of files that can be made again; ``$CLEANCLIP_HOME/cache`` if that is set."""
+    return _user_dir("cache", appdirs.user_cache_dir(_APP))
+
+
+def config_dir() -> Path:
+    """Folder of settings and window layout; ``$CLEANCLIP_HOME/config`` if that is set."""
+    return _user_dir("config", appdirs.user_config_dir(_APP))
+
+
+def data_dir() -> Path:
+    """Folder of runs, triggers and cleaned checkpoints; ``$CLEANCLIP_HOME/data`` if set."""
+    return _user_dir("data", appdirs.user_data_dir(_APP))

@@ -1,0 +1,28 @@
+"""The one exception for bad input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
+
+
+class InputError(Exception):
+    """Something given by the user cannot be used.
+
+    Parameters
+    ----------
+    sentence
+        One plain sentence that names the file, line or tensor and says what to do.
+    code
+        ``dangerous`` (would run code), ``damaged``, ``unsupported`` or ``usage`` (a wrong
+        option, column or value).
+    details
+        Shown on demand.
+    """
+
+    def __init__(self, sentence: str, code: ErrorCode = "usage", details: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code: ErrorCode = code
+        self.details = details
