@@ -1,0 +1,6 @@
+"""What is open: Qt-free records with change events."""
+
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, RunState
+from cleanclip_gui.session.session import Session
+
+__all__ = ["CheckpointFacts", "ImagesState", "RunState", "Session"]

@@ -1,0 +1,57 @@
+"""Frozen records that the session holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import Inspection
+
+Role = Literal["suspect", "cleaned"]
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointFacts:
+    """An opened checkpoint as the window shows it; the model itself lives in the inference thread.
+
+    ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
+    could not tell.
+    """
+
+    path: str
+    inspection: Inspection
+    architecture: str
+    architecture_source: str
+    assumptions: tuple[str, ...]
+    image_size: int
+    parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesState:
+    """The evaluation images in use. ``labels`` holds -1 where a picture has no label."""
+
+    spec: ImageSpec
+    name: str
+    key: str
+    n: int
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RunState:
+    """A cleaning run: where its files are and how it stands."""
+
+    output_dir: str
+    method: str
+    status: Literal["queued", "running", "paused", "finished", "stopped", "cancelled", "failed"]
+    device: str = "cpu"
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""

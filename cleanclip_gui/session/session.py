@@ -1,0 +1,33 @@
+"""The one mutable record of the window; changed in the GUI thread only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from psygnal import SignalGroupDescriptor
+
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState
+from ml_core.evaluation.records import Evaluation
+from ml_core.triggers import Trigger
+
+
+@dataclass(eq=False)
+class Session:
+    """What is open. ``session.events.<field>.connect(handler)`` follows one field.
+
+    ``role`` names the checkpoint that Studio looks at: the suspect one or the cleaned one.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    checkpoint: CheckpointFacts | None = None
+    cleaned: CheckpointFacts | None = None
+    role: Role = "suspect"
+    images: ImagesState | None = None
+    trigger: Trigger | None = None
+    target: int = 0
+    evaluation: Evaluation | None = None
+    selected_image: int = 0
+    run: RunState | None = None
+    device: str = "cpu"
