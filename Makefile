@@ -1,0 +1,47 @@
+# make demo, make test: see README.md. PYTHON=python3.12 selects the interpreter.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean wheel
+
+demo: $(VENV)/.installed
+	@$(BIN)/python packaging/system_libraries.py
+	@$(BIN)/python -m cleanclip_gui --demo
+
+test: $(VENV)/.installed-test
+	@$(BIN)/python packaging/system_libraries.py
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test
+	@$(BIN)/python packaging/system_libraries.py
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
+
+wheel: $(VENV)/.installed-test
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created: packaging/check_python.py
+	@$(PYTHON) packaging/check_python.py
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	@echo "Installing CleanCLIP GUI into $(VENV) (the first time takes minutes, most of it torch)"
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.created pyproject.toml
+	@echo "Installing CleanCLIP GUI and its test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,77 @@
+"""Check for the system libraries that Qt needs on Linux.
+
+As root on a machine with apt-get the missing ones are installed; else one line names the
+command to run, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+
+OFFSCREEN = {
+    "libEGL.so.1": "libegl1",
+    "libGL.so.1": "libgl1",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libglib-2.0.so.0": "libglib2.0-0t64",
+    "libxkbcommon.so.0": "libxkbcommon0",
+}
+WINDOW = {
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+}
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _known_to_apt(package: str) -> bool:
+    found = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+def missing_packages() -> list[str]:
+    """Debian packages of the libraries that cannot be loaded."""
+    needed = OFFSCREEN | (WINDOW if os.environ.get("DISPLAY") else {})
+    return [package for library, package in needed.items() if not _loads(library)]
+
+
+def main() -> int:
+    if not sys.platform.startswith("linux"):
+        return 0
+    packages = missing_packages()
+    if not packages:
+        return 0
+    as_root = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if as_root:
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+    if "libglib2.0-0t64" in packages and shutil.which("apt-cache"):
+        old_name = not _known_to_apt("libglib2.0-0t64")
+        packages = [p.removesuffix("t64") if old_name else p for p in packages]
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if as_root:
+        print("Installing system libraries:", " ".join(packages), flush=True)
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        if subprocess.run([*command, "-qq"], check=False, env=environment).returncode == 0:
+            return 0
+    print(f"Qt needs system libraries that are missing: run 'sudo {' '.join(command)}'.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
