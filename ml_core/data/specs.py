@@ -1,0 +1,84 @@
+"""Which images and which image-caption pairs a run uses, as records that live in JSON.
+
+The records are torch-free, so that the window's session can name them before torch is loaded.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class ImageSpec(BaseModel):
+    """A set of evaluation images.
+
+    Attributes
+    ----------
+    kind
+        ``demo`` (built-in compositions), ``folder`` (a folder per class, or a folder of
+        unlabelled images) or ``csv`` (a CSV or TSV with an image column, labels optional).
+    path
+        The folder or the table; unused for ``demo``.
+    split
+        Split of the demo; unused otherwise.
+    image_column, label_column
+        Columns of the table; None detects the common names.
+    n
+        Size of the seeded, stratified subsample; None takes every image.
+    seed
+        Seed of the subsample, and of the demo's compositions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["demo", "folder", "csv"] = "demo"
+    path: str | None = None
+    split: Literal["val", "test", "heldout", "train", "clean"] = "test"
+    image_column: str | None = None
+    label_column: str | None = None
+    n: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _needs_path(self) -> Self:
+        """A folder or table needs its path."""
+        if self.kind != "demo" and not self.path:
+            raise ValueError(f"image set of kind {self.kind!r} needs a path")
+        return self
+
+
+class PairSpec(BaseModel):
+    """A set of image-caption pairs to clean with.
+
+    Attributes
+    ----------
+    kind
+        ``demo`` (the built-in clean split) or ``csv`` (a CSV or TSV).
+    path
+        The table; unused for ``demo``.
+    split
+        Split of the demo; unused otherwise.
+    image_column, caption_column
+        Columns of the table, by default CleanCLIP's names; where a default is absent the
+        common variants are tried.
+    n
+        Size of the seeded subsample; None takes every pair.
+    seed
+        Seed of the subsample, and of the demo's compositions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["demo", "csv"] = "demo"
+    path: str | None = None
+    split: Literal["clean", "train"] = "clean"
+    image_column: str = "image"
+    caption_column: str = "caption"
+    n: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _needs_path(self) -> Self:
+        """A table needs its path."""
+        if self.kind != "demo" and not self.path:
+            raise ValueError(f"pair set of kind {self.kind!r} needs a path")
+        return self
