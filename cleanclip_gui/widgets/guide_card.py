@@ -1,0 +1,127 @@
+"""The card of a guided run, and the outline around the control that it speaks of."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+_MARGIN = 6
+
+
+class Outline(QWidget):
+    """Draws a rounded frame around ``target``; lets the mouse through."""
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._target: QWidget | None = None
+        window.installEventFilter(self)
+        self.hide()
+
+    def set_target(self, target: QWidget | None) -> None:
+        """Frame another widget of the window, or none."""
+        if self._target is not None:
+            self._target.removeEventFilter(self)
+        self._target = target
+        if target is not None:
+            target.installEventFilter(self)
+        self._follow()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Follow the target when it or the window moves."""
+        if event.type() in (
+            QEvent.Type.Resize,
+            QEvent.Type.Move,
+            QEvent.Type.Show,
+            QEvent.Type.Hide,
+            QEvent.Type.LayoutRequest,
+        ):
+            self._follow()
+        return super().eventFilter(watched, event)
+
+    def _follow(self) -> None:
+        target = self._target
+        if target is None or not target.isVisible():
+            self.hide()
+            return
+        window = self.parentWidget()
+        top_left = target.mapTo(window, QPoint(0, 0))
+        self.setGeometry(
+            top_left.x() - _MARGIN,
+            top_left.y() - _MARGIN,
+            target.width() + 2 * _MARGIN,
+            target.height() + 2 * _MARGIN,
+        )
+        self.show()
+        self.raise_()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw the frame in the palette's highlight colour."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        colour = QColor(self.palette().color(QPalette.ColorRole.Highlight))
+        painter.setPen(QPen(colour, 3))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(2, 2, -2, -2), 8, 8)
+
+
+class GuideCard(QFrame):
+    """One step of a guided run: what to see, and Back, Next and End."""
+
+    next_clicked = Signal()
+    back_clicked = Signal()
+    ended = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("guideCard")
+        self.setAccessibleName("Guided run")
+        self.setAutoFillBackground(True)
+        self._count = self._label("guideCount")
+        self._title = self._label("guideTitle")
+        self._body = self._label("guideBody")
+        self._body.setWordWrap(True)
+        self.back = QPushButton("Back")
+        self.next = QPushButton("Next")
+        self.next.setProperty("primary", True)
+        self.end = QPushButton("End tour")
+        self.end.setFlat(True)
+        self.back.clicked.connect(self.back_clicked)
+        self.next.clicked.connect(self.next_clicked)
+        self.end.clicked.connect(self.ended)
+
+        head = QHBoxLayout()
+        head.addWidget(self._title)
+        head.addStretch()
+        head.addWidget(self._count)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.end)
+        buttons.addStretch()
+        buttons.addWidget(self.back)
+        buttons.addWidget(self.next)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 12, 16, 12)
+        layout.setSpacing(8)
+        layout.addLayout(head)
+        layout.addWidget(self._body)
+        layout.addStretch()
+        layout.addLayout(buttons)
+
+    def _label(self, name: str) -> QLabel:
+        label = QLabel()
+        label.setObjectName(name)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        return label
+
+    def show_step(
+        self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
+    ) -> None:
+        """Show step ``number`` (from 1) of ``count``."""
+        self._count.setText(f"{number} of {count}")
+        self._title.setText(title)
+        self._body.setText(body)
+        self.next.setText(next_text)
+        self.next.setEnabled(can_go_on)
+        self.back.setEnabled(number > 1)
+        self.setAccessibleDescription(f"{title}. {body}")
