@@ -1,0 +1,1 @@
+"""The inference thread, and the threads that supervise a job's child process."""

@@ -1,0 +1,195 @@
+"""The window's handle on the inference thread.
+
+torch and open_clip are imported in that thread, after the window is on screen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QThread, Signal
+
+from cleanclip_gui.jobs.inference_worker import EngineProtocol, InferenceWorker
+from cleanclip_gui.jobs.mailbox import Letter, Mailbox
+from cleanclip_gui.jobs.requests import (
+    Evaluate,
+    EvaluationUpdated,
+    Failed,
+    LoadImages,
+    OpenCheckpoint,
+    Predict,
+    PredictionReady,
+    Request,
+    SetDevice,
+)
+
+_LOG = logging.getLogger(__name__)
+# A QThread that is collected while it runs aborts the process; one that outlived its
+# time limit is kept here until it ends.
+_LINGERING: list[QThread] = []
+
+
+class Inference(QObject):
+    """Asks a model in another thread; every signal arrives in the thread of this object.
+
+    Parameters
+    ----------
+    engine
+        Makes the engine, called in the inference thread; by default the one that loads torch.
+    """
+
+    checkpoint_opened = Signal(object)
+    images_loaded = Signal(object)
+    thumbnails_ready = Signal(object)
+    evaluation_updated = Signal(object)
+    prediction_ready = Signal(object)
+    failed = Signal(object)
+    busy_changed = Signal(str)
+    paused_changed = Signal(str)
+    ready = Signal()
+    devices_found = Signal(object)
+    device_changed = Signal(str)
+
+    def __init__(
+        self,
+        engine: Callable[[], EngineProtocol] | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._mailbox = Mailbox()
+        self._generation = 0
+        self._evaluation_floor = 0
+        self._prediction_floor = 0
+        self._last_evaluate: Evaluate | None = None
+        self._last_predict: Predict | None = None
+        self._pause_reason = ""
+        self._thread = QThread()
+        self._thread.setObjectName("inference")
+        self._worker = InferenceWorker(self._mailbox, engine)
+        self._worker.moveToThread(self._thread)
+        self._thread.started.connect(self._worker.run)
+        self._worker.checkpoint_opened.connect(self._on_checkpoint_opened)
+        self._worker.images_loaded.connect(self._on_images_loaded)
+        self._worker.thumbnails_ready.connect(self._on_thumbnails_ready)
+        self._worker.evaluation_updated.connect(self._on_evaluation_updated)
+        self._worker.prediction_ready.connect(self._on_prediction_ready)
+        self._worker.failed.connect(self._on_failed)
+        self._worker.busy_changed.connect(self._on_busy_changed)
+        self._worker.ready.connect(self._on_ready)
+        self._worker.devices_found.connect(self._on_devices_found)
+        self._worker.device_changed.connect(self._on_device_changed)
+        self._started = False
+
+    def start(self) -> None:
+        """Start the thread, which imports torch; call it once the window is shown."""
+        if not self._started and not self._mailbox.closed:
+            self._started = True
+            self._thread.start()
+
+    def submit(self, request: Request) -> int:
+        """Queue a request and return its generation number; starts the thread if need be."""
+        self._generation += 1
+        if isinstance(request, Evaluate):
+            if _other_question(self._last_evaluate, request):
+                self._evaluation_floor = self._generation
+            self._last_evaluate = request
+        elif isinstance(request, Predict):
+            last = self._last_predict
+            if last is None or (last.index, last.role) != (request.index, request.role):
+                self._prediction_floor = self._generation
+            self._last_predict = request
+        elif isinstance(request, LoadImages):
+            self._forget_looks()
+        elif isinstance(request, OpenCheckpoint):
+            self._evaluation_floor = self._prediction_floor = self._generation
+        self._mailbox.put(Letter(self._generation, request))
+        self.start()
+        return self._generation
+
+    def cancel_evaluation(self) -> None:
+        """Forget the evaluation in flight and the one that waits; no late result arrives."""
+        self._generation += 1
+        self._evaluation_floor = self._generation
+        self._last_evaluate = None
+        self._mailbox.cancel_evaluation(self._generation)
+
+    def set_device(self, name: str) -> None:
+        """Move the models to ``cpu``, ``cuda:0``, ``mps``...; ``device_changed`` answers."""
+        self.submit(SetDevice(name))
+
+    def pause(self, reason: str) -> None:
+        """Hold evaluations and predictions while a job owns the device; the newest are kept."""
+        self._pause_reason = reason
+        self._mailbox.set_paused(True)
+        self.paused_changed.emit(reason)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause` with the newest requests."""
+        self._pause_reason = ""
+        self._mailbox.set_paused(False)
+        self.paused_changed.emit("")
+
+    @property
+    def pause_reason(self) -> str:
+        """Why live evaluation is held; empty when it is not."""
+        return self._pause_reason
+
+    def close(self, timeout_ms: int = 10_000) -> bool:
+        """End the thread after the batch in flight; whether it ended within the time."""
+        self._mailbox.close()
+        if not self._started:
+            return True
+        self._thread.quit()
+        ended = self._thread.wait(timeout_ms)
+        if not ended:
+            _LOG.warning("the inference thread did not end within %d ms", timeout_ms)
+            _LINGERING.append(self._thread)
+        return ended
+
+    def _forget_looks(self) -> None:
+        self._evaluation_floor = self._prediction_floor = self._generation
+        self._mailbox.drop_looks(self._generation)
+
+    def _on_checkpoint_opened(self, result: object) -> None:
+        self.checkpoint_opened.emit(result)
+
+    def _on_images_loaded(self, result: object) -> None:
+        self.images_loaded.emit(result)
+
+    def _on_thumbnails_ready(self, result: object) -> None:
+        self.thumbnails_ready.emit(result)
+
+    def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
+        if result.generation >= self._evaluation_floor:
+            self.evaluation_updated.emit(result)
+
+    def _on_prediction_ready(self, result: PredictionReady) -> None:
+        if result.generation >= self._prediction_floor:
+            self.prediction_ready.emit(result)
+
+    def _on_failed(self, result: Failed) -> None:
+        self.failed.emit(result)
+
+    def _on_busy_changed(self, text: str) -> None:
+        self.busy_changed.emit(text)
+
+    def _on_ready(self) -> None:
+        self.ready.emit()
+
+    def _on_devices_found(self, names: object) -> None:
+        self.devices_found.emit(names)
+
+    def _on_device_changed(self, name: str) -> None:
+        self.device_changed.emit(name)
+
+
+def _other_question(last: Evaluate | None, new: Evaluate) -> bool:
+    """Whether results of ``last`` would mislead where ``new`` is awaited."""
+    if last is None:
+        return True
+    return (
+        last.target != new.target
+        or last.role != new.role
+        or (last.trigger is None) != (new.trigger is None)
+    )

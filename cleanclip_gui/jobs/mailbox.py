@@ -1,0 +1,131 @@
+"""The queue between the window and the inference thread: newest wins, by kind."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from cleanclip_gui.jobs.requests import Evaluate, Predict, Request, Thumbnails
+
+
+@dataclass(frozen=True, eq=False)
+class Letter:
+    """A request and the number under which it was submitted."""
+
+    generation: int
+    request: Request
+
+
+class Mailbox:
+    """Holds requests until the worker takes them; safe to use from any thread.
+
+    Openings and loadings keep their order. Of the predictions, and of the evaluations, only
+    the newest is kept. Thumbnails are served last in, first out: what is asked for last is what
+    is on screen.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._ordered: deque[Letter] = deque()
+        self._predict: Letter | None = None
+        self._evaluate: Letter | None = None
+        self._thumbnails: deque[Letter] = deque(maxlen=64)
+        self._closed = False
+        self._paused = False
+        self._cancelled_to = 0
+
+    def put(self, letter: Letter) -> None:
+        """Add a request, in the place of older ones of its kind."""
+        with self._condition:
+            if isinstance(letter.request, Evaluate):
+                self._evaluate = letter
+            elif isinstance(letter.request, Predict):
+                self._predict = letter
+            elif isinstance(letter.request, Thumbnails):
+                self._thumbnails.append(letter)
+            else:
+                self._ordered.append(letter)
+            self._condition.notify()
+
+    def put_back(self, letter: Letter) -> None:
+        """Return an evaluation that was interrupted, unless it is out of date."""
+        with self._condition:
+            if self._evaluate is None and not self.cancelled(letter):
+                self._evaluate = letter
+
+    def take(self) -> Letter | None:
+        """Wait for the next request; None when the mailbox is closed."""
+        with self._condition:
+            while True:
+                if self._closed:
+                    return None
+                letter = self._next_ordered() or self._next_quick() or self._next_evaluate()
+                if letter is not None:
+                    return letter
+                self._condition.wait()
+
+    def take_quick(self) -> Letter | None:
+        """Return a waiting prediction or thumbnail request, which may cut in between batches."""
+        with self._condition:
+            return None if self._closed else self._next_quick()
+
+    def interrupted(self, letter: Letter) -> bool:
+        """Whether this evaluation in flight should make way."""
+        with self._condition:
+            newer = self._evaluate is not None or bool(self._ordered)
+            return newer or self._closed or self._paused or self.cancelled(letter)
+
+    def cancelled(self, letter: Letter) -> bool:
+        """Whether the window no longer wants this evaluation at all."""
+        return letter.generation < self._cancelled_to
+
+    def cancel_evaluation(self, generation: int) -> None:
+        """Forget evaluations, waiting or in flight, that are older than ``generation``."""
+        with self._condition:
+            self._evaluate = None
+            self._cancelled_to = generation
+
+    def drop_looks(self, generation: int) -> None:
+        """Forget what was asked about images that are no longer in use."""
+        with self._condition:
+            self._evaluate = self._predict = None
+            self._thumbnails.clear()
+            self._cancelled_to = generation
+
+    def set_paused(self, paused: bool) -> None:
+        """Hold evaluations and predictions; openings and thumbnails go on."""
+        with self._condition:
+            self._paused = paused
+            self._condition.notify()
+
+    @property
+    def paused(self) -> bool:
+        """Whether evaluations and predictions are held."""
+        return self._paused
+
+    @property
+    def closed(self) -> bool:
+        """Whether the worker should end."""
+        return self._closed
+
+    def close(self) -> None:
+        """Ask the worker to end after the batch in flight."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+
+    def _next_ordered(self) -> Letter | None:
+        return self._ordered.popleft() if self._ordered else None
+
+    def _next_quick(self) -> Letter | None:
+        if self._predict is not None and not self._paused:
+            letter, self._predict = self._predict, None
+            return letter
+        return self._thumbnails.pop() if self._thumbnails else None
+
+    def _next_evaluate(self) -> Letter | None:
+        if self._paused:
+            return None
+        letter, self._evaluate = self._evaluate, None
+        return letter

@@ -1,0 +1,140 @@
+"""What the window asks of the inference thread, and what comes back: frozen, torch-free records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ml_core.evaluation.records import Evaluation, PerImage
+
+    from cleanclip_gui.session.records import CheckpointFacts, Role
+    from ml_core.data.specs import ImageSpec
+    from ml_core.triggers import Trigger
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCheckpoint:
+    """Open a checkpoint in the place of the suspect or of the cleaned one."""
+
+    path: str
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointOpened:
+    """A checkpoint is in memory and ready to be asked."""
+
+    role: Role
+    checkpoint: CheckpointFacts
+
+
+@dataclass(frozen=True, eq=False)
+class LoadImages:
+    """Open a set of evaluation images; ``label_set`` is a name or a file, templates None its own."""
+
+    spec: ImageSpec
+    label_set: str
+    templates: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesLoaded:
+    """The image set in use from now on; ``labels`` int64 [n], -1 unlabelled."""
+
+    spec: ImageSpec
+    name: str
+    key: str
+    n: int
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """Ask for pictures of the set, ``size`` pixels square."""
+
+    indices: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class ThumbnailsReady:
+    """Pictures of the set, uint8 [n, s, s, 3]."""
+
+    indices: tuple[int, ...]
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluate:
+    """Measure a trigger (None: the clean set alone) over ``n`` images (None: all of them)."""
+
+    trigger: Trigger | None
+    target: int
+    n: int | None = None
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationUpdated:
+    """A partial or final measurement; ``generation`` is what :meth:`Inference.submit` returned."""
+
+    generation: int
+    role: Role
+    evaluation: Evaluation
+    per_image: PerImage
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Predict:
+    """Ask for the class probabilities of one image, clean and triggered."""
+
+    index: int
+    trigger: Trigger | None
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionReady:
+    """One image as the model sees it, uint8 [S, S, 3], and its probabilities, float32 [C].
+
+    Without a trigger ``triggered_image`` and ``triggered_probs`` are None.
+    """
+
+    index: int
+    role: Role
+    clean_image: NDArray[np.uint8]
+    triggered_image: NDArray[np.uint8] | None
+    clean_probs: NDArray[np.float32]
+    triggered_probs: NDArray[np.float32] | None
+    generation: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class SetDevice:
+    """Move the models to another device; the handle's ``set_device`` submits it."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A request that came to nothing: one plain sentence, and details on demand."""
+
+    request: Request
+    sentence: str
+    details: str = ""
+    code: str = "internal"
+
+
+Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice
+Result = (
+    CheckpointOpened | ImagesLoaded | ThumbnailsReady | EvaluationUpdated | PredictionReady | Failed
+)

@@ -1,0 +1,1 @@
+"""Reusable widgets; none knows a panel or the main window."""
