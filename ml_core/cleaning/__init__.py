@@ -1,0 +1,1 @@
+"""Clean a CLIP: recipes, losses, methods and one training loop."""

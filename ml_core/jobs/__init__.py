@@ -1,0 +1,1 @@
+"""Long runs: a spec on disk, a generator of events, a worker process."""

@@ -1,0 +1,144 @@
+"""What a job is: which recipe on which files, as JSON on disk. Torch-free."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.cleaning.recipes import Recipe, explain
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.reading.errors import InputError
+
+SPEC_FILE = "spec.json"
+EVENTS_FILE = "events.jsonl"
+RESULT_FILE = "result.json"
+CLEANED_FILE = "cleaned.safetensors"
+HEAD_FILE = "linear_head.safetensors"
+STATE_FILE = "state/state.safetensors"
+_MAX_SPEC_BYTES = 1_000_000
+
+
+class CleanSpec(BaseModel):
+    """One cleaning job.
+
+    Attributes
+    ----------
+    checkpoint
+        The suspect checkpoint.
+    recipe
+        Method, budget and hyperparameters.
+    pairs
+        Clean image-caption pairs; needed by CleanCLIP and MMCL.
+    training_images
+        Labelled images to train on; needed by supervised finetuning.
+    images
+        Labelled validation images, watched while training; None watches nothing.
+    test_images
+        Images of the before/after numbers; None takes ``images`` and says so.
+    heldout_images
+        A second set reported beside the first (the demo's held-out art style).
+    trigger
+        Trigger file (PNG or JSON); None reports ASR as not measured.
+    target
+        Index of the target class in the label set.
+    label_set
+        Name of a label set, or a text file with one class a line.
+    templates
+        Prompt templates; None takes those of the label set.
+    output_dir
+        Folder of everything the job writes.
+    device
+        ``auto``, ``cpu``, ``mps`` or ``cuda:N``.
+    threads
+        Threads of torch on the CPU; 0 leaves one core to the window on more than two cores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    recipe: Recipe
+    pairs: PairSpec | None = None
+    training_images: ImageSpec | None = None
+    images: ImageSpec | None = None
+    test_images: ImageSpec | None = None
+    heldout_images: ImageSpec | None = None
+    trigger: str | None = None
+    target: int = Field(default=0, ge=0)
+    label_set: str = "demo"
+    templates: tuple[str, ...] | None = None
+    output_dir: str
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    threads: int = Field(default=0, ge=0, le=1024)
+
+
+def check_spec(spec: CleanSpec) -> None:
+    """Refuse a job that cannot start, before anything is loaded.
+
+    Raises
+    ------
+    InputError
+        If the data that the method needs are not named, or a file is missing.
+    """
+    if spec.recipe.uses_pairs and spec.pairs is None:
+        raise InputError(
+            f"{spec.recipe.method} trains on image-caption pairs: name a pair table or the demo."
+        )
+    if not spec.recipe.uses_pairs and spec.training_images is None:
+        raise InputError(
+            "Supervised finetuning trains on labelled images: name a folder, a CSV or the demo."
+        )
+    for what, path in (("checkpoint", spec.checkpoint), ("trigger", spec.trigger)):
+        if path is not None and not Path(path).exists():
+            raise InputError(f"There is no {what} at {path}; choose an existing file.")
+
+
+def write_spec(spec: CleanSpec, path: Path) -> Path:
+    """Write ``spec`` as JSON through a temporary file; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def read_spec(path: Path) -> CleanSpec:
+    """Read a job from JSON; relative paths in it start at its folder.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not JSON, or a field is missing or out of range.
+    """
+    try:
+        if path.stat().st_size > _MAX_SPEC_BYTES:
+            raise InputError(f"{path.name} is too large for a job file (over 1 MB).", "damaged")
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no job file at {path}.") from error
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path.name} is not a job file: it cannot be read as JSON.", "damaged", str(error)
+        ) from error
+    try:
+        spec = CleanSpec.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"The job in {path.name} cannot run: {explain(error)}") from error
+    return _absolute(spec, path.resolve().parent)
+
+
+def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
+    """Resolve the spec's relative paths against ``folder``."""
+    changes: dict[str, object] = {
+        "checkpoint": str(folder / spec.checkpoint),
+        "output_dir": str(folder / spec.output_dir),
+    }
+    if spec.trigger is not None:
+        changes["trigger"] = str(folder / spec.trigger)
+    for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
+        part = getattr(spec, name)
+        if part is not None and part.path is not None:
+            changes[name] = part.model_copy(update={"path": str(folder / part.path)})
+    return spec.model_copy(update=changes)
