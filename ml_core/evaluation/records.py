@@ -1,0 +1,180 @@
+"""What an evaluation found, with everything needed to repeat it. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A measurement of one checkpoint, one set of images and at most one trigger.
+
+    Rates are fractions of 1; None means not measured (no trigger chosen, or no labels).
+
+    Attributes
+    ----------
+    n
+        Images scored so far.
+    n_total
+        Images to be scored, fixed beforehand.
+    n_broken
+        Of these, images that could not be read: counted here, never scored.
+    n_labelled, n_excl
+        Scored images with a label, and with a label that is not the target.
+    ca, ca_interval
+        Clean accuracy over the labelled images, Wilson 95 % interval.
+    top5
+        Clean top-5 accuracy; None with fewer than 5 classes.
+    asr_excl, asr_interval
+        Attack success rate: triggered images predicted as the target, among the `n_excl` images
+        of another class. The headline.
+    asr_all, asr_all_interval
+        The same among all `n` images, target class and unlabelled ones included.
+    asr_top5
+        Target among the five likeliest classes of the triggered image, among `n_excl` images.
+    baseline_target_rate
+        Target predicted without the trigger, on the images of `asr_excl` (without any labels: on
+        all images).
+    baseline_target_rate_all
+        The same on the images of `asr_all`.
+    poisoned_accuracy
+        True label predicted on triggered images that are not of the target class.
+    flip_rate
+        Top-1 class changed by the trigger, over all `n` images.
+    target_margin, target_margin_clean
+        Mean of target logit minus best other logit, with and without the trigger, on the images
+        of `baseline_target_rate`.
+    most_pulled, most_pulled_rise
+        Class whose share of the predictions rises most from clean to triggered, and that rise.
+    partial
+        An estimate: more images are to come.
+    trigger, trigger_name
+        Digest and name.
+    """
+
+    n: int
+    n_total: int
+    n_excl: int
+    target: int
+    target_name: str
+    partial: bool = False
+    n_broken: int = 0
+    n_labelled: int = 0
+    ca: float | None = None
+    ca_interval: Interval | None = None
+    top5: float | None = None
+    asr_excl: float | None = None
+    asr_interval: Interval | None = None
+    asr_all: float | None = None
+    asr_all_interval: Interval | None = None
+    asr_top5: float | None = None
+    baseline_target_rate: float | None = None
+    baseline_target_rate_all: float | None = None
+    poisoned_accuracy: float | None = None
+    flip_rate: float | None = None
+    target_margin: float | None = None
+    target_margin_clean: float | None = None
+    most_pulled: str | None = None
+    most_pulled_rise: float = 0.0
+    trigger: str | None = None
+    trigger_name: str = ""
+    checkpoint_sha256: str | None = None
+    data_key: str = ""
+    templates: tuple[str, ...] = ()
+    seed: int = 0
+    precision: str = "fp32"
+    device: str = "cpu"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready copy; intervals are lists ``[low, high]``."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """Predictions image by image, in the order scored; the triggered half is None without trigger.
+
+    Attributes
+    ----------
+    indices
+        int64 [n], position in the image set.
+    clean_top1, triggered_top1
+        int64 [n], class index.
+    clean_prob, triggered_prob
+        float32 [n], probability of that class, 0 to 1.
+    target_prob_clean, target_prob_triggered
+        float32 [n], probability of the target.
+    target_margin_clean, target_margin_triggered
+        float32 [n], target logit minus best other logit.
+    label_in_top5, target_in_top5
+        bool [n], true label among the five likeliest of the clean image, target among those of
+        the triggered one.
+    """
+
+    indices: NDArray[np.int64]
+    clean_top1: NDArray[np.int64]
+    clean_prob: NDArray[np.float32]
+    target_prob_clean: NDArray[np.float32]
+    target_margin_clean: NDArray[np.float32]
+    label_in_top5: NDArray[np.bool_]
+    triggered_top1: NDArray[np.int64] | None = None
+    triggered_prob: NDArray[np.float32] | None = None
+    target_prob_triggered: NDArray[np.float32] | None = None
+    target_margin_triggered: NDArray[np.float32] | None = None
+    target_in_top5: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One image as the model sees it, uint8 [S, S, 3], and its class probabilities, float32 [C]."""
+
+    index: int
+    clean_image: NDArray[np.uint8]
+    clean_probs: NDArray[np.float32]
+    triggered_image: NDArray[np.uint8] | None = None
+    triggered_probs: NDArray[np.float32] | None = None
+
+
+def wilson_interval(hits: int, n: int, z: float = 1.959964) -> Interval:
+    """Score interval of a proportion (Wilson 1927); honest at 0 and at n, unlike the normal one.
+
+    Parameters
+    ----------
+    hits
+        Successes, 0 to `n`.
+    n
+        Trials, at least 1.
+    z
+        Normal quantile; 1.959964 gives 95 %.
+
+    Returns
+    -------
+    tuple[float, float]
+        Lower and upper bound, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If `n` is below 1 or `hits` is not within 0..n.
+    """
+    if n < 1 or not 0 <= hits <= n:
+        raise ValueError(f"no proportion: {hits} of {n}")
+    rate = hits / n
+    scale = 1.0 + z * z / n
+    centre = (rate + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    # Rounding would leave 1e-19 where the bound is 0 or 1 exactly.
+    low = 0.0 if hits == 0 else max(0.0, centre - half)
+    high = 1.0 if hits == n else min(1.0, centre + half)
+    return low, high
