@@ -1,0 +1,297 @@
+"""The one door to a CLIP: pixels and sentences in, unit vectors out."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ml_core.reading.clip_config import Preprocess, check_model_config
+from ml_core.reading.errors import InputError
+
+__all__ = ["ClipModel", "Preprocess", "build_model"]
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(eq=False)
+class ClipModel:
+    """A CLIP with all that is needed to use it.
+
+    Parameters
+    ----------
+    module
+        open_clip's ``CLIP`` (or ``CustomTextCLIP``), parameters in fp32.
+    config
+        open_clip's ``model_cfg``, checked.
+    preprocess
+        Input size, mean and std.
+    name, sha256
+        Of the checkpoint; ``sha256`` is None for a model that comes from no file.
+    device
+        Where the parameters are.
+    precision
+        ``bf16`` encodes under autocast; results are fp32 all the same.
+    """
+
+    module: nn.Module
+    config: dict[str, Any]
+    preprocess: Preprocess
+    name: str = ""
+    sha256: str | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "fp32"
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square model input in pixels."""
+        return self.preprocess.size
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text is padded or cut to."""
+        return int(self.config["text_cfg"]["context_length"])
+
+    @property
+    def embed_dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.config["embed_dim"])
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosine similarities (1 / temperature), the exponential of the parameter."""
+        scale = self.module.logit_scale
+        assert isinstance(scale, Tensor)
+        return float(scale.detach().float().exp())
+
+    @property
+    def quick_gelu(self) -> bool:
+        """Whether the activation is OpenAI's approximation of GELU."""
+        return bool(self.config.get("quick_gelu", False))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn pixels into model input; differentiable for float input.
+
+        Parameters
+        ----------
+        images
+            ``[N, 3, S, S]``, float in [0, 1] or uint8.
+
+        Returns
+        -------
+        Tensor
+            fp32 of the same shape, per channel ``(x - mean) / std``.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be [N, 3, S, S], got {list(images.shape)}")
+        unit = 255.0 if images.dtype == torch.uint8 else 1.0
+        images = images.to(self.device, torch.float32)
+        mean = images.new_tensor(self.preprocess.mean).view(3, 1, 1)
+        std = images.new_tensor(self.preprocess.std).view(3, 1, 1)
+        return torch.addcmul(-mean / std, images, 1.0 / (unit * std))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embed images.
+
+        Parameters
+        ----------
+        images
+            ``[N, 3, S, S]`` with ``S = image_size``, float in [0, 1] or uint8.
+
+        Returns
+        -------
+        Tensor
+            fp32 ``[N, D]`` of unit length, on the model's device, without gradient.
+        """
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            size = self.image_size
+            raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
+        if not len(images):
+            return torch.empty(0, self.embed_dim, device=self.device)
+        with torch.inference_mode(), _evaluating(self.module), self._autocast():
+            inputs = self.normalise(images)
+            if self._convolutional:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            features = self.module.encode_image(inputs)  # type: ignore[operator]
+            return F.normalize(features.float(), dim=-1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts.
+
+        Returns
+        -------
+        Tensor
+            fp32 ``[N, D]`` of unit length, on the model's device, without gradient.
+        """
+        if not texts:
+            return torch.empty(0, self.embed_dim, device=self.device)
+        tokens = self.tokenize(texts).to(self.device)
+        with torch.inference_mode(), _evaluating(self.module), self._autocast():
+            features = self.module.encode_text(tokens)  # type: ignore[operator]
+            return F.normalize(features.float(), dim=-1)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """CLIP's own byte pair tokens: int64 ``[N, context_length]`` on the CPU.
+
+        A text that is too long is cut and keeps its end token.
+        """
+        from open_clip.tokenizer import tokenize
+
+        tokens: Tensor = tokenize(list(texts), context_length=self.context_length)
+        return tokens
+
+    def to(self, device: str | torch.device) -> ClipModel:
+        """Move the parameters and return the same model."""
+        self.device = torch.device(device)
+        self.module.to(self.device)
+        return self
+
+    def copy(self) -> ClipModel:
+        """Make an independent copy on the same device."""
+        return ClipModel(
+            copy.deepcopy(self.module),
+            copy.deepcopy(self.config),
+            self.preprocess,
+            self.name,
+            self.sha256,
+            self.device,
+            self.precision,
+        )
+
+    @property
+    def _convolutional(self) -> bool:
+        """Whether the image encoder is a ResNet."""
+        return isinstance(self.config["vision_cfg"]["layers"], list)
+
+    def _autocast(self) -> torch.autocast:
+        """Autocast as ``precision`` says."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Encode with running statistics and no dropout, then restore each part's own mode."""
+    training = [part for part in module.modules() if part.training] if module.training else []
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def build_model(
+    config: Mapping[str, Any],
+    preprocess: Preprocess,
+    state_dict: Mapping[str, Tensor] | None,
+    *,
+    name: str = "",
+    sha256: str | None = None,
+    device: str | torch.device = "cpu",
+) -> ClipModel:
+    """Build a CLIP from a config and its parameters; nothing is downloaded.
+
+    Parameters
+    ----------
+    config
+        open_clip's ``model_cfg``; checked here again.
+    state_dict
+        Every parameter and buffer by name, floats of any width (kept as fp32 copies); None for a
+        random initialisation from torch's generator.
+
+    Returns
+    -------
+    ClipModel
+        In evaluation mode.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` with the missing, unexpected and wrong-shape tensors in ``details``, or
+        ``unsupported`` from the check of the config.
+    """
+    checked = check_model_config(config, name or "The config")
+    if checked["vision_cfg"]["image_size"] != preprocess.size:
+        raise InputError(
+            f"{name or 'The config'} takes images of {checked['vision_cfg']['image_size']} px and "
+            f"its preprocessing makes {preprocess.size} px; correct the config.",
+            "damaged",
+        )
+    if state_dict is None:
+        module = _module(checked)
+    else:
+        with torch.device("meta"):
+            module = _module(checked)
+        _fill(module, state_dict, name or "The checkpoint")
+    module = module.to(device).eval()
+    if isinstance(checked["vision_cfg"]["layers"], list):
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ClipModel(module, checked, preprocess, name, sha256, torch.device(device))
+
+
+def _module(config: Mapping[str, Any]) -> nn.Module:
+    """Make open_clip's module from a checked config."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from open_clip.model import CLIP, CustomTextCLIP
+    arguments = copy.deepcopy(dict(config))
+    custom = arguments.pop("custom_text", False)
+    made: nn.Module = (CustomTextCLIP if custom else CLIP)(**arguments)
+    return made
+
+
+def _fill(module: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> None:
+    """Give a module on the meta device its values, all of them and no others."""
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in wanted]
+    shapes = [
+        f"{key}: {list(state_dict[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in state_dict and state_dict[key].shape != value.shape
+    ]
+    if missing or unexpected or shapes:
+        raise InputError(
+            f"{name} does not hold the tensors of its architecture: {len(missing)} missing, "
+            f"{len(unexpected)} unexpected, {len(shapes)} of another shape "
+            f"(first: {(missing + unexpected + shapes)[0][:120]}); it may belong to another model.",
+            "damaged",
+            "\n".join(
+                [f"missing: {key}" for key in missing]
+                + [f"unexpected: {key}" for key in unexpected]
+                + [f"shape: {text}" for text in shapes]
+            ),
+        )
+    values = {}
+    for key, value in wanted.items():
+        given = state_dict[key]
+        dtype = torch.float32 if value.dtype.is_floating_point else value.dtype
+        if given.dtype.is_floating_point != value.dtype.is_floating_point:
+            raise InputError(
+                f"{name}: the tensor {key} holds {given.dtype} where {value.dtype} is needed; "
+                "convert it first.",
+                "damaged",
+            )
+        values[key] = given.detach().to(dtype, copy=True).contiguous()
+    module.load_state_dict(values, strict=True, assign=True)
+    _fill_masks(module)
+
+
+def _fill_masks(module: nn.Module) -> None:
+    """Make the causal attention mask, which is not saved with the parameters."""
+    for part in module.modules():
+        for key, buffer in part.named_buffers(recurse=False):
+            if not buffer.is_meta:
+                continue
+            if key != "attn_mask":
+                raise InputError(f"This version cannot rebuild the buffer {key}.", "unsupported")
+            mask = torch.full(buffer.shape, float("-inf")).triu_(1)
+            part.register_buffer(key, mask, persistent=False)

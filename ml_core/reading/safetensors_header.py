@@ -1,0 +1,161 @@
+"""The header of a safetensors file, checked more strictly than the format asks.
+
+The format: eight bytes of header length (little-endian), a JSON object, the tensors' bytes.
+A file passes when its tensors lie back to back and the last one ends where the file ends, so
+no byte of the file is left without a name.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.strict_json import MAX_BYTES, JsonError, parse_object
+
+MAX_TENSORS = 100_000
+MAX_RANK = 16
+MAX_NAME = 1024
+
+DTYPE_BYTES: Mapping[str, int] = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4,
+    "I64": 8, "U64": 8, "F64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor: ``offset`` counts from the start of the file, ``dtype`` is safetensors' name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header says; ``tensors`` in the order of their bytes."""
+
+    tensors: tuple[TensorInfo, ...]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a safetensors file.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` with the first thing that is wrong.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            return parse_header(file, size, Path(path).name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "usage") from error
+
+
+def parse_header(file: BinaryIO, size: int, name: str) -> Header:
+    """Check the header of an open safetensors file of ``size`` bytes; ``name`` is for messages."""
+    if size < 10:
+        raise _damaged(name, f"it has only {size} bytes")
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > MAX_BYTES:
+        raise _damaged(name, f"its header claims {length} bytes, the limit is {MAX_BYTES}")
+    if length > size - 8:
+        raise _damaged(name, f"its header claims {length} bytes and the file has {size}")
+    raw = file.read(length)
+    if not raw.startswith(b"{"):
+        raise _damaged(name, "its header does not start with '{'")
+    try:
+        entries = parse_object(raw, max_depth=3)
+    except JsonError as error:
+        raise _damaged(name, f"in its header, {error}") from None
+    metadata = _metadata(entries.pop("__metadata__", {}), name)
+    if len(entries) > MAX_TENSORS:
+        raise _damaged(name, f"it lists {len(entries)} tensors, the limit is {MAX_TENSORS}")
+    start = 8 + length
+    tensors = [_tensor(key, entry, start, name) for key, entry in entries.items()]
+    tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
+    _check_contiguous(tensors, start, size, name)
+    return Header(tuple(tensors), metadata)
+
+
+def _damaged(name: str, what: str) -> InputError:
+    """Make the sentence."""
+    return InputError(
+        f"{name} is a damaged safetensors file: {what}; get the file again.", "damaged"
+    )
+
+
+def _metadata(value: Any, name: str) -> dict[str, str]:
+    """Check that the metadata maps text to text."""
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise _damaged(name, "its metadata is not a table of texts")
+    return value
+
+
+def _whole(value: Any, limit: int) -> bool:
+    """Tell whether a JSON value is a whole number from 0 to ``limit``."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
+
+
+def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
+    """Check one entry of the header."""
+    label = f"the tensor {key[:80]!r}"
+    if not key or len(key) > MAX_NAME:
+        raise _damaged(name, f"{label} has a name of {len(key)} characters")
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _damaged(name, f"{label} is not described by dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise InputError(
+            f"{name} holds {label} of the type {str(dtype)[:40]!r}, which this version cannot "
+            "read; convert it to F32, F16 or BF16.",
+            "unsupported",
+        )
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_RANK
+        or not all(_whole(side, 1 << 48) for side in shape)
+    ):
+        raise _damaged(name, f"{label} has no valid shape")
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or not all(_whole(offset, 1 << 62) for offset in offsets)
+    ):
+        raise _damaged(name, f"{label} has no valid data offsets")
+    begin, end = offsets
+    nbytes = prod(shape) * DTYPE_BYTES[dtype]
+    if end - begin != nbytes:
+        raise _damaged(name, f"{label} needs {nbytes} bytes and has {end - begin}")
+    return TensorInfo(key, dtype, tuple(shape), start + begin, nbytes)
+
+
+def _check_contiguous(tensors: list[TensorInfo], start: int, size: int, name: str) -> None:
+    """Refuse gaps, overlaps, missing bytes and bytes after the last tensor."""
+    position = start
+    for tensor in tensors:
+        if tensor.offset != position:
+            kind = "overlaps another" if tensor.offset < position else "leaves a gap before it"
+            raise _damaged(name, f"the tensor {tensor.name[:80]!r} {kind}")
+        position += tensor.nbytes
+    if position != size:
+        short = "is cut short" if position > size else "has bytes after its last tensor"
+        raise _damaged(name, f"it {short} ({size} bytes instead of {position})")
