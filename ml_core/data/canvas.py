@@ -1,0 +1,261 @@
+"""Pictures on the model's canvas, and a size-limited cache of them.
+
+The canvas is what a CLIP sees before normalisation: shortest side resized to S with bicubic
+interpolation, then the centre S x S.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.paths import cache_dir
+
+Canvases = NDArray[np.uint8]
+
+MEMORY_LIMIT = 256 * 1024**2
+DISK_LIMIT = 4 * 1024**3
+_BLOCK = 256
+_HEADER = 4096
+_FORMAT = "cleanclip-canvas-1"
+
+
+class CanvasSource(Protocol):
+    """What a cache draws from: an `ImageSet` or a `PairSet`."""
+
+    @property
+    def images_key(self) -> str:
+        """Hash of the pictures and their order."""
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, each with a sentence."""
+
+    def __len__(self) -> int: ...
+
+    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
+        """Draw pictures, uint8 [n, size, size, 3]."""
+
+
+def centre_crop(image: Image.Image, size: int) -> Canvases:
+    """Resize the shortest side to `size` (bicubic, antialiased) and cut out the centre.
+
+    Equals torchvision's Resize and CenterCrop, but computes the centre alone, so that a picture
+    of 20000 x 1 pixels costs no more than any other. Transparency is dropped as open_clip does.
+
+    Parameters
+    ----------
+    image
+        A picture of any size and mode.
+    size
+        Side of the canvas in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 [size, size, 3].
+    """
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    width, height = image.size
+    if (width, height) == (size, size):
+        return np.asarray(image)
+    if width <= height:
+        wide, high = size, int(size * height / width)
+    else:
+        wide, high = int(size * width / height), size
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    box = (
+        left * width / wide,
+        top * height / high,
+        min((left + size) * width / wide, width),
+        min((top + size) * height / high, height),
+    )
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+class CanvasCache:
+    """Canvases of a set at one size, each drawn once.
+
+    A small set (under 256 MB) is kept in memory. A larger one goes to a file in the cache folder
+    that is keyed by the pictures and the size; its oldest neighbours are deleted when the folder
+    would exceed its limit, and of a set larger than the limit only the first part is kept. Each
+    canvas carries a checksum, so a torn, damaged or foreign entry is drawn again and two processes
+    may share the file.
+
+    Broken pictures come back black and stand in `broken` (index -> sentence) after `get`: leave
+    them out of every count.
+    """
+
+    def __init__(
+        self,
+        source: CanvasSource,
+        size: int,
+        *,
+        folder: Path | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+        disk_limit: int = DISK_LIMIT,
+    ) -> None:
+        self.source = source
+        self.size = size
+        self._item = size * size * 3
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._kept: Canvases | None = None
+        self._filled: NDArray[np.bool_] = np.zeros(len(source), np.bool_)
+        total = len(source) * self._item
+        if total <= memory_limit:
+            self._kept = np.zeros((len(source), size, size, 3), np.uint8)
+            return
+        folder = folder or cache_dir() / "canvases"
+        self._capacity = min(len(source), disk_limit // self._item)
+        # A cache that cannot be written (read-only, full) is no error: pictures are drawn anew.
+        with contextlib.suppress(OSError):
+            self._file = self._open(folder, disk_limit)
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Undecodable pictures found so far, index -> sentence."""
+        return self.source.broken
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def get(self, indices: Sequence[int] | NDArray[np.int64]) -> Canvases:
+        """Canvases of the given pictures.
+
+        Parameters
+        ----------
+        indices
+            int [n], each in 0..N-1.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 [n, size, size, 3], the caller's own; black where `broken` has the index.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        out: Canvases = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
+        with self._lock:
+            missing = np.flatnonzero(~self._read(wanted, out))
+            for start in range(0, len(missing), _BLOCK):
+                rows = missing[start : start + _BLOCK]
+                out[rows] = self.source.canvas(wanted[rows], self.size)
+                self._write(wanted[rows], out[rows])
+        return out
+
+    def close(self) -> None:
+        """Close the file; later canvases are drawn anew."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _read(self, wanted: NDArray[np.int64], out: Canvases) -> NDArray[np.bool_]:
+        """Copy what is kept into `out`; tells which rows were found."""
+        if self._kept is not None:
+            found = self._filled[wanted]
+            out[found] = self._kept[wanted[found]]
+            return found
+        found = np.zeros(len(wanted), np.bool_)
+        if self._file is None:
+            return found
+        try:
+            sums = self._checksums()
+            for row, index in enumerate(wanted.tolist()):
+                if index < self._capacity and sums[index]:
+                    view = memoryview(out[row]).cast("B")
+                    self._file.seek(self._offset + index * self._item)
+                    whole = self._file.readinto(view) == self._item  # type: ignore[attr-defined]
+                    found[row] = whole and _checksum(view) == sums[index]
+        except OSError:
+            self._file = None
+        return found
+
+    def _write(self, indices: NDArray[np.int64], canvases: Canvases) -> None:
+        """Keep freshly drawn canvases, but none of a broken picture."""
+        if self._kept is not None:
+            good = np.array([i not in self.broken for i in indices.tolist()], np.bool_)
+            self._kept[indices[good]] = canvases[good]
+            self._filled[indices[good]] = True
+            return
+        if self._file is None:
+            return
+        try:
+            for index, canvas in zip(indices.tolist(), canvases, strict=True):
+                if index >= self._capacity or index in self.broken:
+                    continue
+                data = memoryview(np.ascontiguousarray(canvas)).cast("B")
+                self._file.seek(self._offset + index * self._item)
+                self._file.write(data)
+                self._file.seek(_HEADER + 4 * index)
+                self._file.write(_checksum(data).to_bytes(4, "little"))
+        except OSError:  # full disk: what was written is checked by its checksum
+            self._file = None
+
+    def _checksums(self) -> NDArray[np.uint32]:
+        """Checksums of all entries, 0 where there is none; read anew for another process's."""
+        assert self._file is not None
+        self._file.seek(_HEADER)
+        data = self._file.read(4 * self._capacity)
+        return np.frombuffer(data.ljust(4 * self._capacity, b"\0"), "<u4")
+
+    def _open(self, folder: Path, limit: int) -> BinaryIO:
+        """Open this set's cache file, made anew if it is missing or not what it says."""
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = [_FORMAT, self.source.images_key, self.size, len(self.source), self._capacity]
+        header = json.dumps(facts).encode().ljust(_HEADER)
+        path = folder / f"{hashlib.sha256(header).hexdigest()[:32]}.canvas"
+        self._offset = -(-(_HEADER + 4 * self._capacity) // 4096) * 4096
+        _make_room(folder, limit - self._offset - self._capacity * self._item, path)
+        if not _begins_with(path, header):
+            fresh = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
+            with fresh.open("wb") as file:
+                file.write(header)
+                file.truncate(self._offset)
+            fresh.replace(path)
+        os.utime(path)
+        return path.open("r+b", buffering=0)  # type: ignore[return-value]
+
+
+def _checksum(data: memoryview) -> int:
+    """CRC-32, moved off 0, which means "not there"."""
+    return zlib.crc32(data) or 1
+
+
+def _begins_with(path: Path, header: bytes) -> bool:
+    """Tell whether a file exists and begins with these bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+    except OSError:
+        return False
+
+
+def _make_room(folder: Path, limit: int, keep: Path) -> None:
+    """Delete the least recently opened cache files until the others take at most `limit` bytes."""
+    others = []
+    for path in folder.iterdir():
+        if path != keep and path.suffix in (".canvas", ".tmp"):
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                used = getattr(facts, "st_blocks", facts.st_size // 512) * 512
+                others.append((facts.st_mtime, used, path))
+    total = sum(used for _, used, _ in others)
+    for _, used, path in sorted(others):
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= used

@@ -1,0 +1,201 @@
+"""Label sets: class names with the prompt templates of a zero-shot classifier."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.paths import resource
+from ml_core.reading.errors import InputError
+from ml_core.reading.lists import read_lines
+
+_SEPARATORS = re.compile(r"[\s_\-]+")
+_FILES = ("imagenet-1k", "cifar-10", "cifar-100")
+MAX_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Class names and prompt templates, both in order.
+
+    Attributes
+    ----------
+    name
+        ``demo``, ``imagenet-1k``, ``cifar-10``, ``cifar-100`` or the name of the user's file.
+    class_names
+        One name a class; names may repeat (see `duplicates`).
+    templates
+        Prompts that each hold ``{}``.
+    ids
+        A second name for each class (ImageNet's WordNet ids), or empty.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelMapping:
+    """Where names or indices lie in a label set.
+
+    ``labels`` is int64 [N] with -1 for no match; ``unmatched`` has each foreign name once, in
+    order of appearance; ``ambiguous`` names stand for several classes and got the first.
+    """
+
+    labels: NDArray[np.int64]
+    unmatched: tuple[str, ...]
+    ambiguous: tuple[str, ...]
+
+
+def label_sets() -> tuple[str, ...]:
+    """Names of the built-in label sets."""
+    return ("demo", *_FILES)
+
+
+def load_label_set(name_or_path: str | Path, templates: str | Path | None = None) -> LabelSet:
+    """Load a built-in label set, or a text file with one class a line.
+
+    Parameters
+    ----------
+    name_or_path
+        A name of `label_sets`, or the path of a text file.
+    templates
+        Text file with one template a line, instead of the label set's own. A user's class list
+        without one gets the 80 OpenAI templates.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not plain text, holds no class, or a template (named by its
+        line) lacks ``{}``.
+    """
+    name = str(name_or_path)
+    if name == "demo":
+        label_set = _demo()
+    elif name in _FILES:
+        label_set = _shipped(name)
+    else:
+        label_set = _own(Path(name_or_path))
+    if templates is None:
+        return label_set
+    chosen = load_templates(templates)
+    return LabelSet(label_set.name, label_set.class_names, chosen, label_set.ids)
+
+
+def load_templates(path: str | Path) -> tuple[str, ...]:
+    """Read prompt templates, one a line; InputError names a line that lacks ``{}``."""
+    path = Path(path)
+    lines = read_lines(path)
+    for number, line in lines:
+        if "{}" not in line:
+            raise InputError(
+                f"Line {number} of {path.name} is no prompt template: it lacks {{}}, the place "
+                "of the class name.",
+                "usage",
+            )
+    if not lines:
+        raise InputError(f"{path.name} holds no template; write one a line.", "usage")
+    return tuple(line for _, line in lines)
+
+
+def fill(template: str, class_name: str) -> str:
+    """Put a class name into a template. Not `str.format`: a name or template may hold braces."""
+    return template.replace("{}", class_name)
+
+
+def prompts(class_name: str, templates: Sequence[str]) -> list[str]:
+    """Fill each template with the class name."""
+    return [fill(template, class_name) for template in templates]
+
+
+def normalise_name(name: str) -> str:
+    """Name without differences of case, blanks, underscores and hyphens."""
+    return _SEPARATORS.sub(" ", name.casefold()).strip()
+
+
+def duplicates(label_set: LabelSet) -> dict[str, tuple[int, ...]]:
+    """Names that stand for several classes, with their indices.
+
+    Their prompts are identical, so the classifier cannot tell them apart: ImageNet's list has
+    ``missile`` and ``sunglasses`` twice.
+    """
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(label_set.class_names):
+        places.setdefault(normalise_name(name), []).append(index)
+    return {label_set.class_names[at[0]]: tuple(at) for at in places.values() if len(at) > 1}
+
+
+def map_labels(names: Sequence[str], label_set: LabelSet) -> LabelMapping:
+    """Find names (or indices written as numbers) in a label set.
+
+    A name, then an id, then a number in 0..C-1 matches; numbers never match if some class has a
+    number for its name.
+
+    Parameters
+    ----------
+    names
+        One text per image.
+    label_set
+        Where to look.
+    """
+    places: dict[str, int] = {}
+    for index, name in enumerate(label_set.class_names):
+        places.setdefault(normalise_name(name), index)
+    for index, name in enumerate(label_set.ids):
+        places.setdefault(normalise_name(name), index)
+    if not any(name.isdecimal() for name in label_set.class_names):
+        places |= {str(index): index for index in range(len(label_set.class_names))}
+    twice = {normalise_name(name) for name in duplicates(label_set)}
+    found = {name: places.get(normalise_name(name), -1) for name in dict.fromkeys(names)}
+    return LabelMapping(
+        labels=np.fromiter((found[name] for name in names), np.int64, len(names)),
+        unmatched=tuple(name for name, index in found.items() if index < 0),
+        ambiguous=tuple(name for name in found if normalise_name(name) in twice),
+    )
+
+
+def _demo() -> LabelSet:
+    """The built-in demo's label set; its art is read only when asked for."""
+    from ml_core.data import demo
+
+    return LabelSet("demo", tuple(demo.demo_classes()), tuple(demo.demo_templates()))
+
+
+def _shipped(name: str) -> LabelSet:
+    """A label set from the resources."""
+    content = json.loads(resource("labels", f"{name}.json").read_text(encoding="utf-8"))
+    return LabelSet(
+        name,
+        tuple(content["class_names"]),
+        tuple(content["templates"]),
+        tuple(content.get("ids", ())),
+    )
+
+
+def _own(path: Path) -> LabelSet:
+    """A label set from a user's text file."""
+    if path.suffix.lower() in (".py", ".json", ".csv", ".tsv"):
+        raise InputError(
+            f"{path.name} is no plain class list; write one class name a line in a .txt file.",
+            "unsupported",
+        )
+    if not path.exists():
+        raise InputError(
+            f"There is no label set {path.name!r}: give a text file with one class a line, or "
+            f"one of {', '.join(label_sets())}.",
+            "usage",
+        )
+    lines = read_lines(path)
+    if not lines:
+        raise InputError(f"{path.name} holds no class name; write one a line.", "usage")
+    if len(lines) > MAX_CLASSES:
+        raise InputError(f"{path.name} has over {MAX_CLASSES:,} classes.", "unsupported")
+    return LabelSet(path.name, tuple(line for _, line in lines), _shipped(_FILES[0]).templates)

@@ -1,0 +1,43 @@
+"""Seeded orders in which every prefix is a fair sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Shuffle so that each prefix holds each label in about its share.
+
+    The k-th of a label's m shuffled members gets the place (k + u) / m with u uniform in
+    [0, 1); a prefix with the fraction f of all images then holds between f m - 1 and f m + 1 of
+    them.
+
+    Parameters
+    ----------
+    labels
+        int64 [N]; -1 (no label) is a stratum of its own.
+    seed
+        Seed of the shuffle.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [N], a permutation of 0..N-1.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    labels = np.asarray(labels)
+    shuffled = rng.permutation(len(labels))
+    by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]  # members of a label adjoin
+    _, starts, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(starts, counts)
+    place = (rank + rng.random(len(labels))) / np.repeat(counts, counts)
+    order: NDArray[np.int64] = by_label[np.argsort(place, kind="stable")].astype(np.int64)
+    return order
+
+
+def stratified_sample(labels: NDArray[np.int64], n: int | None, seed: int) -> NDArray[np.int64]:
+    """Ascending numbers of a stratified sample of n images; of all where n is None or too large."""
+    if n is None or n >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    return np.sort(stratified_order(labels, seed)[:n])
