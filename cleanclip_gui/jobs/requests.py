@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ml_core.evaluation.records import Evaluation, PerImage
-
     from cleanclip_gui.session.records import CheckpointFacts, Role
     from ml_core.data.specs import ImageSpec
+    from ml_core.evaluation.records import Evaluation, PerImage
     from ml_core.triggers import Trigger
 
 
@@ -34,7 +33,7 @@ class CheckpointOpened:
 
 @dataclass(frozen=True, eq=False)
 class LoadImages:
-    """Open a set of evaluation images; ``label_set`` is a name or a file, templates None its own."""
+    """Open evaluation images; ``label_set`` is a name or a file, templates None its own."""
 
     spec: ImageSpec
     label_set: str

@@ -1,0 +1,59 @@
+"""Colours of the widgets that paint themselves, taken from theme and palette."""
+
+from __future__ import annotations
+
+from PySide6.QtGui import QColor, QFont, QPalette
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui import theme
+
+
+def series() -> tuple[QColor, ...]:
+    """Colours of the series of the theme in use, safe for the colour-blind."""
+    return tuple(QColor(c) for c in theme.series_colours(theme.is_dark()))
+
+
+def clean_colour() -> QColor:
+    """The colour of what the model says without the trigger."""
+    return series()[0]
+
+
+def triggered_colour() -> QColor:
+    """The colour of what the model says with the trigger."""
+    return series()[1]
+
+
+def text_colour(widget: QWidget, *, stale: bool = False, muted: bool = False) -> QColor:
+    """The palette's text colour; muted for what explains, fainter for what is out of date."""
+    colour = QColor(widget.palette().color(QPalette.ColorRole.WindowText))
+    if stale:
+        colour.setAlphaF(0.38)
+    elif muted:
+        colour.setAlphaF(0.68)
+    return colour
+
+
+def track_colour(widget: QWidget) -> QColor:
+    """The colour of an empty bar."""
+    colour = QColor(widget.palette().color(QPalette.ColorRole.WindowText))
+    colour.setAlphaF(0.10)
+    return colour
+
+
+def faded(colour: QColor, stale: bool) -> QColor:
+    """The colour, or a faint version of it."""
+    result = QColor(colour)
+    if stale:
+        result.setAlphaF(0.35)
+    return result
+
+
+def sized(font: QFont, factor: float, *, bold: bool = False) -> QFont:
+    """The font at ``factor`` times its size."""
+    result = QFont(font)
+    if font.pointSizeF() > 0:
+        result.setPointSizeF(font.pointSizeF() * factor)
+    else:
+        result.setPixelSize(max(1, round(font.pixelSize() * factor)))
+    result.setBold(bold)
+    return result
