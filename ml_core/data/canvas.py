@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ class CanvasCache:
         self.size = size
         self._item = size * size * 3
         self._lock = threading.Lock()
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
         self._kept: Canvases | None = None
         self._filled: NDArray[np.bool_] = np.zeros(len(source), np.bool_)
         total = len(source) * self._item
@@ -175,9 +176,9 @@ class CanvasCache:
             sums = self._checksums()
             for row, index in enumerate(wanted.tolist()):
                 if index < self._capacity and sums[index]:
-                    view = memoryview(out[row]).cast("B")
+                    view = out[row].reshape(-1).data
                     self._file.seek(self._offset + index * self._item)
-                    whole = self._file.readinto(view) == self._item  # type: ignore[attr-defined]
+                    whole = self._file.readinto(view) == self._item
                     found[row] = whole and _checksum(view) == sums[index]
         except OSError:
             self._file = None
@@ -196,7 +197,7 @@ class CanvasCache:
             for index, canvas in zip(indices.tolist(), canvases, strict=True):
                 if index >= self._capacity or index in self.broken:
                     continue
-                data = memoryview(np.ascontiguousarray(canvas)).cast("B")
+                data = canvas.reshape(-1).data
                 self._file.seek(self._offset + index * self._item)
                 self._file.write(data)
                 self._file.seek(_HEADER + 4 * index)
@@ -211,7 +212,7 @@ class CanvasCache:
         data = self._file.read(4 * self._capacity)
         return np.frombuffer(data.ljust(4 * self._capacity, b"\0"), "<u4")
 
-    def _open(self, folder: Path, limit: int) -> BinaryIO:
+    def _open(self, folder: Path, limit: int) -> io.FileIO:
         """Open this set's cache file, made anew if it is missing or not what it says."""
         folder.mkdir(parents=True, exist_ok=True)
         facts = [_FORMAT, self.source.images_key, self.size, len(self.source), self._capacity]
@@ -226,7 +227,7 @@ class CanvasCache:
                 file.truncate(self._offset)
             fresh.replace(path)
         os.utime(path)
-        return path.open("r+b", buffering=0)  # type: ignore[return-value]
+        return path.open("r+b", buffering=0)
 
 
 def _checksum(data: memoryview) -> int:

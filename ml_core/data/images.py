@@ -1,0 +1,315 @@
+"""Labelled or unlabelled evaluation images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.canvas import Canvases
+from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.pictures import (
+    DEMO_SIZES,
+    DemoPictures,
+    FilePictures,
+    Pictures,
+    key_of,
+    summary,
+)
+from ml_core.data.sampling import stratified_sample
+from ml_core.data.specs import ImageSpec
+from ml_core.data.table_files import (
+    LABEL_COLUMNS,
+    find_column,
+    read_files,
+    require_column,
+    table_path,
+)
+from ml_core.reading.errors import InputError
+from ml_core.reading.images import IMAGE_SUFFIXES
+from ml_core.reading.tables import read_columns
+
+_MAX_FILES = 5_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Evaluation images, drawn on demand.
+
+    A picture whose data is damaged can only be found when it is decoded: `canvas` draws it black
+    and notes it in `broken` (index -> sentence). Whoever counts must drop the indices in `broken`
+    after each call of `canvas` (or `CanvasCache.get`); they are never scored.
+
+    Attributes
+    ----------
+    name
+        For the screen.
+    key
+        SHA-256 over pictures, order, labels and class names.
+    images_key
+        SHA-256 over pictures and order alone: names the cached canvases.
+    labels
+        int64 [N], read-only, -1 where a picture has no label.
+    class_names
+        Names of the labels.
+    notes
+        What was left out when the set was opened.
+    left_out
+        How many pictures or rows were left out then.
+    """
+
+    name: str
+    key: str
+    images_key: str
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    left_out: int
+    pictures: Pictures
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, index -> sentence."""
+        return self.pictures.broken
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was left out, with rows and names; grows as broken pictures are found."""
+        broken = list(self.broken.values())
+        found = (summary("pictures are damaged and not scored", broken),) if broken else ()
+        return self.notes + found
+
+    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
+        """Draw centre-cropped pictures.
+
+        Parameters
+        ----------
+        indices
+            int [n], each in 0..N-1.
+        size
+            Side in pixels.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 [n, size, size, 3]; black where a picture is broken.
+        """
+        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Pictures with the text of their labels (None: unlabelled), before labels are mapped."""
+
+    name: str
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    texts: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    left_out: int
+
+
+def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
+    """Open the images a spec names.
+
+    Labels are names or indices, found in the label set whatever their case, blanks, underscores
+    and hyphens. Pictures whose label is not in it are left out and named in ``problems``.
+
+    Parameters
+    ----------
+    spec
+        What to open. A folder holds a folder per class, or a ``labels.csv``, or unlabelled
+        pictures.
+    label_set
+        The classes. None takes the demo's for the demo, else the labels found, in order.
+
+    Raises
+    ------
+    InputError
+        If nothing can be read, a column is missing, or no label is in the label set.
+    """
+    if spec.kind == "demo":
+        return _demo(spec, label_set or load_label_set("demo"))
+    path = Path(spec.path or "")
+    if spec.kind == "csv" or (path / "labels.csv").is_file():
+        found = _from_table(table_path(path), spec)
+    else:
+        found = _from_folder(path)
+    labels, class_names, keep, notes = _map(found, label_set)
+    chosen = keep[stratified_sample(labels[keep], spec.n, spec.seed)]
+    pictures = FilePictures(
+        [found.paths[i] for i in chosen.tolist()], [found.names[i] for i in chosen.tolist()]
+    )
+    left_out = found.left_out + len(labels) - len(keep)
+    return _finish(found.name, pictures, labels[chosen], class_names, found.notes + notes, left_out)
+
+
+def _finish(
+    name: str,
+    pictures: Pictures,
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    notes: tuple[str, ...],
+    left_out: int,
+) -> ImageSet:
+    """Hash and freeze."""
+    try:
+        images_key = pictures.key()
+    except OSError as error:
+        raise InputError(
+            f"A picture of {name} vanished or cannot be read; check the files and open it again.",
+            "usage",
+            details=str(error),
+        ) from error
+    labels = np.ascontiguousarray(labels, np.int64)
+    labels.flags.writeable = False
+    key = key_of(images_key, labels, class_names)
+    return ImageSet(name, key, images_key, labels, class_names, notes, left_out, pictures)
+
+
+def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
+    """The built-in demo's pictures, with labels where the label set has the class."""
+    from ml_core.data import demo
+
+    numbers = np.arange(spec.n or DEMO_SIZES[spec.split], dtype=np.int64)
+    pictures = DemoPictures(spec.split, numbers, spec.seed)
+    own = pictures.labels()
+    names = demo.demo_classes()
+    mapping = map_labels(names, label_set)
+    labels = np.append(mapping.labels, -1)[own]
+    keep = np.flatnonzero((own < 0) | (labels >= 0))
+    if not len(keep):
+        raise _none_match("the demo", names, label_set)
+    notes: tuple[str, ...] = ()
+    if mapping.unmatched:
+        notes = (_unmatched(mapping.unmatched, Counter(names[i] for i in own), label_set),)
+        pictures = DemoPictures(spec.split, numbers[keep], spec.seed)
+    left_out = len(own) - len(keep)
+    title = f"Demo, {spec.split} split"
+    return _finish(title, pictures, labels[keep], label_set.class_names, notes, left_out)
+
+
+def _from_table(path: Path, spec: ImageSpec) -> _Found:
+    """Pictures of a CSV or TSV."""
+    columns = read_columns(path)
+    image_column = require_column(path, columns, spec.image_column, "image")
+    if spec.label_column is None:
+        label_column = find_column(columns, None, LABEL_COLUMNS)
+    else:
+        label_column = require_column(path, columns, spec.label_column, "label")
+    files = read_files(path, image_column, label_column)
+    if not files.paths:
+        raise InputError(
+            f"No picture of {path.name} can be used; its paths are taken from its own folder.",
+            "usage",
+            details="\n".join(files.problems),
+        )
+    texts = files.texts if label_column is not None else None
+    return _Found(path.name, files.paths, files.names, texts, files.problems, files.left_out)
+
+
+def _from_folder(folder: Path) -> _Found:
+    """Pictures of a folder per class, or of one unlabelled folder."""
+    if not folder.is_dir():
+        raise InputError(f"The folder {folder.name} does not exist or is not a folder.", "usage")
+    root = os.path.realpath(folder)
+    paths: list[Path] = []
+    names: list[str] = []
+    texts: list[str] = []
+    others: list[str] = []
+    outside: list[str] = []
+    for where, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = os.path.relpath(where, root)
+        for name in sorted(files):
+            relative = os.path.normpath(os.path.join(inside, name))
+            path = os.path.join(where, name)
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+                others.append(relative)
+            elif os.path.islink(path) and not os.path.realpath(path).startswith(root + os.sep):
+                outside.append(relative)
+            elif not os.path.isfile(path):
+                others.append(relative)
+            else:
+                paths.append(Path(path))
+                names.append(relative)
+                texts.append("" if inside == "." else inside.split(os.sep)[0])
+        if len(paths) > _MAX_FILES:
+            raise InputError(f"{folder.name} holds over {_MAX_FILES:,} pictures.", "unsupported")
+    if not paths:
+        raise InputError(
+            f"{folder.name} holds no PNG, JPEG, WebP, GIF or BMP picture; choose another folder.",
+            "usage",
+        )
+    notes: list[str] = []
+    if others:
+        notes.append(summary("files are no pictures by their name and were left out", others))
+    if outside:
+        notes.append(summary("links lead out of the folder and were left out", outside))
+    left_out = len(outside)
+    if any(texts) and not all(texts):
+        loose = [name for name, text in zip(names, texts, strict=True) if not text]
+        notes.append(summary("pictures lie beside the class folders and were left out", loose))
+        left_out += len(loose)
+        keep = [i for i, text in enumerate(texts) if text]
+        paths, names, texts = (
+            [paths[i] for i in keep],
+            [names[i] for i in keep],
+            [texts[i] for i in keep],
+        )
+    labelled = tuple(texts) if any(texts) else None
+    return _Found(folder.name, tuple(paths), tuple(names), labelled, tuple(notes), left_out)
+
+
+def _map(
+    found: _Found, label_set: LabelSet | None
+) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
+    """Labels [N], class names, numbers of the pictures to keep, notes."""
+    everything = np.arange(len(found.paths))
+    if found.texts is None:
+        class_names = label_set.class_names if label_set else ()
+        return np.full(len(everything), -1, np.int64), class_names, everything, ()
+    if label_set is None:
+        distinct = set(found.texts)
+        numeric = all(text.isdecimal() for text in distinct)
+        class_names = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
+        places = {text: index for index, text in enumerate(class_names)}
+        return np.array([places[text] for text in found.texts]), class_names, everything, ()
+    mapping = map_labels(found.texts, label_set)
+    keep = np.flatnonzero(mapping.labels >= 0)
+    if not len(keep):
+        raise _none_match(found.name, mapping.unmatched, label_set)
+    notes = []
+    if mapping.unmatched:
+        notes.append(_unmatched(mapping.unmatched, Counter(found.texts), label_set))
+    if mapping.ambiguous:
+        notes.append(
+            f"The label set {label_set.name} has two classes of the name "
+            f"{' and of the name '.join(mapping.ambiguous)}; the first one is taken"
+        )
+    return mapping.labels, label_set.class_names, keep, tuple(notes)
+
+
+def _unmatched(names: Sequence[str], counts: Counter[str], label_set: LabelSet) -> str:
+    """Note the labels that the label set lacks, with their numbers of pictures."""
+    listed = [f"{name} ({counts[name]} pictures)" for name in names]
+    return summary(f"labels are not in the label set {label_set.name} and were left out", listed)
+
+
+def _none_match(name: str, labels: Sequence[str], label_set: LabelSet) -> InputError:
+    shown = ", ".join(labels[:5])
+    return InputError(
+        f"None of the labels of {name} ({shown}) is in the label set {label_set.name}; choose "
+        "another label set.",
+        "usage",
+    )

@@ -1,0 +1,162 @@
+"""Where pictures come from: files, or the demo's composer. Shared by image sets and pair sets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.data.canvas import Canvases, centre_crop
+from ml_core.reading.errors import InputError
+from ml_core.reading.images import read_image
+
+DEMO_SIZES: Mapping[str, int] = {
+    "train": 20_000,
+    "clean": 20_000,
+    "val": 1000,
+    "test": 4000,
+    "heldout": 1000,
+}
+DEMO_SIDE = 64
+_BLOCK = 256
+_CONTENT_LIMIT = 512 * 1024**2
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+class Pictures(Protocol):
+    """Pictures by number, drawn on a canvas."""
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, each with a sentence."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+        """Draw pictures, uint8 [n, size, size, 3]."""
+
+    def key(self) -> str:
+        """Hash of the pictures and their order."""
+
+
+class FilePictures:
+    """Picture files; a file that cannot be decoded is drawn black and noted in `broken`."""
+
+    def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
+        self._paths = tuple(paths)
+        self._names = tuple(names)  # as the user knows them: relative path, with the row if any
+        self.broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+        """Decode files, several at a time (Pillow frees the interpreter lock)."""
+        out: Canvases = np.zeros((len(indices), size, size, 3), np.uint8)
+
+        def one(row: int) -> None:
+            index = int(indices[row])
+            try:
+                out[row] = centre_crop(read_image(self._paths[index]), size)
+            except InputError as error:
+                self.broken[index] = f"{self._names[index]}: {error.sentence}"
+
+        if len(indices) < 8 or _THREADS == 1:
+            for row in range(len(indices)):
+                one(row)
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for _ in pool.map(one, range(len(indices))):
+                    pass
+        return out
+
+    def key(self) -> str:
+        """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
+        facts = [path.stat() for path in self._paths]
+        if sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT:
+            total = hashlib.sha256(b"content")
+            for path in self._paths:
+                total.update(hashlib.sha256(path.read_bytes()).digest())
+            return total.hexdigest()
+        total = hashlib.sha256(b"listing")
+        for path, fact in zip(self._paths, facts, strict=True):
+            total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
+        return total.hexdigest()
+
+
+class DemoPictures:
+    """Compositions of the built-in demo, drawn on demand in blocks at 64 px and resized."""
+
+    broken: Mapping[int, str] = {}
+
+    def __init__(self, split: str, numbers: NDArray[np.int64], seed: int) -> None:
+        self._split = split
+        self._numbers = numbers
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+        """Compose pictures."""
+        out: Canvases = np.empty((len(indices), size, size, 3), np.uint8)
+        for start in range(0, len(indices), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            images = self._compose(indices[part], DEMO_SIDE).images
+            if size == DEMO_SIDE:
+                out[part] = images
+            else:
+                for row, image in enumerate(images, start=start):
+                    out[row] = centre_crop(Image.fromarray(image), size)
+        return out
+
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers of all pictures, int64 [N], -1 for none."""
+        parts = [np.zeros(0, np.int64)]
+        for start in range(0, len(self), _BLOCK):
+            block = np.arange(start, min(start + _BLOCK, len(self)))
+            parts.append(np.asarray(self._compose(block, 8).labels, np.int64))
+        return np.concatenate(parts)
+
+    def captions(self, indices: NDArray[np.int64]) -> list[str]:
+        """Captions of the pictures."""
+        captions: list[str] = []
+        for start in range(0, len(indices), _BLOCK):
+            captions += self._compose(indices[start : start + _BLOCK], 8).captions
+        return captions
+
+    def key(self) -> str:
+        """Hash of the split, the numbers and the first pictures, which depend on the art."""
+        total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0".encode())
+        total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
+        total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
+        return total.hexdigest()
+
+    def _compose(self, indices: NDArray[np.int64], size: int) -> Any:
+        """Call the composer; its art is read only when asked for."""
+        from ml_core.data import demo
+
+        numbers = self._numbers[indices].tolist()
+        return demo.compose(self._split, numbers, seed=self._seed, size=size)
+
+
+def key_of(pictures_key: str, *facts: object) -> str:
+    """Hash of pictures together with what is known about them."""
+    total = hashlib.sha256(pictures_key.encode())
+    for fact in facts:
+        data = fact.tobytes() if isinstance(fact, np.ndarray) else repr(fact).encode()
+        total.update(hashlib.sha256(data).digest())
+    return total.hexdigest()
+
+
+def summary(what: str, items: Sequence[str], *, shown: int = 20) -> str:
+    """One sentence that counts items and names the first of them."""
+    more = f"; and {len(items) - shown} more" if len(items) > shown else ""
+    return f"{len(items)} {what}: {'; '.join(items[:shown])}{more}"

@@ -1,0 +1,129 @@
+"""Picture files named by a table: columns found, rows checked, missing files counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_core.data.pictures import summary
+from ml_core.reading.errors import InputError
+from ml_core.reading.tables import read_columns, read_table, resolver
+
+IMAGE_COLUMNS = (
+    "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
+    "img", "image_file", "images",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "label", "class", "target", "label_name", "class_name", "category", "label_index", "labels",
+    "class_index",
+)  # fmt: skip
+CAPTION_COLUMNS = (
+    "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Good rows of a table: files, their names for messages, and the text beside each."""
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    problems: tuple[str, ...]
+    left_out: int
+
+
+def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
+    """The wanted column, or the first usual one whatever its case; None if there is none."""
+    if wanted is not None and wanted in columns:
+        return wanted
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def require_column(path: Path, columns: Sequence[str], wanted: str | None, what: str) -> str:
+    """Find the image, label or caption column, or say which columns there are.
+
+    A column that was named and is not one of the usual names must be there; where a usual name
+    is absent another usual one is taken.
+
+    Raises
+    ------
+    InputError
+        ``usage``, listing the columns.
+    """
+    usual = {"image": IMAGE_COLUMNS, "label": LABEL_COLUMNS, "caption": CAPTION_COLUMNS}[what]
+    if wanted is not None and wanted not in columns and wanted != usual[0]:
+        found = None
+    else:
+        found = find_column(columns, wanted, usual)
+    if found is None:
+        raise InputError(
+            f"{path.name} has no column {wanted or usual[0]!r}; choose the {what} column among "
+            f"{', '.join(columns)}.",
+            "usage",
+        )
+    return found
+
+
+def read_files(path: Path, image_column: str, text_column: str | None) -> TableFiles:
+    """Read a table's picture files, each inside the table's folder, and the text beside each.
+
+    Parameters
+    ----------
+    path
+        A CSV or TSV.
+    image_column, text_column
+        Column of the pictures' paths, and of their labels or captions; without the latter the
+        texts are empty.
+
+    Returns
+    -------
+    TableFiles
+        Bad rows, forbidden paths and missing files are left out and named in ``problems``.
+    """
+    columns = (image_column,) if text_column is None else (image_column, text_column)
+    table = read_table(path, columns)
+    resolve = resolver(path.parent)
+    paths: list[Path] = []
+    names: list[str] = []
+    texts: list[str] = []
+    bad = [sentence for _, sentence in table.bad_rows]
+    missing: list[str] = []
+    for number, row in zip(table.numbers, table.rows, strict=True):
+        name = f"row {number} ({row[0][:80]!r})"
+        if text_column is not None and not row[1].strip():
+            bad.append(f"row {number}: the column {text_column!r} is empty")
+            continue
+        try:
+            file = resolve(row[0])
+        except InputError as error:
+            bad.append(f"row {number}: {error.sentence.rstrip('.')}")
+            continue
+        if not os.path.isfile(file):
+            missing.append(name)
+            continue
+        paths.append(file)
+        names.append(name)
+        texts.append(row[1].strip() if text_column is not None else "")
+    problems = []
+    if bad:
+        problems.append(summary("bad rows were left out", bad))
+    if missing:
+        problems.append(summary("pictures are missing and were left out", missing))
+    return TableFiles(
+        tuple(paths), tuple(names), tuple(texts), tuple(problems), len(bad) + len(missing)
+    )
+
+
+def table_path(path: str | Path) -> Path:
+    """The table itself, or ``labels.csv`` of a folder."""
+    path = Path(path)
+    return path / "labels.csv" if path.is_dir() else path
+
+
+def columns_of(path: str | Path) -> tuple[str, ...]:
+    """Names of a table's columns, for the window's column mapping."""
+    return read_columns(table_path(path))
