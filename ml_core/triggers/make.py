@@ -1,0 +1,130 @@
+"""Ways to come by a trigger: painted, uploaded, drawn as noise, shipped with the demo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.reading.errors import InputError
+from ml_core.triggers.record import Noise, Placement, Trigger
+
+PUBLISHED_PATCH = 16 / 224
+DEMO_CANVAS = 64
+UPLOAD_SIDE = 1024
+
+
+def painted_layer(pixels: NDArray[np.uint8], *, name: str = "Painted") -> Trigger:
+    """Turn a transparent layer painted over the canvas into a patch that stays at its place.
+
+    Parameters
+    ----------
+    pixels
+        uint8 [S, S, 4], RGBA, 0 alpha where nothing is painted. At a canvas of S pixels the patch
+        is stamped pixel for pixel; at other sizes it is rescaled.
+    name
+        What to call it.
+
+    Returns
+    -------
+    Trigger
+        The painted bounding box, fixed.
+
+    Raises
+    ------
+    InputError
+        If nothing is painted, or the layer is not square 8-bit RGBA.
+    """
+    if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1] or pixels.shape[2] != 4:
+        raise InputError(
+            "A painted layer must be a square RGBA picture; paint on the canvas.", "usage"
+        )
+    rows = np.flatnonzero(pixels[..., 3].any(axis=1))
+    columns = np.flatnonzero(pixels[..., 3].any(axis=0))
+    if not rows.size:
+        raise InputError("Nothing is painted yet; draw a trigger first.", "usage")
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    side = pixels.shape[0]
+    return Trigger(
+        kind="patch",
+        name=name,
+        pixels=pixels[top:bottom, left:right],
+        size=max(bottom - top, right - left) / side,
+        x=(left + right) / 2 / side,
+        y=(top + bottom) / 2 / side,
+    )
+
+
+def from_image(image: Image.Image, *, name: str = "Uploaded", **parameters: Any) -> Trigger:
+    """Turn a picture into a patch, by default a quarter of the canvas wide at the lower right.
+
+    Parameters
+    ----------
+    image
+        Any mode; transparency is kept. Beyond 1024 pixels a side it is scaled down.
+    name
+        What to call it.
+    parameters
+        Fields of `Trigger`, e.g. ``kind="blended", ratio=0.2`` to mix it over the canvas.
+    """
+    rgba = image.convert("RGBA")
+    if max(rgba.size) > UPLOAD_SIDE:
+        scale = UPLOAD_SIDE / max(rgba.size)
+        size = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))
+        # Premultiplied, or the colour hidden under full transparency bleeds into the edges.
+        rgba = rgba.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
+    defaults: dict[str, Any] = {"kind": "patch", "size": 0.25, "x": 0.8, "y": 0.8}
+    return Trigger(name=name, pixels=np.asarray(rgba), **(defaults | parameters))
+
+
+def badnets_patch(
+    *,
+    size: float = PUBLISHED_PATCH,
+    placement: Placement = "random",
+    noise: Noise = "per_image",
+    seed: int = 0,
+    name: str = "BadNets noise",
+) -> Trigger:
+    """Square of noise around the picture's mean colour (CleanCLIP, ICCV 2023; 16 px at 224).
+
+    The result is clipped to [0, 1]; the published script lets it wrap around modulo 256.
+    """
+    return Trigger(
+        kind="badnets", name=name, size=size, placement=placement, noise=noise, seed=seed
+    )
+
+
+def blended_noise(
+    *, ratio: float = 0.2, noise: Noise = "per_image", seed: int = 0, name: str = "Blended noise"
+) -> Trigger:
+    """Uniform noise mixed over the whole canvas with weight `ratio` (Chen et al. 2017)."""
+    return Trigger(kind="blended", name=name, ratio=ratio, noise=noise, seed=seed)
+
+
+def move_to(trigger: Trigger, placement: Placement) -> Trigger:
+    """Return the trigger with another placement."""
+    return replace(trigger, placement=placement)
+
+
+def demo_trigger() -> Trigger:
+    """Return the sticker that the demo model was poisoned with: 9 px on a canvas of 64, anywhere.
+
+    Raises
+    ------
+    InputError
+        If the shipped picture is missing or damaged.
+    """
+    from ml_core.paths import resource
+    from ml_core.reading.images import read_image
+
+    try:
+        path = resource("demo", "trigger.png")
+    except FileNotFoundError as error:
+        raise InputError(str(error), "usage") from error
+    image = read_image(path)
+    size = max(image.size) / DEMO_CANVAS
+    return from_image(image, name="Demo sticker", size=size, placement="random", x=0.5, y=0.5)
