@@ -1,0 +1,132 @@
+"""AutoAugment's ImageNet policy, drawn anew for every image from a given generator.
+
+torchvision's transform draws from torch's global generator, which a loading thread would share
+with the training thread; here all draws come from the caller's generator, so a step's views
+depend on (seed, step) alone. Pillow is used since at 64-224 px it is faster than uint8 tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+
+Operation = Callable[[Image.Image, float], Image.Image]
+_BINS = 10
+_SIGNED = frozenset({"ShearX", "Rotate", "Color", "Contrast", "Sharpness"})
+
+
+def _shear_x(image: Image.Image, amount: float) -> Image.Image:
+    """Horizontal shear about the top-left pixel; uncovered pixels are black."""
+    matrix = (1.0, amount, 0.0, 0.0, 1.0, 0.0)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+
+
+_OPERATIONS: dict[str, Operation] = {
+    "ShearX": _shear_x,
+    "Rotate": lambda image, degrees: image.rotate(degrees, Image.Resampling.NEAREST),
+    "Color": lambda image, amount: ImageEnhance.Color(image).enhance(1.0 + amount),
+    "Contrast": lambda image, amount: ImageEnhance.Contrast(image).enhance(1.0 + amount),
+    "Sharpness": lambda image, amount: ImageEnhance.Sharpness(image).enhance(1.0 + amount),
+    "Posterize": lambda image, bits: ImageOps.posterize(image, int(bits)),
+    "Solarize": lambda image, threshold: ImageOps.solarize(image, threshold),  # type: ignore[arg-type]
+    "AutoContrast": lambda image, _: ImageOps.autocontrast(image),
+    "Equalize": lambda image, _: ImageOps.equalize(image),
+    "Invert": lambda image, _: ImageOps.invert(image),
+}
+
+
+@lru_cache(maxsize=1)
+def _policy() -> tuple[tuple[tuple[str, float, int | None], ...], ...]:
+    """The 25 sub-policies, each two (operation, probability, magnitude bin)."""
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+    policies: list[Any] = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
+    return tuple(tuple(pair) for pair in policies)
+
+
+@lru_cache(maxsize=128)
+def _magnitude(operation: str, level: int | None) -> float:
+    """Strength of an operation at a magnitude bin (0 to 9), in torchvision's float32."""
+    if level is None:
+        return 0.0
+    if operation == "Posterize":
+        return float(8 - round(4 * level / (_BINS - 1)))
+    low, high = {"ShearX": (0.0, 0.3), "Rotate": (0.0, 30.0), "Solarize": (255.0, 0.0)}.get(
+        operation, (0.0, 0.9)
+    )
+    return float(torch.linspace(low, high, _BINS)[level])
+
+
+def autoaugment(
+    image: Image.Image, policy: int, chances: tuple[float, float], signs: tuple[int, int]
+) -> Image.Image:
+    """Apply one sub-policy of AutoAugment (Cubuk et al. 2019, appendix, ImageNet table).
+
+    Parameters
+    ----------
+    image
+        RGB picture.
+    policy
+        Number of the sub-policy, 0 to 24.
+    chances
+        Two uniform numbers in [0, 1); an operation runs where its probability is not below.
+    signs
+        0 turns a signed magnitude negative, 1 leaves it.
+    """
+    for (name, probability, level), chance, sign in zip(
+        _policy()[policy], chances, signs, strict=True
+    ):
+        if chance <= probability:
+            amount = _magnitude(name, level)
+            if name in _SIGNED and sign == 0:
+                amount = -amount
+            image = _OPERATIONS[name](image, amount)
+    return image
+
+
+def augment_images(
+    images: npt.NDArray[np.uint8],
+    kind: Literal["none", "flip", "autoaugment"],
+    generator: np.random.Generator,
+) -> npt.NDArray[np.uint8]:
+    """Draw one augmented view of every image.
+
+    Parameters
+    ----------
+    images
+        uint8 [N, H, W, 3]; left unchanged.
+    kind
+        ``autoaugment``, ``flip`` (left to right with probability 1/2) or ``none``.
+    generator
+        Source of all draws; the number of draws depends on N alone.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 [N, H, W, 3].
+    """
+    count = len(images)
+    if kind == "none":
+        return images
+    if kind == "flip":
+        flipped = generator.random(count) < 0.5
+        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+    policies = generator.integers(0, len(_policy()), count)
+    chances = generator.random((count, 2))
+    signs = generator.integers(0, 2, (count, 2))
+    views = np.empty_like(images)
+    for i, image in enumerate(images):
+        drawn = autoaugment(
+            Image.fromarray(image),
+            int(policies[i]),
+            (float(chances[i, 0]), float(chances[i, 1])),
+            (int(signs[i, 0]), int(signs[i, 1])),
+        )
+        views[i] = np.asarray(drawn)
+    return views

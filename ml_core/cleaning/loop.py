@@ -1,0 +1,361 @@
+"""The one training loop: batches in, events out, a cleaned model in place."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ml_core.cleaning.batches import Batch, prefetch
+from ml_core.cleaning.losses import MAX_LOG_SCALE
+from ml_core.cleaning.methods import (
+    LossParts,
+    contrastive_parts,
+    new_head,
+    supervised_parts,
+    trained_parameters,
+)
+from ml_core.cleaning.optimizer import make_optimizer, rate_at, set_rate
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.speed import Speed, autocast, measure_speed, speed_from_dict
+from ml_core.cleaning.state import Named, load_state, save_state
+from ml_core.events import Control, Event, Message, Metric, Progress, Saved
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+_PROGRESS_SECONDS = 0.25
+_RATE_MEMORY = 0.9
+
+Validate = Callable[[Tensor | None], dict[str, float] | None]
+Status = Literal["finished", "stopped", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes
+    ----------
+    status
+        ``finished``, ``stopped`` (asked to, or accuracy fell: see ``reason``), ``cancelled``.
+    step, total_steps
+        Steps done and planned.
+    head
+        The linear head [C, D], or None.
+    speed
+        Precision used.
+    seconds
+        Time in steps over all sessions of the run.
+    reason
+        Why it stopped, as a sentence, or empty.
+    """
+
+    status: Status
+    step: int
+    total_steps: int
+    head: Tensor | None
+    speed: Speed
+    seconds: float
+    reason: str = ""
+
+
+@dataclass
+class _Run:
+    """What changes while training."""
+
+    step: int = 0
+    seconds: float = 0.0
+    start_ca: float | None = None
+    rate: float | None = None
+    fall: float = 0.0
+    reason: str = ""
+    shown: float = -math.inf
+
+
+def train(
+    model: ClipModel,
+    recipe: Recipe,
+    make_batch: Callable[[int], Batch],
+    control: Control,
+    *,
+    classifier: Tensor | None = None,
+    validate: Validate | None = None,
+    state_path: Path | None = None,
+    resume: bool = False,
+) -> Generator[Event, None, Outcome]:
+    """Clean ``model`` in place.
+
+    Parameters
+    ----------
+    model
+        Trained in place; in evaluation mode whenever the generator is suspended in
+        ``validate`` and after the end.
+    recipe
+        Method, budget and hyperparameters; ``recipe.total_steps`` steps are taken.
+    make_batch
+        Step to batch, called in a background thread; must depend on the step alone.
+    control
+        Cancel, stop and pause; looked at between steps.
+    classifier
+        Zero-shot classifier [C, D]; supervised finetuning starts its head from it.
+    validate
+        Measures the model (given the head, or None) on validation images and returns the
+        values of an evaluation Metric, or None if cancelled.
+    state_path
+        Where the state for resuming is kept; None keeps none.
+    resume
+        Go on from ``state_path``.
+
+    Yields
+    ------
+    Event
+        Metric for each step and evaluation, Progress, Saved, Message.
+
+    Returns
+    -------
+    Outcome
+        The generator's return value.
+
+    Raises
+    ------
+    InputError
+        If the loss is no longer a number, or the saved state does not fit.
+    """
+    total = recipe.total_steps
+    head = _make_head(model, recipe, classifier)
+    named: Named = list(trained_parameters(model, recipe, head))
+    for parameter in model.module.parameters():
+        parameter.requires_grad_(False)
+    for _, parameter in named:
+        parameter.requires_grad_(True)
+    optimizer = make_optimizer(model.module, named, recipe)
+    loss_parts = _loss_parts(model, recipe, head)
+    run = _Run()
+    if resume and state_path is not None:
+        facts = load_state(state_path, model.module, named, optimizer)
+        speed = _take_up(run, facts, recipe)
+        yield Message(f"Going on after step {run.step} of {total}.")
+        if facts["threads"] != torch.get_num_threads():
+            yield Message(
+                f"The run began with {facts['threads']} threads and goes on with "
+                f"{torch.get_num_threads()}: the last bits of its weights may differ.",
+                "warning",
+            )
+    else:
+        torch.manual_seed(recipe.seed)
+        _clamp_scale(model.module)
+        speed = _choose_speed(model, recipe, head, make_batch)
+    yield Message(_describe(speed))
+
+    def outcome(status: Status) -> Outcome:
+        model.module.eval()
+        kept = None if head is None else head.detach().clone()
+        return Outcome(status, run.step, total, kept, speed, run.seconds, run.reason)
+
+    def save() -> Saved | None:
+        if state_path is None:
+            return None
+        facts = {
+            "step": run.step,
+            "seconds": run.seconds,
+            "start_ca": run.start_ca,
+            "recipe": recipe.model_dump(),
+            "speed": speed.to_dict(),
+            "threads": torch.get_num_threads(),
+        }
+        save_state(state_path, model.module, named, optimizer, facts)
+        return Saved(str(state_path), "resume", run.step)
+
+    if validate is not None and recipe.eval_every and run.start_ca is None:
+        yield from _evaluate(run, total, model, head, validate)
+        if control.cancelled:
+            return outcome("cancelled")
+    with closing(prefetch(make_batch, range(run.step, total))) as batches:
+        while run.step < total:
+            yield from _hold(control)
+            if control.cancelled:
+                return outcome("cancelled")
+            if control.stopped:
+                break
+            begin = time.perf_counter()
+            batch = next(batches).to(model.device)
+            rate = rate_at(run.step, total, recipe)
+            values = _step(model, optimizer, named, loss_parts, batch, recipe, rate, speed)
+            if not math.isfinite(values["loss"]):
+                raise InputError(_diverged(run.step, state_path), "usage")
+            run.step += 1
+            _keep_time(run, time.perf_counter() - begin, len(batch.images))
+            values |= {"lr": rate, "pairs_per_second": run.rate or 0.0}
+            yield Metric(run.step, total, values)
+            yield from _progress(run, total, recipe)
+            due = recipe.eval_every and run.step % recipe.eval_every == 0
+            if validate is not None and recipe.eval_every and (due or run.step == total):
+                yield from _evaluate(run, total, model, head, validate)
+                if _fell(run, recipe):
+                    break
+            if recipe.save_every and run.step % recipe.save_every == 0 and run.step < total:
+                saved = save()
+                if saved is not None:
+                    yield saved
+    if control.cancelled:
+        return outcome("cancelled")
+    saved = save()
+    if saved is not None:
+        yield saved
+    if run.reason:
+        yield Message(run.reason, "warning")
+    return outcome("finished" if run.step >= total and not run.reason else "stopped")
+
+
+def _make_head(model: ClipModel, recipe: Recipe, classifier: Tensor | None) -> nn.Parameter | None:
+    """The linear head of supervised finetuning."""
+    if recipe.uses_pairs:
+        return None
+    if classifier is None:
+        raise ValueError("supervised finetuning needs the zero-shot classifier")
+    return nn.Parameter(new_head(recipe, classifier).to(model.device))
+
+
+def _loss_parts(model: ClipModel, recipe: Recipe, head: Tensor | None) -> LossParts:
+    """The method as a function of a batch."""
+    if head is None:
+        return partial(contrastive_parts, model, recipe)
+    return partial(supervised_parts, model, recipe, head, model.logit_scale)
+
+
+def _choose_speed(
+    model: ClipModel, recipe: Recipe, head: Tensor | None, make_batch: Callable[[int], Batch]
+) -> Speed:
+    """Measure on a copy, so that neither weights nor BatchNorm statistics move."""
+    if recipe.precision != "auto":
+        return Speed(recipe.precision == "bf16", {})
+    trial = model.copy()
+    trial.module.train()
+    trial_head = None if head is None else head.detach().clone().requires_grad_(True)
+    parts = _loss_parts(trial, recipe, trial_head)
+    batch = make_batch(0).to(model.device)
+    return measure_speed(recipe, model.device, lambda: parts(batch)["loss"], trial.module)
+
+
+def _describe(speed: Speed) -> str:
+    """One line for the log about the chosen precision."""
+    if not speed.step_seconds:
+        return f"Precision {speed.precision}."
+    times = ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in speed.step_seconds.items())
+    return f"Precision {speed.precision} (forward and backward of one batch: {times})."
+
+
+def _take_up(run: _Run, facts: dict[str, Any], recipe: Recipe) -> Speed:
+    """Continue the numbers of an interrupted run."""
+    if facts.get("recipe") != recipe.model_dump():
+        raise InputError(
+            "The saved state was made with another recipe; resume with the same job file."
+        )
+    run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
+    run.start_ca = facts["start_ca"]
+    return speed_from_dict(facts["speed"])
+
+
+def _step(
+    model: ClipModel,
+    optimizer: torch.optim.Optimizer,
+    named: Named,
+    loss_parts: LossParts,
+    batch: Batch,
+    recipe: Recipe,
+    rate: float,
+    speed: Speed,
+) -> dict[str, float]:
+    """One optimizer step; returns the loss parts and the gradient's norm."""
+    model.module.train()
+    set_rate(optimizer, rate)
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(model.device, speed.autocast):
+        parts = loss_parts(batch)
+    parts["loss"].backward()  # type: ignore[no-untyped-call]
+    limit = recipe.grad_clip if recipe.grad_clip > 0 else math.inf
+    norm = nn.utils.clip_grad_norm_([p for _, p in named], limit)
+    values = {name: float(part.detach()) for name, part in parts.items()}
+    if math.isfinite(values["loss"]):
+        optimizer.step()
+        _clamp_scale(model.module)
+    return {**values, "grad_norm": float(norm)}
+
+
+def _clamp_scale(module: nn.Module) -> None:
+    """Keep the logit scale in [0, ln 100], as CLIP does after every step."""
+    scale = module.logit_scale
+    if isinstance(scale, Tensor):
+        with torch.no_grad():
+            scale.clamp_(0.0, MAX_LOG_SCALE)
+
+
+def _diverged(step: int, state_path: Path | None) -> str:
+    """The sentence for a loss that is no number."""
+    kept = " The last save is intact." if state_path is not None and state_path.exists() else ""
+    return (
+        f"The loss became infinite or not a number at step {step + 1}: "
+        f"lower the learning rate or clip gradients harder.{kept}"
+    )
+
+
+def _keep_time(run: _Run, seconds: float, examples: int) -> None:
+    """Smooth the throughput, in examples a second."""
+    run.seconds += seconds
+    now = examples / max(seconds, 1e-9)
+    run.rate = now if run.rate is None else _RATE_MEMORY * run.rate + (1 - _RATE_MEMORY) * now
+
+
+def _progress(run: _Run, total: int, recipe: Recipe) -> Generator[Event, None, None]:
+    """A Progress event, at most four times a second and at the end."""
+    now = time.monotonic()
+    if now - run.shown >= _PROGRESS_SECONDS or run.step == total:
+        run.shown = now
+        left = (total - run.step) * recipe.batch_size / run.rate if run.rate else None
+        yield Progress("train", run.step, total, run.rate, left)
+
+
+def _hold(control: Control) -> Generator[Event, None, None]:
+    """Wait while paused; say so once."""
+    if not control.paused:
+        return
+    yield Message("Paused.")
+    while not control.wait_while_paused(0.1):
+        pass
+    if not control.cancelled and not control.stopped:
+        yield Message("Going on.")
+
+
+def _evaluate(
+    run: _Run, total: int, model: ClipModel, head: Tensor | None, validate: Validate
+) -> Generator[Event, None, None]:
+    """Measure on validation images; the first accuracy is what the limit counts from."""
+    model.module.eval()
+    values = validate(None if head is None else head.detach())
+    if values is None:
+        return
+    ca = values.get("ca")
+    if run.start_ca is None and ca is not None:
+        run.start_ca = ca
+    yield Metric(run.step, total, values)
+    if ca is not None and run.start_ca is not None:
+        run.fall = 100.0 * (run.start_ca - ca)
+
+
+def _fell(run: _Run, recipe: Recipe) -> bool:
+    """Whether accuracy fell under the recipe's limit; writes the reason."""
+    if not recipe.stop_below_ca or run.fall <= recipe.stop_below_ca:
+        return False
+    run.reason = (
+        f"Stopped at step {run.step}: clean accuracy on validation images is {run.fall:.1f} "
+        f"points under its start, more than the limit of {recipe.stop_below_ca:g}."
+    )
+    return True

@@ -1,0 +1,159 @@
+"""What a killed run needs to go on exactly, in one safetensors file.
+
+The file holds the weights, AdamW's moments, the linear head and torch's random state (uint8);
+step, schedule and choices stand as JSON in its metadata. One file, renamed into place, so that
+tensors and step never disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ml_core.reading.errors import InputError
+
+_FORMAT = "cleanclip-state-1"
+Named = list[tuple[str, nn.Parameter]]
+
+
+def save_state(
+    path: Path,
+    module: nn.Module,
+    named: Named,
+    optimizer: torch.optim.Optimizer,
+    facts: dict[str, Any],
+) -> Path:
+    """Write the state through a temporary file.
+
+    Parameters
+    ----------
+    path
+        Where to; its folder is made.
+    module
+        All its parameters and buffers are saved.
+    named
+        Trained parameters by name; their moments are saved, and their values where the module
+        lacks them (the head).
+    optimizer
+        AdamW.
+    facts
+        JSON-ready facts: step, recipe, choices.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder cannot be written; an older state stays intact.
+    """
+    tensors = {f"model/{k}": v for k, v in module.state_dict().items()}
+    for name, parameter in named:
+        if name == "head":
+            tensors["head"] = parameter.detach()
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"adamw/{key}/{name}"] = value
+    tensors["rng/cpu"] = torch.get_rng_state()
+    packed = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        save_file(packed, temporary, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except SafetensorError as error:  # the library reports a full disk in its own exception
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path.name} could not be written: {error}") from error
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The JSON part of a saved state.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another version.
+    """
+    if not path.exists():
+        raise InputError(f"There is no saved state at {path}; start the run anew.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise InputError(f"{path.name} is not a saved state of this version.", "unsupported")
+        facts = json.loads(metadata["facts"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"The saved state {path.name} is damaged; start the run anew.", "damaged", str(error)
+        ) from error
+    if not isinstance(facts, dict):
+        raise InputError(f"The saved state {path.name} is damaged; start anew.", "damaged")
+    return facts
+
+
+def load_state(
+    path: Path, module: nn.Module, named: Named, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put a saved state back, in place, keeping each parameter's memory layout.
+
+    Returns
+    -------
+    dict
+        The facts given to :func:`save_state`.
+
+    Raises
+    ------
+    InputError
+        If the state is missing, damaged, or of another model.
+    """
+    facts = read_facts(path)
+    with safe_open(path, framework="pt") as file:
+        saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with torch.no_grad():
+            for key, tensor in module.state_dict().items():
+                _copy(tensor, saved[f"model/{key}"])
+            for name, parameter in named:
+                if name == "head":
+                    _copy(parameter, saved["head"])
+                optimizer.state[parameter] = _moments(saved, name, parameter)
+        torch.set_rng_state(saved["rng/cpu"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The saved state {path.name} belongs to another checkpoint or recipe; "
+            "start the run anew.",
+            "usage",
+            str(error),
+        ) from error
+    return facts
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    """Copy values of equal shape; broadcasting would hide a wrong file."""
+    if target.shape != source.shape:
+        raise ValueError(f"shape {tuple(source.shape)} instead of {tuple(target.shape)}")
+    target.copy_(source)
+
+
+def _moments(saved: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of one parameter; moments take the parameter's memory layout."""
+    moments: dict[str, Tensor] = {}
+    for key in ("step", "exp_avg", "exp_avg_sq"):
+        source = saved.get(f"adamw/{key}/{name}")
+        if source is None:  # never had a gradient
+            return {}
+        if key == "step":
+            moments[key] = source.to(parameter.device)
+        else:
+            moments[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            _copy(moments[key], source)
+    return moments
