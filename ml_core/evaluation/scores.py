@@ -1,0 +1,149 @@
+"""From logits to what is kept of each image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.evaluation.records import PerImage
+from ml_core.reading.errors import InputError
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchScores:
+    """What one batch of logits says, each [n]."""
+
+    top1: NDArray[np.int64]
+    prob: NDArray[np.float32]
+    target_prob: NDArray[np.float32]
+    target_margin: NDArray[np.float32]
+    label_in_top5: NDArray[np.bool_]
+    target_in_top5: NDArray[np.bool_]
+
+
+@torch.no_grad()
+def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores:
+    """Reduce logits to what an evaluation keeps.
+
+    Parameters
+    ----------
+    logits
+        float32 [n, C], on any device.
+    labels
+        int64 [n], -1 unlabelled.
+    target
+        Class index.
+
+    Raises
+    ------
+    InputError
+        If a logit is not a number: argmax would quietly call it a class.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError(
+            "The model's outputs are not numbers (NaN or infinite); its weights are damaged.",
+            "damaged",
+        )
+    probs = logits.softmax(dim=-1)
+    # Logits, not probabilities: a saturated softmax would tie.
+    top1 = logits.argmax(dim=-1)
+    prob = probs.gather(1, top1[:, None])[:, 0]
+    top5 = logits.topk(min(5, logits.shape[1]), dim=-1).indices  # [n, 5]
+    others = logits.clone()
+    others[:, target] = -torch.inf
+    margin = logits[:, target] - others.max(dim=-1).values
+    if logits.shape[1] == 1:
+        margin = torch.zeros_like(margin)
+    known = torch.from_numpy(labels).to(logits.device)
+    return BatchScores(
+        top1=top1.cpu().numpy(),
+        prob=prob.cpu().numpy(),
+        target_prob=probs[:, target].cpu().numpy(),
+        target_margin=margin.cpu().numpy(),
+        label_in_top5=(top5 == known[:, None]).any(dim=1).cpu().numpy(),
+        target_in_top5=(top5 == target).any(dim=1).cpu().numpy(),
+    )
+
+
+class Scores:
+    """Growing columns of an evaluation; what was given out does not change.
+
+    Parameters
+    ----------
+    capacity
+        Most images that may come.
+    triggered
+        Whether there is a triggered half.
+    """
+
+    def __init__(self, capacity: int, *, triggered: bool) -> None:
+        self.n = 0
+        self.broken = 0
+        self._indices = np.zeros(capacity, dtype=np.int64)
+        self._clean = _columns(capacity)
+        self._triggered = _columns(capacity) if triggered else None
+
+    def add(
+        self, indices: NDArray[np.int64], clean: BatchScores, triggered: BatchScores | None
+    ) -> None:
+        """Append a batch."""
+        rows = slice(self.n, self.n + len(indices))
+        self._indices[rows] = indices
+        _fill(self._clean, rows, clean)
+        if self._triggered is not None and triggered is not None:
+            _fill(self._triggered, rows, triggered)
+        self.n = rows.stop
+
+    def per_image(self) -> PerImage:
+        """All so far, as read-only views: later rows are written behind them."""
+        clean, triggered = self._clean, self._triggered
+        return PerImage(
+            indices=self._view(self._indices),
+            clean_top1=self._view(clean.top1),
+            clean_prob=self._view(clean.prob),
+            target_prob_clean=self._view(clean.target_prob),
+            target_margin_clean=self._view(clean.target_margin),
+            label_in_top5=self._view(clean.label_in_top5),
+            triggered_top1=None if triggered is None else self._view(triggered.top1),
+            triggered_prob=None if triggered is None else self._view(triggered.prob),
+            target_prob_triggered=None if triggered is None else self._view(triggered.target_prob),
+            target_margin_triggered=(
+                None if triggered is None else self._view(triggered.target_margin)
+            ),
+            target_in_top5=None if triggered is None else self._view(triggered.target_in_top5),
+        )
+
+    def _view(self, column: NDArray[_T]) -> NDArray[_T]:
+        """Rows filled so far, read-only."""
+        view = column[: self.n]
+        view.flags.writeable = False
+        return view
+
+
+def _columns(rows: int) -> BatchScores:
+    """Empty columns."""
+    return BatchScores(
+        top1=np.zeros(rows, dtype=np.int64),
+        prob=np.zeros(rows, dtype=np.float32),
+        target_prob=np.zeros(rows, dtype=np.float32),
+        target_margin=np.zeros(rows, dtype=np.float32),
+        label_in_top5=np.zeros(rows, dtype=np.bool_),
+        target_in_top5=np.zeros(rows, dtype=np.bool_),
+    )
+
+
+def _fill(columns: BatchScores, rows: slice, batch: BatchScores) -> None:
+    """Copy a batch into its rows."""
+    columns.top1[rows] = batch.top1
+    columns.prob[rows] = batch.prob
+    columns.target_prob[rows] = batch.target_prob
+    columns.target_margin[rows] = batch.target_margin
+    columns.label_in_top5[rows] = batch.label_in_top5
+    columns.target_in_top5[rows] = batch.target_in_top5

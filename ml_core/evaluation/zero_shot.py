@@ -1,0 +1,111 @@
+"""Zero-shot classifier: one text embedding a class."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+TEXT_BATCH = 256
+_CACHE_ENTRIES = 16
+
+_cache: OrderedDict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Tensor] = OrderedDict()
+_cache_lock = Lock()
+
+
+@torch.no_grad()
+def zero_shot_classifier(
+    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+) -> Tensor:
+    """Embed each class as the mean of its prompts (CLIP, Radford et al. 2021, section 3.1.4).
+
+    Each prompt's embedding is normalised, averaged over the templates, normalised again; the mean
+    of unnormalised ones gives other answers.
+
+    Parameters
+    ----------
+    model
+        Gives unit text embeddings.
+    class_names
+        C names.
+    templates
+        T prompts, each with one ``{}`` for the name.
+
+    Returns
+    -------
+    Tensor
+        float32 [C, D] on the model's device, rows of unit length.
+
+    Raises
+    ------
+    InputError
+        Without classes or templates, for a template without ``{}``, or if the model's text
+        embeddings are not numbers.
+    """
+    if not class_names or not templates:
+        raise InputError("A zero-shot classifier needs class names and prompt templates.", "usage")
+    for number, template in enumerate(templates, start=1):
+        if "{}" not in template:
+            raise InputError(
+                f"Prompt template {number} ({template!r}) has no {{}} for the class name; add it.",
+                "usage",
+            )
+    # Replaced, not formatted: a class name or template may hold other braces.
+    prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    parts = [
+        model.encode_texts(prompts[start : start + TEXT_BATCH]).float()
+        for start in range(0, len(prompts), TEXT_BATCH)
+    ]
+    embeddings = functional.normalize(torch.cat(parts), dim=-1)  # [C * T, D]
+    means = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)  # [C, D]
+    classifier = functional.normalize(means, dim=-1)
+    if not bool(torch.isfinite(classifier).all()):
+        raise InputError(
+            "The model's text embeddings are not numbers (NaN or infinite); "
+            "its text tower is damaged.",
+            "damaged",
+        )
+    return classifier
+
+
+def cached_classifier(
+    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+) -> Tensor:
+    """As `zero_shot_classifier`, kept for a checkpoint's SHA-256; never for a model in training.
+
+    A model without a hash is embedded anew each time.
+    """
+    if model.sha256 is None:
+        return zero_shot_classifier(model, class_names, templates)
+    key = (model.sha256, str(model.device), tuple(class_names), tuple(templates))
+    with _cache_lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    classifier = zero_shot_classifier(model, class_names, templates)
+    with _cache_lock:
+        _cache[key] = classifier
+        while len(_cache) > _CACHE_ENTRIES:
+            _cache.popitem(last=False)
+    return classifier
+
+
+def class_logits(model: ClipModel, image_embeddings: Tensor, classifier: Tensor) -> Tensor:
+    """Logit scale times cosine, float32 [N, C]."""
+    scale = float(model.logit_scale)
+    return scale * (image_embeddings.float() @ classifier.float().T)
+
+
+def probabilities(model: ClipModel, image_embeddings: Tensor, classifier: Tensor) -> Tensor:
+    """Class probabilities, float32 [N, C], of unit image embeddings [N, D]."""
+    return class_logits(model, image_embeddings, classifier).softmax(dim=-1)
