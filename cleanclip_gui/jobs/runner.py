@@ -1,0 +1,369 @@
+"""A long job: a QThread that supervises a child process (docs/decisions/0001)."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from PySide6.QtCore import QThread, Signal
+
+import ml_core
+from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
+from ml_core.events import Done
+from ml_core.jobs.specs import SPEC_FILE, STATE_FILE
+from ml_core.reading.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+JobState = Literal["starting", "running", "paused", "stopping", "cancelling", "ended"]
+
+TAIL_LINES = 50
+MAX_LINE = 4_000_000
+# A cancelled child has this long to end by itself, and this long after SIGTERM: together
+# under the second that the window promises.
+CANCEL_GRACE_S = 0.5
+TERMINATE_GRACE_S = 0.3
+# A child that said its last word gives back its memory within this time or is ended.
+LAST_WORD_GRACE_S = 10.0
+
+# A running QThread that is collected aborts the process: these references hold them.
+_RUNNING: dict[str, JobRunner] = {}
+
+
+class JobRunner(QThread):
+    """Runs one job in a child process; every signal reaches the GUI thread queued.
+
+    Connect its signals to methods of objects that live in the GUI thread, never to lambdas.
+    No method waits, but for :meth:`close`, which has a limit.
+
+    Parameters
+    ----------
+    spec_path
+        The job as JSON on disk.
+    resume
+        Go on from the last save beside the spec.
+    device
+        What the job computes on; one job at a time on each.
+    command
+        The child's command line, by default the ml_core worker on ``spec_path``.
+    """
+
+    event_received = Signal(object)
+    line_logged = Signal(str)
+    state_changed = Signal(str)
+    ended = Signal(object)
+
+    def __init__(
+        self,
+        spec_path: Path,
+        *,
+        resume: bool = False,
+        device: str = "cpu",
+        command: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.setObjectName("job supervisor")
+        self.spec_path = Path(spec_path)
+        self.device = device
+        self._command = list(command) if command else worker_command(self.spec_path, resume)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._waiting: list[str] = []
+        self._cancelled = threading.Event()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._state: JobState = "starting"
+        self._last = Done("failed", {}, "The job's supervisor failed; see the log.", "internal")
+        self.finished.connect(self._on_finished)
+
+    def launch(self) -> None:
+        """Start the thread and with it the child.
+
+        Raises
+        ------
+        InputError
+            If another job runs on the device.
+        """
+        if self.device in _RUNNING:
+            raise InputError(
+                f"A job is already running on {self.device}; wait for it or cancel it first."
+            )
+        _RUNNING[self.device] = self
+        self.start()
+
+    @property
+    def state(self) -> JobState:
+        """Where the job stands; the GUI thread's view."""
+        return self._state
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of ordinary output."""
+        return tuple(self._tail)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child while there is one."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    def cancel(self) -> None:
+        """End the job at once: ask, then terminate, then kill. Keeps the last save."""
+        if self._cancelled.is_set() or self._state == "ended":
+            return
+        self._cancelled.set()
+        self._set_state("cancelling")
+        self._tell("cancel")
+        self._end_child(CANCEL_GRACE_S)
+
+    def stop_and_save(self) -> None:
+        """Let the job finish its step, save the result and end."""
+        if self._state in ("starting", "running", "paused"):
+            self._set_state("stopping")
+            self._tell("stop")
+
+    def pause(self) -> None:
+        """Hold the job before its next step."""
+        if self._state in ("starting", "running"):
+            self._set_state("paused")
+            self._tell("pause")
+
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        if self._state == "paused":
+            self._set_state("running")
+            self._tell("resume")
+
+    def close(self, timeout_ms: int = 5000) -> bool:
+        """Cancel and wait, at most ``timeout_ms``; whether the thread ended."""
+        if not self.isRunning():
+            self._forget()
+            return True
+        self.cancel()
+        ended = self.wait(timeout_ms)
+        if ended:
+            self._forget()
+        else:
+            _LOG.error("job supervisor did not end within %d ms", timeout_ms)
+        return ended
+
+    def run(self) -> None:
+        """Supervise the child; runs in this thread, everything else in the GUI thread."""
+        try:
+            self._last = self._supervise()
+        except OSError as error:
+            self._last = Done(
+                "failed",
+                {},
+                "The job could not be started; see the details.",
+                "crashed",
+                f"{' '.join(self._command)}\n{error}",
+            )
+
+    def _supervise(self) -> Done:
+        """Start the child, pass on what it says, and return its last word or why there is none."""
+        if self._cancelled.is_set():
+            return Done("cancelled")
+        process = _spawn(self._command)
+        with self._lock:
+            self._process = process
+            waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            _write(process, command)
+        if self._cancelled.is_set():
+            self._end_child(CANCEL_GRACE_S)
+        last: Done | None = None
+        try:
+            last = self._listen(process)
+        except MalformedEventError as error:
+            last = Done(
+                "failed",
+                {},
+                "The job sent a message that cannot be read, and was ended.",
+                "protocol",
+                "\n".join([str(error), *self._tail]),
+            )
+            _kill(process)
+        finally:
+            _drain(process)
+            returncode = process.wait()
+            with contextlib.suppress(OSError):
+                cast(IO[str], process.stdin).close()
+            cast(IO[str], process.stdout).close()
+        if last is None and self._cancelled.is_set():
+            return Done("cancelled")
+        return last or explain_exit(returncode, self.tail)
+
+    def _listen(self, process: subprocess.Popen[str]) -> Done | None:
+        """Pass on events and lines until the child closes its output."""
+        last: Done | None = None
+        for line in iter(lambda: cast(IO[str], process.stdout).readline(MAX_LINE), ""):
+            event = read_event(line)
+            if event is None:
+                text = line.rstrip()
+                self._tail.append(text)
+                self.line_logged.emit(text)
+            elif isinstance(event, Done):
+                last = event
+                self._end_child(LAST_WORD_GRACE_S)
+            else:
+                self.event_received.emit(event)
+        return last
+
+    def _tell(self, command: str) -> None:
+        """Send a command to the child, or keep it for when there is one."""
+        with self._lock:
+            process = self._process
+            if process is None:
+                self._waiting.append(command)
+        if process is not None:
+            _write(process, command)
+
+    def _end_child(self, grace: float) -> None:
+        """Terminate and then kill the child, if it is still there after ``grace`` seconds."""
+        process = self._process
+        if process is not None:
+            threading.Thread(
+                target=_escalate, args=(process, grace), name="job ender", daemon=True
+            ).start()
+
+    def _set_state(self, state: JobState) -> None:
+        if state != self._state:
+            self._state = state
+            self.state_changed.emit(state)
+
+    def mark_running(self) -> None:
+        """Note the child's first sign of life; called by whoever shows the job."""
+        if self._state == "starting":
+            self._set_state("running")
+
+    def _forget(self) -> None:
+        if _RUNNING.get(self.device) is self:
+            del _RUNNING[self.device]
+
+    def _on_finished(self) -> None:
+        self.wait(1000)  # the signal comes an instant before the thread is gone
+        self._forget()
+        self._set_state("ended")
+        self.ended.emit(self._last)
+
+
+def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
+    """Command line of the child that runs ``spec_path``."""
+    frozen = bool(getattr(sys, "frozen", False))
+    start = ["--worker"] if frozen else ["-m", "ml_core.jobs.worker"]
+    options = ["--supervised", *(["--resume"] if resume else [])]
+    return [sys.executable, *start, str(spec_path), *options]
+
+
+def can_resume(output_dir: Path) -> bool:
+    """Whether a run's folder holds a save to go on from."""
+    return (output_dir / SPEC_FILE).is_file() and (output_dir / STATE_FILE).is_file()
+
+
+def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+    """
+    spec_path = Path(output_dir) / SPEC_FILE
+    if not spec_path.is_file():
+        raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
+    return JobRunner(spec_path, resume=True, device=device)
+
+
+def running_devices() -> tuple[str, ...]:
+    """Devices that a job is using."""
+    return tuple(_RUNNING)
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's environment: where files live, where ml_core is, unbuffered UTF-8."""
+    environment = dict(os.environ)
+    home = environment.get("CLEANCLIP_HOME")
+    if home:
+        environment["CLEANCLIP_HOME"] = str(Path(home).resolve())
+    root = str(Path(cast(str, ml_core.__file__)).resolve().parent.parent)
+    paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    environment.update(PYTHONUNBUFFERED="1", PYTHONUTF8="1")
+    return environment
+
+
+def _spawn(command: Sequence[str]) -> subprocess.Popen[str]:
+    """Start the child in its own group, at low priority, so that the window stays quick."""
+    windows = sys.platform == "win32"
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=1,
+        encoding="utf-8",
+        errors="replace",
+        env=_environment(),
+        start_new_session=not windows,
+        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if windows else 0,
+    )
+    if not windows:
+        # A child that is not read from must not make the GUI thread wait on a full pipe.
+        os.set_blocking(cast(IO[str], process.stdin).fileno(), False)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+    return process
+
+
+def _write(process: subprocess.Popen[str], command: str) -> None:
+    """Write a command; a child that is gone or deaf is dealt with by the supervisor."""
+    try:
+        os.write(cast(IO[str], process.stdin).fileno(), f"{command}\n".encode())
+    except (OSError, ValueError) as error:
+        _LOG.info("the child did not take %r: %s", command, error)
+
+
+def _escalate(process: subprocess.Popen[str], grace: float) -> None:
+    """Wait, terminate, wait, kill."""
+    for wait, act in ((grace, process.terminate), (TERMINATE_GRACE_S, None)):
+        try:
+            process.wait(wait)
+            return
+        except subprocess.TimeoutExpired:
+            if act is not None:
+                act()
+    _kill(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill the child and what it started."""
+    if process.poll() is not None:
+        return
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _drain(process: subprocess.Popen[str]) -> None:
+    """Read what is left, so that a child that is being ended never hangs on a full pipe."""
+    for _ in iter(lambda: cast(IO[str], process.stdout).read(65_536), ""):
+        continue
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what is left when the interpreter goes, since a running QThread would abort it."""
+    for runner in tuple(_RUNNING.values()):
+        runner.close(2000)

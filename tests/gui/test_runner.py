@@ -1,0 +1,377 @@
+"""The QThread that supervises a child, with real children that speak the worker's lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QObject, QThread, QTimer
+
+from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
+from cleanclip_gui.jobs.runner import (
+    JobRunner,
+    can_resume,
+    resume_run,
+    running_devices,
+    worker_command,
+)
+from ml_core.events import Done, Metric, Progress
+from ml_core.reading.errors import InputError
+
+PRELUDE = """
+import json, os, signal, sys, threading, time
+def say(**fields): print(json.dumps(fields), flush=True)
+def done(status, **fields): say(event="done", status=status, **fields)
+"""
+
+
+class Listener(QObject):
+    """Lives in the GUI thread and notes what arrives, and in which thread."""
+
+    def __init__(self, runner: JobRunner) -> None:
+        super().__init__()
+        self.events: list[object] = []
+        self.lines: list[str] = []
+        self.states: list[str] = []
+        self.threads: set[bool] = set()
+        runner.event_received.connect(self.on_event)
+        runner.line_logged.connect(self.on_line)
+        runner.state_changed.connect(self.on_state)
+
+    def on_event(self, event: object) -> None:
+        self.events.append(event)
+        self.threads.add(QThread.currentThread() is self.thread())
+
+    def on_line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def on_state(self, state: str) -> None:
+        self.states.append(state)
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Start a runner on a script; every thread is ended afterwards."""
+    runners: list[JobRunner] = []
+
+    def make(body: str, *, launch: bool = True, device: str = "cpu") -> JobRunner:
+        script = tmp_path / f"child{len(runners)}.py"
+        script.write_text(PRELUDE + textwrap.dedent(body))
+        runner = JobRunner(
+            tmp_path / "spec.json", device=device, command=[sys.executable, str(script)]
+        )
+        runners.append(runner)
+        if launch:
+            runner.launch()
+        return runner
+
+    yield make
+    for runner in runners:
+        assert runner.close(5000)
+    assert running_devices() == ()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def end_of(qtbot, runner: JobRunner, timeout: int = 8000) -> Done:
+    with qtbot.waitSignal(runner.ended, timeout=timeout) as blocker:
+        pass
+    return blocker.args[0]
+
+
+def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start) -> None:
+    runner = start(
+        """
+        print("warming up", flush=True)
+        say(event="progress", stage="training", done=1, total=4, rate=2.5)
+        say(event="metric", step=1, total_steps=4, values={"loss": 1.5, "lr": 0.001})
+        done("finished", result={"seconds": 3})
+        """,
+        launch=False,
+    )
+    heard = Listener(runner)
+    runner.launch()
+    last = end_of(qtbot, runner)
+    assert last == Done("finished", {"seconds": 3})
+    assert heard.events == [
+        Progress("training", 1, 4, 2.5),
+        Metric(1, 4, {"loss": 1.5, "lr": 0.001}),
+    ]
+    assert heard.lines == ["warming up"]
+    assert heard.threads == {True}
+    assert heard.states == ["ended"]
+    assert not runner.isRunning()
+
+
+def test_a_result_stands_even_if_the_child_then_ends_badly(qtbot, start) -> None:
+    runner = start("done('finished', result={'n': 1}); sys.stdout.flush(); os._exit(3)")
+    assert end_of(qtbot, runner).status == "finished"
+
+
+def test_a_malformed_event_ends_the_child(qtbot, start) -> None:
+    runner = start(
+        """
+        print("pid", os.getpid(), flush=True)
+        say(event="metric", step="one", total_steps=4, values={})
+        time.sleep(60)
+        """,
+        launch=False,
+    )
+    heard = Listener(runner)
+    runner.launch()
+    last = end_of(qtbot, runner)
+    assert (last.status, last.error_code) == ("failed", "protocol")
+    assert "cannot be read" in last.error
+    assert '"step": "one"' in last.details
+    assert not alive(int(heard.lines[0].split()[1]))
+
+
+def test_a_child_killed_from_outside_is_named(qtbot, start) -> None:
+    runner = start(
+        """
+        print("step 12", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    last = end_of(qtbot, runner)
+    assert last.status == "failed"
+    assert last.error == "The cleaning job was killed by SIGKILL, probably out of memory."
+    assert last.details == "step 12"
+
+
+def test_an_exit_without_a_word_shows_code_and_last_lines(qtbot, start) -> None:
+    runner = start("[print(f'line {i}') for i in range(80)]; sys.exit(7)")
+    last = end_of(qtbot, runner)
+    assert "exit code 7" in last.error
+    assert last.details.splitlines() == [f"line {i}" for i in range(30, 80)]
+
+
+def test_a_stubborn_child_is_gone_within_a_second(qtbot, start) -> None:
+    runner = start(
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("pid", os.getpid(), flush=True)
+        time.sleep(60)
+        """,
+        launch=False,
+    )
+    heard = Listener(runner)
+    runner.launch()
+    qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
+    pid = int(heard.lines[0].split()[1])
+    began = time.monotonic()
+    runner.cancel()
+    assert time.monotonic() - began < 0.1
+    assert heard.states == ["cancelling"]
+    last = end_of(qtbot, runner)
+    assert time.monotonic() - began < 1.0
+    assert last == Done("cancelled")
+    assert not alive(pid)
+
+
+def test_a_willing_child_says_cancelled_itself(qtbot, start) -> None:
+    runner = start(
+        """
+        print("ready", flush=True)
+        for line in sys.stdin:
+            if line.strip() == "cancel":
+                done("cancelled", result={"step": 5})
+                break
+        """,
+        launch=False,
+    )
+    heard = Listener(runner)
+    runner.launch()
+    qtbot.waitUntil(lambda: bool(heard.lines), timeout=5000)
+    runner.cancel()
+    assert end_of(qtbot, runner) == Done("cancelled", {"step": 5})
+
+
+def test_cancel_before_the_child_exists_is_not_lost(qtbot, start) -> None:
+    runner = start("print('I should not live'); time.sleep(60)", launch=False)
+    runner.cancel()
+    runner.launch()
+    assert end_of(qtbot, runner, 2000) == Done("cancelled")
+    assert runner.pid is None
+    assert runner.tail == ()
+
+
+def test_cancel_at_once_after_the_start_ends_it(qtbot, start) -> None:
+    runner = start("time.sleep(60)")
+    runner.cancel()
+    assert end_of(qtbot, runner, 2000) == Done("cancelled")
+
+
+def test_commands_reach_the_child_in_order_even_if_given_early(qtbot, start) -> None:
+    runner = start(
+        """
+        for line in sys.stdin:
+            print("got", line.strip(), flush=True)
+            if line.strip() == "stop":
+                done("stopped")
+                break
+        """,
+        launch=False,
+    )
+    heard = Listener(runner)
+    runner.pause()
+    runner.launch()
+    qtbot.waitUntil(lambda: heard.lines == ["got pause"], timeout=5000)
+    assert runner.state == "paused"
+    runner.resume()
+    qtbot.waitUntil(lambda: len(heard.lines) == 2, timeout=5000)
+    runner.stop_and_save()
+    assert end_of(qtbot, runner).status == "stopped"
+    assert heard.lines == ["got pause", "got resume", "got stop"]
+    assert heard.states == ["paused", "running", "stopping", "ended"]
+
+
+def test_a_child_that_reads_nothing_does_not_block_the_window(qtbot, start) -> None:
+    runner = start("print('ready', flush=True); time.sleep(60)")
+    qtbot.waitUntil(lambda: runner.tail == ("ready",), timeout=5000)
+    began = time.monotonic()
+    for _ in range(20_000):  # more bytes than a pipe holds
+        runner.pause()
+        runner.resume()
+    assert time.monotonic() - began < 5.0
+    runner.cancel()
+    assert end_of(qtbot, runner).status == "cancelled"
+
+
+def test_a_missing_program_is_one_sentence(qtbot, tmp_path: Path) -> None:
+    runner = JobRunner(tmp_path / "spec.json", command=[str(tmp_path / "nowhere")])
+    with qtbot.waitSignal(runner.ended, timeout=5000) as blocker:
+        runner.launch()
+    last = blocker.args[0]
+    assert last.error == "The job could not be started; see the details."
+    assert "nowhere" in last.details
+
+
+def test_one_job_a_device(qtbot, start) -> None:
+    first = start("time.sleep(60)")
+    second = start("time.sleep(60)", launch=False)
+    with pytest.raises(InputError, match="already running on cpu"):
+        second.launch()
+    elsewhere = start("done('finished')", device="cuda:0")
+    assert end_of(qtbot, elsewhere).status == "finished"
+    first.cancel()
+    end_of(qtbot, first)
+    second.launch()
+    second.cancel()
+    assert end_of(qtbot, second).status == "cancelled"
+
+
+def test_close_ends_a_running_child_within_its_limit(qtbot, start) -> None:
+    runner = start("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+    qtbot.waitUntil(lambda: runner.pid is not None, timeout=5000)
+    pid = runner.pid
+    began = time.monotonic()
+    assert runner.close(5000)
+    assert time.monotonic() - began < 2.0
+    assert pid is not None
+    assert not alive(pid)
+
+
+def test_the_window_stays_alive_while_a_child_talks(qtbot, start) -> None:
+    gaps: list[float] = []
+    last = [time.monotonic()]
+
+    class Heart(QObject):
+        def beat(self) -> None:
+            now = time.monotonic()
+            gaps.append(now - last[0])
+            last[0] = now
+
+    heart, timer = Heart(), QTimer()
+    timer.timeout.connect(heart.beat)
+    timer.start(10)
+    runner = start(
+        """
+        for step in range(300):
+            say(event="metric", step=step, total_steps=300, values={"loss": 1.0})
+            time.sleep(0.003)
+        done("finished")
+        """
+    )
+    assert end_of(qtbot, runner).status == "finished"
+    timer.stop()
+    assert max(gaps) < 2.0
+    assert len(gaps) > 20
+
+
+def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    runner = start(
+        """
+        os.chdir("/")
+        import ml_core.events
+        print(os.environ["CLEANCLIP_HOME"], flush=True)
+        done("finished")
+        """
+    )
+    assert end_of(qtbot, runner).status == "finished"
+    assert runner.tail == (str(tmp_path / "home"),)
+
+
+def test_the_worker_command(tmp_path: Path, monkeypatch) -> None:
+    spec = tmp_path / "spec.json"
+    assert worker_command(spec, resume=True) == [
+        sys.executable, "-m", "ml_core.jobs.worker", str(spec), "--supervised", "--resume",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert worker_command(spec)[1:] == ["--worker", str(spec), "--supervised"]
+
+
+def test_resume_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"spec\.json is missing"):
+        resume_run(tmp_path)
+    assert not can_resume(tmp_path)
+    (tmp_path / "spec.json").write_text("{}")
+    assert not can_resume(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.safetensors").write_bytes(b"x")
+    assert can_resume(tmp_path)
+    assert resume_run(tmp_path).spec_path == tmp_path / "spec.json"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "epoch 1", "{not json", '{"loss": 1}', "[1, 2]", "12", "{" * 5000]
+)
+def test_ordinary_lines_are_no_events(line: str) -> None:
+    assert read_event(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "metric", "step": 1',
+        '{"event": "surprise"}',
+        '{"event": "metric", "step": 1, "total_steps": 2, "values": [1]}',
+        '{"event": "metric", "step": 1, "total_steps": 2, "values": {"a": [1]}}',
+        '{"event": "done", "status": "perhaps"}',
+        '{"event": "progress", "stage": "x", "done": "1", "total": 2}',
+        '{"event": "message", "text": 5}',
+        '{"event": "saved", "path": null, "what": "resume"}',
+    ],
+)
+def test_what_is_meant_as_an_event_must_be_one(line: str) -> None:
+    with pytest.raises(MalformedEventError):
+        read_event(line)
+
+
+def test_ends_are_named() -> None:
+    assert "SIGSEGV" in explain_exit(-11, []).error
+    assert "out of memory" not in explain_exit(-15, []).error
+    assert "signal 99" in explain_exit(-99, []).error
+    assert explain_exit(0, ["a", "b"]).details == "a\nb"
+    assert "native code" in explain_exit(-1073741819 & 0xFFFFFFFF, []).error
