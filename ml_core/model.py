@@ -196,6 +196,7 @@ def build_model(
     name: str = "",
     sha256: str | None = None,
     device: str | torch.device = "cpu",
+    take_over: bool = False,
 ) -> ClipModel:
     """Build a CLIP from a config and its parameters; nothing is downloaded.
 
@@ -206,6 +207,8 @@ def build_model(
     state_dict
         Every parameter and buffer by name, floats of any width (kept as fp32 copies); None for a
         random initialisation from torch's generator.
+    take_over
+        Use fp32 tensors of ``state_dict`` as they are instead of copying them.
 
     Returns
     -------
@@ -230,7 +233,7 @@ def build_model(
     else:
         with torch.device("meta"):
             module = _module(checked)
-        _fill(module, state_dict, name or "The checkpoint")
+        _fill(module, state_dict, name or "The checkpoint", copy_all=not take_over)
     module = module.to(device).eval()
     if isinstance(checked["vision_cfg"]["layers"], list):
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -248,7 +251,9 @@ def _module(config: Mapping[str, Any]) -> nn.Module:
     return made
 
 
-def _fill(module: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> None:
+def _fill(
+    module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, copy_all: bool
+) -> None:
     """Give a module on the meta device its values, all of them and no others."""
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in state_dict]
@@ -280,7 +285,7 @@ def _fill(module: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> Non
                 "convert it first.",
                 "damaged",
             )
-        values[key] = given.detach().to(dtype, copy=True).contiguous()
+        values[key] = given.detach().to(dtype, copy=copy_all).contiguous()
     module.load_state_dict(values, strict=True, assign=True)
     _fill_masks(module)
 

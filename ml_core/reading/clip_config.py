@@ -236,7 +236,9 @@ def _check_sizes(config: dict[str, Any], where: str) -> None:
     if text["width"] % text["heads"]:
         trouble = f"{text['heads']} text attention heads over {text['width']} features"
     if trouble:
-        raise InputError(f"{where} asks for {trouble}, which does not fit; get it again.", "damaged")
+        raise InputError(
+            f"{where} asks for {trouble}, which does not fit; get it again.", "damaged"
+        )
     count = parameter_estimate(config)
     if count > MAX_PARAMETERS:
         raise InputError(

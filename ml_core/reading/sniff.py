@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,12 +13,12 @@ from ml_core.reading.zip_names import zip_names
 
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+_CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 _PICKLE_ENDINGS = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
 
 _OPENS = "this version opens safetensors files and open_clip folders with safetensors weights"
 _CONVERT = (
-    f"a pickle can run code while it is loaded, so it was not read; {_OPENS}. "
-    "Get or make a safetensors copy"
+    f"loading a pickle can run code, so it was not read; {_OPENS}: get or make a safetensors copy"
 )
 
 
@@ -27,7 +28,7 @@ class Kind:
 
     format: str
     code: ErrorCode | None = None
-    why: str = ""
+    why: str = ""  # goes after the file's name
 
 
 SAFETENSORS = Kind("safetensors")
@@ -57,7 +58,7 @@ def sniff(file: BinaryIO, size: int) -> Kind:
     file.seek(0)
     head = file.read(HEAD)
     if not head:
-        return Kind("empty file", "damaged", "it is empty; get the file again")
+        return Kind("empty file", "damaged", "is empty; get the file again")
     if _looks_safetensors(head):
         return SAFETENSORS
     return _pickle_kind(file, head, size) or _other_kind(head)
@@ -76,37 +77,35 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
         return Kind(
             "PyTorch file (legacy pickle stream)",
             "dangerous",
-            f"it is a pickle-based PyTorch file of the legacy layout; {_CONVERT}",
+            f"is a pickle-based PyTorch file of the legacy layout; {_CONVERT}",
         )
     if head[257:262] == b"ustar":
         return Kind(
             "tar archive",
             "dangerous",
-            f"it is a tar archive, in which old PyTorch files keep their pickles; {_CONVERT}",
+            f"is a tar archive, in which old PyTorch files keep their pickles; {_CONVERT}",
         )
     if _is_pickle(head):
-        return Kind("Python pickle", "dangerous", f"it is a Python pickle; {_CONVERT}")
+        return Kind("Python pickle", "dangerous", f"is a Python pickle; {_CONVERT}")
     return None
 
 
 def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     """Tell archives apart by their members."""
     if names is None:
-        return Kind(
-            "zip archive", "damaged", "it is a zip archive without a readable list of members"
-        )
+        return Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
     inner = [name.partition("/")[2] for name in names]
     if any(name.startswith("code/") for name in inner) and "data.pkl" in inner:
         return Kind(
             "TorchScript archive (pickle and program code)",
             "dangerous",
-            f"it is a TorchScript archive, which holds program code and pickles; {_CONVERT}",
+            f"is a TorchScript archive, which holds program code and pickles; {_CONVERT}",
         )
     if "data.pkl" in inner:
         return Kind(
             "PyTorch file (zip with pickle)",
             "dangerous",
-            f"it is a pickle-based PyTorch file; {_CONVERT}",
+            f"is a pickle-based PyTorch file; {_CONVERT}",
         )
     if names and all(name.endswith(".npy") for name in names):
         return _unsupported("NumPy archive (.npz)")
@@ -114,7 +113,7 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
         return Kind(
             "zip archive with pickles",
             "dangerous",
-            f"it is a zip archive with pickle-based files inside; {_CONVERT}",
+            f"is a zip archive with pickle-based files inside; {_CONVERT}",
         )
     return _unsupported("zip archive")
 
@@ -123,12 +122,13 @@ def _is_pickle(head: bytes) -> bool:
     """Tell whether the bytes start as a pickle of any protocol."""
     if head[0] == 0x80:
         return len(head) > 1 and head[1] <= 5
-    # Protocols 0 and 1 have no mark: accept what the opcode parser follows to a STOP or a name.
+    # Protocols 0 and 1 have no mark: accept what the opcode parser follows to a STOP or a call.
+    names = False
     try:
         for opcode, argument, _ in pickletools.genops(head):
             if opcode.name in ("GLOBAL", "INST"):
-                return all(part.isidentifier() for part in str(argument).replace(".", " ").split())
-            if opcode.name == "STOP":
+                names |= all(part.isidentifier() for part in re.split(r"[. ]", str(argument)))
+            if opcode.name == "STOP" or (names and opcode.name in _CALLS):
                 return True
     except (ValueError, IndexError, OverflowError, struct.error):
         return False
@@ -145,19 +145,19 @@ def _other_kind(head: bytes) -> Kind:
     if head[0] == 0x08 and len(head) > 3 and head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A):
         return _unsupported("ONNX model")
     if head.startswith(b"version https://git-lfs.github.com/spec"):
-        why = "it is a Git LFS pointer and not the file itself; run `git lfs pull` in its folder"
+        why = "is a Git LFS pointer and not the file itself; run `git lfs pull` in its folder"
         return Kind("Git LFS pointer", "damaged", why)
     start = head.lstrip()[:256].lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        why = "it is a web page and not a checkpoint; download the file itself"
+        why = "is a web page and not a checkpoint; download the file itself"
         return Kind("web page", "damaged", why)
     if start.startswith(b"{") and b'"weight_map"' in head:
-        why = f"it is the index of a checkpoint in several shards; {_OPENS}"
+        why = f"is the index of a checkpoint in several shards; {_OPENS}"
         return Kind("index of sharded safetensors", "unsupported", why)
-    return Kind("unknown format", "unsupported", f"its format is not known; {_OPENS}")
+    return Kind("unknown format", "unsupported", f"is of a format that is not known; {_OPENS}")
 
 
 def _unsupported(name: str) -> Kind:
     """Refuse a known format by name."""
     article = "an" if name[0] in "AEIOU" or name.startswith(("HDF", "ONNX", "RAR", "xz")) else "a"
-    return Kind(name, "unsupported", f"it is {article} {name}; {_OPENS}")
+    return Kind(name, "unsupported", f"is {article} {name}; {_OPENS}")

@@ -1,0 +1,163 @@
+"""Write a CLIP so that it can be opened again, here and by stock open_clip."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ml_core.checkpoints.architecture import CONFIG_KEY
+from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.model import ClipModel
+from ml_core.reading import InputError
+from ml_core.reading.folder import CONFIG_NAME
+
+WEIGHTS_NAME = "open_clip_model.safetensors"
+_NOT_OURS = (".pt", ".pth", ".bin", ".pkl", ".ckpt", ".zip", ".onnx")
+
+
+def save_checkpoint(
+    model: ClipModel,
+    path: str | Path,
+    *,
+    provenance: Mapping[str, Any],
+    dtype: Literal["fp32", "fp16"] = "fp32",
+) -> Path:
+    """Save a model with its config and provenance; an old file is replaced whole or not at all.
+
+    Parameters
+    ----------
+    path
+        ``….safetensors`` for one file; any other name is a folder in open_clip's layout, in which
+        config and weights are replaced one after the other.
+    provenance
+        How the model was made, as JSON values; kept in the metadata of the weights.
+    dtype
+        Of the floating point tensors in the file.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the disk is full or the place cannot be written (the old file is intact), or
+        a value does not fit into fp16.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() in _NOT_OURS:
+        raise InputError(
+            f"{path.name} cannot be written: choose a name that ends in .safetensors, or a folder.",
+            "usage",
+        )
+    tensors = _tensors(model, dtype)
+    config = open_clip_config(model)
+    metadata = {
+        "format": "pt",
+        CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False),
+        PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True, allow_nan=False),
+    }
+
+    def write_weights(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata=metadata)
+
+    def write_config(temporary: Path) -> None:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    if path.suffix.lower() == ".safetensors":
+        _replace({path: write_weights})
+    else:
+        _replace({path / CONFIG_NAME: write_config, path / WEIGHTS_NAME: write_weights})
+    return path
+
+
+def open_clip_config(model: ClipModel) -> dict[str, Any]:
+    """``open_clip_config.json`` of a model, as stock open_clip reads it."""
+    preprocess = model.preprocess
+    return {
+        "model_cfg": model.config,
+        "preprocess_cfg": {
+            "size": preprocess.size,
+            "mode": "RGB",
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
+            "interpolation": preprocess.interpolation,
+            "resize_mode": preprocess.resize_mode,
+        },
+    }
+
+
+def _tensors(model: ClipModel, dtype: str) -> dict[str, Tensor]:
+    """Collect what is saved, on the CPU."""
+    tensors: dict[str, Tensor] = {}
+    for key, value in model.module.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        if dtype == "fp16" and value.is_floating_point():
+            half = value.to(torch.float16)
+            if bool((half.isinf() & ~value.isinf()).any()):
+                raise InputError(
+                    f"The tensor {key} has values too large for fp16; save as fp32.", "usage"
+                )
+            value = half
+        tensors[key] = value
+    return tensors
+
+
+def _replace(files: Mapping[Path, Callable[[Path], None]]) -> None:
+    """Write all files beside their places, make them durable, then move them there."""
+    parts = {
+        place: place.with_name(f".{place.name}.{secrets.token_hex(4)}.part") for place in files
+    }
+    place, state = next(iter(files)), "The old file, if there was one, is intact"
+    try:
+        for place, write in files.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = parts[place]
+            part.touch(exist_ok=False)
+            mode = stat.S_IMODE(part.stat().st_mode)
+            write(part)
+            part.chmod(mode)  # safetensors makes private files, whatever the user's umask
+            _sync(part)
+        for place, part in parts.items():
+            os.replace(part, place)
+            state = "Some files of the folder are new already"
+        _sync_folder(place.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{place} cannot be saved: {reason}. {state}; choose another place or free some space.",
+            "usage",
+        ) from error
+    finally:
+        for part in parts.values():
+            with suppress(OSError):  # the place may not be a folder at all
+                part.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Make a file's bytes durable."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
