@@ -116,20 +116,20 @@ QComboBox QAbstractItemView {
     selection-background-color: $accent; selection-color: $on_accent;
 }
 
-QCheckBox, QRadioButton { spacing: 8px; padding: 2px; }
+QAbstractSpinBox QLineEdit { border: none; padding: 0; background: transparent; }
+QCheckBox, QRadioButton {
+    spacing: 8px; padding: 2px 4px; border: 1px solid transparent; border-radius: 4px;
+}
+QCheckBox:focus, QRadioButton:focus { border-color: $accent; }
 QCheckBox::indicator, QRadioButton::indicator {
     width: 16px; height: 16px; background: $surface; border: 1px solid $border_strong;
 }
 QCheckBox::indicator { border-radius: 4px; }
 QRadioButton::indicator { border-radius: 8px; }
-QCheckBox::indicator:hover, QRadioButton::indicator:hover,
-QCheckBox:focus::indicator, QRadioButton:focus::indicator { border: 2px solid $accent; }
+QCheckBox::indicator:hover, QRadioButton::indicator:hover { border-color: $accent; }
 QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$tick"); }
 QRadioButton::indicator:checked {
     background: $accent; border-color: $accent; image: url("$dot");
-}
-QCheckBox:focus::indicator:checked, QRadioButton:focus::indicator:checked {
-    border: 2px solid $text;
 }
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {
     background: $window; border-color: $border;

@@ -1,0 +1,139 @@
+"""Unexpected errors: logged where they happen, counted, and told in the GUI thread."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtCore import QObject, Signal
+
+from ml_core.paths import data_dir
+
+_LOG = logging.getLogger("cleanclip_gui")
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+# A paint error comes 60 times a second: the same one is told again only after this long.
+_QUIET_SECONDS = 30.0
+
+
+class LogBridge(QObject):
+    """Carries log records and crashes to the GUI thread.
+
+    ``logged(str level, str text)`` is one line; ``crashed(str sentence, str details)`` asks
+    for a dialog. Connect both to methods of objects in the GUI thread.
+    """
+
+    logged = Signal(str, str)
+    crashed = Signal(str, str)
+
+
+class _BridgeHandler(logging.Handler):
+    """Hands every record to the bridge; emitting a signal is safe from any thread."""
+
+    def __init__(self, bridge: LogBridge) -> None:
+        super().__init__(logging.INFO)
+        self._bridge = bridge
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._bridge.logged.emit(record.levelname.lower(), record.getMessage())
+        except RuntimeError:  # the bridge died with the application
+            logging.getLogger().removeHandler(self)
+
+
+class CrashHandler:
+    """The program's ``sys.excepthook``; collapses repeats of the same error.
+
+    Use as a context manager, or call :meth:`install` and :meth:`remove`.
+    """
+
+    def __init__(self, bridge: LogBridge) -> None:
+        self._bridge = bridge
+        self._seen: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+        self._previous = (sys.excepthook, threading.excepthook)
+
+    def install(self) -> None:
+        """Take over from Python's own hooks."""
+        self._previous = (sys.excepthook, threading.excepthook)
+        sys.excepthook = self.handle
+        threading.excepthook = self._handle_thread
+
+    def remove(self) -> None:
+        """Give the hooks back."""
+        sys.excepthook, threading.excepthook = self._previous
+
+    def __enter__(self) -> CrashHandler:
+        self.install()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+    def handle(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Log one error; ask for a dialog unless the same was told a moment ago."""
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        details = "".join(traceback.format_exception(kind, error, trace))
+        frames = traceback.extract_tb(trace)
+        where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        key = f"{kind.__name__}@{where}"
+        now = time.monotonic()
+        with self._lock:
+            told, repeats = self._seen.get(key, (float("-inf"), 0))
+            if now - told < _QUIET_SECONDS:
+                self._seen[key] = (told, repeats + 1)
+                return
+            self._seen[key] = (now, 0)
+        if repeats:
+            _LOG.error("%s happened %d more times", key, repeats)
+        _LOG.error("unexpected error\n%s", details)
+        sentence = f"Something went wrong that should not have: {kind.__name__}: {error}"
+        self._bridge.crashed.emit(sentence, details)
+
+    def repeats(self) -> int:
+        """How many errors were swallowed as repeats since they were last told."""
+        with self._lock:
+            return sum(count for _, count in self._seen.values())
+
+    def _handle_thread(self, args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            self.handle(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def log_file() -> Path:
+    """Where the log is kept."""
+    return data_dir() / "cleanclip-gui.log"
+
+
+def start_logging(bridge: LogBridge) -> tuple[logging.Handler, ...]:
+    """Log to a rotating file (1 MiB, one old copy) and to the bridge; returns the handlers."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [_BridgeHandler(bridge)]
+    try:
+        file_handler = logging.handlers.RotatingFileHandler(
+            log_file(), maxBytes=1 << 20, backupCount=1, encoding="utf-8"
+        )
+        file_handler.setFormatter(logging.Formatter(_FORMAT))
+        handlers.append(file_handler)
+    except OSError as error:
+        print(f"The log file cannot be written: {error}", file=sys.stderr)
+    for handler in handlers:
+        root.addHandler(handler)
+    return tuple(handlers)
+
+
+def stop_logging(handlers: tuple[logging.Handler, ...]) -> None:
+    """Take the handlers of :func:`start_logging` off again."""
+    for handler in handlers:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

@@ -1,0 +1,63 @@
+"""A thread for one short piece of work beside the window, such as hashing a file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+
+from PySide6.QtCore import QThread, Signal
+
+from ml_core.reading import InputError
+
+_LOG = logging.getLogger(__name__)
+_RUNNING: set[QThread] = set()
+
+
+class Background(QThread):
+    """Runs ``work(cancelled)`` and emits each thing it yields.
+
+    Connect ``yielded`` and ``failed`` to methods of a QObject in the GUI thread only. The
+    thread keeps itself alive until it has ended; call :meth:`stop` before its listener dies.
+    """
+
+    yielded = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, work: Callable[[Callable[[], bool]], Iterable[object]]) -> None:
+        super().__init__()
+        self._work = work
+        self._cancelled = threading.Event()
+        self.finished.connect(self._on_finished)
+
+    def begin(self) -> None:
+        """Start; held alive by the module meanwhile."""
+        _RUNNING.add(self)
+        self.start(QThread.Priority.LowPriority)
+
+    def run(self) -> None:
+        """Do the work in this thread."""
+        try:
+            for item in self._work(self._cancelled.is_set):
+                if self._cancelled.is_set():
+                    return
+                self.yielded.emit(item)
+        except InputError as error:
+            self.failed.emit(error)
+        except Exception as error:
+            _LOG.exception("background work failed")
+            self.failed.emit(
+                InputError(f"This failed unexpectedly: {error}", "damaged", traceback.format_exc())
+            )
+
+    def stop(self, timeout_ms: int = 5000) -> bool:
+        """Ask it to end and wait for that within a limit."""
+        self._cancelled.set()
+        ended = self.wait(timeout_ms)
+        if ended:
+            _RUNNING.discard(self)
+        return ended
+
+    def _on_finished(self) -> None:
+        _RUNNING.discard(self)

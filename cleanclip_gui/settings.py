@@ -1,0 +1,104 @@
+"""What the program remembers between runs: settings in JSON, the window's layout beside it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.paths import config_dir
+
+_LOG = logging.getLogger(__name__)
+_MAX_RECENT = 8
+
+
+class Settings(BaseModel):
+    """Choices of the user. ``device`` empty means the best one found."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    theme: Literal["light", "dark", "system"] = "system"
+    device: str = ""
+    last_folder: str = ""
+    recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
+
+
+class SettingsStore:
+    """Reads settings once and writes every change at once, whole or not at all."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or config_dir()
+        self._file = self._folder / "settings.json"
+        self._layout_file = self._folder / "layout.json"
+        self.value = self._read()
+
+    def update(self, **changes: Any) -> None:
+        """Change some settings and save; a full disk is logged, the change still applies."""
+        new = Settings.model_validate({**self.value.model_dump(), **changes})
+        if new == self.value:
+            return
+        self.value = new
+        self._write(self._file, new.model_dump_json(indent=2))
+
+    def add_recent(self, path: str) -> None:
+        """Put a checkpoint at the head of the recent ones."""
+        others = [p for p in self.value.recent if p != path]
+        self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=str(Path(path).parent))
+
+    def forget_recent(self, path: str) -> None:
+        """Drop a checkpoint from the recent ones, since it is gone."""
+        self.update(recent=tuple(p for p in self.value.recent if p != path))
+
+    def layout(self) -> tuple[bytes, bytes]:
+        """Geometry and dock state as they were saved; empty if there is none."""
+        try:
+            saved = json.loads(self._layout_file.read_text("utf-8"))
+            return (
+                base64.b64decode(saved["geometry"], validate=True),
+                base64.b64decode(saved["state"], validate=True),
+            )
+        except FileNotFoundError:
+            return b"", b""
+        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+            _LOG.warning("The saved window layout is damaged; the default is used.")
+            return b"", b""
+
+    def save_layout(self, geometry: bytes, state: bytes) -> None:
+        """Keep the window's geometry and dock state."""
+        encoded = {
+            "geometry": base64.b64encode(geometry).decode("ascii"),
+            "state": base64.b64encode(state).decode("ascii"),
+        }
+        self._write(self._layout_file, json.dumps(encoded))
+
+    def _read(self) -> Settings:
+        try:
+            return Settings.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return Settings()
+        except (OSError, ValidationError, ValueError):
+            _LOG.warning("The settings in %s are damaged; defaults are used.", self._file)
+            return Settings()
+
+    def _write(self, target: Path, text: str) -> None:
+        """Write to a temporary file and rename it over the old one."""
+        temporary = ""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=target.name)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError as error:
+            _LOG.warning("%s could not be saved: %s", target.name, error.strerror or error)
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Words and numbers as they are shown; foreign text is made harmless first."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
+# unassigned characters, line and paragraph separators.
+_ESCAPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
+    """Text from a file, safe to show: nothing invisible, nothing that reorders it.
+
+    Parameters
+    ----------
+    text
+        Anything; ``str()`` of it is shown.
+    limit
+        Longest result in characters; the rest becomes an ellipsis.
+    lines
+        Keep line ends instead of escaping them.
+    """
+    source = str(text)
+    cut = source[: limit + 1]
+    shown = "".join(
+        char
+        if (lines and char == "\n") or unicodedata.category(char) not in _ESCAPED
+        else _escape(char)
+        for char in cut
+    )
+    if len(source) > limit or len(shown) > limit:
+        return shown[: limit - 1] + "…"
+    return shown
+
+
+def _escape(char: str) -> str:
+    """Return the Python escape of one character, such as ``\\u202e``."""
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def bytes_text(n: int) -> str:
+    """Sizes in binary units, e.g. ``1.4 MiB``."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")
+
+
+def count_text(n: int) -> str:
+    """Whole numbers with thin spaces between thousands, e.g. ``1 234 567``."""
+    return f"{n:,}".replace(",", "\u2009")
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
+    return f"{count_text(n)} {one if n == 1 else many or one + 's'}"

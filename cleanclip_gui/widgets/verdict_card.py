@@ -1,0 +1,108 @@
+"""What a file is and whether it can be opened, told calmly."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.text import bytes_text, plain
+from ml_core.reading import Inspection
+
+# verdict -> icon, tone, title
+_LOOKS = {
+    "loads": ("check", "ok", "Loads: plain tensors, nothing to run"),
+    "caution": ("warning", "caution", "Loads, with a caution"),
+    "dangerous": ("danger", "danger", "Refused: this kind of file can run code"),
+    "damaged": ("warning", "caution", "Refused: it cannot be read"),
+}
+_NOT_SAID = (
+    "Nothing in the file was run. Whether the weights hide a backdoor, the file cannot tell: "
+    "look at it in Studio."
+)
+
+
+class VerdictCard(QFrame):
+    """A tinted card: picture, file name, verdict, first reason."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setAccessibleName("Verdict")
+        self._icon = "checkpoint"
+        self._picture = QLabel()
+        self._picture.setFixedSize(34, 34)
+        self.name = self._label("title")
+        self.verdict = self._label("heading")
+        self.reason = self._label("")
+        self.state = self._label("subtle")
+        text = QVBoxLayout()
+        text.setSpacing(theme.SPACE_XS)
+        for label in (self.name, self.verdict, self.reason, self.state):
+            text.addWidget(label)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        layout.setSpacing(theme.SPACE_L)
+        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(text, 1)
+
+    def _label(self, role: str) -> QLabel:
+        label = QLabel()
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setWordWrap(True)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        label.setMinimumWidth(1)
+        if role:
+            label.setProperty("role", role)
+        return label
+
+    def show_reading(self, name: str, size: int | None) -> None:
+        """Say at once what is being read."""
+        self._look("checkpoint", "")
+        self._tell(name, "Reading…", "", "" if size is None else bytes_text(size))
+
+    def show_inspection(self, found: Inspection) -> None:
+        """Give the verdict and its first reason."""
+        icon, tone, title = _LOOKS[found.verdict]
+        self._look(icon, tone)
+        if found.refused:
+            reason = found.reasons[0] if found.reasons else ""
+            self._tell(found.name, title, reason, "It was not opened.")
+        else:
+            first = found.reasons[0] if found.reasons and found.verdict == "caution" else ""
+            self._tell(found.name, title, first or _NOT_SAID, "Loading the model…")
+
+    def show_problem(self, name: str, sentence: str) -> None:
+        """Say why it cannot be opened after all."""
+        self._look("warning", "caution")
+        self._tell(name, "It could not be opened", sentence, "")
+
+    def set_state(self, text: str) -> None:
+        """Say how far the loading is."""
+        self.state.setText(plain(text))
+        self.state.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Repaint the picture in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint()
+
+    def _look(self, icon: str, tone: str) -> None:
+        self._icon = icon
+        theme.set_property(self, "tone", tone)
+        self._paint()
+
+    def _paint(self) -> None:
+        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+
+    def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
+        for label, text in (
+            (self.name, name),
+            (self.verdict, verdict),
+            (self.reason, reason),
+            (self.state, state),
+        ):
+            label.setText(plain(text, 1000))
+            label.setVisible(bool(text))
+        self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
