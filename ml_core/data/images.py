@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +143,9 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
         found = _from_table(table_path(path), spec)
     else:
         found = _from_folder(path)
+    if spec.class_map and found.texts is not None:
+        texts = tuple(spec.class_map.get(text, text) for text in found.texts)
+        found = replace(found, texts=texts)
     labels, class_names, keep, notes = _map(found, label_set)
     chosen = keep[stratified_sample(labels[keep], spec.n, spec.seed)]
     pictures = FilePictures(

@@ -22,6 +22,8 @@ class ImageSpec(BaseModel):
         Split of the demo; unused otherwise.
     image_column, label_column
         Columns of the table; None detects the common names.
+    class_map
+        Class of the label set to take for a label of the folder or table.
     n
         Size of the seeded, stratified subsample; None takes every image.
     seed
@@ -35,6 +37,7 @@ class ImageSpec(BaseModel):
     split: Literal["val", "test", "heldout", "train", "clean"] = "test"
     image_column: str | None = None
     label_column: str | None = None
+    class_map: dict[str, str] = Field(default_factory=dict)
     n: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
