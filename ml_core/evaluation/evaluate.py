@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ml_core import __version__
 from ml_core.data.sampling import stratified_order
+from ml_core.evaluation.canvases import CanvasSource, read_canvases, to_float, to_uint8
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scores import Scores, score
@@ -25,17 +26,6 @@ from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-
-
-class CanvasSource(Protocol):
-    """Pictures of an image set at the model's input size, e.g. a `CanvasCache`.
-
-    A source may also have ``broken``, the positions of pictures that turned out to be unreadable;
-    it is looked at after each `get`.
-    """
-
-    def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """uint8 [n, S, S, 3]."""
 
 
 def _never() -> bool:
@@ -52,20 +42,6 @@ def versions() -> dict[str, str]:
     except PackageNotFoundError:
         found["open_clip"] = "not installed"
     return found
-
-
-def to_float(images: NDArray[np.uint8], device: torch.device | str) -> Tensor:
-    """Turn uint8 [n, S, S, 3] into float32 [n, 3, S, S] in [0, 1], channels last, on the device."""
-    array = images if images.flags.writeable else images.copy()
-    moved = torch.from_numpy(np.asarray(array)).to(device)
-    return moved.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-
-
-def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Turn float [n, 3, S, S] in [0, 1] into uint8 [n, S, S, 3], rounded."""
-    scaled = (images * 255).round_().clamp_(0, 255).to(torch.uint8)
-    result: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return result
 
 
 def evaluate(
@@ -155,7 +131,7 @@ def evaluate(
         if trigger is None and table is not None and not table.missing(indices).any():
             images = None
         else:
-            images, indices = _read(canvas_source, indices)
+            images, indices = read_canvases(canvas_source, indices)
         scores.broken += wanted - len(indices)
         if len(indices):
             clean = _clean_logits(model, images, indices, classifier, table)
@@ -212,7 +188,7 @@ def predict_one(
         If the image cannot be read or the model's outputs are not numbers.
     """
     indices = np.array([index], dtype=np.int64)
-    images, kept = _read(canvas_source, indices)
+    images, kept = read_canvases(canvas_source, indices)
     if not len(kept):
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
     clean_image = to_float(images, model.device)
@@ -258,18 +234,6 @@ def _clean_table(
 def _precision(model: ClipModel) -> str:
     """Arithmetic of the encoder."""
     return str(getattr(model, "precision", "fp32"))
-
-
-def _read(
-    source: CanvasSource, indices: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Fetch pictures, and drop those that the source then knows to be broken."""
-    images = source.get(indices)
-    broken: Collection[int] = getattr(source, "broken", ())
-    if len(broken):
-        good = ~np.isin(indices, np.fromiter(broken, dtype=np.int64))
-        images, indices = images[good], indices[good]
-    return images, indices
 
 
 def _stamped(

@@ -42,7 +42,9 @@ def summarise(
         "ca": metrics.rate(clean_hits),
         "ca_interval": metrics.rate_interval(clean_hits),
         "top5": metrics.rate(per_image.label_in_top5[known]) if enough else None,
-        "baseline_target_rate": metrics.rate(per_image.clean_top1[population] == target),
+        "baseline_target_rate": metrics.rate(
+            metrics.baseline_hits(labels, per_image.clean_top1, target)
+        ),
         "baseline_target_rate_all": metrics.rate(per_image.clean_top1 == target),
         "target_margin_clean": metrics.mean(per_image.target_margin_clean[population]),
     }

@@ -50,7 +50,7 @@ def random_bits(indices: Tensor, count: int, *, seed: int, stream: int) -> Tenso
         Seed of the evaluation, and what the draw is for.
     """
     device = indices.device
-    start = _mix(torch.tensor([seed], dtype=torch.int64, device=device) + _STEP * stream)
+    start = _mix(torch.tensor([_signed((seed + _STEP * stream) % 2**64)], device=device))
     key = _mix(start + (indices + 1) * _STEP)  # [N]
     counters = torch.arange(1, count + 1, dtype=torch.int64, device=device) * _STEP
     return _mix(key[:, None] + counters[None, :])

@@ -1,0 +1,468 @@
+"""Numbers of an evaluation against hand-computed ones, and how it streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from statsmodels.stats.proportion import proportion_confint
+
+from ml_core.evaluation import Evaluation, PerImage, metrics
+from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.scores import score
+from ml_core.evaluation.zero_shot import (
+    cached_classifier,
+    probabilities,
+    zero_shot_classifier,
+)
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger, badnets_patch
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+SIDE = 8
+NAMES = ("apple", "banana", "cat", "dog", "egg", "fig")
+BANANA = 1
+
+
+@dataclass
+class ColourModel:
+    """Sees the class in the pixel at the lower right: level 40 k is class k; white is banana."""
+
+    sha256: str | None = "f" * 64
+    image_size: int = SIDE
+    logit_scale: float = 10.0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    encoded: list[int] = field(default_factory=list)
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[1:] == (3, SIDE, SIDE)
+        assert images.dtype == torch.float32
+        self.encoded.append(len(images))
+        level = (images[:, 0, -1, -1] * 255).round().long()
+        classes = torch.where(level == 255, BANANA, level // 40)
+        return torch.nn.functional.one_hot(classes, len(NAMES)).float()
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        index = [NAMES.index(text.split()[-1]) for text in texts]
+        return torch.nn.functional.one_hot(torch.tensor(index), len(NAMES)).float()
+
+
+@dataclass
+class Pictures:
+    """Pictures whose lower right pixel says what the model will see."""
+
+    seen: np.ndarray
+    broken: dict[int, str] = field(default_factory=dict)
+    asked: list[np.ndarray] = field(default_factory=list)
+
+    def get(self, indices: np.ndarray) -> np.ndarray:
+        self.asked.append(indices)
+        images = np.zeros((len(indices), SIDE, SIDE, 3), np.uint8)
+        images[...] = (40 * self.seen[indices])[:, None, None, None]
+        return images
+
+
+def white_corner(**parameters: object) -> Trigger:
+    fields: dict[str, object] = {"size": 1 / SIDE, "x": 7.5 / SIDE, "y": 7.5 / SIDE}
+    pixels = np.full((1, 1, 4), 255, np.uint8)
+    return Trigger(kind="patch", pixels=pixels, **(fields | parameters))  # type: ignore[arg-type]
+
+
+def run(
+    model: object, source: object, labels: np.ndarray, trigger: Trigger | None, **options: object
+) -> list[tuple[Evaluation, PerImage]]:
+    arguments: dict[str, object] = {
+        "labels": labels,
+        "class_names": NAMES,
+        "templates": ("{}",),
+        "data_key": "data",
+    }
+    stream: Iterator[tuple[Evaluation, PerImage]] = evaluate(
+        model, source, torch.eye(len(NAMES)), trigger, BANANA, **(arguments | options)
+    )
+    return list(stream)
+
+
+# -- metrics by hand ----------------------------------------------------------------------------
+
+#                   0  1  2  3  4  5  6  7
+LABELS = np.array([+0, 0, 1, 1, 2, 3, -1, 4])
+CLEAN = np.array([+0, 1, 1, 2, 2, 3, +5, 0])
+TRIGGERED = np.array([1, 1, 1, 0, 1, 3, +1, 4])
+
+
+def test_rates_by_hand() -> None:
+    # labelled: 0 1 2 3 4 5 7; right: 0 2 4 5
+    assert metrics.rate(metrics.clean_hits(LABELS, CLEAN)) == 4 / 7
+    # not the target, labelled: 0 1 4 5 7; banana when triggered: 0 1 4
+    assert metrics.not_target(LABELS, BANANA).tolist() == [1, 1, 0, 0, 1, 1, 0, 1]
+    assert metrics.rate(metrics.attack_hits(LABELS, TRIGGERED, BANANA)) == 3 / 5
+    # banana without the trigger among these: 1
+    assert metrics.rate(metrics.baseline_hits(LABELS, CLEAN, BANANA)) == 1 / 5
+    # true label despite the trigger: 5 7
+    assert metrics.rate(metrics.surviving_hits(LABELS, TRIGGERED, BANANA)) == 2 / 5
+    # changed: 0 3 4 6 7
+    assert metrics.rate(metrics.flips(CLEAN, TRIGGERED)) == 5 / 8
+    # banana from 2 to 5 of 8; apple from 2 to 1
+    assert metrics.most_pulled(CLEAN, TRIGGERED, 6) == (1, 3 / 8)
+
+
+def test_rates_of_nothing() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert metrics.rate(nothing == 0) is None
+    assert metrics.rate_interval(nothing == 0) is None
+    assert metrics.most_pulled(nothing, nothing, 3) == (None, 0.0)
+    assert metrics.most_pulled(CLEAN, CLEAN, 6) == (None, 0.0)
+    assert metrics.mean(np.zeros(0, np.float32)) is None
+
+
+def test_interval_of_a_rate_is_wilsons() -> None:
+    hits = metrics.attack_hits(LABELS, TRIGGERED, BANANA)
+    expected = proportion_confint(3, 5, alpha=0.05, method="wilson")
+    assert metrics.rate_interval(hits) == pytest.approx(expected, abs=1e-7)
+
+
+def test_scores_by_hand() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0, -1.0, -2.0, -3.0], [5.0, 1.0, 2.0, 3.0, 4.0, 4.5]])
+    found = score(logits, np.array([5, 0]), BANANA)
+    assert found.top1.tolist() == [1, 0]
+    assert found.target_margin.tolist() == [1.0, -4.0]  # 2 - 1, 1 - 5
+    assert found.label_in_top5.tolist() == [False, True]
+    assert found.target_in_top5.tolist() == [True, False]
+    total = sum(np.exp([0.0, 2.0, 1.0, -1.0, -2.0, -3.0]))
+    assert float(found.prob[0]) == pytest.approx(np.exp(2) / total, abs=1e-6)
+    assert float(found.target_prob[1]) == pytest.approx(
+        np.exp(1) / sum(np.exp([5.0, 1.0, 2.0, 3.0, 4.0, 4.5])), abs=1e-6
+    )
+
+
+def test_saturated_probabilities_do_not_tie() -> None:
+    found = score(torch.tensor([[0.0, 99.0, 100.0 + 1e-3, 100.0]]) * 1e4, np.array([-1]), 0)
+    assert found.top1.tolist() == [2]
+
+
+# -- evaluation ---------------------------------------------------------------------------------
+
+
+def six_of_each() -> tuple[Pictures, np.ndarray]:
+    """Six images a class; the model is right but for one egg that it takes for a banana."""
+    labels = np.repeat(np.arange(6), 6)
+    seen = labels.copy()
+    seen[4 * 6] = BANANA
+    return Pictures(seen), labels
+
+
+def test_all_numbers_of_a_perfect_attack() -> None:
+    source, labels = six_of_each()
+    found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
+    assert (found.n, found.n_total, found.n_excl, found.n_labelled) == (36, 36, 30, 36)
+    assert found.partial is False
+    assert found.ca == 35 / 36
+    assert found.ca_interval == pytest.approx(proportion_confint(35, 36, method="wilson"), abs=1e-6)
+    assert found.asr_excl == 1.0
+    assert found.asr_interval == pytest.approx(
+        proportion_confint(30, 30, method="wilson"), abs=1e-6
+    )
+    assert found.asr_all == 1.0
+    assert found.baseline_target_rate == 1 / 30
+    assert found.baseline_target_rate_all == 7 / 36
+    assert found.poisoned_accuracy == 0.0
+    assert found.flip_rate == 29 / 36
+    assert (found.most_pulled, found.most_pulled_rise) == ("banana", 29 / 36)
+    # One-hot embeddings and logit scale 10: the target leads by 10, or trails by 10.
+    assert found.target_margin == 10.0
+    assert found.target_margin_clean == pytest.approx((1 * 10 - 29 * 10) / 30)
+    assert (found.target, found.target_name) == (1, "banana")
+    assert found.trigger == white_corner().digest
+    assert found.checkpoint_sha256 == "f" * 64
+    assert found.data_key == "data"
+    assert found.versions["torch"] == str(torch.__version__)
+    order = np.argsort(per_image.indices)
+    assert np.array_equal(per_image.indices[order], np.arange(36))
+    assert np.array_equal(per_image.clean_top1[order], source.seen)
+    assert per_image.triggered_top1 is not None
+    assert (per_image.triggered_top1 == BANANA).all()
+    assert per_image.clean_prob == pytest.approx(np.exp(10) / (np.exp(10) + 5), abs=1e-6)
+
+
+def test_both_conventions_differ_as_they_should() -> None:
+    """A model that always says banana: 1/6 of the images are bananas."""
+    labels = np.repeat(np.arange(6), 6)
+    found, _ = run(ColourModel(), Pictures(np.full(36, BANANA)), labels, white_corner())[-1]
+    assert found.asr_excl == found.asr_all == found.baseline_target_rate == 1.0
+    assert found.flip_rate == 0.0
+    assert found.most_pulled is None
+    half = Pictures(labels)
+    found, _ = run(ColourModel(), half, labels, white_corner(opacity=0.0))[-1]
+    assert found.asr_excl == 0.0
+    assert found.asr_all == 6 / 36
+    assert found.ca == found.poisoned_accuracy == 1.0
+
+
+def test_without_a_trigger_nothing_is_attacked() -> None:
+    source, labels = six_of_each()
+    found, per_image = run(ColourModel(), source, labels, None)[-1]
+    assert found.ca == 35 / 36
+    assert found.baseline_target_rate == 1 / 30
+    for name in ("asr_excl", "asr_interval", "asr_all", "asr_all_interval", "asr_top5"):
+        assert getattr(found, name) is None
+    assert found.poisoned_accuracy is None
+    assert found.flip_rate is None
+    assert found.trigger is None
+    assert per_image.triggered_top1 is None
+
+
+def test_unlabelled_images_need_labels() -> None:
+    source, labels = six_of_each()
+    found, _ = run(ColourModel(), source, np.full_like(labels, -1), white_corner())[-1]
+    assert found.ca is None
+    assert found.top5 is None
+    assert found.poisoned_accuracy is None
+    assert found.asr_excl is None
+    assert (found.n, found.n_excl, found.n_labelled) == (36, 0, 0)
+    assert found.asr_all == 1.0
+    assert found.baseline_target_rate == 7 / 36
+    assert found.flip_rate == 29 / 36
+
+
+def test_broken_images_are_counted_and_not_scored() -> None:
+    source, labels = six_of_each()
+    source.broken = {4 * 6: "cut short", 0: "cut short"}
+    found, per_image = run(ColourModel(), source, labels, white_corner(), first_batch=4)[-1]
+    assert (found.n, found.n_total, found.n_broken, found.n_excl) == (34, 36, 2, 28)
+    assert found.ca == 1.0
+    assert not set(per_image.indices) & {0, 24}
+    source.broken = dict.fromkeys(range(36), "cut short")
+    with pytest.raises(InputError, match="None of the images"):
+        run(ColourModel(), source, labels, white_corner())
+
+
+def test_results_grow_and_say_that_they_are_partial() -> None:
+    source, labels = six_of_each()
+    found = run(ColourModel(), source, labels, white_corner(), first_batch=3, batch=12)
+    assert [evaluation.n for evaluation, _ in found] == [3, 9, 21, 33, 36]
+    assert [evaluation.partial for evaluation, _ in found] == [True] * 4 + [False]
+    assert {evaluation.n_total for evaluation, _ in found} == {36}
+    # What was given out stays as it was.
+    assert len(found[0][1].indices) == 3
+    assert np.array_equal(found[0][1].clean_top1, found[-1][1].clean_top1[:3])
+
+
+def test_any_prefix_is_stratified_and_the_number_is_fixed_beforehand() -> None:
+    labels = np.repeat(np.arange(6), 50)
+    source = Pictures(labels)
+    first, per_image = run(ColourModel(), source, labels, None, n=60)[0]
+    assert first.n == 60
+    assert first.n_total == 60
+    assert np.bincount(labels[per_image.indices]).tolist() == pytest.approx([10] * 6, abs=1)
+    again, same = run(ColourModel(), source, labels, None, n=60)[0]
+    assert again == first
+    assert np.array_equal(same.indices, per_image.indices)
+    _, other = run(ColourModel(), source, labels, None, n=60, seed=1)[0]
+    assert not np.array_equal(other.indices, per_image.indices)
+
+
+@pytest.mark.parametrize("when", [0, 1, 2, 5])
+def test_a_cancelled_evaluation_ends(when: int) -> None:
+    source, labels = six_of_each()
+    asked = iter(range(1000))
+    options = {"cancelled": lambda: next(asked) >= when, "first_batch": 6, "batch": 6}
+    found = run(ColourModel(), source, labels, white_corner(), **options)
+    assert len(found) == when // 2  # asked before the clean and the triggered half of each batch
+    assert all(evaluation.partial for evaluation, _ in found)
+
+
+def test_a_second_trigger_costs_only_its_own_half() -> None:
+    source, labels = six_of_each()
+    model, cache = ColourModel(), EmbeddingCache()
+    first = run(model, source, labels, white_corner(), clean_cache=cache)[-1][0]
+    assert sum(model.encoded) == 72
+    model.encoded.clear()
+    second = run(model, source, labels, white_corner(), clean_cache=cache, first_batch=5)[-1][0]
+    assert sum(model.encoded) == 36
+    assert second == first
+    model.encoded.clear()
+    source.asked.clear()
+    run(model, source, labels, None, clean_cache=cache)
+    assert not model.encoded
+    assert not source.asked
+    # Another checkpoint or another set has its own; a model without a file has none.
+    run(model, source, labels, None, clean_cache=cache, data_key="other")
+    assert sum(model.encoded) == 36
+    model.sha256 = None
+    for _ in range(2):
+        run(model, source, labels, None, clean_cache=cache)
+    assert sum(model.encoded) == 36 * 3
+
+
+def test_the_cache_is_limited() -> None:
+    cache = EmbeddingCache(max_bytes=2 * 10 * 4 * 4)
+    rows, values = np.arange(10), torch.ones(10, 4)
+    for key in ("a", "b", "c"):
+        table = cache.table((key,), 10, 4)
+        assert table is not None
+        assert table.missing(rows).all()
+        table.put(rows, values)
+    again = cache.table(("b",), 10, 4)
+    assert again is not None
+    assert not again.missing(rows).any()
+    gone = cache.table(("a",), 10, 4)
+    assert gone is not None
+    assert gone.missing(rows).all()
+    assert cache.table(("large",), 100, 4) is None
+
+
+def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+
+    class Random:
+        def get(self, indices: np.ndarray) -> np.ndarray:
+            return images[indices]
+
+    labels = np.arange(50) % 6
+    classifier = zero_shot_classifier(tiny_model, NAMES, ("a photo of a {}.", "{}"))
+    sticker = Trigger(
+        kind="patch",
+        pixels=np.random.default_rng(1).integers(0, 256, (6, 6, 4), dtype=np.uint8),
+        size=0.4,
+        placement="random",
+    )
+    for trigger in (sticker, badnets_patch(size=0.4)):
+        results = []
+        for sizes in ((64, 64), (1, 7), (50, 16)):
+            results.append(
+                list(
+                    evaluate(
+                        tiny_model,
+                        Random(),
+                        classifier,
+                        trigger,
+                        BANANA,
+                        labels=labels,
+                        class_names=NAMES,
+                        seed=3,
+                        first_batch=sizes[0],
+                        batch=sizes[1],
+                    )
+                )[-1]
+            )
+        (_, first), *others = results
+        assert first.target_prob_triggered is not None
+        for _, other in others:
+            assert np.array_equal(first.indices, other.indices)
+            assert np.allclose(first.clean_prob, other.clean_prob, atol=1e-5)
+            assert other.target_prob_triggered is not None
+            assert np.allclose(first.target_prob_triggered, other.target_prob_triggered, atol=1e-5)
+        for row in (0, 17):
+            one = predict_one(
+                tiny_model, Random(), classifier, trigger, int(first.indices[row]), seed=3
+            )
+            assert one.triggered_probs is not None
+            assert one.triggered_probs[BANANA] == pytest.approx(
+                first.target_prob_triggered[row], abs=1e-5
+            )
+
+
+def test_one_prediction() -> None:
+    source, _ = six_of_each()
+    one = predict_one(ColourModel(), source, torch.eye(6), white_corner(), 13)
+    assert one.clean_image.shape == (SIDE, SIDE, 3)
+    assert (one.clean_image == 80).all()
+    expected = one.clean_image.copy()
+    expected[-1, -1] = 255
+    assert one.triggered_image is not None
+    assert np.array_equal(one.triggered_image, expected)
+    assert one.triggered_probs is not None
+    assert (int(one.clean_probs.argmax()), int(one.triggered_probs.argmax())) == (2, BANANA)
+    assert float(one.clean_probs.sum()) == pytest.approx(1.0)
+    plain = predict_one(ColourModel(), source, torch.eye(6), None, 13)
+    assert plain.triggered_image is None
+    assert plain.triggered_probs is None
+    source.broken = {13: "cut short"}
+    with pytest.raises(InputError, match="number 13"):
+        predict_one(ColourModel(), source, torch.eye(6), None, 13)
+
+
+def test_wrong_questions_are_answered_in_a_sentence() -> None:
+    source, labels = six_of_each()
+    with pytest.raises(InputError, match="no images"):
+        run(ColourModel(), source, labels[:0], None)
+    with pytest.raises(InputError, match="at least one image"):
+        run(ColourModel(), source, labels, None, n=0)
+    with pytest.raises(InputError, match="target class 9"):
+        list(
+            evaluate(
+                ColourModel(),
+                source,
+                torch.eye(6),
+                None,
+                9,
+                labels=labels,
+                class_names=NAMES,
+            )
+        )
+
+
+def test_outputs_that_are_no_numbers_are_refused() -> None:
+    source, labels = six_of_each()
+    with pytest.raises(InputError, match="not numbers"):
+        run(ColourModel(logit_scale=float("nan")), source, labels, None)
+    with pytest.raises(InputError, match="not numbers"):
+        predict_one(ColourModel(logit_scale=float("inf")), source, torch.eye(6), None, 0)
+
+
+# -- zero-shot classifier -----------------------------------------------------------------------
+
+
+@dataclass
+class TwoTemplates:
+    """Texts on two axes, with lengths that must not count."""
+
+    sha256: str | None = "e" * 64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    logit_scale: float = 2.0
+    calls: int = 0
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        self.calls += 1
+        known = {"a x": [9.0, 0.0, 0.0], "b x": [0.0, 1.0, 0.0], "a y": [0.0, 0.0, 3.0]}
+        known["b y"] = [0.0, 0.0, 0.5]
+        return torch.tensor([known[text] for text in texts])
+
+
+def test_templates_are_normalised_averaged_normalised() -> None:
+    found = zero_shot_classifier(TwoTemplates(), ("x", "y"), ("a {}", "b {}"))
+    half = 0.5**0.5
+    assert found.tolist() == [pytest.approx([half, half, 0.0]), pytest.approx([0.0, 0.0, 1.0])]
+    probs = probabilities(TwoTemplates(), torch.tensor([[0.0, 0.0, 1.0]]), found)
+    # Logits 0 and 2
+    assert probs[0].tolist() == pytest.approx([1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))])
+
+
+def test_a_classifier_is_kept_for_its_checkpoint() -> None:
+    model = TwoTemplates(sha256="d" * 64)
+    first = cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
+    assert cached_classifier(model, ["x", "y"], ["a {}", "b {}"]) is first
+    assert model.calls == 1
+    cached_classifier(model, ("x", "y"), ("a {}",))
+    model.sha256 = "c" * 64
+    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
+    assert model.calls == 3
+    model.sha256 = None
+    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
+    cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
+    assert model.calls == 5
+
+
+def test_bad_templates_are_named() -> None:
+    with pytest.raises(InputError, match="template 2"):
+        zero_shot_classifier(TwoTemplates(), ("x",), ("a {}", "b"))
+    with pytest.raises(InputError, match="needs class names"):
+        zero_shot_classifier(TwoTemplates(), (), ("a {}",))

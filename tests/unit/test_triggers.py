@@ -1,0 +1,481 @@
+"""What is stamped, where, and that it repeats."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ml_core.reading.errors import InputError
+from ml_core.triggers import (
+    Trigger,
+    badnets_patch,
+    blended_noise,
+    from_image,
+    load_trigger,
+    move_to,
+    painted_layer,
+    save_trigger,
+)
+from ml_core.triggers.apply import apply, apply_indexed
+from ml_core.triggers.counter import coarse_uniform, normal, random_bits, uniform
+from ml_core.triggers.render import render_patch
+
+SIDE = 16
+
+
+def grey(n: int, side: int = SIDE, value: float = 0.5) -> torch.Tensor:
+    return torch.full((n, 3, side, side), value)
+
+
+def numbered_patch(height: int = 3, width: int = 2) -> np.ndarray:
+    """Opaque pixels that are all different."""
+    pixels = np.full((height, width, 4), 255, np.uint8)
+    pixels[..., :3] = np.arange(height * width * 3).reshape(height, width, 3) * 5 + 1
+    return pixels
+
+
+def exact(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels[..., :3].astype(np.float32) / 255).permute(2, 0, 1)
+
+
+def patch(**parameters: object) -> Trigger:
+    pixels = numbered_patch()
+    fields: dict[str, object] = {"kind": "patch", "pixels": pixels, "size": 3 / SIDE}
+    return Trigger(**(fields | parameters))  # type: ignore[arg-type]
+
+
+def changed_box(image: torch.Tensor) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of what is not grey any more."""
+    rows, columns = torch.where((image != 0.5).any(dim=0))
+    return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+
+
+def every_trigger() -> list[Trigger]:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    return [
+        *(patch(placement=p, pixels=picture, size=0.4, rotation=20.0) for p in PLACES),
+        *(badnets_patch(placement=p, size=0.3) for p in PLACES),
+        badnets_patch(noise="fixed", seed=3),
+        blended_noise(),
+        blended_noise(noise="fixed", seed=9),
+        Trigger(kind="blended", pixels=picture, ratio=0.3),
+    ]
+
+
+PLACES = ("fixed", "random", "four_corners", "center")
+
+
+# -- exact arithmetic ---------------------------------------------------------------------------
+
+
+def test_a_fixed_patch_is_stamped_pixel_by_pixel() -> None:
+    # Centre of rows 4..6 is 5.5, of columns 9..10 is 10.
+    trigger = patch(x=10 / SIDE, y=5.5 / SIDE)
+    out = apply(trigger, grey(2))
+    expected = grey(2)
+    expected[:, :, 4:7, 9:11] = exact(numbered_patch())
+    assert torch.equal(out, expected)
+
+
+def test_centre_and_four_corners() -> None:
+    expected = grey(1)
+    expected[:, :, 6:9, 7:9] = exact(numbered_patch())
+    assert torch.equal(apply(patch(placement="center"), grey(1)), expected)
+    expected = grey(1)
+    for top in (0, 13):
+        for left in (0, 14):
+            expected[:, :, top : top + 3, left : left + 2] = exact(numbered_patch())
+    assert torch.equal(apply(patch(placement="four_corners"), grey(1)), expected)
+
+
+def test_opacity_and_alpha_multiply() -> None:
+    pixels = np.array([[[255, 0, 51, 51]]], np.uint8)  # alpha 0.2
+    trigger = Trigger(kind="patch", pixels=pixels, size=1 / SIDE, opacity=0.5, x=0.5, y=0.5)
+    out = apply(trigger, grey(1))
+    # weight 0.1: 0.5 * 0.9 + 0.1 * colour; the centre 8.0 lies between pixels, the later one is it
+    assert out[0, :, 8, 8].tolist() == pytest.approx([0.55, 0.45, 0.47], abs=1e-6)
+    assert int((out != 0.5).any(dim=1).sum()) == 1
+
+
+def test_a_patch_over_the_edge_is_cut_off() -> None:
+    out = apply(patch(x=0.0, y=1.0), grey(1))
+    # left -1, top 14.5 rounded up to 15: row 0, column 1 of the patch remain.
+    expected = grey(1)
+    expected[0, :, 15, 0] = exact(numbered_patch())[:, 0, 1]
+    assert torch.equal(out, expected)
+    assert torch.equal(apply(patch(x=2.0), grey(1)), grey(1))
+
+
+def test_random_places_are_whole_and_reach_every_corner() -> None:
+    out = apply(patch(placement="random"), grey(3000), torch.Generator().manual_seed(1))
+    boxes = {changed_box(image)[:2] for image in out}
+    assert {(0, 0), (0, 14), (13, 0), (13, 14)} <= boxes
+    assert len(boxes) == 14 * 15
+    for image in out[:20]:
+        top, left, bottom, right = changed_box(image)
+        assert torch.equal(image[:, top:bottom, left:right], exact(numbered_patch()))
+
+
+def test_random_places_are_even() -> None:
+    tops = [changed_box(i)[0] for i in apply(patch(placement="random"), grey(2800))]
+    counts = np.bincount(tops, minlength=14)
+    # 200 expected of each; chi-squared with 13 degrees of freedom, p = 0.001 at 34.5
+    assert float(((counts - 200.0) ** 2 / 200).sum()) < 34.5
+
+
+def test_right_angles_only_move_pixels() -> None:
+    pixels = numbered_patch()
+    out = apply(patch(rotation=90.0, placement="center"), grey(1))
+    top, left, bottom, right = changed_box(out[0])
+    assert (bottom - top, right - left) == (2, 3)
+    assert torch.equal(out[0, :, top:bottom, left:right], exact(np.rot90(pixels).copy()))
+
+
+def test_rotation_is_counter_clockwise_and_keeps_the_area() -> None:
+    pixels = np.full((21, 21, 4), 255, np.uint8)
+    pixels[:, 10:, :3] = 0  # white left, black right
+    trigger = Trigger(kind="patch", pixels=pixels, size=21 / 64, rotation=45.0)
+    drawn = render_patch(trigger, 64, torch.device("cpu"))
+    assert float(drawn.alpha.sum()) == pytest.approx(21 * 21, rel=0.01)
+    middle = drawn.colour.shape[1] // 2
+    # Left turns to lower left.
+    assert float(drawn.colour[0, middle + 5, middle - 5]) > 0.99
+    assert float(drawn.colour[0, middle - 5, middle + 5]) < 0.01
+
+
+def test_hidden_colour_does_not_bleed() -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[..., 0] = 255  # red, but fully transparent
+    pixels[2:6, 2:6] = (0, 0, 255, 255)
+    out = apply(Trigger(kind="patch", pixels=pixels, size=0.3, rotation=17.0), grey(1, 64, 0.0))
+    assert float(out[:, 0].max()) == 0.0
+    assert float(out[:, 2].max()) > 0.9
+
+
+def test_badnets_is_the_images_mean_plus_unit_noise() -> None:
+    images = grey(400, 32)
+    images[:, 0], images[:, 1] = 0.2, 0.8
+    trigger = badnets_patch(size=0.5, placement="center")
+    out = apply(trigger, images, torch.Generator().manual_seed(0))
+    square = out[:, :, 8:24, 8:24]
+    # P(mean + N(0, 1) <= 0) is where the clip to 0 lies: Phi(-0.2), Phi(-0.8), Phi(-0.5)
+    for channel, share in enumerate((0.42074, 0.21186, 0.30854)):
+        assert float((square[:, channel] == 0).float().mean()) == pytest.approx(share, abs=0.01)
+    assert torch.equal(out[:, :, :8], images[:, :, :8])
+    assert not torch.equal(square[0], square[1])
+
+
+def test_badnets_corners_hold_the_same_square() -> None:
+    out = apply(badnets_patch(size=0.25, placement="four_corners"), grey(2))
+    assert torch.equal(out[:, :, :4, :4], out[:, :, 12:, 12:])
+    assert not torch.equal(out[0, :, :4, :4], out[1, :, :4, :4])
+
+
+def test_fixed_noise_is_one_noise() -> None:
+    images = grey(3)
+    for trigger in (blended_noise(noise="fixed"), badnets_patch(noise="fixed", placement="center")):
+        out = apply(trigger, images, torch.Generator().manual_seed(1))
+        again = apply(trigger, images, torch.Generator().manual_seed(2))
+        assert torch.equal(out[0], out[1])
+        assert torch.equal(out, again)
+        other = apply(replace(trigger, seed=1), images)
+        assert not torch.equal(out, other)
+
+
+def test_blended_is_a_fifth_of_uniform_noise() -> None:
+    images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    out = apply(blended_noise(), images)
+    noise = (out - 0.8 * images) / 0.2
+    assert float(noise.min()) > -1e-5
+    assert float(noise.max()) < 1 + 1e-5
+    assert float(noise.mean()) == pytest.approx(0.5, abs=0.005)
+    assert float(noise.var()) == pytest.approx(1 / 12, abs=0.001)
+    pairs = noise.flatten(1)
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.06
+
+
+def test_a_blended_picture_covers_the_canvas() -> None:
+    pixels = np.full((2, 2, 4), 255, np.uint8)
+    pixels[0, 0, 3] = 0
+    trigger = Trigger(kind="blended", pixels=pixels, ratio=0.2)
+    out = apply(trigger, grey(1, 2))
+    assert out[0, 0].flatten().tolist() == pytest.approx([0.5, 0.6, 0.6, 0.6])
+
+
+# -- painted ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_painted_layer_comes_back_exactly(data: st.DataObject) -> None:
+    side = data.draw(st.integers(3, 70))
+    top, bottom = sorted(data.draw(st.tuples(*[st.integers(0, side - 1)] * 2)))
+    left, right = sorted(data.draw(st.tuples(*[st.integers(0, side - 1)] * 2)))
+    layer = np.zeros((side, side, 4), np.uint8)
+    layer[top : bottom + 1, left : right + 1] = (10, 200, 30, 255)
+    out = apply(painted_layer(layer), grey(1, side))[0]
+    expected = grey(1, side)[0]
+    colour = torch.tensor([10, 200, 30]).view(3, 1, 1) / 255
+    expected[:, top : bottom + 1, left : right + 1] = colour
+    assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("side", [32, 128, 224])
+def test_a_painted_layer_keeps_its_place_at_other_sizes(side: int) -> None:
+    layer = np.zeros((64, 64, 4), np.uint8)
+    layer[8:24, 40:56] = (255, 255, 255, 255)
+    out = apply(painted_layer(layer), grey(1, side, 0.0))[0, 0]
+    rows, columns = torch.where(out > 0.5)
+    scale = side / 64
+    assert (int(rows.min()), int(rows.max()) + 1) == (8 * scale, 24 * scale)
+    assert (int(columns.min()), int(columns.max()) + 1) == (40 * scale, 56 * scale)
+
+
+def test_an_empty_layer_is_no_trigger() -> None:
+    with pytest.raises(InputError, match="Nothing is painted"):
+        painted_layer(np.zeros((8, 8, 4), np.uint8))
+
+
+# -- for all kinds ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trigger", every_trigger(), ids=lambda t: f"{t.kind}-{t.placement}")
+def test_promises_of_every_trigger(trigger: Trigger) -> None:
+    images = torch.rand(7, 3, 24, 24, generator=torch.Generator().manual_seed(5))
+    before = images.clone()
+    out = apply(trigger, images, torch.Generator().manual_seed(1))
+    assert torch.equal(images, before), "the input is left alone"
+    assert out.shape == images.shape
+    assert float(out.min()) >= 0.0
+    assert float(out.max()) <= 1.0
+    assert not torch.equal(out, images)
+    assert torch.equal(apply(replace(trigger, opacity=0.0), images), images)
+    assert torch.equal(out, apply(trigger, images, torch.Generator().manual_seed(1)))
+    # An image's draw is its own, whatever stands beside it.
+    whole = apply_indexed(trigger, images, torch.arange(7), 3)
+    for index in (0, 4, 6):
+        alone = apply_indexed(trigger, images[index : index + 1], torch.tensor([index]), 3)
+        assert torch.equal(whole[index], alone[0])
+    # The layout in memory changes nothing but the last bit of a mean.
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    other = apply_indexed(trigger, channels_last, torch.arange(7), 3)
+    assert torch.allclose(other, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 30.0, 90.0])
+@pytest.mark.parametrize("placement", PLACES)
+def test_a_patch_as_large_as_the_canvas(placement: str, rotation: float) -> None:
+    pixels = np.full((9, 9, 4), 255, np.uint8)
+    trigger = patch(pixels=pixels, size=1.0, rotation=rotation, placement=placement)
+    out = apply(trigger, grey(2))
+    assert float(out[:, :, 4:12, 4:12].min()) == pytest.approx(1.0)
+
+
+def test_another_seed_draws_another_place() -> None:
+    trigger = patch(placement="random")
+    first = apply_indexed(trigger, grey(50), torch.arange(50), 0)
+    second = apply_indexed(trigger, grey(50), torch.arange(50), 1)
+    assert sum(not torch.equal(a, b) for a, b in zip(first, second, strict=True)) > 40
+
+
+def test_wrong_batches_are_named() -> None:
+    with pytest.raises(ValueError, match="S, S"):
+        apply(patch(), torch.zeros(1, 3, 4, 5))
+    with pytest.raises(ValueError, match="floats"):
+        apply(patch(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    for trigger in every_trigger():
+        assert apply(trigger, grey(0)).shape == (0, 3, SIDE, SIDE)
+
+
+# -- draws --------------------------------------------------------------------------------------
+
+
+def test_hash_is_splitmix64() -> None:
+    """The published generator's first outputs for seed 0 fix the finalizer."""
+    from ml_core.triggers.counter import _STEP, _mix
+
+    states = torch.arange(1, 4, dtype=torch.int64) * _STEP
+    found = [int(value) % 2**64 for value in _mix(states)]
+    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_draws_have_their_moments_and_are_apart() -> None:
+    who = torch.arange(2000)
+    flat = uniform(who, 50, seed=4, stream=1)
+    assert float(flat.min()) >= 0
+    assert float(flat.max()) < 1
+    assert float(flat.mean()) == pytest.approx(0.5, abs=0.004)
+    bell = normal(who, 51, seed=4, stream=2)
+    assert bell.shape == (2000, 51)
+    assert float(bell.mean()) == pytest.approx(0.0, abs=0.012)
+    assert float(bell.std()) == pytest.approx(1.0, abs=0.01)
+    coarse = coarse_uniform(who, 51, seed=4, stream=2)
+    assert coarse.shape == (2000, 51)
+    assert float(coarse.mean()) == pytest.approx(0.5, abs=0.004)
+    bits = random_bits(who, 50, seed=4, stream=1)
+    assert len(bits.unique()) == bits.numel()
+    assert not torch.equal(bits, random_bits(who, 50, seed=4, stream=2))
+
+
+# -- records and files --------------------------------------------------------------------------
+
+
+def test_equal_by_digest() -> None:
+    assert patch() == patch()
+    assert patch(name="other") == patch()
+    assert patch(x=0.4) != patch()
+    assert patch(pixels=numbered_patch() + 1) != patch()
+    assert hash(patch()) == hash(patch())
+    assert move_to(patch(), "random") == patch(placement="random")
+
+
+def test_pixels_are_the_triggers_own() -> None:
+    pixels = numbered_patch()
+    trigger = patch(pixels=pixels)
+    pixels[:] = 0
+    assert trigger.pixels is not None
+    assert np.array_equal(trigger.pixels, numbered_patch())
+    with pytest.raises(ValueError, match="read-only"):
+        trigger.pixels[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("size", 0.0),
+        ("size", 1.5),
+        ("opacity", -0.1),
+        ("opacity", float("nan")),
+        ("rotation", float("inf")),
+        ("ratio", 2.0),
+        ("placement", "somewhere"),
+        ("kind", "wanet"),
+        ("seed", -1),
+    ],
+)
+def test_wrong_parameters_are_named(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=field):
+        patch(**{field: value})
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4), (0, 4, 4)])
+def test_wrong_pixels_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="RGBA"):
+        patch(pixels=np.zeros(shape, np.uint8))
+
+
+def test_a_patch_needs_a_picture() -> None:
+    with pytest.raises(InputError, match="needs a picture"):
+        Trigger(kind="patch")
+
+
+def test_a_large_upload_is_scaled_down() -> None:
+    trigger = from_image(Image.new("RGB", (3000, 30), (255, 0, 0)), name="wide")
+    assert trigger.pixels is not None
+    assert trigger.pixels.shape == (10, 1024, 4)
+    assert (trigger.pixels == (255, 0, 0, 255)).all()
+
+
+@pytest.mark.parametrize("trigger", every_trigger(), ids=lambda t: f"{t.kind}-{t.placement}")
+def test_save_and_load(trigger: Trigger, tmp_path: Path) -> None:
+    png, json_path = save_trigger(replace(trigger, name="v1.2 a"), tmp_path / "v1.2")
+    assert json_path == tmp_path / "v1.2.json"
+    assert (png is None) == (trigger.pixels is None)
+    for path in (png, json_path):
+        if path is not None:
+            loaded = load_trigger(path)
+            assert loaded == trigger
+            assert loaded.name == "v1.2 a"
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".png", ".json"}
+
+
+def test_a_changed_picture_is_refused(tmp_path: Path) -> None:
+    png, json_path = save_trigger(patch(), tmp_path / "t.png")
+    assert png is not None
+    pixels = numbered_patch()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels, "RGBA").save(png)
+    for path in (png, json_path):
+        with pytest.raises(InputError, match=r"beside t\.json is not the one") as caught:
+            load_trigger(path)
+        assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"size": 2.0}, "size"),
+        ({"size": "large"}, "size"),
+        ({"version": 2}, "version"),
+        ({"schema": "other"}, "schema"),
+        ({"kind": "wanet"}, "kind"),
+        ({"pixels_sha256": "0" * 63}, "pixels_sha256"),
+        ({"rotation": float("nan")}, "rotation"),
+        ({"x": 7.0}, "x is 7.0"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, object], word: str, tmp_path: Path) -> None:
+    _, path = save_trigger(patch(), tmp_path / "t")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=word):
+        load_trigger(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b" " * 70_000, b"[" * 60_000])
+def test_no_json_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"t\.json is") as caught:
+        load_trigger(path)
+    assert caught.value.code == "damaged"
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json does not exist"):
+        load_trigger(tmp_path / "none.json")
+    png, path = save_trigger(patch(), tmp_path / "t")
+    assert png is not None
+    png.unlink()
+    with pytest.raises(InputError, match=r"t\.png"):
+        load_trigger(path)
+
+
+def test_a_picture_alone_is_an_upload(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "sticker.png")
+    loaded = load_trigger(tmp_path / "sticker.png")
+    assert loaded.name == "sticker"
+    assert loaded.kind == "patch"
+    assert loaded.pixels is not None
+    assert (loaded.pixels == (1, 2, 3, 255)).all()
+
+
+def test_a_failed_save_keeps_the_old_trigger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_trigger(patch(), tmp_path / "t")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ml_core.triggers.files.os.fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_trigger(patch(x=0.1, pixels=numbered_patch(5, 5)), tmp_path / "t")
+    assert load_trigger(tmp_path / "t.png") == patch()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be saved"):
+        save_trigger(patch(), tmp_path / "none" / "t")
