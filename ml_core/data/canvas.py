@@ -12,6 +12,7 @@ import io
 import json
 import os
 import threading
+import weakref
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,6 +125,7 @@ class CanvasCache:
         # A cache that cannot be written (read-only, full) is no error: pictures are drawn anew.
         with contextlib.suppress(OSError):
             self._file = self._open(folder, disk_limit)
+            weakref.finalize(self, self._file.close)
 
     @property
     def broken(self) -> Mapping[int, str]:

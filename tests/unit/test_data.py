@@ -1,0 +1,472 @@
+"""Image sets, pair sets, sampling, the canvas and its cache."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from ml_core.data import demo
+from ml_core.data.canvas import CanvasCache, centre_crop
+from ml_core.data.images import open_images
+from ml_core.data.labels import LabelSet
+from ml_core.data.pairs import open_pairs
+from ml_core.data.sampling import stratified_order, stratified_sample
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.reading import InputError
+
+PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))
+
+
+def picture(path: Path, grey: int, size: tuple[int, int] = (8, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (grey, grey, grey)).save(path)
+
+
+def noise(height: int, width: int) -> Image.Image:
+    values = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Two foxes of grey 10 and 11, one dog of grey 20, one wolf of grey 30."""
+    root = tmp_path / "set"
+    picture(root / "Red_Fox" / "a.png", 10)
+    picture(root / "Red_Fox" / "deep" / "b.png", 11)
+    picture(root / "dog" / "c.png", 20)
+    picture(root / "wolf" / "d.png", 30)
+    (root / "dog" / "notes.txt").write_text("no picture")
+    return root
+
+
+# specs
+
+
+def test_specs_are_frozen_and_checked() -> None:
+    spec = ImageSpec(kind="folder", path="x", n=5)
+    assert ImageSpec.model_validate_json(spec.model_dump_json()) == spec
+    with pytest.raises(ValidationError):
+        spec.n = 6  # type: ignore[misc]
+    for wrong in ({"kind": "folder"}, {"kind": "csv"}, {"n": 0}, {"split": "x"}, {"extra": 1}):
+        with pytest.raises(ValidationError):
+            ImageSpec.model_validate(wrong)
+    with pytest.raises(ValidationError):
+        PairSpec(kind="csv")
+
+
+def test_data_imports_no_torch() -> None:
+    code = (
+        "import sys, ml_core.data.images, ml_core.data.pairs, ml_core.data.eda;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# sampling
+
+
+def test_every_prefix_is_stratified() -> None:
+    labels = np.repeat([0, 1, -1], [60, 30, 10]).astype(np.int64)
+    order = stratified_order(labels, 7)
+    assert sorted(order.tolist()) == list(range(100))
+    for n in range(1, 101):
+        for label, count in ((0, 60), (1, 30), (-1, 10)):
+            got = int((labels[order[:n]] == label).sum())
+            assert abs(got - n * count / 100) <= 1.5
+    assert stratified_order(labels, 7).tolist() == order.tolist()
+    assert stratified_order(labels, 8).tolist() != order.tolist()
+
+
+def test_balanced_prefix_has_each_class_once() -> None:
+    labels = np.arange(40, dtype=np.int64) % 10
+    assert sorted(labels[stratified_order(labels, 0)[:10]].tolist()) == list(range(10))
+
+
+def test_sample_is_ascending_and_whole_when_large() -> None:
+    labels = np.zeros(9, np.int64)
+    sample = stratified_sample(labels, 4, 1)
+    assert len(sample) == 4
+    assert (np.diff(sample) > 0).all()
+    assert stratified_sample(labels, None, 1).tolist() == list(range(9))
+    assert stratified_sample(labels, 20, 1).tolist() == list(range(9))
+    assert stratified_order(np.zeros(0, np.int64), 0).tolist() == []
+
+
+# folders
+
+
+def test_folder_per_class(class_folders: Path) -> None:
+    images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
+    assert images.labels.tolist() == [1, 1, 2]
+    assert images.class_names == PETS.class_names
+    assert images.canvas([2, 0, 1], 4)[:, 0, 0, 0].tolist() == [20, 10, 11]
+    assert images.problems == (
+        "1 files are no pictures by their name and were left out: dog/notes.txt",
+        "1 labels are not in the label set pets and were left out: wolf (1 pictures)",
+    )
+    assert images.left_out == 1
+    assert not images.labels.flags.writeable
+
+
+def test_folder_without_label_set_names_its_own_classes(class_folders: Path) -> None:
+    images = open_images(ImageSpec(kind="folder", path=str(class_folders)))
+    assert images.class_names == ("Red_Fox", "dog", "wolf")
+    assert images.labels.tolist() == [0, 0, 1, 2]
+
+
+def test_no_label_matches(class_folders: Path) -> None:
+    other = LabelSet("fruit", ("apple",), ("{}",))
+    with pytest.raises(InputError, match=r"None of the labels of set \(Red_Fox, dog, wolf\)"):
+        open_images(ImageSpec(kind="folder", path=str(class_folders)), other)
+
+
+def test_unlabelled_folder(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"{i}.png", i)
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path)), PETS)
+    assert images.labels.tolist() == [-1, -1, -1]
+    assert images.class_names == PETS.class_names
+    assert images.problems == ()
+
+
+def test_loose_pictures_and_outward_links_are_left_out(class_folders: Path) -> None:
+    picture(class_folders / "loose.png", 1)
+    picture(class_folders.parent / "secret.png", 99)
+    (class_folders / "dog" / "link.png").symlink_to(class_folders.parent / "secret.png")
+    images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
+    assert images.labels.tolist() == [1, 1, 2]
+    assert any("link.png" in problem for problem in images.problems)
+    assert any("loose.png" in problem for problem in images.problems)
+    assert images.left_out == 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_nothing_there(tmp_path: Path, kind: str) -> None:
+    for path in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(InputError):
+            open_images(ImageSpec(kind=kind, path=str(path)), PETS)
+
+
+# tables
+
+
+def test_cleanclip_labels_csv(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "images" / f"{i}.png", 10 * i)
+    (tmp_path / "labels.csv").write_text(
+        "image,label\nimages/0.png,2\nimages/1.png,0\nimages/2.png,2\n"
+    )
+    for spec in (
+        ImageSpec(kind="csv", path=str(tmp_path / "labels.csv")),
+        ImageSpec(kind="csv", path=str(tmp_path)),
+        ImageSpec(kind="folder", path=str(tmp_path)),
+    ):
+        images = open_images(spec, PETS)
+        assert images.labels.tolist() == [2, 0, 2]
+        assert images.canvas([1], 4)[0, 0, 0].tolist() == [10, 10, 10]
+
+
+def test_bad_rows_and_missing_images_are_counted(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    (tmp_path / "t.tsv").write_text(
+        "file\tclass\n"
+        "a.png\tdog\n"
+        "gone.png\tdog\n"
+        "../x.png\tdog\n"
+        "a.png\n"
+        "a.png\t\n"
+        "a.png\twolf\n"
+        "http://h/x.png\tcat\n"
+        "a.png\tCAT\n"
+    )
+    images = open_images(ImageSpec(kind="csv", path=str(tmp_path / "t.tsv")), PETS)
+    assert images.labels.tolist() == [2, 0]
+    assert images.left_out == 6
+    bad, missing, unmatched = images.problems
+    assert bad.startswith("4 bad rows")
+    assert all(f"row {number}:" in bad for number in (4, 5, 6, 8))
+    assert missing == "1 pictures are missing and were left out: row 3 ('gone.png')"
+    assert "wolf (1 pictures)" in unmatched
+
+
+def test_columns_can_be_named_and_errors_list_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    path = tmp_path / "t.csv"
+    path.write_text("url,kind\na.png,dog\n")
+    with pytest.raises(InputError, match="choose the image column among url, kind"):
+        open_images(ImageSpec(kind="csv", path=str(path)), PETS)
+    spec = ImageSpec(kind="csv", path=str(path), image_column="url", label_column="kind")
+    assert open_images(spec, PETS).labels.tolist() == [2]
+    with pytest.raises(InputError, match="no column 'colour'"):
+        open_images(spec.model_copy(update={"label_column": "colour"}), PETS)
+    unlabelled = spec.model_copy(update={"label_column": None})
+    assert open_images(unlabelled, PETS).labels.tolist() == [-1]
+
+
+def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for i in range(10):
+            picture(tmp_path / name / f"{i}.png", i)
+    spec = ImageSpec(kind="folder", path=str(tmp_path), n=6, seed=3)
+    images = open_images(spec, PETS)
+    assert np.bincount(images.labels).tolist() == [3, 0, 3]
+    assert open_images(spec, PETS).key == images.key
+    assert open_images(spec.model_copy(update={"seed": 4}), PETS).key != images.key
+
+
+def test_key_follows_content_and_labels(class_folders: Path) -> None:
+    spec = ImageSpec(kind="folder", path=str(class_folders))
+    before = open_images(spec, PETS)
+    moved = class_folders.rename(class_folders.parent / "moved")
+    spec = ImageSpec(kind="folder", path=str(moved))
+    assert open_images(spec, PETS).key == before.key
+    renamed = LabelSet("pets", ("cat", "dog", "red fox"), PETS.templates)
+    other = open_images(spec, renamed)
+    assert other.key != before.key
+    assert other.images_key == before.images_key
+    picture(moved / "dog" / "c.png", 21)
+    assert open_images(spec, PETS).images_key != before.images_key
+
+
+# pairs
+
+
+def test_pairs_of_a_csv(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / f"{i}.png", i)
+    path = tmp_path / "train.csv"
+    path.write_text(
+        'image,caption\n0.png,"a dog, asleep"\n1.png,\n2.png,two\ngone.png,three\n3.png,four\n'
+    )
+    pairs = open_pairs(PairSpec(kind="csv", path=str(path)))
+    assert len(pairs) == 3
+    assert pairs.captions([2, 0]) == ["four", "a dog, asleep"]
+    assert pairs.canvas([2, 0, 1], 4)[:, 0, 0, 0].tolist() == [3, 0, 2]
+    assert pairs.left_out == 2
+    assert "row 3: the column 'caption' is empty" in pairs.problems[0]
+    assert "row 5 ('gone.png')" in pairs.problems[1]
+    assert len(open_pairs(PairSpec(kind="csv", path=str(path), n=2))) == 2
+
+
+def test_pairs_find_common_columns_or_list_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    path = tmp_path / "t.tsv"
+    path.write_text("filepath\ttitle\na.png\thello\n")
+    assert open_pairs(PairSpec(kind="csv", path=str(path))).captions([0]) == ["hello"]
+    path.write_text("filepath\tfoo\na.png\thello\n")
+    with pytest.raises(InputError, match="choose the caption column among filepath, foo"):
+        open_pairs(PairSpec(kind="csv", path=str(path)))
+
+
+# canvas
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (33, 70), (97, 41), (31, 32), (500, 480), (3, 200)])
+@pytest.mark.parametrize("size", [32, 224])
+def test_canvas_equals_torchvisions(shape: tuple[int, int], size: int) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = noise(*shape)
+    resize = transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC)
+    expected = np.asarray(transforms.CenterCrop(size)(resize(image)))
+    got = centre_crop(image, size).astype(int)
+    assert got.shape == (size, size, 3)
+    assert np.abs(got - expected).max() <= 1
+
+
+def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one() -> None:
+    image = noise(32, 32)
+    assert (centre_crop(image, 32) == np.asarray(image)).all()
+    thin = Image.new("RGB", (20_000, 1), (7, 8, 9))
+    assert (centre_crop(thin, 224) == (7, 8, 9)).all()
+
+
+def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
+    path = class_folders / "dog" / "c.png"
+    path.write_bytes(path.read_bytes()[:40])
+    images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
+    cache = CanvasCache(images, 4)
+    assert dict(cache.broken) == {}
+    for _ in range(2):
+        assert cache.get([0, 2])[:, 0, 0, 0].tolist() == [10, 0]
+        assert list(cache.broken) == [2]
+    assert "1 pictures are damaged and not scored: dog/c.png" in images.problems[-1]
+
+
+def test_many_pictures_decode_in_order(tmp_path: Path) -> None:
+    for i in range(40):
+        picture(tmp_path / f"{i:02}.png", i)
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path)))
+    assert images.canvas(range(40), 4)[:, 0, 0, 0].tolist() == list(range(40))
+
+
+# cache
+
+
+class Counting:
+    """A source whose picture i is filled with i; counts what it draws."""
+
+    images_key = "k"
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.broken: dict[int, str] = {}
+        self.drawn: list[int] = []
+
+    def __len__(self) -> int:
+        return self.n
+
+    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        numbers = np.asarray(indices)
+        self.drawn += numbers.tolist()
+        return np.broadcast_to(
+            numbers.astype(np.uint8)[:, None, None, None], (len(numbers), size, size, 3)
+        ).copy()
+
+
+def values(canvases: NDArray[np.uint8]) -> list[int]:
+    assert (canvases == canvases[:, :1, :1, :1]).all()
+    return canvases[:, 0, 0, 0].tolist()  # type: ignore[no-any-return]
+
+
+def on_disk(source: Counting, folder: Path, disk_limit: int = 1 << 20) -> CanvasCache:
+    return CanvasCache(source, 4, folder=folder, memory_limit=0, disk_limit=disk_limit)
+
+
+def test_memory_cache_draws_once_and_gives_copies() -> None:
+    source = Counting(10)
+    cache = CanvasCache(source, 4)
+    got = cache.get([3, 5, 3])
+    assert values(got) == [3, 5, 3]
+    got[:] = 0
+    assert values(cache.get([5, 7, 3])) == [5, 7, 3]
+    assert sorted(source.drawn) == [3, 3, 5, 7]
+
+
+def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
+    first, second = Counting(10), Counting(10)
+    cache, other = on_disk(first, tmp_path), on_disk(second, tmp_path)
+    assert values(cache.get(range(6))) == list(range(6))
+    assert values(other.get(range(8))) == list(range(8))
+    assert second.drawn == [6, 7]
+    assert values(cache.get([7])) == [7]
+    assert first.drawn == list(range(6))
+
+
+@pytest.mark.parametrize("damage", ["entry", "header", "short", "empty"])
+def test_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
+    cache = on_disk(Counting(10), tmp_path)
+    cache.get(range(10))
+    cache.close()
+    (path,) = tmp_path.glob("*.canvas")
+    content = bytearray(path.read_bytes())
+    if damage == "entry":
+        content[8192 + 48 * 4 + 7] ^= 1  # one bit of the fifth canvas
+    elif damage == "header":
+        content[0] ^= 1
+    path.write_bytes({"short": content[:8300], "empty": b""}.get(damage, bytes(content)))
+    source = Counting(10)
+    assert values(on_disk(source, tmp_path).get(range(10))) == list(range(10))
+    if damage == "entry":
+        assert source.drawn == [4]
+    again = Counting(10)
+    assert values(on_disk(again, tmp_path).get(range(10))) == list(range(10))
+    assert again.drawn == []
+
+
+def test_broken_pictures_are_not_kept(tmp_path: Path) -> None:
+    source = Counting(4)
+    source.broken[2] = "broken"
+    cache = on_disk(source, tmp_path)
+    cache.get(range(4))
+    cache.get(range(4))
+    assert source.drawn == [0, 1, 2, 3, 2]
+
+
+def test_oldest_files_go_when_the_folder_is_full(tmp_path: Path) -> None:
+    for name, age in (("old", 300), ("new", 100)):
+        path = tmp_path / f"{name}.canvas"
+        path.write_bytes(b"x" * 20_480)
+        os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
+    on_disk(Counting(10), tmp_path, disk_limit=40_000).get([1])
+    assert not (tmp_path / "old.canvas").exists()
+    assert (tmp_path / "new.canvas").exists()
+
+
+def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None:
+    source = Counting(10)
+    cache = on_disk(source, tmp_path, disk_limit=48 * 4)
+    assert values(cache.get(range(10))) == list(range(10))
+    assert values(cache.get(range(10))) == list(range(10))
+    assert source.drawn == [*range(10), *range(4, 10)]
+
+
+def test_unwritable_cache_still_draws(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    source = Counting(3)
+    assert values(on_disk(source, tmp_path / "file" / "sub").get([2, 1])) == [2, 1]
+
+
+# demo
+
+
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A composer whose picture i of any split is filled with i, of class i % 3."""
+
+    def compose(
+        split: str, indices: Sequence[int], *, seed: int = 0, size: int = 64
+    ) -> SimpleNamespace:
+        numbers = np.asarray(indices, np.int64)
+        images = np.zeros((len(numbers), size, size, 3), np.uint8)
+        images += numbers.astype(np.uint8)[:, None, None, None]
+        captions = tuple(f"{split} {i} seed {seed}" for i in indices)
+        return SimpleNamespace(images=images, labels=numbers % 3, captions=captions)
+
+    monkeypatch.setattr(demo, "compose", compose)
+    monkeypatch.setattr(demo, "demo_classes", lambda: ("dog", "wolf", "cat"))
+    monkeypatch.setattr(demo, "demo_templates", lambda: ("a {}",))
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_images_at_any_size() -> None:
+    images = open_images(ImageSpec(split="test", n=6))
+    assert images.class_names == ("dog", "wolf", "cat")
+    assert images.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    for size in (64, 224):
+        canvas = images.canvas([5, 1], size)
+        assert canvas.shape == (2, size, size, 3)
+        assert values(canvas) == [5, 1]
+    assert images.key != open_images(ImageSpec(split="val", n=6)).key
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_images_in_another_label_set() -> None:
+    images = open_images(ImageSpec(split="test", n=6), PETS)
+    assert images.labels.tolist() == [2, 0, 2, 0]
+    assert values(images.canvas(range(4), 64)) == [0, 2, 3, 5]
+    assert "wolf (2 pictures)" in images.problems[0]
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_pairs() -> None:
+    pairs = open_pairs(PairSpec(n=5, seed=2))
+    assert len(pairs) == 5
+    assert pairs.captions([4, 0]) == ["clean 4 seed 2", "clean 0 seed 2"]
+    assert values(pairs.canvas([4, 0], 32)) == [4, 0]
+
+
+def test_real_demo_opens_with_labels() -> None:
+    images = open_images(ImageSpec(split="val", n=80))
+    names = demo.demo_classes()
+    assert images.class_names == tuple(names)
+    expected = demo.compose("val", range(80), seed=0, size=64)
+    assert images.labels.tolist() == expected.labels.tolist()
+    assert (images.canvas([3, 70], 64) == expected.images[[3, 70]]).all()

@@ -1,0 +1,116 @@
+"""EDA: each operation by its definition, and the same result in every process."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+from ml_core.data.eda import (
+    augment,
+    augment_all,
+    delete_words,
+    insert_synonyms,
+    replace_synonyms,
+    swap_words,
+    synonym_table,
+    synonyms,
+)
+from ml_core.paths import resource
+
+CAPTION = "A large dog sits on the sofa, beside a small red ball."
+PLAIN = "a large dog sits on the sofa beside a small red ball"
+WORDS = PLAIN.split()
+
+
+def test_synonyms_are_wordnets() -> None:
+    assert set(synonyms("sofa")) == {"couch", "lounge"}
+    assert set(synonyms("automobile")) == {"car", "auto", "machine", "motorcar"}
+    assert "domestic dog" in synonyms("dog")
+    assert "couch" in synonyms("sofas")
+    assert synonyms("qwxyz") == ()
+
+
+def test_table_holds_the_open_classes_and_is_small() -> None:
+    assert len(synonym_table()) > 60_000
+    assert {"quickly", "large", "walk", "mountain"} <= synonym_table().keys()
+    assert resource("eda", "synonyms.txt.gz").stat().st_size < 5_000_000
+    assert "Princeton University" in resource("eda", "LICENSE-WordNet.txt").read_text()
+
+
+def test_replacement_touches_count_open_class_words() -> None:
+    for seed in range(50):
+        changed = replace_synonyms(["the", "sofa", "the", "sofa", "on"], 1, random.Random(seed))
+        assert changed in (
+            ["the", "couch", "the", "couch", "on"],
+            ["the", "lounge", "the", "lounge", "on"],
+        )
+    assert replace_synonyms(["the", "qwxyz"], 1, random.Random(0)) == ["the", "qwxyz"]
+
+
+def test_insertion_adds_count_synonyms_and_keeps_the_order() -> None:
+    for seed in range(50):
+        changed = insert_synonyms(["qwxyz", "sofa"], 1, random.Random(seed))
+        added = [word for word in changed if word not in ("qwxyz", "sofa")]
+        assert len(changed) == 3
+        assert added in (["couch"], ["lounge"])
+        assert [word for word in changed if word not in added] == ["qwxyz", "sofa"]
+
+
+def test_swap_exchanges_two_places() -> None:
+    seen = {tuple(swap_words(["a", "b", "c"], 1, random.Random(seed))) for seed in range(50)}
+    assert seen == {("b", "a", "c"), ("c", "b", "a"), ("a", "c", "b")}
+    assert swap_words(["a"], 3, random.Random(0)) == ["a"]
+
+
+def test_deletion_by_probability_leaves_a_word() -> None:
+    assert delete_words(WORDS, 0.0, random.Random(0)) == WORDS
+    left = [delete_words(["a", "b"], 1.0, random.Random(seed)) for seed in range(20)]
+    assert {tuple(words) for words in left} == {("a",), ("b",)}
+    rng = random.Random(1)
+    kept = sum(len(delete_words(["w"] * 100, 0.1, rng)) for _ in range(100))
+    assert 8_880 <= kept <= 9_120  # 9000 expected, four standard deviations of 30
+
+
+def test_caption_is_changed_by_one_of_four_operations() -> None:
+    seen = [augment(CAPTION, random.Random(seed)).split() for seed in range(200)]
+    assert any(sorted(words) == sorted(WORDS) and words != WORDS for words in seen)
+    assert any(len(words) < len(WORDS) for words in seen)
+    assert any(len(words) > len(WORDS) for words in seen)
+    assert any(len(words) == len(WORDS) and set(words) - set(WORDS) for words in seen)
+
+
+def test_captions_without_latin_letters_pass() -> None:
+    for caption in ("", "一只狗", "123 !?", "собака"):
+        assert augment(caption, random.Random(0)) == caption
+
+
+def test_one_caption_does_not_depend_on_the_others() -> None:
+    first = augment_all([CAPTION, CAPTION, "a cat"], 5)
+    assert augment_all(["another", CAPTION, "a cat"], 5)[1:] == first[1:]
+    assert augment_all([CAPTION] * 20, 5) != augment_all([CAPTION] * 20, 6)
+
+
+def test_hash_seed_does_not_matter() -> None:
+    code = f"from ml_core.data.eda import augment_all; print(augment_all([{CAPTION!r}] * 40, 3))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert printed == {f"{augment_all([CAPTION] * 40, 3)}\n"}
+
+
+def test_speed() -> None:
+    synonym_table.cache_clear()
+    start = time.process_time()
+    synonym_table()
+    loaded = time.process_time()
+    augment_all([CAPTION] * 40_000, 0)
+    assert loaded - start < 0.5
+    assert time.process_time() - loaded < 4

@@ -1,0 +1,118 @@
+"""The reader of pictures, against files made to mislead it."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.reading import InputError, read_image
+
+
+def png_bytes(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "JPEG"])
+def test_each_format_reads_as_rgb(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "picture.bin"
+    options = {"lossless": True} if kind == "WEBP" else {}
+    Image.new("RGB", (5, 3), (255, 0, 0)).save(path, kind, **options)
+    image = read_image(path)
+    assert (image.mode, image.size) == ("RGB", (5, 3))
+    pixel = np.asarray(image)[1, 2].astype(int)
+    assert np.abs(pixel - (255, 0, 0)).max() <= 2
+
+
+def test_bytes_read_as_a_file_does() -> None:
+    assert read_image(png_bytes(Image.new("RGB", (2, 2), (1, 2, 3)))).getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_transparency_is_kept_as_rgba() -> None:
+    image = read_image(png_bytes(Image.new("RGBA", (2, 2), (10, 20, 30, 40))))
+    assert image.mode == "RGBA"
+    assert image.getpixel((1, 1)) == (10, 20, 30, 40)
+
+
+def test_transparent_colour_of_a_palette_becomes_alpha() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([9, 8, 7, 1, 2, 3])
+    image.putpixel((1, 0), 1)
+    read = read_image(png_bytes(image, transparency=1))
+    assert [read.getpixel((x, 0)) for x in (0, 1)] == [(9, 8, 7, 255), (1, 2, 3, 0)]
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    image = read_image(png_bytes(Image.fromarray(values)))
+    assert [image.getpixel((x, 0)) for x in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 2), (0, 0, 0))
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by 90 degrees
+    read = read_image(png_bytes(image, exif=exif))
+    assert read.size == (2, 4)
+    assert read.getpixel((1, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_truncated_file_is_damaged(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "cut.img"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, kind)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"cut\.img is damaged") as caught:
+        read_image(path)
+    assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"",
+        b"no picture",
+    ],
+)
+def test_other_formats_are_refused_by_content(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "innocent.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"innocent\.png is not a PNG") as caught:
+        read_image(path)
+    assert caught.value.code == "unsupported"
+
+
+def test_over_100_megapixels_is_refused_before_decoding() -> None:
+    header = struct.pack(">IIBBBBB", 20_000, 5001, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(InputError, match="100 megapixels"):
+        read_image(bomb, name="bomb.png")
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.png cannot be read: No such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"cannot be read|not a regular file"):
+        read_image(tmp_path)
+
+
+def test_fifo_does_not_hang(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs here")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_image(tmp_path / "pipe.png")

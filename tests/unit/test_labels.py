@@ -1,0 +1,99 @@
+"""Label sets, prompt templates and the finding of labels."""
+
+from pathlib import Path
+
+import pytest
+
+from ml_core.data.labels import (
+    LabelSet,
+    duplicates,
+    fill,
+    label_sets,
+    load_label_set,
+    load_templates,
+    map_labels,
+    normalise_name,
+    prompts,
+)
+from ml_core.reading import InputError
+
+
+def test_imagenet_is_open_clips() -> None:
+    imagenet = load_label_set("imagenet-1k")
+    assert len(imagenet.class_names) == 1000
+    assert len(imagenet.templates) == 80
+    assert imagenet.class_names[954] == "banana"
+    assert imagenet.ids[0] == "n01440764"
+    assert imagenet.templates[0] == "a bad photo of a {}."
+    assert duplicates(imagenet) == {"missile": (657, 744), "sunglasses": (836, 837)}
+
+
+@pytest.mark.parametrize(("name", "count"), [("cifar-10", 10), ("cifar-100", 100)])
+def test_cifar(name: str, count: int) -> None:
+    cifar = load_label_set(name)
+    assert len(set(cifar.class_names)) == count
+    assert len(set(cifar.templates)) == 18
+    assert "a photo of the big {}." in cifar.templates
+    assert duplicates(cifar) == {}
+    assert not any("_" in class_name for class_name in cifar.class_names)
+
+
+def test_every_template_has_a_place() -> None:
+    for name in label_sets():
+        assert all("{}" in template for template in load_label_set(name).templates), name
+
+
+def test_demo_is_the_composers() -> None:
+    from ml_core.data import demo
+
+    assert load_label_set("demo").class_names == tuple(demo.demo_classes())
+
+
+def test_fill_takes_braces_literally() -> None:
+    assert fill("a {0} {} {x}", "{cat!r}") == "a {0} {cat!r} {x}"
+    assert prompts("cat", ["a {}", "the {}."]) == ["a cat", "the cat."]
+
+
+def test_own_list_and_templates(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("red fox\ncat\n")
+    (tmp_path / "t.txt").write_text("a {}\n\nmy {}\n")
+    own = load_label_set(tmp_path / "c.txt", templates=tmp_path / "t.txt")
+    assert own == LabelSet("c.txt", ("red fox", "cat"), ("a {}", "my {}"))
+    assert len(load_label_set(tmp_path / "c.txt").templates) == 80
+
+
+def test_template_without_a_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("a {}\n\na photo\n")
+    with pytest.raises(InputError, match=r"Line 3 of t\.txt"):
+        load_templates(path)
+
+
+def test_unusable_lists(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "classes.py").write_text("classes = []")
+    for name in ("empty.txt", "classes.py", "gone.txt"):
+        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+            load_label_set(tmp_path / name)
+    with pytest.raises(InputError, match="holds no template"):
+        load_templates(tmp_path / "empty.txt")
+
+
+def test_names_match_whatever_their_spelling() -> None:
+    assert normalise_name("  Red__Fox-Cub ") == "red fox cub"
+    label_set = LabelSet("own", ("red fox", "cat"), ("{}",), ids=("n1", "n2"))
+    mapping = map_labels(["Red_Fox", "CAT", "n2", "1", "2", "wolf", "red-fox"], label_set)
+    assert mapping.labels.tolist() == [0, 1, 1, 1, -1, -1, 0]
+    assert mapping.unmatched == ("2", "wolf")
+    assert mapping.ambiguous == ()
+
+
+def test_numbers_are_names_where_classes_are_numbers() -> None:
+    label_set = LabelSet("digits", ("one", "0", "7"), ("{}",))
+    assert map_labels(["7", "0", "1"], label_set).labels.tolist() == [2, 1, -1]
+
+
+def test_ambiguous_names_are_told() -> None:
+    mapping = map_labels(["missile", "657", "744"], load_label_set("imagenet-1k"))
+    assert mapping.labels.tolist() == [657, 657, 744]
+    assert mapping.ambiguous == ("missile",)
