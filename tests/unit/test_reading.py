@@ -1,0 +1,489 @@
+"""Formats are told by content, headers are checked strictly, and nothing a file says is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ml_core.reading import InputError, inspect, read_header
+from ml_core.reading.clip_config import check_model_config, check_preprocess, parameter_estimate
+
+CONFIG: dict[str, Any] = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 24, "head_width": 32},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
+}
+
+
+def pack(header: object, data: bytes = b"") -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + data
+
+
+def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+GOOD = pack(
+    {"b": entry([2], 8, 12, "F16"), "a": entry([1, 2], 0, 8), "__metadata__": {"k": "v"}},
+    bytes(12),
+)
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def test_header_gives_tensors_in_file_order(tmp_path: Path) -> None:
+    path = write(tmp_path, "m.safetensors", GOOD)
+    header = read_header(path)
+    start = len(GOOD) - 12
+    facts = [(t.name, t.dtype, t.shape, t.offset, t.nbytes, t.elements) for t in header.tensors]
+    assert facts == [("a", "F32", (1, 2), start, 8, 2), ("b", "F16", (2,), start + 8, 4, 2)]
+    assert header.metadata == {"k": "v"}
+
+
+def test_scalars_and_empty_tensors_are_allowed(tmp_path: Path) -> None:
+    data = pack({"e": entry([0, 5], 4, 4), "s": entry([], 0, 4)}, bytes(4))
+    header = read_header(write(tmp_path, "m", data))
+    assert [(t.name, t.elements) for t in header.tensors] == [("s", 1), ("e", 0)]
+
+
+BAD_HEADERS = {
+    "short file": b"\x08\0\0\0\0\0\0\0{",
+    "length beyond the file": struct.pack("<Q", 500) + b'{"a":1}' + bytes(8),
+    "length beyond the limit": struct.pack("<Q", 1 << 33) + b"{}" + bytes(8),
+    "not JSON": pack(b'{"a": nonsense}'),
+    "not an object": pack(b"[1, 2, 3]  "),
+    "trailing text": pack(b'{"a": 1} {"b": 2}'),
+    "not UTF-8": pack(b'{"\xff": 1}'),
+    "duplicate name": pack(
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        bytes(4),
+    ),
+    "duplicate field": pack(
+        b'{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4)
+    ),
+    "NaN": pack(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', bytes(4)),
+    "deep": pack(b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
+    "a bit deep": pack({"a": {"shape": [[1]]}}),
+    "metadata not text": pack({"__metadata__": {"a": 1}, "a": entry([1], 0, 4)}, bytes(4)),
+    "extra field": pack({"a": entry([1], 0, 4) | {"x": 1}}, bytes(4)),
+    "missing field": pack({"a": {"dtype": "F32", "shape": [1]}}, bytes(4)),
+    "negative side": pack({"a": entry([-1], 0, 4)}, bytes(4)),
+    "side is a truth value": pack({"a": entry([True], 0, 4)}, bytes(4)),
+    "side is a fraction": pack({"a": {**entry([1], 0, 4), "shape": [1.0]}}, bytes(4)),
+    "seventeen sides": pack({"a": entry([1] * 17, 0, 4)}, bytes(4)),
+    "huge number": pack(b'{"a":{"dtype":"F32","shape":[' + b"9" * 6000 + b"]}}"),
+    "bytes do not match the shape": pack({"a": entry([2], 0, 4)}, bytes(4)),
+    "reversed offsets": pack({"a": entry([1], 4, 0)}, bytes(4)),
+    "gap at the start": pack({"a": entry([1], 4, 8)}, bytes(8)),
+    "gap": pack({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)),
+    "overlap": pack({"a": entry([2], 0, 8), "b": entry([1], 4, 8)}, bytes(8)),
+    "cut short": pack({"a": entry([2], 0, 8)}, bytes(7)),
+    "bytes after the end": pack({"a": entry([2], 0, 8)}, bytes(9)),
+    "empty name": pack({"": entry([1], 0, 4)}, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("case", BAD_HEADERS)
+def test_bad_header_is_one_sentence(tmp_path: Path, case: str) -> None:
+    path = write(tmp_path, "m.safetensors", BAD_HEADERS[case])
+    with pytest.raises(InputError) as caught:
+        read_header(path)
+    assert caught.value.code == "damaged"
+    assert "m.safetensors" in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_unknown_value_type_is_unsupported(tmp_path: Path) -> None:
+    path = write(tmp_path, "m", pack({"a": entry([2], 0, 1, "F4")}, bytes(1)))
+    with pytest.raises(InputError, match="F4") as caught:
+        read_header(path)
+    assert caught.value.code == "unsupported"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(at=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255), cut=st.integers(0, 20))
+def test_changed_bytes_never_crash_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: int, cut: int
+) -> None:
+    data = bytearray(GOOD)
+    data[at] = value
+    path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    path.write_bytes(bytes(data[: len(data) - cut]))
+    found = inspect(path)
+    assert found.verdict in ("loads", "caution", "damaged", "dangerous")
+    if cut:
+        assert found.refused
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_any_bytes_get_a_verdict(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(data)
+    found = inspect(path)
+    assert found.reasons[0].endswith(".") if found.refused else found.tensors
+
+
+def test_inspection_of_a_good_file(tmp_path: Path) -> None:
+    found = inspect(write(tmp_path, "m.safetensors", GOOD))
+    assert (found.verdict, found.reason_code, found.format) == ("loads", "ok", "safetensors")
+    assert found.sha256 == hashlib.sha256(GOOD).hexdigest()
+    assert (found.size, found.parameters, found.reasons) == (len(GOOD), 4, ())
+    assert found.weights_path == found.path == tmp_path / "m.safetensors"
+
+
+def test_name_that_disagrees_with_the_content_is_a_note(tmp_path: Path) -> None:
+    found = inspect(write(tmp_path, "m.bin", GOOD))
+    assert (found.verdict, found.reason_code) == ("caution", "note")
+    assert "does not end in .safetensors" in found.reasons[0]
+    assert not found.refused
+
+
+class Canary:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", ["x.pkl", "x.safetensors"])
+def test_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int, name: str) -> None:
+    canary = tmp_path / "ran"
+    data = pickle.dumps({"state_dict": Canary(canary)}, protocol=protocol)
+    found = inspect(write(tmp_path, name, data))
+    assert (found.verdict, found.reason_code) == ("dangerous", "dangerous")
+    assert found.format == "Python pickle"
+    assert "can run code" in found.reasons[0]
+    assert "malicious" not in found.reasons[0]
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+    assert not canary.exists()
+
+
+def test_handwritten_pickle_without_an_end_is_a_pickle(tmp_path: Path) -> None:
+    data = b"cos\nmkdir\n(S'ran'\ntR\xff\xff"
+    assert inspect(write(tmp_path, "x", data)).format == "Python pickle"
+
+
+def test_class_list_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
+    found = inspect(write(tmp_path, "x", b"cat\ndog\nbanana\n"))
+    assert (found.format, found.reason_code) == ("unknown format", "unsupported")
+
+
+def test_torch_files_are_refused_by_name(tmp_path: Path) -> None:
+    import torch
+
+    state = {"state_dict": {"a": torch.zeros(3)}}
+    torch.save(state, tmp_path / "zip.pt")
+    torch.save(state, tmp_path / "old.safetensors", _use_new_zipfile_serialization=False)
+    formats = {path.name: inspect(path) for path in tmp_path.iterdir()}
+    assert formats["zip.pt"].format == "PyTorch file (zip with pickle)"
+    assert formats["old.safetensors"].format == "PyTorch file (legacy pickle stream)"
+    assert {found.verdict for found in formats.values()} == {"dangerous"}
+
+
+def zipped(folder: Path, name: str, members: list[str]) -> Path:
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for member in members:
+            archive.writestr(member, b"x")
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("members", "form", "code"),
+    [
+        (
+            ["m/data.pkl", "m/code/__torch__/x.py", "m/constants.pkl"],
+            "TorchScript archive (pickle and program code)",
+            "dangerous",
+        ),
+        (["m/data.pkl", "m/data/0"], "PyTorch file (zip with pickle)", "dangerous"),
+        (["models/epoch.pt", "readme.txt"], "zip archive with pickles", "dangerous"),
+        (["a.npy", "b.npy"], "NumPy archive (.npz)", "unsupported"),
+        (["readme.txt"], "zip archive", "unsupported"),
+    ],
+)
+def test_zip_archives_are_told_by_their_members(
+    tmp_path: Path, members: list[str], form: str, code: str
+) -> None:
+    found = inspect(zipped(tmp_path, "a.safetensors", members))
+    assert (found.format, found.reason_code) == (form, code)
+
+
+def test_zip_without_a_directory_is_damaged(tmp_path: Path) -> None:
+    whole = zipped(tmp_path, "a", ["m/data.pkl"]).read_bytes()
+    found = inspect(write(tmp_path, "b", whole[:40]))
+    assert (found.verdict, found.reason_code) == ("damaged", "damaged")
+
+
+def test_tar_is_refused(tmp_path: Path) -> None:
+    member = write(tmp_path, "storages", b"x")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(member, "storages")
+    assert inspect(tmp_path / "a.tar").format == "tar archive"
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "code"),
+    [
+        (b"GGUF\x03\0\0\0" + bytes(40), "GGUF model", "unsupported"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5 or Keras file", "unsupported"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "ONNX model", "unsupported"),
+        (b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite model", "unsupported"),
+        (b"\x1f\x8b\x08" + bytes(40), "gzip archive", "unsupported"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer", "damaged"),
+        (b"\n<!DOCTYPE html><html>", "web page", "damaged"),
+        (b'{"weight_map": {"a": "b"}}', "index of sharded safetensors", "unsupported"),
+        (b"", "empty file", "damaged"),
+    ],
+)
+def test_other_formats_are_named(tmp_path: Path, data: bytes, form: str, code: str) -> None:
+    found = inspect(write(tmp_path, "m.safetensors", data))
+    assert (found.format, found.reason_code, found.verdict) == (form, code, "damaged")
+
+
+def test_numpy_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    assert inspect(tmp_path / "a.npy").format == "NumPy array"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipe_and_device_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert "named pipe" in inspect(tmp_path / "pipe.safetensors").reasons[0]
+    found = inspect("/dev/zero")
+    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "nul\0byte", "x" * 5000])
+def test_nothing_there_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        inspect(tmp_path / name)
+    assert caught.value.code == "usage"
+
+
+def folder(tmp_path: Path, **files: bytes) -> Path:
+    place = tmp_path / "model"
+    place.mkdir()
+    for name, data in files.items():
+        write(place, name.replace("__", "."), data)
+    return place
+
+
+CONFIG_BYTES = json.dumps({"model_cfg": CONFIG}).encode()
+
+
+def test_open_clip_folder(tmp_path: Path) -> None:
+    place = folder(
+        tmp_path,
+        open_clip_config__json=CONFIG_BYTES,
+        open_clip_model__safetensors=GOOD,
+        README__md=b"hello",
+    )
+    found = inspect(place)
+    assert (found.verdict, found.format, found.unread) == (
+        "loads",
+        "open_clip folder",
+        ("README.md",),
+    )
+    assert found.config == {"model_cfg": CONFIG}
+    assert found.sha256 == hashlib.sha256(GOOD).hexdigest()
+    assert found.weights_path == place / "open_clip_model.safetensors"
+
+
+def test_unread_pickle_and_program_are_a_caution(tmp_path: Path) -> None:
+    place = folder(
+        tmp_path,
+        open_clip_config__json=CONFIG_BYTES,
+        open_clip_pytorch_model__bin=pickle.dumps(1),
+        model__safetensors=GOOD,
+        modeling__py=b"",
+    )
+    found = inspect(place)
+    assert found.verdict == "caution"
+    assert "modeling.py, open_clip_pytorch_model.bin" in found.reasons[0]
+    assert found.unread == ("modeling.py", "open_clip_pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ({}, "unsupported", "without open_clip_config.json"),
+        ({"config__json": b"{}", "model__safetensors": GOOD}, "unsupported", "transformers"),
+        ({"open_clip_config__json": CONFIG_BYTES}, "damaged", "no weights"),
+        (
+            {"open_clip_config__json": CONFIG_BYTES, "w__bin": pickle.dumps([1])},
+            "dangerous",
+            "model/w.bin is a Python pickle",
+        ),
+        (
+            {"open_clip_config__json": CONFIG_BYTES, "a__safetensors": GOOD, "b__safetensors": b""},
+            "unsupported",
+            "2 safetensors files",
+        ),
+        (
+            {"open_clip_config__json": CONFIG_BYTES, "m__safetensors__index__json": b"{}"},
+            "unsupported",
+            "shards",
+        ),
+        (
+            {"open_clip_config__json": b'{"a":1,"a":2}', "m__safetensors": GOOD},
+            "damaged",
+            "model/open_clip_config.json cannot be used: the key 'a' stands twice",
+        ),
+        (
+            {"open_clip_config__json": b"{}" + b" " * (1 << 20), "m__safetensors": GOOD},
+            "damaged",
+            "limit",
+        ),
+    ],
+)
+def test_folders_that_are_refused(
+    tmp_path: Path, files: dict[str, bytes], code: str, words: str
+) -> None:
+    found = inspect(folder(tmp_path, **files))
+    assert found.refused
+    assert found.reason_code == code
+    assert words in found.reasons[0]
+
+
+def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    outside = write(tmp_path, "secret.safetensors", GOOD)
+    place = folder(tmp_path, open_clip_config__json=CONFIG_BYTES)
+    (place / "model.safetensors").symlink_to(outside)
+    found = inspect(place)
+    assert found.reason_code == "unsupported"
+    assert "link" in found.reasons[0]
+
+
+def test_links_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
+    blobs, place = tmp_path / "blobs", tmp_path / "snapshots" / "rev"
+    blobs.mkdir()
+    place.mkdir(parents=True)
+    write(blobs, "aa", GOOD)
+    write(blobs, "bb", CONFIG_BYTES)
+    (place / "open_clip_model.safetensors").symlink_to("../../blobs/aa")
+    (place / "open_clip_config.json").symlink_to("../../blobs/bb")
+    assert inspect(place).verdict == "loads"
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(json.dumps(CONFIG))
+    target = config
+    *parents, last = path.split(".")
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+    return config
+
+
+def test_good_config_passes_with_its_defaults() -> None:
+    made = check_model_config(CONFIG, "x")
+    assert made["vision_cfg"]["layers"] == [1, 1, 1, 1]
+    assert made["text_cfg"]["heads"] == 2
+    assert check_model_config(made, "x") == made
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("vision_cfg.layers", 10**9, "vision_cfg.layers is 1000000000"),
+        ("vision_cfg.layers", [1, 1, 10**9, 1], "4 depths"),
+        ("vision_cfg.width", 10**9, "vision_cfg.width"),
+        ("vision_cfg.width", True, "whole number"),
+        ("vision_cfg.width", "24", "whole number"),
+        ("vision_cfg.width", 24.0, "whole number"),
+        ("vision_cfg.image_size", [64, 32], "image_size"),
+        ("vision_cfg.mlp_ratio", 1e308, "mlp_ratio"),
+        ("vision_cfg.timm_model_name", "resnet50", "timm library"),
+        ("vision_cfg.act_kwargs", {"x": 1}, "does not know"),
+        ("text_cfg.hf_tokenizer_name", "evil/tokenizer", "tokenizer from the Hugging Face hub"),
+        ("text_cfg.hf_model_name", "evil/model", "text encoder from the Hugging Face hub"),
+        ("text_cfg.vocab_size", 10**12, "vocab_size"),
+        ("text_cfg.context_length", 10**6, "context_length"),
+        ("text_cfg.output_tokens", True, "output_tokens"),
+        ("multimodal_cfg", {"width": 3}, "caption decoder"),
+        ("surprise", 1, "surprise"),
+        ("embed_dim", 0, "embed_dim"),
+    ],
+)
+def test_hostile_config_is_refused(path: str, value: Any, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_model_config(changed(path, value), "c.json")
+    assert words in caught.value.sentence
+    assert caught.value.code == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("vision_cfg.width", 25, "odd width"),
+        ("vision_cfg.image_size", 65, "multiple of 32"),
+        ("vision_cfg.head_width", 16000, "0 attention heads"),
+        ("text_cfg.heads", 3, "3 text attention heads over 64"),
+        ("text_cfg", [], "no text_cfg"),
+        ("embed_dim", None, "no embed_dim"),
+    ],
+)
+def test_config_that_does_not_fit_is_damaged(path: str, value: Any, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_model_config(changed(path, value), "c.json")
+    assert words in caught.value.sentence
+    assert caught.value.code == "damaged"
+
+
+def test_model_too_large_for_any_machine_is_refused() -> None:
+    config = changed("vision_cfg", {"layers": 200, "width": 16384, "image_size": 224})
+    with pytest.raises(InputError, match="6.4e\\+11 parameters"):
+        check_model_config(config, "c.json")
+
+
+def test_parameter_estimate_of_vit_b_32() -> None:
+    config = {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8},
+    }
+    estimate = parameter_estimate(check_model_config(config, "x"))
+    assert estimate == pytest.approx(151_277_313, rel=0.01)
+
+
+def test_preprocess_from_config() -> None:
+    made = check_preprocess({"mean": [0, 0, 0], "std": [1, 1, 1], "size": 999}, 64, "c")
+    assert (made.size, made.mean, made.std) == (64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert check_preprocess({}, 64, "c").mean == (0.48145466, 0.4578275, 0.40821073)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"std": [1, 1, 0]},
+        {"std": [1, 1]},
+        {"mean": [0, 0, float("nan")]},
+        {"mean": [0, 0, True]},
+        {"mode": "BGR"},
+        {"interpolation": "random"},
+    ],
+)
+def test_useless_preprocess_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        check_preprocess(config, 64, "c")
