@@ -92,10 +92,10 @@ class TriggerCanvas(QGraphicsView):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.viewport().setMouseTracking(True)
         self.setAcceptDrops(True)
-        document.changed.connect(self._on_document_changed)
+        document.changed.connect(self.forget_triggered)
         document.resized.connect(self._on_document_resized)
         self._on_document_resized(document.size)
-        self._on_document_changed()
+        self.forget_triggered()
         self._update_cursor()
 
     # -- what is shown
@@ -124,7 +124,8 @@ class TriggerCanvas(QGraphicsView):
         """Whether the picture shown is the one that the model sees."""
         return self._triggered is not None
 
-    def _on_document_changed(self) -> None:
+    def forget_triggered(self) -> None:
+        """Show paint and patch on the clean image again: what was given is out of date."""
         self._triggered = None
         self._refresh()
 
@@ -466,6 +467,13 @@ class TriggerCanvas(QGraphicsView):
         if self._tool != "move" and at is not None and self._clean is not None:
             radius = max(self._width * self.transform().m11() / 2, 2.0)
             _double_ring(painter, to_view.map(at), radius)
+        if self._clean is None:
+            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+            painter.drawText(
+                self.viewport().rect(),
+                Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
+                "Open a checkpoint and images to paint on them.",
+            )
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2))

@@ -1,0 +1,213 @@
+"""The models and images that the window asks about. Imported in the inference thread only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cleanclip_gui.jobs.requests import (
+    CheckpointOpened,
+    Evaluate,
+    ImagesLoaded,
+    LoadImages,
+    OpenCheckpoint,
+    Predict,
+    PredictionReady,
+    Thumbnails,
+    ThumbnailsReady,
+)
+from cleanclip_gui.session.records import CheckpointFacts, Role
+from ml_core.checkpoints.open import open_checkpoint
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.labels import load_label_set
+from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.zero_shot import cached_classifier
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+# A first number should come within this time after a stroke, and thumbnails and a single
+# prediction must never wait much longer for a batch in flight.
+_FIRST_SECONDS = 0.08
+_BATCH_SECONDS = 0.3
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """An image set in use, with its classes and the canvases drawn so far."""
+
+    set: ImageSet
+    templates: tuple[str, ...]
+    canvases: dict[int, CanvasCache]
+
+    def at(self, size: int) -> CanvasCache:
+        """The canvases at a size."""
+        if size not in self.canvases:
+            self.canvases[size] = CanvasCache(self.set, size)
+        return self.canvases[size]
+
+
+class Engine:
+    """Holds at most two models and one image set; answers one request at a time."""
+
+    def __init__(self) -> None:
+        _take_threads()
+        self._device = self.devices()[0]
+        self._models: dict[Role, ClipModel] = {}
+        self._images: _Images | None = None
+        self._clean = EmbeddingCache()
+        self._seconds_per_image: dict[tuple[str | None, str], float] = {}
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices of this machine, best first."""
+        names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            names.append("mps")
+        return (*names, "cpu")
+
+    def set_device(self, name: str) -> str:
+        """Move the models; return the device in use."""
+        if name not in self.devices():
+            raise InputError(f"This machine has no device {name}; choose another.", "usage")
+        previous = self._device
+        try:
+            for model in self._models.values():
+                model.to(name)
+        except Exception:
+            for model in self._models.values():
+                model.to(previous)
+            raise
+        self._device = name
+        return name
+
+    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
+        """Examine and load a checkpoint."""
+        checkpoint = open_checkpoint(request.path)
+        model = checkpoint.build(self._device)
+        self._models[request.role] = model
+        facts = CheckpointFacts(
+            path=str(request.path),
+            inspection=checkpoint.inspection,
+            architecture=checkpoint.architecture.name,
+            architecture_source=checkpoint.architecture.source,
+            assumptions=tuple(checkpoint.architecture.assumptions),
+            image_size=model.image_size,
+            parameters=sum(p.numel() for p in model.module.parameters()),
+        )
+        return CheckpointOpened(request.role, facts)
+
+    def load_images(self, request: LoadImages) -> ImagesLoaded:
+        """Open an image set and its classes."""
+        label_set = load_label_set(request.label_set)
+        images = open_images(request.spec, label_set)
+        templates = request.templates or label_set.templates
+        if self._images is not None:
+            for canvases in self._images.canvases.values():
+                canvases.close()
+        self._images = _Images(images, tuple(templates), {})
+        return ImagesLoaded(
+            spec=request.spec,
+            name=images.name,
+            key=images.key,
+            n=len(images),
+            labels=images.labels,
+            class_names=images.class_names,
+            templates=tuple(templates),
+            problems=images.problems,
+        )
+
+    def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
+        """Pictures of the set, drawn for the screen and kept by the window."""
+        images = self._require_images()
+        indices = np.asarray(request.indices, np.int64)
+        return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+
+    def evaluate(
+        self, request: Evaluate, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Evaluation, PerImage]]:
+        """Measure in growing batches, whose size follows the speed of model and device."""
+        images, model = self._require_images(), self._require_model(request.role)
+        speed_key = (model.sha256, str(model.device))
+        per_image = self._seconds_per_image.get(speed_key)
+        first, batch = (64, 256) if per_image is None else _batches(per_image)
+        if per_image is None and model.image_size > 128 and model.device.type == "cpu":
+            first, batch = 8, 32
+        started, before = time.perf_counter(), 0
+        for evaluation, found in evaluate(
+            model,
+            images.at(model.image_size),
+            self._classifier(model, images),
+            request.trigger,
+            request.target,
+            labels=images.set.labels,
+            class_names=images.set.class_names,
+            templates=images.templates,
+            n=request.n,
+            seed=_SEED,
+            first_batch=first,
+            batch=batch,
+            data_key=images.set.key,
+            cancelled=cancelled,
+            clean_cache=self._clean,
+        ):
+            seconds = (time.perf_counter() - started) / max(1, evaluation.n - before)
+            known = self._seconds_per_image.get(speed_key, seconds)
+            self._seconds_per_image[speed_key] = 0.7 * known + 0.3 * seconds
+            yield evaluation, found
+            started, before = time.perf_counter(), evaluation.n
+
+    def predict(self, request: Predict) -> PredictionReady:
+        """Probabilities of one image."""
+        images, model = self._require_images(), self._require_model(request.role)
+        found = predict_one(
+            model,
+            images.at(model.image_size),
+            self._classifier(model, images),
+            request.trigger,
+            request.index,
+            seed=_SEED,
+        )
+        return PredictionReady(
+            request.index,
+            request.role,
+            found.clean_image,
+            found.triggered_image,
+            found.clean_probs,
+            found.triggered_probs,
+        )
+
+    def _classifier(self, model: ClipModel, images: _Images) -> torch.Tensor:
+        return cached_classifier(model, images.set.class_names, images.templates)
+
+    def _require_images(self) -> _Images:
+        if self._images is None:
+            raise InputError("No images are open; choose an image set first.", "usage")
+        return self._images
+
+    def _require_model(self, role: Role) -> ClipModel:
+        if role not in self._models:
+            raise InputError("No checkpoint is open; open one first.", "usage")
+        return self._models[role]
+
+
+def _batches(seconds_per_image: float) -> tuple[int, int]:
+    """Sizes of the first and the largest batch that keep the window's promises of time."""
+    first = int(_FIRST_SECONDS / max(seconds_per_image, 1e-6))
+    batch = int(_BATCH_SECONDS / max(seconds_per_image, 1e-6))
+    return min(max(first, 4), 256), min(max(batch, 8), 1024)
+
+
+def _take_threads() -> None:
+    """Leave one core to the window where there are more than two."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = cores or 1
+        torch.set_num_threads(cores - 1 if cores > 2 else cores)
