@@ -25,16 +25,17 @@ _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
 
 
-def _shift_right(bits: Tensor, count: int) -> Tensor:
-    """Shift without dragging the sign along."""
-    return (bits >> count) & ((1 << (64 - count)) - 1)
+def _shift_right_(bits: Tensor, count: int) -> Tensor:
+    """Shift in place, without dragging the sign along."""
+    return bits.bitwise_right_shift_(count).bitwise_and_((1 << (64 - count)) - 1)
 
 
-def _mix(bits: Tensor) -> Tensor:
-    """Scatter every input bit over all output bits."""
-    bits = (bits ^ _shift_right(bits, 30)) * _FIRST
-    bits = (bits ^ _shift_right(bits, 27)) * _SECOND
-    return bits ^ _shift_right(bits, 31)
+def _mix_(bits: Tensor) -> Tensor:
+    """Scatter every input bit over all output bits, in place: whole pictures are drawn so."""
+    spare = bits.clone()
+    bits.bitwise_xor_(_shift_right_(spare, 30)).mul_(_FIRST)
+    bits.bitwise_xor_(_shift_right_(spare.copy_(bits), 27)).mul_(_SECOND)
+    return bits.bitwise_xor_(_shift_right_(spare.copy_(bits), 31))
 
 
 def random_bits(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
@@ -50,16 +51,16 @@ def random_bits(indices: Tensor, count: int, *, seed: int, stream: int) -> Tenso
         Seed of the evaluation, and what the draw is for.
     """
     device = indices.device
-    start = _mix(torch.tensor([_signed((seed + _STEP * stream) % 2**64)], device=device))
-    key = _mix(start + (indices + 1) * _STEP)  # [N]
+    start = _mix_(torch.tensor([_signed((seed + _STEP * stream) % 2**64)], device=device))
+    key = _mix_(start + (indices + 1) * _STEP)  # [N]
     counters = torch.arange(1, count + 1, dtype=torch.int64, device=device) * _STEP
-    return _mix(key[:, None] + counters[None, :])
+    return _mix_(key[:, None] + counters[None, :])
 
 
 def uniform(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
     """Draw float32 [N, count], uniform on multiples of 2^-24 in [0, 1)."""
     bits = random_bits(indices, count, seed=seed, stream=stream)
-    return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+    return _shift_right_(bits, 40).to(torch.float32) * 2.0**-24
 
 
 def coarse_uniform(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
