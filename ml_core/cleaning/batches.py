@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import random
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _ORDER, _VIEWS, _CAPTIONS = 1, 2, 3
 _DEPTH = 4
 
 Tokenize = Callable[[Sequence[str]], Tensor]
-CaptionView = Callable[[str, np.random.Generator], str]
+CaptionView = Callable[[str, random.Random], str]
 
 
 class Pairs(Protocol):
@@ -162,7 +163,7 @@ def pair_batch(
         return Batch(as_tensor(images), tokens=tokenize(captions))
     draws = step_generator(recipe.seed, _VIEWS, step)
     views = augment_images(images, recipe.image_augmentation, draws)
-    words = step_generator(recipe.seed, _CAPTIONS, step)
+    words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
     caption_views = [caption_view(caption, words) for caption in captions]
     return Batch(as_tensor(images), as_tensor(views), tokenize(captions), tokenize(caption_views))
 

@@ -75,6 +75,7 @@ class _Run:
     seconds: float = 0.0
     start_ca: float | None = None
     rate: float | None = None
+    timed: int = 0
     fall: float = 0.0
     reason: str = ""
     shown: float = -math.inf
@@ -308,10 +309,15 @@ def _diverged(step: int, state_path: Path | None) -> str:
 
 
 def _keep_time(run: _Run, seconds: float, examples: int) -> None:
-    """Smooth the throughput, in examples a second."""
+    """Smooth the throughput in examples a second; the first step, which allocates, counts little.
+
+    The mean of the first ten steps, then an exponential mean.
+    """
     run.seconds += seconds
+    run.timed += 1
     now = examples / max(seconds, 1e-9)
-    run.rate = now if run.rate is None else _RATE_MEMORY * run.rate + (1 - _RATE_MEMORY) * now
+    share = max(1 - _RATE_MEMORY, 1 / max(1, run.timed - 1))
+    run.rate = now if run.rate is None else (1 - share) * run.rate + share * now
 
 
 def _progress(run: _Run, total: int, recipe: Recipe) -> Generator[Event, None, None]:

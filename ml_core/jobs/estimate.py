@@ -1,0 +1,140 @@
+"""How long a job would take and how much it needs, from a few measured steps."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.loop import train
+from ml_core.events import Control, Done, Event, Metric, Progress
+from ml_core.jobs.failures import failure
+from ml_core.jobs.inputs import Inputs, open_inputs
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.specs import CleanSpec, check_spec
+from ml_core.model import ClipModel
+
+_STEPS = 4
+_EVALUATED = 128
+_ADAM_COPIES = 4  # weights, gradients and two moments
+
+
+def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
+    """Measure a few steps of a job; nothing is written.
+
+    Yields
+    ------
+    Event
+        Progress, then Done whose ``result`` holds ``seconds`` (the whole job), ``train_seconds``,
+        ``evaluation_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
+        ``memory_bytes``, ``disk_bytes``, ``steps``, ``pairs`` and ``precision``.
+    """
+    try:
+        yield from _estimate(spec, control)
+    except Exception as error:
+        yield failure(error)
+
+
+def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
+    """Open everything, take the steps on the opened model, which is thrown away."""
+    begin = time.monotonic()
+    check_spec(spec)
+    model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
+    weight_bytes = sum(t.numel() * t.element_size() for t in model.module.state_dict().values())
+    inputs = open_inputs(spec, model)
+    model.to(inputs.device)
+    open_seconds = time.monotonic() - begin
+    yield Progress("estimate", 1, _STEPS + 2)
+    image_seconds = _image_seconds(model, inputs)
+    batch_seconds = _batch_seconds(inputs)
+    yield Progress("estimate", 2, _STEPS + 2)
+
+    recipe = inputs.recipe
+    few = recipe.model_copy(
+        update={"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
+    )
+    classifier = None if recipe.uses_pairs else classifier_of(model, inputs.label_set)
+    made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
+    moments: list[float] = []
+    steps = train(model, few, lambda step: made[step % len(made)], control, classifier=classifier)
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            outcome = end.value
+            break
+        if isinstance(event, Metric):
+            moments.append(time.monotonic())
+            yield Progress("estimate", 2 + event.step, _STEPS + 2)
+    if control.cancelled:
+        yield Done("cancelled")
+        return
+    step_seconds = statistics.median(np.diff(moments).tolist())
+    # The batches of a CPU run are made on the same cores; a GPU hides them.
+    overlap = inputs.threads if inputs.device.type == "cpu" else math.inf
+    per_step = max(step_seconds + batch_seconds / overlap, batch_seconds)
+    train_seconds = per_step * recipe.total_steps
+    evaluation_seconds = image_seconds * _evaluated_images(inputs)
+    yield Done(
+        "finished",
+        {
+            "seconds": open_seconds + train_seconds + evaluation_seconds,
+            "train_seconds": train_seconds,
+            "evaluation_seconds": evaluation_seconds,
+            "step_seconds": step_seconds,
+            "batch_seconds": batch_seconds,
+            "memory_bytes": _memory(inputs, weight_bytes),
+            "disk_bytes": weight_bytes * (1 + (3 if recipe.save_every else 0)),
+            "steps": recipe.total_steps,
+            "pairs": recipe.pairs,
+            "precision": outcome.speed.precision,
+            "device": str(inputs.device),
+            "notes": list(inputs.notes),
+        },
+    )
+
+
+def _image_seconds(model: ClipModel, inputs: Inputs) -> float:
+    """Seconds to draw and embed one evaluation image once."""
+    benches = [*inputs.benches.values(), *([inputs.validation] if inputs.validation else [])]
+    if not benches:
+        return 0.0
+    count = min(_EVALUATED, len(benches[0].images))
+    begin = time.monotonic()
+    pixels = benches[0].canvases.get(np.arange(count))
+    model.encode_images(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    return (time.monotonic() - begin) / count
+
+
+def _batch_seconds(inputs: Inputs) -> float:
+    """Seconds to make one training batch, the second one (the first warms caches)."""
+    inputs.make_batch(0)
+    begin = time.monotonic()
+    inputs.make_batch(1 % inputs.recipe.total_steps)
+    return time.monotonic() - begin
+
+
+def _evaluated_images(inputs: Inputs) -> int:
+    """Image encodings of all evaluations of the job, clean and triggered."""
+    sides = 2 if inputs.trigger is not None else 1
+    heads = 1 if inputs.recipe.uses_pairs else 2
+    tests = sum(len(bench.images) for bench in inputs.benches.values()) * (1 + heads)
+    watched = 0
+    if inputs.validation is not None and inputs.recipe.eval_every:
+        rounds = 2 + inputs.recipe.total_steps // inputs.recipe.eval_every
+        watched = len(inputs.validation.images) * rounds * heads
+    return sides * (tests + watched)
+
+
+def _memory(inputs: Inputs, weight_bytes: int) -> int:
+    """Peak bytes: measured on CUDA, on a CPU the process now plus AdamW's copies."""
+    if inputs.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(inputs.device))
+    return int(psutil.Process().memory_info().rss + _ADAM_COPIES * weight_bytes)

@@ -1,0 +1,61 @@
+"""What went wrong in a job, as one plain sentence with the details beside it."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+from ml_core.events import Done
+from ml_core.reading.errors import InputError
+
+
+def failure(error: BaseException) -> Done:
+    """The last event of a job that ended with an exception.
+
+    Returns
+    -------
+    Done
+        ``error_code`` is that of an InputError, or ``memory``, ``disk`` or ``internal``.
+    """
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, InputError):
+        return _failed(error.sentence, error.code, error.details)
+    if _out_of_memory(error):
+        return _failed(
+            "The device has too little memory for this batch: halve the batch size or choose "
+            "another device. What was saved is intact.",
+            "memory",
+            details,
+        )
+    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space" in str(error)):
+        return _failed(
+            "The disk is full: free some space and resume. What was saved before is intact.",
+            "disk",
+            details,
+        )
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        place = f" ({error.filename})" if error.filename else ""
+        return _failed(f"A file could not be read or written{place}: {reason}.", "disk", details)
+    return _failed(
+        f"The job failed inside the program: {type(error).__name__}: {_first_line(error)}",
+        "internal",
+        details,
+    )
+
+
+def _failed(sentence: str, code: str, details: str) -> Done:
+    """A failed Done."""
+    return Done("failed", error=sentence, error_code=code, details=details)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether it is torch's or Python's out of memory."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of a message, ended by a full stop."""
+    lines = str(error).strip().splitlines()
+    text = lines[0][:200] if lines else "no message"
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,59 @@
+"""Events and results of a job on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ml_core.events import Event, Message, to_json
+
+
+def journaled(
+    events: Generator[Event, None, None], path: Path, *, append: bool
+) -> Generator[Event, None, None]:
+    """Pass events on and write each as a line of JSON first.
+
+    Parameters
+    ----------
+    events
+        What happens.
+    path
+        The journal.
+    append
+        Keep the lines of an earlier session (a resumed job).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a" if append else "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    whole = True
+    try:
+        for event in events:
+            if whole:
+                try:
+                    file.write(to_json(event) + "\n")
+                except OSError as error:
+                    whole = False
+                    yield Message(f"{path.name} is not written on: {error.strerror}.", "warning")
+            yield event
+    finally:
+        events.close()
+        with contextlib.suppress(OSError):  # the buffered rest of a full disk
+            file.close()
+
+
+def write_json(values: dict[str, Any], path: Path) -> Path:
+    """Write JSON through a temporary file; return the path."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path

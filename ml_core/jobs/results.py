@@ -1,0 +1,106 @@
+"""What a finished job reports, with everything needed to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.loop import Outcome
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.records import Evaluation
+from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.specs import CLEANED_FILE, HEAD_FILE, CleanSpec
+
+Rows = Mapping[tuple[str, str], Evaluation]
+
+
+def provenance(
+    spec: CleanSpec, inputs: Inputs, outcome: Outcome, source_sha256: str | None
+) -> dict[str, Any]:
+    """What stands in the cleaned checkpoint's metadata: source, recipe, data, versions.
+
+    Holds no date, path or time, so that equal runs give equal files.
+    """
+    return {
+        "made_by": "cleaning",
+        "method": inputs.recipe.method,
+        "source_sha256": source_sha256,
+        "source_name": Path(spec.checkpoint).name,
+        "recipe": inputs.recipe.model_dump(),
+        "steps": outcome.step,
+        "total_steps": outcome.total_steps,
+        "training_data": inputs.training_key,
+        "precision": outcome.speed.precision,
+        "device": inputs.device.type,
+        "versions": dict(versions()),
+    }
+
+
+def result_record(
+    spec: CleanSpec,
+    inputs: Inputs,
+    outcome: Outcome,
+    before: Rows,
+    after: Rows,
+    timings: Mapping[str, float],
+) -> dict[str, Any]:
+    """The result of a job as JSON-ready values.
+
+    ``before`` and ``after`` are the zero-shot evaluations on the test images; ``heads`` holds a
+    row for each head, measured with that head before and after (a random head had no before);
+    ``heldout`` the same on the second set.
+    """
+    folder = Path(spec.output_dir)
+    cleaned = folder / CLEANED_FILE
+    heads = {head for head, _ in after}
+    record: dict[str, Any] = {
+        "before": _dict(before.get(("zero-shot", "test"))),
+        "after": _dict(after.get(("zero-shot", "test"))),
+        "method": inputs.recipe.method,
+        "preset": inputs.recipe.preset,
+        "status": outcome.status,
+        "stopped_because": outcome.reason,
+        "checkpoint": str(cleaned),
+        "checkpoint_sha256": open_checkpoint(cleaned).inspection.sha256,
+        "source": str(spec.checkpoint),
+        "trigger": spec.trigger,
+        "target": spec.target,
+        "target_name": inputs.label_set.class_names[spec.target],
+        "label_set": inputs.label_set.name,
+        "recipe": inputs.recipe.model_dump(),
+        "seed": inputs.recipe.seed,
+        "steps": outcome.step,
+        "total_steps": outcome.total_steps,
+        "training_data": inputs.training_key,
+        "precision": outcome.speed.precision,
+        "step_seconds": dict(outcome.speed.step_seconds),
+        "device": str(inputs.device),
+        "threads": inputs.threads,
+        "timings": dict(timings),
+        "train_seconds": outcome.seconds,
+        "notes": list(inputs.notes),
+        "versions": dict(versions()),
+        "heads": {head: _rows(head, inputs, "test", before, after) for head in sorted(heads)},
+        "heldout": _rows("zero-shot", inputs, "heldout", before, after),
+    }
+    if outcome.head is not None:
+        record["linear_head"] = str(folder / HEAD_FILE)
+        record["heldout_linear"] = _rows("linear", inputs, "heldout", before, after)
+    return record
+
+
+def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> Any:
+    """Before and after of one head on one set; None if the set was not measured."""
+    if (head, name) not in after:
+        return None
+    first = before.get(("zero-shot", name))
+    if head == "linear" and inputs.recipe.head_init != "zero-shot":
+        first = None  # the head did not exist before
+    return {"before": _dict(first), "after": _dict(after[head, name])}
+
+
+def _dict(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    """JSON-ready evaluation."""
+    return None if evaluation is None else evaluation.to_dict()

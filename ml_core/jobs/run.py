@@ -1,0 +1,201 @@
+"""One cleaning job from spec to result, as a generator of events.
+
+The same generator serves the command line, the tests and the window's child process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.loop import Outcome, train
+from ml_core.evaluation.records import Evaluation
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.failures import failure
+from ml_core.jobs.inputs import Inputs, open_inputs
+from ml_core.jobs.journal import journaled, write_json
+from ml_core.jobs.linear_head import save_head
+from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.results import provenance, result_record
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    HEAD_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    check_spec,
+    write_spec,
+)
+from ml_core.model import ClipModel
+
+
+@dataclass
+class Measured:
+    """Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``)."""
+
+    rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+
+
+def run(spec: CleanSpec, control: Control, *, resume: bool = False) -> Generator[Event, None, None]:
+    """Clean a checkpoint; the last event is Done, whatever happens.
+
+    Parameters
+    ----------
+    spec
+        What to do; everything is written into its ``output_dir``.
+    control
+        Cancel, stop and pause.
+    resume
+        Go on from the saved state of an interrupted run in the same folder.
+
+    Yields
+    ------
+    Event
+        Progress of each stage (``open``, ``before``, ``train``, ``after``), Metric, Message,
+        Saved, and Done, whose ``result`` is what ``result.json`` holds.
+    """
+    folder = Path(spec.output_dir)
+    try:
+        yield from journaled(_guarded(spec, control, resume), folder / EVENTS_FILE, append=resume)
+    except OSError as error:  # the folder itself cannot be made or written
+        yield failure(error)
+
+
+def _guarded(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, None, None]:
+    """The job, with every exception turned into a Done."""
+    try:
+        yield from _clean(spec, control, resume)
+    except Exception as error:
+        yield failure(error)
+
+
+def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, None, None]:
+    """Open, measure, train, save, measure again from the saved file."""
+    begin = time.monotonic()
+    timings: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        timings[name] = time.monotonic() - begin - sum(timings.values())
+
+    check_spec(spec)
+    folder = Path(spec.output_dir)
+    write_spec(spec, folder / SPEC_FILE)
+    yield Progress("open", 0, 1)
+    model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
+    inputs = open_inputs(spec, model)
+    for note in inputs.notes:
+        yield Message(note, "warning")
+    model.to(inputs.device)
+    yield Progress("open", 1, 1)
+    lap("open")
+
+    classifier = classifier_of(model, inputs.label_set)
+    before = Measured()
+    for name, bench in inputs.benches.items():
+        found = yield from measure(model, bench, classifier, control, _stage("before", name))
+        if found is None:
+            yield Done("cancelled")
+            return
+        before.rows["zero-shot", name] = found
+    lap("before")
+
+    source_sha256, model.sha256 = model.sha256, None
+    outcome = yield from train(
+        model,
+        inputs.recipe,
+        inputs.make_batch,
+        control,
+        classifier=classifier,
+        validate=_validator(model, inputs, control),
+        state_path=folder / STATE_FILE,
+        resume=resume,
+    )
+    lap("train")
+    if outcome.status == "cancelled":
+        yield Done("cancelled")
+        return
+    cleaned = folder / CLEANED_FILE
+    facts = provenance(spec, inputs, outcome, source_sha256)
+    save_checkpoint(model, cleaned, provenance=facts)
+    yield Saved(str(cleaned), "checkpoint", outcome.step)
+    if outcome.head is not None:
+        head_path = save_head(
+            outcome.head, inputs.label_set.class_names, model.logit_scale, folder / HEAD_FILE
+        )
+        yield Saved(str(head_path), "checkpoint", outcome.step)
+    lap("save")
+
+    after = Measured()
+    cancelled = yield from _measure_saved(cleaned, inputs, outcome, control, after)
+    if cancelled:
+        yield Done("cancelled", {"checkpoint": str(cleaned)})
+        return
+    lap("after")
+    result = result_record(spec, inputs, outcome, before.rows, after.rows, timings)
+    result["seconds"] = time.monotonic() - begin
+    write_json(result, folder / RESULT_FILE)
+    yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
+    yield Done(outcome.status, result)
+
+
+def _stage(when: str, bench: str) -> str:
+    """Name of an evaluation's stage."""
+    return when if bench == "test" else f"{when} ({bench})"
+
+
+def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
+    """What the loop calls to watch CA and ASR on validation images, or None."""
+    bench = inputs.validation
+    if bench is None:
+        return None
+
+    def validate(head: Any) -> dict[str, float] | None:
+        zero_shot = _drain(
+            measure(model, bench, classifier_of(model, inputs.label_set), control, "validate")
+        )
+        if zero_shot is None:
+            return None
+        values = metric_values(zero_shot)
+        if head is not None:
+            linear = _drain(measure(model, bench, head, control, "validate"))
+            if linear is None:
+                return None
+            values |= metric_values(linear, "linear_")
+        return values
+
+    return validate
+
+
+def _drain(stage: Generator[Event, None, Evaluation | None]) -> Evaluation | None:
+    """Run a short stage to its end without its events."""
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            found: Evaluation | None = end.value
+            return found
+
+
+def _measure_saved(
+    cleaned: Path, inputs: Inputs, outcome: Outcome, control: Control, after: Measured
+) -> Generator[Event, None, bool]:
+    """Evaluate what the file holds, not what memory holds; True if cancelled."""
+    model = open_checkpoint(cleaned).build(str(inputs.device))
+    heads = {"zero-shot": classifier_of(model, inputs.label_set)}
+    if outcome.head is not None:
+        heads["linear"] = outcome.head
+    for head_name, head in heads.items():
+        for name, bench in inputs.benches.items():
+            stage = _stage("after" if head_name == "zero-shot" else "after, linear head", name)
+            found = yield from measure(model, bench, head, control, stage)
+            if found is None:
+                return True
+            after.rows[head_name, name] = found
+    return False

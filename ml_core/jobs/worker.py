@@ -1,0 +1,157 @@
+"""The child process of a job: ``python -m ml_core.jobs.worker spec.json``.
+
+Writes one JSON line an event to standard output. With ``--supervised``, which the window passes,
+commands come on standard input (``cancel``, ``stop``, ``pause``, ``resume``), and its end means
+that the window died: save and stop. Without it standard input is ignored, as torchrun, Slurm and
+nohup give /dev/null, and SIGTERM means save and stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import IO
+
+from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.reading.errors import InputError
+
+CANCEL_GRACE_SECONDS = 0.8
+EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
+
+
+class Output:
+    """Writes events as whole lines from any thread; nothing follows Done."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self.status: str | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        with self._lock:
+            if self.status is not None:
+                return
+            if isinstance(event, Done):
+                self.status = event.status
+            try:
+                self._stream.write(to_json(event) + "\n")
+                self._stream.flush()
+            except (BrokenPipeError, ValueError):  # the listener is gone; the job's files remain
+                return
+
+
+def listen(commands: IO[str], control: Control, output: Output) -> None:
+    """Obey commands, one a line, until the input ends; the end means save and stop.
+
+    A cancel is acknowledged at once. If the step in flight has not ended after a grace period
+    the process ends without it: the last atomic save is kept.
+    """
+    acts: dict[str, Callable[[], None]] = {
+        "stop": control.stop,
+        "pause": control.pause,
+        "resume": control.resume,
+    }
+    for line in commands:
+        command = line.strip()
+        if command == "cancel":
+            output(Message("Cancelling."))
+            control.cancel()
+            timer = threading.Timer(CANCEL_GRACE_SECONDS, _leave, (output,))
+            timer.daemon = True
+            timer.start()
+        elif command in acts:
+            acts[command]()
+            if command == "stop":
+                output(Message("Stopping after this step, then saving."))
+        elif command:
+            output(Message(f"Unknown command {command[:40]!r}.", "warning"))
+    if not control.cancelled:
+        control.stop()
+
+
+def _leave(output: Output) -> None:
+    """End the process in the middle of a step."""
+    output(Done("cancelled"))
+    os._exit(EXIT_CODES["cancelled"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job of a spec file; return the exit code (0, 1 to 4 as the command line's, 130)."""
+    parser = argparse.ArgumentParser(prog="python -m ml_core.jobs.worker", description=__doc__)
+    parser.add_argument("spec", type=Path, help="the job, a JSON file")
+    parser.add_argument("--supervised", action="store_true", help="take commands from stdin")
+    parser.add_argument("--resume", action="store_true", help="go on from the last save")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="measure three steps and say how long the job would take",
+    )
+    options = parser.parse_args(arguments)
+    output, control = Output(_own_stdout()), Control()
+    if options.supervised:
+        listener = threading.Thread(
+            target=listen, args=(sys.stdin, control, output), name="commands", daemon=True
+        )
+        listener.start()
+    else:
+        _on_sigterm(control)
+    try:
+        spec = read_spec(options.spec)
+    except InputError as error:
+        output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
+        return exit_code(error.code)
+    last = Done("failed", error="The job ended without a result.", error_code="internal")
+    for event in _events(spec, control, options.resume, options.estimate):
+        output(event)
+        if isinstance(event, Done):
+            last = event
+    return EXIT_CODES.get(last.status, exit_code(last.error_code))
+
+
+def _events(
+    spec: CleanSpec, control: Control, resume: bool, estimate: bool
+) -> Generator[Event, None, None]:
+    """The job's events; torch is imported here, after the commands are listened to."""
+    from ml_core.jobs.devices import lower_priority
+
+    lower_priority()
+    if estimate:
+        from ml_core.jobs.estimate import estimate as measure
+
+        yield from measure(spec, control)
+        return
+    from ml_core.jobs.run import run
+
+    yield from run(spec, control, resume=resume)
+
+
+def exit_code(error_code: str) -> int:
+    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
+    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
+
+
+def _own_stdout() -> IO[str]:
+    """Keep standard output for events; what libraries print goes to standard error."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return own
+
+
+def _on_sigterm(control: Control) -> None:
+    """The first SIGTERM saves and stops, the second cancels."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        (control.cancel if control.stopped else control.stop)()
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
