@@ -295,7 +295,7 @@ def _environment() -> dict[str, str]:
     home = environment.get("CLEANCLIP_HOME")
     if home:
         environment["CLEANCLIP_HOME"] = str(Path(home).resolve())
-    root = str(Path(cast(str, ml_core.__file__)).resolve().parent.parent)
+    root = str(Path(ml_core.__file__).resolve().parent.parent)
     paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     environment.update(PYTHONUNBUFFERED="1", PYTHONUTF8="1")

@@ -1,0 +1,166 @@
+"""Small parts of a chart: pens, the legend that is also the read-out, the drawn series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.chart_series import DASHES, Series, SeriesStyle, drawn_indices
+
+# A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
+FINE_POINTS = 600
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage, e.g. ``97.8 %``."""
+    return f"{100 * value:.1f} %"
+
+
+def scientific(value: float) -> str:
+    """A small number, e.g. ``1.5e-3``."""
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def plain(value: float) -> str:
+    """A loss, with three decimals or three digits."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def series_pen(style: SeriesStyle, width: float) -> QPen:
+    """Pen of a series in the theme that is on: a colour and a dash pattern."""
+    colours = theme.series_colours()
+    pen = QPen(QColor(colours[style.look % len(colours)]), width)
+    pen.setCosmetic(True)
+    pen.setCapStyle(Qt.PenCapStyle.FlatCap)
+    pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    dashes = DASHES[style.look % len(DASHES)]
+    if dashes is not None and not style.solid:
+        pen.setDashPattern(list(dashes))
+    return pen
+
+
+class _Sample(QWidget):
+    """A short piece of the line."""
+
+    def __init__(self, style: SeriesStyle) -> None:
+        super().__init__()
+        self._style = style
+        self.setFixedSize(26, 14)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw line and marker as the chart does."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        pen = series_pen(self._style, 2.0)
+        painter.setPen(pen)
+        middle = self.height() / 2
+        painter.drawLine(QPointF(1, middle), QPointF(self.width() - 1, middle))
+        if self._style.markers:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(pen.color())
+            painter.drawEllipse(QPointF(self.width() / 2, middle), 3.5, 3.5)
+
+
+class LegendEntry(QWidget):
+    """Line sample, name and the value now, or under the crosshair."""
+
+    def __init__(self, style: SeriesStyle) -> None:
+        super().__init__()
+        self.style_of_series = style
+        self._name = QLabel(style.label)
+        self._name.setProperty("role", "caption")
+        self._value = QLabel("–")
+        self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
+        self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS + 2)
+        for widget in (_Sample(style), self._name, self._value):
+            layout.addWidget(widget)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
+
+    def set_value(self, text: str) -> None:
+        """Show a value; the entry only ever grows, so that its neighbours stand still."""
+        if text != self._value.text():
+            self._value.setText(text)
+            wanted = self._value.sizeHint().width()
+            if wanted > self._value.minimumWidth():
+                self._value.setMinimumWidth(wanted)
+
+    def value(self) -> str:
+        """The value on show."""
+        return self._value.text()
+
+
+class DrawnSeries:
+    """The plot items of one series: a curve and, if there are intervals, a band."""
+
+    def __init__(self, plot: Any, style: SeriesStyle) -> None:
+        import pyqtgraph as pg
+
+        self._pg = pg
+        self._plot = plot
+        self._style = style
+        self._fine = True
+        self._curve = pg.PlotDataItem(connect="finite")
+        self._curve.setZValue(10 - style.look)
+        plot.addItem(self._curve)
+        self._band: Any = None
+        self._edges: tuple[Any, Any] | None = None
+        self.dress()
+
+    def update(self, series: Series) -> None:
+        """Draw the points, thinned if there are many."""
+        x, y, low, high = series.arrays()
+        chosen = drawn_indices(y)
+        fine = len(chosen) <= FINE_POINTS
+        if fine != self._fine:
+            self._fine = fine
+            self.dress()
+        self._curve.setData(x[chosen], y[chosen], antialias=fine)
+        with_band = chosen[np.isfinite(low[chosen]) & np.isfinite(high[chosen])]
+        if len(with_band) and self._edges is None:
+            self._make_band()
+        if self._edges is not None:
+            self._edges[0].setData(x[with_band], low[with_band])
+            self._edges[1].setData(x[with_band], high[with_band])
+
+    def dress(self) -> None:
+        """Take the colours of the theme; thin pens where there are many points."""
+        pen = series_pen(self._style, 2.0 if self._fine else 1.0)
+        self._curve.setPen(pen)
+        if self._style.markers:
+            self._curve.setSymbol("o")
+            self._curve.setSymbolSize(7)
+            self._curve.setSymbolPen(theme.colour("surface"), width=1)
+            self._curve.setSymbolBrush(pen.color())
+        if self._band is not None:
+            self._band.setBrush(self._band_colour())
+
+    def _band_colour(self) -> QColor:
+        colour = series_pen(self._style, 1.0).color()
+        colour.setAlpha(56)
+        return colour
+
+    def _make_band(self) -> None:
+        """Two invisible curves and what lies between them."""
+        pg = self._pg
+        nothing = pg.mkPen(None)
+        self._edges = (pg.PlotCurveItem(pen=nothing), pg.PlotCurveItem(pen=nothing))
+        self._band = pg.FillBetweenItem(*self._edges, brush=self._band_colour())
+        self._band.setZValue(-5)
+        for item in (*self._edges, self._band):
+            self._plot.addItem(item)
+
+
+def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
+    """Tick labels of a learning rate."""
+    return [scientific(value * scale) for value in values]

@@ -1,0 +1,99 @@
+"""The charts of a cleaning run: accuracy and attack success, loss parts, learning rate."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.charts import Chart, SeriesStyle, percent, plain, scientific
+from ml_core.events import Metric
+
+# Evaluation keys with the keys of their interval; the order gives colour and dash.
+# Supervised finetuning also measures its linear head.
+RATES: tuple[tuple[str, str, str, str], ...] = (
+    ("ca", "Clean accuracy", "ca_low", "ca_high"),
+    ("asr_excl", "Attack success", "asr_low", "asr_high"),
+    ("poisoned_accuracy", "Poisoned accuracy", "", ""),
+    ("linear_ca", "Clean, linear head", "linear_ca_low", "linear_ca_high"),
+    ("linear_asr_excl", "Attack, linear head", "linear_asr_low", "linear_asr_high"),
+)
+LOSSES: tuple[tuple[str, str], ...] = (
+    ("loss", "Total"),
+    ("clip", "CLIP"),
+    ("image", "Images"),
+    ("text", "Captions"),
+)
+
+
+class CleaningCharts(QWidget):
+    """Fed with the metrics of a run; each number goes to its chart by its key."""
+
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.rates = Chart(
+            "Accuracy and attack success",
+            tuple(
+                SeriesStyle(key, label, look, markers=True)
+                for look, (key, label, _, _) in enumerate(RATES)
+            ),
+            show=percent,
+            whole=True,
+            legend_below=True,
+            empty="Clean accuracy and attack success on validation images appear here as the "
+            "run goes on.",
+        )
+        self.losses = Chart(
+            "Loss", show=plain, legend_below=True, empty="What the method minimises, part by part."
+        )
+        self.rate = Chart(
+            "Learning rate",
+            (SeriesStyle("lr", "", 4, solid=True),),
+            show=scientific,
+            empty="It climbs, then falls along a cosine.",
+        )
+        lower = QHBoxLayout()
+        lower.setSpacing(theme.SPACE_M)
+        lower.addWidget(self.losses, 3)
+        lower.addWidget(self.rate, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.rates, 4)
+        layout.addLayout(lower, 3)
+        for chart in self.all():
+            chart.failed.connect(self.failed)
+
+    def all(self) -> tuple[Chart, ...]:
+        """Every chart."""
+        return (self.rates, self.losses, self.rate)
+
+    def clear(self) -> None:
+        """Forget the run."""
+        for chart in self.all():
+            chart.clear()
+
+    def add(self, metric: Metric) -> None:
+        """Take in the numbers of one step."""
+        for chart in self.all():
+            chart.set_total(metric.total_steps)
+        values = metric.values
+        for key, _, low, high in RATES:
+            if key in values and not (key == "poisoned_accuracy" and "linear_ca" in values):
+                self.rates.append(
+                    key,
+                    metric.step,
+                    values[key],
+                    values.get(low, math.nan),
+                    values.get(high, math.nan),
+                )
+        if "lr" in values:
+            self.rate.append("lr", metric.step, values["lr"])
+        for look, (key, label) in enumerate(LOSSES):
+            if key in values:
+                self.losses.add_series(SeriesStyle(key, label, look))
+                self.losses.append(key, metric.step, values[key])

@@ -1,0 +1,280 @@
+"""Charts: thinning, bands, read-out, export, theme, and no work while hidden."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.chart_parts import FINE_POINTS
+from cleanclip_gui.widgets.chart_series import (
+    MAX_POINTS,
+    Series,
+    SeriesStyle,
+    drawn_indices,
+    to_csv,
+)
+from cleanclip_gui.widgets.charts import Chart, percent, plain, scientific
+from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
+from ml_core.events import Metric
+from ml_core.reading.errors import InputError
+
+
+@pytest.fixture
+def chart(qtbot) -> Chart:
+    theme.apply_theme(QApplication.instance(), "light")
+    made = Chart("Loss", (SeriesStyle("a", "First"), SeriesStyle("b", "Second", 1)))
+    qtbot.addWidget(made)
+    made.resize(500, 260)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def curve_points(chart: Chart, key: str) -> int:
+    x, _ = chart._items[key]._curve.getData()
+    return 0 if x is None else len(x)
+
+
+def test_few_points_are_all_drawn() -> None:
+    assert drawn_indices(np.zeros(MAX_POINTS)).tolist() == list(range(MAX_POINTS))
+    assert drawn_indices(np.zeros(0)).tolist() == []
+
+
+@pytest.mark.parametrize("n", [2001, 2500, 10_007, 250_000])
+def test_many_points_keep_every_peak(n: int) -> None:
+    y = np.zeros(n)
+    y[n // 3], y[2 * n // 3] = 9.0, -7.0
+    chosen = drawn_indices(y)
+    assert len(chosen) <= MAX_POINTS
+    assert (np.diff(chosen) > 0).all()
+    assert chosen[0] == 0
+    assert chosen[-1] == n - 1
+    assert {n // 3, 2 * n // 3} <= set(chosen.tolist())
+
+
+def test_a_series_keeps_numbers_only() -> None:
+    series = Series(SeriesStyle("a", "A"))
+    assert not series.append(1, math.nan)
+    assert not series.append(1, math.inf)
+    assert series.append(2, 5.0, 4.0, 6.0)
+    assert series.append(4, 7.0)
+    assert len(series) == 2
+    assert [series.at(x) for x in (0, 2.9, 3.1, 99)] == [0, 0, 1, 1]
+    x, y, low, high = series.arrays()
+    assert (x.tolist(), y.tolist(), low[0], high[0]) == ([2, 4], [5, 7], 4, 6)
+    assert math.isnan(low[1])
+
+
+def test_csv_holds_every_point_and_interval() -> None:
+    first, second = Series(SeriesStyle("ca", "CA")), Series(SeriesStyle("lr", "LR"))
+    first.append(1, 0.5, 0.4, 0.6)
+    second.append(1, 1.5e-3)
+    second.append(2, 1 / 3)
+    assert to_csv("step", [first, second]) == (
+        "step,ca,ca_low,ca_high,lr\n1,0.5,0.4,0.6,0.0015\n2,,,,0.333333333\n"
+    )
+
+
+def test_values_as_text() -> None:
+    assert percent(0.978) == "97.8 %"
+    assert [scientific(v) for v in (1.5e-3, 1e-5, 0, 12.0)] == ["1.5e-3", "1e-5", "0", "1.2e1"]
+    assert [plain(v) for v in (1.23456, 1234.5)] == ["1.235", "1.23e+03"]
+
+
+def test_a_chart_says_something_calm_until_there_is_a_point(qtbot, chart: Chart) -> None:
+    assert chart._stack.currentIndex() == 0
+    assert chart._empty.text() == "Nothing measured yet."
+    chart.append("a", 1, 2.0)
+    qtbot.waitUntil(lambda: chart._stack.currentIndex() == 1, timeout=5000)
+    assert chart.readout("a") == "2.000"
+    chart.clear()
+    assert chart._stack.currentIndex() == 0
+
+
+def test_many_points_are_thinned_and_drawn_thin(qtbot, chart: Chart) -> None:
+    for i in range(5000):
+        chart.append("a", i, math.sin(i))
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    assert 1000 < curve_points(chart, "a") <= MAX_POINTS
+    pen = chart._items["a"]._curve.opts["pen"]
+    assert pen.widthF() == 1.0
+    assert not chart._items["a"]._curve.opts["antialias"]
+    assert len(chart.series("a")) == 5000
+
+
+def test_few_points_are_drawn_fine(qtbot, chart: Chart) -> None:
+    for i in range(FINE_POINTS):
+        chart.append("a", i, 1.0)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    assert chart._items["a"]._curve.opts["pen"].widthF() == 2.0
+
+
+def test_redraws_come_at_most_ten_times_a_second(qtbot, chart: Chart, monkeypatch) -> None:
+    chart.append("a", 0, 1.0)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    count = []
+    redraw = chart._items["a"].update
+    monkeypatch.setattr(chart._items["a"], "update", lambda s: (count.append(1), redraw(s)))
+    began = time.monotonic()
+    for i in range(100):
+        chart.append("a", i + 1, 1.0)
+        QTest.qWait(4)
+    seconds = time.monotonic() - began
+    assert 1 <= len(count) <= seconds / 0.1 + 1
+
+
+def test_a_hidden_chart_draws_nothing_and_catches_up(qtbot, chart: Chart) -> None:
+    chart.hide()
+    chart.append("a", 1, 1.0)
+    QTest.qWait(250)
+    assert not chart._timer.isActive()
+    assert chart._plot is None
+    chart.show()
+    qtbot.waitUntil(lambda: chart._plot is not None and curve_points(chart, "a") == 1, timeout=5000)
+
+
+def test_a_band_is_drawn_where_there_is_an_interval(qtbot, chart: Chart) -> None:
+    chart.append("a", 0, 0.5)
+    chart.append("a", 1, 0.5, 0.4, 0.6)
+    chart.append("a", 2, 0.6, 0.5, 0.7)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    drawn = chart._items["a"]
+    assert drawn._edges[0].getData()[1].tolist() == [0.4, 0.5]
+    assert drawn._edges[1].getData()[1].tolist() == [0.6, 0.7]
+    assert not drawn._band.path().isEmpty()
+    assert chart._items["b"]._band is None
+
+
+def test_arrow_keys_move_the_read_out(qtbot, chart: Chart) -> None:
+    for i, y in enumerate((1.0, 2.0, 3.0)):
+        chart.append("a", i * 10, y)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    assert chart.readout("a") == "3.000"
+    QTest.keyClick(chart, Qt.Key.Key_Left)
+    assert chart._place.text() == "step 20"
+    QTest.keyClick(chart, Qt.Key.Key_Left)
+    assert (chart._place.text(), chart.readout("a")) == ("step 10", "2.000")
+    assert chart.accessibleDescription() == "at step 10: First 2.000"
+    QTest.keyClick(chart, Qt.Key.Key_Home)
+    QTest.keyClick(chart, Qt.Key.Key_Left)
+    assert chart.readout("a") == "1.000"
+    QTest.keyClick(chart, Qt.Key.Key_End)
+    assert chart.readout("a") == "3.000"
+    QTest.keyClick(chart, Qt.Key.Key_Escape)
+    assert chart._place.text() == "by step"
+    assert not chart._cursor.isVisible()
+
+
+def test_the_mouse_moves_the_read_out(qtbot, chart: Chart) -> None:
+    for i in range(11):
+        chart.append("a", i, float(i))
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    QTest.qWait(50)
+    point = chart._plot.getViewBox().mapViewToScene(chart._plot.getViewBox().viewRect().center())
+    chart._on_mouse_moved((point,))
+    assert chart._place.text() == "step 5"
+    chart.reset_view()
+    assert chart.readout("a") == "10.000"
+
+
+def test_reset_view_undoes_a_zoom(qtbot, chart: Chart) -> None:
+    chart.set_total(100)
+    chart.append("a", 10, 1.0)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    view = chart._plot.getViewBox()
+    view.setXRange(3, 4)
+    view.sigRangeChangedManually.emit([True, True])
+    chart.append("a", 11, 1.0)
+    chart._redraw()
+    assert view.viewRange()[0][1] < 5
+    chart.reset_view()
+    assert view.viewRange()[0][1] > 99
+
+
+def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
+    texts = [a.text().replace("&", "") for a in chart.menu().actions() if a.text()]
+    assert texts == ["Copy", "Save PNG…", "Save SVG…", "Save CSV…", "Reset view"]
+    assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
+    chart.append("a", 1, 1.0)
+    assert all(a.isEnabled() for a in chart.menu().actions() if a.text())
+
+
+def test_saving_and_copying(qtbot, chart: Chart, tmp_path: Path, monkeypatch) -> None:
+    chart.append("a", 1, 1.0)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".csv", b"step,a,b\n1,1,")):
+        monkeypatch.setattr(chart, "_ask_path", lambda s: str(tmp_path / "chart"))
+        chart._save_as(suffix)
+        assert (tmp_path / f"chart{suffix}").read_bytes().startswith(start)
+    assert len(list(tmp_path.iterdir())) == 3
+    chart.copy()
+    assert QGuiApplication.clipboard().pixmap().width() == chart.width()
+
+
+def test_a_bad_place_to_save_is_one_sentence(qtbot, chart: Chart, tmp_path, monkeypatch) -> None:
+    chart.append("a", 1, 1.0)
+    with pytest.raises(InputError, match=r"\.png, \.svg or \.csv"):
+        chart.save(tmp_path / "chart.bmp")
+    monkeypatch.setattr(chart, "_ask_path", lambda s: str(tmp_path / "nowhere" / "c.csv"))
+    with qtbot.waitSignal(chart.failed) as blocker:
+        chart._on_save_csv()
+    assert blocker.args[0].sentence == "c.csv could not be written; choose another folder."
+
+
+def test_the_theme_is_followed(qtbot, chart: Chart) -> None:
+    chart.append("a", 1, 1.0)
+    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    colours = []
+    for name in ("light", "dark"):
+        theme.apply_theme(QApplication.instance(), name)
+        QTest.qWait(20)
+        colours.append(chart._items["a"]._curve.opts["pen"].color().name())
+        assert chart._plot.backgroundBrush().color() == theme.colour("surface")
+    theme.apply_theme(QApplication.instance(), "light")
+    assert colours == [theme.series_colours(False)[0], theme.series_colours(True)[0]]
+
+
+def test_metrics_go_to_their_charts(qtbot) -> None:
+    charts = CleaningCharts()
+    qtbot.addWidget(charts)
+    charts.add(Metric(0, 40, {"ca": 0.97, "ca_low": 0.95, "ca_high": 0.98, "asr_excl": 0.9}))
+    charts.add(
+        Metric(1, 40, {"loss": 2.0, "clip": 1.0, "image": 0.5, "text": 1.5, "lr": 1e-3,
+                       "grad_norm": 7.0, "pairs_per_second": 99.0})
+    )  # fmt: skip
+    assert charts.losses.keys() == ("loss", "clip", "image", "text")
+    assert charts.losses.series("text").point(0) == (1, 1.5)
+    assert charts.rate.series("lr").point(0) == (1, 1e-3)
+    assert [len(charts.rates.series(k)) for k in ("ca", "asr_excl", "poisoned_accuracy")] == [
+        1, 1, 0,
+    ]  # fmt: skip
+    charts.clear()
+    assert [len(charts.losses.series(key)) for key in ("loss", "clip")] == [0, 0]
+
+
+def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
+    code = (
+        "import sys; import cleanclip_gui.widgets.cleaning_charts;"
+        "assert 'pyqtgraph' not in sys.modules and 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
+    charts = CleaningCharts()
+    qtbot.addWidget(charts)
+    assert [c.accessibleName() for c in charts.all()] == [
+        "Accuracy and attack success", "Loss", "Learning rate",
+    ]  # fmt: skip
+    assert all(c.focusPolicy() == Qt.FocusPolicy.StrongFocus for c in charts.all())
