@@ -18,6 +18,7 @@ from ml_core.triggers import (
     Trigger,
     badnets_patch,
     blended_noise,
+    demo_trigger,
     from_image,
     load_trigger,
     move_to,
@@ -479,3 +480,23 @@ def test_a_failed_save_keeps_the_old_trigger(
 def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be saved"):
         save_trigger(patch(), tmp_path / "none" / "t")
+
+
+def test_the_demo_sticker_is_native_at_64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = numbered_patch(9, 9)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "trigger.png")
+    monkeypatch.setattr("ml_core.paths.resource", lambda *parts: tmp_path / parts[-1])
+    trigger = demo_trigger()
+    assert trigger.placement == "random"
+    out = apply(trigger, grey(1, 64))[0]
+    top, left, bottom, right = changed_box(out)
+    assert torch.equal(out[:, top:bottom, left:right], exact(pixels))
+
+
+def test_a_demo_without_its_sticker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*parts: str) -> Path:
+        raise FileNotFoundError(f"The installation lacks the file resources/{'/'.join(parts)}.")
+
+    monkeypatch.setattr("ml_core.paths.resource", missing)
+    with pytest.raises(InputError, match=r"lacks the file resources/demo/trigger\.png"):
+        demo_trigger()
