@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import threading
 import weakref
 import zlib
@@ -29,6 +30,7 @@ Canvases = NDArray[np.uint8]
 MEMORY_LIMIT = 256 * 1024**2
 DISK_LIMIT = 4 * 1024**3
 _BLOCK = 256
+_DISK_RESERVE = 1024**3
 _HEADER = 4096
 _FORMAT = "cleanclip-canvas-1"
 
@@ -223,6 +225,8 @@ class CanvasCache:
         self._offset = -(-(_HEADER + 4 * self._capacity) // 4096) * 4096
         _make_room(folder, limit - self._offset - self._capacity * self._item, path)
         if not _begins_with(path, header):
+            if shutil.disk_usage(folder).free < self._capacity * self._item + _DISK_RESERVE:
+                raise OSError("too little space is left for a cache")
             fresh = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
             with fresh.open("wb") as file:
                 file.write(header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.canvas import Canvases
+from ml_core.data.folder_files import list_folder
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
 from ml_core.data.pictures import (
     DEMO_SIZES,
@@ -31,10 +31,7 @@ from ml_core.data.table_files import (
     table_path,
 )
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.tables import read_columns
-
-_MAX_FILES = 5_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,57 +218,10 @@ def _from_table(path: Path, spec: ImageSpec) -> _Found:
 
 def _from_folder(folder: Path) -> _Found:
     """Pictures of a folder per class, or of one unlabelled folder."""
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder.name} does not exist or is not a folder.", "usage")
-    root = os.path.realpath(folder)
-    paths: list[Path] = []
-    names: list[str] = []
-    texts: list[str] = []
-    others: list[str] = []
-    outside: list[str] = []
-    for where, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = os.path.relpath(where, root)
-        for name in sorted(files):
-            relative = os.path.normpath(os.path.join(inside, name))
-            path = os.path.join(where, name)
-            if name.startswith("."):
-                continue
-            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-                others.append(relative)
-            elif os.path.islink(path) and not os.path.realpath(path).startswith(root + os.sep):
-                outside.append(relative)
-            elif not os.path.isfile(path):
-                others.append(relative)
-            else:
-                paths.append(Path(path))
-                names.append(relative)
-                texts.append("" if inside == "." else inside.split(os.sep)[0])
-        if len(paths) > _MAX_FILES:
-            raise InputError(f"{folder.name} holds over {_MAX_FILES:,} pictures.", "unsupported")
-    if not paths:
-        raise InputError(
-            f"{folder.name} holds no PNG, JPEG, WebP, GIF or BMP picture; choose another folder.",
-            "usage",
-        )
-    notes: list[str] = []
-    if others:
-        notes.append(summary("files are no pictures by their name and were left out", others))
-    if outside:
-        notes.append(summary("links lead out of the folder and were left out", outside))
-    left_out = len(outside)
-    if any(texts) and not all(texts):
-        loose = [name for name, text in zip(names, texts, strict=True) if not text]
-        notes.append(summary("pictures lie beside the class folders and were left out", loose))
-        left_out += len(loose)
-        keep = [i for i, text in enumerate(texts) if text]
-        paths, names, texts = (
-            [paths[i] for i in keep],
-            [names[i] for i in keep],
-            [texts[i] for i in keep],
-        )
-    labelled = tuple(texts) if any(texts) else None
-    return _Found(folder.name, tuple(paths), tuple(names), labelled, tuple(notes), left_out)
+    files = list_folder(folder)
+    return _Found(
+        folder.name, files.paths, files.names, files.texts, files.problems, files.left_out
+    )
 
 
 def _map(

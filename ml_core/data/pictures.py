@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.canvas import Canvases, centre_crop
+from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 
@@ -133,8 +135,8 @@ class DemoPictures:
         return captions
 
     def key(self) -> str:
-        """Hash of the split, the numbers and the first pictures, which depend on the art."""
-        total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0".encode())
+        """Hash of the split, the numbers, the art and the first pictures."""
+        total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
         return total.hexdigest()
@@ -145,6 +147,18 @@ class DemoPictures:
 
         numbers = self._numbers[indices].tolist()
         return demo.compose(self._split, numbers, seed=self._seed, size=size)
+
+
+@lru_cache(maxsize=1)
+def _art() -> str:
+    """Hash of the demo's sprites."""
+    files = (resource("demo", name).read_bytes() for name in ("sprites.json", "sprites.pack"))
+    return hashlib.sha256(b"".join(files)).hexdigest()
+
+
+def printable(text: str) -> str:
+    """Text with the undecodable bytes of a file's name written out as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def key_of(pictures_key: str, *facts: object) -> str:

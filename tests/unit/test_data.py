@@ -122,6 +122,22 @@ def test_folder_without_label_set_names_its_own_classes(class_folders: Path) -> 
     assert images.labels.tolist() == [0, 0, 1, 2]
 
 
+def test_class_map_renames_labels(class_folders: Path) -> None:
+    spec = ImageSpec(kind="folder", path=str(class_folders), class_map={"wolf": "dog"})
+    assert open_images(spec, PETS).labels.tolist() == [1, 1, 2, 2]
+
+
+def test_undecodable_file_names_are_escaped(tmp_path: Path) -> None:
+    try:
+        picture(tmp_path / "dog" / os.fsdecode(b"\xff.png"), 5)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / "dog" / os.fsdecode(b"\xfe.txt")).write_text("")
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path)), PETS)
+    assert images.labels.tolist() == [2]
+    assert images.problems[0].encode().endswith(b"dog/\\udcfe.txt")
+
+
 def test_no_label_matches(class_folders: Path) -> None:
     other = LabelSet("fruit", ("apple",), ("{}",))
     with pytest.raises(InputError, match=r"None of the labels of set \(Red_Fox, dog, wolf\)"):
@@ -141,11 +157,12 @@ def test_loose_pictures_and_outward_links_are_left_out(class_folders: Path) -> N
     picture(class_folders / "loose.png", 1)
     picture(class_folders.parent / "secret.png", 99)
     (class_folders / "dog" / "link.png").symlink_to(class_folders.parent / "secret.png")
+    (class_folders / "cat").symlink_to(class_folders.parent)
     images = open_images(ImageSpec(kind="folder", path=str(class_folders)), PETS)
     assert images.labels.tolist() == [1, 1, 2]
-    assert any("link.png" in problem for problem in images.problems)
+    assert any(problem.endswith(": cat; dog/link.png") for problem in images.problems)
     assert any("loose.png" in problem for problem in images.problems)
-    assert images.left_out == 3
+    assert images.left_out == 4
 
 
 @pytest.mark.parametrize("kind", ["folder", "csv"])
@@ -406,6 +423,13 @@ def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None
     assert values(cache.get(range(10))) == list(range(10))
     assert values(cache.get(range(10))) == list(range(10))
     assert source.drawn == [*range(10), *range(4, 10)]
+
+
+def test_full_disk_gets_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    source = Counting(3)
+    assert values(on_disk(source, tmp_path).get([2, 1])) == [2, 1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_cache_still_draws(tmp_path: Path) -> None:
