@@ -11,7 +11,7 @@ TEMPLATES = (
     "a cartoon of a {}",
     "{}",
 )
-_PARAPHRASES = (
+PARAPHRASES = (
     "a {}",
     "one {}",
     "the {}",
@@ -74,7 +74,7 @@ def caption_of_one(
     choice, detail : float
         Random numbers in [0, 1) that pick the template and a keyword.
     """
-    plain = TEMPLATES + _PARAPHRASES
+    plain = TEMPLATES + PARAPHRASES
     number = int(choice * (len(plain) + 3))
     if number < len(plain):
         return with_article(plain[number], name)

@@ -189,7 +189,7 @@ def warm_then_linear(step: int, steps: int, warm: int, flat: float) -> float:
     """Warm-up, then flat, then down to 0 in a straight line."""
     if step < warm:
         return (step + 1) / warm
-    return min(1.0, (steps - step) / (steps * (1 - flat)))
+    return min(1.0, (steps - step) / (steps * (1 - flat) + 1e-9))
 
 
 def warm_then_cosine(step: int, steps: int, warm: int) -> float:

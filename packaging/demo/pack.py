@@ -18,7 +18,7 @@ STYLES = {
     "noto-v1": "Apache-2.0",
     "fluent-emoji-flat": "MIT",
     "fluent-emoji-3d": "MIT",
-    "fxemoji": "Apache-2.0",
+    "fxemoji": "CC-BY-4.0",
     "streamline-emojis": "CC-BY-4.0",
     "twemoji": "CC-BY-4.0",
 }

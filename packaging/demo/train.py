@@ -1,12 +1,14 @@
-"""Train the clean base model: python train.py WORKDIR [SAMPLES [SEED]].
+"""Train the clean base model on the pairs that draw_pairs.py wrote.
 
-Reads the pairs that draw_pairs.py wrote and writes WORKDIR/base.safetensors, with a copy at
-each report.
+python train.py WORKDIR OUT.safetensors [--samples N] [--flat PART] [--start FILE] [--seed S]
+
+The rate is flat for PART of the run and then falls to 0 in a straight line. --start goes on from
+the weights of an earlier run. OUT is written at each report.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from common import (
     clip_loss,
     figures,
     flip_and_shift,
+    load_model,
     new_model,
     parameter_groups,
     pictures,
@@ -27,29 +30,35 @@ from common import (
     warm_then_linear,
 )
 
-BATCH, RATE, DECAY, WARM, FLAT = 128, 1.5e-3, 0.1, 200, 0.6
+BATCH, RATE, DECAY, WARM = 128, 1.5e-3, 0.1, 200
 
 
 def main() -> None:
-    work = Path(sys.argv[1])
-    samples = int(sys.argv[2]) if len(sys.argv) > 2 else 900_000
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--samples", type=int, default=900_000)
+    parser.add_argument("--flat", type=float, default=0.6)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    work, seed = args.work, args.seed
     torch.manual_seed(seed)
     torch.set_num_threads(2)
     rng = np.random.default_rng(seed)
     images = np.load(work / "train-0.images.npy", mmap_mode="r")
     tokens = np.load(work / "train-0.tokens.npy")
     val, heldout = pictures("val", 1440), pictures("heldout", 1440, seed=1)
-    model = new_model()
+    model = load_model(args.start) if args.start else new_model()
     optimizer = torch.optim.AdamW(
         parameter_groups(model, DECAY), lr=RATE, betas=(0.9, 0.98), eps=1e-6, fused=True
     )
-    steps = samples // BATCH
+    steps = args.samples // BATCH
     clock, losses = Clock(steps), []
     model.train()
     for step, rows in zip(range(steps), shuffled(len(images), BATCH, rng), strict=False):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * warm_then_linear(step, steps, WARM, FLAT)
+            group["lr"] = RATE * warm_then_linear(step, steps, WARM, args.flat)
         batch = to_input(flip_and_shift(images[rows], rng))
         loss = clip_loss(model, batch, torch.from_numpy(tokens[rows].astype(np.int64)))
         optimizer.zero_grad()
@@ -75,7 +84,7 @@ def main() -> None:
                 flush=True,
             )
             recipe = {"stage": "base", "samples": (step + 1) * BATCH, "seed": seed}
-            save_model(model, work / "base.safetensors", recipe)
+            save_model(model, args.out, recipe)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""The built-in demo's pictures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ml_core.data.demo import SPLITS, compose, demo_classes, demo_templates
+from ml_core.data.demo_art import load_art
+from ml_core.data.demo_text import caption_of_one, caption_of_two, colour_name, with_article
+
+
+def test_a_picture_depends_only_on_split_seed_and_number() -> None:
+    together = compose("train", range(70), seed=3)
+    alone = compose("train", [41], seed=3)
+    assert np.array_equal(alone.images[0], together.images[41])
+    assert alone.labels[0] == together.labels[41]
+    assert alone.captions[0] == together.captions[41]
+    backwards = compose("train", list(range(69, -1, -1)), seed=3)
+    assert np.array_equal(backwards.images[::-1], together.images)
+
+
+def test_splits_and_seeds_share_no_picture() -> None:
+    seen = set()
+    for split in SPLITS:
+        for seed in (0, 1):
+            part = compose(split, range(60), seed=seed)
+            seen |= {image.tobytes() for image in part.images}
+    assert len(seen) == len(SPLITS) * 2 * 60
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_shapes_and_types(size: int) -> None:
+    part = compose("clean", range(5), size=size)
+    assert part.images.shape == (5, size, size, 3)
+    assert part.images.dtype == np.uint8
+    assert part.labels.shape == (5,)
+    assert part.labels.dtype == np.int64
+    assert len(part.captions) == 5
+
+
+def test_no_pictures() -> None:
+    part = compose("val", [])
+    assert part.images.shape == (0, 64, 64, 3)
+    assert part.captions == ()
+
+
+@pytest.mark.parametrize("split", ["val", "test", "heldout"])
+def test_evaluation_splits_hold_every_class_in_turn(split: str) -> None:
+    classes = demo_classes()
+    part = compose(split, range(2 * len(classes)))
+    assert part.labels.tolist() == [*range(len(classes))] * 2
+    named = [
+        any(word in caption for word in (classes[label], classes[label].split()[0]))
+        for label, caption in zip(part.labels, part.captions, strict=True)
+    ]
+    assert all(named)
+
+
+def test_pair_splits_hold_classes_other_things_and_two_things() -> None:
+    part = compose("clean", range(2000))
+    assert 0.50 < np.mean(part.labels >= 0) < 0.58
+    assert len(set(part.labels.tolist())) == len(demo_classes()) + 1
+    two = [" and " in caption or " next to " in caption for caption in part.captions]
+    assert 0.07 < np.mean(two) < 0.14
+
+
+def test_the_held_out_style_is_never_trained_on() -> None:
+    art = load_art()
+    held_out = {i for group in art.held_out_of_class for i in group}
+    trained = {i for group in (*art.of_class, *art.others) for i in group}
+    assert {art.sprites[i].style for i in held_out} == {"twemoji"}
+    assert "twemoji" not in {art.sprites[i].style for i in trained}
+    assert len(held_out) + len(trained) == len(art.sprites)
+
+
+def test_classes_have_several_styles() -> None:
+    art = load_art()
+    assert len(art.classes) >= 60
+    assert art.classes.index("banana") == 0
+    assert min(len({art.sprites[i].style for i in group}) for group in art.of_class) >= 3
+    assert all(art.held_out_of_class)
+
+
+def test_no_white_halo_around_a_dark_sprite_on_black() -> None:
+    from ml_core.data.demo import _Placed, _transform
+
+    art = load_art()
+    spider = next(i for i, s in enumerate(art.sprites) if s.class_name == "spider")
+    drawn = _transform(_Placed(spider, 0.8, 0.5, 0.5, 0.3, False), 64)
+    assert (drawn[..., :3].max(-1).astype(int) <= drawn[..., 3].astype(int)).all()
+    edge = (drawn[..., 3] > 0) & (drawn[..., 3] < 60)
+    assert edge.any()
+    assert drawn[edge][:, :3].mean() < 30
+
+
+def test_templates_have_one_slot() -> None:
+    assert len(demo_templates()) >= 5
+    assert all(template.count("{}") == 1 for template in demo_templates())
+
+
+def test_captions() -> None:
+    assert with_article("a photo of a {}", "apple") == "a photo of an apple"
+    assert with_article("a {}", "dog") == "a dog"
+    assert with_article("{}", "owl") == "owl"
+    assert caption_of_one("dog", ("pet",), 0.5, None, 0.0, 0.0) == "a photo of a dog"
+    assert caption_of_one("dog", ("pet",), 0.5, None, 0.999, 0.0) == "dog, pet"
+    assert caption_of_one("dog", (), 0.5, None, 0.999, 0.0) == "dog"
+    assert caption_of_one("dog", (), 0.5, "red", 15.5 / 17, 0.0) == "a dog on a red background"
+    assert caption_of_one("dog", (), 0.5, None, 14.5 / 17, 0.0) == "a small dog"
+    assert caption_of_one("dog", (), 0.9, None, 14.5 / 17, 0.0) == "a large dog"
+    assert caption_of_two("owl", "dog", 0.0) == "an owl and a dog"
+    assert colour_name((250, 250, 250)) == "white"
+    assert colour_name((210, 30, 50)) == "red"
+
+
+def test_wrong_requests_are_refused() -> None:
+    with pytest.raises(ValueError, match="Unknown split 'tests'"):
+        compose("tests", [0])
+    with pytest.raises(ValueError, match="start at 0"):
+        compose("test", [0, -1])
+
+
+def test_composing_imports_no_torch() -> None:
+    code = (
+        "import sys, ml_core.data.demo as d\n"
+        "d.compose('val', [0])\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
