@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from ml_core.data.canvas import Canvases, centre_crop
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
+
+if TYPE_CHECKING:
+    from ml_core.data.demo import Composition
 
 DEMO_SIZES: Mapping[str, int] = {
     "train": 20_000,
@@ -102,6 +105,7 @@ class DemoPictures:
         self._split = split
         self._numbers = numbers
         self._seed = seed
+        self._known: dict[int, str] = {}  # captions met so far
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -128,11 +132,12 @@ class DemoPictures:
         return np.concatenate(parts)
 
     def captions(self, indices: NDArray[np.int64]) -> list[str]:
-        """Captions of the pictures."""
-        captions: list[str] = []
-        for start in range(0, len(indices), _BLOCK):
-            captions += self._compose(indices[start : start + _BLOCK], 8).captions
-        return captions
+        """Captions of the pictures; free for those that were drawn before."""
+        wanted = indices.tolist()
+        new = np.array([i for i in wanted if i not in self._known], np.int64)
+        for start in range(0, len(new), _BLOCK):
+            self._compose(new[start : start + _BLOCK], 8)
+        return [self._known[i] for i in wanted]
 
     def key(self) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
@@ -141,12 +146,14 @@ class DemoPictures:
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
         return total.hexdigest()
 
-    def _compose(self, indices: NDArray[np.int64], size: int) -> Any:
+    def _compose(self, indices: NDArray[np.int64], size: int) -> Composition:
         """Call the composer; its art is read only when asked for."""
         from ml_core.data import demo
 
         numbers = self._numbers[indices].tolist()
-        return demo.compose(self._split, numbers, seed=self._seed, size=size)
+        composed = demo.compose(self._split, numbers, seed=self._seed, size=size)
+        self._known.update(zip(indices.tolist(), composed.captions, strict=True))
+        return composed
 
 
 @lru_cache(maxsize=1)
