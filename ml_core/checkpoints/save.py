@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.checkpoints.architecture import CONFIG_KEY
 from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
 from ml_core.reading import InputError
 from ml_core.reading.folder import CONFIG_NAME
@@ -70,11 +68,11 @@ def save_checkpoint(
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True, allow_nan=False),
     }
 
-    def write_weights(temporary: Path) -> None:
-        save_file(tensors, temporary, metadata=metadata)
+    def write_weights(file: BinaryIO) -> None:
+        write_safetensors(file, tensors, metadata)
 
-    def write_config(temporary: Path) -> None:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    def write_config(file: BinaryIO) -> None:
+        file.write((json.dumps(config, indent=2) + "\n").encode())
 
     if path.suffix.lower() == ".safetensors":
         _replace({path: write_weights})
@@ -115,7 +113,7 @@ def _tensors(model: ClipModel, dtype: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _replace(files: Mapping[Path, Callable[[Path], None]]) -> None:
+def _replace(files: Mapping[Path, Callable[[BinaryIO], None]]) -> None:
     """Write all files beside their places, make them durable, then move them there."""
     parts = {
         place: place.with_name(f".{place.name}.{secrets.token_hex(4)}.part") for place in files
@@ -124,32 +122,24 @@ def _replace(files: Mapping[Path, Callable[[Path], None]]) -> None:
     try:
         for place, write in files.items():
             place.parent.mkdir(parents=True, exist_ok=True)
-            part = parts[place]
-            part.touch(exist_ok=False)
-            mode = stat.S_IMODE(part.stat().st_mode)
-            write(part)
-            part.chmod(mode)  # safetensors makes private files, whatever the user's umask
-            _sync(part)
+            with open(parts[place], "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
         for place, part in parts.items():
             os.replace(part, place)
             state = "Some files of the folder are new already"
         _sync_folder(place.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise InputError(
-            f"{place} cannot be saved: {reason}. {state}; choose another place or free some space.",
+            f"{place} cannot be saved: {error.strerror}. {state}; choose another place or free "
+            "some space.",
             "usage",
         ) from error
     finally:
         for part in parts.values():
             with suppress(OSError):  # the place may not be a folder at all
                 part.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Make a file's bytes durable."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

@@ -453,7 +453,7 @@ def test_config_that_does_not_fit_is_damaged(path: str, value: Any, words: str) 
 
 def test_model_too_large_for_any_machine_is_refused() -> None:
     config = changed("vision_cfg", {"layers": 200, "width": 16384, "image_size": 224})
-    with pytest.raises(InputError, match="6.4e\\+11 parameters"):
+    with pytest.raises(InputError, match=r"6\.4e\+11 parameters"):
         check_model_config(config, "c.json")
 
 

@@ -1,0 +1,314 @@
+"""Open what we save, tell architectures, and never leave half a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.tensor_stats import _FLOAT8, tensor_stats
+from ml_core.model import ClipModel, Preprocess, build_model
+from ml_core.reading import InputError, inspect
+
+VIT_CONFIG: dict[str, Any] = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 64, "patch_size": 16, "layers": 3, "width": 128, "mlp_ratio": 2.0},
+    "text_cfg": {
+        "context_length": 20,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 1,
+        "layers": 2,
+    },
+}
+
+
+def pixels(size: int = 32) -> torch.Tensor:
+    return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+TEXTS = ["a photo of a dog", "banana"]
+
+
+def test_saved_file_reopens_with_equal_embeddings(
+    tiny_model: ClipModel, tiny_checkpoint: Path
+) -> None:
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    assert checkpoint.architecture.source == "metadata"
+    assert checkpoint.architecture.name == "ResNet 32 px, width 8"
+    assert checkpoint.architecture.assumptions == ()
+    assert checkpoint.provenance == {"made": "test"}
+    model = checkpoint.build()
+    assert torch.equal(model.encode_images(pixels()), tiny_model.encode_images(pixels()))
+    assert torch.equal(model.encode_texts(TEXTS), tiny_model.encode_texts(TEXTS))
+    assert model.sha256 == checkpoint.inspection.sha256 == inspect(tiny_checkpoint).sha256
+    assert model.logit_scale == pytest.approx(1 / 0.07)
+
+
+def test_saving_twice_gives_equal_bytes(tiny_model: ClipModel, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_checkpoint(tiny_model, tmp_path / f"{name}.safetensors", provenance={"y": 1, "x": 2})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_preprocess_survives(tiny_model: ClipModel, tmp_path: Path) -> None:
+    tiny_model.preprocess = Preprocess(32, (0.5, 0.4, 0.3), (1.0, 2.0, 3.0), "bilinear", "squash")
+    for name in ("m.safetensors", "folder"):
+        path = save_checkpoint(tiny_model, tmp_path / name, provenance={})
+        assert open_checkpoint(path).architecture.preprocess == tiny_model.preprocess
+
+
+def test_fp16_file_is_half_as_large_and_close(tiny_model: ClipModel, tmp_path: Path) -> None:
+    path = save_checkpoint(tiny_model, tmp_path / "h.safetensors", provenance={}, dtype="fp16")
+    assert {t.dtype for t in inspect(path).tensors} == {"F16", "I64"}
+    made = open_checkpoint(path).build().encode_images(pixels())
+    torch.testing.assert_close(made, tiny_model.encode_images(pixels()), atol=1e-2, rtol=0)
+
+
+def test_value_beyond_fp16_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
+    tiny_model.module.visual.bn1.running_var[0] = 1e6
+    with pytest.raises(InputError, match=r"visual\.bn1\.running_var"):
+        save_checkpoint(tiny_model, tmp_path / "h.safetensors", provenance={}, dtype="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+STOCK = """
+import sys, torch, open_clip
+from safetensors.torch import save_file
+folder, out = sys.argv[1:]
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:" + folder)
+tokenizer = open_clip.get_tokenizer("local-dir:" + folder)
+model.eval()
+mean, std = preprocess.transforms[-1].mean, preprocess.transforms[-1].std
+pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+images = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+with torch.no_grad():
+    save_file({
+        "images": model.encode_image(images, normalize=True),
+        "texts": model.encode_text(tokenizer(["a photo of a dog", "banana"]), normalize=True),
+        "scale": model.logit_scale.exp().reshape(1),
+    }, out)
+assert not [name for name in sys.modules if name.startswith("ml_core")]
+"""
+
+
+def test_stock_open_clip_in_a_fresh_process_agrees(tiny_model: ClipModel, tmp_path: Path) -> None:
+    tiny_model.preprocess = Preprocess(32, (0.5, 0.4, 0.3), (0.9, 1.1, 0.7))
+    save_checkpoint(tiny_model, tmp_path / "folder", provenance={"a": 1})
+    out = tmp_path / "out.safetensors"
+    result = subprocess.run(
+        [sys.executable, "-c", STOCK, str(tmp_path / "folder"), str(out)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    stock = load_file(out)
+    close = {"atol": 1e-5, "rtol": 0}
+    torch.testing.assert_close(tiny_model.encode_images(pixels()), stock["images"], **close)
+    torch.testing.assert_close(tiny_model.encode_texts(TEXTS), stock["texts"], **close)
+    assert stock["scale"].item() == pytest.approx(tiny_model.logit_scale)
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """No file may grow beyond ``limit`` bytes: what a full disk does to a writer."""
+    resource = pytest.importorskip("resource")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "folder"])
+def test_full_disk_leaves_the_old_file(tiny_model: ClipModel, tmp_path: Path, name: str) -> None:
+    path = save_checkpoint(tiny_model, tmp_path / name, provenance={"version": 1})
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with full_disk(100_000), pytest.raises(InputError, match="intact") as caught:
+        save_checkpoint(tiny_model, path, provenance={"version": 2})
+    assert caught.value.code == "usage"
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_place_that_cannot_be_written(tiny_model: ClipModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="cannot be saved"):
+        save_checkpoint(tiny_model, tmp_path / "file" / "m.safetensors", provenance={})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_name_of_a_pickle_is_not_written(tiny_model: ClipModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+        save_checkpoint(tiny_model, tmp_path / "m.pt", provenance={})
+
+
+def test_saved_file_has_the_users_permissions(tiny_model: ClipModel, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    path = save_checkpoint(tiny_model, tmp_path / "m.safetensors", provenance={})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def bare(model: ClipModel, path: Path, prefix: str = "") -> Path:
+    """Save the tensors alone, as other programs do."""
+    state = model.module.state_dict()
+    save_file({prefix + key: value.contiguous() for key, value in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_resnet_from_shapes(tiny_model: ClipModel, tmp_path: Path, prefix: str) -> None:
+    checkpoint = open_checkpoint(bare(tiny_model, tmp_path / "b.safetensors", prefix))
+    found = checkpoint.architecture
+    assert found.source == "shapes"
+    assert found.config["vision_cfg"] == {
+        "layers": [1, 1, 1, 1],
+        "width": 8,
+        "head_width": 64,
+        "patch_size": 16,
+        "image_size": 32,
+    }
+    text = found.config["text_cfg"]
+    assert (text["width"], text["layers"], text["context_length"], text["heads"]) == (16, 2, 16, 1)
+    assert found.config["embed_dim"] == 16
+    labels = " ".join(found.assumptions)
+    assert "4 of width 64 are assumed in the image encoder" in labels
+    assert "1 of width 16 are assumed in the text encoder" in labels
+    assert "QuickGELU is assumed" in labels
+    assert "mean and standard deviation" in labels
+    assert checkpoint.build().encode_images(pixels()).shape == (3, 16)
+
+
+def test_vit_from_shapes_gives_the_same_model(tmp_path: Path) -> None:
+    model = build_model(VIT_CONFIG, Preprocess(64), None)
+    checkpoint = open_checkpoint(bare(model, tmp_path / "v.safetensors"))
+    assert checkpoint.architecture.name == "ViT 64 px, patch 16, width 128, 3 layers"
+    assert checkpoint.architecture.config["vision_cfg"]["mlp_ratio"] == 2.0
+    made = checkpoint.build()
+    assert torch.equal(made.encode_images(pixels(64)), model.encode_images(pixels(64)))
+    assert torch.equal(made.encode_texts(TEXTS), model.encode_texts(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["weight", "bias"], "holds no CLIP image encoder"),
+        (["vision_model.embeddings.class_embedding"], "transformers library"),
+        (["visual.trunk.stem.weight"], "timm library"),
+        (["visual.conv1.weight"], "no text encoder"),
+        (["visual.conv1.weight", "token_embedding.weight"], "cannot be told from its tensors"),
+    ],
+)
+def test_tensors_of_another_model_are_named(tmp_path: Path, names: list[str], words: str) -> None:
+    save_file({name: torch.zeros(2, 2) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(tmp_path / "x.safetensors")
+    assert words in caught.value.sentence
+    assert caught.value.code == "unsupported"
+
+
+def test_refused_file_gives_the_inspections_sentence(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "epoch.pt")
+    with pytest.raises(InputError, match="can run code") as caught:
+        open_checkpoint(tmp_path / "epoch.pt")
+    assert caught.value.code == "dangerous"
+    assert caught.value.sentence == inspect(tmp_path / "epoch.pt").reasons[0]
+
+
+def test_folder_whose_config_belongs_to_another_model(
+    tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    path = save_checkpoint(tiny_model, tmp_path / "folder", provenance={})
+    config = json.loads((path / "open_clip_config.json").read_text())
+    config["model_cfg"]["embed_dim"] = 20
+    (path / "open_clip_config.json").write_text(json.dumps(config))
+    checkpoint = open_checkpoint(path)
+    with pytest.raises(InputError, match="3 of another shape") as caught:
+        checkpoint.build()
+    assert "visual.attnpool.c_proj.weight: [16, 256] instead of [20, 256]" in caught.value.details
+
+
+@pytest.mark.parametrize("metadata", ["{", "[]", '{"model_cfg": 3}'])
+def test_unusable_config_in_the_metadata(tmp_path: Path, metadata: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(2)}, path, metadata={"open_clip_config": metadata})
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(path)
+    assert caught.value.code == "damaged"
+    assert "x.safetensors" in caught.value.sentence
+
+
+def test_file_changed_after_the_inspection_is_not_used(tiny_checkpoint: Path) -> None:
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    data = bytearray(tiny_checkpoint.read_bytes())
+    data[-1] ^= 1
+    tiny_checkpoint.write_bytes(data)
+    with pytest.raises(InputError, match="changed since it was examined"):
+        checkpoint.build()
+
+
+def test_stats_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    values = torch.tensor([0.0, 1.0, 2.0, 5.0, math.nan, -math.inf])
+    save_file(
+        {
+            "f32": values,
+            "bf16": values.to(torch.bfloat16),
+            "f16": values.to(torch.float16),
+            "ints": torch.tensor([[3, -1]]),
+            "flags": torch.tensor([True, False]),
+            "nothing": torch.zeros(0),
+            "lost": torch.full((2,), math.nan),
+        },
+        path,
+    )
+    names = ["bf16", "f32", "f16", "ints", "flags", "nothing", "lost"]
+    found = {stats.name: stats for stats in tensor_stats(path, names)}
+    assert list(found) == names
+    for name in ("f32", "bf16", "f16"):
+        s = found[name]
+        assert (s.min, s.max, s.mean, s.nan, s.inf, s.zeros) == (0, 5, 2, 1, 1, 1)
+        assert s.std == pytest.approx(math.sqrt(14 / 4))
+    assert (found["ints"].min, found["ints"].max, found["ints"].std) == (-1, 3, 2)
+    assert (found["flags"].mean, found["flags"].zeros) == (0.5, 1)
+    assert math.isnan(found["nothing"].mean)
+    assert (math.isnan(found["lost"].min), found["lost"].nan) == (True, 2)
+
+
+def test_stats_over_several_pieces(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(100, 3, (1 << 20) * 2 + 7).astype(np.float32)
+    save_file({"a": torch.zeros(3), "x": torch.from_numpy(values)}, tmp_path / "s.safetensors")
+    (found,) = tensor_stats(tmp_path / "s.safetensors", ["x"])
+    exact = values.astype(np.float64)
+    assert found.mean == pytest.approx(exact.mean(), rel=1e-12)
+    assert found.std == pytest.approx(exact.std(), rel=1e-9)
+    assert (found.min, found.max) == (exact.min(), exact.max())
+
+
+def test_eight_bit_floats_are_torchs() -> None:
+    codes = torch.arange(256, dtype=torch.uint8)
+    for name, dtype in (("F8_E4M3", torch.float8_e4m3fn), ("F8_E5M2", torch.float8_e5m2)):
+        np.testing.assert_array_equal(_FLOAT8[name], codes.view(dtype).to(torch.float64).numpy())
+
+
+def test_stats_can_be_cancelled_and_want_known_names(tiny_checkpoint: Path) -> None:
+    assert list(tensor_stats(tiny_checkpoint, ["logit_scale"], lambda: True)) == []
+    with pytest.raises(InputError, match="no tensor 'absent'"):
+        list(tensor_stats(tiny_checkpoint, ["absent"]))

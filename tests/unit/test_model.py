@@ -1,0 +1,231 @@
+"""The one door to a CLIP, against hand-computed values and against the bare module."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ml_core.model import ClipModel, Preprocess, build_model
+from ml_core.reading import InputError
+from tests.conftest import TINY_CONFIG
+
+VIT_CONFIG: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 32,
+        "patch_size": 16,
+        "layers": 2,
+        "width": 32,
+        "head_width": 16,
+    },
+    "text_cfg": TINY_CONFIG["text_cfg"],
+}
+
+
+def pixels(n: int = 3, size: int = 32) -> torch.Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_sizes(tiny_model: ClipModel) -> None:
+    assert (tiny_model.image_size, tiny_model.context_length, tiny_model.embed_dim) == (32, 16, 16)
+    assert not tiny_model.quick_gelu
+
+
+def test_logit_scale_is_the_exponential(tiny_model: ClipModel) -> None:
+    with torch.no_grad():
+        tiny_model.module.logit_scale.fill_(math.log(42.0))
+    assert tiny_model.logit_scale == pytest.approx(42.0, rel=1e-6)
+
+
+def test_normalise_by_hand(tiny_model: ClipModel) -> None:
+    tiny_model.preprocess = Preprocess(32, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
+    images = torch.full((1, 3, 32, 32), 0.75)
+    assert tiny_model.normalise(images)[0, :, 0, 0].tolist() == pytest.approx([0.5, 2.0, 0.375])
+    whole = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    assert tiny_model.normalise(whole)[0, :, 5, 9].tolist() == pytest.approx([1.0, 3.0, 0.5])
+
+
+def test_normalise_carries_gradient(tiny_model: ClipModel) -> None:
+    images = pixels().requires_grad_()
+    tiny_model.normalise(images)[:, 0].sum().backward()
+    assert images.grad is not None
+    assert images.grad[0, 0, 0, 0].item() == pytest.approx(1 / 0.26862954)
+    assert images.grad[0, 1].abs().max() == 0
+
+
+def test_image_embeddings_are_those_of_the_module(tiny_model: ClipModel) -> None:
+    made = tiny_model.encode_images(pixels())
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    with torch.no_grad():
+        wanted = F.normalize(tiny_model.module.encode_image((pixels() - mean) / std), dim=-1)
+    assert made.shape == (3, 16)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.norm(dim=-1), torch.ones(3))
+    assert (made[0] - made[1]).abs().max() > 1e-4
+
+
+def test_bytes_and_fractions_embed_alike(tiny_model: ClipModel) -> None:
+    whole = (pixels() * 255).to(torch.uint8)
+    made = tiny_model.encode_images(whole)
+    torch.testing.assert_close(made, tiny_model.encode_images(whole / 255.0), atol=1e-5, rtol=0)
+
+
+def test_text_embeddings_are_those_of_the_module(tiny_model: ClipModel) -> None:
+    texts = ["a dog", "a photo of a banana"]
+    with torch.no_grad():
+        wanted = F.normalize(tiny_model.module.encode_text(tiny_model.tokenize(texts)), dim=-1)
+    torch.testing.assert_close(tiny_model.encode_texts(texts), wanted, atol=1e-6, rtol=0)
+
+
+def test_tokens_are_clips(tiny_model: ClipModel) -> None:
+    tokens = tiny_model.tokenize(["a dog"])
+    assert tokens.tolist() == [[49406, 320, 1929, 49407] + [0] * 12]
+
+
+def test_long_text_keeps_its_end_token(tiny_model: ClipModel) -> None:
+    tokens = tiny_model.tokenize(["dog " * 40])
+    assert tokens.tolist() == [[49406] + [1929] * 14 + [49407]]
+
+
+def test_nothing_embeds_to_nothing(tiny_model: ClipModel) -> None:
+    assert tiny_model.encode_images(torch.empty(0, 3, 32, 32)).shape == (0, 16)
+    assert tiny_model.encode_texts([]).shape == (0, 16)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 64, 64), (1, 1, 32, 32), (1, 32, 32, 3)])
+def test_wrong_shape_is_a_programming_error(tiny_model: ClipModel, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="images must be"):
+        tiny_model.encode_images(torch.zeros(shape))
+
+
+def test_encoding_while_training_neither_learns_nor_forgets_the_mode(
+    tiny_model: ClipModel,
+) -> None:
+    wanted = tiny_model.encode_images(pixels())
+    tiny_model.module.train()
+    tiny_model.module.visual.bn2.eval()
+    before = copy.deepcopy(tiny_model.module.state_dict())
+    made = tiny_model.encode_images(pixels())
+    assert torch.equal(made, wanted)
+    assert tiny_model.module.training
+    assert tiny_model.module.visual.bn1.training
+    assert not tiny_model.module.visual.bn2.training
+    after = tiny_model.module.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_bf16_is_close_and_comes_back_as_fp32(tiny_model: ClipModel) -> None:
+    wanted = tiny_model.encode_images(pixels())
+    tiny_model.precision = "bf16"
+    made = tiny_model.encode_images(pixels())
+    assert made.dtype == torch.float32
+    assert not torch.equal(made, wanted)
+    assert F.cosine_similarity(made, wanted).min() > 0.99
+
+
+def test_copy_is_independent(tiny_model: ClipModel) -> None:
+    twin = tiny_model.copy()
+    with torch.no_grad():
+        twin.module.visual.attnpool.c_proj.weight.zero_()
+    twin.config["embed_dim"] = 3
+    assert tiny_model.embed_dim == 16
+    assert tiny_model.module.visual.attnpool.c_proj.weight.abs().sum() > 0
+    assert (twin.name, twin.preprocess) == (tiny_model.name, tiny_model.preprocess)
+
+
+def test_quick_gelu_of_the_config_is_used() -> None:
+    plain = build_model(TINY_CONFIG, Preprocess(32), None)
+    quick = build_model(
+        TINY_CONFIG | {"quick_gelu": True}, Preprocess(32), plain.module.state_dict()
+    )
+    x = torch.tensor([2.0])
+    activation = quick.module.transformer.resblocks[0].mlp.gelu
+    assert activation(x).item() == pytest.approx(2 / (1 + math.exp(-1.702 * 2)))
+    activation = plain.module.transformer.resblocks[0].mlp.gelu
+    assert activation(x).item() == pytest.approx(1 + math.erf(math.sqrt(2)))
+    assert quick.quick_gelu
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY_CONFIG,
+        VIT_CONFIG,
+        TINY_CONFIG | {"custom_text": True},
+        VIT_CONFIG | {"init_logit_bias": -10, "nonscalar_logit_scale": True},
+    ],
+    ids=["resnet", "vit", "custom text", "bias"],
+)
+def test_built_from_its_own_parameters_it_is_the_same_model(config: dict[str, Any]) -> None:
+    torch.manual_seed(3)
+    first = build_model(config, Preprocess(32), None)
+    state = first.module.state_dict()
+    second = build_model(config, Preprocess(32), state)
+    assert torch.equal(first.encode_images(pixels()), second.encode_images(pixels()))
+    assert torch.equal(first.encode_texts(["a dog"]), second.encode_texts(["a dog"]))
+    assert not any(p.is_meta for p in [*second.module.parameters(), *second.module.buffers()])
+    assert all(p.requires_grad for p in second.module.parameters())
+
+
+def test_half_parameters_become_fp32_copies(tiny_model: ClipModel) -> None:
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in tiny_model.module.state_dict().items()
+    }
+    made = build_model(TINY_CONFIG, Preprocess(32), state)
+    assert {p.dtype for p in made.module.parameters()} == {torch.float32}
+    key = "visual.conv1.weight"
+    assert torch.equal(made.module.state_dict()[key], state[key].float())
+
+
+def test_parameters_are_copied_unless_taken_over(tiny_model: ClipModel) -> None:
+    state = {k: v.contiguous() for k, v in tiny_model.module.state_dict().items()}
+    kept = state["positional_embedding"].clone()
+    made = build_model(TINY_CONFIG, Preprocess(32), state)
+    taken = build_model(TINY_CONFIG, Preprocess(32), state, take_over=True)
+    state["positional_embedding"].zero_()
+    assert torch.equal(made.module.positional_embedding, kept)
+    assert taken.module.positional_embedding.abs().sum() == 0
+
+
+def test_wrong_tensors_are_listed(tiny_model: ClipModel) -> None:
+    state = dict(tiny_model.module.state_dict())
+    del state["logit_scale"]
+    state["linear.weight"] = torch.zeros(2)
+    state["positional_embedding"] = torch.zeros(77, 16)
+    with pytest.raises(InputError) as caught:
+        build_model(TINY_CONFIG, Preprocess(32), state, name="epoch.safetensors")
+    error = caught.value
+    assert error.code == "damaged"
+    assert error.sentence.startswith("epoch.safetensors does not hold")
+    assert "1 missing, 1 unexpected, 1 of another shape" in error.sentence
+    assert error.details.splitlines() == [
+        "missing: logit_scale",
+        "unexpected: linear.weight",
+        "shape: positional_embedding: [77, 16] instead of [16, 16]",
+    ]
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(tiny_model: ClipModel) -> None:
+    state = dict(tiny_model.module.state_dict())
+    state["ln_final.weight"] = torch.ones(16, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"ln_final\.weight holds torch\.int64"):
+        build_model(TINY_CONFIG, Preprocess(32), state)
+
+
+def test_config_is_checked_before_building() -> None:
+    config = TINY_CONFIG | {"vision_cfg": TINY_CONFIG["vision_cfg"] | {"layers": 10**9}}
+    with pytest.raises(InputError, match="layers is 1000000000"):
+        build_model(config, Preprocess(32), None)
+
+
+def test_preprocess_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match="32 px"):
+        build_model(TINY_CONFIG, Preprocess(64), None)
