@@ -1,0 +1,143 @@
+"""A spin box for whole numbers, decimals and rates in scientific notation."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QValidator, QWheelEvent
+from PySide6.QtWidgets import QDoubleSpinBox, QWidget
+
+from cleanclip_gui.text import count_text
+
+Kind = Literal["int", "float", "log"]
+_TYPING = re.compile(r"[+-]?[\d\s,.\u2009]*(?:[eE][+-]?\d*)?")
+_DECIMALS: dict[Kind, int] = {"int": 0, "float": 6, "log": 12}
+
+
+def number_text(value: float, kind: Kind) -> str:
+    """A number as the box shows it: ``40 000``, ``0.5``, ``1.5e-3``."""
+    if kind == "int":
+        return count_text(round(value))
+    if kind == "float" or value == 0:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(abs(value)))
+    mantissa = f"{value / 10**exponent:.4g}"
+    if mantissa == "10":
+        mantissa, exponent = "1", exponent + 1
+    return f"{mantissa}e{exponent}"
+
+
+def read_number(text: str) -> float | None:
+    """The number in a text with separators between thousands; None if it is none."""
+    try:
+        value = float(re.sub(r"[\s,\u2009]", "", text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+class NumberBox(QDoubleSpinBox):
+    """Keeps to its range; what was typed beyond it is set to the limit, and said so.
+
+    Parameters
+    ----------
+    kind
+        ``int``, ``float`` or ``log`` (scientific notation, steps 1, 2, 5).
+    low, high
+        Range, both ends allowed.
+    unit
+        Follows the number.
+    """
+
+    corrected = Signal(float, float)
+
+    def __init__(
+        self, kind: Kind, low: float, high: float, unit: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._kind: Kind = kind
+        self.setDecimals(_DECIMALS[kind])
+        self.setRange(low, high)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setKeyboardTracking(False)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._unit = unit
+        self.valueChanged.connect(self._on_value_changed)
+        self._on_value_changed(self.value())
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802
+        """Return the number as shown, without its unit."""
+        return number_text(value, self._kind)
+
+    def valueFromText(self, text: str) -> float:  # noqa: N802
+        """Return the number that was typed; the present one if it is none."""
+        value = read_number(self._bare(text))
+        return self.value() if value is None else value
+
+    def validate(self, text: str, position: int) -> object:
+        """Accept numbers in range, let others be finished, refuse other characters."""
+        bare = self._bare(text)
+        value = read_number(bare)
+        if value is not None and self.minimum() <= value <= self.maximum():
+            whole = self._kind != "int" or value == round(value)
+            state = QValidator.State.Acceptable if whole else QValidator.State.Intermediate
+        elif _TYPING.fullmatch(bare):
+            state = QValidator.State.Intermediate
+        else:
+            state = QValidator.State.Invalid
+        return state, text, position
+
+    def fixup(self, text: str) -> str:
+        """Set a number beyond the range to its limit, and say so."""
+        value = read_number(self._bare(text))
+        if value is None:
+            return self.textFromValue(self.value()) + self.suffix()
+        kept = min(max(value, self.minimum()), self.maximum())
+        if self._kind == "int":
+            kept = round(kept)
+        self.corrected.emit(value, kept)
+        return self.textFromValue(kept) + self.suffix()
+
+    def stepBy(self, steps: int) -> None:  # noqa: N802
+        """Step; a rate goes through 1, 2, 5 of each decade."""
+        if self._kind != "log":
+            super().stepBy(steps)
+            return
+        value = max(self.value(), 1e-12)
+        for _ in range(abs(steps)):
+            value = _neighbour(value, steps > 0)
+        self.setValue(value)
+        self.selectAll()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Leave the wheel to the page unless the box has the focus."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+    def range_text(self) -> str:
+        """The range in words, e.g. ``2 to 65 536 examples``."""
+        ends = (number_text(v, self._kind) for v in (self.minimum(), self.maximum()))
+        return f"{' to '.join(ends)} {self._unit}".strip()
+
+    def _on_value_changed(self, value: float) -> None:
+        one = value == 1 and self._unit.endswith("s")
+        suffix = f" {self._unit[:-1] if one else self._unit}" if self._unit else ""
+        if suffix != self.suffix():
+            self.setSuffix(suffix)
+
+    def _bare(self, text: str) -> str:
+        return text.removesuffix(self.suffix()).strip() if self.suffix() else text.strip()
+
+
+def _neighbour(value: float, up: bool) -> float:
+    """Return the next of 1, 2, 5, 10... above or below."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    grid = [m * 10.0**e for e in (exponent - 1, exponent, exponent + 1) for m in (1, 2, 5)]
+    if up:
+        return min(g for g in grid if g > value * (1 + 1e-9))
+    return max(g for g in grid if g < value * (1 - 1e-9))

@@ -1,0 +1,167 @@
+"""The recipe form: built from the record, kept to its ranges, marked where it was changed."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAccessible
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QToolButton
+
+from cleanclip_gui.widgets.number_box import NumberBox, number_text, read_number
+from cleanclip_gui.widgets.recipe_form import RecipeForm
+from ml_core.cleaning.recipes import METHODS, Recipe, fields_of, preset, presets
+from ml_core.reading.errors import InputError
+
+
+@pytest.fixture
+def form(qtbot) -> RecipeForm:
+    made = RecipeForm()
+    qtbot.addWidget(made)
+    made.resize(380, 900)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def type_into(box: NumberBox, text: str) -> None:
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, text)
+    QTest.keyClick(box, Qt.Key.Key_Return)
+
+
+def test_every_preset_of_every_method_comes_out_as_it_went_in(form: RecipeForm) -> None:
+    for method in METHODS:
+        for name, recipe in presets(method).items():
+            form.set_method(method)
+            form.set_preset(name)
+            assert form.recipe() == recipe
+            assert form.changed_fields() == ()
+            form.set_recipe(recipe)
+            assert form.recipe() == recipe
+
+
+def test_only_the_fields_of_the_method_are_shown(form: RecipeForm) -> None:
+    form.more.setChecked(True)
+    for method in METHODS:
+        form.set_method(method)
+        shown = {n for n in Recipe.model_fields if n in form._rows and form.row(n).isVisible()}
+        assert shown == set(fields_of(method)) - {"method", "preset"}
+
+
+def test_the_rest_is_collapsed_at_first(form: RecipeForm) -> None:
+    assert form.row("lr").isVisible()
+    assert not form.row("weight_decay").isVisible()
+    form.more.click()
+    assert form.row("weight_decay").isVisible()
+    assert form.more.text() == "Fewer settings"
+
+
+def test_a_change_is_marked_and_can_be_taken_back(qtbot, form: RecipeForm) -> None:
+    usual = preset("cleanclip", "default")
+    with qtbot.waitSignal(form.changed):
+        type_into(form.row("batch_size").editor, "64")
+    assert form.changed_fields() == ("batch_size",)
+    recipe = form.recipe()
+    assert (recipe.batch_size, recipe.preset, recipe.lr) == (64, "custom", usual.lr)
+    assert form._difference.text() == "1 change"
+    assert f"{usual.batch_size}" in form.row("batch_size").editor.accessibleDescription()
+    form.row("batch_size")._reset.click()
+    assert form.recipe() == usual
+    assert not form.reset_all.isVisible()
+
+
+def test_reset_takes_every_change_back(form: RecipeForm) -> None:
+    type_into(form.row("pairs").editor, "5000")
+    type_into(form.row("lr").editor, "2e-4")
+    assert form.changed_fields() == ("pairs", "lr")
+    form.reset_all.click()
+    assert form.recipe() == preset("cleanclip", "default")
+
+
+def test_the_seed_alone_keeps_the_presets_name(form: RecipeForm) -> None:
+    form.more.setChecked(True)
+    type_into(form.row("seed").editor, "4294967295")
+    assert (form.recipe().seed, form.recipe().preset) == (2**32 - 1, "default")
+
+
+def test_a_number_beyond_its_range_is_set_to_the_limit_and_said(form: RecipeForm) -> None:
+    type_into(form.row("batch_size").editor, "1")
+    assert form.recipe().batch_size == 2
+    assert form._sentence.isVisible()
+    assert form._sentence.text() == ("Batch size takes 2 to 65\u2009536 examples; 1 was set to 2.")
+
+
+def test_letters_cannot_be_typed(form: RecipeForm) -> None:
+    box = form.row("epochs").editor
+    type_into(box, "x3y")
+    assert box.value() == 3
+
+
+def test_what_does_not_go_together_is_a_sentence(form: RecipeForm) -> None:
+    type_into(form.row("pairs").editor, "10")
+    assert "10 training examples for batches of 128" in form.problem()
+    assert form._sentence.isVisible()
+    with pytest.raises(InputError, match="raise the examples"):
+        form.recipe()
+    type_into(form.row("batch_size").editor, "10")
+    assert form.problem() == ""
+    assert not form._sentence.isVisible()
+
+
+def test_the_learning_rate_reads_and_steps_in_scientific_notation(form: RecipeForm) -> None:
+    box = form.row("lr").editor
+    type_into(box, "0.0005")
+    assert box.text() == "5e-4"
+    for key, shown in ((Qt.Key.Key_Up, "1e-3"), (Qt.Key.Key_Up, "2e-3"),
+                       (Qt.Key.Key_Down, "1e-3"), (Qt.Key.Key_Down, "5e-4")):  # fmt: skip
+        QTest.keyClick(box, key)
+        assert box.text() == shown
+    type_into(box, "1.5e-3")
+    assert form.recipe().lr == 1.5e-3
+
+
+def test_the_budget_is_counted_in_steps(form: RecipeForm) -> None:
+    type_into(form.row("pairs").editor, "12 800")
+    type_into(form.row("epochs").editor, "20")
+    assert form._budget.text() == "2\u2009000 steps of 128 examples"
+
+
+def test_numbers_as_text() -> None:
+    assert number_text(40_000, "int") == "40\u2009000"
+    assert number_text(0.999, "float") == "0.999"
+    assert number_text(9.99999e-4, "log") == "1e-3"
+    assert read_number("40\u2009000") == 40_000
+    assert read_number("1e400") is None
+    assert read_number("1e") is None
+
+
+def test_everything_has_a_name_and_can_be_reached(form: RecipeForm) -> None:
+    form.more.setChecked(True)
+    type_into(form.row("epochs").editor, "3")
+    for kind in (QAbstractSpinBox, QComboBox, QToolButton):
+        for widget in form.findChildren(kind):
+            if not widget.isVisible():
+                continue
+            name = QAccessible.queryAccessibleInterface(widget).text(QAccessible.Text.Name)
+            assert name, widget
+            assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+
+
+def test_the_wheel_scrolls_the_page_and_changes_nothing(qtbot, form: RecipeForm) -> None:
+    form.method.setFocus()
+    box = form.row("pairs").editor
+    before = box.value()
+    center = box.rect().center()
+    from PySide6.QtCore import QPoint, QPointF
+    from PySide6.QtGui import QWheelEvent
+
+    event = QWheelEvent(
+        QPointF(center), QPointF(box.mapToGlobal(center)), QPoint(0, 120), QPoint(0, 120),
+        Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )  # fmt: skip
+    box.wheelEvent(event)
+    assert box.value() == before
+    assert not event.isAccepted()
