@@ -10,9 +10,8 @@ from typing import cast
 import numpy as np
 from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QHideEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QInputDialog, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QInputDialog, QWidget
 
-from cleanclip_gui import theme
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import (
     Evaluate,
@@ -24,9 +23,11 @@ from cleanclip_gui.jobs.requests import (
     ThumbnailsReady,
 )
 from cleanclip_gui.panels import studio_trigger
+from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
-from cleanclip_gui.widgets.asr_figure import AsrFigure
+from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.asr_figure import AsrFigure, plain_label
 from cleanclip_gui.widgets.gallery import Gallery
 from cleanclip_gui.widgets.paint_document import PaintDocument
 from cleanclip_gui.widgets.probability_bars import ProbabilityBars
@@ -37,7 +38,6 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Placement, Trigger
 
 _PICTURES = "Pictures and triggers (*.png *.jpg *.jpeg *.webp *.gif *.bmp *.json)"
-_RIGHT = 348
 
 
 class StudioPanel(QWidget):
@@ -69,39 +69,14 @@ class StudioPanel(QWidget):
         self.placement_bar = PlacementBar()
         self.figure = AsrFigure()
         self.bars = ProbabilityBars()
+        self.image_title = plain_label("heading", "Selected image")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
-        self._lay_out()
+        lay_out(self)
         self._connect_widgets()
         self._connect_session()
         self._refresh_library()
         self._on_images_change(session.images)
         self._on_checkpoint_change(session.checkpoint)
-
-    def _lay_out(self) -> None:
-        middle = QVBoxLayout()
-        middle.setSpacing(theme.SPACE_S)
-        middle.addWidget(self.source_bar)
-        middle.addWidget(self.paint_bar)
-        middle.addWidget(self.canvas, 1)
-        middle.addWidget(self.placement_bar)
-        bars_card = QFrame()
-        bars_card.setProperty("card", True)
-        inside = QVBoxLayout(bars_card)
-        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
-        inside.addWidget(self.bars)
-        right_side = QWidget()
-        right_side.setFixedWidth(_RIGHT)
-        right = QVBoxLayout(right_side)
-        right.setContentsMargins(0, 0, 0, 0)
-        right.setSpacing(theme.SPACE_M)
-        right.addWidget(self.figure)
-        right.addWidget(bars_card, 1)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self.gallery)
-        layout.addLayout(middle, 1)
-        layout.addWidget(right_side)
 
     def _connect_widgets(self) -> None:
         bar = self.paint_bar
@@ -116,6 +91,7 @@ class StudioPanel(QWidget):
         self.canvas.tool_changed.connect(bar.set_tool)
         self.canvas.brush_width_changed.connect(bar.set_width)
         self.canvas.dropped.connect(self._on_dropped)
+        self.canvas.placed_by_hand.connect(self._on_placed_by_hand)
         self.source_bar.library_chosen.connect(self._on_library_chosen)
         self.source_bar.upload_clicked.connect(self.upload)
         self.source_bar.paste_clicked.connect(self.paste)
@@ -241,6 +217,7 @@ class StudioPanel(QWidget):
         self._taking = False
         self.placement_bar.set_placement(trigger.placement)
         self.placement_bar.set_opacity(studio_trigger.strength_of(trigger))
+        self.canvas.set_placed(trigger.placement == "fixed")
         self.canvas.set_overlay_opacity(self.placement_bar.opacity)
         if trigger.kind != "blended":
             self.canvas.set_tool("move")
@@ -294,7 +271,13 @@ class StudioPanel(QWidget):
     def _on_colour_chosen(self, colour: QColor) -> None:
         self.canvas.set_colour(colour)
 
+    def _on_placed_by_hand(self) -> None:
+        """Whoever drags the patch wants it there."""
+        self.placement_bar.set_placement("fixed")
+        self.canvas.set_placed(True)
+
     def _on_placement_chosen(self, placement: str) -> None:
+        self.canvas.set_placed(placement == "fixed")
         self._on_document_changed()
 
     def _on_size_chosen(self, size: float) -> None:
@@ -378,7 +361,18 @@ class StudioPanel(QWidget):
         self.session.selected_image = 0
         if images is not None and images.n:
             self.gallery.select(0)
+        self._show_title()
         self._ask_anew()
+
+    def _show_title(self) -> None:
+        """Say which image the bars are about, and its true label."""
+        images, at = self.session.images, self.session.selected_image
+        if images is None or not 0 <= at < images.n:
+            self.image_title.setText("Selected image")
+            return
+        label = int(images.labels[at])
+        name = plain(images.class_names[label], 40) if label >= 0 else "unlabelled"
+        self.image_title.setText(f"Image {at + 1}: {name}")
 
     def _ask_anew(self) -> None:
         """Forget what an earlier model or set gave."""
@@ -398,6 +392,7 @@ class StudioPanel(QWidget):
 
     def _on_selected_image_change(self, image: int) -> None:
         self.gallery.select(image)
+        self._show_title()
         self.bars.set_stale(True)
         self.live.look()
 

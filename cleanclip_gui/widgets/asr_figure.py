@@ -171,7 +171,7 @@ class AsrFigure(QFrame):
             "How often the true label is predicted with the trigger, on images of other classes.",
         )
         self.baseline = Fact(
-            "Target, untriggered",
+            "Target without trigger",
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(
@@ -276,15 +276,15 @@ class AsrFigure(QFrame):
         self._fit_figure(rate is not None)
         self.track.set_rate(rate, interval)
         if e is None or rate is None:
-            self.caption.setText("Paint or choose a trigger to measure it.")
+            self.caption.setText("Paint or choose a trigger to measure it.\n")
             return
         n = e.n_excl if labelled else e.n
         of = "images of other classes" if labelled else "images, unlabelled"
-        parts = [f"n = {count_text(n)} {of}"]
+        lines = [f"n = {count_text(n)} {of}"]
         if interval is not None:
             low, high = 100 * interval[0], 100 * interval[1]
-            parts.insert(0, f"95\u2009% interval {low:.1f} to {high:.1f}\u2009%")
-        self.caption.setText(", ".join(parts))
+            lines.insert(0, f"95\u2009% interval {low:.1f} to {high:.1f}\u2009%")
+        self.caption.setText("\n".join(lines))
         self.figure.setAccessibleDescription(f"{self.figure.text()}, {self.caption.text()}")
 
     def _fit_figure(self, number: bool) -> None:

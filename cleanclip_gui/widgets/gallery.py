@@ -18,10 +18,11 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QPixmap
+from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QPixmap
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.text import count_text
 from cleanclip_gui.widgets.gallery_delegate import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -254,11 +255,27 @@ class GalleryView(QListView):
         self.setMovement(QListView.Movement.Static)
         self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFrameShape(QListView.Shape.NoFrame)
         self.setMouseTracking(True)
         self.setItemDelegate(GalleryDelegate(CELL_ROLE, self))
         self.setModel(model)
+        self._empty_text = "No images are open."
+
+    def set_empty_text(self, text: str) -> None:
+        """What to say when there is nothing to show."""
+        self._empty_text = text
+        self.viewport().update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Paint the cells, or say that there are none."""
+        super().paintEvent(event)
+        if self.model().rowCount() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(
+                self.viewport().rect().adjusted(16, 16, -16, -16), flags, self._empty_text
+            )
 
 
 class Gallery(QWidget):
@@ -289,7 +306,7 @@ class Gallery(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.view, 1)
         bar = self.view.verticalScrollBar().sizeHint().width()
-        self.setFixedWidth(2 * CELL_WIDTH + bar + 6)
+        self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
         self.filter.currentIndexChanged.connect(self._on_filter_changed)
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.model.modelReset.connect(self._on_model_reset)
@@ -322,22 +339,24 @@ class Gallery(QWidget):
         self._show_counts()
 
     def select(self, image: int) -> None:
-        """Select an image by its index in the set."""
+        """Select an image by its index in the set, without telling anybody."""
         self._selected = image
-        row = self.model.row_of(image)
-        if row >= 0:
-            index = self.model.index(row)
-            self.view.selectionModel().setCurrentIndex(
-                index, QItemSelectionModel.SelectionFlag.ClearAndSelect
-            )
-            self.view.scrollTo(index)
+        self._show_current(self.model.row_of(image))
 
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""
         count = self.model.rowCount()
         if count:
             row = self.model.row_of(self._selected)
-            self.select(self.model.image_at((row + by) % count if row >= 0 else 0))
+            self._show_current((row + by) % count if row >= 0 else 0)
+
+    def _show_current(self, row: int) -> None:
+        if row >= 0:
+            index = self.model.index(row)
+            self.view.selectionModel().setCurrentIndex(
+                index, QItemSelectionModel.SelectionFlag.ClearAndSelect
+            )
+            self.view.scrollTo(index)
 
     def _on_filter_changed(self, index: int) -> None:
         self.model.set_filter(self.filter.itemData(index))
@@ -362,4 +381,11 @@ class Gallery(QWidget):
         counts = self.model.counts()
         for row, (name, text) in enumerate(_FILTERS):
             self.filter.setItemText(row, f"{text} ({counts[name]})" if row else text)
-        self._count.setText(str(self.model.rowCount()))
+        self._count.setText(count_text(self.model.rowCount()))
+        nothing = {
+            "all": "No images are open.",
+            "flipped": "No prediction has flipped.",
+            "hit": "No image hits the target.",
+            "resisted": "No image has resisted.",
+        }
+        self.view.set_empty_text(nothing[self.filter.currentData()])

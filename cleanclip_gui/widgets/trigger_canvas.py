@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -27,28 +24,17 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
 
+from cleanclip_gui.widgets.canvas_keys import Tool, handle_key
 from cleanclip_gui.widgets.paint_document import (
-    MIN_PATCH,
     FloatingPatch,
     PaintDocument,
     moved,
     paint_patch,
     rgba_to_image,
 )
+from cleanclip_gui.widgets.patch_handles import Drag, cursor_of, dragged, draw_handles, part_at
 
-Tool = Literal["brush", "eraser", "move"]
-_HANDLE = 5.0
-_ARROWS = {
-    Qt.Key.Key_Left: (-1, 0),
-    Qt.Key.Key_Right: (1, 0),
-    Qt.Key.Key_Up: (0, -1),
-    Qt.Key.Key_Down: (0, 1),
-}
-_TOOL_KEYS: dict[int, Tool] = {
-    Qt.Key.Key_B: "brush",
-    Qt.Key.Key_E: "eraser",
-    Qt.Key.Key_V: "move",
-}
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".json")
 
 
 class TriggerCanvas(QGraphicsView):
@@ -61,6 +47,7 @@ class TriggerCanvas(QGraphicsView):
     tool_changed = Signal(str)
     brush_width_changed = Signal(float)
     dropped = Signal(object)
+    placed_by_hand = Signal()
 
     def __init__(self, document: PaintDocument, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -73,7 +60,8 @@ class TriggerCanvas(QGraphicsView):
         self._hover: QPointF | None = None
         self._clean: QPixmap | None = None
         self._triggered: QPixmap | None = None
-        self._drag: tuple[str, QPointF, FloatingPatch] | None = None
+        self._drag: Drag | None = None
+        self._placed = True
         self._tablet = False
 
         self.setScene(QGraphicsScene(self))
@@ -88,6 +76,7 @@ class TriggerCanvas(QGraphicsView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setBackgroundBrush(Qt.BrushStyle.NoBrush)
+        self.viewport().setBackgroundRole(QPalette.ColorRole.Window)
         self.setViewportUpdateMode(QGraphicsView.ViewportUpdateMode.FullViewportUpdate)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.viewport().setMouseTracking(True)
@@ -113,6 +102,11 @@ class TriggerCanvas(QGraphicsView):
         """Set the trigger's opacity, 0 to 1."""
         self._opacity = opacity
         self._overlay.setOpacity(opacity)
+
+    def set_placed(self, placed: bool) -> None:
+        """Whether the patch lies where the document says, or at a place drawn for each image."""
+        self._placed = placed
+        self.viewport().update()
 
     @property
     def busy(self) -> bool:
@@ -229,9 +223,19 @@ class TriggerCanvas(QGraphicsView):
             self._key_cursor = None
             self.document.begin_stroke(at, self._ink(), width)
         elif patch is not None and not patch.overlay:
-            part = self._part_at(at)
-            if part:
-                self._drag = (part, at, patch)
+            self._start_drag(patch, at)
+
+    def _start_drag(self, patch: FloatingPatch, at: QPointF) -> None:
+        """Take hold of the patch; one that lies nowhere in particular is placed by the press."""
+        part = self._part_at(at)
+        if not part:
+            return
+        base = patch
+        if not self._placed:
+            base = moved(patch, at.x() / self.document.size, at.y() / self.document.size)
+            self.placed_by_hand.emit()
+        self._drag = Drag(part, at, base, patch)
+        self.document.preview_patch(base)
 
     def _move(self, at: QPointF, width: float) -> None:
         self._hover = at
@@ -240,14 +244,14 @@ class TriggerCanvas(QGraphicsView):
         elif self.document.stroking:
             self.document.stroke_to(at, self._ink(), width)
         elif self._tool == "move":
-            self.viewport().setCursor(_cursor_of(self._part_at(at)))
+            self.viewport().setCursor(cursor_of(self._part_at(at)))
         self.viewport().update()
 
     def _release(self) -> None:
         if self._drag is not None:
-            part, _, before = self._drag
-            self._drag = None
-            self.document.commit_patch(before, "Move patch" if part == "body" else "Resize patch")
+            drag, self._drag = self._drag, None
+            text = "Move patch" if drag.part == "body" else "Resize patch"
+            self.document.commit_patch(drag.before, text)
         else:
             self.document.end_stroke()
 
@@ -255,47 +259,18 @@ class TriggerCanvas(QGraphicsView):
         return None if self._tool == "eraser" else self._colour
 
     def _drag_to(self, at: QPointF) -> None:
-        """Move the patch, or resize it against the corner that lies opposite."""
-        if self._drag is None:
-            return
-        part, start, before = self._drag
-        size = self.document.size
-        if part == "body":
-            delta = (at - start) / size
-            self.document.preview_patch(moved(before, before.x + delta.x(), before.y + delta.y()))
-            return
-        rect = before.rect(size)
-        corners = {
-            "nw": (rect.topLeft(), rect.bottomRight()),
-            "ne": (rect.topRight(), rect.bottomLeft()),
-            "sw": (rect.bottomLeft(), rect.topRight()),
-            "se": (rect.bottomRight(), rect.topLeft()),
-        }
-        corner, anchor = corners[part]
-        diagonal = corner - anchor
-        along = QPointF.dotProduct(at - anchor, diagonal) / QPointF.dotProduct(diagonal, diagonal)
-        factor = min(max(along, MIN_PATCH / before.size), 1.0 / before.size)
-        centre = anchor + diagonal * (factor / 2)
-        resized = replace(before, size=before.size * factor)
-        self.document.preview_patch(moved(resized, centre.x() / size, centre.y() / size))
+        if self._drag is not None:
+            size = self.document.size
+            self.document.preview_patch(dragged(self._drag.base, self._drag, at, size))
 
     def _part_at(self, at: QPointF) -> str:
-        """Which part of the patch lies there: a corner, its body, or nothing."""
+        """Which part of the patch lies there; everything else places it."""
         patch = self.document.patch
         if patch is None or patch.overlay:
             return ""
-        rect = patch.rect(self.document.size)
-        reach = (_HANDLE + 4) / max(self.transform().m11(), 1e-6)
-        named = zip(
-            ("nw", "ne", "sw", "se"),
-            (rect.topLeft(), rect.topRight(), rect.bottomLeft(), rect.bottomRight()),
-            strict=True,
-        )
-        for name, corner in named:
-            offset = at - corner
-            if max(abs(offset.x()), abs(offset.y())) <= reach:
-                return name
-        return "body" if rect.contains(at) else ""
+        if not self._placed:
+            return "body"
+        return part_at(patch, at, self.document.size, self.transform().m11())
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Start a stroke or a drag."""
@@ -351,52 +326,33 @@ class TriggerCanvas(QGraphicsView):
             self.set_brush_width(self._width + (1 if steps > 0 else -1))
         event.accept()
 
-    # -- keyboard
+    # -- keyboard, see canvas_keys
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Tools, sizes, undo, clear, and the arrow keys."""
-        key = event.key()
-        control = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
-        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        if control and key == Qt.Key.Key_Z:
-            (self.document.stack.redo if shift else self.document.stack.undo)()
-        elif control and key == Qt.Key.Key_Y:
-            self.document.stack.redo()
-        elif control or event.modifiers() & Qt.KeyboardModifier.AltModifier:
-            super().keyPressEvent(event)
-        elif key in _ARROWS:
-            self._on_arrow(*_ARROWS[Qt.Key(key)], shift)
-        elif key in _TOOL_KEYS:
-            self.set_tool(_TOOL_KEYS[key])
-        elif key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight):
-            self._grow(1 if key == Qt.Key.Key_BracketRight else -1)
-        elif key in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.document.clear()
-        elif key == Qt.Key.Key_Space and self._tool != "move":
-            self._dab()
-        elif key == Qt.Key.Key_Escape and self.busy:
-            self._give_up()
-        else:
+        if not handle_key(self, event):
             super().keyPressEvent(event)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Take back the stroke or the drag under way."""
         if self._drag is not None:
-            before = self._drag[2]
-            self._drag = None
-            self.document.preview_patch(before)
+            drag, self._drag = self._drag, None
+            self.document.preview_patch(drag.before)
         self.document.cancel_stroke()
 
-    def _grow(self, sign: int) -> None:
+    def grow(self, sign: int) -> None:
+        """Make brush or patch a step larger or smaller."""
         if self._tool == "move":
             self.document.scale_patch(1.1**sign)
         else:
             self.set_brush_width(round(self._width) + sign)
 
-    def _on_arrow(self, dx: int, dy: int, shift: bool) -> None:
+    def go(self, dx: int, dy: int, shift: bool) -> None:
         """Move the patch, or the cursor; with Shift the patch by 8, and the cursor painting."""
         if self._tool == "move":
             step = 8 if shift else 1
+            if not self._placed:
+                self.placed_by_hand.emit()
             self.document.move_patch(dx * step, dy * step)
             return
         size = self.document.size
@@ -411,7 +367,8 @@ class TriggerCanvas(QGraphicsView):
         self._key_cursor = new
         self.viewport().update()
 
-    def _dab(self) -> None:
+    def dab(self) -> None:
+        """Paint a dab at the keyboard's cursor."""
         size = self.document.size
         self._key_cursor = self._key_cursor or QPointF(size / 2, size / 2)
         if self._clean is not None:
@@ -439,9 +396,13 @@ class TriggerCanvas(QGraphicsView):
     # -- drops
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take files and pictures."""
-        if event.mimeData().hasUrls() or event.mimeData().hasImage():
+        """Take pictures and trigger files; what else is dropped is the window's."""
+        mime = event.mimeData()
+        names = [url.path().lower() for url in mime.urls()]
+        if mime.hasImage() or any(name.endswith(_SUFFIXES) for name in names):
             event.acceptProposedAction()
+        else:
+            event.ignore()
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
         """Take them anywhere."""
@@ -461,8 +422,10 @@ class TriggerCanvas(QGraphicsView):
         painter.resetTransform()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         patch = self.document.patch
-        if self._tool == "move" and patch is not None and not patch.overlay:
-            self._draw_handles(painter, to_view.mapRect(patch.rect(self.document.size)))
+        movable = patch is not None and not patch.overlay and self._placed
+        if self._tool == "move" and patch is not None and movable:
+            frame = to_view.mapRect(patch.rect(self.document.size))
+            draw_handles(painter, frame, self.palette().color(QPalette.ColorRole.Highlight))
         at = self._hover if self._key_cursor is None else self._key_cursor
         if self._tool != "move" and at is not None and self._clean is not None:
             radius = max(self._width * self.transform().m11() / 2, 2.0)
@@ -480,23 +443,6 @@ class TriggerCanvas(QGraphicsView):
             painter.drawRect(to_view.mapRect(self.sceneRect()).adjusted(1, 1, -1, -1))
         painter.restore()
 
-    def _draw_handles(self, painter: QPainter, frame: QRectF) -> None:
-        highlight = self.palette().color(QPalette.ColorRole.Highlight)
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(QColor(255, 255, 255, 200), 3))
-        painter.drawRect(frame)
-        painter.setPen(QPen(highlight, 1.5, Qt.PenStyle.DashLine))
-        painter.drawRect(frame)
-        painter.setPen(QPen(highlight, 1.5))
-        painter.setBrush(QColor(255, 255, 255))
-        for corner in (
-            frame.topLeft(),
-            frame.topRight(),
-            frame.bottomLeft(),
-            frame.bottomRight(),
-        ):
-            painter.drawEllipse(corner, _HANDLE, _HANDLE)
-
 
 def _double_ring(painter: QPainter, at: QPointF, radius: float) -> None:
     """A ring that is seen on any ground."""
@@ -505,12 +451,3 @@ def _double_ring(painter: QPainter, at: QPointF, radius: float) -> None:
     painter.drawEllipse(at, radius, radius)
     painter.setPen(QPen(QColor(255, 255, 255), 1.3))
     painter.drawEllipse(at, radius, radius)
-
-
-def _cursor_of(part: str) -> Qt.CursorShape:
-    """The mouse cursor over a part of the patch."""
-    if part in ("nw", "se"):
-        return Qt.CursorShape.SizeFDiagCursor
-    if part in ("ne", "sw"):
-        return Qt.CursorShape.SizeBDiagCursor
-    return Qt.CursorShape.SizeAllCursor if part else Qt.CursorShape.ArrowCursor

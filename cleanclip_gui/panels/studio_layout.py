@@ -1,0 +1,49 @@
+"""Where Studio's widgets stand: gallery, canvas with its toolbars, numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+
+if TYPE_CHECKING:
+    from cleanclip_gui.panels.studio import StudioPanel
+
+_RIGHT = 348
+
+
+def lay_out(panel: StudioPanel) -> None:
+    """Three columns; the canvas takes what is left."""
+    middle = QVBoxLayout()
+    middle.setSpacing(theme.SPACE_S)
+    middle.addWidget(panel.source_bar)
+    middle.addWidget(panel.paint_bar)
+    middle.addWidget(panel.canvas, 1)
+    middle.addWidget(panel.placement_bar)
+    layout = QHBoxLayout(panel)
+    layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
+    layout.setSpacing(theme.SPACE_L)
+    layout.addWidget(panel.gallery)
+    layout.addLayout(middle, 1)
+    layout.addWidget(_numbers(panel))
+
+
+def _numbers(panel: StudioPanel) -> QWidget:
+    """The right column: the figure, and the bars of the selected image."""
+    bars_card = QFrame()
+    bars_card.setProperty("card", True)
+    inside = QVBoxLayout(bars_card)
+    inside.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
+    inside.setSpacing(theme.SPACE_S)
+    inside.addWidget(panel.image_title)
+    inside.addWidget(panel.bars, 1)
+    side = QWidget()
+    side.setFixedWidth(_RIGHT)
+    column = QVBoxLayout(side)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(theme.SPACE_M)
+    column.addWidget(panel.figure)
+    column.addWidget(bars_card, 1)
+    return side

@@ -1,0 +1,148 @@
+"""The gallery: labels, badges, filters, thumbnails on demand, and thousands of items."""
+
+import time
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.widgets.gallery import CELL_ROLE, Gallery
+from ml_core.evaluation.records import PerImage
+
+NAMES = ("cat", "dog", "banana")
+
+
+def per_image(indices, clean, triggered):
+    n = len(indices)
+    zeros = np.zeros(n, np.float32)
+    return PerImage(
+        np.array(indices),
+        np.array(clean),
+        zeros,
+        zeros,
+        zeros,
+        np.zeros(n, np.bool_),
+        triggered_top1=None if triggered is None else np.array(triggered),
+    )
+
+
+@pytest.fixture
+def gallery(qtbot):
+    gallery = Gallery()
+    qtbot.addWidget(gallery)
+    gallery.resize(gallery.width(), 600)
+    gallery.set_images(np.array([0, 0, 1, -1]), NAMES)
+    gallery.set_target(2)
+    return gallery
+
+
+@pytest.fixture
+def measured(gallery):
+    # cat stays, cat hits, dog flips to cat, the unlabelled one was banana already
+    gallery.update_predictions(per_image([0, 1, 2, 3], [0, 0, 1, 2], [0, 2, 0, 2]))
+    return gallery
+
+
+def cell(gallery, row):
+    return gallery.model.index(row).data(CELL_ROLE)
+
+
+def rows(gallery):
+    return [gallery.model.image_at(row) for row in range(gallery.model.rowCount())]
+
+
+def choose(gallery, name):
+    gallery.filter.setCurrentIndex(gallery.filter.findData(name))
+
+
+def test_labels_and_badges(measured):
+    assert [cell(measured, row).badge for row in range(4)] == ["", "hit", "flip", ""]
+    assert cell(measured, 1).clean == "cat"
+    assert cell(measured, 1).triggered == "banana"
+    assert cell(measured, 3).label == ""
+    text = measured.model.index(1).data(Qt.ItemDataRole.AccessibleTextRole)
+    assert text == (
+        "Image 2, label cat, clean prediction cat, triggered prediction banana, hit the target"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("all", [0, 1, 2, 3]), ("flipped", [1, 2]), ("hit", [1, 3])]
+)
+def test_filters(measured, name, expected):
+    choose(measured, name)
+    assert rows(measured) == expected
+
+
+def test_resisted_are_those_whose_label_stays(measured):
+    choose(measured, "resisted")
+    assert rows(measured) == [0, 3]
+    assert measured.filter.currentText() == "Resisted (2)"
+
+
+def test_selection_stays_on_its_image_when_the_filter_changes(measured, qtbot):
+    measured.select(2)
+    choose(measured, "flipped")
+    assert measured.view.currentIndex().row() == 1
+    with qtbot.waitSignal(measured.image_selected) as caught:
+        measured.step(-1)
+    assert caught.args == [1]
+
+
+def test_arrow_keys_walk(measured, qtbot):
+    measured.show()
+    measured.select(0)
+    measured.view.setFocus()
+    with qtbot.waitSignal(measured.image_selected) as caught:
+        QTest.keyClick(measured.view, Qt.Key.Key_Right)
+    assert caught.args == [1]
+
+
+def test_partial_results_leave_older_labels_faded(measured):
+    measured.set_stale()
+    measured.update_predictions(per_image([1], [0], [0]))
+    assert cell(measured, 1).fresh
+    assert cell(measured, 1).badge == ""
+    assert not cell(measured, 2).fresh
+    assert cell(measured, 2).badge == "flip"
+
+
+def test_without_a_trigger_no_triggered_label_remains(measured):
+    measured.update_predictions(per_image([0, 1, 2, 3], [0, 0, 1, 2], None))
+    assert {cell(measured, row).triggered for row in range(4)} == {""}
+
+
+def test_thumbnails_are_asked_for_once_when_seen(gallery, qtbot):
+    with qtbot.waitSignal(gallery.thumbnails_needed) as caught:
+        gallery.show()
+    indices, size = caught.args
+    assert sorted(indices) == [0, 1, 2, 3]
+    images = np.zeros((4, size, size, 3), np.uint8)
+    images[:, :, :, 1] = 255
+    gallery.model.set_thumbnails(indices, images)
+    picture = gallery.view.grab().toImage()
+    middle = gallery.view.visualRect(gallery.model.index(0)).center()
+    assert picture.pixelColor(middle).green() > 200
+    with qtbot.assertNotEmitted(gallery.thumbnails_needed, wait=60):
+        gallery.view.viewport().update()
+
+
+def test_two_columns_fit(gallery, qtbot):
+    gallery.set_images(np.zeros(300, np.int64), NAMES)
+    gallery.show()
+    qtbot.waitExposed(gallery)
+    first, second = (gallery.view.visualRect(gallery.model.index(row)) for row in (0, 1))
+    assert first.top() == second.top()
+    assert second.right() <= gallery.view.viewport().width()
+
+
+def test_hundred_thousand_items_repaint_quickly(gallery, qtbot):
+    gallery.set_images(np.zeros(100_000, np.int64), NAMES)
+    gallery.show()
+    qtbot.waitExposed(gallery)
+    gallery.view.scrollToBottom()
+    gallery.view.grab()
+    started = time.process_time()
+    gallery.view.grab()
+    assert time.process_time() - started < 0.1

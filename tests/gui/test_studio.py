@@ -1,0 +1,242 @@
+"""Studio over the real inference thread and a tiny model: paint, watch, undo, switch."""
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QBuffer, QIODevice, QMimeData, QObject, QPointF, Qt
+from PySide6.QtGui import QColor, QImage
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
+from cleanclip_gui.panels import studio_trigger
+from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.data.specs import ImageSpec
+from ml_core.triggers.make import badnets_patch, blended_noise
+
+N = 48
+
+
+class Wiring(QObject):
+    """What the main window does with results."""
+
+    def __init__(self, session, inference):
+        super().__init__()
+        self.session = session
+        inference.checkpoint_opened.connect(self._on_opened)
+        inference.images_loaded.connect(self._on_loaded)
+
+    def _on_opened(self, result):
+        self.session.checkpoint = result.checkpoint
+
+    def _on_loaded(self, r):
+        self.session.images = ImagesState(
+            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
+        )
+
+
+@pytest.fixture
+def empty(qtbot):
+    session, inference = Session(), Inference()
+    panel = StudioPanel(session, inference)
+    qtbot.addWidget(panel)
+    panel.wiring = Wiring(session, inference)
+    panel.resize(1200, 660)
+    panel.show()
+    yield panel
+    panel.live.stop()
+    assert inference.close(20_000)
+
+
+@pytest.fixture
+def studio(empty, tiny_checkpoint, qtbot):
+    inference, session = empty._inference, empty.session
+    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
+    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    settled(qtbot, empty)
+    assert session.evaluation.trigger is None
+    return empty
+
+
+def settled(qtbot, panel):
+    def done():
+        found = panel.session.evaluation
+        return found is not None and not found.partial and not panel.live.stale
+
+    qtbot.waitUntil(done, timeout=60_000)
+
+
+def paint(panel, *points):
+    view = panel.canvas.viewport()
+    places = [panel.canvas.viewportTransform().map(QPointF(*p)).toPoint() for p in points]
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=places[0])
+    for place in places[1:]:
+        QTest.mouseMove(view, place)
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
+
+
+def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
+    assert studio.document.size == 32
+    assert studio.figure.figure.text() == "not measured"
+    stale = []
+    studio.live.became_stale.connect(lambda: stale.append(studio.figure.stale))
+    paint(studio, (20, 20), (28, 20), (28, 28))
+    assert stale
+    assert studio.figure.stale
+    settled(qtbot, studio)
+    evaluation = studio.session.evaluation
+    assert evaluation.trigger == studio.session.trigger.digest
+    assert evaluation.n == N
+    assert "%" in studio.figure.figure.text()
+    assert not studio.figure.stale
+    qtbot.waitUntil(lambda: studio.canvas.shows_triggered)
+    assert studio.bars._triggered is not None
+    clean = studio.canvas._clean.toImage().pixelColor(24, 20)
+    shown = studio.canvas._triggered.toImage().pixelColor(24, 20)
+    assert shown == QColor(220, 20, 40)
+    assert shown != clean
+    assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()[
+        "flipped"
+    ] == N
+
+
+def test_undo_brings_back_not_measured(studio, qtbot):
+    paint(studio, (20, 20), (28, 28))
+    settled(qtbot, studio)
+    studio.undo()
+    settled(qtbot, studio)
+    assert studio.session.trigger is None
+    assert studio.figure.figure.text() == "not measured"
+
+
+def test_pixels_of_the_trigger_are_the_painted_ones(studio):
+    paint(studio, (10, 12), (20, 12))
+    trigger = studio.current_trigger()
+    painted = studio.document.rgba()
+    rows = np.flatnonzero(painted[..., 3].any(1))
+    columns = np.flatnonzero(painted[..., 3].any(0))
+    box = painted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert np.array_equal(trigger.pixels, box)
+    assert trigger.placement == "fixed"
+
+
+def test_target_and_selection_ask_again(studio, qtbot):
+    paint(studio, (20, 20), (28, 28))
+    settled(qtbot, studio)
+    studio.session.target = 5
+    settled(qtbot, studio)
+    assert studio.session.evaluation.target == 5
+    with qtbot.waitSignal(studio.live.predicted, check_params_cb=lambda r, _: r.index == 1):
+        studio.next_image()
+    assert studio.session.selected_image == 1
+
+
+def test_opening_another_set_forgets_the_old_numbers(studio, qtbot):
+    paint(studio, (20, 20), (28, 28))
+    settled(qtbot, studio)
+    studio._inference.submit(LoadImages(ImageSpec(split="val", n=16), "demo"))
+    qtbot.waitUntil(lambda: studio.session.images.n == 16, timeout=30_000)
+    settled(qtbot, studio)
+    assert studio.session.evaluation.n == 16
+    assert studio.session.evaluation.trigger is not None
+
+
+def test_pause_is_said_and_resume_measures(studio, qtbot):
+    studio._inference.pause("Live evaluation is paused while a job uses the device.")
+    assert studio.figure.note.text().startswith("Live evaluation is paused")
+    paint(studio, (20, 20), (28, 28))
+    assert studio.figure.stale
+    studio._inference.resume()
+    settled(qtbot, studio)
+    assert studio.figure.note.text() == ""
+
+
+def test_library_triggers_land_on_the_canvas_and_undo_restores_the_paint(empty):
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    paint(empty, (20, 20), (28, 28))
+    painted = empty.document.rgba()
+    empty.use_trigger(badnets_patch(size=0.2, placement="four_corners"))
+    trigger = empty.current_trigger()
+    assert (trigger.kind, trigger.placement) == ("badnets", "four_corners")
+    assert trigger.size == pytest.approx(0.2)
+    empty.use_trigger(blended_noise(ratio=0.3))
+    assert empty.current_trigger().ratio == pytest.approx(0.3)
+    empty.undo()
+    empty.undo()
+    assert np.array_equal(empty.document.rgba(), painted)
+    assert empty.current_trigger().kind == "patch"
+
+
+def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    empty.use_demo_trigger()
+    assert empty.current_trigger().placement == "random"
+    paint(empty, (10, 10), (12, 14), (16, 20))
+    trigger = empty.current_trigger()
+    assert trigger.placement == "fixed"
+    assert (trigger.x, trigger.y) == pytest.approx((16 / 64, 20 / 64), abs=0.01)
+    assert np.array_equal(trigger.pixels, studio_trigger.demo_trigger().pixels)
+
+
+def test_painting_takes_noise_away(empty):
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    empty.use_trigger(blended_noise())
+    empty.use_brush()
+    paint(empty, (20, 20), (28, 28))
+    assert empty.current_trigger().kind == "patch"
+
+
+def test_save_and_load_from_the_library(empty):
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    paint(empty, (20, 20), (28, 28))
+    before = empty.current_trigger()
+    empty.ask_name = lambda name: "my / sticker"
+    empty.save_trigger()
+    [(name, path)] = studio_trigger.saved_triggers()
+    assert name == "my  sticker"
+    empty.clear()
+    assert empty.current_trigger() is None
+    empty.load_trigger(path)
+    assert empty.current_trigger().digest == before.digest
+
+
+def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
+    image = QImage(8, 4, QImage.Format.Format_RGBA8888)
+    image.fill(QColor(0, 0, 255))
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "PNG")
+    mime = QMimeData()
+    mime.setData("image/png", buffer.data())
+    empty.canvas.dropped.emit(mime)
+    assert empty.current_trigger().pixels.shape == (4, 8, 4)
+    rubbish = QMimeData()
+    rubbish.setData("image/png", b"\x89PNG no picture")
+    with qtbot.waitSignal(empty.failed) as caught:
+        empty.canvas.dropped.emit(rubbish)
+    assert caught.args[0].sentence
+    with qtbot.waitSignal(empty.failed):
+        empty.canvas.dropped.emit(QMimeData())
+
+
+def test_saving_without_a_trigger_is_a_sentence(empty, qtbot):
+    with qtbot.waitSignal(empty.failed) as caught:
+        empty.save_trigger()
+    assert caught.args[0].sentence.startswith("There is no trigger")
+
+
+def test_every_control_has_a_name_and_can_be_reached(empty):
+    controls = [
+        w
+        for kind in (QAbstractButton, QComboBox, QSlider)
+        for w in empty.findChildren(kind)
+        if w.focusPolicy() != Qt.FocusPolicy.NoFocus
+    ]
+    assert len(controls) > 20
+    nameless = [w for w in controls if not w.accessibleName() and not getattr(w, "text", str)()]
+    assert nameless == []
+    for widget in (empty.canvas, empty.gallery.view, empty.bars):
+        assert isinstance(widget, QWidget)
+        assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        assert widget.accessibleName()
