@@ -270,6 +270,12 @@ def can_resume(output_dir: Path) -> bool:
     return (output_dir / SPEC_FILE).is_file() and (output_dir / STATE_FILE).is_file()
 
 
+def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that measures a few steps of a job and writes nothing."""
+    command = [*worker_command(spec_path), "--estimate"]
+    return JobRunner(spec_path, device=device, command=command)
+
+
 def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 

@@ -125,7 +125,7 @@ class RateLine(QWidget):
     def __init__(self, row: Row, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._row = row
-        self.setMinimumWidth(120)
+        self.setMinimumWidth(90)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -205,26 +205,25 @@ class BeforeAfter(QFrame):
         table = QWidget()
         grid = QGridLayout(table)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(theme.SPACE_L)
+        grid.setHorizontalSpacing(theme.SPACE_S)
         grid.setVerticalSpacing(theme.SPACE_XS)
-        grid.setColumnStretch(2, 1)
+        grid.setColumnStretch(3, 1)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for column, (text, align) in enumerate(
-            (("", right), ("Before", right), ("0 to 100 %", Qt.AlignmentFlag.AlignCenter),
-             ("After", right), ("Change", right))
-        ):  # fmt: skip
-            grid.addWidget(_label(text, "caption"), 0, column, align)
+        left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
+            grid.addWidget(_label(text, "caption"), 0, column, right)
         for at, row in enumerate(rows_of(result), 1):
-            role = "heading" if row.headline else "subtle"
-            grid.addWidget(_label(row.title, role), at, 0)
-            grid.addWidget(_figure(row.before, row.before_interval, row.headline), at, 1, right)
-            grid.addWidget(RateLine(row), at, 2)
-            grid.addWidget(_figure(row.after, row.after_interval, row.headline), at, 3, right)
+            grid.addWidget(_label(row.title, "heading" if row.headline else "subtle"), at, 0)
+            grid.addWidget(_figure(row.before, row.headline), at, 1, right)
+            grid.addWidget(_interval(row.before_interval), at, 2, left)
+            grid.addWidget(RateLine(row), at, 3)
+            grid.addWidget(_figure(row.after, row.headline), at, 4, right)
+            grid.addWidget(_interval(row.after_interval), at, 5, left)
             change = _label(difference_text(row.points), "")
             tone = tone_colour(row)
             change.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
             change.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
-            grid.addWidget(change, at, 4, right)
+            grid.addWidget(change, at, 6, right)
         old = self._layout.replaceWidget(self._table, table).widget()
         old.hide()
         old.deleteLater()
@@ -258,7 +257,7 @@ def facts(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['steps']} of {result.get('total_steps', '?')} steps")
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    return " · ".join(parts) + ". Bars show 95 % intervals."
+    return " · ".join(parts) + ". Small print: 95 % intervals."
 
 
 def _percent(rate: float | None) -> str:
@@ -273,13 +272,21 @@ def _label(text: str, role: str) -> QLabel:
     return label
 
 
-def _figure(rate: float | None, interval: tuple[float, float] | None, headline: bool) -> QLabel:
-    """Return a rate with its interval as a tool tip."""
+def _figure(rate: float | None, headline: bool) -> QLabel:
+    """Return a rate, large for the two that matter most."""
     label = QLabel(_percent(rate))
     if rate is None:
         label.setProperty("role", "subtle")
         return label
     label.setFont(theme.figure_font(17 if headline else theme.FONT_POINTS + 1, bold=True))
-    if interval is not None:
-        label.setToolTip(f"95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %")
+    return label
+
+
+def _interval(interval: tuple[float, float] | None) -> QLabel:
+    """Return an interval in small print."""
+    if interval is None:
+        return _label("", "caption")
+    low, high = (100 * end for end in interval)
+    label = _label(f"{low:.1f} – {high:.1f}", "caption")
+    label.setToolTip(f"95 % interval: {low:.1f} to {high:.1f} %")
     return label

@@ -53,7 +53,7 @@ class _Sample(QWidget):
     def __init__(self, style: SeriesStyle) -> None:
         super().__init__()
         self._style = style
-        self.setFixedSize(26, 14)
+        self.setFixedSize(22, 14)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw line and marker as the chart does."""
@@ -82,7 +82,7 @@ class LegendEntry(QWidget):
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS + 2)
+        layout.setSpacing(theme.SPACE_XS)
         for widget in (_Sample(style), self._name, self._value):
             layout.addWidget(widget)
         layout.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)

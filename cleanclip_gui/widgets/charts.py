@@ -107,7 +107,7 @@ class Chart(QFrame):
         head.addWidget(self._place)
         head.addStretch(1)
         self._legend_row = QHBoxLayout() if legend_below else head
-        self._legend_row.setSpacing(theme.SPACE_M)
+        self._legend_row.setSpacing(theme.SPACE_S if legend_below else theme.SPACE_M)
         self._empty = QLabel(empty)
         self._empty.setProperty("role", "subtle")
         self._empty.setWordWrap(True)
@@ -372,7 +372,7 @@ class Chart(QFrame):
         last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
         view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
         if self._whole:
-            view.setYRange(0, 1, padding=0.03)
+            view.setYRange(0, 1, padding=0.07)
             return
         values = [s.arrays()[1] for s in self._series.values() if len(s)]
         if values:

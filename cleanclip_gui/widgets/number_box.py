@@ -65,6 +65,7 @@ class NumberBox(QDoubleSpinBox):
         self.setKeyboardTracking(False)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._unit = unit
+        self.lineEdit().setTextMargins(6, 0, 0, 0)
         self.valueChanged.connect(self._on_value_changed)
         self._on_value_changed(self.value())
 

@@ -1,0 +1,424 @@
+"""Clean: choose how, see what it takes, watch it, compare before and after."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs.file_copy import copy_whole
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
+from cleanclip_gui.jobs.runner import JobRunner, can_resume, estimate_runner, resume_run
+from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
+from cleanclip_gui.panels.clean_view import CleanView
+from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.text import bytes_text, count_text
+from cleanclip_gui.widgets.before_after import duration_text
+from ml_core.cleaning.recipes import METHOD_TITLES, Recipe
+from ml_core.events import Done, Event, Message, Metric, Progress, Saved
+from ml_core.paths import cache_dir
+from ml_core.reading.errors import InputError
+
+Mode = Literal["run", "resume", "estimate"]
+_ENDS: dict[str, str] = {
+    "finished": "Finished",
+    "stopped": "Stopped and saved",
+    "cancelled": "Cancelled",
+    "failed": "Failed",
+}
+
+
+def make_runner(spec_path: Path, mode: Mode, device: str) -> JobRunner:
+    """Return the runner of a job, of what is left of one, or of an estimate."""
+    if mode == "estimate":
+        return estimate_runner(spec_path, device=device)
+    if mode == "resume":
+        return resume_run(spec_path.parent, device=device)
+    return JobRunner(spec_path, device=device)
+
+
+class CleanPanel(CleanView):
+    """The Clean station.
+
+    ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
+    to show Studio. The window calls :meth:`cancel` and waits for ``session.run`` to end.
+    """
+
+    try_in_studio = Signal()
+    failed = Signal(object)
+    logged = Signal(str)
+
+    def __init__(
+        self, session: Session, inference: Inference, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
+        self.ask_save: Callable[[str], str] = self._ask_save
+        self._inference = inference
+        self._runner: JobRunner | None = None
+        self._mode: Mode = "run"
+        self._folder: Path | None = None
+        self._recipe: Recipe | None = None
+        self._result: dict[str, Any] = {}
+        self._device = session.device
+        self._moved_studio = ""
+        self._awaited = ""
+        self._last_error: InputError | None = None
+        self._copy: Background | None = None
+        self.output.setText(str(runs_dir()))
+        self._connect()
+        self._refresh()
+
+    # Acts
+
+    @Slot()
+    def start(self) -> None:
+        """Write the job and run it."""
+        self._begin("run")
+
+    @Slot()
+    def estimate(self) -> None:
+        """Measure a few steps and say how long the run would take."""
+        self._begin("estimate")
+
+    @Slot()
+    def resume_run(self) -> None:
+        """Go on with a run that was killed or cancelled, from its last save."""
+        folder = self._folder
+        if folder is None or self.is_running():
+            return
+        if not can_resume(folder):
+            self._begin("run")
+            return
+        self._launch(folder / "spec.json", "resume")
+
+    @Slot()
+    def pause(self) -> None:
+        """Hold the run before its next step, or let it go on."""
+        runner = self._runner
+        if runner is None:
+            return
+        if runner.state == "paused":
+            runner.resume()
+        else:
+            runner.pause()
+
+    @Slot()
+    def stop_and_save(self) -> None:
+        """Finish the step, save what there is, measure it."""
+        if self._runner is not None:
+            self._runner.stop_and_save()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the run at once; its last save is kept."""
+        if self._runner is not None:
+            self._runner.cancel()
+
+    @Slot()
+    def try_cleaned(self) -> None:
+        """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
+        path = self._result.get("checkpoint", "")
+        if not Path(path).is_file():
+            self.failed.emit(InputError("The cleaned checkpoint is gone; run the cleaning again."))
+            return
+        self._awaited = path
+        self._inference.submit(OpenCheckpoint(path, "cleaned"))
+
+    @Slot()
+    def save_cleaned(self) -> None:
+        """Copy the cleaned checkpoint to a place of the user's choice."""
+        source = Path(self._result.get("checkpoint", ""))
+        if not source.is_file():
+            self.failed.emit(InputError("The cleaned checkpoint is gone; run the cleaning again."))
+            return
+        chosen = self.ask_save(self._suggested_name())
+        if not chosen:
+            return
+        target = Path(chosen)
+        if target.suffix != ".safetensors":
+            target = target.with_name(f"{target.name}.safetensors")
+        self.save_button.setEnabled(False)
+        self._copy = Background(copy_whole(source, target))
+        self._copy.yielded.connect(self._on_copied)
+        self._copy.failed.connect(self._on_copy_failed)
+        self._copy.begin()
+
+    @Slot()
+    def choose_output(self) -> None:
+        """Choose the folder in which runs are kept."""
+        chosen = self.data.prompts.open_folder(self, "Output folder", self.output.text())
+        if chosen:
+            self.output.setText(chosen)
+
+    def is_running(self) -> bool:
+        """Whether a child is at work, for a run or for an estimate."""
+        return self._runner is not None
+
+    def stop(self, timeout_ms: int = 5000) -> bool:
+        """End what is left when the window closes; whether it ended within the limit."""
+        ended = self._runner is None or self._runner.close(timeout_ms)
+        return (self._copy is None or self._copy.stop(timeout_ms)) and ended
+
+    # How a run begins and ends
+
+    def _begin(self, mode: Literal["run", "estimate"]) -> None:
+        """Write the job and launch it."""
+        if self.is_running():
+            return
+        try:
+            recipe = self.form.recipe()
+            if mode == "run":
+                folder = new_folder(Path(self.output.text().strip() or runs_dir()), recipe)
+            else:
+                folder = cache_dir() / "estimate"
+            spec_path = write_job(
+                self.session,
+                recipe,
+                folder,
+                pairs=self.data.pairs(),
+                training_images=self.data.images(),
+            )
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._recipe = recipe
+        if mode == "run":
+            self._folder, self._result = folder, {}
+            self.charts.clear()
+        self._launch(spec_path, mode)
+
+    def _launch(self, spec_path: Path, mode: Mode) -> None:
+        """Start the supervising thread."""
+        device = self._device if mode == "resume" else self.session.device
+        runner = self.new_runner(spec_path, mode, device)
+        runner.event_received.connect(self._on_event)
+        runner.line_logged.connect(self._on_line)
+        runner.state_changed.connect(self._on_state_changed)
+        runner.ended.connect(self._on_ended)
+        try:
+            runner.launch()
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._runner, self._mode, self._device = runner, mode, device
+        self._last_error = None
+        self.hide_outcome()
+        title = f"{self._method_title()} is running"
+        self.run_bar.show_start(
+            "Estimating" if mode == "estimate" else title, steerable=mode != "estimate"
+        )
+        if mode != "estimate":
+            self._set_run("running")
+            self._share_device(device)
+        self._refresh()
+
+    def _share_device(self, device: str) -> None:
+        """Say what the run means for Studio, and move Studio off a GPU that the run uses."""
+        if device == "cpu":
+            self.run_bar.show_notice(
+                "Studio stays live on the same processor: its numbers come slower meanwhile."
+            )
+            return
+        self._moved_studio = device
+        self._inference.set_device("cpu")
+        self.run_bar.show_notice(f"Studio evaluates on the CPU while the run uses {device}.")
+
+    def _give_back_device(self) -> None:
+        if self._moved_studio:
+            self._inference.set_device(self._moved_studio)
+            self._moved_studio = ""
+
+    def _set_run(self, status: Any, error: str = "") -> None:
+        """Tell the rest of the window how the run stands."""
+        self.session.run = RunState(
+            str(self._folder or ""),
+            self._recipe.method if self._recipe is not None else "cleanclip",
+            status,
+            self._device,
+            self._result,
+            error,
+        )
+
+    def _on_event(self, event: Event) -> None:
+        if self._runner is not None:
+            self._runner.mark_running()
+        if isinstance(event, Progress):
+            self.run_bar.show_progress(event)
+        elif isinstance(event, Metric):
+            if self._mode != "estimate":
+                self.charts.add(event)
+        elif isinstance(event, Message):
+            self._on_line(event.text)
+        elif isinstance(event, Saved):
+            self._on_line(f"Saved {Path(event.path).name} at step {event.step}.")
+
+    def _on_line(self, text: str) -> None:
+        self.show_log(text)
+        self.logged.emit(text)
+
+    def _on_state_changed(self, state: str) -> None:
+        title = self._method_title()
+        if state in ("running", "paused"):
+            paused = state == "paused"
+            self.run_bar.set_paused(paused)
+            if self._mode != "estimate":
+                self.run_bar.title.setText(f"{title} is {'paused' if paused else 'running'}")
+                self._set_run(state)
+        elif state == "stopping":
+            self.run_bar.show_ending("Finishing the step, then saving", cancelling=False)
+        elif state == "cancelling":
+            self.run_bar.show_ending("Cancelling", cancelling=True)
+
+    def _on_ended(self, last: Done) -> None:
+        runner, self._runner = self._runner, None
+        self._give_back_device()
+        if self._mode == "estimate":
+            shutil.rmtree(cache_dir() / "estimate", ignore_errors=True)
+            self._show_estimate(last)
+        else:
+            self._show_end(last)
+        if runner is not None:
+            runner.deleteLater()
+        self._refresh()
+
+    def _show_estimate(self, last: Done) -> None:
+        """Say what the measured steps mean for the whole run."""
+        self.run_bar.show_idle("Ready", "")
+        if last.status == "failed":
+            self.failed.emit(_as_error(last))
+        if last.status != "finished":
+            self.show_estimate("")
+            return
+        found = last.result
+        text = (
+            f"About {duration_text(found['seconds'])} for {count_text(found['steps'])} steps "
+            f"({found['step_seconds']:.2f} s a step, measured)"
+        )
+        if found.get("memory_bytes"):
+            text += f", {bytes_text(found['memory_bytes'])} of memory"
+        self.show_estimate(f"{text}.")
+
+    def _show_end(self, last: Done) -> None:
+        """Show the result, or why there is none and what can be done."""
+        title = f"{self._method_title()}: {_ENDS[last.status].lower()}"
+        if last.status in ("finished", "stopped"):
+            self._result = last.result
+            because = str(last.result.get("stopped_because") or "")
+            self.run_bar.show_idle(title, because)
+            self._set_run(last.status)
+            self.show_result(last.result)
+            return
+        saved = self._folder is not None and can_resume(self._folder)
+        tail = "Resume goes on from the last save." if saved else "There was no save yet."
+        self.run_bar.show_idle(title, "")
+        if last.status == "cancelled":
+            self._set_run("cancelled")
+            self.show_trouble(f"The run was cancelled. {tail}", resumable=saved, failed=False)
+            return
+        self._last_error = _as_error(last)
+        self._set_run("failed", last.error)
+        self.show_trouble(f"{last.error} {tail}", resumable=saved, failed=True)
+
+    def _method_title(self) -> str:
+        method = self._recipe.method if self._recipe is not None else "cleanclip"
+        return METHOD_TITLES[method].removesuffix(" (control)")
+
+    # What follows the widgets and the session
+
+    def _connect(self) -> None:
+        self.form.changed.connect(self._on_setup_changed)
+        self.data.changed.connect(self._on_setup_changed)
+        self.start_button.clicked.connect(self.start)
+        self.estimate_button.clicked.connect(self.estimate)
+        self.browse_output.clicked.connect(self.choose_output)
+        self.run_bar.pause_clicked.connect(self.pause)
+        self.run_bar.stop_clicked.connect(self.stop_and_save)
+        self.run_bar.cancel_clicked.connect(self.cancel)
+        self.resume_button.clicked.connect(self.resume_run)
+        self.details_button.clicked.connect(self._on_details_clicked)
+        self.try_button.clicked.connect(self.try_cleaned)
+        self.save_button.clicked.connect(self.save_cleaned)
+        self.charts.failed.connect(self.failed)
+        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
+        events = self.session.events
+        events.checkpoint.connect(self._on_checkpoint_change)
+        events.trigger.connect(self._on_trigger_change)
+        events.images.connect(self._on_images_change)
+
+    def _on_setup_changed(self) -> None:
+        self.show_estimate("")
+        self.data.set_uses_pairs(self.form.method.currentData() != "supervised")
+        self._refresh()
+
+    def _on_checkpoint_change(self, _checkpoint: object) -> None:
+        self.show_estimate("")
+        self._refresh()
+
+    def _on_trigger_change(self, _trigger: object) -> None:
+        self._refresh()
+
+    def _on_images_change(self, _images: object) -> None:
+        self._refresh()
+
+    def _on_details_clicked(self) -> None:
+        if self._last_error is not None:
+            self.failed.emit(self._last_error)
+
+    def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
+        if opened.role != "cleaned" or opened.checkpoint.path != self._awaited:
+            return
+        self._awaited = ""
+        self.session.cleaned = opened.checkpoint
+        self.session.role = "cleaned"
+        self.try_in_studio.emit()
+
+    def _on_copied(self, path: Path) -> None:
+        self.save_button.setEnabled(True)
+        self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
+
+    def _on_copy_failed(self, error: InputError) -> None:
+        self.save_button.setEnabled(True)
+        self.failed.emit(error)
+
+    def _refresh(self) -> None:
+        """Enable what can be done, and say what is missing."""
+        ready = self.session.checkpoint is not None and not self.form.problem()
+        running = self.is_running()
+        self.start_button.setEnabled(ready and not running)
+        self.estimate_button.setEnabled(ready and not running)
+        self.setup.setEnabled(not running)
+        self.resume_button.setEnabled(not running)
+        if self.session.checkpoint is None:
+            hint = "Open a checkpoint to clean it."
+        elif self.session.images is None:
+            hint = "No images are chosen: nothing will be measured before and after."
+        elif self.session.trigger is None:
+            hint = "No trigger is set in Studio: attack success will not be measured."
+        else:
+            hint = ""
+        self.show_hint(hint)
+
+    def _suggested_name(self) -> str:
+        source = self.session.checkpoint
+        stem = Path(source.path).stem if source is not None else "checkpoint"
+        return f"{stem}-cleaned.safetensors"
+
+    def _ask_save(self, name: str) -> str:
+        return QFileDialog.getSaveFileName(
+            self, "Save cleaned checkpoint", name, "safetensors (*.safetensors)"
+        )[0]
+
+
+def _as_error(last: Done) -> InputError:
+    """A failed job as what the window's error dialog shows."""
+    code = last.error_code
+    known = ("dangerous", "damaged", "unsupported", "usage")
+    return InputError(last.error, code if code in known else "damaged", last.details)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""From what is open to a cleaning job on disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.labels import label_sets, load_label_set
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
+from ml_core.triggers import save_trigger
+
+# Images watched while training, of the held-out style, and before and after, at most.
+WATCHED, HELDOUT, TESTED = 500, 1000, 4000
+
+
+def runs_dir() -> Path:
+    """Where runs are kept unless the user names another folder."""
+    return data_dir() / "runs"
+
+
+def new_folder(parent: Path, recipe: Recipe) -> Path:
+    """A name for a run that is not taken, e.g. ``cleanclip-20261125-141503``."""
+    stem = f"{recipe.method}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, count = parent / stem, 1
+    while folder.exists():
+        count += 1
+        folder = parent / f"{stem}-{count}"
+    return folder
+
+
+def write_job(
+    session: Session,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    pairs: PairSpec | None,
+    training_images: ImageSpec | None,
+) -> Path:
+    """Write the job with its trigger and class list; return the spec's path.
+
+    Raises
+    ------
+    InputError
+        If no checkpoint is open or the folder cannot be written.
+    """
+    if session.checkpoint is None:
+        raise InputError("No checkpoint is open; open one first.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        images = session.images
+        trigger = None
+        if session.trigger is not None:
+            trigger = str(save_trigger(session.trigger, folder / "trigger")[1])
+        spec = CleanSpec(
+            checkpoint=session.checkpoint.path,
+            recipe=recipe,
+            pairs=pairs,
+            training_images=training_images,
+            images=_watched(images),
+            test_images=_tested(images),
+            heldout_images=_heldout(images),
+            trigger=trigger,
+            target=session.target,
+            label_set=_label_set(images, folder),
+            templates=images.templates if images is not None else None,
+            output_dir=str(folder),
+            device=session.device,
+        )
+        return write_spec(spec, folder / SPEC_FILE)
+    except OSError as error:
+        raise InputError(
+            f"The run's folder {folder.name} cannot be written; choose another output folder.",
+            "usage",
+            str(error),
+        ) from error
+
+
+def _watched(images: ImagesState | None) -> ImageSpec | None:
+    """Return what is evaluated while training: the demo's validation split, or a sample."""
+    if images is None:
+        return None
+    if images.spec.kind == "demo":
+        return ImageSpec(kind="demo", split="val", n=WATCHED)
+    return images.spec.model_copy(update={"n": min(WATCHED, images.n)})
+
+
+def _tested(images: ImagesState | None) -> ImageSpec | None:
+    if images is None:
+        return None
+    return images.spec.model_copy(update={"n": min(TESTED, images.n)})
+
+
+def _heldout(images: ImagesState | None) -> ImageSpec | None:
+    if images is None or images.spec.kind != "demo":
+        return None
+    return ImageSpec(kind="demo", split="heldout", n=HELDOUT)
+
+
+def _label_set(images: ImagesState | None, folder: Path) -> str:
+    """Name of the built-in label set in use, or a file with its classes."""
+    if images is None:
+        return "demo"
+    for name in label_sets():
+        if load_label_set(name).class_names == images.class_names:
+            return name
+    path = folder / "classes.txt"
+    path.write_text("\n".join(images.class_names) + "\n", encoding="utf-8")
+    return str(path)

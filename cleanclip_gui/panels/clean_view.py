@@ -1,0 +1,243 @@
+"""How the Clean station is laid out; what it does is in ``clean.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.before_after import BeforeAfter
+from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
+from cleanclip_gui.widgets.recipe_form import RecipeForm
+from cleanclip_gui.widgets.run_bar import RunBar
+from cleanclip_gui.widgets.training_data import TrainingData, tool
+
+SETUP_WIDTH = 392
+CHARTS_HEIGHT = 430
+
+
+class CleanView(QWidget):
+    """Set-up on the left with Start below it; run, result and charts on the right."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("clean")
+        self.setAccessibleName("Clean")
+        self.form = RecipeForm()
+        self.data = TrainingData()
+        self.output = QLineEdit()
+        self.output.setAccessibleName("Output folder")
+        self.output.setToolTip("Each run gets its own folder in here.")
+        self.browse_output = tool("folder", "Choose the output folder")
+        self.start_button = QPushButton(theme.icon("play", "on_accent"), "Start cleaning")
+        self.start_button.setProperty("primary", True)
+        self.start_button.setProperty("large", True)
+        self.estimate_button = QPushButton("Estimate")
+        self.estimate_button.setToolTip("Measures a few steps in a child process.")
+        self._estimate = _label("caption")
+        self._hint = _label("caption")
+        self.run_bar = RunBar()
+        self.charts = CleaningCharts()
+        self.before_after = BeforeAfter()
+        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "Try in Studio")
+        self.try_button.setProperty("primary", True)
+        self.save_button = QPushButton(theme.icon("save"), "Save cleaned checkpoint…")
+        self.resume_button = QPushButton(theme.icon("play", "on_accent"), "Resume")
+        self.resume_button.setProperty("primary", True)
+        self.details_button = QPushButton("Details")
+        self._trouble_text = _label("")
+        self._log = _label("caption")
+        self._log.setWordWrap(False)
+        self._log.setMinimumWidth(1)
+        self._log_text = ""
+        self.setup = self._make_setup()
+        self._result_card = self._make_result_card()
+        self._trouble_card = self._make_trouble_card()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self._make_left())
+        layout.addLayout(self._make_right(), 1)
+        self.show_estimate("")
+        self.run_bar.show_idle("Ready", "Estimate measures a few steps; Start runs them all.")
+
+    def show_estimate(self, text: str) -> None:
+        """Show what was measured; nothing is shown that was not."""
+        self._estimate.setText(text)
+        self._estimate.setVisible(bool(text))
+
+    def estimate_text(self) -> str:
+        """The estimate on show; empty if none was measured for these settings."""
+        return self._estimate.text()
+
+    def show_hint(self, text: str) -> None:
+        """Say what is missing or will not be measured."""
+        self._hint.setText(text)
+        self._hint.setVisible(bool(text))
+
+    def show_log(self, line: str) -> None:
+        """Show the newest line of the run's log."""
+        self._log_text = plain(line, 400)
+        self._log.setToolTip(self._log_text)
+        self._elide_log()
+
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """Show before and after."""
+        self.before_after.show_result(result)
+        self._trouble_card.hide()
+        self._result_card.show()
+        self._scroll.verticalScrollBar().setValue(0)
+
+    def show_trouble(self, sentence: str, *, resumable: bool, failed: bool) -> None:
+        """Show why there is no result, and the way on."""
+        self._trouble_text.setText(plain(sentence))
+        theme.set_property(self._trouble_card, "tone", "danger" if failed else "info")
+        self.resume_button.setText("Resume" if resumable else "Start again")
+        self.details_button.setVisible(failed)
+        self._result_card.hide()
+        self._trouble_card.show()
+
+    def hide_outcome(self) -> None:
+        """Take away what the run before left."""
+        self._result_card.hide()
+        self._trouble_card.hide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Keep the log line on one line."""
+        super().resizeEvent(event)
+        self._elide_log()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Fits a small laptop."""
+        return QSize(1200, 700)
+
+    def _elide_log(self) -> None:
+        metrics = self._log.fontMetrics()
+        width = max(self._log.width(), 200)
+        self._log.setText(metrics.elidedText(self._log_text, Qt.TextElideMode.ElideRight, width))
+
+    def _make_setup(self) -> QWidget:
+        """Everything that is fixed once a run has begun."""
+        setup = QWidget()
+        setup.setObjectName("page")
+        output = QHBoxLayout()
+        output.setSpacing(theme.SPACE_XS)
+        output.addWidget(self.output, 1)
+        output.addWidget(self.browse_output)
+        layout = QVBoxLayout(setup)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(_label("heading", "Training data"))
+        layout.addWidget(self.data)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addWidget(_label("heading", "Method and budget"))
+        layout.addWidget(self.form)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addWidget(_label("heading", "Output folder"))
+        layout.addLayout(output)
+        layout.addStretch(1)
+        return setup
+
+    def _make_left(self) -> QWidget:
+        """The set-up, scrolling, above the buttons, which always show."""
+        card = QFrame()
+        card.setProperty("card", True)
+        card.setFixedWidth(SETUP_WIDTH)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(self.setup)
+        rule = QFrame()
+        rule.setProperty("rule", True)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_S)
+        buttons.addWidget(self.start_button, 1)
+        buttons.addWidget(self.estimate_button)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        foot.setSpacing(theme.SPACE_S)
+        foot.addWidget(self._hint)
+        foot.addWidget(self._estimate)
+        foot.addLayout(buttons)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(rule)
+        layout.addLayout(foot)
+        return card
+
+    def _make_right(self) -> QVBoxLayout:
+        """Run bar, outcome, charts and the log line."""
+        page = QWidget()
+        page.setObjectName("page")
+        self.charts.setMinimumHeight(CHARTS_HEIGHT)
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(theme.SPACE_M)
+        inside.addWidget(self._trouble_card)
+        inside.addWidget(self._result_card)
+        inside.addWidget(self.charts, 1)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(page)
+        right = QVBoxLayout()
+        right.setSpacing(theme.SPACE_M)
+        right.addWidget(self.run_bar)
+        right.addWidget(self._scroll, 1)
+        right.addWidget(self._log)
+        return right
+
+    def _make_result_card(self) -> QFrame:
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_S)
+        buttons.addWidget(self.try_button)
+        buttons.addWidget(self.save_button)
+        buttons.addStretch(1)
+        return _card(self.before_after, buttons)
+
+    def _make_trouble_card(self) -> QFrame:
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_S)
+        buttons.addWidget(self.resume_button)
+        buttons.addWidget(self.details_button)
+        buttons.addStretch(1)
+        return _card(self._trouble_text, buttons)
+
+
+def _card(widget: QWidget, buttons: QHBoxLayout) -> QFrame:
+    """Return a sheet, hidden at first, with a widget and a row of buttons."""
+    card = QFrame()
+    card.setProperty("card", True)
+    layout = QVBoxLayout(card)
+    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    layout.setSpacing(theme.SPACE_M)
+    layout.addWidget(widget)
+    layout.addLayout(buttons)
+    card.hide()
+    return card
+
+
+def _label(role: str, text: str = "") -> QLabel:
+    label = QLabel(text)
+    label.setWordWrap(True)
+    if role:
+        label.setProperty("role", role)
+    return label

@@ -1,0 +1,451 @@
+"""The Clean station with a runner that is played by the test, and once with a real child."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QAccessible
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
+
+from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
+from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.widgets.before_after import (
+    BeforeAfter,
+    Row,
+    difference_text,
+    duration_text,
+    summary,
+    tone_colour,
+)
+from cleanclip_gui.widgets.run_bar import progress_text
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Metric, Progress
+from ml_core.jobs.specs import read_spec
+from ml_core.reading.errors import InputError
+from ml_core.triggers import demo_trigger
+
+
+class FakeInference(QObject):
+    checkpoint_opened = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Any] = []
+        self.devices: list[str] = []
+
+    def submit(self, request: object) -> int:
+        self.requests.append(request)
+        return len(self.requests)
+
+    def set_device(self, name: str) -> None:
+        self.devices.append(name)
+
+
+class FakeRunner(QObject):
+    event_received = Signal(object)
+    line_logged = Signal(str)
+    state_changed = Signal(str)
+    ended = Signal(object)
+
+    def __init__(self, spec_path: Path, mode: str, device: str) -> None:
+        super().__init__()
+        self.spec_path, self.mode, self.device = spec_path, mode, device
+        self.state = "starting"
+        self.told: list[str] = []
+
+    def launch(self) -> None:
+        self.told.append("launch")
+
+    def _to(self, state: str, command: str) -> None:
+        self.state = state
+        self.told.append(command)
+        self.state_changed.emit(state)
+
+    def mark_running(self) -> None:
+        if self.state == "starting":
+            self.state = "running"
+            self.state_changed.emit("running")
+
+    def pause(self) -> None:
+        self._to("paused", "pause")
+
+    def resume(self) -> None:
+        self._to("running", "resume")
+
+    def stop_and_save(self) -> None:
+        self._to("stopping", "stop")
+
+    def cancel(self) -> None:
+        self._to("cancelling", "cancel")
+
+    def close(self, timeout_ms: int) -> bool:
+        return True
+
+    def end(self, done: Done) -> None:
+        self.state = "ended"
+        self.ended.emit(done)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    checkpoint = tmp_path / "poisoned.safetensors"
+    checkpoint.write_bytes(b"weights")
+    made = Session()
+    made.checkpoint = SimpleNamespace(path=str(checkpoint))  # type: ignore[assignment]
+    made.images = ImagesState(
+        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
+        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
+    )  # fmt: skip
+    made.trigger = demo_trigger()
+    made.target = 1
+    return made
+
+
+@pytest.fixture
+def panel(qtbot, session: Session, tmp_path: Path) -> CleanPanel:
+    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+    made.new_runner = FakeRunner  # type: ignore[assignment]
+    made.output.setText(str(tmp_path / "runs"))
+    qtbot.addWidget(made)
+    made.resize(1196, 700)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def runner_of(panel: CleanPanel) -> FakeRunner:
+    runner = panel._runner
+    assert isinstance(runner, FakeRunner)
+    return runner
+
+
+def result_of(checkpoint: Path) -> dict[str, Any]:
+    return {
+        "method": "cleanclip", "preset": "default", "seconds": 187.0, "seed": 0,
+        "checkpoint": str(checkpoint), "target_name": "banana", "steps": 3, "total_steps": 3,
+        "before": {"ca": 0.974, "ca_interval": [0.96, 0.98], "asr_excl": 0.98,
+                   "asr_interval": [0.97, 0.99], "poisoned_accuracy": 0.02, "n": 400,
+                   "n_excl": 390},
+        "after": {"ca": 0.962, "ca_interval": [0.95, 0.97], "asr_excl": 0.04,
+                  "asr_interval": [0.03, 0.05], "poisoned_accuracy": 0.86, "n": 400,
+                  "n_excl": 390},
+        "heldout": {"before": {"ca": 0.74}, "after": {"ca": 0.74}},
+    }  # fmt: skip
+
+
+def test_start_writes_the_job_that_is_set(panel: CleanPanel, session: Session) -> None:
+    panel.form.row("pairs").editor.setValue(256)
+    panel.start_button.click()
+    runner = runner_of(panel)
+    assert runner.told == ["launch"]
+    spec = read_spec(runner.spec_path)
+    assert spec.checkpoint == session.checkpoint.path
+    assert (spec.recipe.pairs, spec.recipe.preset, spec.target) == (256, "custom", 1)
+    assert (spec.images.split, spec.test_images.split, spec.heldout_images.split) == (
+        "val", "test", "heldout",
+    )  # fmt: skip
+    assert spec.test_images.n == 4000
+    assert spec.pairs.split == "clean"
+    assert spec.training_images is None
+    assert Path(spec.trigger).is_file()
+    assert Path(spec.label_set).read_text() == "apple\nbanana\n"
+    assert spec.templates == ("a {}",)
+    assert Path(spec.output_dir) == runner.spec_path.parent
+    assert session.run.status == "running"
+    runner.end(Done("cancelled"))
+
+
+def test_supervised_takes_labelled_images(panel: CleanPanel) -> None:
+    panel.form.set_method("supervised")
+    panel.start()
+    spec = read_spec(runner_of(panel).spec_path)
+    assert spec.pairs is None
+    assert spec.training_images == ImageSpec(kind="demo", split="clean")
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_an_own_table_with_its_columns(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    panel.data.table.setChecked(True)
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.start()
+    assert "choose a CSV or TSV file" in blocker.args[0].sentence
+    table = tmp_path / "pairs.csv"
+    table.write_text("file,text\n")
+    panel.data.prompts.open_file = lambda *_: str(table)
+    panel.data.browse.click()
+    panel.data.image_column.setText("file")
+    panel.data.text_column.setText("text")
+    panel.start()
+    pairs = read_spec(runner_of(panel).spec_path).pairs
+    assert (pairs.kind, pairs.path, pairs.image_column, pairs.caption_column) == (
+        "csv", str(table), "file", "text",
+    )  # fmt: skip
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_what_can_be_pressed(panel: CleanPanel, session: Session) -> None:
+    bar = panel.run_bar
+    assert panel.start_button.isEnabled()
+    assert not bar.pause.isVisible()
+    panel.start()
+    assert not panel.start_button.isEnabled()
+    assert not panel.setup.isEnabled()
+    assert all(b.isVisible() and b.isEnabled() for b in bar.buttons)
+    bar.pause.click()
+    assert bar.pause.text() == "Resume"
+    assert session.run.status == "paused"
+    bar.pause.click()
+    assert session.run.status == "running"
+    bar.stop.click()
+    assert (bar.pause.isEnabled(), bar.stop.isEnabled(), bar.cancel.isEnabled()) == (
+        False, False, True,
+    )  # fmt: skip
+    bar.cancel.click()
+    assert not bar.cancel.isEnabled()
+    assert runner_of(panel).told == ["launch", "pause", "resume", "stop", "cancel"]
+    runner_of(panel).end(Done("cancelled"))
+    assert panel.start_button.isEnabled()
+    assert panel.setup.isEnabled()
+    assert session.run.status == "cancelled"
+    session.checkpoint = None
+    assert not panel.start_button.isEnabled()
+    assert panel._hint.text() == "Open a checkpoint to clean it."
+
+
+def test_what_will_not_be_measured_is_said(panel: CleanPanel, session: Session) -> None:
+    assert panel._hint.text() == ""
+    session.trigger = None
+    assert "attack success will not be measured" in panel._hint.text()
+    session.images = None
+    assert "nothing will be measured" in panel._hint.text()
+
+
+def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
+    panel.start()
+    runner = runner_of(panel)
+    runner.event_received.emit(Metric(0, 3, {"ca": 0.97, "asr_excl": 0.98}))
+    runner.event_received.emit(Metric(1, 3, {"loss": 2.0, "clip": 2.0, "lr": 1e-4}))
+    runner.event_received.emit(Progress("train", 1, 3, 250.0, 62.0))
+    runner.line_logged.emit("a line\x1b[31m of a library")
+    assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
+    assert panel.charts.losses.series("loss").point(0) == (1, 2.0)
+    assert panel.run_bar.details.text() == "Training · 1 of 3 · 1 min 2 s left"
+    assert panel.run_bar.throughput.text() == "250 examples a second"
+    assert panel.run_bar.bar.value() == 333
+    assert "\x1b" not in panel._log.toolTip()
+    runner.end(Done("cancelled"))
+
+
+def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanPanel) -> None:
+    panel.start()
+    assert "numbers come slower" in panel.run_bar.notice.text()
+    assert panel._inference.devices == []
+    runner_of(panel).end(Done("cancelled"))
+    assert not panel.run_bar.notice.isVisible()
+
+
+def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Session) -> None:
+    session.device = "cuda:0"
+    panel.start()
+    session.device = "cpu"  # what the window notes when the inference thread has moved
+    assert panel.run_bar.notice.text() == "Studio evaluates on the CPU while the run uses cuda:0."
+    runner_of(panel).end(Done("cancelled"))
+    assert panel._inference.devices == ["cpu", "cuda:0"]
+    assert session.run.device == "cuda:0"
+
+
+def test_no_estimate_before_it_is_measured(qtbot, panel: CleanPanel, session: Session) -> None:
+    assert panel.estimate_text() == ""
+    panel.estimate_button.click()
+    runner = runner_of(panel)
+    assert runner.mode == "estimate"
+    assert panel.estimate_text() == ""
+    assert not panel.run_bar.stop.isVisible()
+    found = {"seconds": 190.0, "steps": 312, "step_seconds": 0.52, "memory_bytes": 1 << 30}
+    runner.end(Done("finished", found))
+    assert panel.estimate_text() == (
+        "About 3 min 10 s for 312 steps (0.52 s a step, measured), 1.0 GiB of memory."
+    )
+    assert session.run is None
+    assert not runner.spec_path.exists()
+    panel.form.row("batch_size").editor.setValue(64)
+    assert panel.estimate_text() == ""
+    panel.estimate()
+    with qtbot.waitSignal(panel.failed) as blocker:
+        runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
+    assert (blocker.args[0].sentence, blocker.args[0].details) == ("There is no table.", "why")
+
+
+def finish(panel: CleanPanel, tmp_path: Path) -> Path:
+    cleaned = tmp_path / "cleaned.safetensors"
+    cleaned.write_bytes(b"cleaned weights")
+    panel.start()
+    runner_of(panel).end(Done("finished", result_of(cleaned)))
+    return cleaned
+
+
+def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_path: Path) -> None:
+    finish(panel, tmp_path)
+    assert panel.before_after.sentence() == (
+        "CleanCLIP lowered the attack success rate from 98.0 % to 4.0 % and lowered clean "
+        "accuracy from 97.4 % to 96.2 % in 3 min 7 s."
+    )
+    texts = [label.text() for label in panel.before_after.findChildren(QLabel)]
+    for text in ("98.0 %", "4.0 %", "▼ −94.0 points", "▼ −1.2 points", "▲ +84.0 points",
+                 "97.0 – 99.0", "3.0 – 5.0", "= no change"):  # fmt: skip
+        assert text in texts
+    assert "Poisoned accuracy: 2.0 % before, 86.0 % after" in (
+        panel.before_after.accessibleDescription()
+    )
+    assert panel.try_button.isVisible()
+    assert session.run.status == "finished"
+    assert session.run.result["seconds"] == 187.0
+
+
+def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
+    cleaned = finish(panel, tmp_path)
+    panel.try_button.click()
+    request = panel._inference.requests[-1]
+    assert isinstance(request, OpenCheckpoint)
+    assert (request.path, request.role) == (str(cleaned), "cleaned")
+    assert session.role == "suspect"
+    facts = SimpleNamespace(path=str(cleaned))
+    with qtbot.waitSignal(panel.try_in_studio):
+        panel._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+    assert session.role == "cleaned"
+    assert session.cleaned is facts
+
+
+def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    finish(panel, tmp_path)
+    asked: list[str] = []
+    panel.ask_save = lambda name: asked.append(name) or str(tmp_path / "mine")
+    panel.save_button.click()
+    qtbot.waitUntil(lambda: panel.save_button.isEnabled(), timeout=5000)
+    assert asked == ["poisoned-cleaned.safetensors"]
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
+    assert not list(tmp_path.glob("*.part"))
+    panel.ask_save = lambda name: str(tmp_path / "nowhere" / "x.safetensors")
+    with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
+        panel.save_cleaned()
+    assert "could not be written" in blocker.args[0].sentence
+    assert panel.stop()
+
+
+def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, session) -> None:
+    panel.start()
+    runner = runner_of(panel)
+    (runner.spec_path.parent / "state").mkdir()
+    (runner.spec_path.parent / "state" / "state.safetensors").write_bytes(b"x")
+    killed = "The cleaning job was killed by SIGKILL, probably out of memory."
+    runner.end(Done("failed", {}, killed, "killed", "last line"))
+    assert panel._trouble_text.text() == f"{killed} Resume goes on from the last save."
+    assert panel._trouble_text.isVisible()
+    assert (session.run.status, session.run.error) == ("failed", killed)
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.details_button.click()
+    assert blocker.args[0].details == "last line"
+    assert panel.resume_button.text() == "Resume"
+    panel.resume_button.click()
+    again = runner_of(panel)
+    assert (again.mode, again.spec_path) == ("resume", runner.spec_path)
+    assert not panel._trouble_text.isVisible()
+    assert session.run.status == "running"
+    again.end(Done("cancelled"))
+
+
+def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
+    panel.start()
+    first = runner_of(panel)
+    first.end(Done("failed", {}, "It broke.", "crashed"))
+    assert panel._trouble_text.text() == "It broke. There was no save yet."
+    assert panel.resume_button.text() == "Start again"
+    panel.resume_button.click()
+    assert runner_of(panel).mode == "run"
+    assert runner_of(panel).spec_path != first.spec_path
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(
+        "import json, os, signal\n"
+        "print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))),"
+        " flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    panel.new_runner = lambda path, mode, device: JobRunner(
+        path, device=device, command=[sys.executable, str(script)]
+    )
+    panel.start()
+    runner = panel._runner
+    assert runner.isRunning()
+    qtbot.waitUntil(lambda: not panel.is_running(), timeout=8000)
+    assert "killed by SIGKILL" in panel._trouble_text.text()
+    assert len(panel.charts.losses.series("loss")) == 1
+    assert panel.stop()
+
+
+def test_a_busy_device_is_refused(qtbot, panel: CleanPanel, monkeypatch) -> None:
+    def refuse(self: FakeRunner) -> None:
+        raise InputError("A job is already running on cpu.")
+
+    monkeypatch.setattr(FakeRunner, "launch", refuse)
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.start()
+    assert blocker.args[0].sentence == "A job is already running on cpu."
+    assert not panel.is_running()
+
+
+def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanPanel) -> None:
+    assert panel.minimumSizeHint().height() <= 640
+    assert panel.minimumSizeHint().width() <= 1196
+    panel.start_button.setFocus()
+    QTest.keyClick(panel.start_button, Qt.Key.Key_Space)
+    assert panel.is_running()
+    for kind in (QAbstractButton, QLineEdit):
+        for widget in panel.findChildren(kind):
+            if widget.isVisible() and widget.focusPolicy() != Qt.FocusPolicy.NoFocus:
+                face = QAccessible.queryAccessibleInterface(widget)
+                named = face.text(QAccessible.Text.Name) or widget.parent().accessibleName()
+                assert named, widget
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_words() -> None:
+    assert difference_text(None) == "–"
+    assert difference_text(-93.84) == "▼ −93.8 points"
+    assert [duration_text(s) for s in (9.6, 61, 3725)] == ["10 s", "1 min 1 s", "1 h 2 min"]
+    assert progress_text(Progress("after, linear head", 5, 10)) == (
+        "Measuring the cleaned checkpoint linear head · 5 of 10"
+    )
+    assert progress_text(Progress("before (heldout)", 0, 10, None, 9.0)) == (
+        "Measuring the checkpoint as it is (heldout) · 0 of 10"
+    )
+    rows = [Row("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4, None)]
+    assert [tone_colour(row) for row in rows] == [
+        "success", "muted", "warning", "danger", "muted",
+    ]  # fmt: skip
+
+
+def test_nothing_measured_is_said(qtbot) -> None:
+    widget = BeforeAfter()
+    qtbot.addWidget(widget)
+    widget.show_result({"method": "mmcl", "seconds": 5, "before": None, "after": None})
+    assert widget.sentence() == (
+        "MMCL only finished; nothing was measured before and after in 5 s."
+    )
+    assert "not measured" in [label.text() for label in widget.findChildren(QLabel)]
+    assert summary({"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}) == (
+        "The run left clean accuracy at 50.0 % in 1 s."
+    )
+    assert QApplication.instance() is not None
