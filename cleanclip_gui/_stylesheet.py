@@ -42,7 +42,7 @@ QPushButton[primary="true"]:focus { border: 2px solid $text; }
 QPushButton[primary="true"]:disabled {
     background: $sunken; color: $disabled; border-color: $border;
 }
-QPushButton[large="true"] { padding: 10px 20px; font-size: 11pt; }
+QPushButton[large="true"] { padding: 10px 20px; font-size: 11pt; icon-size: 20px; }
 QPushButton[danger="true"] { color: $danger; border-color: $danger; }
 QPushButton[danger="true"]:hover { background: $danger_soft; }
 QPushButton[danger="true"]:disabled { color: $disabled; border-color: $border; }
@@ -67,8 +67,8 @@ QToolButton:focus { border: 2px solid $accent; padding: 4px; }
 QToolButton:disabled { color: $disabled; background: transparent; }
 QToolButton::menu-indicator { image: none; }
 QToolButton[station="true"] {
-    border-radius: 8px; padding: 8px 16px 8px 12px; border: 2px solid transparent;
-    font-weight: 600; color: $muted; text-align: left;
+    border-radius: 8px; padding: 8px 2px; border: 2px solid transparent;
+    font-weight: 600; color: $muted;
 }
 QToolButton[station="true"]:hover { background: $sunken; color: $text; }
 QToolButton[station="true"]:checked {
@@ -79,8 +79,14 @@ QToolButton[station="true"]:disabled { color: $disabled; }
 QToolButton[chip="true"] {
     background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 10px 4px 8px;
 }
+QToolButton[chip="true"][menu="true"] { padding-right: 24px; }
+QToolButton[chip="true"]::menu-indicator {
+    image: url("$chevron_down"); width: 12px; height: 12px;
+    subcontrol-origin: padding; subcontrol-position: right center; right: 6px;
+}
 QToolButton[chip="true"]:hover { border-color: $accent; }
 QToolButton[chip="true"]:focus { border: 2px solid $accent; padding: 3px 9px 3px 7px; }
+QToolButton[chip="true"][menu="true"]:focus { padding-right: 23px; }
 QToolButton[chip="true"]:disabled { background: transparent; color: $disabled; }
 QToolButton[chip="true"][tone="caution"] { color: $warning; border-color: $warning; }
 
@@ -91,7 +97,9 @@ QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
 QLineEdit, QSpinBox, QDoubleSpinBox { padding: 5px 8px; min-height: 18px; }
 QPlainTextEdit, QTextEdit { padding: 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $accent; }
-QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus { border: 2px solid $accent; padding: 4px 7px; }
+QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus {
+    border: 2px solid $accent; padding: 4px 7px;
+}
 QPlainTextEdit:focus, QTextEdit:focus { border: 2px solid $accent; padding: 3px; }
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled,
 QPlainTextEdit:disabled { background: $window; color: $disabled; border-color: $border; }
@@ -156,7 +164,7 @@ QGroupBox {
     background: $surface; font-weight: 600;
 }
 QGroupBox::title { subcontrol-origin: margin; left: 10px; padding: 0 4px; color: $muted; }
-QTabWidget::pane { border: none; border-top: 1px solid $border; }
+QTabWidget::pane { border: none; }
 QTabBar::tab {
     background: transparent; color: $muted; padding: 8px 14px; border: none;
     border-bottom: 2px solid transparent;
@@ -180,11 +188,12 @@ QTableView::item:selected { background: $accent; color: $on_accent; }
 QHeaderView { background: $surface; border: none; border-radius: 8px; }
 QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;
-    padding: 7px 8px; font-weight: 600;
+    padding: 7px 11px; font-weight: 600;
 }
 QHeaderView::section:hover { color: $accent_text; }
 QHeaderView::down-arrow { image: url("$chevron_down"); width: 10px; height: 10px; }
 QHeaderView::up-arrow { image: url("$chevron_up"); width: 10px; height: 10px; }
+QAbstractScrollArea::corner { background: transparent; border: none; }
 QTableCornerButton::section { background: $surface; border: none; }
 
 QScrollArea { background: transparent; border: none; }

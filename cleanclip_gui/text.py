@@ -57,3 +57,10 @@ def count_text(n: int) -> str:
 def plural(n: int, one: str, many: str = "") -> str:
     """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
     return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
+
+
+def device_text(name: str) -> str:
+    """Name of a torch device for people, e.g. ``CUDA GPU 0``."""
+    kind, _, number = name.partition(":")
+    words = {"cpu": "CPU", "mps": "Apple GPU (MPS)", "cuda": f"CUDA GPU {number or '0'}"}
+    return words.get(kind, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QScrollArea,
     QSplitter,
@@ -25,7 +25,7 @@ from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, Session
-from cleanclip_gui.text import bytes_text, count_text, plain, plural
+from cleanclip_gui.text import bytes_text, count_text, device_text, plain
 from cleanclip_gui.widgets.fact_list import FactList
 from cleanclip_gui.widgets.tensor_table import TensorTable
 from cleanclip_gui.widgets.verdict_card import VerdictCard
@@ -38,7 +38,7 @@ class CheckpointPanel(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
     Call :meth:`open`. ``opening(path)`` tells that a file is being read, ``refused(Inspection)``
-    that it will not be opened.
+    that it will not be opened. ``complete`` turns true when every tensor has its statistics.
     """
 
     opening = Signal(str)
@@ -54,6 +54,7 @@ class CheckpointPanel(QWidget):
         self._inspecting: Background | None = None
         self._statistics: Background | None = None
         self.inspection: Inspection | None = None
+        self.complete = False
 
         self.verdict = VerdictCard()
         self.identity = FactList("File")
@@ -89,10 +90,7 @@ class CheckpointPanel(QWidget):
         self.tabs.addTab(self.tensors, "Tensors")
         self.tabs.addTab(metadata_page, "Metadata")
         self.tabs.tabBar().setAccessibleName("Tensors or metadata")
-        self._totals = QLabel()
-        self._totals.setTextFormat(Qt.TextFormat.PlainText)
-        self._totals.setProperty("role", "subtle")
-        self.tabs.setCornerWidget(self._totals)
+        self.tabs.tabBar().setDrawBase(False)
 
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
@@ -119,6 +117,7 @@ class CheckpointPanel(QWidget):
         except OSError:
             size = None
         self.inspection = None
+        self.complete = False
         self.verdict.show_reading(target.name or self._path, size)
         self._show_facts(None)
         self._show_tensors(())
@@ -165,7 +164,7 @@ class CheckpointPanel(QWidget):
             return
         facts: CheckpointFacts = opened.checkpoint
         self.inspection = facts.inspection
-        self.verdict.set_state(f"Loaded on {self._session.device}.")
+        self.verdict.set_state(f"Loaded on {device_text(self._session.device)}.")
         self._show_facts(facts)
         self._session.checkpoint = facts
         self._begin_statistics(facts.inspection)
@@ -195,12 +194,17 @@ class CheckpointPanel(QWidget):
 
         self._statistics = Background(work)
         self._statistics.yielded.connect(self._on_statistics)
+        self._statistics.finished.connect(self._on_statistics_finished)
         self._statistics.begin()
 
     @Slot(object)
     def _on_statistics(self, batch: list[Any]) -> None:
         if self.sender() is self._statistics:
             self.tensors.model.add_stats(batch)
+
+    @Slot()
+    def _on_statistics_finished(self) -> None:
+        self.complete = True
 
     def _show_facts(self, facts: CheckpointFacts | None) -> None:
         """Fill the cards on the left with what is known so far."""
@@ -235,12 +239,6 @@ class CheckpointPanel(QWidget):
     def _show_tensors(self, tensors: Sequence[Any]) -> None:
         self.tensors.set_tensors(tensors)
         self.tabs.setVisible(bool(tensors))
-        self._totals.setText(
-            f"{plural(len(tensors), 'tensor')}, "
-            f"{count_text(sum(t.elements for t in tensors))} numbers"
-            if tensors
-            else ""
-        )
 
 
 _SOURCES = {
@@ -259,10 +257,8 @@ def _metadata_text(found: Inspection) -> str:
     """Metadata as indented JSON where it is JSON; every character made harmless."""
     parts = []
     for key, value in found.metadata.items():
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            pass
         parts.append(f"{plain(key, 200)}\n{plain(value, 20_000, lines=True)}")
     if found.config is not None:
         config = json.dumps(found.config, indent=2, ensure_ascii=False)

@@ -115,7 +115,6 @@ class WelcomePage(QWidget):
 
         self.drop = QFrame()
         self.drop.setProperty("card", True)
-        self.drop.setMinimumHeight(88)
         picture = QLabel()
         picture.setObjectName("dropPicture")
         self._drop_picture = picture
@@ -149,6 +148,7 @@ class WelcomePage(QWidget):
             item.setToolTip(plain(path))
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(paths))
+        self.drop.setFixedHeight(self.recent.height() if paths else 88)
 
     def set_dropping(self, on: bool) -> None:
         """Show that a file held over the window may be let go."""

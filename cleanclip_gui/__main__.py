@@ -1,0 +1,19 @@
+"""``python -m cleanclip_gui``; a frozen program starts its worker processes here too."""
+
+import sys
+
+
+def _start() -> int:
+    """Dispatch the worker before Qt is imported."""
+    if len(sys.argv) > 1 and sys.argv[1] == "--worker":
+        from ml_core.jobs.worker import main as worker
+
+        del sys.argv[1]
+        return int(worker() or 0)
+    from cleanclip_gui.app import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(_start())

@@ -1,0 +1,87 @@
+"""Starts the window."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code."""
+    options = _options(sys.argv[1:] if argv is None else argv)
+    import PySide6
+
+    from cleanclip_gui.versions import pyside_problem
+
+    problem = pyside_problem(PySide6.__version__)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if not has_display():
+        return _without_display(options.demo)
+    return _run(options)
+
+
+def has_display() -> bool:
+    """Whether a window can be shown: on Linux that takes X11, Wayland or a chosen platform."""
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="cleanclip-gui", description="Open, examine, attack and clean CLIP checkpoints."
+    )
+    parser.add_argument("path", nargs="?", help="checkpoint to open")
+    parser.add_argument("--demo", action="store_true", help="open the built-in demo")
+    return parser.parse_args(list(argv))
+
+
+def _without_display(demo: bool) -> int:
+    """Run the guided demo without a window, or say what to do."""
+    if demo:
+        from ml_core.cli import main as command_line
+
+        sys.argv = ["cleanclip", "demo"]
+        return int(command_line() or 0)
+    print("There is no display for a window; use the command line: cleanclip --help")
+    return 3
+
+
+def _run(options: argparse.Namespace) -> int:
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from cleanclip_gui import theme
+    from cleanclip_gui.crash import CrashHandler, LogBridge, start_logging, stop_logging
+    from cleanclip_gui.main_window import MainWindow
+    from cleanclip_gui.settings import SettingsStore
+
+    # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    app = QApplication([sys.argv[0]])
+    app.setApplicationName("CleanCLIP GUI")
+    app.setDesktopFileName("cleanclip-gui")
+    bridge = LogBridge()
+    handlers = start_logging(bridge)
+    settings = SettingsStore()
+    theme.apply_theme(app, settings.value.theme)
+    with CrashHandler(bridge):
+        window = MainWindow(settings=settings, bridge=bridge)
+        window.show()
+        if options.demo:
+            QTimer.singleShot(0, window, window.start_demo)
+        elif options.path:
+            window.open_path(options.path)
+        code = app.exec()
+    stop_logging(handlers)
+    if not window.inference.close(0):
+        # It is still importing torch; a thread that outlives the interpreter would abort it.
+        logging.shutdown()
+        os._exit(code)
+    return code

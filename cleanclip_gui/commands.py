@@ -1,0 +1,288 @@
+"""Every command once: menus, the rail and the palette are made from this list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cleanclip_gui.main_window import MainWindow
+
+    Act = Callable[[MainWindow], None]
+    Predicate = Callable[[MainWindow], bool]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One thing the user can do.
+
+    ``menu`` is a title of :data:`MENUS`; ``group`` commands are kept between two lines. With
+    ``checked`` the command is a switch, exclusive among those of the same ``choice``. ``rail``
+    puts it on the left rail.
+    """
+
+    id: str
+    text: str
+    menu: str
+    act: Act
+    help: str
+    icon: str = ""
+    shortcut: str = ""
+    group: int = 0
+    enabled: Predicate | None = None
+    checked: Predicate | None = None
+    choice: str = ""
+    rail: bool = False
+
+
+MENUS = ("&File", "&Edit", "&Trigger", "&Clean", "&View", "&Help")
+
+
+def _in_studio(window: MainWindow) -> bool:
+    return window.station == "studio"
+
+
+def _can_undo(window: MainWindow) -> bool:
+    return _in_studio(window) and window.studio.document.stack.canUndo()
+
+
+def _can_redo(window: MainWindow) -> bool:
+    return _in_studio(window) and window.studio.document.stack.canRedo()
+
+
+def _has_trigger(window: MainWindow) -> bool:
+    return _in_studio(window) and window.session.trigger is not None
+
+
+def _has_checkpoint(window: MainWindow) -> bool:
+    return window.session.checkpoint is not None
+
+
+def _has_images(window: MainWindow) -> bool:
+    return window.session.images is not None
+
+
+def _studio(slot: str) -> Act:
+    """Act of the Studio panel."""
+    return lambda window: getattr(window.studio, slot)()
+
+
+def _clean(slot: str) -> Act:
+    """Act of the Clean panel."""
+    return lambda window: getattr(window.clean, slot)()
+
+
+def _can_clean(window: MainWindow) -> bool:
+    return window.session.checkpoint is not None and not window.clean.is_running()
+
+
+def _is_cleaning(window: MainWindow) -> bool:
+    return window.clean.is_running()
+
+
+def _has_cleaned(window: MainWindow) -> bool:
+    run = window.session.run
+    return run is not None and run.status in ("finished", "stopped") and bool(run.result)
+
+
+def _theme(name: str) -> Act:
+    return lambda window: window.set_theme(name)
+
+
+def _is_theme(name: str) -> Predicate:
+    return lambda window: window.settings.value.theme == name
+
+
+def _station(name: str) -> Act:
+    return lambda window: window.show_station(name)
+
+
+def _is_station(name: str) -> Predicate:
+    return lambda window: window.station == name
+
+
+_FILE: tuple[Command, ...] = (
+    Command(
+        "file.demo", "Try the &demo", "&File", lambda w: w.start_demo(),
+        "Open the poisoned CLIP that ships with the program.", "demo", "Ctrl+D",
+    ),
+    Command(
+        "file.open", "&Open checkpoint…", "&File", lambda w: w.choose_checkpoint(),
+        "Examine and open a safetensors file.", "open", "Ctrl+O", 1,
+    ),
+    Command(
+        "file.open_folder", "Open checkpoint &folder…", "&File", lambda w: w.choose_folder(),
+        "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
+    ),
+    Command(
+        "file.images_folder", "Evaluation &images from a folder…", "&File",
+        lambda w: w.data_bar.choose_folder(),
+        "Evaluate on pictures of your own: a folder per class.", "image", "Ctrl+I", 2,
+    ),
+    Command(
+        "file.images_table", "Evaluation images from a &table…", "&File",
+        lambda w: w.data_bar.choose_table(),
+        "Evaluate on pictures that a CSV or TSV names.", "image", "Ctrl+Shift+I", 2,
+    ),
+    Command(
+        "file.labels", "Class &list from a file…", "&File",
+        lambda w: w.data_bar.choose_label_file(),
+        "Use class names from a text file, one a line.", "tag", "", 2,
+    ),
+    Command(
+        "file.templates", "&Prompt templates…", "&File", lambda w: w.data_bar.edit_templates(),
+        "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2, _has_images,
+    ),
+    Command(
+        "file.quit", "&Quit", "&File", lambda w: w.close(), "Close the window.", "", "Ctrl+Q", 4,
+    ),
+)  # fmt: skip
+
+_STUDIO: tuple[Command, ...] = (
+    Command(
+        "edit.undo", "&Undo", "&Edit", _studio("undo"), "Undo the last act on the canvas.",
+        "undo", "Ctrl+Z", 0, _can_undo,
+    ),
+    Command(
+        "edit.redo", "&Redo", "&Edit", _studio("redo"), "Do it again.",
+        "redo", "Ctrl+Shift+Z", 0, _can_redo,
+    ),
+    Command(
+        "edit.paste", "&Paste picture as trigger", "&Edit", _studio("paste"),
+        "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, _in_studio,
+    ),
+    Command(
+        "edit.clear", "&Clear the canvas", "&Edit", _studio("clear"),
+        "Remove paint and patch.", "clear", "Ctrl+Backspace", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.brush", "&Brush", "&Trigger", _studio("use_brush"),
+        "Paint a trigger; B while the canvas has the focus.", "brush", "", 0, _in_studio,
+    ),
+    Command(
+        "trigger.eraser", "&Eraser", "&Trigger", _studio("use_eraser"),
+        "Take paint away; E while the canvas has the focus.", "eraser", "", 0, _in_studio,
+    ),
+    Command(
+        "trigger.move", "&Move and resize", "&Trigger", _studio("use_move"),
+        "Move and resize the patch; V while the canvas has the focus.", "move", "", 0, _in_studio,
+    ),
+    Command(
+        "trigger.demo", "Use the &demo sticker", "&Trigger", _studio("use_demo_trigger"),
+        "Stamp the sticker that the demo model was poisoned with.", "stamp", "Ctrl+J", 1,
+        _in_studio,
+    ),
+    Command(
+        "trigger.upload", "&Upload picture or trigger…", "&Trigger", _studio("upload"),
+        "Stamp a picture, or a trigger saved before.", "upload", "Ctrl+U", 1, _in_studio,
+    ),
+    Command(
+        "trigger.save", "&Save trigger in the library…", "&Trigger", _studio("save_trigger"),
+        "Keep the trigger under a name.", "library", "Ctrl+Shift+S", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.next", "&Next picture", "&Trigger", _studio("next_image"),
+        "Look at the next picture of the gallery.", "next", "Alt+Right", 2, _in_studio,
+    ),
+    Command(
+        "trigger.previous", "&Previous picture", "&Trigger", _studio("previous_image"),
+        "Look at the picture before it.", "back", "Alt+Left", 2, _in_studio,
+    ),
+)  # fmt: skip
+
+_CLEAN: tuple[Command, ...] = (
+    Command(
+        "clean.estimate", "&Estimate", "&Clean", _clean("estimate"),
+        "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0, _can_clean,
+    ),
+    Command(
+        "clean.start", "&Start cleaning", "&Clean", _clean("start"),
+        "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, _can_clean,
+    ),
+    Command(
+        "clean.pause", "&Pause or go on", "&Clean", _clean("pause"),
+        "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1, _is_cleaning,
+    ),
+    Command(
+        "clean.stop", "S&top and save", "&Clean", _clean("stop_and_save"),
+        "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1, _is_cleaning,
+    ),
+    Command(
+        "clean.cancel", "&Cancel", "&Clean", _clean("cancel"),
+        "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1, _is_cleaning,
+    ),
+    Command(
+        "clean.try", "Try in St&udio", "&Clean", _clean("try_cleaned"),
+        "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2, _has_cleaned,
+    ),
+    Command(
+        "clean.save", "Save cleaned c&heckpoint…", "&Clean", _clean("save_cleaned"),
+        "Copy the cleaned checkpoint to a place of your choice.", "save", "Ctrl+S", 2,
+        _has_cleaned,
+    ),
+)  # fmt: skip
+
+_VIEW: tuple[Command, ...] = (
+    Command(
+        "view.checkpoint", "&Checkpoint", "&View", _station("checkpoint"), "What is this file?",
+        "checkpoint", "Ctrl+1", 0, _has_checkpoint, _is_station("checkpoint"), "station", True,
+    ),
+    Command(
+        "view.studio", "&Studio", "&View", _station("studio"), "What does a trigger do?",
+        "studio", "Ctrl+2", 0, _has_checkpoint, _is_station("studio"), "station", True,
+    ),
+    Command(
+        "view.clean", "Clea&n", "&View", _station("clean"), "Can the backdoor be removed?",
+        "clean", "Ctrl+3", 0, _has_checkpoint, _is_station("clean"), "station", True,
+    ),
+    Command(
+        "view.welcome", "&Welcome page", "&View", _station("welcome"), "Back to the first page.",
+        "back", "Ctrl+0", 0, None, _is_station("welcome"), "station",
+    ),
+    Command(
+        "view.light", "&Light", "&View", _theme("light"), "Dark on light.", "sun", "", 1,
+        None, _is_theme("light"), "theme",
+    ),
+    Command(
+        "view.dark", "&Dark", "&View", _theme("dark"), "Light on dark.", "moon", "", 1,
+        None, _is_theme("dark"), "theme",
+    ),
+    Command(
+        "view.system", "&As the desktop", "&View", _theme("system"),
+        "Follow the desktop's setting.", "settings", "", 1, None, _is_theme("system"), "theme",
+    ),
+    Command(
+        "view.switch_theme", "Switch &theme", "&View", lambda w: w.switch_theme(),
+        "From light to dark and back.", "moon", "Ctrl+Shift+D", 2, rail=True,
+    ),
+    Command(
+        "view.log", "L&og", "&View", lambda w: w.toggle_log(), "Show or hide the log.", "log",
+        "Ctrl+L", 2, None, lambda w: not w.log_dock.isHidden(), rail=True,
+    ),
+    Command(
+        "view.palette", "Command &palette…", "&View", lambda w: w.show_palette(),
+        "Find a command by its name.", "search", "Ctrl+K", 2, rail=True,
+    ),
+    Command(
+        "view.full_screen", "&Full screen", "&View", lambda w: w.toggle_full_screen(),
+        "Fill the screen, for a talk.", "", "F11", 2, None, lambda w: w.isFullScreen(),
+    ),
+)  # fmt: skip
+
+_HELP: tuple[Command, ...] = (
+    Command(
+        "help.tour", "&Guided tour", "&Help", lambda w: w.start_tour(),
+        "Open the demo, and be led through it over the real controls.", "demo", "F1",
+    ),
+    Command(
+        "help.log_file", "Open the &log folder", "&Help", lambda w: w.open_log_folder(),
+        "Where the log file lies.", "folder",
+    ),
+    Command(
+        "help.about", "&About CleanCLIP GUI", "&Help", lambda w: w.show_about(),
+        "Version, and what the program does not promise.", "info",
+    ),
+)  # fmt: skip
+
+COMMANDS: tuple[Command, ...] = (*_FILE, *_STUDIO, *_CLEAN, *_VIEW, *_HELP)

@@ -1,0 +1,133 @@
+"""The guided demo without a display: the real window, drawn offscreen, from start to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cleanclip_gui.scenario import Scenario, Wait
+
+OUTPUT = Path("demo-output")
+_WINDOW_SIZE = (1366, 768)
+_OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
+
+
+def run(output: Path = OUTPUT, preset: str = "default") -> int:
+    """Open, trigger, measure, clean, measure again; files and screenshots go into ``output``.
+
+    Returns the exit status: 0, or 4 with one sentence on standard error.
+    """
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    from PySide6.QtWidgets import QApplication
+
+    from cleanclip_gui import theme
+    from cleanclip_gui.main_window import MainWindow
+    from cleanclip_gui.settings import SettingsStore
+    from ml_core.paths import cache_dir
+
+    logging.disable(logging.WARNING)
+    output.mkdir(parents=True, exist_ok=True)
+    app = QApplication([sys.argv[0]])
+    theme.apply_theme(app, "light")
+    window = MainWindow(settings=SettingsStore(cache_dir() / "headless"))
+    window.resize(*_WINDOW_SIZE)
+    window.show()
+    console = Console(stderr=True)
+    failures: list[Exception] = []
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        scenario = Scenario(demo_script(window, output, preset, bar))
+        scenario.ended.connect(window.note_end_of_demo)
+
+        def finish(error: Exception | None) -> None:
+            if error is not None:
+                failures.append(error)
+            window.close()
+            app.quit()
+
+        scenario.ended.connect(finish)
+        scenario.start()
+        app.exec()
+    if failures:
+        console.print(f"The demo stopped: {failures[0]}", style="red")
+        return 4
+    return 0
+
+
+def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:  # type: ignore[no-untyped-def]
+    """The acts of the guided demo, for :class:`Scenario`."""
+    session = window.session
+    stage = bar.add_task("Opening the checkpoint", total=100)
+
+    def shot(name: str) -> None:
+        window.grab().save(str(output / f"{name}.png"))
+
+    def measured(triggered: bool) -> bool:
+        found = session.evaluation
+        return found is not None and not found.partial and (found.asr_excl is not None) == triggered
+
+    window.start_demo()
+    yield Wait(lambda: session.checkpoint is not None, _OPEN_S, "the checkpoint did not open")
+    yield Wait(lambda: session.images is not None, _OPEN_S, "the pictures did not load")
+    window.show_station("checkpoint")
+    yield Wait(lambda: window.checkpoint.complete, _OPEN_S, "the tensors were not read")
+    shot("1-checkpoint")
+    bar.update(stage, completed=8, description="Looking at clean pictures")
+    window.show_station("studio")
+    yield Wait(lambda: measured(False), _EVALUATE_S, "the clean pictures were not measured")
+    shot("2-studio-clean")
+    bar.update(stage, completed=15, description="Putting the trigger on")
+    window.studio.use_demo_trigger()
+    yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
+    shot("3-studio-triggered")
+    window.show_station("clean")
+    window.clean.form.set_method("cleanclip")
+    window.clean.form.set_preset(preset)
+    window.clean.start()
+    shown = False
+
+    def steps() -> tuple[int, int]:
+        last = window.clean.charts.last
+        return (last.step, max(1, last.total_steps)) if last is not None else (0, 1)
+
+    def cleaned() -> bool:
+        nonlocal shown
+        done, total = steps()
+        bar.update(stage, completed=20 + 70 * done / total, description="CleanCLIP")
+        if done > 0.7 * total and not shown:
+            shown = True
+            shot("4-clean")
+        return session.run is not None and session.run.status not in ("queued", "running", "paused")
+
+    yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
+    if session.run.status != "finished":
+        raise RuntimeError(session.run.error or f"the cleaning run ended as {session.run.status}")
+    shot("5-compare")
+    result = session.run.result
+    shutil.copyfile(result["checkpoint"], output / "cleaned.safetensors")
+    bar.update(stage, completed=92, description="Looking at the cleaned model")
+    window.clean.try_cleaned()
+    yield Wait(lambda: session.cleaned is not None, _OPEN_S, "the cleaned checkpoint did not open")
+    window.show_station("studio")
+    yield Wait(
+        lambda: (
+            measured(True) and session.evaluation.checkpoint_sha256 == result["checkpoint_sha256"]
+        ),
+        _EVALUATE_S,
+        "the cleaned model was not measured",
+    )
+    shot("6-studio-cleaned")
+    bar.update(stage, completed=100, description="Done")

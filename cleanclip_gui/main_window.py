@@ -1,0 +1,477 @@
+"""The window: rail, data bar, stations, status bar, log; all of it made of parts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QShowEvent,
+)
+from PySide6.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+import ml_core
+from cleanclip_gui import theme
+from cleanclip_gui.actions import Actions
+from cleanclip_gui.commands import COMMANDS
+from cleanclip_gui.crash import LogBridge, log_file
+from cleanclip_gui.guide import Guide
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import Failed, LoadImages
+from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.panels.data_bar import DataBar
+from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.about import AboutDialog
+from cleanclip_gui.widgets.command_palette import CommandPalette
+from cleanclip_gui.widgets.error_dialog import ErrorDialog
+from cleanclip_gui.widgets.log_pane import LogPane
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.rail import Rail
+from cleanclip_gui.widgets.status_bar import StatusBar
+from cleanclip_gui.widgets.welcome import WelcomePage
+from ml_core.cleaning.recipes import METHOD_TITLES
+from ml_core.data.specs import ImageSpec
+from ml_core.paths import resource
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.images import IMAGE_SUFFIXES
+
+_LOG = logging.getLogger(__name__)
+_CHECKPOINTS = "Checkpoints (*.safetensors);;All files (*)"
+_CLOSE_LIMIT_MS = 5000
+_LIVE = ("queued", "running", "paused")
+
+
+class MainWindow(QMainWindow):
+    """Made of an inference handle, a session and settings; each can be handed in by tests.
+
+    ``demo_started`` tells that the built-in demo is being opened, for the guided tour;
+    ``station_changed(str)`` that another station is shown.
+    """
+
+    demo_started = Signal()
+    station_changed = Signal(str)
+
+    def __init__(
+        self,
+        *,
+        session: Session | None = None,
+        inference: Inference | None = None,
+        settings: SettingsStore | None = None,
+        prompts: Prompts | None = None,
+        bridge: LogBridge | None = None,
+    ) -> None:
+        super().__init__()
+        self.setWindowTitle("CleanCLIP GUI")
+        self.setWindowIcon(theme.icon("logo", "accent"))
+        self.setAcceptDrops(True)
+        self.setMinimumSize(1080, 640)
+        self.session = session or Session()
+        self.inference = inference or Inference()
+        self.settings = settings or SettingsStore()
+        self.prompts = prompts or Prompts()
+        self.bridge = bridge or LogBridge(self)
+        self.station = "welcome"
+        self._pending_demo = False
+        self._closing = False
+        self._close_limit = QTimer(self)
+        self._close_limit.setSingleShot(True)
+        self._close_limit.setInterval(_CLOSE_LIMIT_MS)
+        self._close_limit.timeout.connect(self._on_close_limit)
+
+        self.welcome = WelcomePage()
+        self.checkpoint = CheckpointPanel(self.session, self.inference)
+        self.studio = StudioPanel(self.session, self.inference)
+        self.clean = CleanPanel(self.session, self.inference)
+        self.data_bar = DataBar(self.session, self.inference, self.prompts)
+        self.status = StatusBar()
+        self.log = LogPane()
+        self._pages = {
+            "welcome": self.welcome,
+            "checkpoint": self.checkpoint,
+            "studio": self.studio,
+            "clean": self.clean,
+        }
+        self._lay_out()
+        self.guide = Guide(self)
+        self.actions_ = Actions(self)
+        for command in COMMANDS:
+            if command.rail:
+                add = self.rail.add_station if command.choice else self.rail.add_tool
+                add(self.actions_.by_id[command.id])
+        self._connect()
+        self.welcome.set_recent(self.settings.value.recent)
+        self._restore_layout()
+        self.show_station("welcome")
+
+    def _lay_out(self) -> None:
+        """Rail on the left; header above the pages; log below them."""
+        self.rail = Rail()
+        self.pages = QStackedWidget()
+        for page in self._pages.values():
+            self.pages.addWidget(page)
+        self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title.setProperty("role", "heading")
+        self.subtitle = QLabel()
+        self.subtitle.setTextFormat(Qt.TextFormat.PlainText)
+        self.subtitle.setProperty("role", "subtle")
+        self.header = QFrame()
+        self.header.setProperty("bar", True)
+        self.header.setFixedHeight(52)
+        row = QHBoxLayout(self.header)
+        row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
+        row.setSpacing(theme.SPACE_M)
+        row.addWidget(self.title)
+        row.addWidget(self.subtitle)
+        row.addStretch(1)
+        row.addWidget(self.data_bar)
+        column = QVBoxLayout()
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(self.pages, 1)
+        central = QWidget()
+        whole = QHBoxLayout(central)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(self.rail)
+        whole.addLayout(column, 1)
+        self.setCentralWidget(central)
+        self.setStatusBar(self.status)
+        self.log_dock = QDockWidget("Log", self)
+        self.log_dock.setObjectName("log")
+        self.log_dock.setWidget(self.log)
+        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
+        self.log_dock.hide()
+
+    def _connect(self) -> None:
+        self.welcome.demo_requested.connect(self.start_demo)
+        self.welcome.open_requested.connect(self.choose_checkpoint)
+        self.welcome.folder_requested.connect(self.choose_folder)
+        self.welcome.path_chosen.connect(self.open_path)
+        self.checkpoint.opening.connect(self._on_opening)
+        self.checkpoint.refused.connect(self._on_refused)
+        self.data_bar.failed.connect(self.show_input_error)
+        self.studio.failed.connect(self.show_input_error)
+        self.studio.history_changed.connect(self.actions_.refresh)
+        self.clean.failed.connect(self.show_input_error)
+        self.clean.logged.connect(self._on_job_logged)
+        self.clean.try_in_studio.connect(self._on_try_in_studio)
+        self.clean.run_bar.bar.valueChanged.connect(self._on_job_progress)
+        self.inference.failed.connect(self._on_failed)
+        self.inference.busy_changed.connect(self.status.set_busy)
+        self.inference.devices_found.connect(self._on_devices_found)
+        self.inference.device_changed.connect(self._on_device_changed)
+        self.status.device_chosen.connect(self._on_device_chosen)
+        self.log_dock.visibilityChanged.connect(self._on_log_visibility_changed)
+        self.bridge.logged.connect(self.log.add)
+        self.bridge.crashed.connect(self.show_error)
+        events = self.session.events
+        events.checkpoint.connect(self._on_checkpoint_change)
+        events.trigger.connect(self._on_anything_change)
+        events.images.connect(self._on_anything_change)
+        events.run.connect(self._on_run_change)
+
+    # -- acts
+
+    @Slot()
+    def start_demo(self) -> None:
+        """Open the built-in demo: poisoned checkpoint, test images, target banana, Studio."""
+        try:
+            path = resource("demo", "poisoned.safetensors")
+        except FileNotFoundError as error:
+            self.show_error(str(error))
+            return
+        self._pending_demo = True
+        self.data_bar.load(ImageSpec(kind="demo", split="test"), "demo")
+        self.open_path(str(path))
+        self.demo_started.emit()
+
+    @Slot(str)
+    def open_path(self, path: str) -> None:
+        """Examine a checkpoint file or folder and open it if nothing speaks against it."""
+        if not Path(path).exists():
+            self.settings.forget_recent(path)
+            self.welcome.set_recent(self.settings.value.recent)
+            self.show_error(f"{path} is no longer there; choose it again.")
+            return
+        self.checkpoint.open(path)
+
+    @Slot()
+    def choose_checkpoint(self) -> None:
+        """Ask for a checkpoint file."""
+        folder = self.settings.value.last_folder
+        path = self.prompts.open_file(self, "Open checkpoint", folder, _CHECKPOINTS)
+        if path:
+            self.open_path(path)
+
+    @Slot()
+    def choose_folder(self) -> None:
+        """Ask for an open_clip folder."""
+        folder = self.settings.value.last_folder
+        path = self.prompts.open_folder(self, "Open open_clip folder", folder)
+        if path:
+            self.open_path(path)
+
+    def start_tour(self) -> None:
+        """Open the demo and lead through it over the real controls."""
+        self.guide.start()
+        self.start_demo()
+
+    def show_station(self, name: str) -> None:
+        """Show one of welcome, checkpoint, studio, clean."""
+        self.station = name
+        self.pages.setCurrentWidget(self._pages[name])
+        self.header.setVisible(name != "welcome")
+        self.actions_.refresh()
+        self.station_changed.emit(name)
+
+    def set_theme(self, name: Any) -> None:
+        """Put on light, dark or system, and keep it."""
+        self.settings.update(theme=name)
+        theme.apply_theme(_application(), name)
+        self.actions_.refresh()
+
+    def switch_theme(self) -> None:
+        """From light to dark and back."""
+        self.set_theme("light" if theme.is_dark() else "dark")
+
+    def toggle_log(self) -> None:
+        """Show or hide the log."""
+        self.log_dock.setVisible(self.log_dock.isHidden())
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or go back."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def show_palette(self) -> None:
+        """List every command that can be used now."""
+        self.actions_.refresh()
+        actions = [a for name, a in self.actions_.by_id.items() if name != "view.palette"]
+        CommandPalette(actions, self).open()
+
+    def show_about(self) -> None:
+        """Say what this is and what it does not promise."""
+        AboutDialog(ml_core.__version__, self).open()
+
+    def open_log_folder(self) -> None:
+        """Show the folder of the log file in the desktop's file manager."""
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_file().parent)))
+
+    @Slot(str, str)
+    def show_error(self, sentence: str, details: str = "") -> None:
+        """Show one sentence in a dialog that does not hold up the window."""
+        ErrorDialog(sentence, details, parent=self).open()
+
+    @Slot(object)
+    def show_input_error(self, error: InputError) -> None:
+        """Show what was wrong with something the user gave."""
+        _LOG.warning("%s", error.sentence)
+        self.show_error(error.sentence, error.details)
+
+    # -- what happened
+
+    @Slot(str)
+    def _on_opening(self, path: str) -> None:
+        self.title.setText(plain(Path(path).name, 60))
+        self.subtitle.setText("Reading…")
+        self.show_station("checkpoint")
+
+    @Slot(object)
+    def _on_refused(self, found: Inspection) -> None:
+        self.subtitle.setText("Refused")
+        self._pending_demo = False
+        _LOG.warning("%s", found.reasons[0] if found.reasons else f"{found.name} was refused")
+
+    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self.title.setText(plain(facts.inspection.name, 60))
+            self.subtitle.setText(plain(facts.architecture, 60))
+            self.settings.add_recent(facts.path)
+            self.welcome.set_recent(self.settings.value.recent)
+            _LOG.info("opened %s: %s", facts.path, facts.architecture)
+        if facts is not None and self._pending_demo:
+            self._pending_demo = False
+            if not self.guide.running:
+                self.show_station("studio")
+        elif self.session.images is None and facts is not None:
+            self.data_bar.load(ImageSpec(kind="demo", split="test"))
+        self.actions_.refresh()
+
+    @Slot(object)
+    def _on_failed(self, failed: Failed) -> None:
+        _LOG.warning("%s", failed.sentence)
+        if isinstance(failed.request, LoadImages):
+            self.show_error(failed.sentence, failed.details)
+        self._pending_demo = False
+
+    @Slot(object)
+    def _on_devices_found(self, names: tuple[str, ...]) -> None:
+        wanted = self.settings.value.device
+        chosen = wanted if wanted in names else names[0]
+        self.status.set_devices(names, chosen)
+        self.session.device = chosen
+        self.inference.set_device(chosen)
+
+    @Slot(str)
+    def _on_device_chosen(self, name: str) -> None:
+        self.settings.update(device=name)
+        self.inference.set_device(name)
+
+    @Slot(str)
+    def _on_device_changed(self, name: str) -> None:
+        self.session.device = name
+        self.status.set_device(name)
+
+    def _on_anything_change(self, _: object) -> None:
+        self.actions_.refresh()
+
+    def _on_run_change(self, run: RunState | None) -> None:
+        live = run is not None and run.status in _LIVE
+        words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
+        title = METHOD_TITLES.get(run.method, run.method) if run is not None else ""
+        self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
+        self.actions_.refresh()
+        if self._closing and not live:
+            QTimer.singleShot(0, self, self.close)
+
+    @Slot(int)
+    def _on_job_progress(self, value: int) -> None:
+        bar = self.clean.run_bar.bar
+        if self.status.job.text() and bar.maximum() > 0:
+            self.status.set_job(self.status.job.text(), value / bar.maximum())
+
+    @Slot(str)
+    def _on_job_logged(self, text: str) -> None:
+        self.log.add("info", text)
+
+    @Slot()
+    def _on_try_in_studio(self) -> None:
+        self.show_station("studio")
+
+    @Slot(bool)
+    def _on_log_visibility_changed(self, visible: bool) -> None:
+        self.actions_.refresh()
+
+    # -- window events
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Load torch in the inference thread as soon as the window is on screen."""
+        super().showEvent(event)
+        self.status.start()
+        QTimer.singleShot(0, self.inference, self.inference.start)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take local files."""
+        if _local_paths(event):
+            event.acceptProposedAction()
+            self.welcome.set_dropping(True)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
+        """The file went away."""
+        self.welcome.set_dropping(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open what was dropped."""
+        self.welcome.set_dropping(False)
+        for path in _local_paths(event)[:1]:
+            event.acceptProposedAction()
+            self.open_dropped(path)
+
+    def open_dropped(self, path: Path) -> None:
+        """Pictures are triggers, tables and picture folders are data, the rest checkpoints."""
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            self.show_station("studio")
+            self.studio.load_trigger(path)
+        elif suffix in (".csv", ".tsv") or (path.is_dir() and not _is_checkpoint_folder(path)):
+            self.data_bar.open_path(path)
+        else:
+            self.open_path(str(path))
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """Ask while a job runs; cancel it, and close again when it has ended."""
+        run = self.session.run
+        if run is not None and run.status in _LIVE and not self._closing:
+            event.ignore()
+            question = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
+            if self.prompts.confirm(self, "Quit", question, "Cancel it and quit", "Stay"):
+                self._closing = True
+                self._close_limit.start()
+                self.clean.cancel()
+            return
+        if run is not None and run.status in _LIVE and self.isVisible():
+            event.ignore()
+            return
+        self._finish()
+        event.accept()
+
+    @Slot()
+    def _on_close_limit(self) -> None:
+        """The job did not end in time: go without it."""
+        if self.isVisible():
+            _LOG.warning("the cleaning run did not end within five seconds")
+            self.hide()
+            self.close()
+
+    def _finish(self) -> None:
+        """Keep the layout and end the threads."""
+        geometry, state = self.saveGeometry(), self.saveState()
+        self.settings.save_layout(geometry.data(), state.data())
+        self.hide()
+        self.status.stop()
+        self._close_limit.stop()
+        self.clean.stop()
+        self.checkpoint.stop()
+        self.studio.live.stop()
+        self.inference.close()
+
+    def _restore_layout(self) -> None:
+        geometry, state = self.settings.layout()
+        if not geometry or not self.restoreGeometry(QByteArray(geometry)):
+            self.resize(1366, 768)
+        if state:
+            self.restoreState(QByteArray(state))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Full screen can be left in many ways; its switch follows."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.WindowStateChange:
+            self.actions_.refresh()
+
+
+def _application() -> Any:
+    from PySide6.QtWidgets import QApplication
+
+    return QApplication.instance()
+
+
+def _local_paths(event: QDropEvent) -> list[Path]:
+    """Files and folders of this machine that are being dropped."""
+    urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
+    return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+
+
+def _is_checkpoint_folder(path: Path) -> bool:
+    """Whether a folder looks like open_clip's."""
+    return (path / "open_clip_config.json").exists() or any(path.glob("*.safetensors"))

@@ -1,0 +1,283 @@
+"""The data in use: evaluation images, label set, prompt templates; a row of chips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPlainTextEdit,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages
+from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.images_dialog import ImagesDialog
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
+from ml_core.data.labels import label_sets
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import InputError
+
+DEMO_TARGET = "banana"
+_DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
+    ("test", "Demo: test images"),
+    ("val", "Demo: validation images"),
+    ("heldout", "Demo: an art style the model never saw"),
+)
+_TABLES = "Tables (*.csv *.tsv)"
+_LISTS = "Class lists (*.txt)"
+
+
+class DataBar(QWidget):
+    """Chips that say which data is in use and let it be changed.
+
+    ``failed(InputError)`` carries what could not be opened.
+    """
+
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        session: Session,
+        inference: Inference,
+        prompts: Prompts | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._inference = inference
+        self._prompts = prompts or Prompts()
+        self._spec: ImageSpec | None = None
+        self._label_set = "demo"
+        self._templates: tuple[str, ...] | None = None
+        self._good: tuple[ImageSpec | None, str, tuple[str, ...] | None] = (None, "demo", None)
+
+        self.images = _chip("image", "Evaluation images")
+        self.labels = _chip("tag", "Label set")
+        self.templates = _chip("text", "Prompt templates")
+        self.problems = _chip("warning", "What was left out of the images")
+        theme.set_property(self.problems, "tone", "caution")
+        self.images.setMenu(self._images_menu())
+        self.labels.setMenu(self._labels_menu())
+        for chip in (self.images, self.labels):
+            theme.set_property(chip, "menu", True)
+            chip.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.templates.clicked.connect(self.edit_templates)
+        self.problems.clicked.connect(self.show_problems)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        for chip in (self.problems, self.images, self.labels, self.templates):
+            layout.addWidget(chip)
+
+        session.events.images.connect(self._on_images_change)
+        inference.images_loaded.connect(self._on_images_loaded)
+        inference.failed.connect(self._on_failed)
+        self._show()
+
+    def load(
+        self, spec: ImageSpec, label_set: str = "", templates: tuple[str, ...] | None = None
+    ) -> None:
+        """Use other images; an empty ``label_set`` keeps the one in use."""
+        self._spec = spec
+        if label_set:
+            self._label_set, self._templates = label_set, templates
+        self._submit()
+
+    def set_label_set(self, name_or_path: str) -> None:
+        """Use other classes, with the templates that come with them."""
+        self._label_set, self._templates = name_or_path, None
+        self._submit()
+
+    def set_templates(self, templates: tuple[str, ...] | None) -> None:
+        """Use other prompt templates; None takes the label set's own."""
+        self._templates = templates
+        self._submit()
+
+    @Slot()
+    def choose_folder(self) -> None:
+        """Ask for a folder of images."""
+        path = self._prompts.open_folder(self, "Folder of evaluation images", "")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def choose_table(self) -> None:
+        """Ask for a CSV or TSV of images."""
+        path = self._prompts.open_file(self, "Table of evaluation images", "", _TABLES)
+        if path:
+            self.open_path(Path(path))
+
+    def open_path(self, path: Path) -> None:
+        """Show the dialog that maps columns and classes of a folder or table."""
+        kind: Literal["folder", "csv"] = "folder" if path.is_dir() else "csv"
+        try:
+            dialog = ImagesDialog(path, kind, self._label_set, self.window())
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_spec_chosen)
+        dialog.open()
+
+    @Slot()
+    def choose_label_file(self) -> None:
+        """Ask for a text file with one class a line."""
+        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        if path:
+            self.set_label_set(path)
+
+    @Slot()
+    def edit_templates(self) -> None:
+        """Edit the prompt templates in use."""
+        images = self._session.images
+        if images is None:
+            return
+        example = images.class_names[0] if images.class_names else ""
+        dialog = TemplatesDialog(images.templates, example, self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_templates_chosen)
+        dialog.open()
+
+    @Slot()
+    def show_problems(self) -> None:
+        """List what was left out: unmatched labels, bad rows, missing pictures."""
+        images = self._session.images
+        if images is None:
+            return
+        dialog = QDialog(self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle("Left out")
+        heading = QLabel(f"Left out of {plain(images.name, 80)}")
+        heading.setProperty("role", "title")
+        view = QPlainTextEdit("\n".join(plain(text) for text in images.problems))
+        view.setReadOnly(True)
+        view.setAccessibleName("What was left out")
+        layout = QVBoxLayout(dialog)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.addWidget(heading)
+        layout.addWidget(view)
+        dialog.resize(620, 380)
+        dialog.open()
+
+    def _images_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for split, text in _DEMO_SPLITS:
+            action = QAction(text, menu)
+            action.setData(split)
+            action.triggered.connect(self._on_demo_chosen)
+            menu.addAction(action)
+        menu.addSeparator()
+        menu.addAction(theme.icon("folder"), "Folder of images…", self.choose_folder)
+        menu.addAction(theme.icon("open"), "CSV or TSV table…", self.choose_table)
+        return menu
+
+    def _labels_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for name in label_sets():
+            action = QAction(name, menu)
+            action.setData(name)
+            action.triggered.connect(self._on_label_set_chosen)
+            menu.addAction(action)
+        menu.addSeparator()
+        menu.addAction(theme.icon("open"), "Text file…", self.choose_label_file)
+        return menu
+
+    def _submit(self) -> None:
+        if self._spec is None:
+            self._show()
+            return
+        self.images.setText("Loading…")
+        self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
+
+    def _show(self) -> None:
+        """Write what is in use on the chips."""
+        images = self._session.images
+        if images is None:
+            self.images.setText("Choose images")
+            self.labels.setText(_short(self._label_set))
+        else:
+            self.images.setText(f"{plain(images.name, 32)} · {count_text(images.n)}")
+            classes = plural(len(images.class_names), "class", "classes")
+            self.labels.setText(f"{_short(self._label_set)} · {classes}")
+            self.templates.setText(plural(len(images.templates), "template"))
+            self.problems.setText(plural(len(images.problems), "note"))
+        self.templates.setVisible(images is not None)
+        self.problems.setVisible(images is not None and bool(images.problems))
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        self._show()
+
+    @Slot(object)
+    def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
+        self._good = (loaded.spec, self._label_set, self._templates)
+        before = self._session.images
+        wanted = DEMO_TARGET
+        if before is not None and self._session.target < len(before.class_names):
+            wanted = before.class_names[self._session.target]
+        names = loaded.class_names
+        self._session.target = names.index(wanted) if wanted in names else 0
+        self._session.images = ImagesState(
+            loaded.spec,
+            loaded.name,
+            loaded.key,
+            loaded.n,
+            loaded.labels,
+            names,
+            loaded.templates,
+            loaded.problems,
+        )
+
+    @Slot(object)
+    def _on_failed(self, failed: Failed) -> None:
+        if isinstance(failed.request, LoadImages):
+            self._spec, self._label_set, self._templates = self._good
+            self._show()
+
+    @Slot(object)
+    def _on_spec_chosen(self, spec: ImageSpec) -> None:
+        self.load(spec)
+
+    @Slot(object)
+    def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
+        self.set_templates(templates)
+
+    @Slot()
+    def _on_demo_chosen(self) -> None:
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.load(ImageSpec(kind="demo", split=action.data()), "demo")
+
+    @Slot()
+    def _on_label_set_chosen(self) -> None:
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.set_label_set(action.data())
+
+
+def _chip(icon: str, name: str) -> QToolButton:
+    chip = QToolButton()
+    chip.setProperty("chip", True)
+    chip.setIcon(theme.icon(icon))
+    chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    chip.setAccessibleName(name)
+    chip.setToolTip(name)
+    chip.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return chip
+
+
+def _short(label_set: str) -> str:
+    """Return a label set's name, or its file's."""
+    return plain(Path(label_set).name, 28)

@@ -1,0 +1,65 @@
+"""What this program is, and what it does not promise."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+
+_LIMITS = (
+    "Opening a file never runs code from it: it is read by readers that only look at bytes. "
+    "They run in this process, with your rights; there is no sandbox of the operating system "
+    "around them.",
+    "This version opens safetensors only. Files that hold a pickle are refused unread.",
+    "“Loads” says that a file is plain tensors. It does not say that the model is clean.",
+    "An attack success rate speaks of one trigger on these images. A low one does not prove "
+    "that there is no other trigger.",
+)
+
+
+class AboutDialog(QDialog):
+    """Name, version and honest limits."""
+
+    def __init__(self, version: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("About CleanCLIP GUI")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        picture = QLabel()
+        picture.setPixmap(theme.icon("logo", "accent").pixmap(48, 48))
+        name = QLabel("CleanCLIP GUI")
+        name.setProperty("role", "title")
+        number = QLabel(f"Version {version}, MIT licence")
+        number.setProperty("role", "subtle")
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addWidget(name)
+        words.addWidget(number)
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_M)
+        head.addWidget(picture)
+        head.addLayout(words, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addLayout(head)
+        layout.addWidget(_text("Finds and removes backdoors in CLIP checkpoints."))
+        heading = QLabel("What it does not promise")
+        heading.setProperty("role", "heading")
+        layout.addWidget(heading)
+        for limit in _LIMITS:
+            layout.addWidget(_text(limit, "subtle"))
+        source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
+        layout.addWidget(_text(source, "caption"))
+        close = QPushButton("Close")
+        close.setDefault(True)
+        close.clicked.connect(self.accept)
+        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        self.setFixedWidth(540)
+
+
+def _text(text: str, role: str = "") -> QLabel:
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setProperty("role", role)
+    return label

@@ -1,0 +1,94 @@
+"""Every command by name: type a few letters, press Enter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QObject, Qt, Slot
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+
+_MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+
+
+class CommandPalette(QDialog):
+    """Lists the actions that are enabled now; triggers the chosen one after it has closed."""
+
+    def __init__(self, actions: Sequence[QAction], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Commands")
+        self.setWindowFlag(Qt.WindowType.FramelessWindowHint)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._actions = [action for action in actions if action.isEnabled()]
+        self.field = QLineEdit()
+        self.field.setPlaceholderText("Type a command")
+        self.field.setAccessibleName("Type a command")
+        self.field.addAction(
+            theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
+        )
+        self.field.textChanged.connect(self._on_text_changed)
+        self.field.returnPressed.connect(self._on_chosen)
+        self.field.installEventFilter(self)
+        self.list = QListWidget()
+        self.list.setAccessibleName("Commands")
+        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.list.itemClicked.connect(self._on_chosen)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self.field)
+        layout.addWidget(self.list)
+        self.resize(520, 400)
+        self.move(
+            parent.mapToGlobal(parent.rect().center()).x() - 260,
+            parent.mapToGlobal(parent.rect().topLeft()).y() + 90,
+        )
+        self._on_text_changed("")
+
+    @Slot(str)
+    def _on_text_changed(self, text: str) -> None:
+        """List the actions whose words hold every typed word, names before descriptions."""
+        self.list.clear()
+        words = text.lower().split()
+        found = []
+        for action in self._actions:
+            name = action.text().replace("&", "")
+            if all(word in f"{name} {action.statusTip()}".lower() for word in words):
+                in_name = sum(word in name.lower() for word in words)
+                found.append((-in_name, len(found), name, action))
+        for _, _, name, action in sorted(found, key=lambda row: row[:2]):
+            keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            item = QListWidgetItem(action.icon(), f"{name}    {keys}" if keys else name)
+            item.setToolTip(action.statusTip())
+            item.setData(Qt.ItemDataRole.UserRole, action)
+            self.list.addItem(item)
+        self.list.setCurrentRow(0)
+
+    @Slot()
+    def _on_chosen(self) -> None:
+        item = self.list.currentItem()
+        self.accept()
+        if item is not None:
+            item.data(Qt.ItemDataRole.UserRole).trigger()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Let the arrow keys move through the list while the field has the focus."""
+        if (
+            watched is self.field
+            and isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.KeyPress
+            and event.key() in _MOVES
+        ):
+            QApplication.sendEvent(self.list, event)
+            return True
+        return super().eventFilter(watched, event)

@@ -1,0 +1,68 @@
+"""The stations, down the left side of the window."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+
+
+class Rail(QFrame):
+    """Buttons of actions: stations on top, small ones at the bottom."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("rail", True)
+        self.setFixedWidth(104)
+        self.setAccessibleName("Stations")
+        self._logo = QLabel()
+        self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._logo.setFixedHeight(48)
+        self._stations = QVBoxLayout()
+        self._stations.setSpacing(theme.SPACE_XS)
+        self._tools = QVBoxLayout()
+        self._tools.setSpacing(theme.SPACE_XS)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S)
+        layout.addWidget(self._logo)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addLayout(self._stations)
+        layout.addStretch()
+        layout.addLayout(self._tools)
+        self._paint()
+
+    def add_station(self, action: QAction) -> QToolButton:
+        """Add a large button with its icon above its name."""
+        button = self._button(action, 24, Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setFixedHeight(68)
+        self._stations.addWidget(button)
+        return button
+
+    def add_tool(self, action: QAction) -> QToolButton:
+        """Add a small button at the bottom."""
+        button = self._button(action, 20, Qt.ToolButtonStyle.ToolButtonIconOnly)
+        self._tools.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
+        return button
+
+    def _button(self, action: QAction, size: int, style: Qt.ToolButtonStyle) -> QToolButton:
+        button = QToolButton()
+        button.setDefaultAction(action)
+        button.setAccessibleName(action.text().replace("&", ""))
+        button.setIconSize(QSize(size, size))
+        button.setToolButtonStyle(style)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        if style == Qt.ToolButtonStyle.ToolButtonTextUnderIcon:
+            button.setProperty("station", True)
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        return button
+
+    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+        """Repaint the logo in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == event.Type.PaletteChange:
+            self._paint()
+
+    def _paint(self) -> None:
+        self._logo.setPixmap(theme.icon("logo", "accent").pixmap(32, 32))

@@ -1,0 +1,54 @@
+"""A screen of 1920 x 1080, the shipped font, and a look for leaks after each test."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+import shiboken6
+from PySide6.QtCore import QCoreApplication, QEvent, QThread, QTimer
+from PySide6.QtWidgets import QApplication, QMenu
+
+_SCREEN = Path(__file__).with_name("screen.json")
+if os.environ.get("QT_QPA_PLATFORM", "offscreen") == "offscreen":
+    os.environ["QT_QPA_PLATFORM"] = f"offscreen:configfile={_SCREEN}"
+
+
+def _busy():
+    """Running threads and active timers that Python knows, in one pass."""
+    found = [o for o in gc.get_objects() if isinstance(o, (QThread, QTimer))]
+    found = [o for o in found if shiboken6.isValid(o)]
+    threads = [o for o in found if isinstance(o, QThread) and o.isRunning()]
+    timers = [o for o in found if isinstance(o, QTimer) and o.isActive()]
+    return [t for t in threads if t is not QThread.currentThread()], timers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _look(qapp):
+    """The theme and the font that the program has."""
+    from cleanclip_gui import theme
+
+    theme.apply_theme(qapp, "light")
+    gc.freeze()  # what was imported need not be looked through after each test
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(qapp):
+    """No new top-level widget, no running thread, no active timer is left behind."""
+    windows = set(map(id, QApplication.topLevelWidgets()))
+    yield
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    qapp.processEvents()
+    if leaked := [w for w in QApplication.topLevelWidgets() if id(w) not in windows]:
+        gc.collect()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        # pyqtgraph keeps the hidden menu of a plot that is gone.
+        leaked = [w for w in leaked if shiboken6.isValid(w) and w.parent() is None]
+        leaked = [w for w in leaked if w.isVisible() or not isinstance(w, QMenu)]
+    threads, timers = _busy()
+    names = [f"{type(w).__name__} {w.objectName()}" for w in leaked]
+    assert not names, f"top-level widgets were left behind: {names}"
+    assert not threads, f"threads are still running: {threads}"
+    assert not timers, f"timers are still active: {[(t, t.parent(), t.interval()) for t in timers]}"

@@ -1,0 +1,105 @@
+"""An engine without torch, a safetensors file by hand, and answers to prompts."""
+
+import json
+import struct
+
+import numpy as np
+
+from cleanclip_gui.jobs.requests import (
+    CheckpointOpened,
+    ImagesLoaded,
+    ThumbnailsReady,
+)
+from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.reading import InputError, inspect
+
+CLASSES = ("apple", "banana", "cheese")
+
+
+def write_safetensors(path, tensors, metadata=None):
+    """Write float32 tensors ``{name: values}`` as the format says, without any library."""
+    header, data = {}, b""
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, values in tensors.items():
+        raw = np.asarray(values, "<f4").tobytes()
+        shape = list(np.shape(values))
+        header[name] = {
+            "dtype": "F32",
+            "shape": shape,
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+class FakeEngine:
+    """Answers at once; ``refuse`` makes an opening fail."""
+
+    names = ("cuda:0", "cpu")
+
+    def __init__(self):
+        self.opened = []
+
+    def devices(self):
+        return self.names
+
+    def set_device(self, name):
+        return name
+
+    def open_checkpoint(self, request):
+        if "refuse" in request.path:
+            raise InputError("refuse.safetensors lacks the tensor visual.proj.", "damaged")
+        found = inspect(request.path)
+        facts = CheckpointFacts(
+            request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12
+        )
+        return CheckpointOpened(request.role, facts)
+
+    def load_images(self, request):
+        if request.label_set == "cifar-10":
+            raise InputError("None of the labels is in the label set cifar-10.", "usage")
+        labels = np.array([0, 1, 2, 1], np.int64)
+        templates = request.templates or ("a photo of a {}",)
+        problems = ("2 labels are not in the label set: pear, plum",)
+        return ImagesLoaded(
+            request.spec, "fake images", "key", 4, labels, CLASSES, templates, problems
+        )
+
+    def thumbnails(self, request):
+        n, size = len(request.indices), request.size
+        return ThumbnailsReady(request.indices, np.zeros((n, size, size, 3), np.uint8))
+
+    def evaluate(self, request, cancelled):
+        zeros = np.zeros(4, np.float32)
+        record = Evaluation(
+            n=4, n_total=4, n_excl=2, target=request.target, target_name="x", partial=False
+        )
+        flags = np.zeros(4, np.bool_)
+        yield record, PerImage(np.arange(4), np.zeros(4, np.int64), zeros, zeros, zeros, flags)
+
+    def predict(self, request):
+        raise InputError("There is nothing to predict here.")
+
+
+class Answers:
+    """Prompts that answer what the test says, and remember what was asked."""
+
+    def __init__(self, path="", yes=True):
+        self.path, self.yes, self.asked = str(path), yes, []
+
+    def prompts(self):
+        return Prompts(self._path, self._path, self._confirm)
+
+    def _path(self, parent, title, *rest):
+        self.asked.append(title)
+        return self.path
+
+    def _confirm(self, parent, title, text, yes, no):
+        self.asked.append(text)
+        return self.yes

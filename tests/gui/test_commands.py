@@ -1,0 +1,106 @@
+"""Every command once: unique, described, reachable, and each one does something."""
+
+from collections import Counter
+
+import pytest
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import QApplication, QDialog
+
+from cleanclip_gui.commands import COMMANDS, MENUS
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.settings import SettingsStore
+from ml_core.paths import resource
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+
+@pytest.fixture
+def window(qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "cleanclip_gui.main_window.QDesktopServices.openUrl", lambda url: opened_urls.append(url)
+    )
+    window = MainWindow(
+        inference=Inference(FakeEngine),
+        settings=SettingsStore(tmp_path / "config"),
+        prompts=Answers().prompts(),
+    )
+    window.studio.prompts = Answers().prompts()
+    window.studio.ask_name = lambda name: ""
+    qtbot.addWidget(window)
+    window.show()
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
+    yield window
+    window.close()
+
+
+# Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
+_ELSEWHERE = ("file.quit", "file.demo", "help.tour", "clean.start", "clean.estimate")
+opened_urls: list[object] = []
+
+
+def test_ids_texts_and_shortcuts_are_unique():
+    assert not [k for k, n in Counter(c.id for c in COMMANDS).items() if n > 1]
+    assert not [k for k, n in Counter(c.text for c in COMMANDS).items() if n > 1]
+    keys = Counter(QKeySequence(c.shortcut).toString() for c in COMMANDS if c.shortcut)
+    assert not [k for k, n in keys.items() if n > 1]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.id)
+def test_each_is_described_and_lies_in_a_menu(command):
+    assert command.menu in MENUS
+    assert command.help.endswith((".", "?"))
+    assert "&" in command.text
+    if command.icon:
+        assert resource("icons", f"{command.icon}.svg").is_file()
+    if command.shortcut:
+        assert QKeySequence(command.shortcut)[0].key()
+
+
+@pytest.mark.parametrize("menu", MENUS)
+def test_mnemonics_of_a_menu_do_not_clash(menu):
+    letters = [c.text[c.text.index("&") + 1].lower() for c in COMMANDS if c.menu == menu]
+    assert not [k for k, n in Counter(letters).items() if n > 1]
+
+
+def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
+    menus = {action.text(): action.menu() for action in window.menuBar().actions()}
+    assert tuple(menus) == tuple(m for m in MENUS if any(c.menu == m for c in COMMANDS))
+    for command in COMMANDS:
+        action = window.actions_.by_id[command.id]
+        assert action in menus[command.menu].actions()
+        assert action.statusTip() == command.help
+    for station in ("studio", "clean"):
+        window.show_station(station)
+        for command in COMMANDS:
+            action = window.actions_.by_id[command.id]
+            if command.id in _ELSEWHERE or not action.isEnabled():
+                continue
+            action.trigger()
+            for widget in QApplication.topLevelWidgets():
+                if isinstance(widget, QDialog) and widget.isVisible():
+                    widget.reject()
+            if window.isFullScreen():
+                window.toggle_full_screen()
+            window.show_station(station)
+    window.set_theme("light")
+    assert len(opened_urls) >= 1
+
+
+def test_undo_is_enabled_only_when_there_is_something_to_undo(window):
+    window.show_station("studio")
+    undo = window.actions_.by_id["edit.undo"]
+    assert not undo.isEnabled()
+    window.studio.use_demo_trigger()
+    assert undo.isEnabled()
+    undo.trigger()
+    assert window.studio.current_trigger() is None
+    assert window.actions_.by_id["edit.redo"].isEnabled()
+
+
+def test_a_command_that_is_not_enabled_does_nothing_even_when_asked(window):
+    window.show_station("checkpoint")
+    command = next(c for c in COMMANDS if c.id == "trigger.demo")
+    window.actions_.run(command)
+    assert window.studio.current_trigger() is None

@@ -1,0 +1,343 @@
+"""The window as a whole: opening, dropping, errors, closing, access."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QAccessible, QDropEvent
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QWidget,
+)
+
+from cleanclip_gui.crash import CrashHandler, start_logging, stop_logging
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.session import RunState
+from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.widgets.command_palette import CommandPalette
+from cleanclip_gui.widgets.error_dialog import ErrorDialog
+from cleanclip_gui.widgets.images_dialog import ImagesDialog
+from cleanclip_gui.widgets.templates_dialog import TemplatesDialog, parse_templates
+from ml_core.data.specs import ImageSpec
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+WAIT = 10_000
+
+
+@pytest.fixture
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+def window(qtbot, tmp_path, answers):
+    window = MainWindow(
+        inference=Inference(FakeEngine),
+        settings=SettingsStore(tmp_path / "config"),
+        prompts=answers.prompts(),
+    )
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.session.run = None
+    window.close()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
+
+
+def opened(window, qtbot, path):
+    window.open_path(str(path))
+    qtbot.waitUntil(
+        lambda: window.session.checkpoint is not None and window.session.images is not None,
+        timeout=WAIT,
+    )
+
+
+def dialog(kind):
+    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, kind) and w.isVisible()]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_it_opens_on_the_welcome_page_with_stations_locked(window):
+    assert window.station == "welcome"
+    assert not window.actions_.by_id["view.studio"].isEnabled()
+    assert not window.header.isVisible()
+
+
+def test_opening_shows_the_checkpoint_and_unlocks_the_stations(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    assert window.station == "checkpoint"
+    assert window.title.text() == "m.safetensors"
+    assert window.subtitle.text() == "ResNet 64 px"
+    assert window.actions_.by_id["view.studio"].isEnabled()
+    window.actions_.by_id["view.studio"].trigger()
+    assert window.station == "studio"
+    assert window.settings.value.recent == (str(checkpoint),)
+
+
+def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.main_window.resource", lambda *parts: checkpoint)
+    with qtbot.waitSignal(window.demo_started, timeout=WAIT):
+        window.start_demo()
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
+    assert window.session.images.class_names[window.session.target] == "banana"
+    assert window.session.images.spec == ImageSpec(kind="demo", split="test")
+
+
+def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_path):
+    gone = str(tmp_path / "gone.safetensors")
+    window.settings.add_recent(gone)
+    window.open_path(gone)
+    assert window.settings.value.recent == ()
+    error = dialog(ErrorDialog)
+    assert "gone.safetensors" in error.sentence
+    error.close()
+
+
+def drop(window, path):
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    event = QDropEvent(
+        QPointF(300, 300), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    window.dropEvent(event)
+
+
+def test_a_dropped_checkpoint_opens(window, qtbot, checkpoint):
+    drop(window, checkpoint)
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+
+
+def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "sticker.png"
+    Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(path)
+    drop(window, path)
+    assert window.station == "studio"
+    assert window.studio.current_trigger() is not None
+
+
+def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
+    path = tmp_path / "images.csv"
+    path.write_text("file,kind\na.png,Dog\nb.png,hound\nc.png,hound\n")
+    drop(window, path)
+    asked = dialog(ImagesDialog)
+    assert asked.image_column.currentText() == "file"
+    asked.label_column.setCurrentText("kind")
+    qtbot.waitUntil(lambda: asked.table.rowCount() == 2, timeout=WAIT)
+    assert "1 not in the label set demo" in asked.state.text()
+    assert asked.table.item(0, 0).text() == "hound"
+    assert asked.table.item(0, 1).text() == "2"
+    box = asked.table.cellWidget(0, 2)
+    box.setCurrentIndex(box.findText("dog"))
+    spec = asked.spec()
+    assert spec.class_map == {"hound": "dog"}
+    assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
+    with qtbot.waitSignal(window.inference.images_loaded, timeout=WAIT) as loaded:
+        asked.ok.click()
+    assert loaded.args[0].spec == spec
+
+
+def test_what_was_left_out_is_on_a_chip(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    bar = window.data_bar
+    assert bar.images.text() == "fake images · 4"
+    assert bar.labels.text() == "demo · 3 classes"
+    assert bar.problems.text() == "1 note"
+    bar.problems.click()
+    shown = QApplication.activeModalWidget()
+    assert "pear, plum" in shown.findChild(QPlainTextEdit).toPlainText()
+    shown.close()
+
+
+def test_a_label_set_that_does_not_fit_is_said_and_the_old_one_stays(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.data_bar.set_label_set("cifar-10")
+    qtbot.waitUntil(lambda: QApplication.activeModalWidget() is not None, timeout=WAIT)
+    error = dialog(ErrorDialog)
+    assert "cifar-10" in error.sentence
+    error.close()
+    assert window.data_bar.labels.text() == "demo · 3 classes"
+
+
+def test_templates_are_edited_and_checked(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.data_bar.templates.click()
+    editor = dialog(TemplatesDialog)
+    editor.edit.setPlainText("a photo\nart of a {}")
+    assert not editor.ok.isEnabled()
+    assert "Line 1" in editor.state.text()
+    editor.edit.setPlainText("art of a {}\n\n a {} ")
+    with qtbot.waitSignal(window.inference.images_loaded, timeout=WAIT) as loaded:
+        editor.ok.click()
+    assert loaded.args[0].templates == ("art of a {}", "a {}")
+    assert parse_templates("")[1].startswith("Write at least one")
+
+
+def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
+    qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
+    box = window.status.device
+    assert [box.itemText(i) for i in range(box.count())] == ["CUDA GPU 0", "CPU"]
+    box.setCurrentIndex(1)
+    box.activated.emit(1)
+    qtbot.waitUntil(lambda: window.session.device == "cpu", timeout=WAIT)
+    assert window.settings.value.device == "cpu"
+
+
+def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
+    with CrashHandler(window.bridge) as crash:
+        for _ in range(60):
+            try:
+                raise ZeroDivisionError("in a paint event")
+            except ZeroDivisionError:
+                sys.excepthook(*sys.exc_info())
+        assert crash.repeats() == 59
+    error = dialog(ErrorDialog)
+    assert "ZeroDivisionError" in error.sentence
+    error.toggle.click()
+    assert "in a paint event" in error.details.toPlainText()
+    error.copy()
+    assert "Traceback" in QApplication.clipboard().text()
+    error.close()
+
+
+def test_an_error_in_another_thread_reaches_the_dialog(window, qtbot):
+    import threading
+
+    with CrashHandler(window.bridge):
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        qtbot.waitUntil(lambda: QApplication.activeModalWidget() is not None, timeout=WAIT)
+    dialog(ErrorDialog).close()
+
+
+def test_the_log_pane_shows_what_is_logged_and_the_file_has_it(window, tmp_path):
+    from cleanclip_gui.crash import log_file
+
+    handlers = start_logging(window.bridge)
+    try:
+        logging.getLogger("somewhere").warning("odd \u202e name")
+        QApplication.processEvents()
+    finally:
+        stop_logging(handlers)
+    assert "odd \\u202e name" in window.log.text()
+    assert "odd" in log_file().read_text("utf-8")
+
+
+def test_themes_switch_and_are_kept(window):
+    window.actions_.by_id["view.dark"].trigger()
+    assert window.settings.value.theme == "dark"
+    assert window.actions_.by_id["view.dark"].isChecked()
+    window.actions_.by_id["view.switch_theme"].trigger()
+    assert window.settings.value.theme == "light"
+    assert not window.actions_.by_id["view.dark"].isChecked()
+
+
+def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(type(window.clean), "cancel", lambda self: cancelled.append(1), False)
+    window.session.run = RunState("out", "cleanclip", "running")
+    assert window.status.job.text() == "CleanCLIP is running"
+    answers.yes = False
+    assert not window.close()
+    assert window.isVisible()
+    assert not cancelled
+    answers.yes = True
+    assert not window.close()
+    assert cancelled == [1]
+    assert window.isVisible()
+    window.session.run = RunState("out", "cleanclip", "cancelled")
+    QApplication.processEvents()
+    assert not window.isVisible()
+
+
+def test_layout_and_size_come_back(window, qtbot, tmp_path):
+    window.resize(1500, 900)
+    window.toggle_log()
+    window.close()
+    again = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "config"))
+    qtbot.addWidget(again)
+    again.show()
+    assert (again.width(), again.height()) == (1500, 900)
+    assert not again.log_dock.isHidden()
+    again.close()
+
+
+FOCUSABLE = (
+    QAbstractButton, QAbstractItemView, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit,
+    QPlainTextEdit,
+)  # fmt: skip
+
+
+def reachable(window):
+    for widget in window.findChildren(QWidget):
+        inside = isinstance(widget.parent(), (QComboBox, QAbstractSpinBox, QLineEdit))
+        named = not widget.objectName().startswith("qt_")
+        takes = named and not inside and widget.window() is window
+        by_tab = bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus)
+        if isinstance(widget, FOCUSABLE) and takes and by_tab:
+            yield widget
+
+
+def test_every_widget_that_takes_the_focus_has_a_name(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    nameless = []
+    for widget in reachable(window):
+        interface = QAccessible.queryAccessibleInterface(widget)
+        if not interface or not interface.text(QAccessible.Text.Name).strip():
+            nameless.append(f"{type(widget).__name__} in {type(widget.parent()).__name__}")
+    assert not nameless
+
+
+@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
+def test_tab_goes_through_every_station_and_comes_round(window, qtbot, checkpoint, station):
+    opened(window, qtbot, checkpoint)
+    window.show_station(station)
+    window.activateWindow()
+    seen = set()
+    for _ in range(200):
+        window.focusNextPrevChild(True)
+        widget = QApplication.focusWidget()
+        if widget in seen:
+            break
+        seen.add(widget)
+    assert len(seen) >= 5
+    assert QApplication.focusWidget() in seen
+
+
+@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
+def test_it_fits_1366_by_768(window, qtbot, checkpoint, station):
+    opened(window, qtbot, checkpoint)
+    window.show_station(station)
+    hint = window.minimumSizeHint()
+    assert hint.width() <= 1366
+    assert hint.height() <= 768
+
+
+def test_the_palette_finds_and_runs_a_command(window, qtbot):
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("dark")
+    assert palette.list.count() >= 1
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert window.settings.value.theme == "dark"
+    window.set_theme("light")

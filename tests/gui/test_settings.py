@@ -1,0 +1,71 @@
+"""Settings and layout survive, and damage never keeps the program from starting."""
+
+import json
+import logging
+
+import pytest
+
+from cleanclip_gui.settings import SettingsStore
+
+
+def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):
+    SettingsStore(tmp_path).update(theme="dark", device="cuda:0")
+    assert SettingsStore(tmp_path).value.theme == "dark"
+    assert SettingsStore(tmp_path).value.device == "cuda:0"
+    assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"theme": "pink"}', b"\xff\xfe"])
+def test_a_damaged_file_gives_the_defaults_and_a_message(tmp_path, caplog, content):
+    (tmp_path / "settings.json").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        store = SettingsStore(tmp_path)
+    assert store.value.theme == "system"
+    assert "damaged" in caplog.text
+    store.update(theme="light")
+    assert json.loads((tmp_path / "settings.json").read_text())["theme"] == "light"
+
+
+def test_unknown_fields_of_a_later_version_are_ignored(tmp_path):
+    (tmp_path / "settings.json").write_text('{"theme": "dark", "later": 1}')
+    assert SettingsStore(tmp_path).value.theme == "dark"
+
+
+def test_recent_files_are_unique_newest_first_and_at_most_eight(tmp_path):
+    store = SettingsStore(tmp_path)
+    for number in range(10):
+        store.add_recent(f"/models/{number}.safetensors")
+    store.add_recent("/models/5.safetensors")
+    recent = store.value.recent
+    assert recent[:3] == tuple(f"/models/{n}.safetensors" for n in (5, 9, 8))
+    assert len(recent) == 8
+    assert store.value.last_folder == "/models"
+    store.forget_recent("/models/9.safetensors")
+    assert store.value.recent[1] == "/models/8.safetensors"
+
+
+def test_a_disk_that_cannot_be_written_is_logged_and_the_old_file_stays(
+    tmp_path, caplog, monkeypatch
+):
+    store = SettingsStore(tmp_path)
+    store.update(theme="dark")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cleanclip_gui.settings.os.replace", full)
+    store.update(theme="light")
+    assert "No space left" in caplog.text
+    assert store.value.theme == "light"
+    assert json.loads((tmp_path / "settings.json").read_text())["theme"] == "dark"
+    assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_the_layout_comes_back_to_the_byte_and_a_damaged_one_is_dropped(tmp_path, caplog):
+    store = SettingsStore(tmp_path)
+    assert store.layout() == (b"", b"")
+    store.save_layout(b"\x00geometry", b"state\xff")
+    assert SettingsStore(tmp_path).layout() == (b"\x00geometry", b"state\xff")
+    (tmp_path / "layout.json").write_text('{"geometry": "%%", "state": ""}')
+    assert store.layout() == (b"", b"")
+    assert "layout is damaged" in caplog.text

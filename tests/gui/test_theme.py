@@ -1,0 +1,151 @@
+"""Both palettes can be read, icons follow the theme, and the style sheet is whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSize
+from PySide6.QtGui import QColor, QIcon, QImage, QPalette
+from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui import theme
+from ml_core.paths import resource
+
+NAMED = (
+    "open", "save", "undo", "redo", "brush", "eraser", "stamp", "clear", "upload", "paste", "play",
+    "pause", "stop", "cancel", "checkpoint", "studio", "clean", "compare", "demo", "device", "sun",
+    "moon", "info", "warning", "target", "zoom-in", "zoom-out", "image", "folder", "next", "back",
+    "move", "library",
+)  # fmt: skip
+PAIRS = [
+    ("text", "window"), ("text", "surface"), ("text", "surface_alt"), ("text", "accent_soft"),
+    ("muted", "window"), ("muted", "surface"), ("muted", "sunken"),
+    ("accent_text", "surface"), ("accent_text", "window"), ("accent_text", "accent_soft"),
+    ("on_accent", "accent"), ("on_accent", "accent_pressed"),
+    ("danger", "surface"), ("danger", "danger_soft"), ("text", "danger_soft"),
+    ("warning", "surface"), ("warning", "warning_soft"), ("text", "warning_soft"),
+    ("success", "surface"), ("success", "success_soft"), ("text", "success_soft"),
+]  # fmt: skip
+
+
+def luminance(name):
+    def linear(c):
+        return c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+
+    colour = QColor(name)
+    channels = (colour.redF(), colour.greenF(), colour.blueF())
+    return sum(w * linear(c) for w, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
+
+
+def contrast(a, b):
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_computed_as_wcag_says():
+    assert contrast("#ffffff", "#000000") == pytest.approx(21.0)
+    assert contrast("#1f6fa8", "#ffffff") == pytest.approx(5.4, abs=0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("front", "back"), PAIRS)
+def test_text_stands_out_by_at_least_4_5_to_1(dark, front, back):
+    named = theme.tokens(dark)
+    assert contrast(named[front], named[back]) >= 4.5
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_series_stand_out_from_the_chart_and_from_each_other(dark):
+    colours = theme.series_colours(dark)
+    assert len(set(colours)) == len(colours) >= 4
+    for colour in colours:
+        assert contrast(colour, theme.tokens(dark)["surface"]) >= 2.5
+
+
+def test_both_themes_name_the_same_colours():
+    assert theme.LIGHT.keys() == theme.DARK.keys()
+    assert theme.LIGHT["accent"] == theme.ACCENT == "#1f6fa8"
+
+
+@pytest.fixture
+def back_to_light(qapp):
+    yield qapp
+    theme.apply_theme(qapp, "light")
+
+
+def test_the_theme_switches_while_widgets_are_shown(back_to_light, qtbot):
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    widget.show()
+    for name, dark in (("dark", True), ("light", False), ("dark", True)):
+        theme.apply_theme(back_to_light, name)
+        assert theme.is_dark() is dark
+        assert (widget.palette().color(QPalette.ColorRole.Window).lightness() < 128) is dark
+    theme.apply_theme(back_to_light, "system")
+    assert theme.is_dark() is False  # offscreen names no scheme
+
+
+def test_every_icon_is_drawn_in_the_colour_of_the_theme(back_to_light):
+    for name in NAMED:
+        icon = theme.icon(name)
+        for choice in ("dark", "light"):
+            theme.apply_theme(back_to_light, choice)
+            image = icon.pixmap(QSize(24, 24)).toImage()
+            image = image.convertToFormat(QImage.Format.Format_ARGB32)
+            solid = [
+                image.pixelColor(x, y)
+                for x in range(24)
+                for y in range(24)
+                if image.pixelColor(x, y).alpha() == 255
+            ]
+            assert solid, name
+            assert {c.name() for c in solid} == {theme.tokens()["text"]}, name
+
+
+def test_a_disabled_icon_is_paler_and_a_copied_one_still_paints(qapp):
+    icon = theme.icon("save")
+    normal = icon.pixmap(QSize(20, 20)).toImage()
+    disabled = icon.pixmap(QSize(20, 20), QIcon.Mode.Disabled).toImage()
+    assert normal != disabled
+    copy = QIcon(icon)
+    copy.addPixmap(icon.pixmap(QSize(20, 20)))  # makes Qt clone the engine
+    assert copy.pixmap(QSize(20, 20)).toImage() == normal
+
+
+def test_an_unknown_icon_is_an_error():
+    with pytest.raises(FileNotFoundError):
+        theme.icon("no-such-icon")
+
+
+def test_every_svg_is_small_and_valid(qapp):
+    for path in Path(resource("icons")).glob("*.svg"):
+        assert path.stat().st_size < 2000
+        assert QSvgRenderer(str(path)).isValid(), path.name
+
+
+def test_the_style_sheet_has_no_gap_and_its_pictures_exist():
+    for dark in (False, True):
+        text = theme.stylesheet(theme.tokens(dark))
+        assert "$" not in text
+        assert text.count("{") == text.count("}")
+        for path in re.findall(r'url\("([^"]+)"\)', text):
+            assert Path(path).is_file()
+
+
+def test_the_shipped_font_is_in_use(qapp):
+    assert qapp.font().family() == theme.load_fonts() == "Inter"
+    narrow, wide = theme.figure_font(20), theme.figure_font(20)
+    from PySide6.QtGui import QFontMetricsF
+
+    assert QFontMetricsF(narrow).horizontalAdvance("1111") == pytest.approx(
+        QFontMetricsF(wide).horizontalAdvance("0000")
+    )
+
+
+def test_no_other_module_sets_a_style_sheet_or_names_a_colour():
+    root = Path(theme.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.name in ("theme.py", "_stylesheet.py"):
+            continue
+        assert "setStyleSheet" not in path.read_text("utf-8"), path
