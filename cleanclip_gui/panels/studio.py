@@ -28,14 +28,17 @@ from cleanclip_gui.panels.studio_live import LiveLoop
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.asr_figure import AsrFigure, plain_label
+from cleanclip_gui.widgets.canvas_keys import Tool
 from cleanclip_gui.widgets.gallery import Gallery
 from cleanclip_gui.widgets.paint_document import PaintDocument
 from cleanclip_gui.widgets.probability_bars import ProbabilityBars
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.trigger_canvas import Tool, TriggerCanvas
+from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
 from cleanclip_gui.widgets.trigger_tools import PaintBar, PlacementBar, SourceBar
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Placement, Trigger
+from ml_core.triggers.files import load_trigger
+from ml_core.triggers.make import demo_trigger
 
 _PICTURES = "Pictures and triggers (*.png *.jpg *.jpeg *.webp *.gif *.bmp *.json)"
 
@@ -127,8 +130,6 @@ class StudioPanel(QWidget):
         self.live.became_stale.connect(self._on_became_stale)
         self.live.failed.connect(self.failed)
 
-    # -- acts that commands call
-
     def current_trigger(self) -> Trigger | None:
         """The trigger that canvas, place and opacity describe; None when there is none."""
         return studio_trigger.trigger_of(
@@ -171,7 +172,7 @@ class StudioPanel(QWidget):
 
     def use_demo_trigger(self) -> None:
         """Stamp the sticker that the demo model was poisoned with."""
-        self._use_made(studio_trigger.demo_trigger)
+        self._use_made(demo_trigger)
 
     def upload(self) -> None:
         """Ask for a picture or a saved trigger, and stamp it."""
@@ -184,7 +185,7 @@ class StudioPanel(QWidget):
         if path is None:
             self.upload()
         else:
-            self._use_made(lambda: studio_trigger.load_trigger(path))
+            self._use_made(lambda: load_trigger(path))
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
@@ -222,8 +223,6 @@ class StudioPanel(QWidget):
         if trigger.kind != "blended":
             self.canvas.set_tool("move")
         self._on_document_changed()
-
-    # -- from the widgets
 
     def _use_made(self, make: Callable[[], Trigger]) -> None:
         """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
@@ -331,8 +330,6 @@ class StudioPanel(QWidget):
     def _on_role_chosen(self, role: str) -> None:
         self.session.role = "cleaned" if role == "cleaned" else "suspect"
 
-    # -- from the session
-
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
             self.document.set_size(facts.image_size)
@@ -406,8 +403,6 @@ class StudioPanel(QWidget):
             self.document.clear()
         elif trigger is not None and trigger != mine:
             self.use_trigger(trigger)
-
-    # -- from the inference thread
 
     def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
         self.gallery.model.set_thumbnails(result.indices, result.images)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from PySide6.QtCore import QMimeData
 
 from cleanclip_gui.widgets.paint_document import (
@@ -144,8 +143,3 @@ def save_named(trigger: Trigger, name: str) -> Path:
         raise InputError("Give the trigger a name with at least one letter or digit.", "usage")
     _, path = save_trigger(replace(trigger, name=stem), library_folder() / stem)
     return path
-
-
-def picture_trigger(image: Image.Image, name: str) -> Trigger:
-    """A picture as a patch."""
-    return from_image(image, name=name)

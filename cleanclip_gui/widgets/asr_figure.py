@@ -364,10 +364,11 @@ def _search_box(name: str) -> _SearchBox:
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(10)
     box.setMaxVisibleItems(18)
-    completer = box.completer()
+    completer, edit = box.completer(), box.lineEdit()
+    assert completer is not None and edit is not None  # an editable box has both
     completer.setFilterMode(Qt.MatchFlag.MatchContains)
     completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
     completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
-    box.lineEdit().setPlaceholderText("Search a class")
-    box.lineEdit().editingFinished.connect(box.restore)
+    edit.setPlaceholderText("Search a class")
+    edit.editingFinished.connect(box.restore)
     return box

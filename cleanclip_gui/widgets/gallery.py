@@ -200,14 +200,14 @@ class GalleryModel(QAbstractListModel):
         return self._names[index] if 0 <= index < len(self._names) else ""
 
     def _mask(self, name: Filter) -> NDArray[np.bool_]:
-        known = (self._clean >= 0) & (self._triggered >= 0)
-        flipped = known & (self._clean != self._triggered)
+        known: NDArray[np.bool_] = (self._clean >= 0) & (self._triggered >= 0)
+        flipped: NDArray[np.bool_] = known & (self._clean != self._triggered)
         if name == "flipped":
             return flipped
         if name == "hit":
-            return known & (self._triggered == self._target)
+            return np.asarray(known & (self._triggered == self._target))
         if name == "resisted":
-            return known & ~flipped
+            return np.asarray(known & ~flipped)
         return np.ones(len(self._labels), np.bool_)
 
     def _take_rows(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QDragEnterEvent,
@@ -87,15 +87,14 @@ class TriggerCanvas(QGraphicsView):
         self.forget_triggered()
         self._update_cursor()
 
-    # -- what is shown
-
     def set_images(
         self, clean: NDArray[np.uint8] | None, triggered: NDArray[np.uint8] | None
     ) -> None:
         """Show an image, uint8 [S, S, 3], and, if known, how the model sees it triggered."""
         self._clean = None if clean is None else QPixmap.fromImage(rgba_to_image(clean))
-        known = triggered is not None and not self.busy
-        self._triggered = QPixmap.fromImage(rgba_to_image(triggered)) if known else None
+        self._triggered = None
+        if triggered is not None and not self.busy:
+            self._triggered = QPixmap.fromImage(rgba_to_image(triggered))
         self._refresh()
 
     def set_overlay_opacity(self, opacity: float) -> None:
@@ -170,8 +169,6 @@ class TriggerCanvas(QGraphicsView):
         """Ask for a large square."""
         return QSize(520, 520)
 
-    # -- tools
-
     @property
     def tool(self) -> Tool:
         """The tool in hand."""
@@ -214,8 +211,6 @@ class TriggerCanvas(QGraphicsView):
         self.viewport().setCursor(
             Qt.CursorShape.BlankCursor if drawing else Qt.CursorShape.ArrowCursor
         )
-
-    # -- mouse and tablet
 
     def _press(self, at: QPointF, width: float) -> None:
         patch = self.document.patch
@@ -326,8 +321,6 @@ class TriggerCanvas(QGraphicsView):
             self.set_brush_width(self._width + (1 if steps > 0 else -1))
         event.accept()
 
-    # -- keyboard, see canvas_keys
-
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Tools, sizes, undo, clear, and the arrow keys."""
         if not handle_key(self, event):
@@ -393,8 +386,6 @@ class TriggerCanvas(QGraphicsView):
         self._key_cursor = None
         self.viewport().update()
 
-    # -- drops
-
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take pictures and trigger files; what else is dropped is the window's."""
         mime = event.mimeData()
@@ -413,9 +404,7 @@ class TriggerCanvas(QGraphicsView):
         event.acceptProposedAction()
         self.dropped.emit(event.mimeData())
 
-    # -- foreground
-
-    def drawForeground(self, painter: QPainter, rect: QRectF) -> None:  # noqa: N802
+    def drawForeground(self, painter: QPainter, rect: QRectF | QRect) -> None:  # noqa: N802
         """Draw handles, brush and focus in screen pixels."""
         to_view = self.viewportTransform()
         painter.save()

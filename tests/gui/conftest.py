@@ -18,7 +18,8 @@ if os.environ.get("QT_QPA_PLATFORM", "offscreen") == "offscreen":
 
 def _busy():
     """Running threads and active timers that Python knows, in one pass."""
-    found = [o for o in gc.get_objects() if isinstance(o, (QThread, QTimer))]
+    # type(o), because isinstance() asks proxies for their __class__, and torch's warn at that.
+    found = [o for o in gc.get_objects() if issubclass(type(o), (QThread, QTimer))]
     found = [o for o in found if shiboken6.isValid(o)]
     threads = [o for o in found if isinstance(o, QThread) and o.isRunning()]
     timers = [o for o in found if isinstance(o, QTimer) and o.isActive()]

@@ -13,7 +13,7 @@ from cleanclip_gui.panels import studio_trigger
 from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.data.specs import ImageSpec
-from ml_core.triggers.make import badnets_patch, blended_noise
+from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 
 N = 48
 
@@ -96,9 +96,7 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     shown = studio.canvas._triggered.toImage().pixelColor(24, 20)
     assert shown == QColor(220, 20, 40)
     assert shown != clean
-    assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()[
-        "flipped"
-    ] == N
+    assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N
 
 
 def test_undo_brings_back_not_measured(studio, qtbot):
@@ -176,7 +174,7 @@ def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
     trigger = empty.current_trigger()
     assert trigger.placement == "fixed"
     assert (trigger.x, trigger.y) == pytest.approx((16 / 64, 20 / 64), abs=0.01)
-    assert np.array_equal(trigger.pixels, studio_trigger.demo_trigger().pixels)
+    assert np.array_equal(trigger.pixels, demo_trigger().pixels)
 
 
 def test_painting_takes_noise_away(empty):
