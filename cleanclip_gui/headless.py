@@ -13,9 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cleanclip_gui.scenario import Scenario, Wait
+from ml_core.events import Progress as StepProgress
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
+_LIVE = ("queued", "running", "paused")
+_STAGES = {"open": (20, 2), "before": (22, 6), "train": (28, 56), "after": (84, 6)}
 _OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
 
 
@@ -99,19 +102,21 @@ def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wa
     window.clean.start()
     shown = False
 
-    def steps() -> tuple[int, int]:
-        last = window.clean.charts.last
-        return (last.step, max(1, last.total_steps)) if last is not None else (0, 1)
-
-    def cleaned() -> bool:
+    def show_progress(progress: StepProgress) -> None:
         nonlocal shown
-        done, total = steps()
-        bar.update(stage, completed=20 + 70 * done / total, description="CleanCLIP")
-        if done > 0.7 * total and not shown:
+        share = progress.done / max(1, progress.total)
+        begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
+        bar.update(
+            stage, completed=begin + width * share, description=f"CleanCLIP: {progress.stage}"
+        )
+        if progress.stage == "train" and share > 0.7 and not shown:
             shown = True
             shot("4-clean")
-        return session.run is not None and session.run.status not in ("queued", "running", "paused")
 
+    def cleaned() -> bool:
+        return session.run is not None and session.run.status not in _LIVE
+
+    window.clean.progressed.connect(show_progress)
     yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
     if session.run.status != "finished":
         raise RuntimeError(session.run.error or f"the cleaning run ended as {session.run.status}")

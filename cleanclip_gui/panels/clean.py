@@ -47,12 +47,13 @@ class CleanPanel(CleanView):
     """The Clean station.
 
     ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
-    to show Studio. The window calls :meth:`cancel` and waits for ``session.run`` to end.
+    to show Studio; ``progressed`` a Progress. The window calls :meth:`cancel` and waits for ``session.run`` to end.
     """
 
     try_in_studio = Signal()
     failed = Signal(object)
     logged = Signal(str)
+    progressed = Signal(object)
 
     def __init__(
         self, session: Session, inference: Inference, parent: QWidget | None = None
@@ -252,6 +253,7 @@ class CleanPanel(CleanView):
             self._runner.mark_running()
         if isinstance(event, Progress):
             self.run_bar.show_progress(event)
+            self.progressed.emit(event)
         elif isinstance(event, Metric):
             if self._mode != "estimate":
                 self.charts.add(event)

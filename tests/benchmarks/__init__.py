@@ -1,0 +1,1 @@
+"""Ratios measured in one run, sides interleaved, equal threads; never asserted in the suite."""

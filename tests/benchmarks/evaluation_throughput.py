@@ -1,0 +1,64 @@
+"""A full pass of the evaluation against the bare image encoder on pictures in memory."""
+
+from __future__ import annotations
+
+import torch
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.evaluate import evaluate
+from ml_core.evaluation.zero_shot import zero_shot_classifier
+from ml_core.paths import resource
+from ml_core.triggers import demo_trigger
+from tests.benchmarks.timing import Row, interleaved, median, seconds, spread
+
+N = 2048
+
+
+def run() -> list[Row]:
+    torch.set_num_threads(2)
+    model = open_checkpoint(resource("demo", "poisoned.safetensors")).build()
+    labels = load_label_set("demo")
+    images = open_images(ImageSpec(kind="demo", split="test", n=N), labels)
+    canvases = CanvasCache(images, model.image_size)
+    classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
+    pictures = torch.from_numpy(canvases.get(range(N))).permute(0, 3, 1, 2).float() / 255
+
+    def bare(batch: int) -> float:
+        def encode() -> None:
+            for _side in range(2):
+                for start in range(0, N, batch):
+                    model.encode_images(pictures[start : start + batch])
+
+        return 2 * N / seconds(encode)
+
+    def ours() -> float:
+        def full_pass() -> None:
+            for _ in evaluate(
+                model,
+                canvases,
+                classifier,
+                demo_trigger(),
+                labels.class_names.index("banana"),
+                labels=images.labels,
+                class_names=labels.class_names,
+            ):
+                pass
+
+        return 2 * N / seconds(full_pass)
+
+    bare(256)
+    best = max((64, 128, 256, 512), key=bare)
+    mine, theirs, ratios = interleaved(ours, lambda: bare(best))
+    return [
+        Row(
+            "evaluation, clean and triggered, against the bare encoder",
+            f"{median(mine):.0f} images/s",
+            f"{median(theirs):.0f} images/s (batch {best})",
+            f"{median(ratios):.2f}",
+            spread(ratios),
+        )
+    ]

@@ -1,0 +1,203 @@
+"""What the program is for, done by hand: open, paint, see it flip, clean, compare, save, reopen."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from PySide6.QtCore import QPoint, Qt, QThread, QTimer
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import Evaluate
+from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.settings import SettingsStore
+from ml_core.paths import resource
+
+pytestmark = pytest.mark.timeout(1200)
+RED, WHITE = (220, 20, 40), (250, 250, 250)
+LOAD_MS, EVALUATE_MS, CLEAN_MS = 120_000, 120_000, 900_000
+
+
+class Heart:
+    """Longest gap between the ticks of a 10 ms timer in the GUI thread."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._last = time.perf_counter()
+        self.timer = QTimer()
+        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self.timer.timeout.connect(self._beat)
+        self.timer.start(10)
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.worst = max(self.worst, now - self._last)
+        self._last = now
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
+    window.resize(1366, 768)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.clean.stop()
+    window.session.run = None
+    window.close()
+
+
+def measured(window, *, triggered: bool):
+    """Whether the shown numbers are final, and with or without a trigger."""
+
+    def holds() -> bool:
+        found = window.session.evaluation
+        return found is not None and not found.partial and (found.trigger is not None) == triggered
+
+    return holds
+
+
+def drag(canvas, places) -> None:
+    """Draw through places given in image pixels."""
+    viewport, left = canvas.viewport(), Qt.MouseButton.LeftButton
+    points = [canvas.mapFromScene(x, y) for x, y in places]
+    QTest.mousePress(viewport, left, pos=points[0])
+    for a, b in pairwise(points):
+        for part in range(1, 5):
+            QTest.mouseMove(
+                viewport,
+                QPoint(
+                    *(
+                        round(p + (q - p) * part / 4)
+                        for p, q in zip(a.toTuple(), b.toTuple(), strict=True)
+                    )
+                ),
+            )
+    QTest.mouseRelease(viewport, left, pos=points[-1])
+
+
+def paint_sticker(window, left: float, top: float) -> None:
+    """Draw a red and white checker of 3 x 3 cells by hand: a white blob, then five red dabs."""
+    studio = window.studio
+    studio.use_brush()
+    from PySide6.QtGui import QColor
+
+    studio.canvas.set_colour(QColor(*WHITE))
+    studio.canvas.set_brush_width(3.4)
+    rows = [(left + 1.5, top + 1.5 + 3 * row, left + 7.5) for row in range(3)]
+    for x, y, end in rows:
+        drag(studio.canvas, [(x, y), (end, y)])
+    studio.canvas.set_colour(QColor(*RED))
+    studio.canvas.set_brush_width(3.2)
+    for column, row in ((0, 0), (2, 0), (1, 1), (0, 2), (2, 2)):
+        x, y = left + 1.5 + 3 * column, top + 1.5 + 3 * row
+        drag(studio.canvas, [(x - 0.3, y), (x + 0.3, y + 0.2)])
+
+
+def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypatch):
+    session = window.session
+    window.start_demo()
+    window.guide.end()
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
+    qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
+    window.show_station("studio")
+    qtbot.waitUntil(measured(window, triggered=False), timeout=EVALUATE_MS)
+    assert session.evaluation.ca >= 0.9
+    assert session.evaluation.asr_excl is None
+    assert "not measured" in window.studio.figure.figure.text()
+
+    paint_sticker(window, 46, 8)
+    qtbot.waitUntil(measured(window, triggered=True), timeout=EVALUATE_MS)
+    painted = session.evaluation
+    assert painted.asr_excl >= 0.5
+    assert painted.baseline_target_rate <= 0.05
+    assert painted.target_name == "banana"
+
+    recipe = window.clean.form
+    recipe.set_method("cleanclip")
+    recipe.set_preset("talk")
+    window.show_station("clean")
+    threads: list[QThread] = []
+    make = window.clean.new_runner
+
+    def noted(*arguments) -> JobRunner:
+        runner = make(*arguments)
+        threads.append(runner)
+        return runner
+
+    monkeypatch.setattr(window.clean, "new_runner", noted)
+    heart = Heart()
+    window.clean.start()
+    qtbot.waitUntil(lambda: window.clean.charts.losses.keys() != (), timeout=LOAD_MS * 2)
+    assert isinstance(threads[0], QThread)
+    assert threads[0].isRunning()
+    assert threads[0] is not window.thread()
+    seen = len(window.clean.charts.losses.series("loss"))
+    qtbot.waitUntil(
+        lambda: len(window.clean.charts.losses.series("loss")) > seen + 5, timeout=LOAD_MS
+    )
+    qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
+    heart.timer.stop()
+    assert heart.worst < 2.0
+
+    result = session.run.result
+    assert result["before"]["asr_excl"] >= 0.5
+    assert result["after"]["asr_excl"] <= result["before"]["asr_excl"] / 2
+    assert result["after"]["ca"] >= result["before"]["ca"] - 0.06
+    assert window.clean.before_after.isVisible()
+
+    saved = tmp_path / "cleaned.safetensors"
+    monkeypatch.setattr(window.clean, "ask_save", lambda _: str(saved))
+    window.clean.save_cleaned()
+    qtbot.waitUntil(saved.is_file, timeout=10_000)
+    qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=10_000)
+
+    window.open_path(str(saved))
+    qtbot.waitUntil(lambda: session.checkpoint.path == str(saved), timeout=LOAD_MS)
+    assert session.checkpoint.inspection.sha256 == result["checkpoint_sha256"]
+    window.show_station("studio")
+
+    def reopened() -> bool:
+        found = session.evaluation
+        return (
+            found is not None
+            and not found.partial
+            and found.checkpoint_sha256 == result["checkpoint_sha256"]
+            and found.n == result["after"]["n"]
+        )
+
+    qtbot.waitUntil(reopened, timeout=EVALUATE_MS)
+    after = result["after"]
+    assert session.evaluation.asr_excl == pytest.approx(after["asr_excl"], abs=2e-3)
+    assert session.evaluation.ca == pytest.approx(after["ca"], abs=2e-3)
+
+
+def test_the_demo_files_are_shipped():
+    for name in ("poisoned.safetensors", "clean_twin.safetensors", "trigger.png", "manifest.json"):
+        assert resource("demo", name).is_file()
+
+
+def test_a_newer_question_replaces_an_older_one(qtbot, window):
+    """Latest wins in the real thread: only the last of five quick questions ends."""
+    window.start_demo()
+    window.guide.end()
+    session = window.session
+    qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
+    inference: Inference = window.inference
+    window.studio.live.stop()
+    found = []
+    inference.evaluation_updated.connect(found.append)
+    last = 0
+    for target in range(5):
+        last = inference.submit(Evaluate(None, target, None, "suspect"))
+    qtbot.waitUntil(
+        lambda: any(u.generation == last and not u.evaluation.partial for u in found),
+        timeout=EVALUATE_MS,
+    )
+    ended = {u.generation for u in found if not u.evaluation.partial}
+    assert ended == {last}
