@@ -1,0 +1,259 @@
+"""The commands of ``cleanclip`` and their exit codes.
+
+0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal error, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from ml_core import __version__
+from ml_core.cli import output
+from ml_core.reading.errors import InputError
+
+app = typer.Typer(
+    name="cleanclip",
+    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses.")]
+Labels = Annotated[
+    str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one a line.")
+]
+Templates = Annotated[
+    Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
+]
+Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
+TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
+Method = Annotated[str, typer.Option(help="cleanclip, mmcl or supervised.")]
+Preset = Annotated[str, typer.Option(help="default, talk or paper.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"cleanclip {__version__}")
+        raise typer.Exit
+
+
+@app.command("inspect")
+def inspect_command(
+    path: Annotated[Path, typer.Argument(help="A checkpoint file or an open_clip folder.")],
+    json: Json = False,
+) -> None:
+    """Say what a checkpoint is, without running anything in it.
+
+    Examples:
+
+        cleanclip inspect model.safetensors
+
+        cleanclip inspect downloads/ViT-B-32 --json
+    """
+    from ml_core.cli.inspecting import inspect_checkpoint
+
+    raise typer.Exit(inspect_checkpoint(path, json))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to measure.")],
+    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    trigger: TriggerFile = None,
+    target: Target = None,
+    labels: Labels = "demo",
+    templates: Templates = None,
+    n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Measure clean accuracy and, with a trigger, the attack success rate.
+
+    Examples:
+
+        cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
+
+        cleanclip evaluate model.safetensors --trigger demo --target banana --json
+    """
+    from ml_core.cli.evaluating import evaluate_checkpoint
+
+    evaluate_checkpoint(
+        checkpoint,
+        images=images,
+        trigger=trigger,
+        target=target,
+        labels=labels,
+        templates=templates,
+        n=n,
+        seed=seed or 0,
+        device=device,
+        threads=threads,
+        json=json,
+    )
+
+
+@app.command("clean")
+def clean_command(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="The checkpoint to clean (not with --job).")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for everything written.")
+    ] = None,
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
+    image_column: Annotated[str, typer.Option(help="Column of image paths.")] = "image",
+    caption_column: Annotated[str, typer.Option(help="Column of captions.")] = "caption",
+    training_images: Annotated[
+        str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
+    ] = "demo:clean",
+    images: Annotated[
+        str | None, typer.Option(help="Validation images, watched while training.")
+    ] = None,
+    test_images: Annotated[
+        str | None, typer.Option(help="Images of the before/after numbers.")
+    ] = None,
+    trigger: TriggerFile = None,
+    target: Target = None,
+    labels: Labels = "demo",
+    templates: Templates = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
+    job: Annotated[Path | None, typer.Option(help="Run a saved job file instead.")] = None,
+    json: Json = False,
+) -> None:
+    """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
+
+    Examples:
+
+        cleanclip clean model.safetensors -o cleaned --pairs pairs.csv --images photos/ \\
+            --labels imagenet-1k --trigger patch.png --target banana --preset paper
+
+        cleanclip clean model.safetensors -o cleaned --set lr=1e-3 --set pairs=20000
+
+        cleanclip clean --job cleaned/spec.json --resume
+    """
+    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
+
+    if job is not None:
+        spec = job_spec(job)
+    else:
+        if checkpoint is None or output_dir is None:
+            raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
+        spec = clean_spec(
+            checkpoint,
+            output_dir,
+            method=method,
+            preset=preset,
+            settings=settings or [],
+            pairs=pairs,
+            image_column=image_column,
+            caption_column=caption_column,
+            training_images=training_images,
+            images=images,
+            test_images=test_images,
+            trigger=trigger,
+            target=target,
+            labels=labels,
+            templates=templates,
+            seed=seed,
+            device=device,
+            threads=threads,
+        )
+    clean_checkpoint(spec, resume=resume, json=json)
+
+
+@app.command("demo")
+def demo_command(
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder (default: ./demo-output).")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Another checkpoint than the built-in one.")
+    ] = None,
+    test_images: Annotated[int, typer.Option(min=32, help="Test images.")] = 4000,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
+
+    Examples:
+
+        cleanclip demo
+
+        cleanclip demo --method supervised --preset talk --seed 1 --json
+    """
+    from ml_core.cli.demo import run_demo
+
+    run_demo(
+        method=method,
+        preset=preset,
+        settings=settings or [],
+        seed=seed,
+        output_dir=output_dir or Path("demo-output"),
+        checkpoint=checkpoint,
+        test_images=test_images,
+        device=device,
+        threads=threads,
+        json=json,
+    )
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code instead of leaving."""
+    wants_json = "--json" in arguments
+    try:
+        returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
+        return returned if isinstance(returned, int) else output.EXIT_DONE
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        sentence, code, status = error.format_message(), "usage", output.EXIT_USAGE
+    except InputError as error:
+        sentence, code, status = error.sentence, error.code, output.exit_code(error.code)
+    except (KeyboardInterrupt, click.Abort):
+        sentence, code, status = "Cancelled.", "cancelled", output.EXIT_CANCELLED
+    except Exception as error:
+        output.report_crash(error)
+        if wants_json:
+            output.print_json({"error": str(error).splitlines()[:1], "error_code": "internal"})
+        return output.EXIT_INTERNAL
+    if sentence:
+        output.say(sentence)
+    if wants_json:
+        output.print_json({"error": sentence, "error_code": code})
+    return status
+
+
+def main() -> NoReturn:
+    """Entry point of the console script ``cleanclip``."""
+    sys.exit(run_command(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""Texts of the command line as specs: image sets, pairs, targets, recipe fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_core.cleaning.recipes import METHODS, Method, Recipe, preset
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.reading.errors import InputError
+
+_TABLES = (".csv", ".tsv")
+_SPLITS = ("val", "test", "heldout", "train", "clean")
+
+
+def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
+    """``demo``, ``demo:SPLIT``, a folder, or a CSV or TSV.
+
+    Raises
+    ------
+    InputError
+        If the split is unknown, the path is missing, or the number is not positive.
+    """
+    if n is not None and n < 1:
+        raise InputError(f"The number of images must be at least 1, not {n}.")
+    name, _, split = text.partition(":")
+    if name == "demo":
+        split = split or "test"
+        if split not in _SPLITS:
+            raise InputError(f"The demo has no split {split!r}; choose {', '.join(_SPLITS)}.")
+        return ImageSpec(kind="demo", split=split, n=n, seed=seed)  # type: ignore[arg-type]
+    path = Path(text).resolve()
+    if not path.exists():
+        raise InputError(
+            f"There are no images at {text}: give a folder, a CSV or TSV, or demo:SPLIT."
+        )
+    kind = "csv" if path.is_file() else "folder"
+    if kind == "csv" and path.suffix.lower() not in _TABLES:
+        raise InputError(f"{path.name} is not a folder, a CSV or a TSV of images.")
+    return ImageSpec(kind=kind, path=str(path), n=n, seed=seed)  # type: ignore[arg-type]
+
+
+def pair_spec(text: str, image_column: str, caption_column: str, seed: int = 0) -> PairSpec:
+    """``demo`` or a CSV or TSV of image-caption pairs.
+
+    Raises
+    ------
+    InputError
+        If the table is missing.
+    """
+    if text == "demo":
+        return PairSpec(kind="demo")
+    path = Path(text).resolve()
+    if not path.is_file():
+        raise InputError(f"There is no table of pairs at {text}: give a CSV, a TSV or demo.")
+    return PairSpec(
+        kind="csv",
+        path=str(path),
+        image_column=image_column,
+        caption_column=caption_column,
+        seed=seed,
+    )
+
+
+def target_index(text: str, class_names: Sequence[str]) -> int:
+    """Index of a class given by name or number.
+
+    Raises
+    ------
+    InputError
+        If the label set has no such class.
+    """
+    folded = text.strip().casefold()
+    for index, name in enumerate(class_names):
+        if name.casefold() == folded:
+            return index
+    if folded.isdecimal() and int(folded) < len(class_names):
+        return int(folded)
+    some = ", ".join(class_names[:5])
+    raise InputError(
+        f"The label set has no class {text!r} (it begins with {some}); give a name or a number "
+        f"from 0 to {len(class_names) - 1}."
+    )
+
+
+def method_name(text: str) -> Method:
+    """One of the methods.
+
+    Raises
+    ------
+    InputError
+        If there is no such method.
+    """
+    if text not in METHODS:
+        raise InputError(f"Unknown method {text!r}; choose one of {', '.join(METHODS)}.")
+    return text
+
+
+def build_recipe(
+    method: str, preset_name: str, settings: Sequence[str], seed: int | None
+) -> Recipe:
+    """A preset with single fields set by ``name=value``.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a value is out of range, or a setting has no ``=``.
+    """
+    recipe = preset(method_name(method), preset_name)
+    fields: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in Recipe.model_fields or name in ("method", "preset"):
+            known = ", ".join(n for n in Recipe.model_fields if n not in ("method", "preset"))
+            raise InputError(f"--set takes NAME=VALUE with a name of {known}; not {setting!r}.")
+        fields[name] = value.strip()
+    if seed is not None:
+        fields["seed"] = seed
+    return recipe.changed(**fields) if fields else recipe

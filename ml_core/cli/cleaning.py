@@ -1,0 +1,149 @@
+"""``cleanclip clean``."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_core.cli import output
+from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
+from ml_core.cli.evaluating import labels_and_templates, open_trigger
+from ml_core.events import Control, Done
+from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.reading.errors import InputError
+from ml_core.triggers import save_trigger
+
+
+def job_spec(path: Path) -> CleanSpec:
+    """A job file, or the folder that holds it."""
+    return read_spec(path / "spec.json" if path.is_dir() else path)
+
+
+def clean_spec(
+    checkpoint: Path,
+    output_dir: Path,
+    *,
+    method: str,
+    preset: str,
+    settings: Sequence[str],
+    pairs: str,
+    image_column: str,
+    caption_column: str,
+    training_images: str,
+    images: str | None,
+    test_images: str | None,
+    trigger: str | None,
+    target: str | None,
+    labels: str,
+    templates: Path | None,
+    seed: int | None,
+    device: str,
+    threads: int,
+) -> CleanSpec:
+    """The options of ``clean`` as a job.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used.
+    """
+    recipe = build_recipe(method, preset, settings, seed)
+    label_set = labels_and_templates(labels, templates)
+    stamp = open_trigger(trigger)
+    if stamp is not None and target is None and trigger != "demo":
+        raise InputError("A trigger needs the class it aims at: give --target.")
+    aim = "banana" if target is None and stamp is not None else target
+    trigger_path: str | None = None
+    if trigger == "demo" and stamp is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
+    elif trigger is not None:
+        trigger_path = str(Path(trigger).resolve())
+    return CleanSpec(
+        checkpoint=str(checkpoint.resolve()),
+        recipe=recipe,
+        pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
+        training_images=None if recipe.uses_pairs else image_spec(training_images),
+        images=None if images is None else image_spec(images),
+        test_images=None if test_images is None else image_spec(test_images),
+        trigger=trigger_path,
+        target=0 if aim is None else target_index(aim, label_set.class_names),
+        label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
+        templates=label_set.templates if templates is not None else None,
+        output_dir=str(output_dir.resolve()),
+        device=device,
+        threads=threads,
+    )
+
+
+@contextmanager
+def ctrl_c_cancels(control: Control) -> Generator[None]:
+    """The first Ctrl-C cancels the job between steps, the second ends the program."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        output.say("Cancelling; press Ctrl-C again to leave at once.")
+        control.cancel()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
+    """Run a job in this process with a progress bar; return its result.
+
+    Raises
+    ------
+    InputError
+        If the job failed through its input.
+    KeyboardInterrupt
+        If it was cancelled.
+    RuntimeError
+        If it failed inside.
+    """
+    from ml_core.jobs.run import run
+
+    control = Control()
+    done = Done("failed", error="The job ended without a result.", error_code="internal")
+    with ctrl_c_cancels(control), output.progress_bar() as show:
+        for event in run(spec, control, resume=resume):
+            show(event)
+            if isinstance(event, Done):
+                done = event
+    if done.status == "cancelled":
+        raise KeyboardInterrupt
+    output.raise_failure(done)
+    return done.result
+
+
+def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:
+    """Rows of the final table: zero-shot, linear head, held-out set."""
+    rows: list[tuple[str, dict[str, Any] | None]] = [
+        ("before", result["before"]),
+        ("after", result["after"]),
+    ]
+    linear = result["heads"].get("linear")
+    if linear is not None:
+        rows += [("linear head, before", linear["before"]), ("linear head, after", linear["after"])]
+    if result.get("heldout") is not None:
+        held = result["heldout"]
+        rows += [("held-out, before", held["before"]), ("held-out, after", held["after"])]
+    return rows
+
+
+def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
+    """Run a cleaning job and print its result."""
+    result = run_job(spec, resume=resume)
+    if json:
+        output.print_json(result)
+        return
+    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
+    output.console().print(output.comparison_table(title, result_rows(result)))
+    output.console().print(f"Cleaned checkpoint: {result['checkpoint']}", markup=False)

@@ -1,0 +1,193 @@
+"""What the command line says: JSON on standard output, the rest on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+
+from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
+
+EXIT_DONE, EXIT_DANGEROUS, EXIT_UNUSABLE, EXIT_USAGE, EXIT_INTERNAL = range(5)
+EXIT_CANCELLED = 130
+STAGES = {
+    "open": "Opening",
+    "before": "Before",
+    "train": "Cleaning",
+    "after": "After",
+    "evaluate": "Evaluating",
+}
+
+
+def exit_code(error_code: str) -> int:
+    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
+    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
+
+
+def errors() -> Console:
+    """Standard error as it is now (tests and pipes replace it)."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def console() -> Console:
+    """Standard output as it is now."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line on standard error, without markup."""
+    errors().print(text, markup=False)
+
+
+def print_json(values: Any) -> None:
+    """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
+    sys.stdout.write(json.dumps(_plain(values), indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready copy."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def report_crash(error: BaseException) -> None:
+    """One line on standard error; the traceback goes to a file."""
+    log = data_dir() / "logs" / "cleanclip-errors.log"
+    text = "".join(traceback.format_exception(error))
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat()}\n{text}\n")
+        where = f"the details are in {log}"
+    except OSError as failure:
+        where = f"the details could not be written to {log}: {failure.strerror}"
+    first = (str(error).splitlines() or ["no message"])[0][:200]
+    say(f"Internal error ({type(error).__name__}: {first}); {where}.")
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
+    """A rich progress display on standard error, fed with events.
+
+    Yields
+    ------
+    callable
+        Give it every event of a job.
+    """
+    bar = Bar(
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=errors(),
+        disable=quiet,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def show(event: Event) -> None:
+        if isinstance(event, Progress):
+            name, _, rest = event.stage.partition(" ")
+            title = f"{STAGES.get(name.strip(','), name)} {rest}".strip()
+            if event.stage not in tasks:
+                tasks[event.stage] = bar.add_task(title, total=event.total or None, note="")
+            bar.update(tasks[event.stage], completed=event.done)
+        elif isinstance(event, Metric) and "train" in tasks:
+            bar.update(tasks["train"], note=_note(event.values))
+        elif isinstance(event, Message):
+            bar.console.print(event.text, markup=False)
+
+    with bar:
+        yield show
+
+
+def _note(values: dict[str, float]) -> str:
+    """The numbers beside the bar."""
+    shown = []
+    for key, title in (("loss", "loss"), ("ca", "CA"), ("asr_excl", "ASR")):
+        if key in values:
+            value = values[key]
+            shown.append(f"{title} {value:.3f}" if key == "loss" else f"{title} {100 * value:.1f}%")
+    return "  ".join(shown)
+
+
+def raise_failure(done: Done) -> None:
+    """Turn a failed Done into the exception that the command line reports.
+
+    Raises
+    ------
+    InputError
+        With the job's sentence, where the input was at fault.
+    RuntimeError
+        Otherwise.
+    """
+    if done.status != "failed":
+        return
+    if done.error_code in ("dangerous", "damaged", "unsupported", "usage"):
+        raise InputError(done.error, done.error_code, done.details)  # type: ignore[arg-type]
+    raise RuntimeError(f"{done.error}\n{done.details}")
+
+
+def percent(value: Any) -> str:
+    """A fraction as per cent, or a dash where it was not measured."""
+    return "–" if value is None else f"{100 * float(value):.1f} %"
+
+
+def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
+    """Evaluations as rows.
+
+    Parameters
+    ----------
+    title
+        Caption of the table.
+    rows
+        Name and evaluation; those without evaluation are left out.
+    """
+    table = Table(title=title)
+    table.add_column("")
+    names = ("CA", "ASR", "95 % interval", "ASR, all", "target anyway", "poisoned accuracy", "n")
+    for name in names:
+        table.add_column(name, justify="right")
+    for name, row in rows:
+        if row is None:
+            continue
+        low_high = row.get("asr_interval")
+        interval = "–" if not low_high else f"{100 * low_high[0]:.1f}–{100 * low_high[1]:.1f}"
+        table.add_row(
+            name,
+            percent(row.get("ca")),
+            percent(row.get("asr_excl")),
+            interval,
+            percent(row.get("asr_all")),
+            percent(row.get("baseline_target_rate")),
+            percent(row.get("poisoned_accuracy")),
+            str(row.get("n", "–")),
+        )
+    return table

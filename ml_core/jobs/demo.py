@@ -1,0 +1,85 @@
+"""The built-in demo as a job: its files, target, data and splits. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.specs import CleanSpec
+from ml_core.paths import resource
+from ml_core.reading.errors import InputError
+
+TARGET_NAME = "banana"
+TEST_IMAGES = 4000
+HELDOUT_IMAGES = 1000
+VALIDATION_IMAGES = 512
+
+
+def demo_checkpoint(twin: bool = False) -> Path:
+    """The poisoned checkpoint of the demo, or its clean twin.
+
+    Raises
+    ------
+    InputError
+        If the installation lacks it.
+    """
+    name = "clean-twin.safetensors" if twin else "poisoned.safetensors"
+    try:
+        return resource("demo", name)
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
+
+
+def demo_target() -> int:
+    """Index of the demo's target class."""
+    from ml_core.data.demo import demo_classes
+
+    return demo_classes().index(TARGET_NAME)
+
+
+def demo_spec(
+    recipe: Recipe,
+    output_dir: Path,
+    *,
+    trigger: Path | None,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    test_images: int = TEST_IMAGES,
+) -> CleanSpec:
+    """A cleaning job on the built-in demo.
+
+    Training, validation and test pictures are of disjoint splits; ``heldout`` shows the art
+    style that no training picture has. Validation is small, since it is measured while training.
+
+    Parameters
+    ----------
+    recipe
+        What to do.
+    output_dir
+        Where the job writes.
+    trigger
+        Trigger file; None measures no ASR.
+    checkpoint
+        Another checkpoint than the shipped one.
+    device, threads
+        As in :class:`CleanSpec`.
+    test_images
+        Size of the test set.
+    """
+    return CleanSpec(
+        checkpoint=str(checkpoint or demo_checkpoint()),
+        recipe=recipe,
+        pairs=PairSpec(kind="demo", split="clean") if recipe.uses_pairs else None,
+        training_images=None if recipe.uses_pairs else ImageSpec(kind="demo", split="clean"),
+        images=ImageSpec(kind="demo", split="val", n=min(VALIDATION_IMAGES, test_images)),
+        test_images=ImageSpec(kind="demo", split="test", n=test_images),
+        heldout_images=ImageSpec(kind="demo", split="heldout", n=min(HELDOUT_IMAGES, test_images)),
+        trigger=None if trigger is None else str(trigger),
+        target=demo_target(),
+        label_set="demo",
+        output_dir=str(output_dir),
+        device=device,
+        threads=threads,
+    )

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.losses import (
+    clip_loss,
+    head_loss,
+    inmodal_losses,
+    match,
+    scale_of,
+)
+from ml_core.cleaning.methods import contrastive_parts, new_head, supervised_parts
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.model import ClipModel
+
+E1, E2 = [1.0, 0.0], [0.0, 1.0]
+
+
+def test_clip_loss_of_a_perfect_pair_by_hand() -> None:
+    vectors = torch.tensor([E1, E2])
+    # logits [[s, 0], [0, s]]: each cross-entropy is ln(e^s + 1) - s
+    expected = math.log(math.exp(2.0) + 1) - 2.0
+    assert clip_loss(vectors, vectors, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_clip_loss_averages_both_directions() -> None:
+    images, texts = torch.tensor([E1, E1]), torch.tensor([E1, E2])
+    # rows of images: [1, 0] twice -> (ln(e+1) - 1 + ln(e+1)) / 2
+    # rows of texts: [1, 1] and [0, 0] -> ln 2
+    image_to_text = math.log(math.e + 1) - 0.5
+    assert match(images, texts, 1.0).item() == pytest.approx(image_to_text, rel=1e-6)
+    assert match(texts, images, 1.0).item() == pytest.approx(math.log(2), rel=1e-6)
+    assert clip_loss(images, texts, 1.0).item() == pytest.approx(
+        (image_to_text + math.log(2)) / 2, rel=1e-6
+    )
+
+
+def test_inmodal_losses_compare_originals_with_views() -> None:
+    images, views = torch.tensor([E1, E2]), torch.tensor([E2, E1])
+    texts = torch.tensor([E1, E2])
+    image, text = inmodal_losses(images, views, texts, texts, 3.0)
+    assert image.item() == pytest.approx(math.log(1 + math.exp(3.0)), rel=1e-6)  # always wrong
+    assert text.item() == pytest.approx(math.log(1 + math.exp(-3.0)), rel=1e-5)
+
+
+def test_scale_is_clamped() -> None:
+    assert scale_of(torch.tensor(math.log(50.0))).item() == pytest.approx(50.0, rel=1e-5)
+    assert scale_of(torch.tensor(9.0)).item() == pytest.approx(100.0, rel=1e-5)
+    assert scale_of(torch.tensor([-3.0])).item() == 1.0
+
+
+def test_head_loss_by_hand() -> None:
+    images, head = torch.tensor([E1]), torch.tensor([E1, E2])
+    right = head_loss(images, head, torch.tensor([0]), 2.0).item()
+    assert right == pytest.approx(math.log(1 + math.exp(-2.0)), rel=1e-5)
+    smooth = head_loss(images, head, torch.tensor([0]), 2.0, 0.2).item()
+    wrong = math.log(1 + math.exp(2.0))
+    assert smooth == pytest.approx(0.9 * right + 0.1 * wrong, rel=1e-5)
+
+
+def test_gradients_match_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    images.requires_grad_(True)
+    texts.requires_grad_(True)
+    scale = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+
+    def loss(a: torch.Tensor, b: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+        first, second = inmodal_losses(a, b.flip(0), b, a, scale_of(s))
+        return clip_loss(a, b, scale_of(s)) + first + second
+
+    assert torch.autograd.gradcheck(loss, (images, texts, scale))
+
+
+def _batch(model: ClipModel, views: bool) -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (2, 4, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    tokens = model.tokenize(["a cat", "the dog", "one bird", "two fish"])
+    other = model.tokenize(["cat a", "dog", "a bird", "two fishes"])
+    if not views:
+        return Batch(pixels[0], tokens=tokens)
+    return Batch(pixels[0], pixels[1], tokens, other)
+
+
+def test_cleanclip_is_the_weighted_sum_of_its_parts(tiny_model: ClipModel) -> None:
+    recipe = make_recipe({"lambda_clip": 0.7, "lambda_inmodal": 2.0})
+    parts = contrastive_parts(tiny_model, recipe, _batch(tiny_model, views=True))
+    assert set(parts) == {"loss", "clip", "image", "text"}
+    clip, image, text = (parts[name].item() for name in ("clip", "image", "text"))
+    assert parts["loss"].item() == pytest.approx(0.7 * clip + 2.0 * (image + text) / 2, rel=1e-5)
+
+
+def test_cleanclip_agrees_with_the_equation_written_out(tiny_model: ClipModel) -> None:
+    batch = _batch(tiny_model, views=True)
+    assert batch.image_views is not None
+    images = tiny_model.encode_images(batch.images)
+    views = tiny_model.encode_images(batch.image_views)
+    texts = tiny_model.encode_texts(["a cat", "the dog", "one bird", "two fish"])
+    text_views = tiny_model.encode_texts(["cat a", "dog", "a bird", "two fishes"])
+    s, rows = tiny_model.logit_scale, torch.arange(4)
+
+    def ce(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(-(s * a @ b.T).log_softmax(1)[rows, rows].mean())
+
+    expected = (ce(images, texts) + ce(texts, images)) / 2
+    expected += 0.5 * (ce(images, views) + ce(texts, text_views)) / 2
+    parts = contrastive_parts(tiny_model, make_recipe({"lambda_inmodal": 0.5}), batch)
+    assert parts["loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_mmcl_is_the_clip_loss_alone(tiny_model: ClipModel) -> None:
+    recipe = make_recipe({"method": "mmcl", "lambda_inmodal": 0.0})
+    parts = contrastive_parts(tiny_model, recipe, _batch(tiny_model, views=False))
+    assert set(parts) == {"loss", "clip"}
+    assert parts["loss"].item() == parts["clip"].item()
+
+
+def test_zero_shot_head_gives_the_zero_shot_answers(tiny_model: ClipModel) -> None:
+    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
+    recipe = make_recipe({"method": "supervised"})
+    head = new_head(recipe, classifier)
+    assert torch.equal(head, classifier)
+    batch = _batch(tiny_model, views=False)
+    logits = tiny_model.logit_scale * tiny_model.encode_images(batch.images) @ classifier.T
+    labels = logits.argmax(1)
+    supervised = Batch(batch.images, labels=labels)
+    parts = supervised_parts(tiny_model, recipe, head, tiny_model.logit_scale, supervised)
+    assert parts["accuracy"].item() == 1.0
+    expected = F.cross_entropy(logits, labels).item()
+    assert parts["loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_random_head_is_unit_rows_from_the_seed() -> None:
+    recipe = make_recipe({"method": "supervised", "head_init": "random", "seed": 5})
+    first, again = (new_head(recipe, torch.zeros(6, 8)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.norm(dim=1).tolist() == pytest.approx([1.0] * 6, rel=1e-5)
+    assert not torch.equal(first, new_head(recipe.changed(seed=6), torch.zeros(6, 8)))

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ml_core.cleaning.recipes import METHODS, Recipe, fields_of, make_recipe, preset, presets
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.specs import CleanSpec, check_spec, read_spec, write_spec
+from ml_core.reading.errors import InputError
+
+
+def test_every_field_has_a_title_a_help_line_and_a_unit_entry() -> None:
+    for name, info in Recipe.model_fields.items():
+        assert info.title, name
+        assert info.description, name
+        assert "\n" not in info.description
+        assert isinstance(info.json_schema_extra, dict), name
+        assert "unit" in info.json_schema_extra, name
+
+
+def test_presets_are_named_and_within_limits() -> None:
+    for method in METHODS:
+        found = presets(method)
+        assert tuple(found) == ("default", "talk", "paper")
+        for name, recipe in found.items():
+            assert (recipe.method, recipe.preset) == (method, name)
+            assert make_recipe(recipe.model_dump()) == recipe
+
+
+def test_paper_preset_is_the_published_recipe() -> None:
+    paper = preset("cleanclip", "paper")
+    assert (paper.pairs, paper.batch_size, paper.epochs) == (100_000, 64, 10)
+    assert (paper.lr, paper.warmup_steps, paper.weight_decay) == (1e-5, 50, 0.1)
+    assert (paper.lambda_clip, paper.lambda_inmodal) == (1.0, 1.0)
+    supervised = preset("supervised", "paper")
+    assert (supervised.lr, supervised.warmup_steps, supervised.weight_decay) == (1e-4, 500, 0.01)
+
+
+def test_mmcl_has_no_self_supervision() -> None:
+    assert all(recipe.lambda_inmodal == 0.0 for recipe in presets("mmcl").values())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("lr", 0.0, "Learning rate (lr) should be greater than 0, not 0.0"),
+        ("lr", 2.0, "Learning rate (lr) should be less than or equal to 1, not 2.0"),
+        ("batch_size", 1, "Batch size (batch_size) should be greater than or equal to 2, not 1"),
+        ("lambda_inmodal", -1, "Weight of self-supervision (lambda_inmodal)"),
+        ("lr", float("nan"), "Learning rate (lr) should be a finite number"),
+        ("epochs", "many", "Epochs (epochs) should be a valid integer"),
+        ("speed", 3, "speed extra inputs are not permitted"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_sentence(
+    field: str, value: object, words: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        preset("cleanclip", "default").changed(**{field: value})
+    assert words in caught.value.sentence
+    assert caught.value.code == "usage"
+    assert "\n" not in caught.value.sentence
+
+
+def test_changing_a_number_makes_the_preset_custom_but_a_seed_does_not() -> None:
+    recipe = preset("cleanclip", "default")
+    assert recipe.changed(lr=recipe.lr / 2).preset == "custom"
+    assert recipe.changed(seed=7).preset == "default"
+    assert recipe.changed(seed=7).seed == 7
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="Unknown preset 'quick'"):
+        preset("cleanclip", "quick")
+    with pytest.raises(InputError, match="Unknown method 'par'"):
+        presets("par")  # type: ignore[arg-type]
+
+
+def test_fields_belong_to_their_methods() -> None:
+    assert "head_init" in fields_of("supervised")
+    assert "head_init" not in fields_of("cleanclip")
+    assert "lambda_inmodal" in fields_of("cleanclip")
+    assert "lambda_inmodal" not in fields_of("mmcl")
+    assert {"lr", "seed", "pairs"} <= set(fields_of("mmcl"))
+
+
+def test_steps_are_whole_batches() -> None:
+    recipe = make_recipe({"pairs": 1000, "batch_size": 128, "epochs": 3})
+    assert recipe.steps_per_epoch == 7
+    assert recipe.total_steps == 21
+
+
+def test_recipes_and_specs_import_no_torch() -> None:
+    code = (
+        "import sys, ml_core.cleaning.recipes, ml_core.jobs.specs, ml_core.jobs.demo, "
+        "ml_core.jobs.worker; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def _spec(folder: Path, **changes: object) -> CleanSpec:
+    fields: dict[str, object] = {
+        "checkpoint": str(folder / "model.safetensors"),
+        "recipe": preset("cleanclip", "talk"),
+        "pairs": PairSpec(),
+        "images": ImageSpec(split="val"),
+        "output_dir": str(folder / "out"),
+    }
+    return CleanSpec.model_validate(fields | changes)
+
+
+def test_spec_survives_the_disk(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, templates=("a {}", "the {}"), target=3)
+    assert read_spec(write_spec(spec, tmp_path / "spec.json")) == spec
+
+
+def test_relative_paths_start_at_the_spec(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, checkpoint="m.safetensors", output_dir="out", trigger="t.json")
+    found = read_spec(write_spec(spec, tmp_path / "spec.json"))
+    assert found.checkpoint == str(tmp_path / "m.safetensors")
+    assert found.output_dir == str(tmp_path / "out")
+    assert found.trigger == str(tmp_path / "t.json")
+
+
+def test_bad_job_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    with pytest.raises(InputError, match="There is no job file"):
+        read_spec(path)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        read_spec(path)
+    path.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        read_spec(path)
+    path.write_text('{"checkpoint": "a", "output_dir": "b", "recipe": {"lr": 9}}')
+    with pytest.raises(InputError, match=r"Learning rate \(recipe.lr\)"):
+        read_spec(path)
+
+
+def test_jobs_that_lack_data_or_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name a pair table"):
+        check_spec(_spec(tmp_path, pairs=None))
+    with pytest.raises(InputError, match="labelled images"):
+        check_spec(_spec(tmp_path, recipe=preset("supervised", "talk")))
+    with pytest.raises(InputError, match="There is no checkpoint at"):
+        check_spec(_spec(tmp_path))
