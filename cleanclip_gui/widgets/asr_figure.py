@@ -365,7 +365,8 @@ def _search_box(name: str) -> _SearchBox:
     box.setMinimumContentsLength(10)
     box.setMaxVisibleItems(18)
     completer, edit = box.completer(), box.lineEdit()
-    assert completer is not None and edit is not None  # an editable box has both
+    assert completer is not None  # an editable box has both
+    assert edit is not None
     completer.setFilterMode(Qt.MatchFlag.MatchContains)
     completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
     completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
