@@ -175,6 +175,10 @@ class Chart(QFrame):
         """The value that the legend shows."""
         return self._legend[key].value()
 
+    def prepare(self) -> None:
+        """Import pyqtgraph and make the plot before there is anything to draw."""
+        self._build()
+
     # What can be done with it
 
     def copy(self) -> None:

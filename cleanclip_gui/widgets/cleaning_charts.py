@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -26,6 +27,8 @@ LOSSES: tuple[tuple[str, str], ...] = (
     ("image", "Images"),
     ("text", "Captions"),
 )
+
+_SETTLE_MS = 60
 
 
 class CleaningCharts(QWidget):
@@ -67,6 +70,15 @@ class CleaningCharts(QWidget):
         layout.addLayout(lower, 3)
         for chart in self.all():
             chart.failed.connect(self.failed)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Load the plotting library once the page is painted, not in the middle of a run."""
+        super().showEvent(event)
+        QTimer.singleShot(_SETTLE_MS, self, self._prepare)
+
+    def _prepare(self) -> None:
+        for chart in self.all():
+            chart.prepare()
 
     def all(self) -> tuple[Chart, ...]:
         """Every chart."""
