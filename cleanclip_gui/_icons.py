@@ -46,6 +46,8 @@ class _Engine(QIconEngine):
         palette = QApplication.palette()
         if mode == QIcon.Mode.Disabled:
             colour = palette.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.ButtonText)
+        elif mode == QIcon.Mode.Selected:
+            colour = palette.color(QPalette.ColorRole.HighlightedText)
         elif state == QIcon.State.On and self._tint == "text":
             colour = palette.color(QPalette.ColorRole.Link)
         else:

@@ -12,6 +12,7 @@ from cleanclip_gui.commands import COMMANDS, MENUS, Command
 
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
+    from cleanclip_gui.widgets.rail import Rail
 
 
 class Actions(QObject):
@@ -57,6 +58,13 @@ class Actions(QObject):
                 if before is not None and before.group != command.group:
                     menu.addSeparator()
                 menu.addAction(self.by_id[command.id])
+
+    def fill_rail(self, rail: Rail) -> None:
+        """Put stations and tools on the rail."""
+        for command in COMMANDS:
+            if command.rail:
+                add = rail.add_station if command.choice else rail.add_tool
+                add(self.by_id[command.id])
 
     @Slot()
     def refresh(self) -> None:

@@ -43,12 +43,11 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _without_display(demo: bool) -> int:
-    """Run the guided demo without a window, or say what to do."""
+    """Run the guided demo offscreen, or say what to do."""
     if demo:
-        from ml_core.cli import main as command_line
+        from cleanclip_gui.headless import run
 
-        sys.argv = ["cleanclip", "demo"]
-        return int(command_line() or 0)
+        return run()
     print("There is no display for a window; use the command line: cleanclip --help")
     return 3
 
@@ -75,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         window = MainWindow(settings=settings, bridge=bridge)
         window.show()
         if options.demo:
-            QTimer.singleShot(0, window, window.start_demo)
+            QTimer.singleShot(0, window, window.start_tour)
         elif options.path:
             window.open_path(options.path)
         code = app.exec()

@@ -135,7 +135,8 @@ _FILE: tuple[Command, ...] = (
         "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2, _has_images,
     ),
     Command(
-        "file.quit", "&Quit", "&File", lambda w: w.close(), "Close the window.", "", "Ctrl+Q", 4,
+        "file.quit", "&Quit", "&File", lambda w: w.close(),
+        "Close the window.", "cancel", "Ctrl+Q", 4,
     ),
 )  # fmt: skip
 
@@ -266,7 +267,7 @@ _VIEW: tuple[Command, ...] = (
     ),
     Command(
         "view.full_screen", "&Full screen", "&View", lambda w: w.toggle_full_screen(),
-        "Fill the screen, for a talk.", "", "F11", 2, None, lambda w: w.isFullScreen(),
+        "Fill the screen, for a talk.", "zoom-in", "F11", 2, None, lambda w: w.isFullScreen(),
     ),
 )  # fmt: skip
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtCore import QEvent, Qt, QTimer, QUrl, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
@@ -16,10 +16,9 @@ from PySide6.QtGui import (
     QShowEvent,
 )
 from PySide6.QtWidgets import (
+    QApplication,
     QDockWidget,
-    QFrame,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QStackedWidget,
     QVBoxLayout,
@@ -29,8 +28,9 @@ from PySide6.QtWidgets import (
 import ml_core
 from cleanclip_gui import theme
 from cleanclip_gui.actions import Actions
-from cleanclip_gui.commands import COMMANDS
+from cleanclip_gui.closing import Closing, is_live
 from cleanclip_gui.crash import LogBridge, log_file
+from cleanclip_gui.drops import local_paths, purpose
 from cleanclip_gui.guide import Guide
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, LoadImages
@@ -40,10 +40,10 @@ from cleanclip_gui.panels.data_bar import DataBar
 from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.settings import SettingsStore
-from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.about import AboutDialog
 from cleanclip_gui.widgets.command_palette import CommandPalette
 from cleanclip_gui.widgets.error_dialog import ErrorDialog
+from cleanclip_gui.widgets.header import Header
 from cleanclip_gui.widgets.log_pane import LogPane
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rail import Rail
@@ -53,12 +53,9 @@ from ml_core.cleaning.recipes import METHOD_TITLES
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import resource
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.images import IMAGE_SUFFIXES
 
 _LOG = logging.getLogger(__name__)
 _CHECKPOINTS = "Checkpoints (*.safetensors);;All files (*)"
-_CLOSE_LIMIT_MS = 5000
-_LIVE = ("queued", "running", "paused")
 
 
 class MainWindow(QMainWindow):
@@ -92,11 +89,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self.station = "welcome"
         self._pending_demo = False
-        self._closing = False
-        self._close_limit = QTimer(self)
-        self._close_limit.setSingleShot(True)
-        self._close_limit.setInterval(_CLOSE_LIMIT_MS)
-        self._close_limit.timeout.connect(self._on_close_limit)
+        self._closing = Closing(self)
 
         self.welcome = WelcomePage()
         self.checkpoint = CheckpointPanel(self.session, self.inference)
@@ -114,13 +107,10 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self.guide = Guide(self)
         self.actions_ = Actions(self)
-        for command in COMMANDS:
-            if command.rail:
-                add = self.rail.add_station if command.choice else self.rail.add_tool
-                add(self.actions_.by_id[command.id])
+        self.actions_.fill_rail(self.rail)
         self._connect()
         self.welcome.set_recent(self.settings.value.recent)
-        self._restore_layout()
+        self._closing.restore()
         self.show_station("welcome")
 
     def _lay_out(self) -> None:
@@ -129,22 +119,7 @@ class MainWindow(QMainWindow):
         self.pages = QStackedWidget()
         for page in self._pages.values():
             self.pages.addWidget(page)
-        self.title = QLabel()
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
-        self.title.setProperty("role", "heading")
-        self.subtitle = QLabel()
-        self.subtitle.setTextFormat(Qt.TextFormat.PlainText)
-        self.subtitle.setProperty("role", "subtle")
-        self.header = QFrame()
-        self.header.setProperty("bar", True)
-        self.header.setFixedHeight(52)
-        row = QHBoxLayout(self.header)
-        row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
-        row.setSpacing(theme.SPACE_M)
-        row.addWidget(self.title)
-        row.addWidget(self.subtitle)
-        row.addStretch(1)
-        row.addWidget(self.data_bar)
+        self.header = Header(self.data_bar)
         column = QVBoxLayout()
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -183,13 +158,13 @@ class MainWindow(QMainWindow):
         self.inference.devices_found.connect(self._on_devices_found)
         self.inference.device_changed.connect(self._on_device_changed)
         self.status.device_chosen.connect(self._on_device_chosen)
-        self.log_dock.visibilityChanged.connect(self._on_log_visibility_changed)
+        self.log_dock.visibilityChanged.connect(self._on_data_change)
         self.bridge.logged.connect(self.log.add)
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
-        events.trigger.connect(self._on_anything_change)
-        events.images.connect(self._on_anything_change)
+        events.trigger.connect(self._on_data_change)
+        events.images.connect(self._on_data_change)
         events.run.connect(self._on_run_change)
 
     # -- acts
@@ -249,7 +224,7 @@ class MainWindow(QMainWindow):
     def set_theme(self, name: Any) -> None:
         """Put on light, dark or system, and keep it."""
         self.settings.update(theme=name)
-        theme.apply_theme(_application(), name)
+        theme.apply_theme(cast(QApplication, QApplication.instance()), name)
         self.actions_.refresh()
 
     def switch_theme(self) -> None:
@@ -289,24 +264,27 @@ class MainWindow(QMainWindow):
         _LOG.warning("%s", error.sentence)
         self.show_error(error.sentence, error.details)
 
+    @Slot(object)
+    def note_end_of_demo(self, error: Exception | None) -> None:
+        """Log how a scripted demo ended."""
+        _LOG.info("the demo ended%s", f": {error}" if error else "")
+
     # -- what happened
 
     @Slot(str)
     def _on_opening(self, path: str) -> None:
-        self.title.setText(plain(Path(path).name, 60))
-        self.subtitle.setText("Reading…")
+        self.header.tell(Path(path).name, "Reading…")
         self.show_station("checkpoint")
 
     @Slot(object)
     def _on_refused(self, found: Inspection) -> None:
-        self.subtitle.setText("Refused")
+        self.header.tell(found.name, "Refused")
         self._pending_demo = False
         _LOG.warning("%s", found.reasons[0] if found.reasons else f"{found.name} was refused")
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
-            self.title.setText(plain(facts.inspection.name, 60))
-            self.subtitle.setText(plain(facts.architecture, 60))
+            self.header.tell(facts.inspection.name, facts.architecture)
             self.settings.add_recent(facts.path)
             self.welcome.set_recent(self.settings.value.recent)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
@@ -343,17 +321,12 @@ class MainWindow(QMainWindow):
         self.session.device = name
         self.status.set_device(name)
 
-    def _on_anything_change(self, _: object) -> None:
-        self.actions_.refresh()
-
     def _on_run_change(self, run: RunState | None) -> None:
-        live = run is not None and run.status in _LIVE
+        live = is_live(run)
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
         title = METHOD_TITLES.get(run.method, run.method) if run is not None else ""
         self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
         self.actions_.refresh()
-        if self._closing and not live:
-            QTimer.singleShot(0, self, self.close)
 
     @Slot(int)
     def _on_job_progress(self, value: int) -> None:
@@ -369,8 +342,7 @@ class MainWindow(QMainWindow):
     def _on_try_in_studio(self) -> None:
         self.show_station("studio")
 
-    @Slot(bool)
-    def _on_log_visibility_changed(self, visible: bool) -> None:
+    def _on_data_change(self, _: object) -> None:
         self.actions_.refresh()
 
     # -- window events
@@ -383,7 +355,7 @@ class MainWindow(QMainWindow):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take local files."""
-        if _local_paths(event):
+        if local_paths(event.mimeData()):
             event.acceptProposedAction()
             self.welcome.set_dropping(True)
 
@@ -394,84 +366,31 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Open what was dropped."""
         self.welcome.set_dropping(False)
-        for path in _local_paths(event)[:1]:
+        for path in local_paths(event.mimeData())[:1]:
             event.acceptProposedAction()
             self.open_dropped(path)
 
     def open_dropped(self, path: Path) -> None:
-        """Pictures are triggers, tables and picture folders are data, the rest checkpoints."""
-        suffix = path.suffix.lower()
-        if suffix in IMAGE_SUFFIXES:
+        """Take a file for what it is: a trigger, evaluation images or a checkpoint."""
+        kind = purpose(path)
+        if kind == "trigger":
             self.show_station("studio")
             self.studio.load_trigger(path)
-        elif suffix in (".csv", ".tsv") or (path.is_dir() and not _is_checkpoint_folder(path)):
+        elif kind == "images":
             self.data_bar.open_path(path)
         else:
             self.open_path(str(path))
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """Ask while a job runs; cancel it, and close again when it has ended."""
-        run = self.session.run
-        if run is not None and run.status in _LIVE and not self._closing:
-            event.ignore()
-            question = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
-            if self.prompts.confirm(self, "Quit", question, "Cancel it and quit", "Stay"):
-                self._closing = True
-                self._close_limit.start()
-                self.clean.cancel()
-            return
-        if run is not None and run.status in _LIVE and self.isVisible():
+        """Go, unless a job runs; see :class:`Closing`."""
+        if not self._closing.may_close():
             event.ignore()
             return
-        self._finish()
+        self._closing.finish()
         event.accept()
-
-    @Slot()
-    def _on_close_limit(self) -> None:
-        """The job did not end in time: go without it."""
-        if self.isVisible():
-            _LOG.warning("the cleaning run did not end within five seconds")
-            self.hide()
-            self.close()
-
-    def _finish(self) -> None:
-        """Keep the layout and end the threads."""
-        geometry, state = self.saveGeometry(), self.saveState()
-        self.settings.save_layout(geometry.data(), state.data())
-        self.hide()
-        self.status.stop()
-        self._close_limit.stop()
-        self.clean.stop()
-        self.checkpoint.stop()
-        self.studio.live.stop()
-        self.inference.close()
-
-    def _restore_layout(self) -> None:
-        geometry, state = self.settings.layout()
-        if not geometry or not self.restoreGeometry(QByteArray(geometry)):
-            self.resize(1366, 768)
-        if state:
-            self.restoreState(QByteArray(state))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Full screen can be left in many ways; its switch follows."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
             self.actions_.refresh()
-
-
-def _application() -> Any:
-    from PySide6.QtWidgets import QApplication
-
-    return QApplication.instance()
-
-
-def _local_paths(event: QDropEvent) -> list[Path]:
-    """Files and folders of this machine that are being dropped."""
-    urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
-    return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-
-
-def _is_checkpoint_folder(path: Path) -> bool:
-    """Whether a folder looks like open_clip's."""
-    return (path / "open_clip_config.json").exists() or any(path.glob("*.safetensors"))

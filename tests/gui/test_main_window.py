@@ -82,8 +82,8 @@ def test_it_opens_on_the_welcome_page_with_stations_locked(window):
 def test_opening_shows_the_checkpoint_and_unlocks_the_stations(window, qtbot, checkpoint):
     opened(window, qtbot, checkpoint)
     assert window.station == "checkpoint"
-    assert window.title.text() == "m.safetensors"
-    assert window.subtitle.text() == "ResNet 64 px"
+    assert window.header.title.text() == "m.safetensors"
+    assert window.header.subtitle.text() == "ResNet 64 px"
     assert window.actions_.by_id["view.studio"].isEnabled()
     window.actions_.by_id["view.studio"].trigger()
     assert window.station == "studio"

@@ -1,0 +1,84 @@
+"""The window's layout, and closing it while a job runs: ask, cancel, close when it has ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QByteArray, QObject, QTimer, Slot
+
+from cleanclip_gui.session import RunState
+
+if TYPE_CHECKING:
+    from cleanclip_gui.main_window import MainWindow
+
+_LOG = logging.getLogger(__name__)
+_LIMIT_MS = 5000
+LIVE = ("queued", "running", "paused")
+_QUESTION = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
+
+
+class Closing(QObject):
+    """Knows whether the window may go; at most five seconds after it was told to."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self._on = False
+        self._limit = QTimer(self)
+        self._limit.setSingleShot(True)
+        self._limit.setInterval(_LIMIT_MS)
+        self._limit.timeout.connect(self._on_limit)
+        window.session.events.run.connect(self._on_run_change)
+
+    def restore(self) -> None:
+        """Bring back the geometry and the docks of the last time."""
+        window = self._window
+        geometry, state = window.settings.layout()
+        if not geometry or not window.restoreGeometry(QByteArray(geometry)):
+            window.resize(1366, 768)
+        if state:
+            window.restoreState(QByteArray(state))
+
+    def may_close(self) -> bool:
+        """Whether nothing runs; asks, and cancels the run, if something does."""
+        window = self._window
+        if not is_live(window.session.run):
+            return True
+        if self._on:
+            return not window.isVisible()
+        if window.prompts.confirm(window, "Quit", _QUESTION, "Cancel it and quit", "Stay"):
+            self._on = True
+            self._limit.start()
+            window.clean.cancel()
+        return False
+
+    def finish(self) -> None:
+        """Keep the layout and end the threads."""
+        window = self._window
+        self._limit.stop()
+        geometry, state = window.saveGeometry(), window.saveState()
+        window.settings.save_layout(geometry.data(), state.data())
+        window.hide()
+        window.status.stop()
+        window.checkpoint.stop()
+        window.studio.live.stop()
+        window.clean.stop()
+        window.inference.close()
+
+    def _on_run_change(self, run: RunState | None) -> None:
+        if self._on and not is_live(run):
+            QTimer.singleShot(0, self._window, self._window.close)
+
+    @Slot()
+    def _on_limit(self) -> None:
+        """The job did not end in time: go without it."""
+        if self._window.isVisible():
+            _LOG.warning("the cleaning run did not end within five seconds")
+            self._window.hide()
+            self._window.close()
+
+
+def is_live(run: RunState | None) -> bool:
+    """Whether a run is going on or waits for its turn."""
+    return run is not None and run.status in LIVE

@@ -1,0 +1,35 @@
+"""The bar above the stations: what is open, and with which data."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.text import plain
+
+
+class Header(QFrame):
+    """Name and kind of the checkpoint on the left, ``side`` on the right."""
+
+    def __init__(self, side: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("bar", True)
+        self.setFixedHeight(52)
+        self.title = QLabel()
+        self.title.setProperty("role", "heading")
+        self.subtitle = QLabel()
+        self.subtitle.setProperty("role", "subtle")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
+        row.setSpacing(theme.SPACE_M)
+        for label in (self.title, self.subtitle):
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            row.addWidget(label)
+        row.addStretch(1)
+        row.addWidget(side)
+
+    def tell(self, title: str, subtitle: str) -> None:
+        """Say what is open."""
+        self.title.setText(plain(title, 40))
+        self.subtitle.setText(plain(subtitle, 40))
