@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,6 +45,7 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     window.show()
     console = Console(stderr=True)
     failures: list[Exception] = []
+    result: dict[str, Any] = {}
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -53,11 +55,12 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     )
     with bar:
         scenario = Scenario(demo_script(window, output, preset, bar))
-        scenario.ended.connect(window.note_end_of_demo)
 
         def finish(error: Exception | None) -> None:
             if error is not None:
                 failures.append(error)
+            if window.session.run is not None:
+                result.update(window.session.run.result)
             window.close()
             app.quit()
 
@@ -67,7 +70,27 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     if failures:
         console.print(f"The demo stopped: {failures[0]}", style="red")
         return 4
+    _report(result, output)
     return 0
+
+
+def _report(result: dict[str, Any], output: Path) -> None:
+    """Draw the before and after picture and print the final table."""
+    from ml_core.cli.cleaning import result_rows
+    from ml_core.cli.output import comparison_table
+    from ml_core.cli.picture import draw_before_after
+    from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec
+    from ml_core.triggers import demo_trigger
+
+    folder = Path(result["checkpoint"]).parent
+    shutil.copyfile(folder / RESULT_FILE, output / RESULT_FILE)
+    cleaned = output / "cleaned.safetensors"
+    picture = output / "before-after.png"
+    draw_before_after(read_spec(folder / SPEC_FILE), cleaned, demo_trigger(), picture)
+    console = Console()
+    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
+    console.print(comparison_table(title, result_rows(result)))
+    console.print(f"Cleaned checkpoint: {cleaned}\nPicture: {picture}\nScreenshots: {output}")
 
 
 def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:  # type: ignore[no-untyped-def]
@@ -83,6 +106,7 @@ def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wa
         return found is not None and not found.partial and (found.asr_excl is not None) == triggered
 
     window.start_demo()
+    window.guide.end()
     yield Wait(lambda: session.checkpoint is not None, _OPEN_S, "the checkpoint did not open")
     yield Wait(lambda: session.images is not None, _OPEN_S, "the pictures did not load")
     window.show_station("checkpoint")
