@@ -1,0 +1,478 @@
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ml_core.cleaning.autoaugment import augment_images, autoaugment
+from ml_core.cleaning.batches import (
+    Batch,
+    labelled_batch,
+    pair_batch,
+    prefetch,
+    step_indices,
+)
+from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.methods import trained_parameters
+from ml_core.cleaning.optimizer import make_optimizer, rate_at
+from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.state import load_state, read_facts, save_state
+from ml_core.events import Control, Event, Message, Metric, Saved
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+SMALL = {
+    "pairs": 24,
+    "batch_size": 4,
+    "epochs": 1,
+    "warmup_steps": 2,
+    "eval_every": 0,
+    "save_every": 0,
+    "precision": "fp32",
+}
+
+
+class FakePairs:
+    """Six-word captions and random pictures by number."""
+
+    def __init__(self) -> None:
+        self.broken: dict[int, str] = {}
+        self.labels = np.arange(24, dtype=np.int64) % 3
+
+    def __len__(self) -> int:
+        return 24
+
+    def captions(self, indices: np.ndarray) -> list[str]:
+        return [f"picture number {i} of a cat" for i in indices]
+
+    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
+        return np.stack(
+            [np.random.default_rng(int(i)).integers(0, 256, (size, size, 3)) for i in indices]
+        ).astype(np.uint8)
+
+
+def _maker(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
+    pairs = FakePairs()
+    if not recipe.uses_pairs:
+        return lambda step: labelled_batch(pairs, recipe, 32, step)
+
+    def make(step: int) -> Batch:
+        return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
+
+    return make
+
+
+def _drain(run: Generator[Event, None, Outcome]) -> tuple[list[Event], Outcome]:
+    events = []
+    while True:
+        try:
+            events.append(next(run))
+        except StopIteration as end:
+            return events, end.value
+
+
+# ---- views ----
+
+
+def test_autoaugment_equals_torchvision_for_the_same_draws() -> None:
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+    rng = np.random.default_rng(1)
+    reference = AutoAugment(AutoAugmentPolicy.IMAGENET)
+    compared = 0
+    for policy in range(25):
+        for sign in (0, 1):
+            image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+            draws = policy, torch.tensor([0.0, 0.3]), torch.tensor([sign, 1 - sign])
+            reference.get_params = lambda _, draws=draws: draws
+            expected = np.asarray(reference(image))
+            found = np.asarray(autoaugment(image, policy, (0.0, 0.3), (sign, 1 - sign)))
+            assert np.array_equal(found, expected), policy
+            compared += 1
+    assert compared == 50
+
+
+def test_views_differ_by_image_and_repeat_by_seed() -> None:
+    images = np.repeat(FakePairs().canvas(np.array([3]), 32), 16, axis=0)
+    first = augment_images(images, "autoaugment", np.random.default_rng(0))
+    again = augment_images(images, "autoaugment", np.random.default_rng(0))
+    assert np.array_equal(first, again)
+    assert len({view.tobytes() for view in first}) >= 5
+    assert np.array_equal(images[0], images[15])
+
+
+def test_flip_mirrors_left_to_right() -> None:
+    images = FakePairs().canvas(np.arange(12), 8)
+    views = augment_images(images, "flip", np.random.default_rng(0))
+    mirrored = [np.array_equal(v, i[:, ::-1]) for v, i in zip(views, images, strict=True)]
+    same = [np.array_equal(v, i) for v, i in zip(views, images, strict=True)]
+    assert all(m != s for m, s in zip(mirrored, same, strict=True))
+    assert any(mirrored)
+    assert any(same)
+
+
+# ---- batches ----
+
+
+def test_an_epoch_sees_each_example_once_and_the_next_in_another_order() -> None:
+    recipe = make_recipe(SMALL | {"epochs": 2, "preset": "test"})
+    epochs = [[step_indices(recipe, 24, e * 6 + s) for s in range(6)] for e in range(2)]
+    orders = [np.concatenate(parts).tolist() for parts in epochs]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(24))
+    assert orders[0] != orders[1]
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
+    make = _maker(tiny_model, make_recipe(SMALL))
+    make(0)
+    ahead = make(4)
+    fresh = _maker(tiny_model, make_recipe(SMALL))(4)
+    for name in ("images", "image_views", "tokens", "token_views"):
+        assert torch.equal(getattr(ahead, name), getattr(fresh, name)), name
+    other = _maker(tiny_model, make_recipe(SMALL | {"seed": 1}))(4)
+    assert not torch.equal(ahead.images, other.images)
+
+
+def test_mmcl_draws_no_views(tiny_model: ClipModel) -> None:
+    batch = _maker(tiny_model, make_recipe(SMALL | {"method": "mmcl", "lambda_inmodal": 0}))(0)
+    assert batch.image_views is None
+    assert batch.token_views is None
+
+
+def test_broken_pictures_are_left_out_of_the_batch(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL)
+    pairs = FakePairs()
+    first = int(step_indices(recipe, 24, 0)[0])
+    pairs.broken = {first: "row 2: damaged"}
+    batch = pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+    assert len(batch.images) == 3
+    pairs.broken = dict.fromkeys(range(24), "row 2: damaged")
+    with pytest.raises(InputError, match="row 2: damaged"):
+        pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+
+
+def test_unlabelled_images_are_left_out() -> None:
+    images = FakePairs()
+    images.labels = np.where(np.arange(24) < 12, 1, -1)
+    recipe = make_recipe(SMALL | {"method": "supervised", "pairs": 12})
+    seen = [labelled_batch(images, recipe, 32, step).labels for step in range(3)]
+    assert all(labels is not None and labels.tolist() == [1] * 4 for labels in seen)
+
+
+def test_prefetch_keeps_the_order_and_ends_its_thread() -> None:
+    made = [Batch(torch.full((1, 3, 1, 1), i, dtype=torch.uint8)) for i in range(9)]
+    batches = prefetch(lambda step: made[step], range(2, 9))
+    assert next(batches) is made[2]
+    assert next(batches) is made[3]
+    batches.close()
+    assert not [t for t in threading.enumerate() if t.name == "cleaning-batches"]
+
+
+def test_prefetch_raises_what_happened_in_its_thread() -> None:
+    def make(step: int) -> Batch:
+        raise InputError("Row 7 is bad.")
+
+    with pytest.raises(InputError, match="Row 7 is bad"):
+        next(prefetch(make, range(3)))
+
+
+# ---- optimizer ----
+
+
+def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None:
+    module = tiny_model.module
+    recipe = make_recipe(SMALL | {"weight_decay": 0.2})
+    named = list(trained_parameters(tiny_model, recipe, None))
+    optimizer = make_optimizer(module, named, recipe)
+    decayed, plain = optimizer.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
+    names = {id(p): n for n, p in named}
+    free = {names[id(p)] for p in plain["params"]}
+    downsample = [n for n, p in named if "downsample" in n and p.ndim == 1]
+    assert downsample
+    assert set(downsample) <= free
+    assert "logit_scale" in free
+    assert "visual.conv1.weight" not in free
+    norms = {
+        f"{name}.{part}"
+        for name, layer in module.named_modules()
+        if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm))
+        for part in ("weight", "bias")
+    }
+    assert norms <= free
+    assert len(decayed["params"]) + len(plain["params"]) == len(named)
+
+
+def test_supervised_trains_the_image_encoder_and_the_head(tiny_model: ClipModel) -> None:
+    head = nn.Parameter(torch.zeros(3, 16))
+    recipe = make_recipe(SMALL | {"method": "supervised"})
+    names = [name for name, _ in trained_parameters(tiny_model, recipe, head)]
+    assert names[-1] == "head"
+    assert all(name.startswith("visual.") for name in names[:-1])
+    assert len(names) - 1 == sum(1 for _ in tiny_model.module.visual.parameters())
+
+
+def test_rate_warms_up_from_the_first_step_and_falls_along_a_cosine() -> None:
+    recipe = make_recipe({"lr": 0.8, "warmup_steps": 4, "lr_end": 0.1})
+    rates = [rate_at(step, 12, recipe) for step in range(12)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == pytest.approx(0.8)  # cosine begins at its peak
+    assert rates[8] == pytest.approx(0.8 * (0.1 + 0.9 * 0.5))  # half way
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rate_at(12, 12, recipe) == pytest.approx(0.08)
+
+
+# ---- state ----
+
+
+def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> None:
+    recipe = make_recipe(SMALL)
+    path = tmp_path / "state" / "state.safetensors"
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
+    _drain(run)
+    assert read_facts(path)["step"] == 6
+    other = tiny_model.copy()
+    for parameter in other.module.parameters():
+        nn.init.zeros_(parameter)
+    named = list(trained_parameters(other, recipe, None))
+    optimizer = make_optimizer(other.module, named, recipe)
+    facts = load_state(path, other.module, named, optimizer)
+    assert facts["recipe"] == recipe.model_dump()
+    for (name, first), (_, second) in zip(
+        tiny_model.module.state_dict().items(), other.module.state_dict().items(), strict=True
+    ):
+        assert torch.equal(first, second), name
+    moments = optimizer.state[named[0][1]]
+    assert float(moments["step"]) == 6.0
+    assert moments["exp_avg"].abs().sum() > 0
+
+
+def test_a_failed_save_leaves_the_old_state(
+    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(SMALL)
+    named = list(trained_parameters(tiny_model, recipe, None))
+    optimizer = make_optimizer(tiny_model.module, named, recipe)
+    path = tmp_path / "state.safetensors"
+    save_state(path, tiny_model.module, named, optimizer, {"step": 1})
+    before = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_state(path, tiny_model.module, named, optimizer, {"step": 2})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
+    recipe = make_recipe(SMALL)
+    named = list(trained_parameters(tiny_model, recipe, None))
+    optimizer = make_optimizer(tiny_model.module, named, recipe)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(InputError, match="There is no saved state"):
+        read_facts(path)
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match="is damaged"):
+        read_facts(path)
+    small = nn.Linear(2, 2)
+    save_state(path, small, [], torch.optim.AdamW(small.parameters()), {"step": 1})
+    with pytest.raises(InputError, match="belongs to another checkpoint"):
+        load_state(path, tiny_model.module, named, optimizer)
+
+
+# ---- loop ----
+
+
+def test_training_lowers_the_loss_and_reports_every_step(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL | {"epochs": 8, "lr": 3e-3})
+    events, outcome = _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    metrics = [e for e in events if isinstance(e, Metric)]
+    assert [m.step for m in metrics] == list(range(1, 49))
+    assert {"loss", "clip", "image", "text", "lr", "grad_norm"} <= set(metrics[0].values)
+    assert metrics[0].values["lr"] == pytest.approx(1.5e-3)
+    losses = [m.values["loss"] for m in metrics]
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
+    assert (outcome.status, outcome.step, outcome.head) == ("finished", 48, None)
+    assert not tiny_model.module.training
+
+
+def test_one_step_is_adamw_by_hand(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL | {"pairs": 4, "warmup_steps": 0, "grad_clip": 0.0})
+    start = tiny_model.module.visual.conv1.weight.detach().clone()
+    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    moved = tiny_model.module.visual.conv1.weight.detach() - start * (1 - recipe.lr * 0.1)
+    # AdamW's first step is -lr * g / (|g| + eps): lr in size wherever the gradient is not tiny
+    sizes = moved.abs()
+    assert sizes.max().item() == pytest.approx(recipe.lr, rel=1e-3)
+    assert (sizes > 0.98 * recipe.lr).float().mean().item() > 0.9
+
+
+def test_logit_scale_stays_at_most_100(tiny_model: ClipModel) -> None:
+    with torch.no_grad():
+        tiny_model.module.logit_scale.fill_(7.0)
+    recipe = make_recipe(SMALL | {"pairs": 8})
+    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    assert tiny_model.logit_scale <= 100.001
+
+
+def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL | {"method": "supervised"})
+    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
+    before = tiny_model.encode_texts(["a cat"])
+    scale = tiny_model.logit_scale
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), classifier=classifier)
+    _, outcome = _drain(run)
+    assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
+    assert tiny_model.logit_scale == scale
+    assert outcome.head is not None
+    assert not torch.equal(outcome.head, classifier)
+
+
+def _weights(model: ClipModel) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.module.state_dict().items()}
+
+
+@pytest.mark.parametrize("method", ["cleanclip", "supervised"])
+def test_resume_after_a_stop_gives_the_same_bits(
+    tiny_model: ClipModel, tmp_path: Path, method: str
+) -> None:
+    recipe = make_recipe(SMALL | {"method": method, "epochs": 2, "save_every": 5})
+    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
+    whole, halves = tiny_model.copy(), tiny_model.copy()
+    _, expected = _drain(
+        train(whole, recipe, _maker(whole, recipe), Control(), classifier=classifier)
+    )
+    path = tmp_path / "state.safetensors"
+    control = Control()
+    first = train(
+        halves, recipe, _maker(halves, recipe), control, classifier=classifier, state_path=path
+    )
+    for event in first:
+        if isinstance(event, Metric) and event.step == 7:
+            first.close()  # as if killed: only the save of step 5 is left
+            break
+    assert read_facts(path)["step"] == 5
+    fresh = tiny_model.copy()
+    events, outcome = _drain(
+        train(
+            fresh,
+            recipe,
+            _maker(fresh, recipe),
+            Control(),
+            classifier=classifier,
+            state_path=path,
+            resume=True,
+        )
+    )
+    assert next(e for e in events if isinstance(e, Metric)).step == 6
+    left, right = _weights(whole), _weights(fresh)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    if expected.head is not None:
+        assert outcome.head is not None
+        assert torch.equal(expected.head, outcome.head)
+
+
+def test_resuming_with_another_recipe_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
+    recipe = make_recipe(SMALL)
+    path = tmp_path / "state.safetensors"
+    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path))
+    other = recipe.changed(lr=1e-4)
+    run = train(
+        tiny_model, other, _maker(tiny_model, other), Control(), state_path=path, resume=True
+    )
+    with pytest.raises(InputError, match="another recipe"):
+        _drain(run)
+
+
+def test_stop_saves_after_the_step_and_cancel_saves_nothing(
+    tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    recipe = make_recipe(SMALL)
+    for act, status, saved in (("stop", "stopped", True), ("cancel", "cancelled", False)):
+        path = tmp_path / act / "state.safetensors"
+        control = Control()
+        run = train(tiny_model, recipe, _maker(tiny_model, recipe), control, state_path=path)
+        events: list[Event] = []
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                outcome = end.value
+                break
+            events.append(event)
+            if isinstance(event, Metric) and event.step == 2:
+                getattr(control, act)()
+        assert (outcome.status, outcome.step) == (status, 2)
+        assert path.exists() == saved
+        assert any(isinstance(e, Saved) for e in events) == saved
+
+
+def test_pause_holds_before_the_next_step(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL)
+    control = Control()
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), control)
+    steps = []
+    for event in run:
+        if isinstance(event, Metric):
+            steps.append(event.step)
+            if event.step == 1:
+                control.pause()
+        if isinstance(event, Message) and event.text == "Paused.":
+            assert steps == [1]
+            threading.Timer(0.2, control.resume).start()
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL | {"eval_every": 2, "stop_below_ca": 10.0})
+    answers = iter([0.90, 0.85, 0.79, 0.5])
+    run = train(
+        tiny_model,
+        recipe,
+        _maker(tiny_model, recipe),
+        Control(),
+        validate=lambda head: {"ca": next(answers)},
+    )
+    events, outcome = _drain(run)
+    assert (outcome.status, outcome.step) == ("stopped", 4)
+    assert "11.0 points under its start" in outcome.reason
+    assert [e.values["ca"] for e in events if isinstance(e, Metric) and "ca" in e.values] == [
+        0.90,
+        0.85,
+        0.79,
+    ]
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(tiny_model: ClipModel) -> None:
+    with torch.no_grad():
+        tiny_model.module.token_embedding.weight.fill_(math.nan)
+    recipe = make_recipe(SMALL)
+    start = tiny_model.module.visual.conv1.weight.detach().clone()
+    with pytest.raises(InputError, match="not a number at step 1: lower the learning rate"):
+        _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    assert torch.equal(start, tiny_model.module.visual.conv1.weight)
+
+
+def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL | {"precision": "auto"})
+    before = _weights(tiny_model)
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control())
+    message = next(run)
+    assert isinstance(message, Message)
+    assert "fp32" in message.text
+    assert "bf16" in message.text
+    after = _weights(tiny_model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    run.close()
