@@ -65,6 +65,7 @@ QToolButton:pressed { background: $border; }
 QToolButton:checked { background: $accent_soft; color: $accent_text; border-color: $accent; }
 QToolButton:focus { border: 2px solid $accent; padding: 4px; }
 QToolButton:disabled { color: $disabled; background: transparent; }
+QToolButton[small="true"], QToolButton[small="true"]:focus { padding: 0; border-width: 1px; }
 QToolButton::menu-indicator { image: none; }
 QToolButton[station="true"] {
     border-radius: 8px; padding: 8px 2px; border: 2px solid transparent;

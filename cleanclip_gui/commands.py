@@ -104,8 +104,8 @@ def _is_station(name: str) -> Predicate:
 
 _FILE: tuple[Command, ...] = (
     Command(
-        "file.demo", "Try the &demo", "&File", lambda w: w.start_demo(),
-        "Open the poisoned CLIP that ships with the program.", "demo", "Ctrl+D",
+        "file.demo", "Try the &demo", "&File", lambda w: w.start_tour(),
+        "Be led through the poisoned CLIP that ships with the program.", "demo", "Ctrl+D",
     ),
     Command(
         "file.open", "&Open checkpoint…", "&File", lambda w: w.choose_checkpoint(),
@@ -272,10 +272,6 @@ _VIEW: tuple[Command, ...] = (
 )  # fmt: skip
 
 _HELP: tuple[Command, ...] = (
-    Command(
-        "help.tour", "&Guided tour", "&Help", lambda w: w.start_tour(),
-        "Open the demo, and be led through it over the real controls.", "demo", "F1",
-    ),
     Command(
         "help.log_file", "Open the &log folder", "&Help", lambda w: w.open_log_folder(),
         "Where the log file lies.", "folder",

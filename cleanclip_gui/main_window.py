@@ -140,7 +140,7 @@ class MainWindow(QMainWindow):
         self.log_dock.hide()
 
     def _connect(self) -> None:
-        self.welcome.demo_requested.connect(self.start_demo)
+        self.welcome.demo_requested.connect(self.start_tour)
         self.welcome.open_requested.connect(self.choose_checkpoint)
         self.welcome.folder_requested.connect(self.choose_folder)
         self.welcome.path_chosen.connect(self.open_path)
@@ -208,6 +208,7 @@ class MainWindow(QMainWindow):
         if path:
             self.open_path(path)
 
+    @Slot()
     def start_tour(self) -> None:
         """Open the demo and lead through it over the real controls."""
         self.guide.start()
@@ -218,6 +219,9 @@ class MainWindow(QMainWindow):
         self.station = name
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
+        used = self.session.checkpoint
+        if name in ("studio", "clean") and used is not None:  # whatever was refused since
+            self.header.tell(used.inspection.name, used.architecture)
         self.actions_.refresh()
         self.station_changed.emit(name)
 

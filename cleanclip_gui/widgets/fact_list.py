@@ -67,6 +67,7 @@ class FactList(QFrame):
         label = QLabel(plain(value))
         label.setTextFormat(Qt.TextFormat.PlainText)
         label.setWordWrap(True)
+        label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setAccessibleName(f"{name}: {label.text()}")
         label.setMinimumWidth(1)
@@ -77,6 +78,7 @@ class FactList(QFrame):
         if copy:
             button = QToolButton()
             button.setIcon(theme.icon("copy", "muted"))
+            button.setProperty("small", True)
             button.setToolTip(f"Copy {name}")
             button.setAccessibleName(f"Copy {name}")
             slot: Callable[[], None] = _Copier(copy, button).copy

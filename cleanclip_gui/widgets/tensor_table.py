@@ -174,7 +174,7 @@ class TensorModel(QAbstractTableModel):
         value = _stat(stats, column)
         if column >= 8:
             return count_text(int(value))
-        return "–" if math.isnan(value) else f"{value:.4g}"
+        return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def _stat(stats: Stats, column: int) -> float:
@@ -224,7 +224,7 @@ class TensorTable(QWidget):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate((330, 130, 60, 92, 88, 88, 88, 88, 56, 56, 76)):
+        for column, width in enumerate((320, 124, 58, 96, 90, 90, 94, 90, 56, 56, 76)):
             self.view.setColumnWidth(column, width)
         header.setStretchLastSection(True)
 

@@ -53,7 +53,7 @@ class FakeEngine:
         return name
 
     def open_checkpoint(self, request):
-        if "refuse" in request.path:
+        if request.path.endswith("refuse.safetensors"):
             raise InputError("refuse.safetensors lacks the tensor visual.proj.", "damaged")
         found = inspect(request.path)
         facts = CheckpointFacts(

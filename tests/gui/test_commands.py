@@ -36,7 +36,7 @@ def window(qtbot, tmp_path, monkeypatch):
 
 
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
-_ELSEWHERE = ("file.quit", "file.demo", "help.tour", "clean.start", "clean.estimate")
+_ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate")
 opened_urls: list[object] = []
 
 

@@ -94,10 +94,36 @@ def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, mon
     monkeypatch.setattr("cleanclip_gui.main_window.resource", lambda *parts: checkpoint)
     with qtbot.waitSignal(window.demo_started, timeout=WAIT):
         window.start_demo()
+    assert not window.guide.running
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
     qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
     assert window.session.images.class_names[window.session.target] == "banana"
     assert window.session.images.spec == ImageSpec(kind="demo", split="test")
+
+
+def test_try_the_demo_leads_through_it(window, qtbot, checkpoint, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.main_window.resource", lambda *parts: checkpoint)
+    window.welcome.demo.click()
+    assert window.guide.running
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert window.station == "checkpoint"
+    assert window.guide.card.isVisible()
+    qtbot.waitUntil(window.guide.card.next.isEnabled, timeout=WAIT)
+    window.guide.card.next.click()
+    assert window.station == "studio"
+    window.guide.end()
+
+
+def test_a_refused_file_does_not_stand_over_the_model_in_use(window, qtbot, checkpoint, tmp_path):
+    opened(window, qtbot, checkpoint)
+    evil = tmp_path / "evil.pt"
+    evil.write_bytes(b"\x80\x02cos\nsystem\n.")
+    with qtbot.waitSignal(window.checkpoint.refused, timeout=WAIT):
+        window.open_path(str(evil))
+    assert window.header.title.text() == "evil.pt"
+    assert window.header.subtitle.text() == "Refused"
+    window.show_station("studio")
+    assert window.header.title.text() == "m.safetensors"
 
 
 def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_path):
