@@ -210,7 +210,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def start_tour(self) -> None:
-        """Open the demo and lead through it over the real controls."""
+        """Open the demo and lead through it."""
         self.guide.start()
         self.start_demo()
 
@@ -328,7 +328,7 @@ class MainWindow(QMainWindow):
     def _on_run_change(self, run: RunState | None) -> None:
         live = is_live(run)
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
-        title = METHOD_TITLES.get(run.method, run.method) if run is not None else ""
+        title = dict[str, str](METHOD_TITLES).get(run.method, run.method) if run is not None else ""
         self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
         self.actions_.refresh()
 
@@ -348,8 +348,6 @@ class MainWindow(QMainWindow):
 
     def _on_data_change(self, _: object) -> None:
         self.actions_.refresh()
-
-    # -- window events
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load torch in the inference thread as soon as the window is on screen."""
