@@ -55,6 +55,7 @@ from ml_core.paths import resource
 from ml_core.reading import InputError, Inspection
 
 _LOG = logging.getLogger(__name__)
+_TITLES = {str(method): title for method, title in METHOD_TITLES.items()}
 _CHECKPOINTS = "Checkpoints (*.safetensors);;All files (*)"
 
 
@@ -328,7 +329,7 @@ class MainWindow(QMainWindow):
     def _on_run_change(self, run: RunState | None) -> None:
         live = is_live(run)
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
-        title = dict[str, str](METHOD_TITLES).get(run.method, run.method) if run is not None else ""
+        title = _TITLES.get(run.method, run.method) if run is not None else ""
         self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
         self.actions_.refresh()
 
