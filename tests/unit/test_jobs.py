@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import errno
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
+from ml_core.jobs.demo import demo_spec, demo_target
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.failures import failure
+from ml_core.jobs.journal import journaled
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.jobs.worker import Output, exit_code, listen
+from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+
+TEMPLATES = ("a {}",)
+
+
+def _recipe(**fields: Any) -> Recipe:
+    small = {
+        "pairs": 48,
+        "batch_size": 8,
+        "warmup_steps": 2,
+        "eval_every": 0,
+        "save_every": 0,
+        "precision": "fp32",
+    }
+    return make_recipe(small | fields)
+
+
+def _spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> CleanSpec:
+    spec = demo_spec(recipe, folder, trigger=None, checkpoint=source, device="cpu", threads=1)
+    fields: dict[str, Any] = {
+        "templates": TEMPLATES,
+        "images": None,
+        "test_images": ImageSpec(split="test", n=36),
+        "heldout_images": None,
+    }
+    return spec.model_copy(update=fields | changes)
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> str:
+    return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+
+
+# ---- in this process ----
+
+
+def test_a_job_measures_trains_saves_and_measures_the_file(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    folder = tmp_path / "out"
+    recipe = _recipe(eval_every=3, save_every=3)
+    spec = _spec(
+        tiny_checkpoint,
+        folder,
+        recipe,
+        trigger=trigger,
+        images=ImageSpec(split="val", n=20),
+        heldout_images=ImageSpec(split="heldout", n=20),
+    )
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done), done
+    assert done.status == "finished", done.details
+    assert [e.what for e in events if isinstance(e, Saved)] == [
+        "resume",
+        "resume",
+        "checkpoint",
+        "result",
+    ]
+    stages = list(dict.fromkeys(e.stage for e in events if isinstance(e, Progress)))
+    assert stages == ["open", "before", "before (heldout)", "train", "after", "after (heldout)"]
+    watched = [e.step for e in events if isinstance(e, Metric) and "asr_excl" in e.values]
+    assert watched == [0, 3, 6]
+    result = done.result
+    assert result["before"]["n"] == result["after"]["n"] == 36
+    assert result["before"]["checkpoint_sha256"] == open_checkpoint(tiny_checkpoint).build().sha256
+    assert result["after"]["checkpoint_sha256"] == result["checkpoint_sha256"]
+    assert result["heldout"]["after"]["n"] == 20
+    assert 0 <= result["after"]["asr_excl"] <= 1
+    assert result["seconds"] >= sum(result["timings"].values()) - 0.1
+    assert json.loads((folder / "result.json").read_text())["after"] == result["after"]
+    journal = (folder / "events.jsonl").read_text().splitlines()
+    assert len(journal) == len(events)
+    assert isinstance(from_json(journal[-1]), Done)
+    cleaned = open_checkpoint(folder / "cleaned.safetensors")
+    assert cleaned.provenance["recipe"] == recipe.model_dump()
+    assert cleaned.provenance["source_sha256"] == result["before"]["checkpoint_sha256"]
+    assert not list(folder.rglob("*.part"))
+
+
+def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, trigger: str) -> None:
+    recipe = _recipe(method="supervised", pairs=16)
+    spec = _spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        recipe,
+        trigger=trigger,
+        training_images=ImageSpec(split="test", n=24, seed=5),
+    )
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    heads = done.result["heads"]
+    assert set(heads) == {"zero-shot", "linear"}
+    assert heads["linear"]["before"] == heads["zero-shot"]["before"]
+    saved = load_file(done.result["linear_head"])["weight"]
+    assert saved.shape == (len(demo_names()), 16)
+
+
+def demo_names() -> tuple[str, ...]:
+    from ml_core.data.demo import demo_classes
+
+    return demo_classes()
+
+
+def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=8), test_images=None)
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    assert done.result["before"] is None
+    assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
+
+
+def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"checkpoint": str(tmp_path / "none")}, "usage", "There is no checkpoint at"),
+        ({"target": 999}, "usage", "target class 999 does not exist"),
+        ({"device": "cuda:7"}, "usage", "This machine has no device cuda:7"),
+        ({"pairs": PairSpec(n=4)}, "usage", "4 usable pairs, fewer than the batch size of 8"),
+    ]
+    for changes, code, words in cases:
+        spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(), **changes)
+        done = list(run(spec, Control()))[-1]
+        assert isinstance(done, Done)
+        assert (done.status, done.error_code) == ("failed", code)
+        assert words in done.error
+        assert "\n" not in done.error
+
+
+def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    control = Control()
+    control.cancel()
+    events = list(run(_spec(tiny_checkpoint, tmp_path / "out", _recipe()), control))
+    assert events[-1] == Done("cancelled")
+    assert not (tmp_path / "out" / "cleaned.safetensors").exists()
+
+
+def test_a_stopped_job_saves_and_measures_what_it_has(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    control = Control()
+    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe())
+    done: Event | None = None
+    for done in run(spec, control):
+        if isinstance(done, Metric) and done.step == 2:
+            control.stop()
+    assert isinstance(done, Done)
+    assert (done.status, done.result["steps"]) == ("stopped", 2)
+    assert done.result["after"]["n"] == 36
+
+
+def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    spec = _spec(tiny_checkpoint, folder, _recipe(pairs=800, save_every=10))
+    done = list(estimate(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    found = done.result
+    assert found["steps"] == 100
+    assert found["train_seconds"] >= 100 * found["step_seconds"]
+    assert found["seconds"] > found["train_seconds"]
+    size = tiny_checkpoint.stat().st_size
+    assert found["disk_bytes"] == pytest.approx(4 * size, rel=0.05)
+    assert not folder.exists()
+
+
+def test_failures_are_one_sentence() -> None:
+    full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
+    assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
+    memory = failure(torch.OutOfMemoryError("CUDA out of memory"))
+    assert (memory.error_code, "halve the batch size" in memory.error) == ("memory", True)
+    bad = failure(InputError("Row 3 is bad.", "damaged", "more"))
+    assert (bad.error, bad.error_code, bad.details) == ("Row 3 is bad.", "damaged", "more")
+    try:
+        raise KeyError("inside")
+    except KeyError as error:
+        inner = failure(error)
+    assert inner.error_code == "internal"
+    assert "\n" not in inner.error
+    assert "Traceback" in inner.details
+
+
+def test_journal_goes_on_when_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def events() -> Iterator[Event]:
+        yield Message("one")
+        yield Done("finished")
+
+    monkeypatch.setattr("builtins.open", lambda *a, **k: Full())
+    seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))  # type: ignore[arg-type]
+    assert [type(e) for e in seen] == [Message, Message, Done]
+
+
+# ---- commands ----
+
+
+def test_commands_steer_the_control() -> None:
+    control, stream = Control(), io.StringIO()
+    listen(io.StringIO("pause\n"), control, Output(stream))
+    assert control.stopped  # the end of the input means save and stop
+    control = Control()
+    listen(io.StringIO("pause\nresume\nstop\nhello\n"), control, Output(stream))
+    assert not control.paused
+    assert control.stopped
+    lines = [from_json(line) for line in stream.getvalue().splitlines()]
+    assert Message("Unknown command 'hello'.", "warning") in lines
+
+
+def test_nothing_follows_done() -> None:
+    stream = io.StringIO()
+    output = Output(stream)
+    output(Done("cancelled"))
+    output(Message("late"))
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_exit_codes_of_failures() -> None:
+    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 4}
+    assert {name: exit_code(name) for name in codes} == codes
+
+
+# ---- the child process ----
+
+
+@contextmanager
+def _child(spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL) -> Iterator[Any]:
+    """The worker as a child process; killed and its pipes closed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as child:
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+
+def _events(stream: IO[str]) -> Iterator[Event]:
+    for line in stream:
+        yield from_json(line)
+
+
+def _until_step(child: Any, step: int) -> None:
+    for event in _events(child.stdout):
+        assert not isinstance(event, Done), event
+        if isinstance(event, Metric) and event.step >= step:
+            return
+    raise AssertionError("the child ended too early")
+
+
+def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(pairs=192, save_every=4)
+    whole = _spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
+    assert list(run(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
+
+    folder = tmp_path / "killed"
+    path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
+    with _child(path) as child:
+        _until_step(child, 6)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+    assert (folder / "state" / "state.safetensors").exists()
+    assert not (folder / "cleaned.safetensors").exists()
+
+    with _child(path, "--resume") as resumed:
+        events = list(_events(resumed.stdout))
+        assert resumed.wait(timeout=60) == 0
+    assert isinstance(events[-1], Done)
+    first = next(e.step for e in events if isinstance(e, Metric))
+    assert first % 4 == 1
+    assert first > 4
+    names = ("whole", "killed")
+    left, right = (load_file(tmp_path / n / "cleaned.safetensors") for n in names)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = _recipe(pairs=8000)
+    spec = _spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
+    path = write_spec(spec, tmp_path / "out" / "spec.json")
+    with _child(path, "--supervised", stdin=subprocess.PIPE) as child:
+
+        def tell(command: str) -> None:
+            child.stdin.write(command + "\n")
+            child.stdin.flush()
+
+        _until_step(child, 2)
+        tell("pause")
+        for event in _events(child.stdout):
+            if event == Message("Paused."):
+                break
+        tell("resume")
+        _until_step(child, 3)
+        tell("cancel")
+        begin = time.monotonic()
+        rest = list(_events(child.stdout))
+        assert (
+            time.monotonic() - begin < 60.0
+        )  # the supervisor kills earlier; a busy machine is slow
+        assert Message("Cancelling.") in rest
+        assert rest[-1] == Done("cancelled")
+        assert child.wait(timeout=10) == 130
+
+
+@pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
+def test_a_dead_window_or_sigterm_means_save_and_stop(
+    tiny_checkpoint: Path, tmp_path: Path, how: str
+) -> None:
+    recipe = _recipe(pairs=8000)
+    spec = _spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
+    path = write_spec(spec, tmp_path / "out" / "spec.json")
+    supervised = how == "end of input"
+    options = ["--supervised"] if supervised else []
+    stdin = subprocess.PIPE if supervised else subprocess.DEVNULL
+    with _child(path, *options, stdin=stdin) as child:
+        _until_step(child, 2)
+        if supervised:
+            child.stdin.close()
+        else:
+            child.send_signal(signal.SIGTERM)
+        events = list(_events(child.stdout))
+        assert child.wait(timeout=60) == 0
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "stopped"
+    assert (tmp_path / "out" / "cleaned.safetensors").exists()
+    assert (tmp_path / "out" / "state" / "state.safetensors").exists()
+
+
+def test_child_says_what_is_wrong_with_its_job(tmp_path: Path) -> None:
+    with _child(tmp_path / "nothing.json") as child:
+        done = list(_events(child.stdout))[-1]
+        assert isinstance(done, Done)
+        assert "There is no job file" in done.error
+        assert child.wait(timeout=60) == 3
+
+
+def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
+    spec = demo_spec(_recipe(), tmp_path, trigger=None, checkpoint=tmp_path)
+    assert spec.pairs is not None
+    assert spec.images is not None
+    assert spec.test_images is not None
+    assert spec.heldout_images is not None
+    splits = [spec.pairs.split, spec.images.split, spec.test_images.split]
+    assert [*splits, spec.heldout_images.split] == ["clean", "val", "test", "heldout"]
+    assert spec.test_images.n == 4000
+    assert demo_names()[demo_target()] == "banana"
