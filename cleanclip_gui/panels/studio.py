@@ -355,9 +355,9 @@ class StudioPanel(QWidget):
         if self.session.target >= len(names):
             self.session.target = 0
         self._on_target_change(self.session.target)
-        self.session.selected_image = 0
+        self.session.selected_image = _first_to_flip(images, self.session.target)
         if images is not None and images.n:
-            self.gallery.select(0)
+            self.gallery.select(self.session.selected_image)
         self._show_title()
         self._ask_anew()
 
@@ -444,3 +444,11 @@ class StudioPanel(QWidget):
     def focus_canvas(self) -> None:
         """Give the keyboard to the canvas."""
         self.canvas.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+
+def _first_to_flip(images: ImagesState | None, target: int) -> int:
+    """Number of the first picture that is not of the target class anyway; else 0."""
+    if images is None:
+        return 0
+    others = (images.labels >= 0) & (images.labels != target)
+    return int(others.argmax()) if others.any() else 0

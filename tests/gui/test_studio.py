@@ -125,9 +125,12 @@ def test_target_and_selection_ask_again(studio, qtbot):
     studio.session.target = 5
     settled(qtbot, studio)
     assert studio.session.evaluation.target == 5
-    with qtbot.waitSignal(studio.live.predicted, check_params_cb=lambda r, _: r.index == 1):
+    following = studio.session.selected_image + 1
+    with qtbot.waitSignal(
+        studio.live.predicted, timeout=30_000, check_params_cb=lambda r, _: r.index == following
+    ):
         studio.next_image()
-    assert studio.session.selected_image == 1
+    assert studio.session.selected_image == following
 
 
 def test_opening_another_set_forgets_the_old_numbers(studio, qtbot):
@@ -238,3 +241,17 @@ def test_every_control_has_a_name_and_can_be_reached(empty):
         assert isinstance(widget, QWidget)
         assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
         assert widget.accessibleName()
+
+
+def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
+    from cleanclip_gui.panels.studio import _first_to_flip
+    from cleanclip_gui.session import ImagesState
+    from ml_core.data.specs import ImageSpec
+
+    def images(labels):
+        return ImagesState(ImageSpec(), "", "", len(labels), np.array(labels), ("a", "b"), ())
+
+    assert _first_to_flip(images([0, 0, 1]), target=0) == 2
+    assert _first_to_flip(images([0, 0]), target=0) == 0
+    assert _first_to_flip(images([-1, -1]), target=0) == 0
+    assert _first_to_flip(None, target=0) == 0
