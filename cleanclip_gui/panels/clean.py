@@ -47,7 +47,8 @@ class CleanPanel(CleanView):
     """The Clean station.
 
     ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
-    to show Studio; ``progressed`` a Progress. The window calls :meth:`cancel` and waits for ``session.run`` to end.
+    to show Studio; ``progressed`` carries a Progress. The window calls :meth:`cancel` and waits
+    for ``session.run`` to end.
     """
 
     try_in_studio = Signal()
