@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from ml_core import __version__
@@ -228,30 +227,42 @@ def demo_command(
     )
 
 
+# typer has brought its own click since 0.17; this is the base of its usage errors in any version.
+_UsageProblem: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code instead of leaving."""
-    wants_json = "--json" in arguments
+    sentence, code = "Cancelled.", "cancelled"
     try:
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
-        return returned if isinstance(returned, int) else output.EXIT_DONE
-    except click.exceptions.Exit as leave:
+        status = returned if isinstance(returned, int) else output.EXIT_DONE
+        if status != output.EXIT_CANCELLED:
+            return status
+    except typer.Exit as leave:
         return leave.exit_code
-    except click.ClickException as error:
-        sentence, code, status = error.format_message(), "usage", output.EXIT_USAGE
     except InputError as error:
         sentence, code, status = error.sentence, error.code, output.exit_code(error.code)
-    except (KeyboardInterrupt, click.Abort):
-        sentence, code, status = "Cancelled.", "cancelled", output.EXIT_CANCELLED
+    except (KeyboardInterrupt, typer.Abort):
+        status = output.EXIT_CANCELLED
+    except _UsageProblem as problem:
+        sentence, code, status = _message(problem), "usage", output.EXIT_USAGE
     except Exception as error:
-        output.report_crash(error)
-        if wants_json:
-            output.print_json({"error": str(error).splitlines()[:1], "error_code": "internal"})
-        return output.EXIT_INTERNAL
-    if sentence:
+        sentence, code, status = output.report_crash(error), "internal", output.EXIT_INTERNAL
+    if sentence:  # without arguments the help was shown instead
         output.say(sentence)
-    if wants_json:
+    if "--json" in arguments:
         output.print_json({"error": sentence, "error_code": code})
     return status
+
+
+def _message(problem: Exception) -> str:
+    """What the parser has to say, ended by a full stop."""
+    formatted = getattr(problem, "format_message", problem.__str__)()
+    text = str(formatted).strip()
+    return text if not text or text.endswith((".", "?")) else f"{text}."
 
 
 def main() -> NoReturn:

@@ -77,8 +77,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def report_crash(error: BaseException) -> None:
-    """One line on standard error; the traceback goes to a file."""
+def report_crash(error: BaseException) -> str:
+    """Write the traceback to a file; return the one line that says so."""
     log = data_dir() / "logs" / "cleanclip-errors.log"
     text = "".join(traceback.format_exception(error))
     try:
@@ -89,7 +89,7 @@ def report_crash(error: BaseException) -> None:
     except OSError as failure:
         where = f"the details could not be written to {log}: {failure.strerror}"
     first = (str(error).splitlines() or ["no message"])[0][:200]
-    say(f"Internal error ({type(error).__name__}: {first}); {where}.")
+    return f"Internal error ({type(error).__name__}: {first}); {where}."
 
 
 @contextmanager

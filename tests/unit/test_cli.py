@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ml_core.cli import output
+from ml_core.cli.app import run_command
+from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
+from ml_core.data.demo import demo_classes
+from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.reading.errors import InputError
+
+SMALL = (
+    "pairs=16",
+    "batch_size=8",
+    "eval_every=0",
+    "save_every=0",
+    "precision=fp32",
+)
+
+
+def _settings(*more: str) -> list[str]:
+    return [part for setting in (*SMALL, *more) for part in ("--set", setting)]
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> str:
+    path = tmp_path / "templates.txt"
+    path.write_text("a {}\n", encoding="utf-8")
+    return str(path)
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+# ---- inspect ----
+
+
+def test_inspect_prints_one_json_object(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 0
+    found = _json(capsys)
+    assert (found["verdict"], found["format"]) == ("loads", "safetensors")
+    assert found["architecture"]["config"]["embed_dim"] == 16
+    assert {"name", "dtype", "shape"} == set(found["tensors"][0])
+
+
+def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["inspect", str(tiny_checkpoint)]) == 0
+    shown = capsys.readouterr()
+    assert "tiny.safetensors" in shown.out
+    assert "Architecture" in shown.out
+
+
+# ---- exit codes: one each ----
+
+
+def test_exit_1_for_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}, protocol=2))
+        archive.writestr("archive/version", "3")
+    assert run_command(["inspect", str(path), "--json"]) == 1
+    found = _json(capsys)
+    assert found["verdict"] == "dangerous"
+    assert "pickle" in found["reasons"][0]
+    assert run_command(["evaluate", str(path), "--json"]) == 1
+    assert _json(capsys)["error_code"] == "dangerous"
+
+
+def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\xff" * 64)
+    assert run_command(["inspect", str(path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert run_command(["evaluate", str(path)]) == 2
+    assert "model.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["inspect"], "Missing argument"),
+        (["wash"], "No such command"),
+        (["inspect", "/no/such/file"], "cannot be opened"),
+        (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
+        (["demo", "--method", "magic"], "Unknown method 'magic'"),
+        (["demo", "--set", "lr=7"], "Learning rate (lr) should be less than or equal to 1"),
+        (["demo", "--seed", "x"], "valid integer"),
+    ],
+)
+def test_exit_3_for_usage(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command([*arguments, "--json"]) == 3
+    shown = capsys.readouterr()
+    assert words in shown.err
+    found = json.loads(shown.out)
+    assert found["error_code"] == "usage"
+    assert words in found["error"]
+
+
+def test_exit_4_writes_a_log_and_one_line(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("wires crossed")
+
+    monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", broken)
+    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 4
+    shown = capsys.readouterr()
+    assert len(shown.err.strip().splitlines()) == 1
+    assert "wires crossed" in shown.err
+    assert json.loads(shown.out)["error_code"] == "internal"
+    log = Path(shown.err.partition("details are in ")[2].strip().removesuffix("."))
+    assert "Traceback" in log.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_gives_130(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", interrupted)
+    assert run_command(["inspect", str(tiny_checkpoint)]) == 130
+    assert "Cancelled." in capsys.readouterr().err
+
+
+def test_a_cancelled_job_gives_130(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def cancelled(*_: object, **__: object) -> Iterator[Event]:
+        yield Done("cancelled")
+
+    monkeypatch.setattr("ml_core.jobs.run.run", cancelled)
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
+    assert run_command(arguments) == 130
+    assert _json(capsys)["error_code"] == "cancelled"
+
+
+def test_a_job_that_fails_inside_gives_4(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failed(*_: object, **__: object) -> Iterator[Event]:
+        yield Done("failed", error="The disk is full.", error_code="disk", details="trace")
+
+    monkeypatch.setattr("ml_core.jobs.run.run", failed)
+    assert run_command(["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 4
+    assert "The disk is full." in capsys.readouterr().err
+
+
+# ---- evaluate, clean, demo ----
+
+
+def test_evaluate_prints_the_evaluation(
+    tiny_checkpoint: Path, templates: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", str(tiny_checkpoint), "--trigger", "demo", "--n", "72", "--json"]
+    assert run_command([*arguments, "--templates", templates, "--threads", "1"]) == 0
+    found = _json(capsys)
+    assert (found["n"], found["target_name"]) == (72, "banana")
+    assert found["n_excl"] == 71
+    for name in ("ca", "asr_excl", "asr_all", "baseline_target_rate", "poisoned_accuracy"):
+        assert 0.0 <= found[name] <= 1.0, name
+    low, high = found["asr_interval"]
+    assert low <= found["asr_excl"] <= high
+    assert len(found["checkpoint_sha256"]) == 64
+
+
+def test_a_trigger_needs_its_target(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patch = tmp_path / "patch.png"
+    Image.new("RGBA", (4, 4), "red").save(patch)
+    assert run_command(["evaluate", str(tiny_checkpoint), "--trigger", str(patch)]) == 3
+    assert "give --target" in capsys.readouterr().err
+
+
+def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
+    tiny_checkpoint: Path, tmp_path: Path, templates: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(folder), "--trigger", "demo"]
+    arguments += ["--test-images", "demo:test", "--threads", "1", "--templates", templates]
+    spec_changes = _settings()
+    table = tmp_path / "photos"
+    for name in ("banana", "bread", "car"):
+        (table / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (40, 40), (80 * i, 60, 90)).save(table / name / f"{i}.png")
+    arguments[arguments.index("demo:test")] = str(table)
+    assert run_command([*arguments, *spec_changes, "--seed", "3", "--json"]) == 0
+    found = _json(capsys)
+    assert (found["method"], found["preset"], found["seed"]) == ("cleanclip", "custom", 3)
+    assert {"before", "after", "seconds", "checkpoint", "heads"} <= set(found)
+    assert Path(found["checkpoint"]).is_file()
+    assert found["before"]["target_name"] == "banana"
+    assert found["status"] == "finished"
+    assert run_command(["clean", "--job", str(folder), "--json"]) == 0
+    again = _json(capsys)
+    assert again["checkpoint_sha256"] == found["checkpoint_sha256"]
+
+
+def test_demo_makes_the_picture_and_the_json(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo-output"
+    arguments = ["demo", "--checkpoint", str(tiny_checkpoint), "-o", str(folder), "--seed", "1"]
+    arguments += ["--test-images", "36", "--threads", "1", "--method", "mmcl", "--json"]
+    assert run_command([*arguments, *_settings()]) == 0
+    found = _json(capsys)
+    assert (found["method"], found["seed"]) == ("mmcl", 1)
+    assert found["before"]["n"] == found["after"]["n"] == 36
+    assert found["heldout"]["after"]["n"] == 36
+    with Image.open(found["picture"]) as picture:
+        assert picture.size[0] > 1000
+    assert (folder / "trigger.json").is_file()
+
+
+# ---- parts ----
+
+
+def test_help_is_quick_and_has_examples() -> None:
+    code = (
+        "import sys; from ml_core.cli.app import run_command; "
+        "rc = run_command(['clean', '--help']); print(rc, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Examples" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "0 False"
+
+
+def test_arguments_become_specs(tmp_path: Path) -> None:
+    assert image_spec("demo:heldout", 7).split == "heldout"
+    assert image_spec(str(tmp_path)).kind == "folder"
+    with pytest.raises(InputError, match="no split 'tset'"):
+        image_spec("demo:tset")
+    with pytest.raises(InputError, match="must be at least 1"):
+        image_spec("demo", 0)
+    with pytest.raises(InputError, match="no table of pairs"):
+        pair_spec("nothing.csv", "image", "caption")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match="not a folder, a CSV or a TSV"):
+        image_spec(str(tmp_path / "a.txt"))
+
+
+def test_targets_by_name_and_number() -> None:
+    classes = demo_classes()
+    assert target_index("Banana", classes) == classes.index("banana")
+    assert target_index("2", classes) == 2
+    with pytest.raises(InputError, match="no class 'bananna'"):
+        target_index("bananna", classes)
+
+
+def test_settings_change_the_recipe() -> None:
+    recipe = build_recipe("cleanclip", "talk", ["lr=2e-3", "warmup-steps=7"], 4)
+    assert (recipe.lr, recipe.warmup_steps, recipe.seed) == (2e-3, 7, 4)
+    assert recipe.preset == "custom"
+    for bad in ("lr", "speed=3", "method=par"):
+        with pytest.raises(InputError, match="--set takes NAME=VALUE"):
+            build_recipe("cleanclip", "talk", [bad], None)
+
+
+def test_progress_shows_events_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress_bar() as show:
+        show(Message("Opened."))
+        show(Progress("train", 1, 4))
+        show(Metric(1, 4, {"loss": 1.25, "lr": 0.1}))
+        show(Progress("after (heldout)", 4, 4))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Opened." in shown.err
+    assert "Cleaning" in shown.err
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"a": float("nan"), "b": (1, Path("x"))})
+    assert _json(capsys) == {"a": None, "b": [1, "x"]}
