@@ -16,6 +16,7 @@ from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.zero_shot import class_logits, zero_shot_classifier
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
+from ml_core.paths import resource
 from ml_core.triggers import Trigger
 from ml_core.triggers.apply import apply_indexed
 
@@ -92,10 +93,12 @@ def _sheet(
     size = (_LEFT + _COUNT * (_SIDE + _GAP), _LINE + 2 * row_height + 2 * _GAP)
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
+    font = ImageFont.truetype(resource("fonts", "Inter-Regular.ttf"), 14)
     for column, name in enumerate(truth):
         draw.text((_LEFT + column * (_SIDE + _GAP), 2), name, fill=_INK, font=font)
-    for row, (which, title) in enumerate((("plain", "without trigger"), ("stamped", "with"))):
+    for row, (which, title) in enumerate(
+        (("plain", "without trigger"), ("stamped", "with trigger"))
+    ):
         top = _LINE + _GAP + row * row_height
         draw.text((8, top + _SIDE // 2 - 8), title, fill=_INK, font=font)
         for line, when in enumerate(("before", "after")):
@@ -107,7 +110,7 @@ def _sheet(
             for line, when in enumerate(("before", "after")):
                 answer = answers[when, which][column]
                 colour = _RIGHT if answer == truth[column] else _WRONG
-                mark = "" if answer == truth[column] else "≠ "
+                mark = "✓ " if answer == truth[column] else "✗ "
                 place = (left, top + _SIDE + 2 + line * _LINE)
                 draw.text(place, mark + answer, fill=colour, font=font)
     return sheet

@@ -24,7 +24,7 @@ def demo_checkpoint(twin: bool = False) -> Path:
     InputError
         If the installation lacks it.
     """
-    name = "clean-twin.safetensors" if twin else "poisoned.safetensors"
+    name = "clean_twin.safetensors" if twin else "poisoned.safetensors"
     try:
         return resource("demo", name)
     except FileNotFoundError as error:
