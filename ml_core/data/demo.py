@@ -96,26 +96,52 @@ def compose(split: str, indices: Sequence[int], *, seed: int = 0, size: int = 64
     ValueError
         If the split is unknown or a number is negative.
     """
-    if split not in SPLITS:
-        raise ValueError(f"Unknown split {split!r}; the demo has {', '.join(SPLITS)}.")
-    numbers = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if numbers.size and int(numbers.min()) < 0:
-        raise ValueError("Picture numbers start at 0.")
+    numbers = _checked(split, indices)
     images = np.empty((len(numbers), size, size, 3), np.uint8)
     labels = np.empty(len(numbers), np.int64)
     captions: list[str] = []
     for start in range(0, len(numbers), _CHUNK):
         part = slice(start, start + _CHUNK)
-        chance = _uniform(split, seed, numbers[part])  # [n, _COLUMNS]
-        scenes = [
-            _scene(split, int(i), c.tolist()) for i, c in zip(numbers[part], chance, strict=True)
-        ]
-        labels[part] = [label for _, label in scenes]
-        images[part] = _draw([placed for placed, _ in scenes], chance, size)
-        captions += [
-            _caption(placed, row.tolist()) for (placed, _), row in zip(scenes, chance, strict=True)
-        ]
+        placed, labels[part], words, chance = _scenes(split, seed, numbers[part])
+        images[part] = _draw(placed, chance, size)
+        captions += words
     return Composition(images, labels, tuple(captions))
+
+
+def describe(
+    split: str, indices: Sequence[int], *, seed: int = 0
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Labels int64 [N] and captions of pictures, as `compose` gives them, without drawing any.
+
+    Raises
+    ------
+    ValueError
+        If the split is unknown or a number is negative.
+    """
+    _, labels, captions, _ = _scenes(split, seed, _checked(split, indices))
+    return labels, tuple(captions)
+
+
+def _checked(split: str, indices: Sequence[int]) -> npt.NDArray[np.int64]:
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}; the demo has {', '.join(SPLITS)}.")
+    numbers = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if numbers.size and int(numbers.min()) < 0:
+        raise ValueError("Picture numbers start at 0.")
+    return numbers
+
+
+def _scenes(
+    split: str, seed: int, numbers: npt.NDArray[np.int64]
+) -> tuple[list[list[_Placed]], npt.NDArray[np.int64], list[str], npt.NDArray[np.float64]]:
+    """What stands in each picture, labels, captions and the draws [n, _COLUMNS] they come from."""
+    chance = _uniform(split, seed, numbers)
+    rows = chance.tolist()
+    scenes = [_scene(split, int(i), row) for i, row in zip(numbers, rows, strict=True)]
+    placed = [found for found, _ in scenes]
+    labels = np.array([label for _, label in scenes], np.int64)
+    captions = [_caption(found, row) for found, row in zip(placed, rows, strict=True)]
+    return placed, labels, captions, chance
 
 
 def _uniform(split: str, seed: int, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

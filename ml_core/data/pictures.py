@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,9 @@ from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 
-if TYPE_CHECKING:
-    from ml_core.data.demo import Composition
-
 DEMO_SIZES: Mapping[str, int] = {
     "train": 20_000,
-    "clean": 20_000,
+    "clean": 100_000,
     "val": 1000,
     "test": 4000,
     "heldout": 1000,
@@ -105,7 +102,6 @@ class DemoPictures:
         self._split = split
         self._numbers = numbers
         self._seed = seed
-        self._known: dict[int, str] = {}  # captions met so far
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -115,7 +111,7 @@ class DemoPictures:
         out: Canvases = np.empty((len(indices), size, size, 3), np.uint8)
         for start in range(0, len(indices), _BLOCK):
             part = slice(start, start + _BLOCK)
-            images = self._compose(indices[part], DEMO_SIDE).images
+            images = self._compose(indices[part])
             if size == DEMO_SIDE:
                 out[part] = images
             else:
@@ -125,19 +121,15 @@ class DemoPictures:
 
     def labels(self) -> NDArray[np.int64]:
         """Class numbers of all pictures, int64 [N], -1 for none."""
-        parts = [np.zeros(0, np.int64)]
-        for start in range(0, len(self), _BLOCK):
-            block = np.arange(start, min(start + _BLOCK, len(self)))
-            parts.append(np.asarray(self._compose(block, 8).labels, np.int64))
-        return np.concatenate(parts)
+        from ml_core.data import demo
+
+        return demo.describe(self._split, self._numbers.tolist(), seed=self._seed)[0]
 
     def captions(self, indices: NDArray[np.int64]) -> list[str]:
-        """Captions of the pictures; free for those that were drawn before."""
-        wanted = indices.tolist()
-        new = np.array([i for i in wanted if i not in self._known], np.int64)
-        for start in range(0, len(new), _BLOCK):
-            self._compose(new[start : start + _BLOCK], 8)
-        return [self._known[i] for i in wanted]
+        """Captions of the pictures."""
+        from ml_core.data import demo
+
+        return list(demo.describe(self._split, self._numbers[indices].tolist(), seed=self._seed)[1])
 
     def key(self) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
@@ -146,14 +138,12 @@ class DemoPictures:
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
         return total.hexdigest()
 
-    def _compose(self, indices: NDArray[np.int64], size: int) -> Composition:
+    def _compose(self, indices: NDArray[np.int64]) -> Canvases:
         """Call the composer; its art is read only when asked for."""
         from ml_core.data import demo
 
         numbers = self._numbers[indices].tolist()
-        composed = demo.compose(self._split, numbers, seed=self._seed, size=size)
-        self._known.update(zip(indices.tolist(), composed.captions, strict=True))
-        return composed
+        return demo.compose(self._split, numbers, seed=self._seed, size=DEMO_SIDE).images
 
 
 @lru_cache(maxsize=1)

@@ -454,7 +454,14 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         captions = tuple(f"{split} {i} seed {seed}" for i in indices)
         return SimpleNamespace(images=images, labels=numbers % 3, captions=captions)
 
+    def describe(
+        split: str, indices: Sequence[int], *, seed: int = 0
+    ) -> tuple[object, tuple[str, ...]]:
+        composed = compose(split, indices, seed=seed, size=1)
+        return composed.labels, composed.captions
+
     monkeypatch.setattr(demo, "compose", compose)
+    monkeypatch.setattr(demo, "describe", describe)
     monkeypatch.setattr(demo, "demo_classes", lambda: ("dog", "wolf", "cat"))
     monkeypatch.setattr(demo, "demo_templates", lambda: ("a {}",))
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ml_core.data.demo import SPLITS, compose, demo_classes, demo_templates
+from ml_core.data.demo import SPLITS, compose, demo_classes, demo_templates, describe
 from ml_core.data.demo_art import load_art
 from ml_core.data.demo_text import caption_of_one, caption_of_two, colour_name, with_article
 
@@ -131,3 +131,12 @@ def test_composing_imports_no_torch() -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_describe_says_what_compose_draws() -> None:
+    for split in ("clean", "test", "heldout"):
+        numbers = [0, 3, 71, 4000]
+        composed = compose(split, numbers, seed=2)
+        labels, captions = describe(split, numbers, seed=2)
+        assert labels.tolist() == composed.labels.tolist()
+        assert captions == composed.captions
