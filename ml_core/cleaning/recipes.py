@@ -62,7 +62,7 @@ class Recipe(BaseModel):
         le=65_536,
     )
     lr: float = _field(
-        1.5e-3,
+        2e-3,
         "Learning rate",
         "Peak of the schedule. Too low and the backdoor stays, too high and accuracy is lost.",
         gt=0.0,
