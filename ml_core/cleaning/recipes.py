@@ -269,8 +269,8 @@ _METHOD_FIELDS: dict[Method, dict[str, dict[str, Any]]] = {
         "paper": {**_PAPER, "lambda_inmodal": 0.0, "image_augmentation": "none"},
     },
     "supervised": {
-        "default": {"lambda_inmodal": 0.0},
-        "talk": {**_TALK, "lambda_inmodal": 0.0},
+        "default": {"lambda_inmodal": 0.0, "pairs": 70_400},
+        "talk": {**_TALK, "lambda_inmodal": 0.0, "pairs": 25_600},
         "paper": {
             **_PAPER,
             "lambda_inmodal": 0.0,
