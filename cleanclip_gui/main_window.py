@@ -220,11 +220,16 @@ class MainWindow(QMainWindow):
         self.station = name
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
-        used = self.session.checkpoint
-        if name in ("studio", "clean") and used is not None:  # whatever was refused since
-            self.header.tell(used.inspection.name, used.architecture)
+        self._tell_header()
         self.actions_.refresh()
         self.station_changed.emit(name)
+
+    def _tell_header(self, _: object = None) -> None:
+        """Name the checkpoint that the station works on, whatever was refused since."""
+        in_studio = self.station == "studio"
+        used = self.session.shown if in_studio else self.session.checkpoint
+        if self.station in ("studio", "clean") and used is not None:
+            self.header.tell(used.inspection.name, used.architecture)
 
     def set_theme(self, name: Any) -> None:
         """Put on light, dark or system, and keep it."""
@@ -268,11 +273,6 @@ class MainWindow(QMainWindow):
         """Show what was wrong with something the user gave."""
         _LOG.warning("%s", error.sentence)
         self.show_error(error.sentence, error.details)
-
-    @Slot(object)
-    def note_end_of_demo(self, error: Exception | None) -> None:
-        """Log how a scripted demo ended."""
-        _LOG.info("the demo ended%s", f": {error}" if error else "")
 
     # -- what happened
 

@@ -166,6 +166,7 @@ class CheckpointPanel(QWidget):
         self.inspection = facts.inspection
         self.verdict.set_state(f"Loaded on {device_text(self._session.device)}.")
         self._show_facts(facts)
+        self._session.role, self._session.cleaned = "suspect", None
         self._session.checkpoint = facts
         self._begin_statistics(facts.inspection)
 

@@ -72,8 +72,7 @@ class LiveLoop(QObject):
 
     def _can_ask(self) -> bool:
         session = self._session
-        model = session.checkpoint if session.role == "suspect" else session.cleaned
-        return model is not None and session.images is not None and session.images.n > 0
+        return session.shown is not None and session.images is not None and session.images.n > 0
 
     def _send(self) -> None:
         """Submit the newest trigger; results of older ones show as stale from now on."""

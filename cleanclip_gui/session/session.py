@@ -31,3 +31,8 @@ class Session:
     selected_image: int = 0
     run: RunState | None = None
     device: str = "cpu"
+
+    @property
+    def shown(self) -> CheckpointFacts | None:
+        """The checkpoint that Studio looks at, by ``role``."""
+        return self.checkpoint if self.role == "suspect" else self.cleaned

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -170,7 +171,7 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     rows
         Name and evaluation; those without evaluation are left out.
     """
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("")
     names = ("CA", "ASR", "95 % interval", "ASR, all", "target anyway", "poisoned accuracy", "n")
     for name in names:

@@ -177,3 +177,19 @@ def test_sizes_and_counts_read_well():
     assert bytes_text(1536) == "1.5 KiB"
     assert bytes_text(3 * 1024**3) == "3.0 GiB"
     assert count_text(1234567) == "1\u2009234\u2009567"
+
+
+def test_another_suspect_takes_the_cleaned_model_of_the_old_one_away(panel, qtbot, tmp_path):
+    session = panel._session
+    for name in ("first.safetensors", "second.safetensors"):
+        path = write_safetensors(tmp_path / name, {"a": [1.0]})
+        panel.open(path)
+        qtbot.waitUntil(
+            lambda path=path: (
+                session.checkpoint is not None and session.checkpoint.path == str(path)
+            ),
+            timeout=10_000,
+        )
+        assert (session.role, session.cleaned) == ("suspect", None)
+        session.cleaned, session.role = session.checkpoint, "cleaned"
+        assert session.shown is session.cleaned
