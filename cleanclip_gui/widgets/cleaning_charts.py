@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtGui import QShowEvent
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -38,6 +38,10 @@ class CleaningCharts(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._prepare)
         self.rates = Chart(
             "Accuracy and attack success",
             tuple(
@@ -74,7 +78,12 @@ class CleaningCharts(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load the plotting library once the page is painted, not in the middle of a run."""
         super().showEvent(event)
-        QTimer.singleShot(_SETTLE_MS, self, self._prepare)
+        self._settle.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Whoever left already need not wait for the charts."""
+        self._settle.stop()
+        super().hideEvent(event)
 
     def _prepare(self) -> None:
         for chart in self.all():
