@@ -15,7 +15,7 @@ from cleanclip_gui.widgets.guide_card import GuideCard, Outline
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
-CARD_SIZE = (430, 190)
+CARD_SIZE = (348, 200)
 _LIVE = ("queued", "running", "paused")
 
 
@@ -148,7 +148,7 @@ STEPS: tuple[Step, ...] = (
         "below",
         lambda w: w.session.checkpoint is not None,
     ),
-    Step("Look", "studio", _look_body, lambda w: w.studio.gallery, "right", _has_accuracy),
+    Step("Look", "studio", _look_body, lambda w: w.studio.figure, "below", _has_accuracy),
     Step(
         "Stick",
         "studio",
@@ -159,13 +159,13 @@ STEPS: tuple[Step, ...] = (
         lambda w: w.studio.use_demo_trigger(),
         "Stick it on",
     ),
-    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, "left", _has_rate),
+    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, "below", _has_rate),
     Step(
         "Clean",
         "clean",
         _clean_body,
-        lambda w: w.clean.setup,
-        "right",
+        lambda w: w.clean.start_button,
+        "above",
         _finished,
         _start_cleaning,
         "Start cleaning",
@@ -287,7 +287,7 @@ class Guide(QObject):
             left, top = corner.x(), corner.y()
             places = {
                 "below": (left, top + target.height() + 18),
-                "right": (left + target.width() + 18, top + target.height() - height),
+                "above": (left, top - height - 18),
                 "left": (left - width - 18, top + target.height() - height),
             }
             x, y = places[step.beside]

@@ -260,7 +260,7 @@ class JobRunner(QThread):
 def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
     """Command line of the child that runs ``spec_path``."""
     frozen = bool(getattr(sys, "frozen", False))
-    start = ["--worker"] if frozen else ["-m", "ml_core.jobs.worker"]
+    start = ["--worker"] if frozen else ["-P", "-m", "ml_core.jobs.worker"]
     options = ["--supervised", *(["--resume"] if resume else [])]
     return [sys.executable, *start, str(spec_path), *options]
 

@@ -125,3 +125,4 @@ class GuideCard(QFrame):
         self.next.setEnabled(can_go_on)
         self.back.setEnabled(number > 1)
         self.setAccessibleDescription(f"{title}. {body}")
+        self.layout().activate()

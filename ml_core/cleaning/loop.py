@@ -91,6 +91,7 @@ def train(
     validate: Validate | None = None,
     state_path: Path | None = None,
     resume: bool = False,
+    identity: str = "",
 ) -> Generator[Event, None, Outcome]:
     """Clean ``model`` in place.
 
@@ -114,6 +115,8 @@ def train(
         Where the state for resuming is kept; None keeps none.
     resume
         Go on from ``state_path``.
+    identity
+        Names checkpoint and training data; a state of another one is refused.
 
     Yields
     ------
@@ -142,7 +145,7 @@ def train(
     run = _Run()
     if resume and state_path is not None:
         facts = load_state(state_path, model.module, named, optimizer)
-        speed = _take_up(run, facts, recipe)
+        speed = _take_up(run, facts, recipe, identity)
         yield Message(f"Going on after step {run.step} of {total}.")
         if facts["threads"] != torch.get_num_threads():
             yield Message(
@@ -169,6 +172,7 @@ def train(
             "seconds": run.seconds,
             "start_ca": run.start_ca,
             "recipe": recipe.model_dump(),
+            "identity": identity,
             "speed": speed.to_dict(),
             "threads": torch.get_num_threads(),
         }
@@ -254,8 +258,13 @@ def _describe(speed: Speed) -> str:
     return f"Precision {speed.precision} (forward and backward of one batch: {times})."
 
 
-def _take_up(run: _Run, facts: dict[str, Any], recipe: Recipe) -> Speed:
+def _take_up(run: _Run, facts: dict[str, Any], recipe: Recipe, identity: str) -> Speed:
     """Continue the numbers of an interrupted run."""
+    if facts.get("identity") != identity:
+        raise InputError(
+            "The saved state belongs to another checkpoint or other training data; resume with "
+            "the files that the run began with."
+        )
     if facts.get("recipe") != recipe.model_dump():
         raise InputError(
             "The saved state was made with another recipe; resume with the same job file."
@@ -348,7 +357,8 @@ def _evaluate(
     values = validate(None if head is None else head.detach())
     if values is None:
         return
-    ca = values.get("ca")
+    found = [values[name] for name in ("ca", "linear_ca") if values.get(name) is not None]
+    ca = max(found, default=None)
     if run.start_ca is None and ca is not None:
         run.start_ca = ca
     yield Metric(run.step, total, values)

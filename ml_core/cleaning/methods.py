@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import clip_loss, head_loss, inmodal_losses, scale_of
 from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.speed import full_precision
 from ml_core.model import ClipModel
 
 Parts = dict[str, Tensor]
@@ -55,13 +56,16 @@ def contrastive_parts(model: ClipModel, recipe: Recipe, batch: Batch) -> Parts:
     scale = scale_of(logit_scale)
     images = embed_images(model, batch.images)
     if batch.image_views is None or batch.token_views is None:
-        clip = clip_loss(images, embed_texts(model, batch.tokens), scale)
+        texts = embed_texts(model, batch.tokens)
+        with full_precision(model.device):
+            clip = clip_loss(images, texts, scale)
         return {"loss": recipe.lambda_clip * clip, "clip": clip}
     image_views = embed_images(model, batch.image_views)
     both = embed_texts(model, torch.cat([batch.tokens, batch.token_views]))
     texts, text_views = both.chunk(2)
-    clip = clip_loss(images, texts, scale)
-    image, text = inmodal_losses(images, image_views, texts, text_views, scale)
+    with full_precision(model.device):
+        clip = clip_loss(images, texts, scale)
+        image, text = inmodal_losses(images, image_views, texts, text_views, scale)
     loss = recipe.lambda_clip * clip + recipe.lambda_inmodal * (image + text) / 2
     return {"loss": loss, "clip": clip, "image": image, "text": text}
 
@@ -92,9 +96,10 @@ def supervised_parts(
     if batch.labels is None:
         raise ValueError("supervised finetuning needs labels")
     images = embed_images(model, batch.images)
-    loss = head_loss(images, head, batch.labels, scale, recipe.label_smoothing)
-    with torch.no_grad():
-        accuracy = ((images @ head.T).argmax(1) == batch.labels).float().mean()
+    with full_precision(model.device):
+        loss = head_loss(images, head, batch.labels, scale, recipe.label_smoothing)
+        with torch.no_grad():
+            accuracy = ((images @ head.T).argmax(1) == batch.labels).float().mean()
     return {"loss": loss, "accuracy": accuracy}
 
 

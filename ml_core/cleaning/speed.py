@@ -44,6 +44,11 @@ def autocast(device: torch.device, enabled: bool) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast: a similarity of 8 bits times a logit scale of 100 is off by tenths."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def measure_speed(
     recipe: Recipe, device: torch.device, loss: Callable[[], torch.Tensor], module: nn.Module
 ) -> Speed:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from ml_core import __version__
+from ml_core.cleaning.recipes import explain
 from ml_core.cli import output
 from ml_core.reading.errors import InputError
 
@@ -243,6 +245,8 @@ def run_command(arguments: Sequence[str]) -> int:
             return status
     except typer.Exit as leave:
         return leave.exit_code
+    except ValidationError as error:
+        sentence, code, status = explain(error), "usage", output.EXIT_USAGE
     except InputError as error:
         sentence, code, status = error.sentence, error.code, output.exit_code(error.code)
     except (KeyboardInterrupt, typer.Abort):

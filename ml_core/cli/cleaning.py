@@ -55,6 +55,8 @@ def clean_spec(
     stamp = open_trigger(trigger)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
+    if labels == "demo" and images is None and test_images is None:
+        images, test_images = "demo:val", "demo:test"
     aim = "banana" if target is None and stamp is not None else target
     trigger_path: str | None = None
     if trigger == "demo" and stamp is not None:

@@ -63,7 +63,7 @@ def say(text: str) -> None:
 
 def print_json(values: Any) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
-    sys.stdout.write(json.dumps(_plain(values), indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
     sys.stdout.flush()
 
 
@@ -80,9 +80,10 @@ def _plain(value: Any) -> Any:
 
 def report_crash(error: BaseException) -> str:
     """Write the traceback to a file; return the one line that says so."""
-    log = data_dir() / "logs" / "cleanclip-errors.log"
     text = "".join(traceback.format_exception(error))
+    log = Path("cleanclip-errors.log")
     try:
+        log = data_dir() / "logs" / log
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat()}\n{text}\n")

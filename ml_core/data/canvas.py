@@ -122,11 +122,10 @@ class CanvasCache:
         if total <= memory_limit:
             self._kept = np.zeros((len(source), size, size, 3), np.uint8)
             return
-        folder = folder or cache_dir() / "canvases"
         self._capacity = min(len(source), disk_limit // self._item)
         # A cache that cannot be written (read-only, full) is no error: pictures are drawn anew.
         with contextlib.suppress(OSError):
-            self._file = self._open(folder, disk_limit)
+            self._file = self._open(folder or cache_dir() / "canvases", disk_limit)
             weakref.finalize(self, self._file.close)
 
     @property

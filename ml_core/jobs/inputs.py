@@ -19,6 +19,7 @@ from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.specs import ImageSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.measure import Bench, open_bench
 from ml_core.jobs.specs import CleanSpec
@@ -95,6 +96,11 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
     validation = bench(spec.images) if spec.images is not None else None
     benches: dict[str, Bench] = {}
     if spec.test_images is not None:
+        if spec.images is not None and _same_source(spec.images, spec.test_images):
+            notes.append(
+                "Validation and test images come from the same place: the numbers before and "
+                "after are not of unseen images."
+            )
         benches["test"] = bench(spec.test_images)
     elif validation is not None:
         benches["test"] = validation
@@ -121,6 +127,13 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
     )
 
 
+def _same_source(first: ImageSpec, second: ImageSpec) -> bool:
+    """Whether two specs draw from one folder, table or split of the demo."""
+    if first.kind == second.kind == "demo":
+        return (first.split, first.seed) == (second.split, second.seed)
+    return first.kind == second.kind and first.path == second.path
+
+
 def _training(
     spec: CleanSpec, model: ClipModel, label_set: LabelSet, notes: list[str]
 ) -> tuple[Recipe, Callable[[int], Batch], str]:
@@ -140,8 +153,9 @@ def _training(
         return recipe, make, pairs.key
     assert spec.training_images is not None
     named = spec.training_images
-    if named.n is None and named.kind == "demo":
-        named = named.model_copy(update={"n": int(recipe.pairs / _DEMO_LABELLED_SHARE)})
+    if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
+        share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
+        named = named.model_copy(update={"n": int(recipe.pairs / share)})
     images = open_images(named, label_set)
     notes.extend(f"{images.name}: {problem}" for problem in images.problems)
     recipe = _cut(recipe, int((images.labels >= 0).sum()), "labelled images", notes)

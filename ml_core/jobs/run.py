@@ -86,7 +86,9 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
 
     check_spec(spec)
     folder = Path(spec.output_dir)
-    write_spec(spec, folder / SPEC_FILE)
+    if not resume:
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        write_spec(spec, folder / SPEC_FILE)
     yield Progress("open", 0, 1)
     model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
     inputs = open_inputs(spec, model)
@@ -116,6 +118,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         validate=_validator(model, inputs, control),
         state_path=folder / STATE_FILE,
         resume=resume,
+        identity=f"{source_sha256} {inputs.training_key}",
     )
     lap("train")
     if outcome.status == "cancelled":
@@ -125,7 +128,9 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     facts = provenance(spec, inputs, outcome, source_sha256)
     save_checkpoint(model, cleaned, provenance=facts)
     yield Saved(str(cleaned), "checkpoint", outcome.step)
-    if outcome.head is not None:
+    if outcome.head is None:
+        (folder / HEAD_FILE).unlink(missing_ok=True)
+    else:
         head_path = save_head(
             outcome.head, inputs.label_set.class_names, model.logit_scale, folder / HEAD_FILE
         )

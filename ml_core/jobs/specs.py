@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.cleaning.recipes import Recipe, explain
+from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 
@@ -18,6 +19,7 @@ RESULT_FILE = "result.json"
 CLEANED_FILE = "cleaned.safetensors"
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
+TRAINING_SPLITS = ("train", "clean")
 _MAX_SPEC_BYTES = 1_000_000
 
 
@@ -90,6 +92,15 @@ def check_spec(spec: CleanSpec) -> None:
         raise InputError(
             "Supervised finetuning trains on labelled images: name a folder, a CSV or the demo."
         )
+    training = spec.training_images
+    if training is not None and training.kind == "demo" and training.split not in TRAINING_SPLITS:
+        raise InputError(
+            f"The demo's {training.split} pictures are for measuring: train on demo:clean."
+        )
+    if Path(spec.checkpoint).resolve() == (Path(spec.output_dir) / CLEANED_FILE).resolve():
+        raise InputError(
+            "The cleaned checkpoint would overwrite the one being cleaned: name another folder."
+        )
     for what, path in (("checkpoint", spec.checkpoint), ("trigger", spec.trigger)):
         if path is not None and not Path(path).exists():
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
@@ -137,6 +148,8 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
     }
     if spec.trigger is not None:
         changes["trigger"] = str(folder / spec.trigger)
+    if spec.label_set not in label_sets():
+        changes["label_set"] = str(folder / spec.label_set)
     for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
         part = getattr(spec, name)
         if part is not None and part.path is not None:
