@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from cleanclip_gui import theme
     from cleanclip_gui.crash import CrashHandler, LogBridge, start_logging, stop_logging
+    from cleanclip_gui.jobs.background import still_running
     from cleanclip_gui.main_window import MainWindow
     from cleanclip_gui.settings import SettingsStore
 
@@ -79,8 +80,8 @@ def _run(options: argparse.Namespace) -> int:
             window.open_path(options.path)
         code = app.exec()
     stop_logging(handlers)
-    if not window.inference.close(0):
-        # It is still importing torch; a thread that outlives the interpreter would abort it.
+    if not window.inference.close(0) or still_running():
+        # Still importing torch or hashing; a thread that outlives the interpreter would abort it.
         logging.shutdown()
         os._exit(code)
     return code

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QByteArray, QObject, QTimer, Slot
 
 from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import is_live
 
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
 _LOG = logging.getLogger(__name__)
 _LIMIT_MS = 5000
-LIVE = ("queued", "running", "paused")
 _QUESTION = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
 
 
@@ -77,8 +77,3 @@ class Closing(QObject):
             _LOG.warning("the cleaning run did not end within five seconds")
             self._window.hide()
             self._window.close()
-
-
-def is_live(run: RunState | None) -> bool:
-    """Whether a run is going on or waits for its turn."""
-    return run is not None and run.status in LIVE

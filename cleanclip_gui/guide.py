@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import is_live
 from cleanclip_gui.widgets.guide_card import GuideCard, Outline
 
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
 CARD_SIZE = (348, 200)
-_LIVE = ("queued", "running", "paused")
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ def _flip_body(window: MainWindow) -> str:
             "This trigger does not fire for most: try the sticker from the library."
         )
     return (
-        f"{_percent(found.asr_excl)} of all pictures turn into “{found.target_name}” "
-        f"({before} without the trigger). That is the backdoor: the attack success rate."
+        f"{_percent(found.asr_excl)} of the pictures of other classes turn into "
+        f"“{found.target_name}” ({before} without the trigger). "
+        "That is the backdoor: the attack success rate."
     )
 
 
@@ -92,7 +92,7 @@ def _clean_body(window: MainWindow) -> str:
             "CleanCLIP finetunes on clean pictures with captions, and adds a loss inside each "
             "modality that loosens the tie between sticker and label. Next starts a short run."
         )
-    if run.status in _LIVE:
+    if is_live(run):
         return "It runs in a process of its own. Watch ASR fall while accuracy holds."
     if run.status in ("finished", "stopped"):
         return "Done: the cleaned checkpoint is saved and was measured again from its file."
@@ -118,7 +118,7 @@ def _finished(window: MainWindow) -> bool:
 
 def _start_cleaning(window: MainWindow) -> None:
     run = window.session.run
-    if run is None or run.status not in _LIVE:
+    if not is_live(run):
         window.clean.form.set_method("cleanclip")
         window.clean.form.set_preset("talk")
         window.clean.start()
@@ -260,7 +260,7 @@ class Guide(QObject):
         ready = step.ready(window)
         last = self.position + 1 == len(STEPS)
         acting = step.act is not None and not ready
-        busy = step.station == "clean" and _busy(window.session.run)
+        busy = step.station == "clean" and is_live(window.session.run)
         text = step.act_text if acting else ("End tour" if last else "Next")
         self.card.show_step(
             self.position + 1,
@@ -300,7 +300,3 @@ class Guide(QObject):
         if self.running and event.type() == QEvent.Type.Resize:
             self._place()
         return super().eventFilter(watched, event)
-
-
-def _busy(run: RunState | None) -> bool:
-    return run is not None and run.status in _LIVE

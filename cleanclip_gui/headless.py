@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cleanclip_gui.scenario import Scenario, Wait
+from cleanclip_gui.session.records import is_live
 from ml_core.events import Progress as StepProgress
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
-_LIVE = ("queued", "running", "paused")
 _STAGES = {"open": (20, 2), "before": (22, 6), "train": (28, 56), "after": (84, 6)}
 _OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
 
@@ -41,6 +41,7 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     app = QApplication([sys.argv[0]])
     theme.apply_theme(app, "light")
     window = MainWindow(settings=SettingsStore(cache_dir() / "headless"))
+    window.prompts.confirm = lambda *_: True
     window.resize(*_WINDOW_SIZE)
     window.show()
     console = Console(stderr=True)
@@ -138,7 +139,7 @@ def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wa
             shot("4-clean")
 
     def cleaned() -> bool:
-        return session.run is not None and session.run.status not in _LIVE
+        return session.run is not None and not is_live(session.run)
 
     window.clean.progressed.connect(show_progress)
     yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")

@@ -28,17 +28,18 @@ from PySide6.QtWidgets import (
 import ml_core
 from cleanclip_gui import theme
 from cleanclip_gui.actions import Actions
-from cleanclip_gui.closing import Closing, is_live
+from cleanclip_gui.closing import Closing
 from cleanclip_gui.crash import LogBridge, log_file
 from cleanclip_gui.drops import local_paths, purpose
 from cleanclip_gui.guide import Guide
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import Failed, LoadImages
+from cleanclip_gui.jobs.requests import Failed
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.data_bar import DataBar
 from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.session.records import is_live
 from cleanclip_gui.settings import SettingsStore
 from cleanclip_gui.widgets.about import AboutDialog
 from cleanclip_gui.widgets.command_palette import CommandPalette
@@ -51,6 +52,7 @@ from cleanclip_gui.widgets.status_bar import StatusBar
 from cleanclip_gui.widgets.welcome import WelcomePage
 from ml_core.cleaning.recipes import METHOD_TITLES
 from ml_core.data.specs import ImageSpec
+from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from ml_core.reading import InputError, Inspection
 
@@ -168,8 +170,6 @@ class MainWindow(QMainWindow):
         events.images.connect(self._on_data_change)
         events.run.connect(self._on_run_change)
 
-    # -- acts
-
     @Slot()
     def start_demo(self) -> None:
         """Open the built-in demo: poisoned checkpoint, test images, target banana, Studio."""
@@ -179,6 +179,7 @@ class MainWindow(QMainWindow):
             self.show_error(str(error))
             return
         self._pending_demo = True
+        self.session.start_over(demo_target())
         self.data_bar.load(ImageSpec(kind="demo", split="test"), "demo")
         self.open_path(str(path))
         self.demo_started.emit()
@@ -191,7 +192,7 @@ class MainWindow(QMainWindow):
             self.welcome.set_recent(self.settings.value.recent)
             self.show_error(f"{path} is no longer there; choose it again.")
             return
-        self.checkpoint.open(path)
+        self.checkpoint.open(Path(path).absolute())
 
     @Slot()
     def choose_checkpoint(self) -> None:
@@ -274,8 +275,6 @@ class MainWindow(QMainWindow):
         _LOG.warning("%s", error.sentence)
         self.show_error(error.sentence, error.details)
 
-    # -- what happened
-
     @Slot(str)
     def _on_opening(self, path: str) -> None:
         self.header.tell(Path(path).name, "Reading…")
@@ -304,7 +303,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         _LOG.warning("%s", failed.sentence)
-        if isinstance(failed.request, LoadImages):
+        self.status.set_device(self.session.device)  # a device may have refused
+        if not failed.shown_by_a_panel:
             self.show_error(failed.sentence, failed.details)
         self._pending_demo = False
 

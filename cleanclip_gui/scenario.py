@@ -48,7 +48,13 @@ class Scenario(QObject):
     @Slot()
     def _on_timeout(self) -> None:
         assert self._wait is not None
-        if self._wait.until():
+        try:
+            come = self._wait.until()
+        except Exception as error:
+            self._timer.stop()
+            self.ended.emit(error)
+            return
+        if come:
             self._timer.stop()
             self._next()
         elif time.monotonic() - self._since > self._wait.seconds:

@@ -15,6 +15,11 @@ _LOG = logging.getLogger(__name__)
 _RUNNING: set[QThread] = set()
 
 
+def still_running() -> bool:
+    """Whether some thread has not ended; one that outlives the interpreter would abort it."""
+    return any(thread.isRunning() for thread in _RUNNING)
+
+
 class Background(QThread):
     """Runs ``work(cancelled)`` and emits each thing it yields.
 
@@ -50,6 +55,10 @@ class Background(QThread):
             self.failed.emit(
                 InputError(f"This failed unexpectedly: {error}", "damaged", traceback.format_exc())
             )
+
+    def abandon(self) -> None:
+        """Ask it to end, and let it go without waiting: nothing of it is delivered any more."""
+        self._cancelled.set()
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """Ask it to end and wait for that within a limit."""

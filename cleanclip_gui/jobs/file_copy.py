@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,8 @@ def copy_whole(source: Path, target: Path) -> Callable[[Callable[[], bool]], Ite
         temporary = target.with_name(target.name + ".part")
         try:
             with open(source, "rb") as read, open(temporary, "wb") as write:
-                shutil.copyfileobj(read, write, 1 << 20)
+                while not cancelled() and (piece := read.read(1 << 22)):
+                    write.write(piece)
                 write.flush()
                 os.fsync(write.fileno())
             if cancelled():

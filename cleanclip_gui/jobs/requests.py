@@ -132,6 +132,13 @@ class Failed:
     details: str = ""
     code: str = "internal"
 
+    @property
+    def shown_by_a_panel(self) -> bool:
+        """Whether the panel that asked shows the sentence itself."""
+        if isinstance(self.request, OpenCheckpoint):
+            return self.request.role == "suspect"
+        return isinstance(self.request, (Thumbnails, Evaluate, Predict))
+
 
 Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice
 Result = (

@@ -109,7 +109,9 @@ class CheckpointPanel(QWidget):
 
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
-        self.stop()
+        for thread in (self._inspecting, self._statistics):
+            if thread is not None:
+                thread.abandon()
         self._path = str(path)
         target = Path(path)
         try:
@@ -160,14 +162,17 @@ class CheckpointPanel(QWidget):
 
     @Slot(object)
     def _on_checkpoint_opened(self, opened: Any) -> None:
-        if opened.role != "suspect" or opened.checkpoint.path != self._path:
+        if opened.role != "suspect":
             return
         facts: CheckpointFacts = opened.checkpoint
+        # The inference thread holds this model now, whatever the cards are about since.
+        self._session.role, self._session.cleaned = "suspect", None
+        self._session.checkpoint = facts
+        if facts.path != self._path:
+            return
         self.inspection = facts.inspection
         self.verdict.set_state(f"Loaded on {device_text(self._session.device)}.")
         self._show_facts(facts)
-        self._session.role, self._session.cleaned = "suspect", None
-        self._session.checkpoint = facts
         self._begin_statistics(facts.inspection)
 
     @Slot(object)

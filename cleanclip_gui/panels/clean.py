@@ -17,13 +17,14 @@ from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
 from cleanclip_gui.jobs.runner import JobRunner, can_resume, estimate_runner, resume_run
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_view import CleanView
-from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.text import bytes_text, count_text
 from cleanclip_gui.widgets.before_after import duration_text
 from ml_core.cleaning.recipes import METHOD_TITLES, Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
 
 Mode = Literal["run", "resume", "estimate"]
 _ENDS: dict[str, str] = {
@@ -68,6 +69,7 @@ class CleanPanel(CleanView):
         self._mode: Mode = "run"
         self._folder: Path | None = None
         self._recipe: Recipe | None = None
+        self._asked: tuple[Trigger | None, int] = (None, 0)
         self._result: dict[str, Any] = {}
         self._device = session.device
         self._moved_studio = ""
@@ -191,8 +193,9 @@ class CleanPanel(CleanView):
         except InputError as error:
             self.failed.emit(error)
             return
-        self._recipe = recipe
         if mode == "run":
+            self._recipe = recipe
+            self._asked = (self.session.trigger, self.session.target)
             self._folder, self._result = folder, {}
             self.charts.clear()
         self._launch(spec_path, mode)
@@ -210,9 +213,10 @@ class CleanPanel(CleanView):
         except InputError as error:
             self.failed.emit(error)
             return
-        self._runner, self._mode, self._device = runner, mode, device
-        self._last_error = None
-        self.hide_outcome()
+        self._runner, self._mode = runner, mode
+        if mode != "estimate":
+            self._device, self._last_error = device, None
+            self.hide_outcome()
         title = f"{self._method_title()} is running"
         self.run_bar.show_start(
             "Estimating" if mode == "estimate" else title, steerable=mode != "estimate"
@@ -236,6 +240,7 @@ class CleanPanel(CleanView):
     def _give_back_device(self) -> None:
         if self._moved_studio:
             self._inference.set_device(self._moved_studio)
+            self.session.device = self._moved_studio
             self._moved_studio = ""
 
     def _set_run(self, status: Any, error: str = "") -> None:
@@ -361,8 +366,12 @@ class CleanPanel(CleanView):
         self.data.set_uses_pairs(self.form.method.currentData() != "supervised")
         self._refresh()
 
-    def _on_checkpoint_change(self, _checkpoint: object) -> None:
+    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         self.show_estimate("")
+        source = self._result.get("source")
+        if source and (facts is None or facts.path != source):
+            self._result = {}
+            self.hide_outcome()
         self._refresh()
 
     def _on_trigger_change(self, _trigger: object) -> None:
@@ -379,6 +388,7 @@ class CleanPanel(CleanView):
         if opened.role != "cleaned" or opened.checkpoint.path != self._awaited:
             return
         self._awaited = ""
+        self.session.trigger, self.session.target = self._asked
         self.session.cleaned = opened.checkpoint
         self.session.role = "cleaned"
         self.try_in_studio.emit()
@@ -410,8 +420,7 @@ class CleanPanel(CleanView):
         self.show_hint(hint)
 
     def _suggested_name(self) -> str:
-        source = self.session.checkpoint
-        stem = Path(source.path).stem if source is not None else "checkpoint"
+        stem = Path(self._result.get("source") or "checkpoint").stem
         return f"{stem}-cleaned.safetensors"
 
     def _ask_save(self, name: str) -> str:

@@ -17,6 +17,8 @@ from cleanclip_gui.jobs.requests import (
     Evaluate,
     EvaluationUpdated,
     Failed,
+    LoadImages,
+    OpenCheckpoint,
     Predict,
     PredictionReady,
     Thumbnails,
@@ -122,6 +124,7 @@ class StudioPanel(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.trigger.connect(self._on_trigger_change)
+        events.run.connect(self._on_run_change)
         self._inference.thumbnails_ready.connect(self._on_thumbnails_ready)
         self._inference.failed.connect(self._on_request_failed)
         self._inference.paused_changed.connect(self._on_paused_changed)
@@ -412,8 +415,20 @@ class StudioPanel(QWidget):
         self.bars.set_stale(True)
         self.gallery.set_stale()
 
+    def _on_run_change(self, _: object) -> None:
+        self.figure.set_note(self._run_note())
+
+    def _run_note(self) -> str:
+        """What a cleaning run means for the numbers here."""
+        run = self.session.run
+        if run is None or run.status != "running":
+            return ""
+        if run.device == "cpu":
+            return "A cleaning run shares the processor: numbers come slower."
+        return f"A cleaning run uses {run.device}: numbers come from the CPU meanwhile."
+
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        self.figure.set_note("")
+        self.figure.set_note(self._run_note())
         self.figure.set_evaluation(result.evaluation, stale=older)
         self.gallery.update_predictions(result.per_image)
 
@@ -432,6 +447,9 @@ class StudioPanel(QWidget):
             self.gallery.model.forget_request()
         elif isinstance(result.request, (Evaluate, Predict)):
             self.figure.set_note(result.sentence)
+        elif isinstance(result.request, (LoadImages, OpenCheckpoint)):
+            self.gallery.model.forget_request()  # what was under way was dropped for it
+            self.live.touch()
 
     def _on_paused_changed(self, reason: str) -> None:
         self.figure.set_note(reason)

@@ -98,7 +98,7 @@ class LiveLoop(QObject):
         )
 
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
-        if self._inference_moved_on(result.generation):
+        if self._inference_moved_on(result.generation) or result.role != self._session.role:
             return
         older = result.generation != self._newest_evaluate or self._timer.isActive()
         if not older:

@@ -11,7 +11,6 @@ import numpy as np
 from PySide6.QtCore import QMimeData
 
 from cleanclip_gui.widgets.paint_document import (
-    MIN_PATCH,
     FloatingPatch,
     PaintDocument,
     image_to_rgba,
@@ -86,7 +85,7 @@ def patch_of(trigger: Trigger) -> FloatingPatch:
         name=trigger.name,
         x=min(1.0, max(0.0, trigger.x)),
         y=min(1.0, max(0.0, trigger.y)),
-        size=1.0 if overlay else max(MIN_PATCH, trigger.size),
+        size=1.0 if overlay else trigger.size,
         rotation=-trigger.rotation,
         overlay=overlay,
         source=trigger,

@@ -55,3 +55,8 @@ class RunState:
     device: str = "cpu"
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+def is_live(run: RunState | None) -> bool:
+    """Whether a run is going on or waits for its turn."""
+    return run is not None and run.status in ("queued", "running", "paused")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState, is_live
 from ml_core.evaluation.records import Evaluation
 from ml_core.triggers import Trigger
 
@@ -36,3 +36,9 @@ class Session:
     def shown(self) -> CheckpointFacts | None:
         """The checkpoint that Studio looks at, by ``role``."""
         return self.checkpoint if self.role == "suspect" else self.cleaned
+
+    def start_over(self, target: int) -> None:
+        """Forget the trigger and a run that has ended, and aim at ``target``."""
+        if not is_live(self.run):
+            self.run = None
+        self.trigger, self.target = None, target

@@ -281,6 +281,8 @@ class AsrFigure(QFrame):
         n = e.n_excl if labelled else e.n
         of = "images of other classes" if labelled else "images, unlabelled"
         lines = [f"n = {count_text(n)} {of}"]
+        if labelled:
+            lines[0] += f"; all images: {percent(e.asr_all)}"
         if interval is not None:
             low, high = 100 * interval[0], 100 * interval[1]
             lines.insert(0, f"95\u2009% interval {low:.1f} to {high:.1f}\u2009%")

@@ -205,7 +205,7 @@ class GalleryModel(QAbstractListModel):
         if name == "flipped":
             return flipped
         if name == "hit":
-            return np.asarray(known & (self._triggered == self._target))
+            return np.asarray(flipped & (self._triggered == self._target))
         if name == "resisted":
             return np.asarray(known & ~flipped)
         return np.ones(len(self._labels), np.bool_)

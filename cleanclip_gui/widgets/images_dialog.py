@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QStringListModel, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -147,7 +147,7 @@ class ImagesDialog(QDialog):
     def done(self, result: int) -> None:
         """Close, and end the reading beside the window."""
         if self._reading is not None:
-            self._reading.stop()
+            self._reading.abandon()
             self._reading = None
         super().done(result)
 
@@ -155,7 +155,7 @@ class ImagesDialog(QDialog):
     def _count_labels(self) -> None:
         """Read the labels in another thread."""
         if self._reading is not None:
-            self._reading.stop()
+            self._reading.abandon()
         path, kind, column = self._path, self._kind, self.label_column.currentText()
         self._choices = {}
         self.table.setRowCount(0)
@@ -195,6 +195,9 @@ class ImagesDialog(QDialog):
         self.state.setText(f"{total}, {lacking if unmatched else 'every one matches a class'}.")
         shown = (unmatched + [name for name in names if found[name] >= 0])[:_MAX_SHOWN]
         self.table.setRowCount(len(shown))
+        choices = QStringListModel(
+            [_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)], self
+        )
         for row, name in enumerate(shown):
             self.table.setItem(row, 0, QTableWidgetItem(plain(name, 120)))
             number = QTableWidgetItem(count_text(counts[name]))
@@ -205,7 +208,7 @@ class ImagesDialog(QDialog):
                 self.table.setItem(row, 2, QTableWidgetItem(text))
                 continue
             box = _combo(f"Class of {plain(name, 60)}")
-            box.addItems([_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)])
+            box.setModel(choices)
             self.table.setCellWidget(row, 2, box)
             self._choices[name] = box
 

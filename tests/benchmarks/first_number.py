@@ -30,9 +30,9 @@ def run() -> list[Row]:
             begin = time.perf_counter()
             arrived: list[float] = []
 
-            def note(found: object, begin: float = begin, arrived: list[float] = arrived) -> None:
-                if found is not None and not arrived:
-                    arrived.append(time.perf_counter() - begin)
+            def note(found: object) -> None:
+                if found is not None and not arrived:  # noqa: B023
+                    arrived.append(time.perf_counter() - begin)  # noqa: B023
                     sizes.append(found.n)  # type: ignore[attr-defined]
 
             session.events.evaluation.connect(note)

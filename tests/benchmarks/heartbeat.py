@@ -65,7 +65,7 @@ def run() -> list[Row]:
         window.clean.form.set_preset("default")
         window.clean.start()
         window.show_station("clean")
-        yield Wait(lambda: len(window.clean.charts.losses.series) > 0, 240, "no step was taken")
+        yield Wait(lambda: window.clean.charts.losses.keys() != (), 240, "no step was taken")
         heart.take()
         yield from pass_time(paint=False)
         found["charts"] = heart.take()

@@ -22,6 +22,7 @@ def make_window() -> tuple[QApplication, MainWindow]:
     assert isinstance(app, QApplication)
     theme.apply_theme(app, "light")
     window = MainWindow(settings=SettingsStore(Path(tempfile.mkdtemp())))
+    window.prompts.confirm = lambda *_: True
     window.resize(1366, 768)
     window.show()
     return app, window

@@ -131,7 +131,8 @@ def runner_of(panel: CleanPanel) -> FakeRunner:
 def result_of(checkpoint: Path) -> dict[str, Any]:
     return {
         "method": "cleanclip", "preset": "default", "seconds": 187.0, "seed": 0,
-        "checkpoint": str(checkpoint), "target_name": "banana", "steps": 3, "total_steps": 3,
+        "checkpoint": str(checkpoint), "source": str(checkpoint.with_name("poisoned.safetensors")),
+        "target_name": "banana", "steps": 3, "total_steps": 3,
         "before": {"ca": 0.974, "ca_interval": [0.96, 0.98], "asr_excl": 0.98,
                    "asr_interval": [0.97, 0.99], "poisoned_accuracy": 0.02, "n": 400,
                    "n_excl": 390},
@@ -449,3 +450,20 @@ def test_nothing_measured_is_said(qtbot) -> None:
         "The run left clean accuracy at 50.0 % in 1 s."
     )
     assert QApplication.instance() is not None
+
+
+def test_another_checkpoint_takes_the_old_result_away(
+    panel: CleanPanel, session, tmp_path: Path
+) -> None:
+    finish(panel, tmp_path)
+    assert panel.before_after.isVisible()
+    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"))
+    assert not panel.before_after.isVisible()
+
+
+def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:
+    finish(panel, tmp_path)
+    panel.estimate()
+    runner_of(panel).end(Done("cancelled"))
+    assert panel.before_after.isVisible()
+    assert panel._suggested_name() == "poisoned-cleaned.safetensors"

@@ -326,7 +326,7 @@ def test_the_home_folder_and_ml_core_reach_the_child(qtbot, start, tmp_path, mon
 def test_the_worker_command(tmp_path: Path, monkeypatch) -> None:
     spec = tmp_path / "spec.json"
     assert worker_command(spec, resume=True) == [
-        sys.executable, "-m", "ml_core.jobs.worker", str(spec), "--supervised", "--resume",
+        sys.executable, "-P", "-m", "ml_core.jobs.worker", str(spec), "--supervised", "--resume",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert worker_command(spec)[1:] == ["--worker", str(spec), "--supervised"]

@@ -1,0 +1,91 @@
+"""What needs a CUDA device: ``pytest -m gpu``; skipped elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Metric
+from ml_core.jobs.demo import demo_checkpoint, demo_spec
+from ml_core.jobs.run import run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+STEPS = 20
+
+
+def spec(folder: Path, **fields: object):
+    recipe = make_recipe(
+        {"pairs": 128 * STEPS, "warmup_steps": 5, "eval_every": 0, "save_every": 0, **fields}
+    )
+    return demo_spec(recipe, folder, trigger=None, device="cuda", test_images=256)
+
+
+def test_live_evaluation_agrees_with_the_cpu() -> None:
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.data.canvas import CanvasCache
+    from ml_core.data.images import open_images
+    from ml_core.data.labels import load_label_set
+    from ml_core.evaluation.evaluate import evaluate
+    from ml_core.evaluation.zero_shot import zero_shot_classifier
+    from ml_core.triggers import demo_trigger
+
+    labels = load_label_set("demo")
+    images = open_images(ImageSpec(split="test", n=512), labels)
+    found = {}
+    for device in ("cpu", "cuda"):
+        model = open_checkpoint(demo_checkpoint()).build(device)
+        classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
+        *_, (last, _) = evaluate(
+            model,
+            CanvasCache(images, model.image_size),
+            classifier,
+            demo_trigger(),
+            0,
+            labels=images.labels,
+            class_names=labels.class_names,
+        )
+        found[device] = (last.ca, last.asr_excl)
+    assert np.allclose(found["cpu"], found["cuda"], atol=0.01)
+
+
+def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
+    events = list(run(spec(tmp_path), Control()))
+    losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+    assert len(losses) == STEPS
+    assert isinstance(events[-1], Done)
+    assert events[-1].status == "finished", events[-1].error
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
+    control = Control()
+    asked = 0.0
+    for event in run(spec(tmp_path), control):
+        if isinstance(event, Metric) and event.step == 3:
+            control.cancel()
+            asked = time.monotonic()
+    assert isinstance(event, Done)
+    assert event.status == "cancelled"
+    assert time.monotonic() - asked < 1.0
+
+
+def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
+    torch.cuda.set_per_process_memory_fraction(0.002)
+    try:
+        *_, last = run(spec(tmp_path, batch_size=65_536, pairs=65_536), Control())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert isinstance(last, Done)
+    assert last.status == "failed"
+    assert "memory" in last.error
+    assert "\n" not in last.error

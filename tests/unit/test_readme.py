@@ -1,0 +1,25 @@
+"""The README keeps its word: pictures and files it names are there, and so are its commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert len(links) >= 6
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_exists() -> None:
+    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    named = set(re.findall(r"make ([a-z]+)\b", TEXT)) - {"and"}
+    assert {"demo", "test"} <= named <= set(rules)
+
+
+def test_nothing_was_left_to_fill_in() -> None:
+    assert "@@" not in TEXT
