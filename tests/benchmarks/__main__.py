@@ -14,6 +14,7 @@ NAMES = (
     "evaluation_throughput",
     "cleaning_throughput",
     "heartbeat",
+    "painted_trigger",
 )
 
 
