@@ -260,7 +260,7 @@ _PAPER: dict[str, Any] = {
     "eval_every": 500,
     "save_every": 500,
 }
-_TALK: dict[str, Any] = {"preset": "talk", "pairs": 15_000, "eval_every": 30, "save_every": 0}
+_TALK: dict[str, Any] = {"preset": "talk", "pairs": 13_440, "eval_every": 35, "save_every": 0}
 _METHOD_FIELDS: dict[Method, dict[str, dict[str, Any]]] = {
     "cleanclip": {"default": {}, "talk": _TALK, "paper": _PAPER},
     "mmcl": {

@@ -114,7 +114,7 @@ def test_partial_result_is_called_an_estimate(figure):
     assert plain(figure.figure.text()) == "97.3 %"
     assert figure.status.text() == "estimate, n = 256"
     assert plain(figure.caption.text()) == (
-        "95 % interval 94.4 to 98.7 %\nn = 250 images of other classes"
+        "95 % interval 94.4 to 98.7 %\nn = 250 images of other classes; all images: 97.0 %"
     )
     assert plain(figure.baseline.value.text()) == "0.4 %"
     assert figure.pulled.value.text() == "banana"

@@ -25,7 +25,7 @@ from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import journaled
 from ml_core.jobs.run import run
-from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.jobs.worker import Output, exit_code, listen
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
@@ -115,7 +115,7 @@ def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, tr
         tmp_path / "out",
         recipe,
         trigger=trigger,
-        training_images=ImageSpec(split="test", n=24, seed=5),
+        training_images=ImageSpec(split="clean", n=80, seed=5),
     )
     done = list(run(spec, Control()))[-1]
     assert isinstance(done, Done)
@@ -157,6 +157,40 @@ def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -
         assert (done.status, done.error_code) == ("failed", code)
         assert words in done.error
         assert "\n" not in done.error
+
+
+def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    spec = _spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        _recipe(method="supervised", pairs=16),
+        training_images=ImageSpec(split="test", n=24),
+    )
+    (done,) = [e for e in run(spec, Control()) if isinstance(e, Done)]
+    assert (done.status, done.error_code) == ("failed", "usage")
+    assert "for measuring" in done.error
+
+
+def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    source = tmp_path / "cleaned.safetensors"
+    source.write_bytes(tiny_checkpoint.read_bytes())
+    (done,) = [e for e in run(_spec(source, tmp_path, _recipe()), Control()) if isinstance(e, Done)]
+    assert "would overwrite" in done.error
+    assert source.read_bytes() == tiny_checkpoint.read_bytes()
+
+
+def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    spec = _spec(tiny_checkpoint, folder, _recipe(save_every=2))
+    control = Control()
+    for event in run(spec, control):
+        if isinstance(event, Saved):
+            control.cancel()
+    assert spec.pairs is not None
+    other = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"seed": 9})})
+    (done,) = [e for e in run(other, Control(), resume=True) if isinstance(e, Done)]
+    assert "other training data" in done.error
+    assert read_spec(folder / "spec.json").pairs == spec.pairs
 
 
 def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
