@@ -14,6 +14,7 @@ from cleanclip_gui.jobs.requests import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
+from ml_core.cleaning.recipes import preset
 from ml_core.paths import resource
 
 pytestmark = pytest.mark.timeout(1200)
@@ -117,9 +118,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert painted.baseline_target_rate <= 0.05
     assert painted.target_name == "banana"
 
-    recipe = window.clean.form
-    recipe.set_method("cleanclip")
-    recipe.set_preset("talk")
+    window.clean.form.set_recipe(preset("cleanclip", "talk").changed(pairs=7680, eval_every=20))
     window.show_station("clean")
     threads: list[QThread] = []
     make = window.clean.new_runner
