@@ -196,7 +196,6 @@ class Guide(QObject):
         self.card.next_clicked.connect(self.go_on)
         self.card.back_clicked.connect(self.go_back)
         self.card.ended.connect(self.end)
-        window.installEventFilter(self)
         events = window.session.events
         for signal in (
             events.checkpoint,
@@ -215,6 +214,7 @@ class Guide(QObject):
     @Slot()
     def start(self) -> None:
         """Begin at the first step."""
+        self._window.installEventFilter(self)
         self._show(0)
 
     @Slot()
@@ -238,6 +238,7 @@ class Guide(QObject):
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
+        self._window.removeEventFilter(self)
         self.card.hide()
         self._outline.set_target(None)
 
@@ -297,6 +298,6 @@ class Guide(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the card in place when the window changes size."""
-        if self.running and event.type() == QEvent.Type.Resize:
+        if event.type() == QEvent.Type.Resize:
             self._place()
         return super().eventFilter(watched, event)

@@ -17,16 +17,17 @@ class Outline(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._target: QWidget | None = None
-        window.installEventFilter(self)
         self.hide()
 
     def set_target(self, target: QWidget | None) -> None:
         """Frame another widget of the window, or none."""
-        if self._target is not None:
-            self._target.removeEventFilter(self)
+        for watched in (self._target, self.parentWidget()):
+            if watched is not None:
+                watched.removeEventFilter(self)
         self._target = target
-        if target is not None:
-            target.installEventFilter(self)
+        for watched in (target, self.parentWidget()):
+            if target is not None and watched is not None:
+                watched.installEventFilter(self)
         self._follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802

@@ -172,7 +172,7 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     rows
         Name and evaluation; those without evaluation are left out.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("")
     names = ("CA", "ASR", "95 % interval", "ASR, all", "target anyway", "poisoned accuracy", "n")
     for name in names:

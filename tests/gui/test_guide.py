@@ -1,0 +1,79 @@
+"""The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cleanclip_gui.guide import STEPS
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.settings import SettingsStore
+from tests.gui.shell_fakes import FakeEngine
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path))
+    window.resize(1366, 768)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.close()
+
+
+def measured(**fields):
+    shown = {"ca": 0.99, "asr_excl": None, "baseline_target_rate": 0.0, "target_name": "banana"}
+    return SimpleNamespace(**(shown | fields))
+
+
+def card_is_inside(window):
+    card = window.guide.card
+    return window.rect().contains(card.geometry())
+
+
+def test_it_leads_from_opening_to_the_flip(window, qtbot):
+    guide = window.guide
+    window.start_tour()
+    assert (guide.position, window.station) == (0, "checkpoint")
+    assert guide.card.isVisible()
+    qtbot.waitUntil(guide.card.next.isEnabled, timeout=20_000)
+    guide.card.next.click()
+    assert (STEPS[guide.position].title, window.station) == ("Look", "studio")
+    window.session.evaluation = measured()
+    assert guide.card.next.isEnabled()
+    assert card_is_inside(window)
+    guide.card.next.click()
+    assert guide.card.next.text() == "Stick it on"
+    guide.card.next.click()
+    assert window.session.trigger is not None or window.studio.current_trigger() is not None
+    window.session.trigger = window.studio.current_trigger()
+    guide.card.next.click()
+    window.session.evaluation = measured(asr_excl=0.98)
+    assert STEPS[guide.position].title == "Flip"
+    assert "98.0 %" in guide.card.accessibleDescription()
+    guide.card.next.click()
+    assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")
+    assert card_is_inside(window)
+
+
+def test_back_and_end(window):
+    guide = window.guide
+    window.start_tour()
+    assert not guide.card.back.isEnabled()
+    guide._show(2)
+    guide.card.back.click()
+    assert guide.position == 1
+    guide.card.end.click()
+    assert not guide.running
+    assert not guide.card.isVisible()
+    assert not guide._outline.isVisible()
+    window.resize(1400, 800)
+    assert not guide.card.isVisible()
+
+
+def test_a_weak_drawing_is_not_called_a_backdoor(window):
+    window.session.evaluation = measured(asr_excl=0.2)
+    text = STEPS[3].body(window)
+    assert "does not fire" in text
+    assert "backdoor" not in text
