@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt, QThread, QTimer
@@ -15,6 +18,7 @@ from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
 from ml_core.cleaning.recipes import preset
+from ml_core.data.specs import ImageSpec
 from ml_core.paths import resource
 
 pytestmark = pytest.mark.timeout(1200)
@@ -200,3 +204,29 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
     )
     ended = {u.generation for u in found if not u.evaluation.partial}
     assert ended == {last}
+
+
+def test_a_killed_run_says_so_and_resumes(qtbot, window):
+    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
+    session = window.session
+    window.start_demo()
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
+    window.data_bar.load(ImageSpec(kind="demo", split="test", n=144))
+    qtbot.waitUntil(lambda: session.images is not None and session.images.n == 144, timeout=LOAD_MS)
+    window.show_station("clean")
+    short = preset("cleanclip", "talk").changed(
+        pairs=1920, warmup_steps=5, eval_every=0, save_every=4, precision="fp32"
+    )
+    window.clean.form.set_recipe(short)
+    window.clean.start()
+    state = Path(session.run.output_dir) / "state" / "state.safetensors"
+    qtbot.waitUntil(state.is_file, timeout=CLEAN_MS)
+    os.kill(window.clean._runner.pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: session.run.status == "failed", timeout=20_000)
+    assert "SIGKILL" in session.run.error
+    assert window.clean.resume_button.isVisible()
+    QTest.mouseClick(window.clean.resume_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
+    assert session.run.result["steps"] == short.total_steps
+    journal = Path(session.run.output_dir, "events.jsonl").read_text()
+    assert "Going on after step" in journal
