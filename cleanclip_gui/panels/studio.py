@@ -26,7 +26,7 @@ from cleanclip_gui.jobs.requests import (
 )
 from cleanclip_gui.panels import studio_trigger
 from cleanclip_gui.panels.studio_layout import lay_out
-from cleanclip_gui.panels.studio_live import LiveLoop
+from cleanclip_gui.panels.studio_live import LiveLoop, run_note
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.asr_figure import AsrFigure, plain_label
@@ -322,45 +322,10 @@ class StudioPanel(QWidget):
         self.history_changed.emit(undo, redo)
 
     def _on_image_selected(self, image: int) -> None:
-        self.session.selected_image = image
-
-    def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
-        self._inference.submit(Thumbnails(indices, size))
-
-    def _on_target_chosen(self, target: int) -> None:
-        self.session.target = target
-
-    def _on_role_chosen(self, role: str) -> None:
-        self.session.role = "cleaned" if role == "cleaned" else "suspect"
-
-    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
-        if facts is not None:
-            self.document.set_size(facts.image_size)
-            self.paint_bar.set_canvas_size(facts.image_size)
-        self._on_cleaned_change(self.session.cleaned)
-        self._ask_anew()
-
-    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
-        self.figure.set_roles(facts is not None, self.session.role)
-        if self.session.role == "cleaned":
-            self._ask_anew()
-
-    def _on_role_change(self, role: str) -> None:
-        self.figure.set_roles(self.session.cleaned is not None, role)
-        self.gallery.clear_predictions(clean=True)
-        self.live.touch()
-
-    def _on_images_change(self, images: ImagesState | None) -> None:
-        labels = np.empty(0, np.int64) if images is None else images.labels
-        names = () if images is None else images.class_names
-        self.gallery.set_images(labels, names)
-        self.figure.set_classes(names)
-        if self.session.target >= len(names):
-            self.session.target = 0
-        self._on_target_change(self.session.target)
-        self.session.selected_image = _first_to_flip(images, self.session.target)
+        first = 0 if images is None else images.first_to_flip(self.session.target)
+        self.session.selected_image = first
         if images is not None and images.n:
-            self.gallery.select(self.session.selected_image)
+            self.gallery.select(first)
         self._show_title()
         self._ask_anew()
 
@@ -416,19 +381,10 @@ class StudioPanel(QWidget):
         self.gallery.set_stale()
 
     def _on_run_change(self, _: object) -> None:
-        self.figure.set_note(self._run_note())
-
-    def _run_note(self) -> str:
-        """What a cleaning run means for the numbers here."""
-        run = self.session.run
-        if run is None or run.status != "running":
-            return ""
-        if run.device == "cpu":
-            return "A cleaning run shares the processor: numbers come slower."
-        return f"A cleaning run uses {run.device}: numbers come from the CPU meanwhile."
+        self.figure.set_note(run_note(self.session.run))
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        self.figure.set_note(self._run_note())
+        self.figure.set_note(run_note(self.session.run))
         self.figure.set_evaluation(result.evaluation, stale=older)
         self.gallery.update_predictions(result.per_image)
 
@@ -462,11 +418,3 @@ class StudioPanel(QWidget):
     def focus_canvas(self) -> None:
         """Give the keyboard to the canvas."""
         self.canvas.setFocus(Qt.FocusReason.ShortcutFocusReason)
-
-
-def _first_to_flip(images: ImagesState | None, target: int) -> int:
-    """Number of the first picture that is not of the target class anyway; else 0."""
-    if images is None:
-        return 0
-    others = (images.labels >= 0) & (images.labels != target)
-    return int(others.argmax()) if others.any() else 0

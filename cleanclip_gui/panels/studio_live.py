@@ -8,11 +8,20 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Evaluate, EvaluationUpdated, Predict, PredictionReady
-from cleanclip_gui.session import Session
+from cleanclip_gui.session import RunState, Session
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 THROTTLE_MS = 60
+
+
+def run_note(run: RunState | None) -> str:
+    """What a cleaning run means for the numbers in Studio; empty when none goes on."""
+    if run is None or run.status != "running":
+        return ""
+    if run.device == "cpu":
+        return "A cleaning run shares the processor: numbers come slower."
+    return f"A cleaning run uses {run.device}: numbers come from the CPU meanwhile."
 
 
 class LiveLoop(QObject):

@@ -44,6 +44,11 @@ class ImagesState:
     templates: tuple[str, ...]
     problems: tuple[str, ...] = ()
 
+    def first_to_flip(self, target: int) -> int:
+        """Number of the first picture that is not of the target class anyway; else 0."""
+        others = (self.labels >= 0) & (self.labels != target)
+        return int(others.argmax()) if others.any() else 0
+
 
 @dataclass(frozen=True, eq=False)
 class RunState:

@@ -244,14 +244,9 @@ def test_every_control_has_a_name_and_can_be_reached(empty):
 
 
 def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
-    from cleanclip_gui.panels.studio import _first_to_flip
-    from cleanclip_gui.session import ImagesState
-    from ml_core.data.specs import ImageSpec
-
     def images(labels):
         return ImagesState(ImageSpec(), "", "", len(labels), np.array(labels), ("a", "b"), ())
 
-    assert _first_to_flip(images([0, 0, 1]), target=0) == 2
-    assert _first_to_flip(images([0, 0]), target=0) == 0
-    assert _first_to_flip(images([-1, -1]), target=0) == 0
-    assert _first_to_flip(None, target=0) == 0
+    assert images([0, 0, 1]).first_to_flip(0) == 2
+    assert images([0, 0]).first_to_flip(0) == 0
+    assert images([-1, -1]).first_to_flip(0) == 0
