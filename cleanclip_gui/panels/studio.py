@@ -322,6 +322,42 @@ class StudioPanel(QWidget):
         self.history_changed.emit(undo, redo)
 
     def _on_image_selected(self, image: int) -> None:
+        self.session.selected_image = image
+
+    def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
+        self._inference.submit(Thumbnails(indices, size))
+
+    def _on_target_chosen(self, target: int) -> None:
+        self.session.target = target
+
+    def _on_role_chosen(self, role: str) -> None:
+        self.session.role = "cleaned" if role == "cleaned" else "suspect"
+
+    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self.document.set_size(facts.image_size)
+            self.paint_bar.set_canvas_size(facts.image_size)
+        self._on_cleaned_change(self.session.cleaned)
+        self._ask_anew()
+
+    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+        self.figure.set_roles(facts is not None, self.session.role)
+        if self.session.role == "cleaned":
+            self._ask_anew()
+
+    def _on_role_change(self, role: str) -> None:
+        self.figure.set_roles(self.session.cleaned is not None, role)
+        self.gallery.clear_predictions(clean=True)
+        self.live.touch()
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        labels = np.empty(0, np.int64) if images is None else images.labels
+        names = () if images is None else images.class_names
+        self.gallery.set_images(labels, names)
+        self.figure.set_classes(names)
+        if self.session.target >= len(names):
+            self.session.target = 0
+        self._on_target_change(self.session.target)
         first = 0 if images is None else images.first_to_flip(self.session.target)
         self.session.selected_image = first
         if images is not None and images.n:
