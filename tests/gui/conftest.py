@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from pathlib import Path
 
 import pytest
 import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QThread, QTimer
 from PySide6.QtWidgets import QApplication, QMenu
+
+from cleanclip_gui.jobs.background import still_running
 
 _SCREEN = Path(__file__).with_name("screen.json")
 if os.environ.get("QT_QPA_PLATFORM", "offscreen") == "offscreen":
@@ -48,6 +51,9 @@ def _no_leaks(qapp):
         # pyqtgraph keeps the hidden menu of a plot that is gone.
         leaked = [w for w in leaked if shiboken6.isValid(w) and w.parent() is None]
         leaked = [w for w in leaked if w.isVisible() or not isinstance(w, QMenu)]
+    until = time.monotonic() + 5.0  # an abandoned reader may still be at its last piece
+    while still_running() and time.monotonic() < until:
+        time.sleep(0.01)
     threads, timers = _busy()
     names = [f"{type(w).__name__} {w.objectName()}" for w in leaked]
     assert not names, f"top-level widgets were left behind: {names}"

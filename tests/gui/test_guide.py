@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cleanclip_gui.guide import STEPS
+from cleanclip_gui.jobs.background import still_running
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
@@ -20,6 +21,7 @@ def window(qtbot, tmp_path):
     qtbot.waitExposed(window)
     yield window
     window.close()
+    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
 
 def measured(**fields):
@@ -57,9 +59,11 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert card_is_inside(window)
 
 
-def test_back_and_end(window):
+def test_back_and_end(window, qtbot):
     guide = window.guide
     window.start_tour()
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.checkpoint.complete, timeout=20_000)
     assert not guide.card.back.isEnabled()
     guide._show(2)
     guide.card.back.click()
