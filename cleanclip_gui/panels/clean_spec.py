@@ -56,13 +56,14 @@ def write_job(
         trigger = None
         if session.trigger is not None:
             trigger = str(save_trigger(session.trigger, folder / "trigger")[1])
+        watched, tested = _watched_and_tested(images)
         spec = CleanSpec(
             checkpoint=session.checkpoint.path,
             recipe=recipe,
             pairs=pairs,
             training_images=training_images,
-            images=_watched(images),
-            test_images=_tested(images),
+            images=watched,
+            test_images=tested,
             heldout_images=_heldout(images),
             trigger=trigger,
             target=session.target,
@@ -80,19 +81,17 @@ def write_job(
         ) from error
 
 
-def _watched(images: ImagesState | None) -> ImageSpec | None:
-    """Return what is evaluated while training: the demo's validation split, or a sample."""
+def _watched_and_tested(images: ImagesState | None) -> tuple[ImageSpec | None, ImageSpec | None]:
+    """What is evaluated while training, and before and after: no image is in both."""
     if images is None:
-        return None
-    if images.spec.kind == "demo":
-        return ImageSpec(kind="demo", split="val", n=WATCHED)
-    return images.spec.model_copy(update={"n": min(WATCHED, images.n)})
-
-
-def _tested(images: ImagesState | None) -> ImageSpec | None:
-    if images is None:
-        return None
-    return images.spec.model_copy(update={"n": min(TESTED, images.n)})
+        return None, None
+    watched, tested = images.spec.halves()
+    if images.spec.kind == "demo" and images.spec.split != "val":
+        watched, tested = ImageSpec(kind="demo", split="val"), images.spec
+    return (
+        watched.model_copy(update={"n": min(WATCHED, images.n)}),
+        tested.model_copy(update={"n": min(TESTED, images.n)}),
+    )
 
 
 def _heldout(images: ImagesState | None) -> ImageSpec | None:

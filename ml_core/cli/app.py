@@ -129,10 +129,15 @@ def clean_command(
         str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
     ] = "demo:clean",
     images: Annotated[
-        str | None, typer.Option(help="Validation images, watched while training.")
+        str | None,
+        typer.Option(
+            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
+            "--test-images one in five is watched and the rest tested; under 50, all are both."
+        ),
     ] = None,
     test_images: Annotated[
-        str | None, typer.Option(help="Images of the before/after numbers.")
+        str | None,
+        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
     ] = None,
     trigger: TriggerFile = None,
     target: Target = None,

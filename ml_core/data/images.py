@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.canvas import Canvases
 from ml_core.data.folder_files import list_folder
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
     DemoPictures,
@@ -21,7 +21,7 @@ from ml_core.data.pictures import (
     key_of,
     summary,
 )
-from ml_core.data.sampling import stratified_sample
+from ml_core.data.sampling import part_of, stratified_sample
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import (
     LABEL_COLUMNS,
@@ -34,72 +34,20 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.tables import read_columns
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Evaluation images, drawn on demand.
-
-    A picture whose data is damaged can only be found when it is decoded: `canvas` draws it black
-    and notes it in `broken` (index -> sentence). Whoever counts must drop the indices in `broken`
-    after each call of `canvas` (or `CanvasCache.get`); they are never scored.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageSet(PictureSet):
+    """Evaluation images, or labelled images to train on.
 
     Attributes
     ----------
-    name
-        For the screen.
-    key
-        SHA-256 over pictures, order, labels and class names.
-    images_key
-        SHA-256 over pictures and order alone: names the cached canvases.
     labels
         int64 [N], read-only, -1 where a picture has no label.
     class_names
         Names of the labels.
-    notes
-        What was left out when the set was opened.
-    left_out
-        How many pictures or rows were left out then.
     """
 
-    name: str
-    key: str
-    images_key: str
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    notes: tuple[str, ...]
-    left_out: int
-    pictures: Pictures
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures found undecodable so far, index -> sentence."""
-        return self.pictures.broken
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What was left out, with rows and names; grows as broken pictures are found."""
-        broken = list(self.broken.values())
-        found = (summary("pictures are damaged and not scored", broken),) if broken else ()
-        return self.notes + found
-
-    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
-        """Draw centre-cropped pictures.
-
-        Parameters
-        ----------
-        indices
-            int [n], each in 0..N-1.
-        size
-            Side in pixels.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 [n, size, size, 3]; black where a picture is broken.
-        """
-        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size)
 
 
 @dataclass(frozen=True)
@@ -144,7 +92,8 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
         texts = tuple(spec.class_map.get(text, text) for text in found.texts)
         found = replace(found, texts=texts)
     labels, class_names, keep, notes = _map(found, label_set)
-    chosen = keep[stratified_sample(labels[keep], spec.n, spec.seed)]
+    part = keep[part_of(labels[keep], spec.part, spec.seed)]
+    chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
     pictures = FilePictures(
         [found.paths[i] for i in chosen.tolist()], [found.names[i] for i in chosen.tolist()]
     )
@@ -161,27 +110,32 @@ def _finish(
     left_out: int,
 ) -> ImageSet:
     """Hash and freeze."""
-    try:
-        images_key = pictures.key()
-    except OSError as error:
-        raise InputError(
-            f"A picture of {name} vanished or cannot be read; check the files and open it again.",
-            "usage",
-            details=str(error),
-        ) from error
+    images_key = hashed(pictures, name)
     labels = np.ascontiguousarray(labels, np.int64)
     labels.flags.writeable = False
-    key = key_of(images_key, labels, class_names)
-    return ImageSet(name, key, images_key, labels, class_names, notes, left_out, pictures)
+    return ImageSet(
+        name=name,
+        key=key_of(images_key, labels, class_names),
+        images_key=images_key,
+        notes=notes,
+        left_out=left_out,
+        pictures=pictures,
+        labels=labels,
+        class_names=class_names,
+    )
 
 
 def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
     """The built-in demo's pictures, with labels where the label set has the class."""
     from ml_core.data import demo
 
-    numbers = np.arange(spec.n or DEMO_SIZES[spec.split], dtype=np.int64)
+    count = spec.n if spec.n is not None and spec.part == "all" else DEMO_SIZES[spec.split]
+    numbers = np.arange(count, dtype=np.int64)
     pictures = DemoPictures(spec.split, numbers, spec.seed)
     own = pictures.labels()
+    if spec.part != "all":
+        numbers = part_of(own, spec.part, spec.seed)[: spec.n]
+        pictures, own = DemoPictures(spec.split, numbers, spec.seed), own[numbers]
     names = demo.demo_classes()
     mapping = map_labels(names, label_set)
     labels = np.append(mapping.labels, -1)[own]
@@ -206,12 +160,6 @@ def _from_table(path: Path, spec: ImageSpec) -> _Found:
     else:
         label_column = require_column(path, columns, spec.label_column, "label")
     files = read_files(path, image_column, label_column)
-    if not files.paths:
-        raise InputError(
-            f"No picture of {path.name} can be used; its paths are taken from its own folder.",
-            "usage",
-            details="\n".join(files.problems),
-        )
     texts = files.texts if label_column is not None else None
     return _Found(path.name, files.paths, files.names, texts, files.problems, files.left_out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +47,9 @@ class Pictures(Protocol):
 
     def key(self) -> str:
         """Hash of the pictures and their order."""
+
+    def members(self) -> AbstractSet[object]:
+        """What each picture is, whatever set it stands in."""
 
 
 class FilePictures:
@@ -92,6 +96,10 @@ class FilePictures:
             total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
         return total.hexdigest()
 
+    def members(self) -> AbstractSet[object]:
+        """The files."""
+        return frozenset(self._paths)
+
 
 class DemoPictures:
     """Compositions of the built-in demo, drawn on demand in blocks at 64 px and resized."""
@@ -137,6 +145,10 @@ class DemoPictures:
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
         return total.hexdigest()
+
+    def members(self) -> AbstractSet[object]:
+        """The compositions, by split, seed and number."""
+        return {(self._split, self._seed, number) for number in self._numbers.tolist()}
 
     def _compose(self, indices: NDArray[np.int64]) -> Canvases:
         """Call the composer; its art is read only when asked for."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.specs import Part
+
+# A smaller set is not split: neither part would tell anything.
+SMALLEST_SPLIT = 50
+_VALIDATION_SHARE, _VALIDATION_MOST = 5, 500
+
 
 def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Shuffle so that each prefix holds each label in about its share.
@@ -41,3 +47,17 @@ def stratified_sample(labels: NDArray[np.int64], n: int | None, seed: int) -> ND
     if n is None or n >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
     return np.sort(stratified_order(labels, seed)[:n])
+
+
+def part_of(labels: NDArray[np.int64], part: Part, seed: int) -> NDArray[np.int64]:
+    """Ascending numbers of the images of a part.
+
+    One image in five, at most 500, is validation; the rest is test. Both are stratified, and the
+    same labels and seed always give the same two. Of a set of fewer than `SMALLEST_SPLIT` images
+    each part is the whole set.
+    """
+    if part == "all" or len(labels) < SMALLEST_SPLIT:
+        return np.arange(len(labels), dtype=np.int64)
+    order = stratified_order(labels, seed)
+    first_test = min(len(labels) // _VALIDATION_SHARE, _VALIDATION_MOST)
+    return np.sort(order[:first_test] if part == "validation" else order[first_test:])

@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Part = Literal["all", "validation", "test"]
+
 
 class ImageSpec(BaseModel):
     """A set of evaluation images.
@@ -24,10 +26,13 @@ class ImageSpec(BaseModel):
         Columns of the table; None detects the common names.
     class_map
         Class of the label set to take for a label of the folder or table.
+    part
+        ``all``, or one of the two parts that have no image in common: ``validation`` (to watch)
+        and ``test`` (to report). See :func:`ml_core.data.sampling.part_of`.
     n
-        Size of the seeded, stratified subsample; None takes every image.
+        Size of the seeded, stratified subsample of the part; None takes every image.
     seed
-        Seed of the subsample, and of the demo's compositions.
+        Seed of the parts and the subsample, and of the demo's compositions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +43,7 @@ class ImageSpec(BaseModel):
     image_column: str | None = None
     label_column: str | None = None
     class_map: dict[str, str] = Field(default_factory=dict)
+    part: Part = "all"
     n: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -47,6 +53,13 @@ class ImageSpec(BaseModel):
         if self.kind != "demo" and not self.path:
             raise ValueError(f"image set of kind {self.kind!r} needs a path")
         return self
+
+    def halves(self) -> tuple["ImageSpec", "ImageSpec"]:
+        """The set's validation part and its test part."""
+        return (
+            self.model_copy(update={"part": "validation"}),
+            self.model_copy(update={"part": "test"}),
+        )
 
 
 class PairSpec(BaseModel):

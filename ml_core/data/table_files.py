@@ -83,6 +83,11 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
     -------
     TableFiles
         Bad rows, forbidden paths and missing files are left out and named in ``problems``.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if no row can be used.
     """
     columns = (image_column,) if text_column is None else (image_column, text_column)
     table = read_table(path, columns)
@@ -113,6 +118,12 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
         problems.append(summary("bad rows were left out", bad))
     if missing:
         problems.append(summary("pictures are missing and were left out", missing))
+    if not paths:
+        raise InputError(
+            f"No picture of {path.name} can be used; its paths are taken from its own folder.",
+            "usage",
+            details="\n".join(problems),
+        )
     return TableFiles(
         tuple(paths), tuple(names), tuple(texts), tuple(problems), len(bad) + len(missing)
     )

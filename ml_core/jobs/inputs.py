@@ -19,6 +19,8 @@ from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.picture_set import PictureSet, shared
+from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.measure import Bench, open_bench
@@ -49,8 +51,10 @@ class Inputs:
         Step to batch.
     training_key
         Hash of the training data.
-    notes
-        Rows and files that were left out, and other remarks.
+    sets
+        Everything opened, to say what is wrong with it.
+    remarks
+        What else the user should know.
     """
 
     recipe: Recipe
@@ -62,7 +66,14 @@ class Inputs:
     validation: Bench | None
     make_batch: Callable[[int], Batch]
     training_key: str
-    notes: tuple[str, ...]
+    sets: tuple[PictureSet, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Rows and files that are left out, and remarks; grows as broken pictures are found."""
+        found = [f"{part.name}: {problem}" for part in self.sets for problem in part.problems]
+        return tuple(dict.fromkeys([*found, *self.remarks]))
 
 
 def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
@@ -84,35 +95,26 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
             f"the classes 0 to {len(label_set.class_names) - 1}."
         )
     trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
-    notes: list[str] = []
-    size = model.image_size
+    remarks: list[str] = []
+    validation_spec, test_spec = spec.images, spec.test_images
+    if validation_spec is not None and test_spec in (None, validation_spec):
+        validation_spec, test_spec = validation_spec.halves()
 
-    def bench(part: object) -> Bench:
-        assert part is not None
-        opened = open_bench(part, label_set, trigger, spec.target, size)  # type: ignore[arg-type]
-        notes.extend(f"{opened.images.name}: {problem}" for problem in opened.images.problems)
-        return opened
+    def bench(part: ImageSpec) -> Bench:
+        return open_bench(part, label_set, trigger, spec.target, model.image_size)
 
-    validation = bench(spec.images) if spec.images is not None else None
+    validation = bench(validation_spec) if validation_spec is not None else None
     benches: dict[str, Bench] = {}
-    if spec.test_images is not None:
-        if spec.images is not None and _same_source(spec.images, spec.test_images):
-            notes.append(
-                "Validation and test images come from the same place: the numbers before and "
-                "after are not of unseen images."
-            )
-        benches["test"] = bench(spec.test_images)
-    elif validation is not None:
-        benches["test"] = validation
-        notes.append(
-            "No test images were named: before and after are measured on the "
-            "validation images, which the run also watched."
-        )
+    if test_spec is not None:
+        benches["test"] = bench(test_spec)
     if spec.heldout_images is not None:
         benches["heldout"] = bench(spec.heldout_images)
     if not benches:
-        notes.append("No images were named: nothing is measured before and after.")
-    recipe, make_batch, key = _training(spec, model, label_set, notes)
+        remarks.append("No images were named: nothing is measured before and after.")
+    recipe, make_batch, training = _training(spec, model, label_set, remarks)
+    if "test" in benches:
+        remarks += _seen(benches["test"].images, validation, training)
+    measured = [*([validation] if validation else []), *benches.values()]
     return Inputs(
         recipe,
         device,
@@ -122,22 +124,34 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         benches,
         validation,
         make_batch,
-        key,
-        tuple(notes),
+        training.key,
+        (*(bench.images for bench in measured), training),
+        tuple(remarks),
     )
 
 
-def _same_source(first: ImageSpec, second: ImageSpec) -> bool:
-    """Whether two specs draw from one folder, table or split of the demo."""
-    if first.kind == second.kind == "demo":
-        return (first.split, first.seed) == (second.split, second.seed)
-    return first.kind == second.kind and first.path == second.path
+def _seen(test: ImageSet, validation: Bench | None, training: PictureSet) -> list[str]:
+    """Say which test images the run sees elsewhere, so that its numbers are not of unseen ones."""
+    remarks = []
+    watched = 0 if validation is None else shared(test, validation.images)
+    if watched:
+        remarks.append(
+            f"{watched} of the {len(test)} test images are also watched while training: choose "
+            f"other ones, or one set of at least {SMALLEST_SPLIT} images, which is then split."
+        )
+    trained = shared(test, training)
+    if trained:
+        remarks.append(
+            f"{trained} of the {len(test)} test images are also trained on: the numbers after the "
+            "run flatter it; choose other test images."
+        )
+    return remarks
 
 
 def _training(
-    spec: CleanSpec, model: ClipModel, label_set: LabelSet, notes: list[str]
-) -> tuple[Recipe, Callable[[int], Batch], str]:
-    """The recipe cut to the data, the maker of batches, and the data's key."""
+    spec: CleanSpec, model: ClipModel, label_set: LabelSet, remarks: list[str]
+) -> tuple[Recipe, Callable[[int], Batch], PictureSet]:
+    """The recipe cut to the data, the maker of batches, and the data."""
     recipe, size = spec.recipe, model.image_size
     if recipe.uses_pairs:
         assert spec.pairs is not None
@@ -145,22 +159,20 @@ def _training(
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
         pairs = open_pairs(wanted)
-        notes.extend(f"{pairs.name}: {problem}" for problem in pairs.problems)
-        recipe = _cut(recipe, len(pairs), "pairs", notes)
+        recipe = _cut(recipe, len(pairs), "pairs", remarks)
         source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
         make = partial(pair_batch, source, recipe, size, model.tokenize, view)
-        return recipe, make, pairs.key
+        return recipe, make, pairs
     assert spec.training_images is not None
     named = spec.training_images
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
         share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share)})
     images = open_images(named, label_set)
-    notes.extend(f"{images.name}: {problem}" for problem in images.problems)
-    recipe = _cut(recipe, int((images.labels >= 0).sum()), "labelled images", notes)
+    recipe = _cut(recipe, int((images.labels >= 0).sum()), "labelled images", remarks)
     labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
-    return recipe, partial(labelled_batch, labelled, recipe, size), images.key
+    return recipe, partial(labelled_batch, labelled, recipe, size), images
 
 
 def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:
@@ -170,7 +182,7 @@ def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:
     return lambda caption, draws: augment(caption, draws, alpha=alpha)
 
 
-def _cut(recipe: Recipe, count: int, what: str, notes: list[str]) -> Recipe:
+def _cut(recipe: Recipe, count: int, what: str, remarks: list[str]) -> Recipe:
     """Fit the recipe to the examples there are."""
     if count < recipe.batch_size:
         raise InputError(
@@ -178,7 +190,7 @@ def _cut(recipe: Recipe, count: int, what: str, notes: list[str]) -> Recipe:
             "name more data or lower the batch size."
         )
     if count < recipe.pairs:
-        notes.append(f"The recipe asks for {recipe.pairs} {what}; there are {count}.")
+        remarks.append(f"The recipe asks for {recipe.pairs} {what}; there are {count}.")
         return recipe.model_copy(update={"pairs": count})
     return recipe
 

@@ -92,7 +92,8 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     yield Progress("open", 0, 1)
     model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
     inputs = open_inputs(spec, model)
-    for note in inputs.notes:
+    said = inputs.notes
+    for note in said:
         yield Message(note, "warning")
     model.to(inputs.device)
     yield Progress("open", 1, 1)
@@ -143,6 +144,9 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         yield Done("cancelled", {"checkpoint": str(cleaned)})
         return
     lap("after")
+    for note in inputs.notes:  # broken pictures are found when they are decoded
+        if note not in said:
+            yield Message(note, "warning")
     result = result_record(spec, inputs, outcome, before.rows, after.rows, timings)
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)

@@ -39,7 +39,8 @@ class CleanSpec(BaseModel):
     images
         Labelled validation images, watched while training; None watches nothing.
     test_images
-        Images of the before/after numbers; None takes ``images`` and says so.
+        Images of the before/after numbers. Where only ``images`` is given, or the same twice, one
+        fifth of them is watched and the rest tested, or all twice if they are few.
     heldout_images
         A second set reported beside the first (the demo's held-out art style).
     trigger

@@ -18,7 +18,8 @@ from ml_core.data.canvas import CanvasCache, centre_crop
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
-from ml_core.data.sampling import stratified_order, stratified_sample
+from ml_core.data.picture_set import shared
+from ml_core.data.sampling import part_of, stratified_order, stratified_sample
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
 
@@ -239,6 +240,43 @@ def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
     assert open_images(spec.model_copy(update={"seed": 4}), PETS).key != images.key
 
 
+def test_parts_are_stratified_and_have_nothing_in_common() -> None:
+    labels = np.repeat([0, 1, -1], [50, 30, 20])
+    watched, tested = (part_of(labels, part, 3) for part in ("validation", "test"))
+    assert (len(watched), len(tested)) == (20, 80)
+    assert sorted([*watched, *tested]) == list(range(100))
+    assert np.bincount(labels[watched] + 1).tolist() == [4, 10, 6]
+    assert part_of(labels, "validation", 3).tolist() == watched.tolist()
+    assert part_of(labels, "validation", 4).tolist() != watched.tolist()
+    many = np.zeros(4000, np.int64)
+    assert [len(part_of(many, part, 0)) for part in ("validation", "test")] == [500, 3500]
+    few = labels[:49]
+    assert part_of(few, "validation", 0).tolist() == part_of(few, "test", 0).tolist()
+    assert len(part_of(few, "test", 0)) == 49
+
+
+def test_images_of_a_part(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for i in range(30):
+            picture(tmp_path / name / f"{i}.png", i)
+    whole = open_images(ImageSpec(kind="folder", path=str(tmp_path)), PETS)
+    first, second = ImageSpec(kind="folder", path=str(tmp_path)).halves()
+    watched, tested = open_images(first, PETS), open_images(second, PETS)
+    assert (len(watched), len(tested)) == (12, 48)
+    assert np.bincount(tested.labels).tolist() == [24, 0, 24]
+    assert (shared(watched, tested), shared(watched, whole), shared(tested, whole)) == (0, 12, 48)
+    few = open_images(second.model_copy(update={"n": 10}), PETS)
+    assert (len(few), shared(few, watched), shared(few, tested)) == (10, 0, 10)
+
+
+def test_parts_of_a_demo_split() -> None:
+    first, second = ImageSpec(split="val", n=300).halves()
+    watched, tested = open_images(first), open_images(second)
+    assert (len(watched), len(tested), shared(watched, tested)) == (200, 300, 0)
+    other = open_images(ImageSpec(split="test", n=300))
+    assert shared(tested, other) == 0
+
+
 def test_key_follows_content_and_labels(class_folders: Path) -> None:
     spec = ImageSpec(kind="folder", path=str(class_folders))
     before = open_images(spec, PETS)
@@ -314,7 +352,7 @@ def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
     for _ in range(2):
         assert cache.get([0, 2])[:, 0, 0, 0].tolist() == [10, 0]
         assert list(cache.broken) == [2]
-    assert "1 pictures are damaged and not scored: dog/c.png" in images.problems[-1]
+    assert "1 pictures are damaged and not used: dog/c.png" in images.problems[-1]
 
 
 def test_many_pictures_decode_in_order(tmp_path: Path) -> None:

@@ -14,15 +14,18 @@ from typing import IO, Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
+from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
@@ -141,6 +144,83 @@ def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_p
     assert done.status == "finished", done.details
     assert done.result["before"] is None
     assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
+
+
+def _photos(folder: Path, each: int) -> Path:
+    """Pictures of two of the demo's classes."""
+    for name in ("apple", "banana"):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            shade = (7 * i % 256, 90, 200 if name == "apple" else 30)
+            Image.new("RGB", (32, 32), shade).save(folder / name / f"{i:02}.png")
+    return folder
+
+
+def _result(spec: CleanSpec) -> dict[str, Any]:
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    return done.result
+
+
+def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 30)))
+    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=8), images=photos)
+    for test_images in (None, photos):
+        inputs = open_inputs(
+            spec.model_copy(update={"test_images": test_images}),
+            open_checkpoint(tiny_checkpoint).build(),
+        )
+        assert inputs.validation is not None
+        watched, tested = inputs.validation.images, inputs.benches["test"].images
+        assert (len(watched), len(tested), shared(watched, tested)) == (12, 48, 0)
+        assert not any("watched" in note for note in inputs.notes)
+    few = ImageSpec(kind="folder", path=str(_photos(tmp_path / "few", 5)))
+    found = _result(spec.model_copy(update={"images": few, "test_images": None}))
+    assert found["before"]["n"] == 10
+    assert any("10 of the 10 test images are also watched" in note for note in found["notes"])
+
+
+def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 8)))
+    spec = _spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        _recipe(method="supervised", pairs=8),
+        training_images=photos.model_copy(update={"n": 8}),
+        test_images=photos,
+    )
+    assert any("8 of the 16 test images are also trained on" in n for n in _result(spec)["notes"])
+
+
+def test_pictures_found_damaged_on_the_way_stand_in_the_result(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    photos = _photos(tmp_path / "photos", 6)
+    torn = photos / "apple" / "00.png"
+    torn.write_bytes(torn.read_bytes()[:60])
+    training = _photos(tmp_path / "pairs", 5)
+    bad = training / "banana" / "03.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    rows = [f"{path.relative_to(tmp_path)},a picture" for path in sorted(training.rglob("*.png"))]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["image,caption", *rows]), encoding="utf-8")
+    spec = _spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        _recipe(method="mmcl", lambda_inmodal=0.0, pairs=10, batch_size=5),
+        pairs=PairSpec(kind="csv", path=str(table)),
+        test_images=ImageSpec(kind="folder", path=str(photos)),
+    )
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert (done.status, done.result["after"]["n"]) == ("finished", 11), done.details
+    notes = done.result["notes"]
+    assert [note for note in notes if "apple/00.png" in note and note.startswith("photos: ")]
+    assert [note for note in notes if "03.png" in note and note.startswith("pairs.csv: ")]
+    told = [event.text for event in events if isinstance(event, Message)]
+    assert set(notes) <= set(told)
 
 
 def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:

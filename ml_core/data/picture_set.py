@@ -1,0 +1,98 @@
+"""What image sets and pair sets have in common: pictures by number, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.canvas import Canvases
+from ml_core.data.pictures import Pictures, summary
+from ml_core.reading.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureSet:
+    """Pictures, drawn on demand.
+
+    A picture whose data is damaged can only be found when it is decoded: `canvas` draws it black
+    and notes it in `broken` (index -> sentence). Whoever counts or trains must drop the indices in
+    `broken` after each call of `canvas` (or `CanvasCache.get`); they are never used.
+
+    Attributes
+    ----------
+    name
+        For the screen.
+    key
+        SHA-256 over pictures, order, and the labels or captions.
+    images_key
+        SHA-256 over pictures and order alone: names the cached canvases.
+    notes
+        What was left out when the set was opened.
+    left_out
+        How many pictures or rows were left out then.
+    """
+
+    name: str
+    key: str
+    images_key: str
+    notes: tuple[str, ...]
+    left_out: int
+    pictures: Pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, index -> sentence."""
+        return self.pictures.broken
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was left out, with rows and names; grows as broken pictures are found."""
+        broken = list(self.broken.values())
+        found = (summary("pictures are damaged and not used", broken),) if broken else ()
+        return self.notes + found
+
+    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
+        """Draw centre-cropped pictures.
+
+        Parameters
+        ----------
+        indices
+            int [n], each in 0..N-1.
+        size
+            Side in pixels.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 [n, size, size, 3]; black where a picture is broken.
+        """
+        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size)
+
+
+def hashed(pictures: Pictures, name: str) -> str:
+    """The pictures' key.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if a file vanished since it was listed.
+    """
+    try:
+        return pictures.key()
+    except OSError as error:
+        raise InputError(
+            f"A picture of {name} vanished or cannot be read; check the files and open it again.",
+            "usage",
+            details=str(error),
+        ) from error
+
+
+def shared(first: PictureSet, second: PictureSet) -> int:
+    """How many pictures stand in both sets."""
+    return len(first.pictures.members() & second.pictures.members())

@@ -1,0 +1,46 @@
+"""From what is open to a job on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cleanclip_gui.panels.clean_spec import write_job
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.cleaning.recipes import preset
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.specs import CleanSpec, read_spec
+
+
+def _job(images: ImageSpec, n: int, folder: Path) -> CleanSpec:
+    session = Session()
+    session.checkpoint = SimpleNamespace(path=str(folder / "a.safetensors"))  # type: ignore[assignment]
+    session.images = ImagesState(
+        images, "own", "key", n, np.zeros(n, np.int64), ("apple", "banana"), ("a {}",)
+    )
+    recipe = preset("cleanclip", "talk")
+    path = write_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
+    return read_spec(path)
+
+
+@pytest.mark.parametrize(("n", "watched", "tested"), [(9000, 500, 4000), (60, 60, 60)])
+def test_own_images_are_watched_and_tested_in_two_parts(
+    tmp_path: Path, n: int, watched: int, tested: int
+) -> None:
+    own = ImageSpec(kind="folder", path=str(tmp_path), seed=4)
+    spec = _job(own, n, tmp_path)
+    assert spec.images == own.model_copy(update={"part": "validation", "n": watched})
+    assert spec.test_images == own.model_copy(update={"part": "test", "n": tested})
+    assert spec.heldout_images is None
+
+
+def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
+    spec = _job(ImageSpec(split="heldout"), 1000, tmp_path)
+    assert spec.images == ImageSpec(split="val", n=500)
+    assert spec.test_images == ImageSpec(split="heldout", n=1000)
+    spec = _job(ImageSpec(split="val"), 1000, tmp_path)
+    assert spec.images == ImageSpec(split="val", part="validation", n=500)
+    assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
