@@ -20,7 +20,10 @@ STEADY_POINTS = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """One rate before and after, as fractions; ``good`` is the direction that is welcome."""
+    """One rate before and after, as fractions; ``good`` is the direction that is welcome.
+
+    A quiet row is small print: it has no line and is left out where nothing was measured.
+    """
 
     title: str
     before: float | None
@@ -29,6 +32,7 @@ class Row:
     after_interval: tuple[float, float] | None = None
     good: int = 1
     headline: bool = False
+    quiet: bool = False
 
     @property
     def points(self) -> float | None:
@@ -46,6 +50,13 @@ def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
         _row("Clean accuracy", "ca", "ca_interval", before, after, 1, True),
         _row("Poisoned accuracy", "poisoned_accuracy", "", before, after, 1),
     ]
+    small_print = (
+        ("Attack success rate, all images", "asr_all", "asr_all_interval"),
+        ("Target without trigger", "baseline_target_rate", ""),
+    )
+    for title, key, interval in small_print:
+        row = _row(title, key, interval, before, after, -1, quiet=True)
+        rows += [row] if row.points is not None else []
     for key, name in (("heldout", "held-out style"), ("heldout_linear", "held-out, linear head")):
         pair = result.get(key) or {}
         if pair.get("after"):
@@ -63,7 +74,7 @@ def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
 
 def _row(
     title: str, key: str, interval: str, before: Mapping[str, Any], after: Mapping[str, Any],
-    good: int, headline: bool = False,
+    good: int, headline: bool = False, quiet: bool = False,
 ) -> Row:  # fmt: skip
     """One row from two evaluations."""
     return Row(
@@ -74,6 +85,7 @@ def _row(
         _pair(after.get(interval)),
         good,
         headline,
+        quiet,
     )
 
 
@@ -212,25 +224,23 @@ class BeforeAfter(QFrame):
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
             grid.addWidget(_label(text, "caption"), 0, column, right)
-        for at, row in enumerate(rows_of(result), 1):
-            grid.addWidget(_label(row.title, "heading" if row.headline else "subtle"), at, 0)
-            grid.addWidget(_figure(row.before, row.headline), at, 1, right)
+        rows = rows_of(result)
+        for at, row in enumerate(rows, 1):
+            grid.addWidget(_title(row), at, 0)
+            grid.addWidget(_figure(row.before, row), at, 1, right)
             grid.addWidget(_interval(row.before_interval), at, 2, left)
-            grid.addWidget(RateLine(row), at, 3)
-            grid.addWidget(_figure(row.after, row.headline), at, 4, right)
+            if not row.quiet:
+                grid.addWidget(RateLine(row), at, 3)
+            grid.addWidget(_figure(row.after, row), at, 4, right)
             grid.addWidget(_interval(row.after_interval), at, 5, left)
-            change = _label(difference_text(row.points), "")
-            tone = tone_colour(row)
-            change.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
-            change.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
-            grid.addWidget(change, at, 6, right)
+            grid.addWidget(_change(row), at, 6, right)
         old = self._layout.replaceWidget(self._table, table).widget()
         old.hide()
         old.deleteLater()
         self._table = table
         spoken = [
             f"{row.title}: {_percent(row.before)} before, {_percent(row.after)} after"
-            for row in rows_of(result)
+            for row in rows
         ]
         self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
 
@@ -272,13 +282,31 @@ def _label(text: str, role: str) -> QLabel:
     return label
 
 
-def _figure(rate: float | None, headline: bool) -> QLabel:
+def _title(row: Row) -> QLabel:
+    """Return a row's name."""
+    return _label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
+
+
+def _figure(rate: float | None, row: Row) -> QLabel:
     """Return a rate, large for the two that matter most."""
     label = QLabel(_percent(rate))
     if rate is None:
         label.setProperty("role", "subtle")
-        return label
-    label.setFont(theme.figure_font(17 if headline else theme.FONT_POINTS + 1, bold=True))
+    elif row.quiet:
+        label.setProperty("role", "caption")
+    else:
+        label.setFont(theme.figure_font(17 if row.headline else theme.FONT_POINTS + 1, bold=True))
+    return label
+
+
+def _change(row: Row) -> QLabel:
+    """Return the difference in its colour."""
+    if row.quiet:
+        return _label(difference_text(row.points), "caption")
+    label = _label(difference_text(row.points), "")
+    tone = tone_colour(row)
+    label.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
+    label.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
     return label
 
 

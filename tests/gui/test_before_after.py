@@ -1,0 +1,56 @@
+"""The table of a finished run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtWidgets import QLabel
+
+from cleanclip_gui.widgets.before_after import BeforeAfter, RateLine, rows_of
+
+RESULT: dict[str, Any] = {
+    "method": "cleanclip",
+    "seconds": 187.0,
+    "before": {
+        "asr_excl": 0.98,
+        "asr_all": 0.985,
+        "asr_all_interval": [0.97, 0.99],
+        "baseline_target_rate": 0.03,
+        "ca": 0.97,
+    },
+    "after": {
+        "asr_excl": 0.04,
+        "asr_all": 0.07,
+        "asr_all_interval": [0.06, 0.08],
+        "baseline_target_rate": 0.02,
+        "ca": 0.96,
+    },
+}
+
+
+def test_both_ways_of_counting_success_and_the_rate_without_trigger_are_told(qtbot) -> None:
+    rows = {row.title: row for row in rows_of(RESULT)}
+    both = rows["Attack success rate, all images"]
+    assert (both.before, both.after, both.after_interval) == (0.985, 0.07, (0.06, 0.08))
+    assert rows["Attack success rate"].after == 0.04
+    assert rows["Target without trigger"].after == 0.02
+    assert [row.title for row in rows_of(RESULT) if row.quiet] == [
+        "Attack success rate, all images",
+        "Target without trigger",
+    ]
+    widget = BeforeAfter()
+    qtbot.addWidget(widget)
+    widget.show_result(RESULT)
+    texts = [label.text() for label in widget.findChildren(QLabel)]
+    assert {"98.5 %", "7.0 %", "6.0 – 8.0", "▼ −91.5 points", "▼ −1.0 points"} <= set(texts)
+    assert len(widget.findChildren(RateLine)) == 3
+    assert "all images: 98.5 % before, 7.0 % after" in widget.accessibleDescription()
+
+
+def test_small_print_that_was_not_measured_is_left_out() -> None:
+    clean_only = {"before": {"ca": 0.9}, "after": {"ca": 0.9}}
+    assert [row.title for row in rows_of(clean_only)] == [
+        "Attack success rate",
+        "Clean accuracy",
+        "Poisoned accuracy",
+    ]
