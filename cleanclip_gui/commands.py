@@ -59,6 +59,11 @@ def _has_checkpoint(window: MainWindow) -> bool:
     return window.session.checkpoint is not None
 
 
+def _has_work(window: MainWindow) -> bool:
+    """Whether the Clean station has something to clean, or a run of an earlier window."""
+    return _has_checkpoint(window) or window.clean.is_running() or window.clean.is_offering()
+
+
 def _has_images(window: MainWindow) -> bool:
     return window.session.images is not None
 
@@ -202,6 +207,11 @@ _CLEAN: tuple[Command, ...] = (
         "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, _can_clean,
     ),
     Command(
+        "clean.resume_folder", "&Resume a run…", "&Clean", lambda w: w.resuming.choose(),
+        "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
+        lambda w: not w.clean.is_running(),
+    ),
+    Command(
         "clean.pause", "&Pause or go on", "&Clean", _clean("pause"),
         "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1, _is_cleaning,
     ),
@@ -235,7 +245,7 @@ _VIEW: tuple[Command, ...] = (
     ),
     Command(
         "view.clean", "Clea&n", "&View", _station("clean"), "Can the backdoor be removed?",
-        "clean", "Ctrl+3", 0, _has_checkpoint, _is_station("clean"), "station", True,
+        "clean", "Ctrl+3", 0, _has_work, _is_station("clean"), "station", True,
     ),
     Command(
         "view.welcome", "&Welcome page", "&View", _station("welcome"), "Back to the first page.",

@@ -38,6 +38,7 @@ from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.data_bar import DataBar
 from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.resuming import Resuming
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.settings import SettingsStore
@@ -108,6 +109,7 @@ class MainWindow(QMainWindow):
             "clean": self.clean,
         }
         self._lay_out()
+        self.resuming = Resuming(self)
         self.guide = Guide(self)
         self.actions_ = Actions(self)
         self.actions_.fill_rail(self.rail)
@@ -311,7 +313,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         wanted = self.settings.value.device
-        chosen = wanted if wanted in names else names[0]
+        chosen = self.clean.studio_device.settle(wanted if wanted in names else names[0])
         self.status.set_devices(names, chosen)
         self.session.device = chosen
         self.inference.set_device(chosen)
@@ -331,6 +333,12 @@ class MainWindow(QMainWindow):
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
         title = _TITLES.get(run.method, run.method) if run is not None else ""
         self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
+        gpu = run is not None and live and run.device != "cpu"
+        self.status.hold_device(
+            f"Studio stays on the CPU while the run uses {run.device}; choose when it has ended."
+            if run and gpu
+            else ""
+        )
         self.actions_.refresh()
 
     @Slot(int)
@@ -374,13 +382,15 @@ class MainWindow(QMainWindow):
             self.open_dropped(path)
 
     def open_dropped(self, path: Path) -> None:
-        """Take a file for what it is: a trigger, evaluation images or a checkpoint."""
+        """Take a file for what it is: a trigger, evaluation images, a run or a checkpoint."""
         kind = purpose(path)
         if kind == "trigger":
             self.show_station("studio")
             self.studio.load_trigger(path)
         elif kind == "images":
             self.data_bar.open_path(path)
+        elif kind == "run":
+            self.resuming.offer(path)
         else:
             self.open_path(str(path))
 

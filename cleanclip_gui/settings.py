@@ -20,13 +20,17 @@ _MAX_RECENT = 8
 
 
 class Settings(BaseModel):
-    """Choices of the user. ``device`` empty means the best one found."""
+    """Choices of the user. ``device`` empty means the best one found.
+
+    ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     theme: Literal["light", "dark", "system"] = "system"
     device: str = ""
     last_folder: str = ""
+    last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
 
 

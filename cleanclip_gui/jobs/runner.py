@@ -20,12 +20,13 @@ from PySide6.QtCore import QThread, Signal
 import ml_core
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from ml_core.events import Done
-from ml_core.jobs.specs import SPEC_FILE, STATE_FILE
+from ml_core.jobs.specs import SPEC_FILE
 from ml_core.reading.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
 JobState = Literal["starting", "running", "paused", "stopping", "cancelling", "ended"]
+Mode = Literal["run", "resume", "estimate"]
 
 TAIL_LINES = 50
 MAX_LINE = 4_000_000
@@ -265,9 +266,13 @@ def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
     return [sys.executable, *start, str(spec_path), *options]
 
 
-def can_resume(output_dir: Path) -> bool:
-    """Whether a run's folder holds a save to go on from."""
-    return (output_dir / SPEC_FILE).is_file() and (output_dir / STATE_FILE).is_file()
+def make_runner(spec_path: Path, mode: Mode, device: str) -> JobRunner:
+    """Return the runner of a job, of what is left of one, or of an estimate."""
+    if mode == "estimate":
+        return estimate_runner(spec_path, device=device)
+    if mode == "resume":
+        return resume_run(spec_path.parent, device=device)
+    return JobRunner(spec_path, device=device)
 
 
 def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:

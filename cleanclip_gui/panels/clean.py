@@ -7,26 +7,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtCore import QDeadlineTimer, Signal, Slot
+from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.jobs.file_copy import copy_whole
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
-from cleanclip_gui.jobs.runner import JobRunner, can_resume, estimate_runner, resume_run
+from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
+from cleanclip_gui.jobs.saved_run import (
+    SavedRun,
+    can_resume,
+    metrics_until_save,
+    read_saved_run,
+)
+from cleanclip_gui.panels.clean_save import SaveCleaned, cleaned_file
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
-from cleanclip_gui.panels.clean_view import CleanView
+from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
+from cleanclip_gui.panels.studio_device import StudioDevice
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
-from cleanclip_gui.text import bytes_text, count_text
-from cleanclip_gui.widgets.before_after import duration_text
+from cleanclip_gui.text import count_text, plain
 from ml_core.cleaning.recipes import METHOD_TITLES, Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
+from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-Mode = Literal["run", "resume", "estimate"]
 _ENDS: dict[str, str] = {
     "finished": "Finished",
     "stopped": "Stopped and saved",
@@ -35,27 +40,21 @@ _ENDS: dict[str, str] = {
 }
 
 
-def make_runner(spec_path: Path, mode: Mode, device: str) -> JobRunner:
-    """Return the runner of a job, of what is left of one, or of an estimate."""
-    if mode == "estimate":
-        return estimate_runner(spec_path, device=device)
-    if mode == "resume":
-        return resume_run(spec_path.parent, device=device)
-    return JobRunner(spec_path, device=device)
-
-
 class CleanPanel(CleanView):
     """The Clean station.
 
     ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
-    to show Studio; ``progressed`` carries a Progress. The window calls :meth:`cancel` and waits
-    for ``session.run`` to end.
+    to show Studio; ``resume_asked`` to ask for a run's folder; ``resumed`` carries the
+    :class:`SavedRun` that goes on; ``progressed`` carries a Progress. The window calls
+    :meth:`cancel` and waits for ``session.run`` to end.
     """
 
     try_in_studio = Signal()
     failed = Signal(object)
     logged = Signal(str)
     progressed = Signal(object)
+    resume_asked = Signal()
+    resumed = Signal(object)
 
     def __init__(
         self, session: Session, inference: Inference, parent: QWidget | None = None
@@ -63,7 +62,7 @@ class CleanPanel(CleanView):
         super().__init__(parent)
         self.session = session
         self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
-        self.ask_save: Callable[[str], str] = self._ask_save
+        self.saving = SaveCleaned(self)
         self._inference = inference
         self._runner: JobRunner | None = None
         self._mode: Mode = "run"
@@ -72,10 +71,9 @@ class CleanPanel(CleanView):
         self._asked: tuple[Trigger | None, int] = (None, 0)
         self._result: dict[str, Any] = {}
         self._device = session.device
-        self._moved_studio = ""
+        self.studio_device = StudioDevice(session, inference)
         self._awaited = ""
         self._last_error: InputError | None = None
-        self._copy: Background | None = None
         self.output.setText(str(runs_dir()))
         self._connect()
         self._refresh()
@@ -101,7 +99,37 @@ class CleanPanel(CleanView):
         if not can_resume(folder):
             self._begin("run")
             return
-        self._launch(folder / "spec.json", "resume")
+        try:
+            self.go_on(read_saved_run(folder))
+        except InputError as error:
+            self.failed.emit(error)
+
+    def go_on(self, saved: SavedRun) -> None:
+        """Resume a run, whichever window began it; set-up and charts show what it is."""
+        if self.is_running():
+            return
+        self._take_up(saved)
+        self._launch(saved.folder / SPEC_FILE, "resume")
+        if self.is_running():
+            self.resumed.emit(saved)
+
+    def offer(self, saved: SavedRun) -> None:
+        """Say that a run can go on, with a button for it."""
+        if self.is_running():
+            return
+        self._take_up(saved)
+        self.run_bar.show_idle(f"{self._method_title()}: interrupted", "")
+        self.show_trouble(
+            f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
+            f"{count_text(saved.step)} of {count_text(saved.spec.recipe.total_steps)}. "
+            "Resume goes on from there.",
+            resumable=True,
+            failed=False,
+        )
+
+    def is_offering(self) -> bool:
+        """Whether a run can go on at a click."""
+        return self._trouble_card.isVisibleTo(self) and not self.is_running()
 
     @Slot()
     def pause(self) -> None:
@@ -129,31 +157,17 @@ class CleanPanel(CleanView):
     @Slot()
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
-        path = self._result.get("checkpoint", "")
-        if not Path(path).is_file():
-            self.failed.emit(InputError("The cleaned checkpoint is gone; run the cleaning again."))
+        try:
+            self._awaited = str(cleaned_file(self._result))
+        except InputError as error:
+            self.failed.emit(error)
             return
-        self._awaited = path
-        self._inference.submit(OpenCheckpoint(path, "cleaned"))
+        self._inference.submit(OpenCheckpoint(self._awaited, "cleaned"))
 
     @Slot()
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint to a place of the user's choice."""
-        source = Path(self._result.get("checkpoint", ""))
-        if not source.is_file():
-            self.failed.emit(InputError("The cleaned checkpoint is gone; run the cleaning again."))
-            return
-        chosen = self.ask_save(self._suggested_name())
-        if not chosen:
-            return
-        target = Path(chosen)
-        if target.suffix != ".safetensors":
-            target = target.with_name(f"{target.name}.safetensors")
-        self.save_button.setEnabled(False)
-        self._copy = Background(copy_whole(source, target))
-        self._copy.yielded.connect(self._on_copied)
-        self._copy.failed.connect(self._on_copy_failed)
-        self._copy.begin()
+        self.saving.begin(self._result)
 
     @Slot()
     def choose_output(self) -> None:
@@ -168,8 +182,9 @@ class CleanPanel(CleanView):
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """End what is left when the window closes; whether it ended within the limit."""
+        deadline = QDeadlineTimer(timeout_ms)
         ended = self._runner is None or self._runner.close(timeout_ms)
-        return (self._copy is None or self._copy.stop(timeout_ms)) and ended
+        return self.saving.stop(deadline.remainingTime()) and ended
 
     # How a run begins and ends
 
@@ -223,25 +238,21 @@ class CleanPanel(CleanView):
         )
         if mode != "estimate":
             self._set_run("running")
-            self._share_device(device)
+            self.run_bar.show_notice(self.studio_device.give_way(device))
         self._refresh()
 
-    def _share_device(self, device: str) -> None:
-        """Say what the run means for Studio, and move Studio off a GPU that the run uses."""
-        if device == "cpu":
-            self.run_bar.show_notice(
-                "Studio stays live on the same processor: its numbers come slower meanwhile."
-            )
-            return
-        self._moved_studio = device
-        self._inference.set_device("cpu")
-        self.run_bar.show_notice(f"Studio evaluates on the CPU while the run uses {device}.")
-
-    def _give_back_device(self) -> None:
-        if self._moved_studio:
-            self._inference.set_device(self._moved_studio)
-            self.session.device = self._moved_studio
-            self._moved_studio = ""
+    def _take_up(self, saved: SavedRun) -> None:
+        """Make a saved run the one that this station is about."""
+        spec = saved.spec
+        self._folder, self._result, self._recipe = saved.folder, {}, spec.recipe
+        self._asked = (saved.trigger, spec.target)
+        self._device = self.session.device if spec.device == "auto" else spec.device
+        self.form.set_recipe(spec.recipe)
+        self.data.show_specs(spec.pairs, spec.training_images)
+        self._on_setup_changed()
+        self.charts.clear()
+        for metric in metrics_until_save(saved):
+            self.charts.add(metric)
 
     def _set_run(self, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the run stands."""
@@ -287,7 +298,7 @@ class CleanPanel(CleanView):
 
     def _on_ended(self, last: Done) -> None:
         runner, self._runner = self._runner, None
-        self._give_back_device()
+        self.studio_device.come_back()
         if self._mode == "estimate":
             shutil.rmtree(cache_dir() / "estimate", ignore_errors=True)
             self._show_estimate(last)
@@ -305,14 +316,7 @@ class CleanPanel(CleanView):
         if last.status != "finished":
             self.show_estimate("")
             return
-        found = last.result
-        text = (
-            f"About {duration_text(found['seconds'])} for {count_text(found['steps'])} steps "
-            f"({found['step_seconds']:.2f} s a step, measured)"
-        )
-        if found.get("memory_bytes"):
-            text += f", {bytes_text(found['memory_bytes'])} of memory"
-        self.show_estimate(f"{text}.")
+        self.show_estimate(estimate_sentence(last.result))
 
     def _show_end(self, last: Done) -> None:
         """Show the result, or why there is none and what can be done."""
@@ -347,6 +351,7 @@ class CleanPanel(CleanView):
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
         self.browse_output.clicked.connect(self.choose_output)
+        self.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
         self.run_bar.cancel_clicked.connect(self.cancel)
@@ -354,6 +359,9 @@ class CleanPanel(CleanView):
         self.details_button.clicked.connect(self._on_details_clicked)
         self.try_button.clicked.connect(self.try_cleaned)
         self.save_button.clicked.connect(self.save_cleaned)
+        self.saving.saved.connect(self._on_copied)
+        self.saving.failed.connect(self.failed)
+        self.saving.busy_changed.connect(self.save_button.setDisabled)
         self.charts.failed.connect(self.failed)
         self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         events = self.session.events
@@ -394,12 +402,7 @@ class CleanPanel(CleanView):
         self.try_in_studio.emit()
 
     def _on_copied(self, path: Path) -> None:
-        self.save_button.setEnabled(True)
         self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
-
-    def _on_copy_failed(self, error: InputError) -> None:
-        self.save_button.setEnabled(True)
-        self.failed.emit(error)
 
     def _refresh(self) -> None:
         """Enable what can be done, and say what is missing."""
@@ -418,15 +421,6 @@ class CleanPanel(CleanView):
         else:
             hint = ""
         self.show_hint(hint)
-
-    def _suggested_name(self) -> str:
-        stem = Path(self._result.get("source") or "checkpoint").stem
-        return f"{stem}-cleaned.safetensors"
-
-    def _ask_save(self, name: str) -> str:
-        return QFileDialog.getSaveFileName(
-            self, "Save cleaned checkpoint", name, "safetensors (*.safetensors)"
-        )[0]
 
 
 def _as_error(last: Done) -> InputError:

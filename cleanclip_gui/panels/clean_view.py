@@ -19,8 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
-from cleanclip_gui.widgets.before_after import BeforeAfter
+from cleanclip_gui.text import bytes_text, count_text, plain
+from cleanclip_gui.widgets.before_after import BeforeAfter, duration_text
 from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
 from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.run_bar import RunBar
@@ -43,6 +43,9 @@ class CleanView(QWidget):
         self.output.setAccessibleName("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
         self.browse_output = tool("folder", "Choose the output folder")
+        self.resume_other = QPushButton("Resume a run…")
+        self.resume_other.setProperty("quiet", True)
+        self.resume_other.setToolTip("Go on with a run that was interrupted, from its folder.")
         self.start_button = QPushButton(theme.icon("play", "on_accent"), "Start cleaning")
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
@@ -138,6 +141,9 @@ class CleanView(QWidget):
         output.setSpacing(theme.SPACE_XS)
         output.addWidget(self.output, 1)
         output.addWidget(self.browse_output)
+        heading = QHBoxLayout()
+        heading.addWidget(_label("heading", "Output folder"), 1)
+        heading.addWidget(self.resume_other)
         layout = QVBoxLayout(setup)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_S)
@@ -147,7 +153,7 @@ class CleanView(QWidget):
         layout.addWidget(_label("heading", "Method and budget"))
         layout.addWidget(self.form)
         layout.addSpacing(theme.SPACE_S)
-        layout.addWidget(_label("heading", "Output folder"))
+        layout.addLayout(heading)
         layout.addLayout(output)
         layout.addStretch(1)
         return setup
@@ -220,6 +226,17 @@ class CleanView(QWidget):
         buttons.addWidget(self.details_button)
         buttons.addStretch(1)
         return _card(self._trouble_text, buttons)
+
+
+def estimate_sentence(found: Mapping[str, Any]) -> str:
+    """What the measured steps mean for the whole run."""
+    text = (
+        f"About {duration_text(found['seconds'])} for {count_text(found['steps'])} steps "
+        f"({found['step_seconds']:.2f} s a step, measured)"
+    )
+    if found.get("memory_bytes"):
+        text += f", {bytes_text(found['memory_bytes'])} of memory"
+    return f"{text}."
 
 
 def _card(widget: QWidget, buttons: QHBoxLayout) -> QFrame:

@@ -40,8 +40,7 @@ class StatusBar(QStatusBar):
         self.device = QComboBox()
         self.device.setProperty("quiet", True)
         self.device.setAccessibleName("Device")
-        self.device.setToolTip("Where models are run")
-        self.device.setEnabled(False)
+        self._held = ""
         self.device.setPlaceholderText("Looking for devices…")
         self.device.setMinimumWidth(150)
         self.device.activated.connect(self._on_activated)
@@ -52,6 +51,7 @@ class StatusBar(QStatusBar):
         self._timer = QTimer(self)
         self._timer.setInterval(_MEMORY_EVERY_MS)
         self._timer.timeout.connect(self._on_memory)
+        self.hold_device("")
         self.set_job("", None)
         self._on_memory()
 
@@ -85,13 +85,20 @@ class StatusBar(QStatusBar):
         for name in names:
             self.device.addItem(theme.icon("device", "muted"), device_text(name), name)
         self.device.setCurrentIndex(max(self.device.findData(current), 0))
-        self.device.setEnabled(len(names) > 1)
+        self.hold_device(self._held)
 
     def set_device(self, name: str) -> None:
         """Show which device is in use."""
         index = self.device.findData(name)
         if index >= 0:
             self.device.setCurrentIndex(index)
+
+    def hold_device(self, reason: str) -> None:
+        """Keep the device as it is, for a reason that is shown; empty lets it be changed."""
+        self._held = reason
+        self.device.setEnabled(self.device.count() > 1 and not reason)
+        self.device.setToolTip(reason or "Where models are run")
+        self.device.setAccessibleDescription(reason)
 
     @Slot(int)
     def _on_activated(self, index: int) -> None:

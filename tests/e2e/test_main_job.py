@@ -154,7 +154,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert window.clean.before_after.isVisible()
 
     saved = tmp_path / "cleaned.safetensors"
-    monkeypatch.setattr(window.clean, "ask_save", lambda _: str(saved))
+    monkeypatch.setattr(window.clean.saving, "ask", lambda _: str(saved))
     window.clean.save_cleaned()
     qtbot.waitUntil(saved.is_file, timeout=10_000)
     qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=10_000)
@@ -206,8 +206,8 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
     assert ended == {last}
 
 
-def test_a_killed_run_says_so_and_resumes(qtbot, window):
-    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
+def killed_after_a_save(qtbot, window) -> Path:
+    """Start a short run and kill -9 the real child after a save; return the run's folder."""
     session = window.session
     window.start_demo()
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
@@ -219,14 +219,52 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window):
     )
     window.clean.form.set_recipe(short)
     window.clean.start()
-    state = Path(session.run.output_dir) / "state" / "state.safetensors"
-    qtbot.waitUntil(state.is_file, timeout=CLEAN_MS)
+    folder = Path(session.run.output_dir)
+    qtbot.waitUntil((folder / "state" / "state.safetensors").is_file, timeout=CLEAN_MS)
     os.kill(window.clean._runner.pid, signal.SIGKILL)
+    return folder
+
+
+def test_a_killed_run_says_so_and_resumes(qtbot, window):
+    """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
+    killed_after_a_save(qtbot, window)
+    session = window.session
     qtbot.waitUntil(lambda: session.run.status == "failed", timeout=20_000)
     assert "SIGKILL" in session.run.error
     assert window.clean.resume_button.isVisible()
     QTest.mouseClick(window.clean.resume_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-    assert session.run.result["steps"] == short.total_steps
+    assert session.run.result["steps"] == window.clean.form.recipe().total_steps
     journal = Path(session.run.output_dir, "events.jsonl").read_text()
     assert "Going on after step" in journal
+
+
+def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, tmp_path):
+    """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
+    folder = killed_after_a_save(qtbot, window)
+    recipe = window.clean.form.recipe()
+    window.clean._runner.wait(20_000)
+    told = SettingsStore(tmp_path / "config")  # what the disk holds when a window is killed
+    assert told.value.last_run == str(folder)
+    window.session.run = None
+    window.close()
+
+    new = MainWindow(settings=told)
+    qtbot.addWidget(new)
+    new.show()
+    new.actions_.by_id["view.clean"].trigger()
+    assert folder.name in new.clean._trouble_text.text()
+    QTest.mouseClick(new.clean.resume_button, Qt.MouseButton.LeftButton)
+    losses = new.clean.charts.losses.series("loss")
+    begun = int(losses.point(len(losses) - 1)[0])
+    assert begun % recipe.save_every == 0
+    qtbot.waitUntil(lambda: new.session.run.status != "running", timeout=CLEAN_MS)
+    assert new.session.run.status == "finished"
+    assert new.session.run.result["steps"] == recipe.total_steps
+    assert [int(losses.point(i)[0]) for i in range(len(losses))] == [
+        step + 1 for step in range(recipe.total_steps)
+    ]
+    assert new.clean.before_after.isVisible()
+    assert new.session.checkpoint.path == new.session.run.result["source"]
+    assert new.session.images.n == 144
+    new.close()

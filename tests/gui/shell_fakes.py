@@ -13,6 +13,7 @@ from cleanclip_gui.jobs.requests import (
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.events import to_json
 from ml_core.reading import InputError, inspect
 
 CLASSES = ("apple", "banana", "cheese")
@@ -35,6 +36,21 @@ def write_safetensors(path, tensors, metadata=None):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def write_state(folder, step):
+    """Write a save as the worker does, as far as the window looks at it."""
+    path = folder / "state" / "state.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"format": "cleanclip-state-1", "facts": json.dumps({"step": step})}
+    return write_safetensors(path, {"model/a": [1.0]}, facts)
+
+
+def write_journal(folder, events):
+    """Write what a worker told."""
+    path = folder / "events.jsonl"
+    path.write_text("".join(f"{to_json(event)}\n" for event in events), encoding="utf-8")
     return path
 
 

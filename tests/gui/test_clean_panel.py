@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.panels.clean_save import suggested_name
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.before_after import (
     BeforeAfter,
@@ -32,6 +33,7 @@ from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
+from tests.gui.shell_fakes import write_journal, write_state
 
 
 class FakeInference(QObject):
@@ -264,6 +266,15 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Sessio
     assert session.run.device == "cuda:0"
 
 
+def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanPanel) -> None:
+    """A run resumed on a GPU while the user chose the CPU for Studio."""
+    way = panel.studio_device
+    assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
+    way.come_back()
+    assert panel._inference.devices == []
+    assert way.settle("cuda:0") == "cuda:0"
+
+
 def test_no_estimate_before_it_is_measured(qtbot, panel: CleanPanel, session: Session) -> None:
     assert panel.estimate_text() == ""
     panel.estimate_button.click()
@@ -329,13 +340,13 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
 def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     asked: list[str] = []
-    panel.ask_save = lambda name: asked.append(name) or str(tmp_path / "mine")
+    panel.saving.ask = lambda name: asked.append(name) or str(tmp_path / "mine")
     panel.save_button.click()
     qtbot.waitUntil(lambda: panel.save_button.isEnabled(), timeout=5000)
     assert asked == ["poisoned-cleaned.safetensors"]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
     assert not list(tmp_path.glob("*.part"))
-    panel.ask_save = lambda name: str(tmp_path / "nowhere" / "x.safetensors")
+    panel.saving.ask = lambda name: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
         panel.save_cleaned()
     assert "could not be written" in blocker.args[0].sentence
@@ -345,8 +356,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> No
 def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, session) -> None:
     panel.start()
     runner = runner_of(panel)
-    (runner.spec_path.parent / "state").mkdir()
-    (runner.spec_path.parent / "state" / "state.safetensors").write_bytes(b"x")
+    write_state(runner.spec_path.parent, step=2)
     killed = "The cleaning job was killed by SIGKILL, probably out of memory."
     runner.end(Done("failed", {}, killed, "killed", "last line"))
     assert panel._trouble_text.text() == f"{killed} Resume goes on from the last save."
@@ -362,6 +372,34 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, sess
     assert not panel._trouble_text.isVisible()
     assert session.run.status == "running"
     again.end(Done("cancelled"))
+
+
+def test_resume_takes_the_points_after_the_save_away(panel: CleanPanel) -> None:
+    panel.start()
+    runner = runner_of(panel)
+    points = [Metric(step, 9, {"loss": 1.0 / step}) for step in (1, 2, 3)]
+    for point in points:
+        runner.event_received.emit(point)
+    write_journal(runner.spec_path.parent, points)
+    write_state(runner.spec_path.parent, step=2)
+    runner.end(Done("failed", {}, "It broke.", "killed"))
+    panel.resume_button.click()
+    losses = panel.charts.losses.series("loss")
+    assert [losses.point(i) for i in range(len(losses))] == [(1, 1.0), (2, 0.5)]
+    runner_of(panel).event_received.emit(Metric(3, 9, {"loss": 0.25}))
+    assert losses.point(2) == (3, 0.25)
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanPanel) -> None:
+    panel.start()
+    folder = runner_of(panel).spec_path.parent
+    write_state(folder, step=2).write_bytes(b"torn")
+    runner_of(panel).end(Done("failed", {}, "It broke.", "killed"))
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.resume_button.click()
+    assert "damaged" in blocker.args[0].sentence
+    assert not panel.is_running()
 
 
 def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
@@ -466,4 +504,4 @@ def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_pa
     panel.estimate()
     runner_of(panel).end(Done("cancelled"))
     assert panel.before_after.isVisible()
-    assert panel._suggested_name() == "poisoned-cleaned.safetensors"
+    assert suggested_name(panel._result) == "poisoned-cleaned.safetensors"

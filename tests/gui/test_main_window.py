@@ -228,6 +228,36 @@ def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
     assert window.settings.value.device == "cpu"
 
 
+def test_the_device_is_held_while_a_run_uses_the_gpu(window, qtbot):
+    """Choosing the GPU again would put Studio back on the device that the run was given."""
+    box, session = window.status.device, window.session
+    qtbot.waitUntil(lambda: session.device == "cuda:0" and box.isEnabled(), timeout=WAIT)
+    usual = box.toolTip()
+    session.run = RunState("out", "cleanclip", "running", "cuda:0")
+    assert not box.isEnabled()
+    assert "while the run uses cuda:0" in box.toolTip()
+    session.run = RunState("out", "cleanclip", "finished", "cuda:0")
+    assert box.isEnabled()
+    assert box.toolTip() == usual
+    session.run = RunState("out", "cleanclip", "running", "cpu")
+    assert box.isEnabled()
+
+
+def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, qtbot):
+    """A run can be resumed before torch is loaded."""
+    qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
+    window.session.device = "cpu"
+    window.clean.studio_device.give_way("cuda:0")
+    window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
+    window._on_devices_found(("cuda:0", "cpu"))
+    assert window.session.device == "cpu"
+    assert window.status.device.currentData() == "cpu"
+    assert not window.status.device.isEnabled()
+    window.clean.studio_device.come_back()
+    assert window.session.device == "cuda:0"
+    qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
+
+
 def test_an_unexpected_error_is_shown_once_and_counted(window, qtbot):
     with CrashHandler(window.bridge) as crash:
         for _ in range(60):

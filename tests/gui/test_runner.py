@@ -14,11 +14,11 @@ from PySide6.QtCore import QObject, QThread, QTimer
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.jobs.runner import (
     JobRunner,
-    can_resume,
     resume_run,
     running_devices,
     worker_command,
 )
+from cleanclip_gui.jobs.saved_run import can_resume
 from ml_core.events import Done, Metric, Progress
 from ml_core.reading.errors import InputError
 

@@ -1,0 +1,151 @@
+"""What a run's folder tells about going on with it: plain functions, no Qt, no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ml_core.events import Done, Event, Metric, from_json
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    read_spec,
+)
+from ml_core.reading.errors import InputError
+from ml_core.reading.safetensors_header import read_header
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import load_trigger
+
+# Of a longer journal the end is read: the window waits for it.
+_MAX_JOURNAL_BYTES = 16_000_000
+_TAIL_BYTES = 65_536
+_WORKER = frozenset({"ml_core.jobs.worker", "--worker"})
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run that can go on after ``step``, the step of its last save.
+
+    ``trigger`` is what the run measures attack success with, or None.
+    """
+
+    folder: Path
+    spec: CleanSpec
+    step: int
+    trigger: Trigger | None
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a run's folder holds a save to go on from."""
+    return (folder / SPEC_FILE).is_file() and (folder / STATE_FILE).is_file()
+
+
+def read_saved_run(folder: Path) -> SavedRun:
+    """Examine the folder of a run.
+
+    Raises
+    ------
+    InputError
+        If it cannot go on, with the reason: no run, no save, finished, moved, still at work,
+        or the checkpoint, the trigger or the save is gone or damaged.
+    """
+    name = folder.name
+    if not (folder / SPEC_FILE).is_file():
+        raise InputError(
+            f"{name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder that "
+            "one run made."
+        )
+    if not (folder / STATE_FILE).is_file():
+        raise InputError(
+            f"The run in {name} ended before its first save: there is nothing to go on from; "
+            "start it anew."
+        )
+    spec = read_spec(folder / SPEC_FILE)
+    step = _saved_step(folder / STATE_FILE)
+    if (folder / RESULT_FILE).is_file() and step >= spec.recipe.total_steps:
+        raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
+    if Path(spec.output_dir).resolve() != folder.resolve():
+        raise InputError(
+            f"The run in {name} was begun in {spec.output_dir}; move it back there to resume it."
+        )
+    if not Path(spec.checkpoint).exists():
+        raise InputError(
+            f"The run in {name} cleans {spec.checkpoint}, which is gone; put it back to resume."
+        )
+    if _at_work(folder):
+        raise InputError(
+            f"Another process is still at work on the run in {name}; wait until it has ended."
+        )
+    trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+    return SavedRun(folder, spec, step, trigger)
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether a run in a folder was killed: saved, no result, and no last word in its journal."""
+    if not can_resume(folder) or (folder / RESULT_FILE).is_file():
+        return False
+    events = _journal(folder, _TAIL_BYTES)
+    return not (events and isinstance(events[-1], Done))
+
+
+def metrics_until_save(saved: SavedRun) -> tuple[Metric, ...]:
+    """The numbers of each step up to the save, as if the run had never been interrupted.
+
+    Steps that an earlier session did after its last save were done again by the next one: the
+    later numbers count.
+    """
+    points: dict[tuple[int, bool], Metric] = {}
+    for event in _journal(saved.folder, _MAX_JOURNAL_BYTES):
+        if isinstance(event, Metric) and event.step <= saved.step:
+            points[event.step, "loss" not in event.values] = event
+    return tuple(points[key] for key in sorted(points))
+
+
+def _saved_step(state: Path) -> int:
+    """Step of a save; read without its tensors."""
+    try:
+        step = json.loads(read_header(state).metadata["facts"])["step"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The saved state {state.name} is damaged; start the run anew.", "damaged", str(error)
+        ) from error
+    if not isinstance(step, int) or step < 0:
+        raise InputError(f"The saved state {state.name} is damaged; start the run anew.", "damaged")
+    return step
+
+
+def _journal(folder: Path, limit: int) -> list[Event]:
+    """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
+    try:
+        with open(folder / EVENTS_FILE, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit))
+            lines = file.read(limit).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    events: list[Event] = []
+    for line in lines:
+        try:
+            events.append(from_json(line))
+        except (ValueError, RecursionError):
+            continue
+    return events
+
+
+def _at_work(folder: Path) -> bool:
+    """Whether some worker, of another window say, runs this folder's job."""
+    spec_path = (folder / SPEC_FILE).resolve()
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"] or ()
+        if _WORKER.intersection(arguments) and any(
+            Path(a).resolve() == spec_path for a in arguments if a.endswith(SPEC_FILE)
+        ):
+            return True
+    return False

@@ -1,0 +1,88 @@
+"""Going on with a run that another window began: asked for, dropped, or found at the start."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Slot
+
+from cleanclip_gui.jobs.saved_run import SavedRun, read_saved_run, was_interrupted
+from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import is_live
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from cleanclip_gui.main_window import MainWindow
+
+_LOG = logging.getLogger(__name__)
+_BUSY = InputError("A run is going on; resume another one when it has ended.")
+
+
+class Resuming(QObject):
+    """Remembers the run that goes on, so that it can be found after the window was killed."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        window.session.events.run.connect(self._on_run_change)
+        window.clean.resume_asked.connect(self.choose)
+        window.clean.resumed.connect(self._on_resumed)
+        self._offer_interrupted()
+
+    @Slot()
+    def choose(self) -> None:
+        """Ask for a run's folder and go on with it."""
+        window = self._window
+        path = window.prompts.open_folder(window, "Resume a run", window.clean.output.text())
+        saved = self._read(Path(path)) if path else None
+        if saved is not None:
+            window.show_station("clean")
+            window.clean.go_on(saved)
+
+    def offer(self, folder: Path) -> None:
+        """Show that a run can go on, with a button for it; a sentence if it cannot."""
+        saved = self._read(folder)
+        if saved is not None:
+            self._window.clean.offer(saved)
+            self._window.show_station("clean")
+
+    def _read(self, folder: Path) -> SavedRun | None:
+        try:
+            if self._window.clean.is_running():
+                raise _BUSY
+            return read_saved_run(folder.absolute())
+        except InputError as error:
+            self._window.show_input_error(error)
+            return None
+
+    def _offer_interrupted(self) -> None:
+        """Offer the run that was killed together with its window, without a dialog."""
+        last = self._window.settings.value.last_run
+        if not last or not was_interrupted(Path(last)):
+            return
+        try:
+            self._window.clean.offer(read_saved_run(Path(last)))
+        except InputError as error:
+            _LOG.info("the last run cannot go on: %s", error.sentence)
+
+    def _on_run_change(self, run: RunState | None) -> None:
+        """A run that failed stays remembered: its window may be closed before it is resumed."""
+        if run is not None and is_live(run):
+            self._window.settings.update(last_run=run.output_dir)
+        elif run is not None and run.status != "failed":
+            self._window.settings.update(last_run="")
+
+    @Slot(object)
+    def _on_resumed(self, saved: SavedRun) -> None:
+        """Open what the run works on, unless it is open already."""
+        window, spec = self._window, saved.spec
+        facts = window.session.checkpoint
+        if facts is not None and Path(facts.path) == Path(spec.checkpoint):
+            return
+        images = spec.test_images or spec.images
+        if images is not None:
+            window.data_bar.load(images, spec.label_set, spec.templates)
+        window.open_path(spec.checkpoint)
+        window.show_station("clean")

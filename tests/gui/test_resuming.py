@@ -1,0 +1,204 @@
+"""A run of an earlier window: asked for, dropped, found at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui.drops import purpose
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.session import RunState
+from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.widgets.error_dialog import ErrorDialog
+from ml_core.cleaning.recipes import preset
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Metric
+from ml_core.jobs.specs import CleanSpec, write_spec
+from tests.gui.shell_fakes import (
+    Answers,
+    FakeEngine,
+    write_journal,
+    write_safetensors,
+    write_state,
+)
+from tests.gui.test_clean_panel import FakeRunner, result_of
+
+WAIT = 10_000
+RECIPE = preset("supervised", "default").changed(pairs=640, batch_size=64, epochs=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A supervised run on a folder of pictures, killed after step 5, saved at step 4."""
+    made = tmp_path / "runs" / "supervised-1"
+    made.mkdir(parents=True)
+    (tmp_path / "pictures").mkdir()
+    checkpoint = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
+    spec = CleanSpec(
+        checkpoint=str(checkpoint), recipe=RECIPE,
+        training_images=ImageSpec(kind="folder", path=str(tmp_path / "pictures")),
+        test_images=ImageSpec(kind="demo", split="val", n=30), target=2, output_dir=str(made),
+        device="cuda:0",
+    )  # fmt: skip
+    write_spec(spec, made / "spec.json")
+    write_state(made, step=4)
+    write_journal(made, [Metric(step, 10, {"loss": 1.0 / step}) for step in range(1, 6)])
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SettingsStore:
+    return SettingsStore(tmp_path / "config")
+
+
+@pytest.fixture
+def make_window(qtbot, store):
+    made = []
+
+    def make(answers: Answers | None = None) -> MainWindow:
+        window = MainWindow(
+            inference=Inference(FakeEngine),
+            settings=store,
+            prompts=(answers or Answers()).prompts(),
+        )
+        window.clean.new_runner = FakeRunner  # type: ignore[assignment]
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitExposed(window)
+        made.append(window)
+        return window
+
+    yield make
+    for window in made:
+        window.session.run = None
+        window.close()
+
+
+def dialog() -> ErrorDialog:
+    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
+    found = [w for w in found if w.isVisible()]
+    assert len(found) == 1
+    return found[0]
+
+
+def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
+    runner = window.clean._runner
+    assert isinstance(runner, FakeRunner)
+    assert (runner.mode, runner.spec_path, runner.device) == (
+        "resume", folder / "spec.json", "cuda:0",
+    )  # fmt: skip
+    assert window.station == "clean"
+    assert window.clean.run_bar.title.text() == "Supervised finetuning is running"
+    assert window.clean.form.recipe() == RECIPE
+    assert window.clean.data.images().kind == "folder"
+    losses = window.clean.charts.losses.series("loss")
+    assert [losses.point(i)[0] for i in range(len(losses))] == [1, 2, 3, 4]
+    session = window.session
+    assert (session.run.output_dir, session.run.method) == (str(folder), "supervised")
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=WAIT)
+    assert session.checkpoint.path == str(folder.parent.parent / "m.safetensors")
+    assert session.images.spec.n == 30
+    assert window.station == "clean"
+    return runner
+
+
+def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path) -> None:
+    answers = Answers(folder)
+    window = make_window(answers)
+    command = window.actions_.by_id["clean.resume_folder"]
+    assert command.isEnabled()
+    command.trigger()
+    assert answers.asked == ["Resume a run"]
+    runner = check_it_goes_on(qtbot, window, folder)
+    assert not command.isEnabled()
+    assert window.settings.value.last_run == str(folder)
+    window.resuming.offer(folder)  # dropped meanwhile
+    assert "A run is going on" in dialog().sentence
+    dialog().close()
+    assert window.clean._runner is runner
+    cleaned = tmp_path / "cleaned.safetensors"
+    cleaned.write_bytes(b"x")
+    result = {**result_of(cleaned), "source": window.session.checkpoint.path}
+    runner.end(Done("finished", result))
+    assert window.clean.before_after.isVisible()
+    assert window.clean._asked == (None, 2)
+    assert window.settings.value.last_run == ""
+
+
+def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
+    answers = Answers()
+    window = make_window(answers)
+    window.show_station("clean")
+    window.clean.resume_other.click()
+    assert answers.asked == ["Resume a run"]
+    assert not window.clean.is_running()
+
+
+def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> None:
+    window = make_window(Answers(tmp_path))
+    window.resuming.choose()
+    assert "holds no spec.json" in dialog().sentence
+    dialog().close()
+    assert window.station == "welcome"
+    assert not window.clean.is_running()
+
+
+def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
+    window = make_window()
+    assert purpose(folder) == "run"
+    window.open_dropped(folder)
+    assert window.station == "clean"
+    assert not window.clean.is_running()
+    assert "supervised-1 was interrupted" in window.clean._trouble_text.text()
+    window.clean.resume_button.click()
+    check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
+    (folder / "result.json").write_text("{}")
+    assert purpose(folder) == "images"
+
+
+def test_a_run_killed_with_its_window_is_offered_at_the_start(
+    qtbot, make_window, store, folder
+) -> None:
+    store.update(last_run=str(folder))
+    window = make_window()
+    assert QApplication.activeModalWidget() is None
+    assert window.station == "welcome"
+    window.actions_.by_id["view.clean"].trigger()
+    assert window.station == "clean"
+    text = window.clean._trouble_text
+    assert text.isVisible()
+    assert text.text() == (
+        "The run supervised-1 was interrupted; its last save is at step 4 of 10. "
+        "Resume goes on from there."
+    )
+    assert window.clean.resume_button.text() == "Resume"
+    window.clean.resume_button.click()
+    check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
+
+
+@pytest.mark.parametrize("how", ["has a result", "was cancelled", "is gone"])
+def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -> None:
+    store.update(last_run=str(folder))
+    if how == "has a result":
+        (folder / "result.json").write_text("{}")
+    elif how == "was cancelled":
+        write_journal(folder, [Done("cancelled")])
+    else:
+        folder.rename(folder.with_name("other"))
+    window = make_window()
+    assert not window.clean.is_offering()
+    assert not window.actions_.by_id["view.clean"].isEnabled()
+
+
+def test_which_run_is_remembered(make_window) -> None:
+    """A failed run stays: the window may be closed before it is resumed."""
+    window = make_window()
+    for status, kept in (
+        ("running", "out"), ("failed", "out"), ("paused", "out"), ("cancelled", ""),
+        ("running", "out"), ("stopped", ""),
+    ):  # fmt: skip
+        window.session.run = RunState("out", "cleanclip", status)
+        assert window.settings.value.last_run == kept

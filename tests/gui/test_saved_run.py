@@ -1,0 +1,143 @@
+"""What a run's folder tells: where it goes on, which numbers stand, and why it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cleanclip_gui.jobs.saved_run import (
+    SavedRun,
+    can_resume,
+    metrics_until_save,
+    read_saved_run,
+    was_interrupted,
+)
+from ml_core.cleaning.recipes import preset
+from ml_core.data.specs import PairSpec
+from ml_core.events import Done, Message, Metric, Saved
+from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.reading.errors import InputError
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.gui.shell_fakes import write_journal, write_state
+
+RECIPE = preset("cleanclip", "talk").changed(pairs=640, batch_size=64, epochs=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of ten steps, saved at step 4."""
+    made = tmp_path / "cleanclip-1"
+    checkpoint = tmp_path / "poisoned.safetensors"
+    checkpoint.write_bytes(b"weights")
+    made.mkdir()
+    trigger = save_trigger(demo_trigger(), made / "trigger")[1]
+    spec = CleanSpec(
+        checkpoint=str(checkpoint), recipe=RECIPE, pairs=PairSpec(), trigger=str(trigger),
+        target=1, output_dir=str(made), device="cpu",
+    )  # fmt: skip
+    write_spec(spec, made / "spec.json")
+    write_state(made, step=4)
+    return made
+
+
+def loss(step: int, value: float) -> Metric:
+    return Metric(step, 10, {"loss": value, "lr": 0.1})
+
+
+def reason(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_saved_run(folder)
+    return caught.value.sentence
+
+
+def test_it_says_what_goes_on_and_from_where(folder: Path) -> None:
+    saved = read_saved_run(folder)
+    assert (saved.step, saved.spec.recipe, saved.spec.target) == (4, RECIPE, 1)
+    assert saved.trigger.digest == demo_trigger().digest
+    assert can_resume(folder)
+
+
+def test_why_a_folder_cannot_go_on(folder: Path, tmp_path: Path) -> None:
+    assert "holds no spec.json" in reason(tmp_path)
+    state = folder / "state" / "state.safetensors"
+    for facts in (b"torn", None):
+        if facts is None:
+            write_state(folder, step=-1)
+        else:
+            state.write_bytes(facts)
+        assert "damaged" in reason(folder)
+    (tmp_path / "poisoned.safetensors").unlink()
+    write_state(folder, step=4)
+    assert "poisoned.safetensors, which is gone" in reason(folder)
+    state.unlink()
+    assert reason(folder).startswith("The run in cleanclip-1 ended before its first save")
+    assert not can_resume(folder)
+
+
+def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder: Path) -> None:
+    (folder / "result.json").write_text("{}")
+    assert read_saved_run(folder).step == 4
+    write_state(folder, step=10)
+    assert reason(folder) == (
+        "The run in cleanclip-1 is finished; open its cleaned.safetensors instead."
+    )
+
+
+def test_a_run_that_was_moved_is_refused(folder: Path) -> None:
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert f"was begun in {folder}" in reason(moved)
+
+
+def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
+    """One that outlived its window: its command line is a worker's."""
+    pretend = "print('up', flush=True); import time; time.sleep(60)"
+    command = [sys.executable, "-c", pretend, "ml_core.jobs.worker", str(folder / "spec.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"up\n"
+        found = reason(folder)
+        child.kill()
+    assert "still at work on the run in cleanclip-1" in found
+    assert read_saved_run(folder).step == 4
+
+
+def test_only_a_run_without_a_last_word_was_interrupted(folder: Path) -> None:
+    assert was_interrupted(folder)
+    journal = write_journal(folder, [loss(1, 1.0), Saved("state", "resume", 1)])
+    with journal.open("a") as file:
+        file.write('{"event": "metr')
+    assert was_interrupted(folder)
+    write_journal(folder, [loss(1, 1.0), Done("failed", error="It diverged.")])
+    assert not was_interrupted(folder)
+    write_journal(folder, [loss(1, 1.0)])
+    (folder / "result.json").write_text("{}")
+    assert not was_interrupted(folder)
+    assert not was_interrupted(folder.parent)
+
+
+def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder: Path) -> None:
+    """Steps 3 and 4 were done twice: the second time counts; step 5 is to be done again."""
+    checks = [Metric(0, 10, {"ca": 0.9}), Metric(4, 10, {"ca": 0.8})]
+    events = [
+        checks[0], loss(1, 1.0), loss(2, 0.9), loss(3, 77.0), loss(4, 66.0), Message("killed"),
+        loss(3, 0.8), loss(4, 0.7), checks[1], loss(5, 55.0),
+    ]  # fmt: skip
+    write_journal(folder, events)
+    saved = read_saved_run(folder)
+    assert metrics_until_save(saved) == (
+        checks[0], loss(1, 1.0), loss(2, 0.9), loss(3, 0.8), loss(4, 0.7), checks[1],
+    )  # fmt: skip
+    assert metrics_until_save(replace(saved, step=0)) == (checks[0],)
+    (folder / "events.jsonl").unlink()
+    assert metrics_until_save(saved) == ()
+
+
+def test_of_a_huge_journal_the_end_is_read(folder: Path, monkeypatch) -> None:
+    write_journal(folder, [loss(step, 1.0) for step in range(1, 5)])
+    size = (folder / "events.jsonl").stat().st_size
+    monkeypatch.setattr("cleanclip_gui.jobs.saved_run._MAX_JOURNAL_BYTES", size // 2)
+    found = metrics_until_save(SavedRun(folder, read_saved_run(folder).spec, 4, None))
+    assert [metric.step for metric in found] == [3, 4]
