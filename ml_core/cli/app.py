@@ -111,6 +111,7 @@ def evaluate_command(
 
 @app.command("clean")
 def clean_command(
+    context: typer.Context,
     checkpoint: Annotated[
         Path | None, typer.Argument(help="The checkpoint to clean (not with --job).")
     ] = None,
@@ -147,7 +148,10 @@ def clean_command(
     device: Device = "auto",
     threads: Threads = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
-    job: Annotated[Path | None, typer.Option(help="Run a saved job file instead.")] = None,
+    job: Annotated[
+        Path | None,
+        typer.Option(help="Run a saved job file instead; only --resume and --json go with it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
@@ -164,6 +168,7 @@ def clean_command(
     from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
 
     if job is not None:
+        _refuse_others(context, "job", "resume", "json")
         spec = job_spec(job)
     else:
         if checkpoint is None or output_dir is None:
@@ -189,6 +194,19 @@ def clean_command(
             threads=threads,
         )
     clean_checkpoint(spec, resume=resume, json=json)
+
+
+def _refuse_others(context: typer.Context, wanted: str, *allowed: str) -> None:
+    """Refuse options that would be ignored."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in (wanted, *allowed) and source is not None and source.name == "COMMANDLINE":
+            shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
+            raise InputError(
+                f"{shown} cannot be combined with --{wanted}, whose file says it all: leave it "
+                "out, or change the file."
+            )
 
 
 @app.command("demo")
