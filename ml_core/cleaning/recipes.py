@@ -165,7 +165,7 @@ class Recipe(BaseModel):
     save_every: int = _field(
         60,
         "Save every",
-        "Steps between two saves from which a killed run goes on; 0 turns them off.",
+        "Steps between two saves from which a killed run goes on; 0 saves at its end alone.",
         unit="steps",
         ge=0,
         le=1_000_000,

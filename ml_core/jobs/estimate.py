@@ -24,6 +24,7 @@ from ml_core.model import ClipModel
 _STEPS = 4
 _EVALUATED = 128
 _ADAM_COPIES = 4  # weights, gradients and two moments
+_STATE_COPIES = 3  # weights and two moments, saved at the end of every run
 
 
 def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
@@ -91,7 +92,7 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
             "step_seconds": step_seconds,
             "batch_seconds": batch_seconds,
             "memory_bytes": _memory(inputs, weight_bytes),
-            "disk_bytes": weight_bytes * (1 + (3 if recipe.save_every else 0)),
+            "disk_bytes": weight_bytes * (1 + _STATE_COPIES),
             "steps": recipe.total_steps,
             "pairs": recipe.pairs,
             "precision": outcome.speed.precision,

@@ -80,7 +80,7 @@ def result_record(
         "threads": inputs.threads,
         "timings": dict(timings),
         "train_seconds": outcome.seconds,
-        "notes": list(inputs.notes),
+        "notes": [*inputs.notes, *_precision_note(inputs, outcome)],
         "versions": dict(versions()),
         "heads": {head: _rows(head, inputs, "test", before, after) for head in sorted(heads)},
         "heldout": _rows("zero-shot", inputs, "heldout", before, after),
@@ -89,6 +89,18 @@ def result_record(
         record["linear_head"] = str(folder / HEAD_FILE)
         record["heldout_linear"] = _rows("linear", inputs, "heldout", before, after)
     return record
+
+
+def _precision_note(inputs: Inputs, outcome: Outcome) -> list[str]:
+    """Say how to repeat a run whose precision this machine chose."""
+    if inputs.recipe.precision != "auto":
+        return []
+    chosen = outcome.speed.precision
+    how = "by timing on this machine" if outcome.speed.step_seconds else "for this device"
+    return [
+        f"The precision was chosen {how}: {chosen}. To repeat the run exactly elsewhere, set the "
+        f"recipe's precision to {chosen}."
+    ]
 
 
 def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> Any:

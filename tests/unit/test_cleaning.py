@@ -25,6 +25,7 @@ from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods import trained_parameters
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.state import load_state, read_facts, save_state
 from ml_core.events import Control, Event, Message, Metric, Saved
 from ml_core.model import ClipModel
@@ -476,3 +477,22 @@ def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -
     after = _weights(tiny_model)
     assert all(torch.equal(before[name], after[name]) for name in before)
     run.close()
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_chosen(
+    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ml_core.cleaning.loop.measure_speed", lambda *_: Speed(True, {"fp32": 2.0, "bf16": 1.0})
+    )
+    recipe = make_recipe(SMALL | {"precision": "auto"})
+    control, path = Control(), tmp_path / "state.safetensors"
+    make = _maker(tiny_model, recipe)
+    for event in train(tiny_model, recipe, make, control, state_path=path):
+        if isinstance(event, Metric) and event.step == 2:
+            control.stop()
+    monkeypatch.setattr(
+        "ml_core.cleaning.loop.measure_speed", lambda *_: pytest.fail("measured anew")
+    )
+    _, outcome = _drain(train(tiny_model, recipe, make, Control(), state_path=path, resume=True))
+    assert (outcome.speed.precision, outcome.step) == ("bf16", 6)

@@ -193,6 +193,18 @@ def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_pat
     assert any("8 of the 16 test images are also trained on" in n for n in _result(spec)["notes"])
 
 
+def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=16, precision="auto"))
+    found = _result(spec)
+    (note,) = [note for note in found["notes"] if "precision" in note]
+    assert found["precision"] in ("fp32", "bf16")
+    assert note.startswith(
+        f"The precision was chosen by timing on this machine: {found['precision']}"
+    )
+    fixed = spec.model_copy(update={"recipe": _recipe(pairs=16), "output_dir": str(tmp_path / "b")})
+    assert _result(fixed)["notes"] == []
+
+
 def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -308,6 +320,18 @@ def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_p
     size = tiny_checkpoint.stat().st_size
     assert found["disk_bytes"] == pytest.approx(4 * size, rel=0.05)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("save_every", [0, 2])
+def test_the_estimated_disk_space_is_what_a_run_takes(
+    tiny_checkpoint: Path, tmp_path: Path, save_every: int
+) -> None:
+    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=32, save_every=save_every))
+    done = list(estimate(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    _result(spec)
+    written = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors"))
+    assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
 def test_failures_are_one_sentence() -> None:
