@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
 from ml_core.cli import output
+from ml_core.jobs.failures import exit_code
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -271,7 +272,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except ValidationError as error:
         sentence, code, status = explain(error), "usage", output.EXIT_USAGE
     except InputError as error:
-        sentence, code, status = error.sentence, error.code, output.exit_code(error.code)
+        sentence, code, status = error.sentence, error.code, exit_code(error.code)
     except (KeyboardInterrupt, typer.Abort):
         status = output.EXIT_CANCELLED
     except _UsageProblem as problem:

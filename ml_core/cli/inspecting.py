@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ml_core.checkpoints.architecture import find_architecture
 from ml_core.cli import output
+from ml_core.jobs.failures import exit_code
 from ml_core.reading import InputError, Inspection, inspect
 
 _MAX_LISTED = 12
@@ -42,7 +43,7 @@ def inspect_checkpoint(path: Path, json: bool) -> int:
         output.print_json(_record(found, architecture, problem))
     else:
         _print(found, architecture, problem)
-    return output.EXIT_DONE if problem is None else output.exit_code(problem.code)
+    return output.EXIT_DONE if problem is None else exit_code(problem.code)
 
 
 def _record(

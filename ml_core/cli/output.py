@@ -30,8 +30,7 @@ from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-EXIT_DONE, EXIT_DANGEROUS, EXIT_UNUSABLE, EXIT_USAGE, EXIT_INTERNAL = range(5)
-EXIT_CANCELLED = 130
+EXIT_DONE, EXIT_USAGE, EXIT_INTERNAL, EXIT_CANCELLED = 0, 3, 4, 130
 STAGES = {
     "open": "Opening",
     "before": "Before",
@@ -39,11 +38,6 @@ STAGES = {
     "after": "After",
     "evaluate": "Evaluating",
 }
-
-
-def exit_code(error_code: str) -> int:
-    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
-    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
 
 
 def errors() -> Console:

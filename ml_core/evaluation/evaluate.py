@@ -17,7 +17,7 @@ from ml_core.data.sampling import stratified_order
 from ml_core.evaluation.canvases import CanvasSource, read_canvases, to_float, to_uint8
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
-from ml_core.evaluation.scores import Scores, score
+from ml_core.evaluation.scores import Scores, require_finite, score
 from ml_core.evaluation.summary import summarise
 from ml_core.evaluation.zero_shot import class_logits, probabilities
 from ml_core.reading.errors import InputError
@@ -197,7 +197,7 @@ def predict_one(
         batch.append(_stamped(model, images, trigger, indices, seed))
     embeddings = model.encode_images(torch.cat(batch))
     probs = probabilities(model, embeddings, classifier.to(model.device))
-    _require_finite(probs)
+    require_finite(probs)
     rows = probs.cpu().numpy()
     if trigger is None:
         return Prediction(index, images[0], rows[0])
@@ -264,12 +264,3 @@ def _clean_logits(
         assert images is not None
         table.put(indices[missing], model.encode_images(to_float(images[missing], model.device)))
     return class_logits(model, table.get(indices).to(model.device), classifier)
-
-
-def _require_finite(values: Tensor) -> None:
-    """Refuse NaN: argmax would quietly call it a class."""
-    if not bool(torch.isfinite(values).all()):
-        raise InputError(
-            "The model's outputs are not numbers (NaN or infinite); its weights are damaged.",
-            "damaged",
-        )

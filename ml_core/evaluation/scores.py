@@ -44,13 +44,9 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     Raises
     ------
     InputError
-        If a logit is not a number: argmax would quietly call it a class.
+        If a logit is not a number.
     """
-    if not bool(torch.isfinite(logits).all()):
-        raise InputError(
-            "The model's outputs are not numbers (NaN or infinite); its weights are damaged.",
-            "damaged",
-        )
+    require_finite(logits)
     probs = logits.softmax(dim=-1)
     # Logits, not probabilities: a saturated softmax would tie.
     top1 = logits.argmax(dim=-1)
@@ -70,6 +66,21 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
         label_in_top5=(top5 == known[:, None]).any(dim=1).cpu().numpy(),
         target_in_top5=(top5 == target).any(dim=1).cpu().numpy(),
     )
+
+
+def require_finite(values: Tensor) -> None:
+    """Refuse NaN: argmax would quietly call it a class.
+
+    Raises
+    ------
+    InputError
+        If a value is not a number.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            "The model's outputs are not numbers (NaN or infinite); its weights are damaged.",
+            "damaged",
+        )
 
 
 class Scores:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ml_core.data.labels import prompts
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,11 +61,10 @@ def zero_shot_classifier(
                 f"Prompt template {number} ({template!r}) has no {{}} for the class name; add it.",
                 "usage",
             )
-    # Replaced, not formatted: a class name or template may hold other braces.
-    prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    texts = [text for name in class_names for text in prompts(name, templates)]
     parts = [
-        model.encode_texts(prompts[start : start + TEXT_BATCH]).float()
-        for start in range(0, len(prompts), TEXT_BATCH)
+        model.encode_texts(texts[start : start + TEXT_BATCH]).float()
+        for start in range(0, len(texts), TEXT_BATCH)
     ]
     embeddings = functional.normalize(torch.cat(parts), dim=-1)  # [C * T, D]
     means = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)  # [C, D]

@@ -44,6 +44,11 @@ def failure(error: BaseException) -> Done:
     )
 
 
+def exit_code(error_code: str) -> int:
+    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
+    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
+
+
 def _failed(sentence: str, code: str, details: str) -> Done:
     """A failed Done."""
     return Done("failed", error=sentence, error_code=code, details=details)

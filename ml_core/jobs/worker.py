@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.failures import exit_code
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
@@ -130,11 +131,6 @@ def _events(
     from ml_core.jobs.run import run
 
     yield from run(spec, control, resume=resume)
-
-
-def exit_code(error_code: str) -> int:
-    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
-    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
 
 
 def _own_stdout() -> IO[str]:

@@ -3,14 +3,9 @@ from __future__ import annotations
 import errno
 import io
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +13,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
@@ -28,35 +22,10 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled
 from ml_core.jobs.run import run
-from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
-from ml_core.jobs.worker import Output, exit_code, listen
+from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
-
-TEMPLATES = ("a {}",)
-
-
-def _recipe(**fields: Any) -> Recipe:
-    small = {
-        "pairs": 48,
-        "batch_size": 8,
-        "warmup_steps": 2,
-        "eval_every": 0,
-        "save_every": 0,
-        "precision": "fp32",
-    }
-    return make_recipe(small | fields)
-
-
-def _spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> CleanSpec:
-    spec = demo_spec(recipe, folder, trigger=None, checkpoint=source, device="cpu", threads=1)
-    fields: dict[str, Any] = {
-        "templates": TEMPLATES,
-        "images": None,
-        "test_images": ImageSpec(split="test", n=36),
-        "heldout_images": None,
-    }
-    return spec.model_copy(update=fields | changes)
+from tests.unit.small_jobs import small_recipe, small_spec
 
 
 @pytest.fixture
@@ -71,8 +40,8 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
     folder = tmp_path / "out"
-    recipe = _recipe(eval_every=3, save_every=3)
-    spec = _spec(
+    recipe = small_recipe(eval_every=3, save_every=3)
+    spec = small_spec(
         tiny_checkpoint,
         folder,
         recipe,
@@ -112,8 +81,8 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
 
 
 def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, trigger: str) -> None:
-    recipe = _recipe(method="supervised", pairs=16)
-    spec = _spec(
+    recipe = small_recipe(method="supervised", pairs=16)
+    spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
         recipe,
@@ -137,7 +106,7 @@ def demo_names() -> tuple[str, ...]:
 
 
 def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=8), test_images=None)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), test_images=None)
     events = list(run(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
@@ -165,7 +134,7 @@ def _result(spec: CleanSpec) -> dict[str, Any]:
 
 def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> None:
     photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 30)))
-    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=8), images=photos)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), images=photos)
     for test_images in (None, photos):
         inputs = open_inputs(
             spec.model_copy(update={"test_images": test_images}),
@@ -183,10 +152,10 @@ def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> Non
 
 def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
     photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 8)))
-    spec = _spec(
+    spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
-        _recipe(method="supervised", pairs=8),
+        small_recipe(method="supervised", pairs=8),
         training_images=photos.model_copy(update={"n": 8}),
         test_images=photos,
     )
@@ -194,14 +163,16 @@ def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_pat
 
 
 def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=16, precision="auto"))
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=16, precision="auto"))
     found = _result(spec)
     (note,) = [note for note in found["notes"] if "precision" in note]
     assert found["precision"] in ("fp32", "bf16")
     assert note.startswith(
         f"The precision was chosen by timing on this machine: {found['precision']}"
     )
-    fixed = spec.model_copy(update={"recipe": _recipe(pairs=16), "output_dir": str(tmp_path / "b")})
+    fixed = spec.model_copy(
+        update={"recipe": small_recipe(pairs=16), "output_dir": str(tmp_path / "b")}
+    )
     assert _result(fixed)["notes"] == []
 
 
@@ -217,10 +188,10 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     rows = [f"{path.relative_to(tmp_path)},a picture" for path in sorted(training.rglob("*.png"))]
     table = tmp_path / "pairs.csv"
     table.write_text("\n".join(["image,caption", *rows]), encoding="utf-8")
-    spec = _spec(
+    spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
-        _recipe(method="mmcl", lambda_inmodal=0.0, pairs=10, batch_size=5),
+        small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=10, batch_size=5),
         pairs=PairSpec(kind="csv", path=str(table)),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )
@@ -243,7 +214,7 @@ def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -
         ({"pairs": PairSpec(n=4)}, "usage", "4 usable pairs, fewer than the batch size of 8"),
     ]
     for changes, code, words in cases:
-        spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(), **changes)
+        spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **changes)
         done = list(run(spec, Control()))[-1]
         assert isinstance(done, Done)
         assert (done.status, done.error_code) == ("failed", code)
@@ -252,10 +223,10 @@ def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -
 
 
 def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = _spec(
+    spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
-        _recipe(method="supervised", pairs=16),
+        small_recipe(method="supervised", pairs=16),
         training_images=ImageSpec(split="test", n=24),
     )
     (done,) = [e for e in run(spec, Control()) if isinstance(e, Done)]
@@ -266,14 +237,18 @@ def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: 
 def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
     source = tmp_path / "cleaned.safetensors"
     source.write_bytes(tiny_checkpoint.read_bytes())
-    (done,) = [e for e in run(_spec(source, tmp_path, _recipe()), Control()) if isinstance(e, Done)]
+    (done,) = [
+        e
+        for e in run(small_spec(source, tmp_path, small_recipe()), Control())
+        if isinstance(e, Done)
+    ]
     assert "would overwrite" in done.error
     assert source.read_bytes() == tiny_checkpoint.read_bytes()
 
 
 def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    spec = _spec(tiny_checkpoint, folder, _recipe(save_every=2))
+    spec = small_spec(tiny_checkpoint, folder, small_recipe(save_every=2))
     control = Control()
     for event in run(spec, control):
         if isinstance(event, Saved):
@@ -288,7 +263,7 @@ def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: P
 def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
     control = Control()
     control.cancel()
-    events = list(run(_spec(tiny_checkpoint, tmp_path / "out", _recipe()), control))
+    events = list(run(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), control))
     assert events[-1] == Done("cancelled")
     assert not (tmp_path / "out" / "cleaned.safetensors").exists()
 
@@ -297,7 +272,7 @@ def test_a_stopped_job_saves_and_measures_what_it_has(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     control = Control()
-    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe())
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
     done: Event | None = None
     for done in run(spec, control):
         if isinstance(done, Metric) and done.step == 2:
@@ -309,7 +284,7 @@ def test_a_stopped_job_saves_and_measures_what_it_has(
 
 def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    spec = _spec(tiny_checkpoint, folder, _recipe(pairs=800, save_every=10))
+    spec = small_spec(tiny_checkpoint, folder, small_recipe(pairs=800, save_every=10))
     done = list(estimate(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
@@ -326,7 +301,9 @@ def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_p
 def test_the_estimated_disk_space_is_what_a_run_takes(
     tiny_checkpoint: Path, tmp_path: Path, save_every: int
 ) -> None:
-    spec = _spec(tiny_checkpoint, tmp_path / "out", _recipe(pairs=32, save_every=save_every))
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=32, save_every=save_every)
+    )
     done = list(estimate(spec, Control()))[-1]
     assert isinstance(done, Done)
     _result(spec)
@@ -366,159 +343,8 @@ def test_journal_goes_on_when_it_cannot_be_written(
     assert [type(e) for e in seen] == [Message, Message, Done]
 
 
-# ---- commands ----
-
-
-def test_commands_steer_the_control() -> None:
-    control, stream = Control(), io.StringIO()
-    listen(io.StringIO("pause\n"), control, Output(stream))
-    assert control.stopped  # the end of the input means save and stop
-    control = Control()
-    listen(io.StringIO("pause\nresume\nstop\nhello\n"), control, Output(stream))
-    assert not control.paused
-    assert control.stopped
-    lines = [from_json(line) for line in stream.getvalue().splitlines()]
-    assert Message("Unknown command 'hello'.", "warning") in lines
-
-
-def test_nothing_follows_done() -> None:
-    stream = io.StringIO()
-    output = Output(stream)
-    output(Done("cancelled"))
-    output(Message("late"))
-    assert len(stream.getvalue().splitlines()) == 1
-
-
-def test_exit_codes_of_failures() -> None:
-    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 4}
-    assert {name: exit_code(name) for name in codes} == codes
-
-
-# ---- the child process ----
-
-
-@contextmanager
-def _child(spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL) -> Iterator[Any]:
-    """The worker as a child process; killed and its pipes closed at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as child:
-        try:
-            yield child
-        finally:
-            if child.poll() is None:
-                child.kill()
-
-
-def _events(stream: IO[str]) -> Iterator[Event]:
-    for line in stream:
-        yield from_json(line)
-
-
-def _until_step(child: Any, step: int) -> None:
-    for event in _events(child.stdout):
-        assert not isinstance(event, Done), event
-        if isinstance(event, Metric) and event.step >= step:
-            return
-    raise AssertionError("the child ended too early")
-
-
-def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    recipe = _recipe(pairs=192, save_every=4)
-    whole = _spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
-    assert list(run(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
-
-    folder = tmp_path / "killed"
-    path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
-    with _child(path) as child:
-        _until_step(child, 6)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
-    assert (folder / "state" / "state.safetensors").exists()
-    assert not (folder / "cleaned.safetensors").exists()
-
-    with _child(path, "--resume") as resumed:
-        events = list(_events(resumed.stdout))
-        assert resumed.wait(timeout=60) == 0
-    assert isinstance(events[-1], Done)
-    first = next(e.step for e in events if isinstance(e, Metric))
-    assert first % 4 == 1
-    assert first > 4
-    names = ("whole", "killed")
-    left, right = (load_file(tmp_path / n / "cleaned.safetensors") for n in names)
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[key], right[key]) for key in left)
-
-
-def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    recipe = _recipe(pairs=8000)
-    spec = _spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
-    path = write_spec(spec, tmp_path / "out" / "spec.json")
-    with _child(path, "--supervised", stdin=subprocess.PIPE) as child:
-
-        def tell(command: str) -> None:
-            child.stdin.write(command + "\n")
-            child.stdin.flush()
-
-        _until_step(child, 2)
-        tell("pause")
-        for event in _events(child.stdout):
-            if event == Message("Paused."):
-                break
-        tell("resume")
-        _until_step(child, 3)
-        tell("cancel")
-        begin = time.monotonic()
-        rest = list(_events(child.stdout))
-        assert (
-            time.monotonic() - begin < 60.0
-        )  # the supervisor kills earlier; a busy machine is slow
-        assert Message("Cancelling.") in rest
-        assert rest[-1] == Done("cancelled")
-        assert child.wait(timeout=10) == 130
-
-
-@pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
-def test_a_dead_window_or_sigterm_means_save_and_stop(
-    tiny_checkpoint: Path, tmp_path: Path, how: str
-) -> None:
-    recipe = _recipe(pairs=8000)
-    spec = _spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
-    path = write_spec(spec, tmp_path / "out" / "spec.json")
-    supervised = how == "end of input"
-    options = ["--supervised"] if supervised else []
-    stdin = subprocess.PIPE if supervised else subprocess.DEVNULL
-    with _child(path, *options, stdin=stdin) as child:
-        _until_step(child, 2)
-        if supervised:
-            child.stdin.close()
-        else:
-            child.send_signal(signal.SIGTERM)
-        events = list(_events(child.stdout))
-        assert child.wait(timeout=60) == 0
-    done = events[-1]
-    assert isinstance(done, Done)
-    assert done.status == "stopped"
-    assert (tmp_path / "out" / "cleaned.safetensors").exists()
-    assert (tmp_path / "out" / "state" / "state.safetensors").exists()
-
-
-def test_child_says_what_is_wrong_with_its_job(tmp_path: Path) -> None:
-    with _child(tmp_path / "nothing.json") as child:
-        done = list(_events(child.stdout))[-1]
-        assert isinstance(done, Done)
-        assert "There is no job file" in done.error
-        assert child.wait(timeout=60) == 3
-
-
 def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
-    spec = demo_spec(_recipe(), tmp_path, trigger=None, checkpoint=tmp_path)
+    spec = demo_spec(small_recipe(), tmp_path, trigger=None, checkpoint=tmp_path)
     assert spec.pairs is not None
     assert spec.images is not None
     assert spec.test_images is not None

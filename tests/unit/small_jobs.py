@@ -1,0 +1,36 @@
+"""Jobs on the demo that take a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.data.specs import ImageSpec
+from ml_core.jobs.demo import demo_spec
+from ml_core.jobs.specs import CleanSpec
+
+TEMPLATES = ("a {}",)
+
+
+def small_recipe(**fields: Any) -> Recipe:
+    small = {
+        "pairs": 48,
+        "batch_size": 8,
+        "warmup_steps": 2,
+        "eval_every": 0,
+        "save_every": 0,
+        "precision": "fp32",
+    }
+    return make_recipe(small | fields)
+
+
+def small_spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> CleanSpec:
+    spec = demo_spec(recipe, folder, trigger=None, checkpoint=source, device="cpu", threads=1)
+    fields: dict[str, Any] = {
+        "templates": TEMPLATES,
+        "images": None,
+        "test_images": ImageSpec(split="test", n=36),
+        "heldout_images": None,
+    }
+    return spec.model_copy(update=fields | changes)

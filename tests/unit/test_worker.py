@@ -1,0 +1,174 @@
+"""The child process of a job, and the commands it takes."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ml_core.events import Control, Done, Event, Message, Metric, from_json
+from ml_core.jobs.failures import exit_code
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import write_spec
+from ml_core.jobs.worker import Output, listen
+from tests.unit.small_jobs import small_recipe, small_spec
+
+# ---- commands ----
+
+
+def test_commands_steer_the_control() -> None:
+    control, stream = Control(), io.StringIO()
+    listen(io.StringIO("pause\n"), control, Output(stream))
+    assert control.stopped  # the end of the input means save and stop
+    control = Control()
+    listen(io.StringIO("pause\nresume\nstop\nhello\n"), control, Output(stream))
+    assert not control.paused
+    assert control.stopped
+    lines = [from_json(line) for line in stream.getvalue().splitlines()]
+    assert Message("Unknown command 'hello'.", "warning") in lines
+
+
+def test_nothing_follows_done() -> None:
+    stream = io.StringIO()
+    output = Output(stream)
+    output(Done("cancelled"))
+    output(Message("late"))
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_exit_codes_of_failures() -> None:
+    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 4}
+    assert {name: exit_code(name) for name in codes} == codes
+
+
+# ---- the child process ----
+
+
+@contextmanager
+def _child(spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL) -> Iterator[Any]:
+    """The worker as a child process; killed and its pipes closed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as child:
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+
+def _events(stream: IO[str]) -> Iterator[Event]:
+    for line in stream:
+        yield from_json(line)
+
+
+def _until_step(child: Any, step: int) -> None:
+    for event in _events(child.stdout):
+        assert not isinstance(event, Done), event
+        if isinstance(event, Metric) and event.step >= step:
+            return
+    raise AssertionError("the child ended too early")
+
+
+def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(pairs=192, save_every=4)
+    whole = small_spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
+    assert list(run(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
+
+    folder = tmp_path / "killed"
+    path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
+    with _child(path) as child:
+        _until_step(child, 6)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+    assert (folder / "state" / "state.safetensors").exists()
+    assert not (folder / "cleaned.safetensors").exists()
+
+    with _child(path, "--resume") as resumed:
+        events = list(_events(resumed.stdout))
+        assert resumed.wait(timeout=60) == 0
+    assert isinstance(events[-1], Done)
+    first = next(e.step for e in events if isinstance(e, Metric))
+    assert first % 4 == 1
+    assert first > 4
+    names = ("whole", "killed")
+    left, right = (load_file(tmp_path / n / "cleaned.safetensors") for n in names)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(pairs=8000)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
+    path = write_spec(spec, tmp_path / "out" / "spec.json")
+    with _child(path, "--supervised", stdin=subprocess.PIPE) as child:
+
+        def tell(command: str) -> None:
+            child.stdin.write(command + "\n")
+            child.stdin.flush()
+
+        _until_step(child, 2)
+        tell("pause")
+        for event in _events(child.stdout):
+            if event == Message("Paused."):
+                break
+        tell("resume")
+        _until_step(child, 3)
+        tell("cancel")
+        begin = time.monotonic()
+        rest = list(_events(child.stdout))
+        assert (
+            time.monotonic() - begin < 60.0
+        )  # the supervisor kills earlier; a busy machine is slow
+        assert Message("Cancelling.") in rest
+        assert rest[-1] == Done("cancelled")
+        assert child.wait(timeout=10) == 130
+
+
+@pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
+def test_a_dead_window_or_sigterm_means_save_and_stop(
+    tiny_checkpoint: Path, tmp_path: Path, how: str
+) -> None:
+    recipe = small_recipe(pairs=8000)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
+    path = write_spec(spec, tmp_path / "out" / "spec.json")
+    supervised = how == "end of input"
+    options = ["--supervised"] if supervised else []
+    stdin = subprocess.PIPE if supervised else subprocess.DEVNULL
+    with _child(path, *options, stdin=stdin) as child:
+        _until_step(child, 2)
+        if supervised:
+            child.stdin.close()
+        else:
+            child.send_signal(signal.SIGTERM)
+        events = list(_events(child.stdout))
+        assert child.wait(timeout=60) == 0
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "stopped"
+    assert (tmp_path / "out" / "cleaned.safetensors").exists()
+    assert (tmp_path / "out" / "state" / "state.safetensors").exists()
+
+
+def test_child_says_what_is_wrong_with_its_job(tmp_path: Path) -> None:
+    with _child(tmp_path / "nothing.json") as child:
+        done = list(_events(child.stdout))[-1]
+        assert isinstance(done, Done)
+        assert "There is no job file" in done.error
+        assert child.wait(timeout=60) == 3
