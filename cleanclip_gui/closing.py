@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, QObject, QTimer, Slot
+from PySide6.QtCore import QByteArray, QDeadlineTimer, QObject, QTimer, Slot
 
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import is_live
@@ -54,17 +54,17 @@ class Closing(QObject):
         return False
 
     def finish(self) -> None:
-        """Keep the layout and end the threads."""
+        """Keep the layout and end the threads; all of them together have five seconds."""
         window = self._window
         self._limit.stop()
         geometry, state = window.saveGeometry(), window.saveState()
         window.settings.save_layout(geometry.data(), state.data())
         window.hide()
         window.status.stop()
-        window.checkpoint.stop()
         window.studio.live.stop()
-        window.clean.stop()
-        window.inference.close()
+        deadline = QDeadlineTimer(_LIMIT_MS)
+        for stop in (window.clean.stop, window.checkpoint.stop, window.inference.close):
+            stop(deadline.remainingTime())
 
     def _on_run_change(self, run: RunState | None) -> None:
         if self._on and not is_live(run):

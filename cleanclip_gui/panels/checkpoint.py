@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -134,12 +134,15 @@ class CheckpointPanel(QWidget):
         self._inspecting.failed.connect(self._on_inspection_failed)
         self._inspecting.begin()
 
-    def stop(self) -> None:
-        """End the threads that read beside the window."""
-        for thread in (self._inspecting, self._statistics):
-            if thread is not None:
-                thread.stop()
+    def stop(self, timeout_ms: int = 5000) -> bool:
+        """End the threads that read beside the window; whether they ended within the limit."""
+        deadline = QDeadlineTimer(timeout_ms)
+        threads = [t for t in (self._inspecting, self._statistics) if t is not None]
         self._inspecting = self._statistics = None
+        for thread in threads:
+            thread.abandon()
+        ended = [thread.stop(deadline.remainingTime()) for thread in threads]
+        return all(ended)
 
     @Slot(object)
     def _on_inspected(self, found: Inspection) -> None:
