@@ -192,8 +192,14 @@ class ImagesDialog(QDialog):
             return
         total = plural(len(names), "label")
         lacking = f"{count_text(len(unmatched))} not in the label set {self._classes.name}"
-        self.state.setText(f"{total}, {lacking if unmatched else 'every one matches a class'}.")
+        state = f"{total}, {lacking if unmatched else 'every one matches a class'}."
         shown = (unmatched + [name for name in names if found[name] >= 0])[:_MAX_SHOWN]
+        if len(shown) < len(names):
+            lost = max(0, len(unmatched) - len(shown))
+            rest = f"; {count_text(lost)} that match no class are left out" if lost else ""
+            state += f" The first {count_text(len(shown))} of {count_text(len(names))} are shown"
+            state += f"{rest}."
+        self.state.setText(state)
         self.table.setRowCount(len(shown))
         choices = QStringListModel(
             [_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)], self

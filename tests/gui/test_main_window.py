@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from cleanclip_gui.widgets.command_palette import CommandPalette
 from cleanclip_gui.widgets.error_dialog import ErrorDialog
 from cleanclip_gui.widgets.images_dialog import ImagesDialog
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog, parse_templates
+from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -180,6 +182,25 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     with qtbot.waitSignal(window.inference.images_loaded, timeout=WAIT) as loaded:
         asked.ok.click()
     assert loaded.args[0].spec == spec
+
+
+@pytest.mark.parametrize("unmatched", [3, 502])
+def test_a_long_list_of_labels_says_that_it_is_cut(qtbot, tmp_path, unmatched):
+    path = tmp_path / "images.csv"
+    matched = [name for name in load_label_set("cifar-100").class_names for _ in range(6)]
+    rows = [f"x{i}.png,odd{i}" for i in range(unmatched)]
+    rows += [f"{i}.png,{name}" for i, name in enumerate(matched)]
+    many = unmatched + 100
+    path.write_text("image,label\n" + "\n".join(rows) + "\n")
+    asked = ImagesDialog(path, "csv", "cifar-100")
+    qtbot.addWidget(asked)
+    qtbot.waitUntil(lambda: asked.table.rowCount() > 0, timeout=WAIT)
+    shown = min(many, 500)
+    assert asked.table.rowCount() == shown
+    cut = f" The first 500 of {many} are shown; 2 that match no class are left out."
+    assert asked.state.text() == (
+        f"{many} labels, {unmatched} not in the label set cifar-100." + (cut if many > 500 else "")
+    )
 
 
 def test_what_was_left_out_is_on_a_chip(window, qtbot, checkpoint):
@@ -336,6 +357,59 @@ def test_layout_and_size_come_back(window, qtbot, tmp_path):
     assert (again.width(), again.height()) == (1500, 900)
     assert not again.log_dock.isHidden()
     again.close()
+
+
+class FakeDeadline:
+    """A clock that the fakes move."""
+
+    now = 0
+
+    def __init__(self, timeout_ms):
+        self._end = FakeDeadline.now + timeout_ms
+
+    def remainingTime(self):  # noqa: N802
+        return max(0, self._end - FakeDeadline.now)
+
+
+def use_up(given, milliseconds):
+    """A wait that takes what it gets, up to a limit, and notes what it got."""
+
+    def wait(timeout_ms):
+        given.append(timeout_ms)
+        FakeDeadline.now += min(timeout_ms, milliseconds)
+        return False
+
+    return wait
+
+
+def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.closing.QDeadlineTimer", FakeDeadline)
+    given = []
+    with monkeypatch.context() as patch:
+        for part, name in (
+            (window.clean, "stop"), (window.checkpoint, "stop"), (window.inference, "close"),
+        ):  # fmt: skip
+            patch.setattr(part, name, use_up(given, 3000))
+        window.close()
+    assert not window.isVisible()
+    assert given == [5000, 2000, 0]
+    assert window.inference.close()
+
+
+@pytest.mark.parametrize("station", ["checkpoint", "clean"])
+def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
+    monkeypatch.setattr(f"cleanclip_gui.panels.{station}.QDeadlineTimer", FakeDeadline)
+    panel, given = getattr(window, station), []
+    wait = use_up(given, 700)
+    thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)
+    with monkeypatch.context() as patch:
+        if station == "checkpoint":
+            panel._inspecting = panel._statistics = thread
+        else:
+            patch.setattr(panel, "_runner", thread)
+            patch.setattr(panel.saving, "_copy", thread)
+        assert not panel.stop(1000)
+    assert given == [1000, 300]
 
 
 FOCUSABLE = (
