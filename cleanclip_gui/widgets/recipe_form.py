@@ -243,16 +243,17 @@ class RecipeForm(QWidget):
         self._difference.setText(plural(count, "change"))
         for widget in (self._difference, self.reset_all):
             widget.setVisible(count > 0)
-        problem = self.problem()
-        if problem:
+        try:
+            recipe = self.recipe()
+        except InputError as error:
             self._forget.stop()
-            self._show_sentence(problem)
-        elif not self._forget.isActive():
+            self._show_sentence(error.sentence)
+            self._budget.setText("")
+            return
+        if not self._forget.isActive():
             self._sentence.hide()
-        batch = max(1, int(self._rows["batch_size"].value()))
-        steps = max(1, int(self._rows["pairs"].value()) // batch)
-        steps *= int(self._rows["epochs"].value())
-        self._budget.setText(f"{count_text(steps)} steps of {count_text(batch)} examples")
+        steps, batch = count_text(recipe.total_steps), count_text(recipe.batch_size)
+        self._budget.setText(f"{steps} steps of {batch} examples")
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""

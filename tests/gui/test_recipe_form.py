@@ -126,6 +126,8 @@ def test_the_budget_is_counted_in_steps(form: RecipeForm) -> None:
     type_into(form.row("pairs").editor, "12 800")
     type_into(form.row("epochs").editor, "20")
     assert form._budget.text() == "2\u2009000 steps of 128 examples"
+    type_into(form.row("pairs").editor, "64")
+    assert form._budget.text() == ""
 
 
 def test_numbers_as_text() -> None:
