@@ -46,7 +46,6 @@ class Inference(QObject):
     prediction_ready = Signal(object)
     failed = Signal(object)
     busy_changed = Signal(str)
-    paused_changed = Signal(str)
     ready = Signal()
     devices_found = Signal(object)
     device_changed = Signal(str)
@@ -63,7 +62,6 @@ class Inference(QObject):
         self._prediction_floor = 0
         self._last_evaluate: Evaluate | None = None
         self._last_predict: Predict | None = None
-        self._pause_reason = ""
         self._thread = QThread()
         self._thread.setObjectName("inference")
         self._worker = InferenceWorker(self._mailbox, engine)
@@ -117,23 +115,6 @@ class Inference(QObject):
     def set_device(self, name: str) -> None:
         """Move the models to ``cpu``, ``cuda:0``, ``mps``...; ``device_changed`` answers."""
         self.submit(SetDevice(name))
-
-    def pause(self, reason: str) -> None:
-        """Hold evaluations and predictions while a job owns the device; the newest are kept."""
-        self._pause_reason = reason
-        self._mailbox.set_paused(True)
-        self.paused_changed.emit(reason)
-
-    def resume(self) -> None:
-        """Go on after :meth:`pause` with the newest requests."""
-        self._pause_reason = ""
-        self._mailbox.set_paused(False)
-        self.paused_changed.emit("")
-
-    @property
-    def pause_reason(self) -> str:
-        """Why live evaluation is held; empty when it is not."""
-        return self._pause_reason
 
     def close(self, timeout_ms: int = 10_000) -> bool:
         """End the thread after the batch in flight; whether it ended within the time."""

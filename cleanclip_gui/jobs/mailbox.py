@@ -32,7 +32,6 @@ class Mailbox:
         self._evaluate: Letter | None = None
         self._thumbnails: deque[Letter] = deque(maxlen=64)
         self._closed = False
-        self._paused = False
         self._cancelled_to = 0
 
     def put(self, letter: Letter) -> None:
@@ -74,7 +73,7 @@ class Mailbox:
         """Whether this evaluation in flight should make way."""
         with self._condition:
             newer = self._evaluate is not None or bool(self._ordered)
-            return newer or self._closed or self._paused or self.cancelled(letter)
+            return newer or self._closed or self.cancelled(letter)
 
     def cancelled(self, letter: Letter) -> bool:
         """Whether the window no longer wants this evaluation at all."""
@@ -93,17 +92,6 @@ class Mailbox:
             self._thumbnails.clear()
             self._cancelled_to = generation
 
-    def set_paused(self, paused: bool) -> None:
-        """Hold evaluations and predictions; openings and thumbnails go on."""
-        with self._condition:
-            self._paused = paused
-            self._condition.notify()
-
-    @property
-    def paused(self) -> bool:
-        """Whether evaluations and predictions are held."""
-        return self._paused
-
     @property
     def closed(self) -> bool:
         """Whether the worker should end."""
@@ -119,13 +107,11 @@ class Mailbox:
         return self._ordered.popleft() if self._ordered else None
 
     def _next_quick(self) -> Letter | None:
-        if self._predict is not None and not self._paused:
+        if self._predict is not None:
             letter, self._predict = self._predict, None
             return letter
         return self._thumbnails.pop() if self._thumbnails else None
 
     def _next_evaluate(self) -> Letter | None:
-        if self._paused:
-            return None
         letter, self._evaluate = self._evaluate, None
         return letter

@@ -13,22 +13,12 @@ from PySide6.QtGui import QColor, QGuiApplication, QHideEvent
 from PySide6.QtWidgets import QInputDialog, QWidget
 
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import (
-    Evaluate,
-    EvaluationUpdated,
-    Failed,
-    LoadImages,
-    OpenCheckpoint,
-    Predict,
-    PredictionReady,
-    Thumbnails,
-    ThumbnailsReady,
-)
+from cleanclip_gui.jobs.requests import Thumbnails
 from cleanclip_gui.panels import studio_trigger
+from cleanclip_gui.panels.studio_answers import StudioAnswers
 from cleanclip_gui.panels.studio_layout import lay_out
-from cleanclip_gui.panels.studio_live import LiveLoop, run_note
+from cleanclip_gui.panels.studio_live import LiveLoop
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
-from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.asr_figure import AsrFigure, plain_label
 from cleanclip_gui.widgets.canvas_keys import Tool
 from cleanclip_gui.widgets.gallery import Gallery
@@ -76,6 +66,7 @@ class StudioPanel(QWidget):
         self.bars = ProbabilityBars()
         self.image_title = plain_label("heading", "Selected image")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
+        self.answers = StudioAnswers(self, inference)
         lay_out(self)
         self._connect_widgets()
         self._connect_session()
@@ -124,13 +115,6 @@ class StudioPanel(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.trigger.connect(self._on_trigger_change)
-        events.run.connect(self._on_run_change)
-        self._inference.thumbnails_ready.connect(self._on_thumbnails_ready)
-        self._inference.failed.connect(self._on_request_failed)
-        self._inference.paused_changed.connect(self._on_paused_changed)
-        self.live.evaluated.connect(self._on_evaluated)
-        self.live.predicted.connect(self._on_predicted)
-        self.live.became_stale.connect(self._on_became_stale)
         self.live.failed.connect(self.failed)
 
     def current_trigger(self) -> Trigger | None:
@@ -362,28 +346,14 @@ class StudioPanel(QWidget):
         self.session.selected_image = first
         if images is not None and images.n:
             self.gallery.select(first)
-        self._show_title()
+        self.answers.show_title()
         self._ask_anew()
-
-    def _show_title(self) -> None:
-        """Say which image the bars are about, and its true label."""
-        images, at = self.session.images, self.session.selected_image
-        if images is None or not 0 <= at < images.n:
-            self.image_title.setText("Selected image")
-            return
-        label = int(images.labels[at])
-        name = plain(images.class_names[label], 40) if label >= 0 else "unlabelled"
-        self.image_title.setText(f"Image {at + 1}: {name}")
 
     def _ask_anew(self) -> None:
         """Forget what an earlier model or set gave."""
         self._inference.cancel_evaluation()
         self.session.evaluation = None
-        self.gallery.clear_predictions(clean=True)
-        self.figure.set_evaluation(None)
-        self.figure.set_note("")
-        self.bars.set_probabilities((), None, None)
-        self.canvas.set_images(None, None)
+        self.answers.forget()
         self.live.touch()
 
     def _on_target_change(self, target: int) -> None:
@@ -393,7 +363,7 @@ class StudioPanel(QWidget):
 
     def _on_selected_image_change(self, image: int) -> None:
         self.gallery.select(image)
-        self._show_title()
+        self.answers.show_title()
         self.bars.set_stale(True)
         self.live.look()
 
@@ -407,44 +377,6 @@ class StudioPanel(QWidget):
             self.document.clear()
         elif trigger is not None and trigger != mine:
             self.use_trigger(trigger)
-
-    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
-        self.gallery.model.set_thumbnails(result.indices, result.images)
-
-    def _on_became_stale(self) -> None:
-        self.figure.set_stale(True)
-        self.bars.set_stale(True)
-        self.gallery.set_stale()
-
-    def _on_run_change(self, _: object) -> None:
-        self.figure.set_note(run_note(self.session.run))
-
-    def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        self.figure.set_note(run_note(self.session.run))
-        self.figure.set_evaluation(result.evaluation, stale=older)
-        self.gallery.update_predictions(result.per_image)
-
-    def _on_predicted(self, result: PredictionReady, older: bool) -> None:
-        images = self.session.images
-        if images is None:
-            return
-        self.bars.set_probabilities(
-            images.class_names, result.clean_probs, result.triggered_probs, self.session.target
-        )
-        self.bars.set_stale(older)
-        self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
-
-    def _on_request_failed(self, result: Failed) -> None:
-        if isinstance(result.request, Thumbnails):
-            self.gallery.model.forget_request()
-        elif isinstance(result.request, (Evaluate, Predict)):
-            self.figure.set_note(result.sentence)
-        elif isinstance(result.request, (LoadImages, OpenCheckpoint)):
-            self.gallery.model.forget_request()  # what was under way was dropped for it
-            self.live.touch()
-
-    def _on_paused_changed(self, reason: str) -> None:
-        self.figure.set_note(reason)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A stroke does not survive a change of station."""

@@ -182,33 +182,19 @@ def test_cancel_stops_the_evaluation_and_no_result_arrives(qtbot, inference, eng
     assert engine.batches == []
 
 
-def test_pause_holds_and_resume_runs_the_newest(qtbot, inference, engine):
+def test_an_evaluation_that_makes_way_is_begun_again(qtbot, inference, engine):
     found = collect(inference.evaluation_updated)
-    thumbnails = collect(inference.thumbnails_ready)
-    inference.pause("A job uses the device.")
-    assert inference.pause_reason == "A job uses the device."
-    inference.submit(Evaluate(None, 0))
-    newest = inference.submit(Evaluate(None, 0))
-    inference.submit(Thumbnails((0,), 4))
-    qtbot.waitUntil(lambda: bool(thumbnails))
-    assert not any(isinstance(r, Evaluate) for r in engine.asked)
-    engine.gate.release(4)
-    inference.resume()
-    qtbot.waitUntil(lambda: len(found) == 4)
-    assert {r.generation for r in found} == {newest}
-
-
-def test_pause_in_the_middle_starts_the_evaluation_again_later(qtbot, inference, engine):
-    found = collect(inference.evaluation_updated)
-    inference.submit(Evaluate(None, 0))
+    moved = collect(inference.device_changed)
+    number = inference.submit(Evaluate(None, 0))
     engine.gate.release(1)
     qtbot.waitUntil(lambda: len(found) == 1)
-    inference.pause("busy")
-    engine.gate.release(1)
-    inference.resume()
+    inference.set_device("cpu")
     engine.gate.release(10)
     qtbot.waitUntil(lambda: bool(found) and not found[-1].evaluation.partial)
+    assert moved == ["cpu"]
     assert found[-1].evaluation.n == 4
+    assert {r.generation for r in found} == {number}
+    assert len([r for r in engine.asked if isinstance(r, Evaluate)]) == 2
 
 
 def test_bad_input_and_a_bug_both_become_sentences(qtbot, inference, caplog):

@@ -143,16 +143,6 @@ def test_opening_another_set_forgets_the_old_numbers(studio, qtbot):
     assert studio.session.evaluation.trigger is not None
 
 
-def test_pause_is_said_and_resume_measures(studio, qtbot):
-    studio._inference.pause("Live evaluation is paused while a job uses the device.")
-    assert studio.figure.note.text().startswith("Live evaluation is paused")
-    paint(studio, (20, 20), (28, 28))
-    assert studio.figure.stale
-    studio._inference.resume()
-    settled(qtbot, studio)
-    assert studio.figure.note.text() == ""
-
-
 def test_library_triggers_land_on_the_canvas_and_undo_restores_the_paint(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     paint(empty, (20, 20), (28, 28))
