@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
 
+from ml_core.atomic import Content, HalfReplacedError, replace_files
 from ml_core.checkpoints.architecture import CONFIG_KEY
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.write_safetensors import write_safetensors
@@ -71,13 +69,11 @@ def save_checkpoint(
     def write_weights(file: BinaryIO) -> None:
         write_safetensors(file, tensors, metadata)
 
-    def write_config(file: BinaryIO) -> None:
-        file.write((json.dumps(config, indent=2) + "\n").encode())
-
     if path.suffix.lower() == ".safetensors":
         _replace({path: write_weights})
     else:
-        _replace({path / CONFIG_NAME: write_config, path / WEIGHTS_NAME: write_weights})
+        text = (json.dumps(config, indent=2) + "\n").encode()
+        _replace({path / CONFIG_NAME: text, path / WEIGHTS_NAME: write_weights})
     return path
 
 
@@ -113,41 +109,17 @@ def _tensors(model: ClipModel, dtype: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _replace(files: Mapping[Path, Callable[[BinaryIO], None]]) -> None:
-    """Write all files beside their places, make them durable, then move them there."""
-    parts = {
-        place: place.with_name(f".{place.name}.{secrets.token_hex(4)}.part") for place in files
-    }
-    place, state = next(iter(files)), "The old file, if there was one, is intact"
+def _replace(files: Mapping[Path, Content]) -> None:
+    """Make the folder and replace the files, or say in a sentence why not."""
+    place = next(iter(files))
     try:
-        for place, write in files.items():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open(parts[place], "xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-        for place, part in parts.items():
-            os.replace(part, place)
-            state = "Some files of the folder are new already"
-        _sync_folder(place.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_files(files)
     except OSError as error:
+        half = isinstance(error, HalfReplacedError)
+        kept = "Some files are new already" if half else "The old file, if there was one, is intact"
         raise InputError(
-            f"{place} cannot be saved: {error.strerror}. {state}; choose another place or free "
+            f"{place} cannot be saved: {error.strerror}. {kept}; choose another place or free "
             "some space.",
             "usage",
         ) from error
-    finally:
-        for part in parts.values():
-            with suppress(OSError):  # the place may not be a folder at all
-                part.unlink()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a rename durable, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

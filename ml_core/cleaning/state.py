@@ -8,15 +8,15 @@ tensors and step never disagree.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ml_core.atomic import replace_files
+from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.reading.errors import InputError
 
 _FORMAT = "cleanclip-state-1"
@@ -30,7 +30,7 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     facts: dict[str, Any],
 ) -> Path:
-    """Write the state through a temporary file.
+    """Replace the saved state.
 
     Parameters
     ----------
@@ -58,20 +58,9 @@ def save_state(
         for key, value in optimizer.state[parameter].items():
             tensors[f"adamw/{key}/{name}"] = value
     tensors["rng/cpu"] = torch.get_rng_state()
-    packed = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        save_file(packed, temporary, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except SafetensorError as error:  # the library reports a full disk in its own exception
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path.name} could not be written: {error}") from error
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_files({path: lambda file: write_safetensors(file, tensors, metadata)})
     return path
 
 

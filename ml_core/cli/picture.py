@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
@@ -58,9 +59,7 @@ def draw_before_after(spec: CleanSpec, cleaned: Path, trigger: Trigger, path: Pa
     }
     truth = [names[int(images.labels[i])] for i in chosen]
     canvas = _sheet({"plain": plain, "stamped": stamped}, truth, answers)
-    temporary = path.with_name(f".{path.name}.part")
-    canvas.save(temporary, format="PNG")
-    temporary.replace(path)
+    replace_files({path: lambda file: canvas.save(file, format="PNG")})
     return path
 
 

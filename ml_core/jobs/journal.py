@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from ml_core.atomic import replace_files
 from ml_core.events import Event, Message, to_json
 
 
@@ -45,15 +45,6 @@ def journaled(
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:
-    """Write JSON through a temporary file; return the path."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace a JSON file; return the path."""
+    replace_files({path: json.dumps(values, indent=1).encode()})
     return path

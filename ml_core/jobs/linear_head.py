@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints.write_safetensors import write_safetensors
 
 
 def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path) -> Path:
-    """Write a linear head through a temporary file.
+    """Write a linear head.
 
     Parameters
     ----------
@@ -31,11 +32,5 @@ def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path
         The file, a safetensors with the tensor ``weight`` and the rest as metadata.
     """
     metadata = {"class_names": json.dumps(list(class_names)), "scale": repr(scale)}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        save_file({"weight": head.detach().cpu().contiguous()}, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    except Exception:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_files({path: lambda file: write_safetensors(file, {"weight": head}, metadata)})
     return path

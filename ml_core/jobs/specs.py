@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe, explain
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -108,11 +108,9 @@ def check_spec(spec: CleanSpec) -> None:
 
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:
-    """Write ``spec`` as JSON through a temporary file; return the path."""
+    """Write ``spec`` as JSON; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    replace_files({path: spec.model_dump_json(indent=1).encode()})
     return path
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.atomic import Content, replace_files
 from ml_core.reading.errors import InputError
 from ml_core.triggers.make import from_image
 from ml_core.triggers.record import Kind, Noise, Placement, Trigger
@@ -76,13 +75,21 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
         }
     )
     png = None
-    files = {_with(stem, ".json"): (record.model_dump_json(indent=2) + "\n").encode("utf-8")}
+    text = record.model_dump_json(indent=2) + "\n"
+    files: dict[Path, Content] = {_with(stem, ".json"): text.encode()}
     if trigger.pixels is not None:
         png = _with(stem, ".png")
         buffer = io.BytesIO()
         Image.fromarray(trigger.pixels, "RGBA").save(buffer, "PNG")
         files = {png: buffer.getvalue(), **files}
-    _write_together(files)
+    try:
+        replace_files(files)
+    except OSError as error:
+        raise InputError(
+            f"The trigger {stem.name} cannot be saved in {stem.parent}: {error.strerror}.",
+            "usage",
+            details=str(error),
+        ) from error
     return png, _with(stem, ".json")
 
 
@@ -160,27 +167,3 @@ def _read_pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     from ml_core.reading.images import read_image
 
     return np.asarray(read_image(path).convert("RGBA"))
-
-
-def _write_together(files: dict[Path, bytes]) -> None:
-    """Write all to temporary files first, so that a full disk leaves the old ones."""
-    temporary: list[tuple[str, Path]] = []
-    try:
-        for path, data in files.items():
-            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            temporary.append((name, path))
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for name, path in temporary:
-            os.replace(name, path)
-    except OSError as error:
-        for name, _ in temporary:
-            Path(name).unlink(missing_ok=True)
-        target = next(iter(files))
-        raise InputError(
-            f"The trigger {target.stem} cannot be saved in {target.parent}: {error.strerror}.",
-            "usage",
-            details=str(error),
-        ) from error

@@ -462,6 +462,13 @@ def test_a_picture_alone_is_an_upload(tmp_path: Path) -> None:
     assert (loaded.pixels == (1, 2, 3, 255)).all()
 
 
+def test_saved_files_have_the_users_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    for path in save_trigger(patch(), tmp_path / "t"):
+        assert path is not None
+        assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_failed_save_keeps_the_old_trigger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,7 +477,7 @@ def test_a_failed_save_keeps_the_old_trigger(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ml_core.triggers.files.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="No space left"):
         save_trigger(patch(x=0.1, pixels=numbered_patch(5, 5)), tmp_path / "t")
     assert load_trigger(tmp_path / "t.png") == patch()
