@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,15 +11,14 @@ from torch.nn import functional
 
 from ml_core.data.labels import prompts
 from ml_core.reading.errors import InputError
+from ml_core.recent import Recent
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 TEXT_BATCH = 256
-_CACHE_ENTRIES = 16
 
-_cache: OrderedDict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Tensor] = OrderedDict()
-_cache_lock = Lock()
+_classifiers: Recent[tuple[str, str, tuple[str, ...], tuple[str, ...]], Tensor] = Recent(16)
 
 
 @torch.no_grad()
@@ -88,16 +85,7 @@ def cached_classifier(
     if model.sha256 is None:
         return zero_shot_classifier(model, class_names, templates)
     key = (model.sha256, str(model.device), tuple(class_names), tuple(templates))
-    with _cache_lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
-    classifier = zero_shot_classifier(model, class_names, templates)
-    with _cache_lock:
-        _cache[key] = classifier
-        while len(_cache) > _CACHE_ENTRIES:
-            _cache.popitem(last=False)
-    return classifier
+    return _classifiers.get(key, lambda: zero_shot_classifier(model, class_names, templates))
 
 
 def class_logits(model: ClipModel, image_embeddings: Tensor, classifier: Tensor) -> Tensor:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ml_core.recent import Recent
 from ml_core.triggers.record import Trigger
-
-_CACHE_ENTRIES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +22,7 @@ class Patch:
     alpha: Tensor
 
 
-_cache: OrderedDict[tuple[str, int, str], Patch] = OrderedDict()
-_cache_lock = Lock()
+_patches: Recent[tuple[str, int, str], Patch] = Recent(16)
 
 
 def patch_size(trigger: Trigger, side: int) -> tuple[int, int]:
@@ -47,16 +43,7 @@ def render_patch(trigger: Trigger, side: int, device: torch.device) -> Patch:
     The last few results are kept.
     """
     key = (trigger.digest, side, str(device))
-    with _cache_lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
-    patch = _render(trigger, side, device)
-    with _cache_lock:
-        _cache[key] = patch
-        while len(_cache) > _CACHE_ENTRIES:
-            _cache.popitem(last=False)
-    return patch
+    return _patches.get(key, lambda: _render(trigger, side, device))
 
 
 def _render(trigger: Trigger, side: int, device: torch.device) -> Patch:
