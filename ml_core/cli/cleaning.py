@@ -142,10 +142,16 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
 
 def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
     """Run a cleaning job and print its result."""
-    result = run_job(spec, resume=resume)
+    print_result(run_job(spec, resume=resume), json)
+
+
+def print_result(result: dict[str, Any], json: bool) -> None:
+    """The result as JSON, or as a table with the files that were written."""
     if json:
         output.print_json(result)
         return
     title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
     output.console().print(output.comparison_table(title, result_rows(result)))
-    output.console().print(f"Cleaned checkpoint: {result['checkpoint']}", markup=False)
+    for what, key in (("Cleaned checkpoint", "checkpoint"), ("Picture", "picture")):
+        if key in result:
+            output.console().print(f"{what}: {result[key]}", markup=False)

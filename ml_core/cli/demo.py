@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe
-from ml_core.cli.cleaning import result_rows, run_job
+from ml_core.cli.cleaning import print_result, run_job
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
 from ml_core.triggers import demo_trigger, save_trigger
 
@@ -54,10 +53,4 @@ def run_demo(
     result = run_job(spec)
     picture = draw_before_after(spec, Path(result["checkpoint"]), trigger, folder / PICTURE)
     result["picture"] = str(picture)
-    if json:
-        output.print_json(result)
-        return
-    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
-    output.console().print(output.comparison_table(title, result_rows(result)))
-    for what, path in (("Cleaned checkpoint", result["checkpoint"]), ("Picture", picture)):
-        output.console().print(f"{what}: {path}", markup=False)
+    print_result(result, json)

@@ -168,8 +168,8 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("")
-    names = ("CA", "ASR", "95 % interval", "ASR, all", "target anyway", "poisoned accuracy", "n")
-    for name in names:
+    rates = ("CA", "ASR", "95 % interval", "ASR, all images", "target, no trigger")
+    for name in (*rates, "poisoned accuracy", "n"):
         table.add_column(name, justify="right")
     for name, row in rows:
         if row is None:

@@ -15,6 +15,7 @@ from PIL import Image
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
+from ml_core.cli.cleaning import print_result
 from ml_core.data.demo import demo_classes
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.reading.errors import InputError
@@ -298,6 +299,30 @@ def test_progress_shows_events_on_standard_error(capsys: pytest.CaptureFixture[s
     assert shown.out == ""
     assert "Opened." in shown.err
     assert "Cleaning" in shown.err
+
+
+def test_a_result_tells_both_success_rates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")  # headings in one line
+    measured = {"asr_excl": 0.98, "asr_all": 0.985, "baseline_target_rate": 0.031, "n": 36}
+    result = {
+        "method": "mmcl",
+        "preset": "talk",
+        "seconds": 7.2,
+        "before": measured,
+        "after": measured | {"asr_all": 0.07},
+        "heads": {},
+        "checkpoint": "out/cleaned.safetensors",
+    }
+    print_result(result, False)
+    shown = capsys.readouterr().out
+    assert "mmcl, preset talk, 7 s" in shown
+    header, _, before, after = shown.splitlines()[2:6]
+    assert [name in header for name in ("ASR, all images", "target, no trigger")] == [True, True]
+    assert before.split() == ["before", "–", "98.0", "%", "–", "98.5", "%", "3.1", "%", "–", "36"]
+    assert after.split() == ["after", "–", "98.0", "%", "–", "7.0", "%", "3.1", "%", "–", "36"]
+    assert shown.splitlines()[-1] == "Cleaned checkpoint: out/cleaned.safetensors"
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
