@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from ml_core.cleaning.autoaugment import augment_images, autoaugment
 from ml_core.cleaning.batches import (
     Batch,
     labelled_batch,
@@ -23,13 +21,14 @@ from ml_core.cleaning.batches import (
 )
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods import trained_parameters
-from ml_core.cleaning.optimizer import make_optimizer, rate_at
+from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.state import load_state, read_facts, save_state
 from ml_core.events import Control, Event, Message, Metric, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.fake_pictures import FakePairs
 
 SMALL = {
     "pairs": 24,
@@ -40,25 +39,6 @@ SMALL = {
     "save_every": 0,
     "precision": "fp32",
 }
-
-
-class FakePairs:
-    """Six-word captions and random pictures by number."""
-
-    def __init__(self) -> None:
-        self.broken: dict[int, str] = {}
-        self.labels = np.arange(24, dtype=np.int64) % 3
-
-    def __len__(self) -> int:
-        return 24
-
-    def captions(self, indices: np.ndarray) -> list[str]:
-        return [f"picture number {i} of a cat" for i in indices]
-
-    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
-        return np.stack(
-            [np.random.default_rng(int(i)).integers(0, 256, (size, size, 3)) for i in indices]
-        ).astype(np.uint8)
 
 
 def _maker(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
@@ -79,46 +59,6 @@ def _drain(run: Generator[Event, None, Outcome]) -> tuple[list[Event], Outcome]:
             events.append(next(run))
         except StopIteration as end:
             return events, end.value
-
-
-# ---- views ----
-
-
-def test_autoaugment_equals_torchvision_for_the_same_draws() -> None:
-    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-
-    rng = np.random.default_rng(1)
-    reference = AutoAugment(AutoAugmentPolicy.IMAGENET)
-    compared = 0
-    for policy in range(25):
-        for sign in (0, 1):
-            image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
-            draws = policy, torch.tensor([0.0, 0.3]), torch.tensor([sign, 1 - sign])
-            reference.get_params = lambda _, draws=draws: draws
-            expected = np.asarray(reference(image))
-            found = np.asarray(autoaugment(image, policy, (0.0, 0.3), (sign, 1 - sign)))
-            assert np.array_equal(found, expected), policy
-            compared += 1
-    assert compared == 50
-
-
-def test_views_differ_by_image_and_repeat_by_seed() -> None:
-    images = np.repeat(FakePairs().canvas(np.array([3]), 32), 16, axis=0)
-    first = augment_images(images, "autoaugment", np.random.default_rng(0))
-    again = augment_images(images, "autoaugment", np.random.default_rng(0))
-    assert np.array_equal(first, again)
-    assert len({view.tobytes() for view in first}) >= 5
-    assert np.array_equal(images[0], images[15])
-
-
-def test_flip_mirrors_left_to_right() -> None:
-    images = FakePairs().canvas(np.arange(12), 8)
-    views = augment_images(images, "flip", np.random.default_rng(0))
-    mirrored = [np.array_equal(v, i[:, ::-1]) for v, i in zip(views, images, strict=True)]
-    same = [np.array_equal(v, i) for v, i in zip(views, images, strict=True)]
-    assert all(m != s for m, s in zip(mirrored, same, strict=True))
-    assert any(mirrored)
-    assert any(same)
 
 
 # ---- batches ----
@@ -184,52 +124,6 @@ def test_prefetch_raises_what_happened_in_its_thread() -> None:
 
     with pytest.raises(InputError, match="Row 7 is bad"):
         next(prefetch(make, range(3)))
-
-
-# ---- optimizer ----
-
-
-def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None:
-    module = tiny_model.module
-    recipe = make_recipe(SMALL | {"weight_decay": 0.2})
-    named = list(trained_parameters(tiny_model, recipe, None))
-    optimizer = make_optimizer(module, named, recipe)
-    decayed, plain = optimizer.param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
-    names = {id(p): n for n, p in named}
-    free = {names[id(p)] for p in plain["params"]}
-    downsample = [n for n, p in named if "downsample" in n and p.ndim == 1]
-    assert downsample
-    assert set(downsample) <= free
-    assert "logit_scale" in free
-    assert "visual.conv1.weight" not in free
-    norms = {
-        f"{name}.{part}"
-        for name, layer in module.named_modules()
-        if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm))
-        for part in ("weight", "bias")
-    }
-    assert norms <= free
-    assert len(decayed["params"]) + len(plain["params"]) == len(named)
-
-
-def test_supervised_trains_the_image_encoder_and_the_head(tiny_model: ClipModel) -> None:
-    head = nn.Parameter(torch.zeros(3, 16))
-    recipe = make_recipe(SMALL | {"method": "supervised"})
-    names = [name for name, _ in trained_parameters(tiny_model, recipe, head)]
-    assert names[-1] == "head"
-    assert all(name.startswith("visual.") for name in names[:-1])
-    assert len(names) - 1 == sum(1 for _ in tiny_model.module.visual.parameters())
-
-
-def test_rate_warms_up_from_the_first_step_and_falls_along_a_cosine() -> None:
-    recipe = make_recipe({"lr": 0.8, "warmup_steps": 4, "lr_end": 0.1})
-    rates = [rate_at(step, 12, recipe) for step in range(12)]
-    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert rates[4] == pytest.approx(0.8)  # cosine begins at its peak
-    assert rates[8] == pytest.approx(0.8 * (0.1 + 0.9 * 0.5))  # half way
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rate_at(12, 12, recipe) == pytest.approx(0.08)
 
 
 # ---- state ----

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
@@ -19,9 +18,9 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
-from ml_core.data.sampling import part_of, stratified_order, stratified_sample
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
+from tests.unit.fake_pictures import values
 
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))
 
@@ -69,36 +68,6 @@ def test_data_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# sampling
-
-
-def test_every_prefix_is_stratified() -> None:
-    labels = np.repeat([0, 1, -1], [60, 30, 10]).astype(np.int64)
-    order = stratified_order(labels, 7)
-    assert sorted(order.tolist()) == list(range(100))
-    for n in range(1, 101):
-        for label, count in ((0, 60), (1, 30), (-1, 10)):
-            got = int((labels[order[:n]] == label).sum())
-            assert abs(got - n * count / 100) <= 1.5
-    assert stratified_order(labels, 7).tolist() == order.tolist()
-    assert stratified_order(labels, 8).tolist() != order.tolist()
-
-
-def test_balanced_prefix_has_each_class_once() -> None:
-    labels = np.arange(40, dtype=np.int64) % 10
-    assert sorted(labels[stratified_order(labels, 0)[:10]].tolist()) == list(range(10))
-
-
-def test_sample_is_ascending_and_whole_when_large() -> None:
-    labels = np.zeros(9, np.int64)
-    sample = stratified_sample(labels, 4, 1)
-    assert len(sample) == 4
-    assert (np.diff(sample) > 0).all()
-    assert stratified_sample(labels, None, 1).tolist() == list(range(9))
-    assert stratified_sample(labels, 20, 1).tolist() == list(range(9))
-    assert stratified_order(np.zeros(0, np.int64), 0).tolist() == []
 
 
 # folders
@@ -240,21 +209,6 @@ def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
     assert open_images(spec.model_copy(update={"seed": 4}), PETS).key != images.key
 
 
-def test_parts_are_stratified_and_have_nothing_in_common() -> None:
-    labels = np.repeat([0, 1, -1], [50, 30, 20])
-    watched, tested = (part_of(labels, part, 3) for part in ("validation", "test"))
-    assert (len(watched), len(tested)) == (20, 80)
-    assert sorted([*watched, *tested]) == list(range(100))
-    assert np.bincount(labels[watched] + 1).tolist() == [4, 10, 6]
-    assert part_of(labels, "validation", 3).tolist() == watched.tolist()
-    assert part_of(labels, "validation", 4).tolist() != watched.tolist()
-    many = np.zeros(4000, np.int64)
-    assert [len(part_of(many, part, 0)) for part in ("validation", "test")] == [500, 3500]
-    few = labels[:49]
-    assert part_of(few, "validation", 0).tolist() == part_of(few, "test", 0).tolist()
-    assert len(part_of(few, "test", 0)) == 49
-
-
 def test_images_of_a_part(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for i in range(30):
@@ -360,120 +314,6 @@ def test_many_pictures_decode_in_order(tmp_path: Path) -> None:
         picture(tmp_path / f"{i:02}.png", i)
     images = open_images(ImageSpec(kind="folder", path=str(tmp_path)))
     assert images.canvas(range(40), 4)[:, 0, 0, 0].tolist() == list(range(40))
-
-
-# cache
-
-
-class Counting:
-    """A source whose picture i is filled with i; counts what it draws."""
-
-    images_key = "k"
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.broken: dict[int, str] = {}
-        self.drawn: list[int] = []
-
-    def __len__(self) -> int:
-        return self.n
-
-    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        numbers = np.asarray(indices)
-        self.drawn += numbers.tolist()
-        return np.broadcast_to(
-            numbers.astype(np.uint8)[:, None, None, None], (len(numbers), size, size, 3)
-        ).copy()
-
-
-def values(canvases: NDArray[np.uint8]) -> list[int]:
-    assert (canvases == canvases[:, :1, :1, :1]).all()
-    return canvases[:, 0, 0, 0].tolist()  # type: ignore[no-any-return]
-
-
-def on_disk(source: Counting, folder: Path, disk_limit: int = 1 << 20) -> CanvasCache:
-    return CanvasCache(source, 4, folder=folder, memory_limit=0, disk_limit=disk_limit)
-
-
-def test_memory_cache_draws_once_and_gives_copies() -> None:
-    source = Counting(10)
-    cache = CanvasCache(source, 4)
-    got = cache.get([3, 5, 3])
-    assert values(got) == [3, 5, 3]
-    got[:] = 0
-    assert values(cache.get([5, 7, 3])) == [5, 7, 3]
-    assert sorted(source.drawn) == [3, 3, 5, 7]
-
-
-def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
-    first, second = Counting(10), Counting(10)
-    cache, other = on_disk(first, tmp_path), on_disk(second, tmp_path)
-    assert values(cache.get(range(6))) == list(range(6))
-    assert values(other.get(range(8))) == list(range(8))
-    assert second.drawn == [6, 7]
-    assert values(cache.get([7])) == [7]
-    assert first.drawn == list(range(6))
-
-
-@pytest.mark.parametrize("damage", ["entry", "header", "short", "empty"])
-def test_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
-    cache = on_disk(Counting(10), tmp_path)
-    cache.get(range(10))
-    cache.close()
-    (path,) = tmp_path.glob("*.canvas")
-    content = bytearray(path.read_bytes())
-    if damage == "entry":
-        content[8192 + 48 * 4 + 7] ^= 1  # one bit of the fifth canvas
-    elif damage == "header":
-        content[0] ^= 1
-    path.write_bytes({"short": content[:8300], "empty": b""}.get(damage, bytes(content)))
-    source = Counting(10)
-    assert values(on_disk(source, tmp_path).get(range(10))) == list(range(10))
-    if damage == "entry":
-        assert source.drawn == [4]
-    again = Counting(10)
-    assert values(on_disk(again, tmp_path).get(range(10))) == list(range(10))
-    assert again.drawn == []
-
-
-def test_broken_pictures_are_not_kept(tmp_path: Path) -> None:
-    source = Counting(4)
-    source.broken[2] = "broken"
-    cache = on_disk(source, tmp_path)
-    cache.get(range(4))
-    cache.get(range(4))
-    assert source.drawn == [0, 1, 2, 3, 2]
-
-
-def test_oldest_files_go_when_the_folder_is_full(tmp_path: Path) -> None:
-    for name, age in (("old", 300), ("new", 100)):
-        path = tmp_path / f"{name}.canvas"
-        path.write_bytes(b"x" * 20_480)
-        os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
-    on_disk(Counting(10), tmp_path, disk_limit=40_000).get([1])
-    assert not (tmp_path / "old.canvas").exists()
-    assert (tmp_path / "new.canvas").exists()
-
-
-def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None:
-    source = Counting(10)
-    cache = on_disk(source, tmp_path, disk_limit=48 * 4)
-    assert values(cache.get(range(10))) == list(range(10))
-    assert values(cache.get(range(10))) == list(range(10))
-    assert source.drawn == [*range(10), *range(4, 10)]
-
-
-def test_full_disk_gets_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
-    source = Counting(3)
-    assert values(on_disk(source, tmp_path).get([2, 1])) == [2, 1]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unwritable_cache_still_draws(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    source = Counting(3)
-    assert values(on_disk(source, tmp_path / "file" / "sub").get([2, 1])) == [2, 1]
 
 
 # demo

@@ -1,0 +1,119 @@
+"""The cache of canvases, in memory and on disk."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ml_core.data.canvas import CanvasCache
+from tests.unit.fake_pictures import values
+
+
+class Counting:
+    """A source whose picture i is filled with i; counts what it draws."""
+
+    images_key = "k"
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.broken: dict[int, str] = {}
+        self.drawn: list[int] = []
+
+    def __len__(self) -> int:
+        return self.n
+
+    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        numbers = np.asarray(indices)
+        self.drawn += numbers.tolist()
+        return np.broadcast_to(
+            numbers.astype(np.uint8)[:, None, None, None], (len(numbers), size, size, 3)
+        ).copy()
+
+
+def on_disk(source: Counting, folder: Path, disk_limit: int = 1 << 20) -> CanvasCache:
+    return CanvasCache(source, 4, folder=folder, memory_limit=0, disk_limit=disk_limit)
+
+
+def test_memory_cache_draws_once_and_gives_copies() -> None:
+    source = Counting(10)
+    cache = CanvasCache(source, 4)
+    got = cache.get([3, 5, 3])
+    assert values(got) == [3, 5, 3]
+    got[:] = 0
+    assert values(cache.get([5, 7, 3])) == [5, 7, 3]
+    assert sorted(source.drawn) == [3, 3, 5, 7]
+
+
+def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
+    first, second = Counting(10), Counting(10)
+    cache, other = on_disk(first, tmp_path), on_disk(second, tmp_path)
+    assert values(cache.get(range(6))) == list(range(6))
+    assert values(other.get(range(8))) == list(range(8))
+    assert second.drawn == [6, 7]
+    assert values(cache.get([7])) == [7]
+    assert first.drawn == list(range(6))
+
+
+@pytest.mark.parametrize("damage", ["entry", "header", "short", "empty"])
+def test_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
+    cache = on_disk(Counting(10), tmp_path)
+    cache.get(range(10))
+    cache.close()
+    (path,) = tmp_path.glob("*.canvas")
+    content = bytearray(path.read_bytes())
+    if damage == "entry":
+        content[8192 + 48 * 4 + 7] ^= 1  # one bit of the fifth canvas
+    elif damage == "header":
+        content[0] ^= 1
+    path.write_bytes({"short": content[:8300], "empty": b""}.get(damage, bytes(content)))
+    source = Counting(10)
+    assert values(on_disk(source, tmp_path).get(range(10))) == list(range(10))
+    if damage == "entry":
+        assert source.drawn == [4]
+    again = Counting(10)
+    assert values(on_disk(again, tmp_path).get(range(10))) == list(range(10))
+    assert again.drawn == []
+
+
+def test_broken_pictures_are_not_kept(tmp_path: Path) -> None:
+    source = Counting(4)
+    source.broken[2] = "broken"
+    cache = on_disk(source, tmp_path)
+    cache.get(range(4))
+    cache.get(range(4))
+    assert source.drawn == [0, 1, 2, 3, 2]
+
+
+def test_oldest_files_go_when_the_folder_is_full(tmp_path: Path) -> None:
+    for name, age in (("old", 300), ("new", 100)):
+        path = tmp_path / f"{name}.canvas"
+        path.write_bytes(b"x" * 20_480)
+        os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
+    on_disk(Counting(10), tmp_path, disk_limit=40_000).get([1])
+    assert not (tmp_path / "old.canvas").exists()
+    assert (tmp_path / "new.canvas").exists()
+
+
+def test_of_a_set_above_the_limit_the_first_part_is_kept(tmp_path: Path) -> None:
+    source = Counting(10)
+    cache = on_disk(source, tmp_path, disk_limit=48 * 4)
+    assert values(cache.get(range(10))) == list(range(10))
+    assert values(cache.get(range(10))) == list(range(10))
+    assert source.drawn == [*range(10), *range(4, 10)]
+
+
+def test_full_disk_gets_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    source = Counting(3)
+    assert values(on_disk(source, tmp_path).get([2, 1])) == [2, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_cache_still_draws(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    source = Counting(3)
+    assert values(on_disk(source, tmp_path / "file" / "sub").get([2, 1])) == [2, 1]
