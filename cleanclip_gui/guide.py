@@ -205,6 +205,7 @@ class Guide(QObject):
             events.cleaned,
         ):
             signal.connect(self._on_session_change)
+        window.station_changed.connect(self._on_session_change)
 
     @property
     def running(self) -> bool:
@@ -291,7 +292,8 @@ class Guide(QObject):
                 "above": (left, top - height - 18),
                 "left": (left - width - 18, top + target.height() - height),
             }
-            x, y = places[step.beside]
+            moved_on = self._window.station != step.station  # its target is another one there
+            x, y = places["below" if moved_on else step.beside]
         x = min(max(x, area.left() + 12), area.right() - width - 12)
         y = min(max(y, area.top() + 12), area.bottom() - height - 12)
         self.card.setGeometry(x, y, width, height)

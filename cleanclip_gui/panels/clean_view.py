@@ -26,7 +26,7 @@ from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.run_bar import RunBar
 from cleanclip_gui.widgets.training_data import TrainingData, tool
 
-SETUP_WIDTH = 392
+SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 
 

@@ -69,6 +69,7 @@ class FieldRow(QWidget):
         self.editor.setAccessibleName(self.title)
         label = QLabel(self.title)
         label.setBuddy(self.editor)
+        label.setWordWrap(True)  # beside the mark of a changed field there is little room
         self._mark = QLabel("changed")
         self._mark.setProperty("role", "badge")
         self._mark.setProperty("tone", "info")

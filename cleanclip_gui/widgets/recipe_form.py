@@ -156,7 +156,7 @@ class RecipeForm(QWidget):
         choosers.addRow(self._about_preset)
         state = QHBoxLayout()
         state.addWidget(self._budget, 1)
-        state.addWidget(self._difference)
+        state.addWidget(self._difference, 0, Qt.AlignmentFlag.AlignVCenter)
         state.addWidget(self.reset_all)
         self._basic_box = QVBoxLayout()
         self._rest_box = QVBoxLayout(self._advanced)

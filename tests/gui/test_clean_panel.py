@@ -28,6 +28,7 @@ from cleanclip_gui.widgets.before_after import (
     tone_colour,
 )
 from cleanclip_gui.widgets.run_bar import progress_text
+from ml_core.cleaning.recipes import METHODS, fields_of
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
@@ -458,6 +459,21 @@ def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanPanel) -
                 named = face.text(QAccessible.Text.Name) or widget.parent().accessibleName()
                 assert named, widget
     runner_of(panel).end(Done("cancelled"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_changed_fields_and_every_choice_fit_the_column(panel: CleanPanel, method) -> None:
+    panel.form.set_method(method)
+    panel.form.more.setChecked(True)
+    panel.form.row("pairs").editor.setValue(2560)
+    for name in fields_of(method):
+        if name not in ("method", "preset"):
+            panel.form.row(name).set_changed(True, "another")
+    choices = panel.data.demo, panel.data.table, panel.data.folder
+    for choice in choices:
+        choice.setChecked(True)
+        QApplication.processEvents()
+        assert panel.setup.width() == panel.setup.parentWidget().width()
 
 
 def test_words() -> None:

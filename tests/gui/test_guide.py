@@ -76,6 +76,16 @@ def test_back_and_end(window, qtbot):
     assert not guide.card.isVisible()
 
 
+def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
+    guide, canvas = window.guide, window.studio.canvas
+    guide._show(len(STEPS) - 1)
+    window.show_station("studio")
+    assert card_is_inside(window)
+    picture = canvas.rect().translated(canvas.mapTo(window, canvas.rect().topLeft()))
+    assert not guide.card.geometry().intersects(picture)
+    guide.end()
+
+
 def test_a_weak_drawing_is_not_called_a_backdoor(window):
     window.session.evaluation = measured(asr_excl=0.2)
     text = STEPS[3].body(window)
