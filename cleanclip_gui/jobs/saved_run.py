@@ -24,7 +24,7 @@ from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 # Of a longer journal the end is read: the window waits for it.
-_MAX_JOURNAL_BYTES = 16_000_000
+_MAX_JOURNAL_BYTES = 8_000_000
 _TAIL_BYTES = 65_536
 _WORKER = frozenset({"ml_core.jobs.worker", "--worker"})
 
