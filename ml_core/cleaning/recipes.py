@@ -269,7 +269,7 @@ _METHOD_FIELDS: dict[Method, dict[str, dict[str, Any]]] = {
         "paper": {**_PAPER, "lambda_inmodal": 0.0, "image_augmentation": "none"},
     },
     "supervised": {
-        "default": {"lambda_inmodal": 0.0, "pairs": 70_400},
+        "default": {"lambda_inmodal": 0.0, "pairs": 76_800, "lr": 1.4e-3},
         "talk": {**_TALK, "lambda_inmodal": 0.0, "pairs": 25_600},
         "paper": {
             **_PAPER,
