@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 
 # Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
@@ -37,6 +38,11 @@ def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
 def _escape(char: str) -> str:
     """Return the Python escape of one character, such as ``\\u202e``."""
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def tip(text: str) -> str:
+    """Text from a file as a tool tip, which Qt would take for markup if it looked like it."""
+    return f"<span>{html.escape(text)}</span>" if "<" in text else text
 
 
 def bytes_text(n: int) -> str:

@@ -10,7 +10,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QScrollArea,
@@ -19,9 +18,10 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import bytes_text, count_text, plain
+from cleanclip_gui.text import bytes_text, count_text, plain, tip
 from cleanclip_gui.widgets.before_after import BeforeAfter, duration_text
 from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.run_bar import RunBar
 from cleanclip_gui.widgets.training_data import TrainingData, tool
@@ -51,8 +51,8 @@ class CleanView(QWidget):
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton("Estimate")
         self.estimate_button.setToolTip("Measures a few steps in a child process.")
-        self._estimate = _label("caption")
-        self._hint = _label("caption")
+        self._estimate = Label("", "caption", wrap=True)
+        self._hint = Label("", "caption", wrap=True)
         self.run_bar = RunBar()
         self.charts = CleaningCharts()
         self.before_after = BeforeAfter()
@@ -62,8 +62,8 @@ class CleanView(QWidget):
         self.resume_button = QPushButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.details_button = QPushButton("Details")
-        self._trouble_text = _label("")
-        self._log = _label("caption")
+        self._trouble_text = Label(wrap=True)
+        self._log = Label("", "caption", wrap=True)
         self._log.setWordWrap(False)
         self._log.setMinimumWidth(1)
         self._log_text = ""
@@ -95,7 +95,7 @@ class CleanView(QWidget):
     def show_log(self, line: str) -> None:
         """Show the newest line of the run's log."""
         self._log_text = plain(line, 400)
-        self._log.setToolTip(self._log_text)
+        self._log.setToolTip(tip(self._log_text))
         self._elide_log()
 
     def show_result(self, result: Mapping[str, Any]) -> None:
@@ -142,15 +142,15 @@ class CleanView(QWidget):
         output.addWidget(self.output, 1)
         output.addWidget(self.browse_output)
         heading = QHBoxLayout()
-        heading.addWidget(_label("heading", "Output folder"), 1)
+        heading.addWidget(Label("Output folder", "heading", wrap=True), 1)
         heading.addWidget(self.resume_other)
         layout = QVBoxLayout(setup)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(_label("heading", "Training data"))
+        layout.addWidget(Label("Training data", "heading", wrap=True))
         layout.addWidget(self.data)
         layout.addSpacing(theme.SPACE_S)
-        layout.addWidget(_label("heading", "Method and budget"))
+        layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(heading)
@@ -250,11 +250,3 @@ def _card(widget: QWidget, buttons: QHBoxLayout) -> QFrame:
     layout.addLayout(buttons)
     card.hide()
     return card
-
-
-def _label(role: str, text: str = "") -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    if role:
-        label.setProperty("role", role)
-    return label

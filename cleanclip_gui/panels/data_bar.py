@@ -10,7 +10,6 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QPlainTextEdit,
     QToolButton,
@@ -24,6 +23,7 @@ from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.images_dialog import ImagesDialog
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
 from ml_core.data.labels import label_sets
@@ -160,8 +160,7 @@ class DataBar(QWidget):
         dialog = QDialog(self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle("Left out")
-        heading = QLabel(f"Left out of {plain(images.name, 80)}")
-        heading.setProperty("role", "title")
+        heading = Label(f"Left out of {plain(images.name, 80)}", "title")
         view = QPlainTextEdit("\n".join(plain(text) for text in images.problems))
         view.setReadOnly(True)
         view.setAccessibleName("What was left out")

@@ -19,9 +19,10 @@ from cleanclip_gui.panels.studio_answers import StudioAnswers
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
-from cleanclip_gui.widgets.asr_figure import AsrFigure, plain_label
+from cleanclip_gui.widgets.asr_figure import AsrFigure
 from cleanclip_gui.widgets.canvas_keys import Tool
 from cleanclip_gui.widgets.gallery import Gallery
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.paint_document import PaintDocument
 from cleanclip_gui.widgets.probability_bars import ProbabilityBars
 from cleanclip_gui.widgets.prompts import Prompts
@@ -64,7 +65,7 @@ class StudioPanel(QWidget):
         self.placement_bar = PlacementBar()
         self.figure = AsrFigure()
         self.bars = ProbabilityBars()
-        self.image_title = plain_label("heading", "Selected image")
+        self.image_title = Label("Selected image", "heading")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
         self.answers = StudioAnswers(self, inference)
         lay_out(self)

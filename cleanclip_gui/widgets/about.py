@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
 
 _LIMITS = (
     "Opening a file never runs code from it: it is read by readers that only look at bytes. "
@@ -25,12 +26,10 @@ class AboutDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("About CleanCLIP GUI")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        picture = QLabel()
+        picture = Label()
         picture.setPixmap(theme.icon("logo", "accent").pixmap(48, 48))
-        name = QLabel("CleanCLIP GUI")
-        name.setProperty("role", "title")
-        number = QLabel(f"Version {version}, MIT licence")
-        number.setProperty("role", "subtle")
+        name = Label("CleanCLIP GUI", "title")
+        number = Label(f"Version {version}, MIT licence", "subtle")
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(name)
@@ -43,23 +42,15 @@ class AboutDialog(QDialog):
         layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
         layout.setSpacing(theme.SPACE_M)
         layout.addLayout(head)
-        layout.addWidget(_text("Finds and removes backdoors in CLIP checkpoints."))
-        heading = QLabel("What it does not promise")
-        heading.setProperty("role", "heading")
+        layout.addWidget(Label("Finds and removes backdoors in CLIP checkpoints.", wrap=True))
+        heading = Label("What it does not promise", "heading")
         layout.addWidget(heading)
         for limit in _LIMITS:
-            layout.addWidget(_text(limit, "subtle"))
+            layout.addWidget(Label(limit, "subtle", wrap=True))
         source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
-        layout.addWidget(_text(source, "caption"))
+        layout.addWidget(Label(source, "caption", wrap=True))
         close = QPushButton("Close")
         close.setDefault(True)
         close.clicked.connect(self.accept)
         layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         self.setFixedWidth(540)
-
-
-def _text(text: str, role: str = "") -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setProperty("role", role)
-    return label

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -22,7 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import count_text
+from cleanclip_gui.text import count_text, tip
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.look import faded, track_colour, triggered_colour
 from ml_core.evaluation.records import Evaluation
 
@@ -33,15 +33,6 @@ NEEDS_LABELS = "needs labels"
 def percent(value: float) -> str:
     """A rate as text, e.g. ``97.3 %``."""
     return f"{100 * value:.1f}\u2009%"
-
-
-def plain_label(role: str = "", text: str = "") -> QLabel:
-    """A label that never takes its text for markup."""
-    label = QLabel(text)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    if role:
-        label.setProperty("role", role)
-    return label
 
 
 class IntervalTrack(QWidget):
@@ -100,10 +91,10 @@ class Fact(QWidget):
 
     def __init__(self, name: str, help_text: str) -> None:
         super().__init__()
-        self._caption = plain_label("caption", name)
-        self.value = plain_label("figureSmall", "–")
+        self._caption = Label(name, "caption")
+        self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(24)
-        self.remark = plain_label("caption")
+        self.remark = Label("", "caption")
         self.setToolTip(help_text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -118,7 +109,7 @@ class Fact(QWidget):
         theme.set_property(self.value, "role", role)
         self.value.setText(text)
         self.remark.setText(remark)
-        self.value.setToolTip(text if len(text) > 14 else "")
+        self.value.setToolTip(tip(text) if len(text) > 14 else "")
 
     def set_stale(self, stale: bool) -> None:
         """Grey what is out of date."""
@@ -155,14 +146,14 @@ class AsrFigure(QFrame):
         self._buttons.buttonClicked.connect(self._on_role_clicked)
         self._roles.hide()
 
-        self._heading = plain_label("heading", "Attack success rate")
-        self.status = plain_label("badge")
-        self.figure = plain_label("figure", NOT_MEASURED)
+        self._heading = Label("Attack success rate", "heading")
+        self.status = Label("", "badge")
+        self.figure = Label(NOT_MEASURED, "figure")
         self.figure.setAccessibleName("Attack success rate")
         self.track = IntervalTrack()
-        self.caption = plain_label("caption")
+        self.caption = Label("", "caption")
         self.caption.setWordWrap(True)
-        self.note = plain_label("warning")
+        self.note = Label("", "warning")
         self.note.setWordWrap(True)
         self.note.hide()
         self.ca = Fact("Clean accuracy", "How often the true label is predicted without trigger.")
@@ -184,7 +175,7 @@ class AsrFigure(QFrame):
     def _lay_out(self) -> None:
         target_row = QHBoxLayout()
         target_row.setSpacing(theme.SPACE_S)
-        label = plain_label("field", "&Target")
+        label = Label("&Target", "field")
         label.setBuddy(self.target)
         target_row.addWidget(label)
         target_row.addWidget(self.target, 1)

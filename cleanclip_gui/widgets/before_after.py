@@ -8,9 +8,10 @@ from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
 from ml_core.cleaning.recipes import METHOD_TITLES
 
 NOT_MEASURED = "not measured"
@@ -197,12 +198,8 @@ class BeforeAfter(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Before and after")
-        self._sentence = QLabel("")
-        self._sentence.setProperty("role", "heading")
-        self._sentence.setWordWrap(True)
-        self._facts = QLabel("")
-        self._facts.setProperty("role", "caption")
-        self._facts.setWordWrap(True)
+        self._sentence = Label("", "heading", wrap=True)
+        self._facts = Label("", "caption", wrap=True)
         self._table = QWidget()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -223,7 +220,7 @@ class BeforeAfter(QFrame):
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
-            grid.addWidget(_label(text, "caption"), 0, column, right)
+            grid.addWidget(Label(text, "caption"), 0, column, right)
         rows = rows_of(result)
         for at, row in enumerate(rows, 1):
             grid.addWidget(_title(row), at, 0)
@@ -275,21 +272,14 @@ def _percent(rate: float | None) -> str:
     return NOT_MEASURED if rate is None else f"{100 * rate:.1f} %"
 
 
-def _label(text: str, role: str) -> QLabel:
-    label = QLabel(text)
-    if role:
-        label.setProperty("role", role)
-    return label
-
-
-def _title(row: Row) -> QLabel:
+def _title(row: Row) -> Label:
     """Return a row's name."""
-    return _label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
+    return Label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
 
 
-def _figure(rate: float | None, row: Row) -> QLabel:
+def _figure(rate: float | None, row: Row) -> Label:
     """Return a rate, large for the two that matter most."""
-    label = QLabel(_percent(rate))
+    label = Label(_percent(rate))
     if rate is None:
         label.setProperty("role", "subtle")
     elif row.quiet:
@@ -299,22 +289,22 @@ def _figure(rate: float | None, row: Row) -> QLabel:
     return label
 
 
-def _change(row: Row) -> QLabel:
+def _change(row: Row) -> Label:
     """Return the difference in its colour."""
     if row.quiet:
-        return _label(difference_text(row.points), "caption")
-    label = _label(difference_text(row.points), "")
+        return Label(difference_text(row.points), "caption")
+    label = Label(difference_text(row.points), "")
     tone = tone_colour(row)
     label.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
     label.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
     return label
 
 
-def _interval(interval: tuple[float, float] | None) -> QLabel:
+def _interval(interval: tuple[float, float] | None) -> Label:
     """Return an interval in small print."""
     if interval is None:
-        return _label("", "caption")
+        return Label("", "caption")
     low, high = (100 * end for end in interval)
-    label = _label(f"{low:.1f} – {high:.1f}", "caption")
+    label = Label(f"{low:.1f} – {high:.1f}", "caption")
     label.setToolTip(f"95 % interval: {low:.1f} to {high:.1f} %")
     return label

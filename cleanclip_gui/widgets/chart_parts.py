@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_series import DASHES, Series, SeriesStyle, drawn_indices
+from cleanclip_gui.widgets.label import Label
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
 FINE_POINTS = 600
@@ -75,9 +76,8 @@ class LegendEntry(QWidget):
     def __init__(self, style: SeriesStyle) -> None:
         super().__init__()
         self.style_of_series = style
-        self._name = QLabel(style.label)
-        self._name.setProperty("role", "caption")
-        self._value = QLabel("–")
+        self._name = Label(style.label, "caption")
+        self._value = Label("–")
         self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         layout = QHBoxLayout(self)

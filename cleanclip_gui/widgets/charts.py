@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QStackedWidget,
     QVBoxLayout,
@@ -35,6 +34,7 @@ from cleanclip_gui.widgets.chart_parts import (
     scientific_ticks,
 )
 from cleanclip_gui.widgets.chart_series import Series, SeriesStyle
+from cleanclip_gui.widgets.label import Label
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,10 +97,8 @@ class Chart(QFrame):
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._redraw)
 
-        heading = QLabel(title)
-        heading.setProperty("role", "heading")
-        self._place = QLabel("by step")
-        self._place.setProperty("role", "caption")
+        heading = Label(title, "heading")
+        self._place = Label("by step", "caption")
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_M)
         head.addWidget(heading)
@@ -108,9 +106,7 @@ class Chart(QFrame):
         head.addStretch(1)
         self._legend_row = QHBoxLayout() if legend_below else head
         self._legend_row.setSpacing(theme.SPACE_S if legend_below else theme.SPACE_M)
-        self._empty = QLabel(empty)
-        self._empty.setProperty("role", "subtle")
-        self._empty.setWordWrap(True)
+        self._empty = Label(empty, "subtle", wrap=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._stack = QStackedWidget()
         self._stack.addWidget(self._empty)

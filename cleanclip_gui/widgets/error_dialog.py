@@ -7,7 +7,6 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
@@ -16,6 +15,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.label import Label
 
 
 class ErrorDialog(QDialog):
@@ -35,13 +35,11 @@ class ErrorDialog(QDialog):
         self.sentence = plain(sentence, 1000)
         self._details = plain(details, 50_000, lines=True)
 
-        picture = QLabel()
+        picture = Label()
         picture.setPixmap(theme.icon("warning").pixmap(28, 28))
         picture.setAccessibleName("Warning")
-        heading = QLabel(title)
-        heading.setProperty("role", "heading")
-        self.label = QLabel(self.sentence)
-        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        heading = Label(title, "heading")
+        self.label = Label(self.sentence)
         self.label.setWordWrap(True)
         self.label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse

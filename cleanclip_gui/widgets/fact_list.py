@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.label import Label
 
 
 class _Copier(QObject):
@@ -30,8 +31,7 @@ class FactList(QFrame):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
-        heading = QLabel(title)
-        heading.setProperty("role", "heading")
+        heading = Label(title, "heading")
         self._title = title
         self._body = QWidget()
         self._grid = QGridLayout(self._body)
@@ -58,14 +58,12 @@ class FactList(QFrame):
         old.hide()
         old.deleteLater()
 
-    def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> QLabel:
+    def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> Label:
         """Add a row; ``copy`` is what its copy button puts on the clipboard."""
         row = self._grid.rowCount()
-        field = QLabel(name)
-        field.setProperty("role", "field")
+        field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
-        label = QLabel(plain(value))
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = Label(plain(value))
         label.setWordWrap(True)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

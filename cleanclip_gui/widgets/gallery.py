@@ -19,10 +19,10 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QPixmap
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import count_text
+from cleanclip_gui.text import count_text, tip
 from cleanclip_gui.widgets.gallery_delegate import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -30,6 +30,7 @@ from cleanclip_gui.widgets.gallery_delegate import (
     GalleryCell,
     GalleryDelegate,
 )
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.paint_document import rgba_to_image
 from ml_core.evaluation.records import PerImage
 
@@ -161,8 +162,10 @@ class GalleryModel(QAbstractListModel):
         image = int(self._rows[index.row()])
         if role == CELL_ROLE:
             return self._cell(image)
-        if role in (Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.ToolTipRole):
+        if role == Qt.ItemDataRole.AccessibleTextRole:
             return self._sentence(image)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip(self._sentence(image))
         return None
 
     def _cell(self, image: int) -> GalleryCell:
@@ -293,9 +296,7 @@ class Gallery(QWidget):
         self.filter.setAccessibleName("Show images")
         for name, text in _FILTERS:
             self.filter.addItem(text, name)
-        self._count = QLabel()
-        self._count.setTextFormat(Qt.TextFormat.PlainText)
-        self._count.setProperty("role", "caption")
+        self._count = Label("", "caption")
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.filter, 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.label import Label
 
 
 class Header(QFrame):
@@ -16,15 +16,12 @@ class Header(QFrame):
         super().__init__(parent)
         self.setProperty("bar", True)
         self.setFixedHeight(52)
-        self.title = QLabel()
-        self.title.setProperty("role", "heading")
-        self.subtitle = QLabel()
-        self.subtitle.setProperty("role", "subtle")
+        self.title = Label("", "heading")
+        self.subtitle = Label("", "subtle")
         row = QHBoxLayout(self)
         row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
         row.setSpacing(theme.SPACE_M)
         for label in (self.title, self.subtitle):
-            label.setTextFormat(Qt.TextFormat.PlainText)
             row.addWidget(label)
         row.addStretch(1)
         row.addWidget(side)

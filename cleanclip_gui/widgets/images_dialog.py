@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
     QSpinBox,
     QTableWidget,
@@ -26,6 +25,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.label import Label
 from ml_core.data.labels import load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
@@ -64,9 +64,7 @@ class ImagesDialog(QDialog):
         self._reading: Background | None = None
         self._choices: dict[str, QComboBox] = {}
         self.setWindowTitle("Evaluation images")
-        heading = QLabel(plain(path.name, 80))
-        heading.setProperty("role", "title")
-        heading.setTextFormat(Qt.TextFormat.PlainText)
+        heading = Label(plain(path.name, 80), "title")
         form = QFormLayout()
         form.setHorizontalSpacing(theme.SPACE_L)
         form.setVerticalSpacing(theme.SPACE_S)
@@ -80,18 +78,17 @@ class ImagesDialog(QDialog):
             self.label_column.setCurrentText(
                 find_column(columns, None, LABEL_COLUMNS) or _NO_LABELS
             )
-            form.addRow("Image column", self.image_column)
-            form.addRow("Label column", self.label_column)
+            form.addRow(Label("Image column", buddy=self.image_column), self.image_column)
+            form.addRow(Label("Label column", buddy=self.label_column), self.label_column)
         self.n = QSpinBox()
         self.n.setRange(0, 10_000_000)
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
         self.n.setAccessibleName("How many images; 0 takes all")
-        form.addRow("Images", self.n)
+        form.addRow(Label("Images", buddy=self.n), self.n)
 
-        self.state = QLabel()
-        self.state.setProperty("role", "subtle")
+        self.state = Label("", "subtle")
         self.state.setWordWrap(True)
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Labels and the class each one means")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
 
 
 class Rail(QFrame):
@@ -17,7 +18,7 @@ class Rail(QFrame):
         self.setProperty("rail", True)
         self.setFixedWidth(104)
         self.setAccessibleName("Stations")
-        self._logo = QLabel()
+        self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._logo.setFixedHeight(48)
         self._stations = QVBoxLayout()

@@ -10,13 +10,13 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QGridLayout,
-    QLabel,
     QSizePolicy,
     QToolButton,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import Kind, NumberBox
 
 EDITOR_WIDTH = 152
@@ -67,11 +67,10 @@ class FieldRow(QWidget):
         self.editor.setMinimumWidth(EDITOR_WIDTH)
         self.editor.setMaximumWidth(EDITOR_WIDTH)
         self.editor.setAccessibleName(self.title)
-        label = QLabel(self.title)
+        label = Label(self.title)
         label.setBuddy(self.editor)
         label.setWordWrap(True)  # beside the mark of a changed field there is little room
-        self._mark = QLabel("changed")
-        self._mark.setProperty("role", "badge")
+        self._mark = Label("changed", "badge")
         self._mark.setProperty("tone", "info")
         self._reset = QToolButton()
         self._reset.setIcon(theme.icon("undo", "muted"))
@@ -80,8 +79,7 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        caption = QLabel(self._help)
-        caption.setProperty("role", "caption")
+        caption = Label(self._help, "caption")
         caption.setWordWrap(True)
         caption.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         grid = QGridLayout(self)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plural
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.recipe_fields import Chooser, FieldRow
 from ml_core.cleaning.recipes import (
     METHOD_TITLES,
@@ -51,18 +52,15 @@ class RecipeForm(QWidget):
             self.method.addItem(METHOD_TITLES[method], method)
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
-        self._about_method = _caption()
-        self._about_preset = _caption()
+        self._about_method = Label("", "caption", wrap=True)
+        self._about_preset = Label("", "caption", wrap=True)
         self.reset_all = QPushButton("Reset")
         self.reset_all.setProperty("quiet", True)
         self.reset_all.setAccessibleName("Reset every field to the preset")
-        self._difference = QLabel("")
-        self._difference.setProperty("role", "badge")
+        self._difference = Label("", "badge")
         self._difference.setProperty("tone", "info")
-        self._budget = QLabel("")
-        self._budget.setProperty("role", "caption")
-        self._sentence = QLabel("")
-        self._sentence.setProperty("role", "warning")
+        self._budget = Label("", "caption")
+        self._sentence = Label("", "warning")
         self._sentence.setWordWrap(True)
         self._sentence.hide()
         self._forget = QTimer(self)
@@ -150,9 +148,9 @@ class RecipeForm(QWidget):
         choosers.setVerticalSpacing(theme.SPACE_XS)
         choosers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         choosers.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        choosers.addRow("&Method", self.method)
+        choosers.addRow(Label("&Method", buddy=self.method), self.method)
         choosers.addRow(self._about_method)
-        choosers.addRow("&Preset", self.preset)
+        choosers.addRow(Label("&Preset", buddy=self.preset), self.preset)
         choosers.addRow(self._about_preset)
         state = QHBoxLayout()
         state.addWidget(self._budget, 1)
@@ -289,11 +287,3 @@ class RecipeForm(QWidget):
         self._advanced.setVisible(open_)
         self.more.setText("Fewer settings" if open_ else "All settings")
         self.more.setIcon(theme.icon("chevron-up" if open_ else "chevron-down", "accent"))
-
-
-def _caption() -> QLabel:
-    """Return a small grey label that wraps."""
-    label = QLabel("")
-    label.setProperty("role", "caption")
-    label.setWordWrap(True)
-    return label

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout
 from PySide6.QtWidgets import QWidget as _Widget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text
 from cleanclip_gui.widgets.before_after import duration_text
+from cleanclip_gui.widgets.label import Label
 from ml_core.events import Progress
 
 STAGES = {
@@ -31,17 +32,13 @@ class RunBar(QFrame):
     def __init__(self, parent: _Widget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
-        self.title = QLabel("")
-        self.title.setProperty("role", "heading")
-        self.details = QLabel("")
-        self.details.setProperty("role", "caption")
+        self.title = Label("", "heading")
+        self.details = Label("", "caption")
         self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
-        self.throughput = QLabel("")
-        self.throughput.setProperty("role", "caption")
+        self.throughput = Label("", "caption")
         self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
         self.throughput.setAccessibleName("Throughput")
-        self.notice = QLabel("")
-        self.notice.setProperty("role", "caption")
+        self.notice = Label("", "caption")
         self.notice.setWordWrap(True)
         self.notice.hide()
         self.bar = QProgressBar()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import psutil
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QLabel, QProgressBar, QStatusBar, QWidget
+from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import bytes_text, device_text
+from cleanclip_gui.widgets.label import Label
 
 _MEMORY_EVERY_MS = 2000
 
@@ -23,17 +24,13 @@ class StatusBar(QStatusBar):
         super().__init__(parent)
         self.setSizeGripEnabled(False)
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
-        self.busy = QLabel()
-        self.busy.setProperty("role", "subtle")
-        self.busy.setTextFormat(Qt.TextFormat.PlainText)
-        self.job = QLabel()
-        self.job.setTextFormat(Qt.TextFormat.PlainText)
+        self.busy = Label("", "subtle")
+        self.job = Label()
         self.progress = QProgressBar()
         self.progress.setFixedWidth(140)
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("Progress of the running job")
-        self.memory = QLabel()
-        self.memory.setProperty("role", "subtle")
+        self.memory = Label("", "subtle")
         self.memory.setToolTip("Memory of this window's process")
         self.memory.setMinimumWidth(72)
         self.memory.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

@@ -8,7 +8,6 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
@@ -17,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain, plural
+from cleanclip_gui.widgets.label import Label
 
 
 def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
@@ -40,9 +40,8 @@ class TemplatesDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Prompt templates")
         self._example = example or "dog"
-        heading = QLabel("Prompt templates")
-        heading.setProperty("role", "title")
-        lead = QLabel(
+        heading = Label("Prompt templates", "title")
+        lead = Label(
             "One a line; {} stands for the class name. A class is the average of its prompts."
         )
         lead.setProperty("role", "subtle")
@@ -50,7 +49,7 @@ class TemplatesDialog(QDialog):
         self.edit = QPlainTextEdit("\n".join(templates))
         self.edit.setAccessibleName("Prompt templates, one a line")
         self.edit.setTabChangesFocus(True)
-        self.state = QLabel()
+        self.state = Label()
         self.state.setWordWrap(True)
         self.ok = QPushButton("Use these")
         self.ok.setProperty("primary", True)

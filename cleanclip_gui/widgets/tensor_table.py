@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QTableView,
     QVBoxLayout,
@@ -19,7 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import bytes_text, count_text, plain
+from cleanclip_gui.text import bytes_text, count_text, plain, tip
+from cleanclip_gui.widgets.label import Label
 from ml_core.reading import TensorInfo
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -114,7 +114,7 @@ class TensorModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(number, column)
         if role == Qt.ItemDataRole.ToolTipRole and column == 0:
-            return self._names[number]
+            return tip(self._names[number])
         if role == Qt.ItemDataRole.ForegroundRole and column in (8, 9):
             value = self._value(number, column)
             return theme.colour("danger") if isinstance(value, float) and value > 0 else None
@@ -204,9 +204,7 @@ class TensorTable(QWidget):
         self.filter.setAccessibleName("Filter tensors")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
-        self._count = QLabel()
-        self._count.setProperty("role", "subtle")
-        self._count.setTextFormat(Qt.TextFormat.PlainText)
+        self._count = Label("", "subtle")
         self.view = QTableView()
         self.view.setModel(self.model)
         self.view.setAccessibleName("Tensors")

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QRadioButton,
     QToolButton,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.drops import local_paths
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
@@ -58,15 +58,14 @@ class TrainingData(QWidget):
         self.image_column.setAccessibleName("Image column")
         self.text_column = QLineEdit("caption")
         self.text_column.setAccessibleName("Caption column")
-        self._text_label = QLabel("Caption column")
-        self._text_label.setBuddy(self.text_column)
+        self._text_label = Label("Caption column", buddy=self.text_column)
         self.folder_path = QLineEdit()
         self.folder_path.setPlaceholderText("Folder with a folder of pictures per class")
         self.folder_path.setAccessibleName("Folder of training images")
         self.browse_folder = tool("folder", "Choose the folder of training images")
         self._table_details = _details(
             (_beside(self.path, self.browse),),
-            ("Image column", self.image_column),
+            (Label("Image column", buddy=self.image_column), self.image_column),
             (self._text_label, self.text_column),
         )
         self._folder_details = _details((_beside(self.folder_path, self.browse_folder),))

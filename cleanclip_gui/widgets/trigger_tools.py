@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QColorDialog,
     QComboBox,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QSizePolicy,
     QSlider,
@@ -18,7 +17,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
+from cleanclip_gui.text import plain, tip
+from cleanclip_gui.widgets.label import Label
 
 SWATCHES: tuple[tuple[str, str], ...] = (
     ("Red", "#dc1428"),
@@ -162,7 +162,7 @@ class PaintBar(QWidget):
             (self.redo, "Redo", redo, "Ctrl+Shift+Z"),
         ):
             button.setEnabled(bool(text))
-            button.setToolTip(f"{verb} {text.lower()} ({key})" if text else f"{verb} ({key})")
+            button.setToolTip(tip(f"{verb} {text.lower()} ({key})" if text else f"{verb} ({key})"))
 
     def _on_tool_clicked(self, button: QToolButton) -> None:
         self.tool_chosen.emit(button.property("toolName"))
@@ -208,9 +208,7 @@ class SourceBar(QWidget):
         for button in (self.upload, self.paste, self.save):
             row.addWidget(button)
         row.addStretch()
-        self.name = QLabel()
-        self.name.setTextFormat(Qt.TextFormat.PlainText)
-        self.name.setProperty("role", "subtle")
+        self.name = Label("", "subtle")
         row.addWidget(self.name)
         self.upload.clicked.connect(self.upload_clicked)
         self.paste.clicked.connect(self.paste_clicked)
@@ -338,10 +336,8 @@ def _slider(name: str, low: int, high: int) -> QSlider:
     return slider
 
 
-def _caption(text: str, widest: str = "") -> QLabel:
-    label = QLabel(text)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setProperty("role", "caption")
+def _caption(text: str, widest: str = "") -> Label:
+    label = Label(text, "caption")
     if widest:
         label.setMinimumWidth(label.fontMetrics().horizontalAdvance(widest) + 2)
         label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import bytes_text, plain
+from cleanclip_gui.widgets.label import Label
 from ml_core.reading import Inspection
 
 # verdict -> icon, tone, title
@@ -30,7 +31,7 @@ class VerdictCard(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
         self._icon = "checkpoint"
-        self._picture = QLabel()
+        self._picture = Label()
         self._picture.setFixedSize(34, 34)
         self.name = self._label("title")
         self.verdict = self._label("heading")
@@ -46,14 +47,10 @@ class VerdictCard(QFrame):
         layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(text, 1)
 
-    def _label(self, role: str) -> QLabel:
-        label = QLabel()
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setWordWrap(True)
+    def _label(self, role: str) -> Label:
+        label = Label("", role, wrap=True)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setMinimumWidth(1)
-        if role:
-            label.setProperty("role", role)
         return label
 
     def show_reading(self, name: str, size: int | None) -> None:

@@ -9,7 +9,6 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -19,7 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
+from cleanclip_gui.text import plain, tip
+from cleanclip_gui.widgets.label import Label
 
 _STEPS = (
     ("checkpoint", "Open", "A file is examined before a byte of it is believed."),
@@ -38,9 +38,8 @@ class WelcomePage(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        title = QLabel("Is this CLIP backdoored?")
-        title.setProperty("role", "display")
-        lead = QLabel(
+        title = Label("Is this CLIP backdoored?", "display")
+        lead = Label(
             "Open a checkpoint, see what a trigger does to it, clean it, and check the result."
         )
         lead.setProperty("role", "lead")
@@ -104,8 +103,7 @@ class WelcomePage(QWidget):
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
         self.recent.itemClicked.connect(self._on_recent_activated)
-        self._recent_title = QLabel("Recent")
-        self._recent_title.setProperty("role", "heading")
+        self._recent_title = Label("Recent", "heading")
         self._recent_box = QWidget()
         recent = QVBoxLayout(self._recent_box)
         recent.setContentsMargins(0, 0, 0, 0)
@@ -115,11 +113,10 @@ class WelcomePage(QWidget):
 
         self.drop = QFrame()
         self.drop.setProperty("card", True)
-        picture = QLabel()
+        picture = Label()
         picture.setObjectName("dropPicture")
         self._drop_picture = picture
-        words = QLabel("Or drop a .safetensors file or an open_clip folder anywhere")
-        words.setProperty("role", "subtle")
+        words = Label("Or drop a .safetensors file or an open_clip folder anywhere", "subtle")
         words.setWordWrap(True)
         inner = QHBoxLayout(self.drop)
         inner.setContentsMargins(*(theme.SPACE_L,) * 4)
@@ -145,7 +142,7 @@ class WelcomePage(QWidget):
                 theme.icon("checkpoint", "muted"), f"{plain(name, 80)}   {plain(path, 300)}"
             )
             item.setData(Qt.ItemDataRole.UserRole, path)
-            item.setToolTip(plain(path))
+            item.setToolTip(tip(plain(path)))
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(paths))
         self.drop.setFixedHeight(self.recent.height() if paths else 88)
@@ -162,7 +159,7 @@ class WelcomePage(QWidget):
 
     def _paint_pictures(self) -> None:
         self._drop_picture.setPixmap(theme.icon("upload", "muted").pixmap(28, 28))
-        for label in self.findChildren(QLabel, "stepPicture"):
+        for label in self.findChildren(Label, "stepPicture"):
             label.setPixmap(theme.icon(label.property("icon"), "accent").pixmap(26, 26))
 
     @Slot(QListWidgetItem)
@@ -174,15 +171,12 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     """One of the three cards that tell what the program is for."""
     card = QFrame()
     card.setProperty("card", True)
-    picture = QLabel()
+    picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
     picture.setPixmap(theme.icon(icon, "accent").pixmap(26, 26))
-    heading = QLabel(f"{number}. {name}")
-    heading.setProperty("role", "heading")
-    body = QLabel(text)
-    body.setProperty("role", "subtle")
-    body.setWordWrap(True)
+    heading = Label(f"{number}. {name}", "heading")
+    body = Label(text, "subtle", wrap=True)
     layout = QVBoxLayout(card)
     layout.setContentsMargins(*(theme.SPACE_L,) * 4)
     layout.setSpacing(theme.SPACE_S)
