@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -52,7 +53,7 @@ def save_checkpoint(
         ``usage`` if the disk is full or the place cannot be written (the old file is intact), or
         a value does not fit into fp16.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.suffix.lower() in _NOT_OURS:
         raise InputError(
             f"{path.name} cannot be written: choose a name that ends in .safetensors, or a folder.",

@@ -278,7 +278,8 @@ def run_command(arguments: Sequence[str]) -> int:
     except _UsageProblem as problem:
         sentence, code, status = _message(problem), "usage", output.EXIT_USAGE
     except Exception as error:
-        sentence, code, status = output.report_crash(error), "internal", output.EXIT_INTERNAL
+        sentence, code = output.report_failure(error)
+        status = exit_code(code)
     if sentence:  # without arguments the help was shown instead
         output.say(sentence)
     if "--json" in arguments:

@@ -107,7 +107,7 @@ def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
         If the job failed through its input.
     KeyboardInterrupt
         If it was cancelled.
-    RuntimeError
+    JobFailed
         If it failed inside.
     """
     from ml_core.jobs.run import run
@@ -154,4 +154,4 @@ def print_result(result: dict[str, Any], json: bool) -> None:
     output.console().print(output.comparison_table(title, result_rows(result)))
     for what, key in (("Cleaned checkpoint", "checkpoint"), ("Picture", "picture")):
         if key in result:
-            output.console().print(f"{what}: {result[key]}", markup=False)
+            output.console().print(output.cell(f"{what}: {result[key]}"))

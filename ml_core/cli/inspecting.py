@@ -77,7 +77,7 @@ def _print(
     found: Inspection, architecture: dict[str, Any] | None, problem: InputError | None
 ) -> None:
     """A table for people."""
-    table = Table(title=found.name, show_header=False, title_justify="left")
+    table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("Verdict", found.verdict if problem is None else f"refused ({problem.code})")
@@ -92,10 +92,10 @@ def _print(
     if architecture is not None:
         table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
         for sentence in architecture["assumptions"]:
-            table.add_row("Assumed", sentence)
+            table.add_row("Assumed", output.cell(sentence))
     sentences = list(found.reasons)
     if problem is not None and problem.sentence not in sentences:
         sentences.insert(0, problem.sentence)
     for sentence in sentences:
-        table.add_row("Note" if problem is None else "Reason", sentence)
+        table.add_row("Note" if problem is None else "Reason", output.cell(sentence))
     output.console().print(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,12 +24,15 @@ from rich.progress import (
     Progress as Bar,
 )
 from rich.table import Table
+from rich.text import Text
 
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.failures import failure
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.plain import plain
 
-EXIT_DONE, EXIT_USAGE, EXIT_INTERNAL, EXIT_CANCELLED = 0, 3, 4, 130
+EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
     "open": "Opening",
     "before": "Before",
@@ -51,8 +53,13 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """A line on standard error, without markup."""
-    errors().print(text, markup=False)
+    """A line on standard error; a name in it neither formats nor steers the terminal."""
+    errors().print(plain(text), markup=False)
+
+
+def cell(text: str) -> Text:
+    """Foreign text for a table, as `say` shows it."""
+    return Text(plain(text))
 
 
 def print_json(values: Any) -> None:
@@ -72,20 +79,33 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def report_crash(error: BaseException) -> str:
-    """Write the traceback to a file; return the one line that says so."""
-    text = "".join(traceback.format_exception(error))
+class JobFailed(Exception):  # noqa: N818
+    """A job ended with a failed Done that no input is to blame for."""
+
+    def __init__(self, done: Done) -> None:
+        super().__init__(done.error)
+        self.done = done
+
+
+def report_failure(error: Exception) -> tuple[str, str]:
+    """One line about what stopped a command, and its code; a defect's details go to a file."""
+    done = error.done if isinstance(error, JobFailed) else failure(error)
+    if done.error_code != "internal":
+        return done.error, done.error_code
+    return f"{done.error.removesuffix('.')}; {_log(done.details)}.", done.error_code
+
+
+def _log(text: str) -> str:
+    """Write details to the log; say where they are."""
     log = Path("cleanclip-errors.log")
     try:
         log = data_dir() / "logs" / log
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat()}\n{text}\n")
-        where = f"the details are in {log}"
-    except OSError as failure:
-        where = f"the details could not be written to {log}: {failure.strerror}"
-    first = (str(error).splitlines() or ["no message"])[0][:200]
-    return f"Internal error ({type(error).__name__}: {first}); {where}."
+    except OSError as error:
+        return f"the details could not be written to {log}: {error.strerror}"
+    return f"the details are in {log}"
 
 
 @contextmanager
@@ -118,7 +138,7 @@ def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
         elif isinstance(event, Metric) and "train" in tasks:
             bar.update(tasks["train"], note=_note(event.values))
         elif isinstance(event, Message):
-            bar.console.print(event.text, markup=False)
+            bar.console.print(plain(event.text), markup=False)
 
     with bar:
         yield show
@@ -141,14 +161,14 @@ def raise_failure(done: Done) -> None:
     ------
     InputError
         With the job's sentence, where the input was at fault.
-    RuntimeError
+    JobFailed
         Otherwise.
     """
     if done.status != "failed":
         return
     if done.error_code in ("dangerous", "damaged", "unsupported", "usage"):
         raise InputError(done.error, done.error_code, done.details)  # type: ignore[arg-type]
-    raise RuntimeError(f"{done.error}\n{done.details}")
+    raise JobFailed(done)
 
 
 def percent(value: Any) -> str:
@@ -166,7 +186,7 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     rows
         Name and evaluation; those without evaluation are left out.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(title=cell(title), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("")
     rates = ("CA", "ASR", "95 % interval", "ASR, all images", "target, no trigger")
     for name in (*rates, "poisoned accuracy", "n"):

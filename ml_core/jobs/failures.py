@@ -38,15 +38,19 @@ def failure(error: BaseException) -> Done:
         place = f" ({error.filename})" if error.filename else ""
         return _failed(f"A file could not be read or written{place}: {reason}.", "disk", details)
     return _failed(
-        f"The job failed inside the program: {type(error).__name__}: {_first_line(error)}",
+        f"Something failed inside the program: {type(error).__name__}: {_first_line(error)}",
         "internal",
         details,
     )
 
 
 def exit_code(error_code: str) -> int:
-    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 anything else."""
-    return {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3}.get(error_code, 4)
+    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 a defect of the program.
+
+    A full disk and too little memory are 3: another place or a smaller batch helps.
+    """
+    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "disk": 3, "memory": 3}
+    return codes.get(error_code, 4)
 
 
 def _failed(sentence: str, code: str, details: str) -> Done:

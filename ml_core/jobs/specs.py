@@ -122,6 +122,8 @@ def read_spec(path: Path) -> CleanSpec:
     InputError
         If the file is missing, is not JSON, or a field is missing or out of range.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path.name} is not a job file: it is no regular file.", "damaged")
     try:
         if path.stat().st_size > _MAX_SPEC_BYTES:
             raise InputError(f"{path.name} is too large for a job file (over 1 MB).", "damaged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ def inspect(path: str | Path) -> Inspection:
     InputError
         ``usage`` if there is nothing at the path or it may not be read; a bad file never raises.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
     try:
         path.lstat()
         is_folder = path.is_dir()

@@ -97,6 +97,7 @@ def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture
         (["inspect"], "Missing argument"),
         (["wash"], "No such command"),
         (["inspect", "/no/such/file"], "cannot be opened"),
+        (["inspect", "~nobody-here/file"], "cannot be opened"),
         (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
         (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
         (["clean", "--job", "x", "--set", "lr=1"], "--set cannot be combined with --job"),
@@ -161,18 +162,57 @@ def test_a_cancelled_job_gives_130(
     assert _json(capsys)["error_code"] == "cancelled"
 
 
-def test_a_job_that_fails_inside_gives_4(
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("internal", 4, "The wires crossed; the details are in "),
+        ("disk", 3, "The wires crossed.\n"),
+        ("damaged", 2, "The wires crossed.\n"),
+    ],
+)
+def test_a_failed_job_is_one_plain_line(
+    code: str,
+    status: int,
+    said: str,
     tiny_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def failed(*_: object, **__: object) -> Iterator[Event]:
-        yield Done("failed", error="The disk is full.", error_code="disk", details="trace")
+        yield Done("failed", error="The wires crossed.", error_code=code, details="trace")
 
     monkeypatch.setattr("ml_core.jobs.run.run", failed)
-    assert run_command(["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 4
-    assert "The disk is full." in capsys.readouterr().err
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
+    assert run_command(arguments) == status
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "trace" not in shown.err
+    assert json.loads(shown.out)["error_code"] == code
+
+
+def test_a_place_that_cannot_be_written_is_a_usage_error(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "file" / "out")]
+    assert run_command([*arguments, "--trigger", "demo", "--json"]) == 3
+    assert "Not a directory" in _json(capsys)["error"]
+    assert run_command(["evaluate", "a.pt", "--images", "x" * 300, "--json"]) == 3
+    assert "File name too long" in _json(capsys)["error"]
+
+
+def test_names_neither_format_nor_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a[red]b\x1b[31mc\u202e.safetensors"
+    (tmp_path / name).write_bytes(b"")
+    assert run_command(["inspect", str(tmp_path / name)]) == 2
+    assert run_command(["evaluate", str(tmp_path / name)]) == 2
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err):
+        assert r"a[red]b\x1b[31mc\u202e.safetensors is empty" in text
+        assert "\x1b" not in text
 
 
 # ---- evaluate, clean, demo ----

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,12 @@ def test_bad_job_files_are_refused(tmp_path: Path) -> None:
     path.write_text('{"checkpoint": "a", "output_dir": "b", "recipe": {"lr": 9}}')
     with pytest.raises(InputError, match=r"Learning rate \(recipe.lr\)"):
         read_spec(path)
+
+
+def test_a_job_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "spec.json")
+    with pytest.raises(InputError, match="no regular file"):
+        read_spec(tmp_path / "spec.json")
 
 
 def test_jobs_that_lack_data_or_files_are_refused(tmp_path: Path) -> None:

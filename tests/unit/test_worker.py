@@ -47,7 +47,7 @@ def test_nothing_follows_done() -> None:
 
 
 def test_exit_codes_of_failures() -> None:
-    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 4}
+    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "internal": 4, "disk": 3}
     assert {name: exit_code(name) for name in codes} == codes
 
 
