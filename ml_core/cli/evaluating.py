@@ -63,7 +63,7 @@ def evaluate_checkpoint(
     aim = 0 if target is None else target_index(target, label_set.class_names)
     set_threads(threads)
     model = open_checkpoint(checkpoint).build("cpu").to(choose_device(device))
-    bench = open_bench(spec, label_set, stamp, aim, model.image_size)
+    bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
     control = Control()
     with output.progress_bar() as show:
         stage = measure(model, bench, classifier_of(model, label_set), control, "evaluate")

@@ -49,7 +49,8 @@ def draw_before_after(spec: CleanSpec, cleaned: Path, trigger: Trigger, path: Pa
     images = open_images(ImageSpec(kind="demo", split="test", n=4 * len(names)), label_set)
     chosen = _pick(images.labels, spec.target)
     suspect, clean = (open_checkpoint(p).build("cpu") for p in (Path(spec.checkpoint), cleaned))
-    pixels = torch.from_numpy(images.canvas(chosen, suspect.image_size)).permute(0, 3, 1, 2)
+    canvases = images.fitted(suspect.preprocess.fit).canvas(chosen, suspect.image_size)
+    pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2)
     plain = pixels.float() / 255.0
     stamped = apply_indexed(trigger, plain, torch.from_numpy(chosen), 0)
     answers = {

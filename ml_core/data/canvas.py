@@ -1,7 +1,7 @@
 """Pictures on the model's canvas, and a size-limited cache of them.
 
-The canvas is what a CLIP sees before normalisation: shortest side resized to S with bicubic
-interpolation, then the centre S x S.
+The canvas is what a CLIP sees before normalisation: usually the shortest side resized to S with
+bicubic interpolation, then the centre S x S; a checkpoint's config may ask for another `Fit`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.paths import cache_dir
+from ml_core.reading.clip_config import Fit
 
 Canvases = NDArray[np.uint8]
 
@@ -33,6 +34,7 @@ _BLOCK = 256
 _DISK_RESERVE = 1024**3
 _HEADER = 4096
 _FORMAT = "cleanclip-canvas-1"
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class CanvasSource(Protocol):
@@ -52,11 +54,8 @@ class CanvasSource(Protocol):
         """Draw pictures, uint8 [n, size, size, 3]."""
 
 
-def centre_crop(image: Image.Image, size: int) -> Canvases:
-    """Resize the shortest side to `size` (bicubic, antialiased) and cut out the centre.
-
-    Equals torchvision's Resize and CenterCrop, but computes the centre alone, so that a picture
-    of 20000 x 1 pixels costs no more than any other. Transparency is dropped as open_clip does.
+def fit_to_canvas(image: Image.Image, size: int, fit: Fit) -> Canvases:
+    """Bring a picture to a square as open_clip does, antialiased; transparency is dropped.
 
     Parameters
     ----------
@@ -64,6 +63,8 @@ def centre_crop(image: Image.Image, size: int) -> Canvases:
         A picture of any size and mode.
     size
         Side of the canvas in pixels.
+    fit
+        How its sides are resized, and the filter.
 
     Returns
     -------
@@ -75,6 +76,25 @@ def centre_crop(image: Image.Image, size: int) -> Canvases:
     width, height = image.size
     if (width, height) == (size, size):
         return np.asarray(image)
+    resample = _FILTERS[fit.interpolation]
+    if fit.resize_mode == "shortest":
+        return _centre_crop(image, size, resample)
+    if fit.resize_mode == "squash":
+        return np.asarray(image.resize((size, size), resample))
+    ratio = max(width, height) / size
+    wide, high = max(1, round(width / ratio)), max(1, round(height / ratio))
+    sheet = Image.new("RGB", (size, size))
+    sheet.paste(image.resize((wide, high), resample), ((size - wide) // 2, (size - high) // 2))
+    return np.asarray(sheet)
+
+
+def _centre_crop(image: Image.Image, size: int, resample: Image.Resampling) -> Canvases:
+    """Resize the shortest side and cut out the centre.
+
+    Equals torchvision's Resize and CenterCrop, but computes the centre alone, so that a picture
+    of 20000 x 1 pixels costs no more than any other.
+    """
+    width, height = image.size
     if width <= height:
         wide, high = size, int(size * height / width)
     else:
@@ -86,7 +106,7 @@ def centre_crop(image: Image.Image, size: int) -> Canvases:
         min((left + size) * width / wide, width),
         min((top + size) * height / high, height),
     )
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(image.resize((size, size), resample, box=box))
 
 
 class CanvasCache:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.canvas import Canvases
-from ml_core.data.pictures import Pictures, summary
+from ml_core.data.pictures import Pictures, key_of, summary
+from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 
 
@@ -28,11 +30,13 @@ class PictureSet:
     key
         SHA-256 over pictures, order, and the labels or captions.
     images_key
-        SHA-256 over pictures and order alone: names the cached canvases.
+        SHA-256 over pictures, order and fit alone: names the cached canvases.
     notes
         What was left out when the set was opened.
     left_out
         How many pictures or rows were left out then.
+    fit
+        How `canvas` makes a picture square.
     """
 
     name: str
@@ -41,6 +45,7 @@ class PictureSet:
     notes: tuple[str, ...]
     left_out: int
     pictures: Pictures
+    fit: Fit = CLIP_FIT
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -53,12 +58,12 @@ class PictureSet:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was left out, with rows and names; grows as broken pictures are found."""
-        broken = list(self.broken.values())
+        broken = [sentence for _, sentence in sorted(self.broken.items())]
         found = (summary("pictures are damaged and not used", broken),) if broken else ()
         return self.notes + found
 
     def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
-        """Draw centre-cropped pictures.
+        """Draw pictures.
 
         Parameters
         ----------
@@ -72,7 +77,13 @@ class PictureSet:
         numpy.ndarray
             uint8 [n, size, size, 3]; black where a picture is broken.
         """
-        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size)
+        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size, self.fit)
+
+    def fitted(self, fit: Fit) -> Self:
+        """The same pictures, made square as a checkpoint's preprocessing asks."""
+        if fit == self.fit:
+            return self
+        return replace(self, fit=fit, images_key=key_of(self.images_key, fit))
 
 
 def hashed(pictures: Pictures, name: str) -> str:

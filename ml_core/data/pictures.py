@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.canvas import Canvases, centre_crop
+from ml_core.data.canvas import Canvases, fit_to_canvas
 from ml_core.paths import resource
+from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 
@@ -42,7 +43,7 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Draw pictures, uint8 [n, size, size, 3]."""
 
     def key(self) -> str:
@@ -63,16 +64,16 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Decode files, several at a time (Pillow frees the interpreter lock)."""
         out: Canvases = np.zeros((len(indices), size, size, 3), np.uint8)
 
         def one(row: int) -> None:
             index = int(indices[row])
             try:
-                out[row] = centre_crop(read_image(self._paths[index]), size)
+                out[row] = fit_to_canvas(read_image(self._paths[index]), size, fit)
             except InputError as error:
-                self.broken[index] = f"{self._names[index]}: {error.sentence}"
+                self.broken[index] = f"{self._names[index]}: {error.sentence.rstrip('.')}"
 
         if len(indices) < 8 or _THREADS == 1:
             for row in range(len(indices)):
@@ -114,7 +115,7 @@ class DemoPictures:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def draw(self, indices: NDArray[np.int64], size: int) -> Canvases:
+    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Compose pictures."""
         out: Canvases = np.empty((len(indices), size, size, 3), np.uint8)
         for start in range(0, len(indices), _BLOCK):
@@ -124,7 +125,7 @@ class DemoPictures:
                 out[part] = images
             else:
                 for row, image in enumerate(images, start=start):
-                    out[row] = centre_crop(Image.fromarray(image), size)
+                    out[row] = fit_to_canvas(Image.fromarray(image), size, fit)
         return out
 
     def labels(self) -> NDArray[np.int64]:
@@ -143,7 +144,7 @@ class DemoPictures:
         """Hash of the split, the numbers, the art and the first pictures."""
         total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
-        total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE).tobytes())
+        total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE, CLIP_FIT).tobytes())
         return total.hexdigest()
 
     def members(self) -> AbstractSet[object]:

@@ -101,7 +101,7 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         validation_spec, test_spec = validation_spec.halves()
 
     def bench(part: ImageSpec) -> Bench:
-        return open_bench(part, label_set, trigger, spec.target, model.image_size)
+        return open_bench(part, label_set, trigger, spec.target, model.preprocess)
 
     validation = bench(validation_spec) if validation_spec is not None else None
     benches: dict[str, Bench] = {}
@@ -158,7 +158,7 @@ def _training(
         wanted = spec.pairs
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
-        pairs = open_pairs(wanted)
+        pairs = open_pairs(wanted).fitted(model.preprocess.fit)
         recipe = _cut(recipe, len(pairs), "pairs", remarks)
         source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
@@ -169,7 +169,7 @@ def _training(
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
         share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share)})
-    images = open_images(named, label_set)
+    images = open_images(named, label_set).fitted(model.preprocess.fit)
     recipe = _cut(recipe, int((images.labels >= 0).sum()), "labelled images", remarks)
     labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
     return recipe, partial(labelled_batch, labelled, recipe, size), images

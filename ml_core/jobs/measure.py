@@ -16,7 +16,7 @@ from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.records import Evaluation
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
-from ml_core.model import ClipModel
+from ml_core.model import ClipModel, Preprocess
 from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
@@ -35,17 +35,23 @@ class Bench:
 
 
 def open_bench(
-    spec: ImageSpec, label_set: LabelSet, trigger: Trigger | None, target: int, size: int
+    spec: ImageSpec,
+    label_set: LabelSet,
+    trigger: Trigger | None,
+    target: int,
+    preprocess: Preprocess,
 ) -> Bench:
-    """Open an image set for evaluation at ``size`` pixels.
+    """Open an image set for evaluation, on the canvas that ``preprocess`` describes.
 
     Raises
     ------
     InputError
         If the images cannot be opened.
     """
-    images = open_images(spec, label_set)
-    return Bench(images, CanvasCache(images, size), label_set, trigger, target, spec.seed)
+    images = open_images(spec, label_set).fitted(preprocess.fit)
+    return Bench(
+        images, CanvasCache(images, preprocess.size), label_set, trigger, target, spec.seed
+    )
 
 
 def classifier_of(model: ClipModel, label_set: LabelSet) -> Tensor:

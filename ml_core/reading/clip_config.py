@@ -23,6 +23,26 @@ Check = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How a picture of any shape becomes a square.
+
+    Parameters
+    ----------
+    resize_mode
+        ``shortest`` (shortest side to size, centre crop), ``longest`` (longest side to size,
+        black margins) or ``squash`` (both sides to size).
+    interpolation
+        ``bicubic`` or ``bilinear``.
+    """
+
+    resize_mode: str = "shortest"
+    interpolation: str = "bicubic"
+
+
+CLIP_FIT = Fit()
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """How pixels become model input.
 
@@ -32,10 +52,8 @@ class Preprocess:
         Side of the square input in pixels.
     mean, std
         Of each channel, for values in [0, 1].
-    interpolation
-        ``bicubic`` or ``bilinear``.
-    resize_mode
-        ``shortest`` (shortest side to size, centre crop), ``longest`` or ``squash``.
+    interpolation, resize_mode
+        See `Fit`.
     """
 
     size: int
@@ -43,6 +61,11 @@ class Preprocess:
     std: tuple[float, float, float] = CLIP_STD
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
+
+    @property
+    def fit(self) -> Fit:
+        """How pictures are brought to ``size``."""
+        return Fit(self.resize_mode, self.interpolation)
 
 
 def _int(low: int, high: int) -> Check:

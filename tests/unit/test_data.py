@@ -13,13 +13,14 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ml_core.data import demo
-from ml_core.data.canvas import CanvasCache, centre_crop
+from ml_core.data.canvas import CanvasCache, fit_to_canvas
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
+from ml_core.reading.clip_config import CLIP_FIT, Fit
 from tests.unit.fake_pictures import values
 
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))
@@ -278,23 +279,55 @@ def test_pairs_find_common_columns_or_list_them(tmp_path: Path) -> None:
 # canvas
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (33, 70), (97, 41), (31, 32), (500, 480), (3, 200)])
+FITS = [
+    CLIP_FIT,
+    Fit("shortest", "bilinear"),
+    Fit("squash", "bicubic"),
+    Fit("squash", "bilinear"),
+    Fit("longest", "bicubic"),
+]
+
+
+@pytest.mark.parametrize("fit", FITS, ids=str)
+@pytest.mark.parametrize("shape", [(64, 64), (33, 70), (97, 41), (31, 32), (500, 480), (6, 200)])
 @pytest.mark.parametrize("size", [32, 224])
-def test_canvas_equals_torchvisions(shape: tuple[int, int], size: int) -> None:
-    transforms = pytest.importorskip("torchvision.transforms")
+def test_canvas_equals_open_clips(shape: tuple[int, int], size: int, fit: Fit) -> None:
+    from open_clip.transform import image_transform
+
     image = noise(*shape)
-    resize = transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC)
-    expected = np.asarray(transforms.CenterCrop(size)(resize(image)))
-    got = centre_crop(image, size).astype(int)
+    theirs = image_transform(
+        size,
+        is_train=False,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        resize_mode=fit.resize_mode,
+        interpolation=fit.interpolation,
+    )
+    expected = (theirs(image).permute(1, 2, 0).numpy() * 255).round()
+    got = fit_to_canvas(image, size, fit).astype(int)
     assert got.shape == (size, size, 3)
     assert np.abs(got - expected).max() <= 1
 
 
-def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one() -> None:
+@pytest.mark.parametrize("fit", FITS, ids=str)
+def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one(fit: Fit) -> None:
     image = noise(32, 32)
-    assert (centre_crop(image, 32) == np.asarray(image)).all()
+    assert (fit_to_canvas(image, 32, fit) == np.asarray(image)).all()
     thin = Image.new("RGB", (20_000, 1), (7, 8, 9))
-    assert (centre_crop(thin, 224) == (7, 8, 9)).all()
+    assert (fit_to_canvas(thin, 224, fit)[111] == (7, 8, 9)).all()
+
+
+def test_a_fitted_set_draws_by_its_fit_and_has_canvases_of_its_own(tmp_path: Path) -> None:
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path)))
+    squashed = images.fitted(Fit("squash"))
+    assert (images.canvas([0], 10) == 200).all()  # the centre
+    assert squashed.canvas([0], 10)[0, 5, 0].tolist() == [0, 0, 0]  # the whole picture
+    assert squashed.images_key != images.images_key
+    assert squashed.key == images.key
+    assert images.fitted(CLIP_FIT) is images
 
 
 def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
