@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -65,16 +67,23 @@ class ClipModel:
         return int(self.config["embed_dim"])
 
     @property
+    def identity(self) -> str | None:
+        """What decides every embedding: weights, config and preprocessing; None without a file.
+
+        A folder's config can change beside the same weights, so their SHA-256 alone is too little
+        to keep results by.
+        """
+        if self.sha256 is None:
+            return None
+        facts = json.dumps([self.sha256, self.config, asdict(self.preprocess)], sort_keys=True)
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
     def logit_scale(self) -> float:
         """Factor on cosine similarities (1 / temperature), the exponential of the parameter."""
         scale = self.module.logit_scale
         assert isinstance(scale, Tensor)
         return float(scale.detach().float().exp())
-
-    @property
-    def quick_gelu(self) -> bool:
-        """Whether the activation is OpenAI's approximation of GELU."""
-        return bool(self.config.get("quick_gelu", False))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn pixels into model input; differentiable for float input.

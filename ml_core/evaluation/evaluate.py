@@ -97,7 +97,7 @@ def evaluate(
     cancelled
         Asked before each encoding; True ends the iteration without a final result.
     clean_cache
-        Keeps the clean embeddings of a model that has a ``sha256``. Give none while training.
+        Keeps the clean embeddings of a model that has an ``identity``. Give none while training.
 
     Yields
     ------
@@ -225,9 +225,10 @@ def _clean_table(
     cache: EmbeddingCache | None, model: ClipModel, data_key: str, rows: int, classifier: Tensor
 ) -> EmbeddingTable | None:
     """Find the table of this checkpoint and data set, if both have an identity."""
-    if cache is None or model.sha256 is None or not data_key:
+    identity = model.identity
+    if cache is None or identity is None or not data_key:
         return None
-    key = (model.sha256, data_key, str(model.image_size), str(model.device), _precision(model))
+    key = (identity, data_key, str(model.device), _precision(model))
     return cache.table(key, rows, classifier.shape[1])
 
 

@@ -72,19 +72,26 @@ def zero_shot_classifier(
             "its text tower is damaged.",
             "damaged",
         )
+    if len(set(texts)) > len(templates) and bool((classifier == classifier[0]).all()):
+        raise InputError(
+            "All classes have the same text embedding: shorten the prompt templates, which may "
+            f"reach beyond the model's {model.context_length} tokens before they name the class.",
+            "usage",
+        )
     return classifier
 
 
 def cached_classifier(
     model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
 ) -> Tensor:
-    """As `zero_shot_classifier`, kept for a checkpoint's SHA-256; never for a model in training.
+    """As `zero_shot_classifier`, kept for a model's identity; never for a model in training.
 
-    A model without a hash is embedded anew each time.
+    A model without an identity is embedded anew each time.
     """
-    if model.sha256 is None:
+    identity = model.identity
+    if identity is None:
         return zero_shot_classifier(model, class_names, templates)
-    key = (model.sha256, str(model.device), tuple(class_names), tuple(templates))
+    key = (identity, str(model.device), tuple(class_names), tuple(templates))
     return _classifiers.get(key, lambda: zero_shot_classifier(model, class_names, templates))
 
 

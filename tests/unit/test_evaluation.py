@@ -36,6 +36,7 @@ class ColourModel:
     """Sees the class in the pixel at the lower right: level 40 k is class k; white is banana."""
 
     sha256: str | None = "f" * 64
+    identity: str | None = "i" * 64
     image_size: int = SIDE
     logit_scale: float = 10.0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -296,7 +297,7 @@ def test_a_second_trigger_costs_only_its_own_half() -> None:
     # Another checkpoint or another set has its own; a model without a file has none.
     run(model, source, labels, None, clean_cache=cache, data_key="other")
     assert sum(model.encoded) == 36
-    model.sha256 = None
+    model.identity = None
     for _ in range(2):
         run(model, source, labels, None, clean_cache=cache)
     assert sum(model.encoded) == 36 * 3
@@ -425,7 +426,8 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
 class TwoTemplates:
     """Texts on two axes, with lengths that must not count."""
 
-    sha256: str | None = "e" * 64
+    identity: str | None = "e" * 64
+    context_length: int = 77
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     logit_scale: float = 2.0
     calls: int = 0
@@ -447,18 +449,24 @@ def test_templates_are_normalised_averaged_normalised() -> None:
 
 
 def test_a_classifier_is_kept_for_its_checkpoint() -> None:
-    model = TwoTemplates(sha256="d" * 64)
+    model = TwoTemplates(identity="d" * 64)
     first = cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
     assert cached_classifier(model, ["x", "y"], ["a {}", "b {}"]) is first
     assert model.calls == 1
     cached_classifier(model, ("x", "y"), ("a {}",))
-    model.sha256 = "c" * 64
+    model.identity = "c" * 64
     cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
     assert model.calls == 3
-    model.sha256 = None
+    model.identity = None
     cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
     cached_classifier(model, ("x", "y"), ("a {}", "b {}"))
     assert model.calls == 5
+
+
+def test_templates_that_lose_the_class_name_are_refused(tiny_model: ClipModel) -> None:
+    with pytest.raises(InputError, match="shorten the prompt templates"):
+        zero_shot_classifier(tiny_model, ("x", "y"), ("word " * 20 + "{}",))
+    assert len(zero_shot_classifier(tiny_model, ("x", "x"), ("a {}",))) == 2
 
 
 def test_bad_templates_are_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,7 +34,20 @@ def pixels(n: int = 3, size: int = 32) -> torch.Tensor:
 
 def test_sizes(tiny_model: ClipModel) -> None:
     assert (tiny_model.image_size, tiny_model.context_length, tiny_model.embed_dim) == (32, 16, 16)
-    assert not tiny_model.quick_gelu
+
+
+def test_identity_follows_weights_config_and_preprocessing(tiny_model: ClipModel) -> None:
+    assert tiny_model.identity is None
+    tiny_model.sha256 = "a" * 64
+    found = {tiny_model.identity, tiny_model.copy().identity}
+    assert len(found) == 1
+    for change in (
+        {"sha256": "b" * 64},
+        {"config": tiny_model.config | {"quick_gelu": True}},
+        {"preprocess": Preprocess(32, std=(1.0, 1.0, 1.0))},
+    ):
+        found.add(replace(tiny_model, **change).identity)
+    assert len(found) == 4
 
 
 def test_logit_scale_is_the_exponential(tiny_model: ClipModel) -> None:
@@ -150,7 +164,6 @@ def test_quick_gelu_of_the_config_is_used() -> None:
     assert activation(x).item() == pytest.approx(2 / (1 + math.exp(-1.702 * 2)))
     activation = plain.module.transformer.resblocks[0].mlp.gelu
     assert activation(x).item() == pytest.approx(1 + math.erf(math.sqrt(2)))
-    assert quick.quick_gelu
 
 
 @pytest.mark.parametrize(
