@@ -79,7 +79,19 @@ def evaluate_checkpoint(
     record["checkpoint"] = str(checkpoint)
     record["label_set"] = label_set.name
     record["problems"] = list(bench.images.problems)
+    record["left_out"] = bench.images.left_out
+    if target is None:
+        _forget_target(record)
     if json:
         output.print_json(record)
         return
     output.console().print(output.comparison_table(checkpoint.name, [("measured", record)]))
+
+
+def _forget_target(record: dict[str, Any]) -> None:
+    """Nobody named a target: the class that stood in for it must not look like one."""
+    rates = ("baseline_target_rate", "baseline_target_rate_all", "target_margin_clean")
+    for name in ("target", "target_name", *rates):
+        record[name] = None
+    record["n_excl"] = 0
+    record["not_measured"]["baseline_target_rate"] = "no target"

@@ -171,9 +171,13 @@ def raise_failure(done: Done) -> None:
     raise JobFailed(done)
 
 
-def percent(value: Any) -> str:
-    """A fraction as per cent, or a dash where it was not measured."""
-    return "–" if value is None else f"{100 * float(value):.1f} %"
+def percent(row: dict[str, Any], name: str) -> str:
+    """A rate of an evaluation as per cent, or that it was not measured."""
+    value = row.get(name)
+    if value is None:
+        reason = row.get("not_measured", {}).get(name)
+        return reason if reason == "needs labels" else "not measured"
+    return f"{100 * float(value):.1f} %"
 
 
 def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
@@ -198,12 +202,12 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
         interval = "–" if not low_high else f"{100 * low_high[0]:.1f}–{100 * low_high[1]:.1f}"
         table.add_row(
             name,
-            percent(row.get("ca")),
-            percent(row.get("asr_excl")),
+            percent(row, "ca"),
+            percent(row, "asr_excl"),
             interval,
-            percent(row.get("asr_all")),
-            percent(row.get("baseline_target_rate")),
-            percent(row.get("poisoned_accuracy")),
+            percent(row, "asr_all"),
+            percent(row, "baseline_target_rate"),
+            percent(row, "poisoned_accuracy"),
             str(row.get("n", "–")),
         )
     return table

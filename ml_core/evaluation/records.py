@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Interval = tuple[float, float]
 
+_CLEAN_RATES = ("ca", "top5", "baseline_target_rate")
+_RATES = (*_CLEAN_RATES, "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -93,12 +96,26 @@ class Evaluation:
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=dict)
 
+    def not_measured(self) -> dict[str, str]:
+        """Why a rate is None: its name and a few words."""
+        missing = [name for name in _RATES if getattr(self, name) is None]
+        return {name: self._reason(name) for name in missing}
+
+    def _reason(self, name: str) -> str:
+        """Why one rate is None."""
+        if name not in _CLEAN_RATES and self.trigger is None:
+            return "no trigger"
+        if not self.n_labelled:
+            return "needs labels"
+        return "fewer than 5 classes" if name == "top5" else "all images are of the target class"
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy; intervals are lists ``[low, high]``."""
-        return {
+        """JSON-ready copy with `not_measured`; intervals are lists ``[low, high]``."""
+        record = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
+        return record | {"not_measured": self.not_measured()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,6 +233,31 @@ def test_evaluate_prints_the_evaluation(
     assert len(found["checkpoint_sha256"]) == 64
 
 
+def test_what_was_not_measured_says_so(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    templates: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # a row in one line
+    for number in range(3):
+        Image.new("RGB", (40, 40), (80 * number, 60, 90)).save(tmp_path / f"{number}.png")
+    arguments = ["evaluate", str(tiny_checkpoint), "--images", str(tmp_path), "--threads", "1"]
+    arguments += ["--templates", templates]
+    assert run_command([*arguments, "--json"]) == 0
+    found = _json(capsys)
+    assert [found[name] for name in ("ca", "asr_excl", "asr_all", "target")] == [None] * 4
+    assert found["not_measured"]["ca"] == "needs labels"
+    assert found["not_measured"]["asr_all"] == "no trigger"
+    assert found["not_measured"]["baseline_target_rate"] == "no target"
+    assert run_command([*arguments, "--trigger", "demo"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("needs labels") == 3
+    assert run_command(arguments) == 0
+    assert capsys.readouterr().out.count("not measured") == 4
+
+
 def test_a_trigger_needs_its_target(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,8 +385,11 @@ def test_a_result_tells_both_success_rates(
     assert "mmcl, preset talk, 7 s" in shown
     header, _, before, after = shown.splitlines()[2:6]
     assert [name in header for name in ("ASR, all images", "target, no trigger")] == [True, True]
-    assert before.split() == ["before", "–", "98.0", "%", "–", "98.5", "%", "3.1", "%", "–", "36"]
-    assert after.split() == ["after", "–", "98.0", "%", "–", "7.0", "%", "3.1", "%", "–", "36"]
+    nothing = ["not", "measured"]
+    rates = ["98.5", "%", "3.1", "%"]
+    assert before.split() == ["before", *nothing, "98.0", "%", "–", *rates, *nothing, "36"]
+    rates[0] = "7.0"
+    assert after.split() == ["after", *nothing, "98.0", "%", "–", *rates, *nothing, "36"]
     assert shown.splitlines()[-1] == "Cleaned checkpoint: out/cleaned.safetensors"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
@@ -62,6 +63,24 @@ def test_an_evaluation_is_json() -> None:
     assert found["templates"] == ["a photo of a {}."]
     assert found["asr_excl"] is None
     assert found["partial"] is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [
+        ({"n_labelled": 4, "ca": 0.5}, {"asr_excl": "no trigger", "top5": "fewer than 5 classes"}),
+        ({"trigger": "d", "asr_all": 0.5}, {"ca": "needs labels", "asr_excl": "needs labels"}),
+        (
+            {"trigger": "d", "n_labelled": 4},
+            {"poisoned_accuracy": "all images are of the target class"},
+        ),
+    ],
+)
+def test_a_rate_that_is_missing_says_why(fields: dict[str, Any], reasons: dict[str, str]) -> None:
+    evaluation = Evaluation(n=4, n_total=4, n_excl=0, target=1, target_name="banana", **fields)
+    found = evaluation.to_dict()["not_measured"]
+    assert reasons.items() <= found.items()
+    assert not found.keys() & fields.keys()
 
 
 def test_records_import_no_torch() -> None:
