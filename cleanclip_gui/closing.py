@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, QDeadlineTimer, QObject, QTimer, Slot
+from PySide6.QtCore import QByteArray, QDeadlineTimer, QObject, QSize, Qt, QTimer, Slot
 
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import is_live
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LIMIT_MS = 5000
+_FIRST_SIZE, _FRAME = (1366, 768), 48
 _QUESTION = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
+
+
+def has_room(screen: QSize) -> bool:
+    """Whether the window at its first size fits on a screen together with its frame."""
+    return screen.width() >= _FIRST_SIZE[0] + _FRAME and screen.height() >= _FIRST_SIZE[1] + _FRAME
 
 
 class Closing(QObject):
@@ -36,7 +42,9 @@ class Closing(QObject):
         window = self._window
         geometry, state = window.settings.layout()
         if not geometry or not window.restoreGeometry(QByteArray(geometry)):
-            window.resize(1366, 768)
+            window.resize(*_FIRST_SIZE)
+            if not has_room(window.screen().availableSize()):
+                window.setWindowState(Qt.WindowState.WindowMaximized)
         if state:
             window.restoreState(QByteArray(state))
 

@@ -1,14 +1,64 @@
-"""What a dropped file is for."""
+"""A file dropped anywhere on the window: what it is for, and who opens it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from PySide6.QtCore import QMimeData
+from PySide6.QtCore import QEvent, QMimeData, QObject
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QLineEdit
 
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reading.images import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from cleanclip_gui.main_window import MainWindow
+
+
+class Drops(QObject):
+    """Takes what no widget of the window wants for itself."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        window.setAcceptDrops(True)
+        window.installEventFilter(self)
+        for field in window.findChildren(QLineEdit):
+            field.setAcceptDrops(False)  # it would write down the file's address
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Take local files, and show on the welcome page that they can be dropped."""
+        kind = event.type()
+        if kind == QEvent.Type.DragEnter:
+            entered = cast(QDragEnterEvent, event)
+            if local_paths(entered.mimeData()):
+                entered.acceptProposedAction()
+                self._window.welcome.set_dropping(True)
+        elif kind == QEvent.Type.DragLeave:
+            self._window.welcome.set_dropping(False)
+        elif kind == QEvent.Type.Drop:
+            self._window.welcome.set_dropping(False)
+            dropped = cast(QDropEvent, event)
+            for path in local_paths(dropped.mimeData())[:1]:
+                dropped.acceptProposedAction()
+                self.open(path)
+        else:
+            return super().eventFilter(watched, event)
+        return True
+
+    def open(self, path: Path) -> None:
+        """Take a file for what it is: a trigger, evaluation images, a run or a checkpoint."""
+        window, kind = self._window, purpose(path)
+        if kind == "trigger":
+            window.show_station("studio")
+            window.studio.load_trigger(path)
+        elif kind == "images":
+            window.data_bar.open_path(path)
+        elif kind == "run":
+            window.resuming.offer(path)
+        else:
+            window.open_path(str(path))
 
 
 def local_paths(mime: QMimeData) -> list[Path]:

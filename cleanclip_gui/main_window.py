@@ -10,9 +10,6 @@ from PySide6.QtCore import QEvent, Qt, QTimer, QUrl, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
-    QDragEnterEvent,
-    QDragLeaveEvent,
-    QDropEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -30,7 +27,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.actions import Actions
 from cleanclip_gui.closing import Closing
 from cleanclip_gui.crash import LogBridge, log_file
-from cleanclip_gui.drops import local_paths, purpose
+from cleanclip_gui.drops import Drops
 from cleanclip_gui.guide import Guide
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed
@@ -84,7 +81,6 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
-        self.setAcceptDrops(True)
         self.setMinimumSize(1080, 640)
         self.session = session or Session()
         self.inference = inference or Inference()
@@ -110,6 +106,7 @@ class MainWindow(QMainWindow):
         }
         self._lay_out()
         self.resuming = Resuming(self)
+        self.drops = Drops(self)
         self.guide = Guide(self)
         self.actions_ = Actions(self)
         self.actions_.fill_rail(self.rail)
@@ -363,36 +360,6 @@ class MainWindow(QMainWindow):
         super().showEvent(event)
         self.status.start()
         QTimer.singleShot(0, self.inference, self.inference.start)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take local files."""
-        if local_paths(event.mimeData()):
-            event.acceptProposedAction()
-            self.welcome.set_dropping(True)
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
-        """The file went away."""
-        self.welcome.set_dropping(False)
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Open what was dropped."""
-        self.welcome.set_dropping(False)
-        for path in local_paths(event.mimeData())[:1]:
-            event.acceptProposedAction()
-            self.open_dropped(path)
-
-    def open_dropped(self, path: Path) -> None:
-        """Take a file for what it is: a trigger, evaluation images, a run or a checkpoint."""
-        kind = purpose(path)
-        if kind == "trigger":
-            self.show_station("studio")
-            self.studio.load_trigger(path)
-        elif kind == "images":
-            self.data_bar.open_path(path)
-        elif kind == "run":
-            self.resuming.offer(path)
-        else:
-            self.open_path(str(path))
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """Go, unless a job runs; see :class:`Closing`."""

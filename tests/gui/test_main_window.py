@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QAccessible, QDropEvent
+from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
+from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cleanclip_gui.closing import has_room
 from cleanclip_gui.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.main_window import MainWindow
@@ -138,19 +139,33 @@ def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_pat
     error.close()
 
 
-def drop(window, path):
+def drop(widget, path):
+    """Drag a file over a widget and let it go, as a file manager does: with address and text."""
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(path))])
-    event = QDropEvent(
-        QPointF(300, 300), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    window.dropEvent(event)
+    mime.setText(mime.urls()[0].toString())
+    how = Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    QApplication.sendEvent(widget, QDragEnterEvent(QPoint(5, 5), *how))
+    QApplication.sendEvent(widget, QDropEvent(QPointF(5, 5), *how))
 
 
 def test_a_dropped_checkpoint_opens(window, qtbot, checkpoint):
     drop(window, checkpoint)
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+
+
+def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeypatch):
+    opened(window, qtbot, checkpoint)
+    dropped = []
+    monkeypatch.setattr(window, "open_path", dropped.append)
+    for chart in window.clean.charts.all():
+        chart.prepare()
+    for station in ("welcome", "checkpoint", "studio", "clean"):
+        window.show_station(station)
+        for widget in window.pages.currentWidget().findChildren(QWidget):
+            if widget.window() is window:
+                drop(widget, checkpoint)
+                assert dropped.pop() == str(checkpoint), f"{widget} in {station}"
 
 
 def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
@@ -357,6 +372,13 @@ def test_layout_and_size_come_back(window, qtbot, tmp_path):
     assert (again.width(), again.height()) == (1500, 900)
     assert not again.log_dock.isHidden()
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "room"), [(1366, 768, False), (1366, 1080, False), (1920, 1080, True)]
+)
+def test_a_small_screen_is_filled(width, height, room):
+    assert has_room(QSize(width, height)) is room
 
 
 class FakeDeadline:

@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> No
 def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     window = make_window()
     assert purpose(folder) == "run"
-    window.open_dropped(folder)
+    window.drops.open(folder)
     assert window.station == "clean"
     assert not window.clean.is_running()
     assert "supervised-1 was interrupted" in window.clean._trouble_text.text()
