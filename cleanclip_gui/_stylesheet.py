@@ -120,6 +120,9 @@ QComboBox::down-arrow { image: url("$chevron_down"); width: 12px; height: 12px; 
 QComboBox[quiet="true"] { background: transparent; border-color: transparent; }
 QComboBox[quiet="true"]:hover { background: $sunken; }
 QComboBox[quiet="true"]:focus { border-color: $accent; }
+QComboBox[quiet="true"]:disabled { color: $muted; padding-right: 10px; }
+QComboBox[quiet="true"]::drop-down:disabled { width: 0; }
+QComboBox[quiet="true"]::down-arrow:disabled { image: none; }
 QComboBox QAbstractItemView {
     background: $surface; border: 1px solid $border_strong; padding: 4px; outline: none;
     selection-background-color: $accent; selection-color: $on_accent;
@@ -143,7 +146,11 @@ QRadioButton::indicator:checked {
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {
     background: $window; border-color: $border;
 }
+QCheckBox::indicator:checked:disabled, QRadioButton::indicator:checked:disabled {
+    background: $border_strong; border-color: $border_strong;
+}
 
+QSlider:horizontal { min-height: 20px; }
 QSlider::groove:horizontal { height: 4px; background: $border; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::sub-page:horizontal:disabled { background: $border_strong; }

@@ -15,7 +15,7 @@ from cleanclip_gui.widgets.guide_card import GuideCard, Outline
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
-CARD_SIZE = (348, 200)
+CARD_WIDTH = 348
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,18 @@ class Step:
     """One stop of the tour.
 
     ``act`` is what Next does here before it goes on (shown as ``act_text``) while ``ready`` does
-    not hold; Next waits for ``ready`` otherwise. ``beside`` says where the card stands.
+    not hold; Next waits for ``ready`` otherwise. The card stands in the corner at the bottom
+    right, where Next stays under the speaker's mouse, or ``above`` its target.
     """
 
     title: str
     station: str
     body: Callable[[MainWindow], str]
     target: Callable[[MainWindow], QWidget]
-    beside: str
     ready: Callable[[MainWindow], bool]
     act: Callable[[MainWindow], None] | None = None
     act_text: str = ""
+    above: bool = False
 
 
 def _open_body(window: MainWindow) -> str:
@@ -63,7 +64,7 @@ def _stick_body(window: MainWindow) -> str:
     if window.session.trigger is None:
         return (
             "Put a sticker on the picture: paint a small red and white checker with the brush, "
-            "or let Next stamp the one from the library."
+            "or stamp the one that the model was poisoned with."
         )
     return "The same trigger is now put on every picture. Watch the labels under them."
 
@@ -90,13 +91,13 @@ def _clean_body(window: MainWindow) -> str:
     if run is None:
         return (
             "CleanCLIP finetunes on clean pictures with captions, and adds a loss inside each "
-            "modality that loosens the tie between sticker and label. Next starts a short run."
+            "modality that loosens the tie between sticker and label. Start the short preset, Talk."
         )
     if is_live(run):
         return "It runs in a process of its own. Watch ASR fall while accuracy holds."
     if run.status in ("finished", "stopped"):
         return "Done: the cleaned checkpoint is saved and was measured again from its file."
-    return f"The run ended: {run.error or run.status}. Next starts it again."
+    return f"The run ended early: {run.error or run.status}."
 
 
 def _compare_body(window: MainWindow) -> str:
@@ -124,6 +125,12 @@ def _start_cleaning(window: MainWindow) -> None:
         window.clean.start()
 
 
+def _cleaning(window: MainWindow) -> QWidget:
+    """The button at first; then what the run draws."""
+    going = is_live(window.session.run) or _finished(window)
+    return window.clean.charts.rates if going else window.clean.start_button
+
+
 def _compared(window: MainWindow) -> QWidget:
     """Both results at first; once the cleaned model is open, its number in Studio."""
     return window.studio.figure if window.station == "studio" else window.clean.before_after
@@ -145,37 +152,34 @@ STEPS: tuple[Step, ...] = (
         "checkpoint",
         _open_body,
         lambda w: w.checkpoint.verdict,
-        "below",
         lambda w: w.session.checkpoint is not None,
     ),
-    Step("Look", "studio", _look_body, lambda w: w.studio.figure, "below", _has_accuracy),
+    Step("Look", "studio", _look_body, lambda w: w.studio.figure, _has_accuracy),
     Step(
         "Stick",
         "studio",
         _stick_body,
         lambda w: w.studio.canvas,
-        "left",
         lambda w: w.session.trigger is not None,
         lambda w: w.studio.use_demo_trigger(),
         "Stick it on",
     ),
-    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, "below", _has_rate),
+    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, _has_rate),
     Step(
         "Clean",
         "clean",
         _clean_body,
-        lambda w: w.clean.start_button,
-        "above",
+        _cleaning,
         _finished,
         _start_cleaning,
         "Start cleaning",
+        above=True,
     ),
     Step(
         "Compare",
         "clean",
         _compare_body,
         _compared,
-        "left",
         lambda w: w.session.cleaned is not None,
         lambda w: w.clean.try_cleaned(),
         "Try in Studio",
@@ -277,26 +281,16 @@ class Guide(QObject):
         self._place()
 
     def _place(self) -> None:
-        """Put the card beside what it speaks of, inside the window."""
-        step = STEPS[self.position]
-        target, window = step.target(self._window), self._window
-        width, height = CARD_SIZE
-        area = window.centralWidget().geometry()
-        if not target.isVisible():
-            x, y = area.right() - width - 24, area.bottom() - height - 24
-        else:
-            corner = target.mapTo(window, target.rect().topLeft())
-            left, top = corner.x(), corner.y()
-            places = {
-                "below": (left, top + target.height() + 18),
-                "above": (left, top - height - 18),
-                "left": (left - width - 18, top + target.height() - height),
-            }
-            moved_on = self._window.station != step.station  # its target is another one there
-            x, y = places["below" if moved_on else step.beside]
-        x = min(max(x, area.left() + 12), area.right() - width - 12)
-        y = min(max(y, area.top() + 12), area.bottom() - height - 12)
-        self.card.setGeometry(x, y, width, height)
+        """Put the card in its corner, or above the button that starts the run."""
+        step, window = STEPS[self.position], self._window
+        width, height = CARD_WIDTH, self.card.height_at(CARD_WIDTH)
+        area = window.centralWidget().geometry().adjusted(12, 12, -12, -12)
+        x, y = area.right() + 1 - width, area.bottom() + 1 - height
+        button = window.clean.start_button
+        if step.above and button.isVisible():
+            corner = button.mapTo(window, button.rect().topLeft())
+            x, y = corner.x(), corner.y() - height - 18
+        self.card.setGeometry(x, max(y, area.top()), width, height)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the card in place when the window changes size."""

@@ -66,6 +66,7 @@ class CleanView(QWidget):
         self._log = Label("", "caption", wrap=True)
         self._log.setWordWrap(False)
         self._log.setMinimumWidth(1)
+        self._log.hide()  # an empty line would leave the charts short of the set-up's end
         self._log_text = ""
         self.setup = self._make_setup()
         self._result_card = self._make_result_card()
@@ -96,6 +97,7 @@ class CleanView(QWidget):
         """Show the newest line of the run's log."""
         self._log_text = plain(line, 400)
         self._log.setToolTip(tip(self._log_text))
+        self._log.setVisible(bool(self._log_text))
         self._elide_log()
 
     def show_result(self, result: Mapping[str, Any]) -> None:

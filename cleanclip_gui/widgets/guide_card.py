@@ -116,6 +116,11 @@ class GuideCard(QFrame):
         label.setObjectName(name)
         return label
 
+    def height_at(self, width: int) -> int:
+        """What the text needs; never so little that a short sentence looks lost."""
+        frame = 2 * self.frameWidth()
+        return max(self.layout().heightForWidth(width - frame) + frame, 132)
+
     def show_step(
         self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
     ) -> None:
@@ -124,7 +129,10 @@ class GuideCard(QFrame):
         self._title.setText(title)
         self._body.setText(body)
         self.next.setText(next_text)
+        had_focus = self.next.hasFocus() or self.hasFocus()
         self.next.setEnabled(can_go_on)
         self.back.setEnabled(number > 1)
+        if had_focus:  # Qt would hand it to some button at the other end of the window
+            (self.next if can_go_on else self).setFocus()
         self.setAccessibleDescription(f"{title}. {body}")
         self.layout().activate()

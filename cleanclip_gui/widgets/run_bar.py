@@ -129,10 +129,11 @@ def progress_text(progress: Progress) -> str:
     """A stage in words, with what is done and how long it still takes."""
     key, _, rest = progress.stage.partition(" ")
     name = STAGES.get(key.rstrip(","), progress.stage.capitalize())
+    rest = rest.replace("heldout", "held-out style")
     parts = [f"{name} {rest}".strip() if rest else name]
     if progress.total > 1:
         parts.append(f"{count_text(progress.done)} of {count_text(progress.total)}")
     left = progress.seconds_left
-    if left is not None and progress.done:
+    if left is not None and 0 < progress.done < progress.total:
         parts.append(f"{duration_text(max(left, 0))} left")
     return " · ".join(parts)

@@ -39,7 +39,8 @@ class StatusBar(QStatusBar):
         self.device.setAccessibleName("Device")
         self._held = ""
         self.device.setPlaceholderText("Looking for devices…")
-        self.device.setMinimumWidth(150)
+        self.device.setMinimumContentsLength(4)
+        self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
         for widget in (self.job, self.progress, self.memory, self.device):
@@ -79,6 +80,7 @@ class StatusBar(QStatusBar):
     def set_devices(self, names: Sequence[str], current: str) -> None:
         """Offer the devices that were found."""
         self.device.clear()
+        self.device.setPlaceholderText("")
         for name in names:
             self.device.addItem(theme.icon("device", "muted"), device_text(name), name)
         self.device.setCurrentIndex(max(self.device.findData(current), 0))

@@ -222,7 +222,7 @@ class TensorTable(QWidget):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate((320, 124, 58, 96, 90, 90, 94, 90, 56, 56, 76)):
+        for column, width in enumerate((296, 108, 54, 88, 86, 86, 92, 90, 56, 56, 76)):
             self.view.setColumnWidth(column, width)
         header.setStretchLastSection(True)
 

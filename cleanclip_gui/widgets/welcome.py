@@ -139,7 +139,8 @@ class WelcomePage(QWidget):
         for path in paths:
             name = Path(path).name or path
             item = QListWidgetItem(
-                theme.icon("checkpoint", "muted"), f"{plain(name, 80)}   {plain(path, 300)}"
+                theme.icon("checkpoint", "muted"),
+                f"{plain(name, 80)}   {plain(Path(path).parent, 300)}",
             )
             item.setData(Qt.ItemDataRole.UserRole, path)
             item.setToolTip(tip(plain(path)))

@@ -484,8 +484,10 @@ def test_words() -> None:
         "Measuring the cleaned checkpoint linear head · 5 of 10"
     )
     assert progress_text(Progress("before (heldout)", 0, 10, None, 9.0)) == (
-        "Measuring the checkpoint as it is (heldout) · 0 of 10"
+        "Measuring the checkpoint as it is (held-out style) · 0 of 10"
     )
+    assert progress_text(Progress("train", 4, 10, None, 9.0)) == "Training · 4 of 10 · 9 s left"
+    assert progress_text(Progress("train", 10, 10, None, 0.0)) == "Training · 10 of 10"
     rows = [Row("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4, None)]
     assert [tone_colour(row) for row in rows] == [
         "success", "muted", "warning", "danger", "muted",

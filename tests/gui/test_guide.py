@@ -8,6 +8,7 @@ from cleanclip_gui.guide import STEPS
 from cleanclip_gui.jobs.background import still_running
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.session import RunState
 from cleanclip_gui.settings import SettingsStore
 from tests.gui.shell_fakes import FakeEngine
 
@@ -84,6 +85,42 @@ def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
     picture = canvas.rect().translated(canvas.mapTo(window, canvas.rect().topLeft()))
     assert not guide.card.geometry().intersects(picture)
     guide.end()
+
+
+def test_next_stays_where_it_is_until_the_run(window):
+    guide = window.guide
+    places = set()
+    for position in range(4):
+        guide._show(position)
+        corner = guide.card.next.mapTo(window, guide.card.next.rect().bottomRight())
+        places.add(corner.toTuple())
+    assert len(places) == 1
+    guide.end()
+
+
+def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
+    window.activateWindow()
+    guide, card = window.guide, window.guide.card
+    guide._show(4)
+    assert card.next.hasFocus()
+    window.session.run = RunState("out", "cleanclip", "running")
+    assert not card.next.isEnabled()
+    assert card.hasFocus()
+    assert guide._outline._target is window.clean.charts.rates
+    window.session.run = RunState("out", "cleanclip", "finished")
+    assert card.next.hasFocus()
+    window.session.run = None
+    guide.end()
+
+
+def test_the_card_is_as_high_as_its_text(window):
+    card = window.guide.card
+    heights = []
+    for text in ("Short.", "A long sentence that goes on and on. " * 8):
+        card.show_step(1, 6, "Open", text, "Next", True)
+        heights.append(card.height_at(348))
+    assert heights[0] < heights[1]
+    assert heights[1] >= card._body.heightForWidth(316) + card.next.sizeHint().height()
 
 
 def test_a_weak_drawing_is_not_called_a_backdoor(window):
