@@ -275,7 +275,9 @@ class StudioPanel(QWidget):
         self._on_document_changed()
 
     def _on_stroke_started(self) -> None:
-        """A stroke takes noise away, which paint cannot be mixed with."""
+        """The first stroke stays where it is; noise goes, which paint cannot be mixed with."""
+        if self.document.is_empty():
+            self._on_placed_by_hand()
         if studio_trigger.is_noise(self.document.patch):
             self.document.set_patch(None, "Remove noise")
 

@@ -170,6 +170,18 @@ def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
     assert np.array_equal(trigger.pixels, demo_trigger().pixels)
 
 
+def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    empty.use_demo_trigger()
+    empty.clear()
+    empty.use_brush()
+    paint(empty, (20, 20), (28, 28))
+    assert empty.current_trigger().placement == "fixed"
+    empty.placement_bar.set_placement("random")
+    paint(empty, (40, 40), (44, 44))
+    assert empty.current_trigger().placement == "random"
+
+
 def test_painting_takes_noise_away(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     empty.use_trigger(blended_noise())
