@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LIMIT_MS = 5000
+# Readers beside the window hold nothing that could be lost, and hashing cannot be interrupted:
+# the program ends without them.
+_READERS_MS = 300
 _FIRST_SIZE, _FRAME = (1366, 768), 48
 _QUESTION = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
 
@@ -71,8 +74,9 @@ class Closing(QObject):
         window.status.stop()
         window.studio.live.stop()
         deadline = QDeadlineTimer(_LIMIT_MS)
-        for stop in (window.clean.stop, window.checkpoint.stop, window.inference.close):
-            stop(deadline.remainingTime())
+        window.clean.stop(deadline.remainingTime())
+        window.checkpoint.stop(min(_READERS_MS, deadline.remainingTime()))
+        window.inference.close(deadline.remainingTime())
 
     def _on_run_change(self, run: RunState | None) -> None:
         if self._on and not is_live(run):

@@ -414,7 +414,7 @@ def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
             patch.setattr(part, name, use_up(given, 3000))
         window.close()
     assert not window.isVisible()
-    assert given == [5000, 2000, 0]
+    assert given == [5000, 300, 1700]
     assert window.inference.close()
 
 
