@@ -41,6 +41,8 @@ class ClipModel:
         Where the parameters are.
     precision
         ``bf16`` encodes under autocast; results are fp32 all the same.
+    assumptions
+        Sentences on what the checkpoint did not tell; they stay with what is made from it.
     """
 
     module: nn.Module
@@ -50,6 +52,7 @@ class ClipModel:
     sha256: str | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
+    assumptions: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> int:
@@ -172,6 +175,7 @@ class ClipModel:
             self.sha256,
             self.device,
             self.precision,
+            self.assumptions,
         )
 
     @property

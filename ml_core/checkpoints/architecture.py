@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ml_core.checkpoints.shapes import config_from_shapes
@@ -12,6 +12,7 @@ from ml_core.reading.clip_config import Preprocess, check_model_config, check_pr
 from ml_core.reading.strict_json import JsonError, parse_object
 
 CONFIG_KEY = "open_clip_config"
+ASSUMPTIONS_KEY = "assumptions"
 
 _RESNETS = {
     ((3, 4, 6, 3), 64, 224): "RN50",
@@ -66,17 +67,18 @@ def find_architecture(inspection: Inspection) -> Architecture:
     """
     where = inspection.name
     if inspection.config is not None:
-        return _from_config(inspection.config, "config", f"{where}/open_clip_config.json")
+        found = _from_config(inspection.config, "config", f"{where}/open_clip_config.json")
+        return _with_kept(found, inspection)
     text = inspection.metadata.get(CONFIG_KEY)
     if text is not None:
         label = f"The metadata of {where}"
         try:
-            config = parse_object(text.encode(), max_bytes=1 << 20)
+            config = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 20)
         except JsonError as error:
             raise InputError(
                 f"{label} holds no usable config: {error}; get the file again.", "damaged"
             ) from None
-        return _from_config(config, "metadata", label)
+        return _with_kept(_from_config(config, "metadata", label), inspection)
     shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
     config, assumptions = config_from_shapes(shapes, where)
     checked = check_model_config(config, where)
@@ -103,6 +105,21 @@ def _from_config(
             "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
         )
     return Architecture(checked, preprocess, source, assumptions, architecture_name(checked))
+
+
+def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
+    """Add the assumptions that one of our own files was made under: its config is no better."""
+    text = inspection.metadata.get(ASSUMPTIONS_KEY)
+    if text is None:
+        return found
+    try:
+        kept = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 16).get("sentences")
+    except JsonError:
+        kept = None
+    if not isinstance(kept, list) or not all(isinstance(item, str) for item in kept):
+        kept = ["The file notes assumptions that cannot be read."]
+    sentences = dict.fromkeys([*found.assumptions, *(item[:500] for item in kept[:20])])
+    return replace(found, assumptions=tuple(sentences))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

@@ -32,7 +32,9 @@ class Checkpoint:
         if text is None:
             return {}
         try:
-            return parse_object(text.encode(), max_bytes=1 << 20, max_depth=16)
+            return parse_object(
+                text.encode(errors="surrogatepass"), max_bytes=1 << 20, max_depth=16
+            )
         except JsonError as error:
             return {"unreadable": str(error)}
 
@@ -58,7 +60,7 @@ class Checkpoint:
             if key in state and state[key].numel() == 1:
                 nonscalar = self.architecture.config.get("nonscalar_logit_scale", False)
                 state[key] = state[key].reshape([1] if nonscalar else [])
-        return build_model(
+        model = build_model(
             self.architecture.config,
             self.architecture.preprocess,
             state,
@@ -67,6 +69,8 @@ class Checkpoint:
             device=device,
             take_over=True,
         )
+        model.assumptions = self.architecture.assumptions
+        return model
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ml_core.atomic import Content, HalfReplacedError, replace_files
-from ml_core.checkpoints.architecture import CONFIG_KEY
+from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
@@ -66,6 +66,8 @@ def save_checkpoint(
         CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False),
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True, allow_nan=False),
     }
+    if model.assumptions:
+        metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": model.assumptions})
 
     def write_weights(file: BinaryIO) -> None:
         write_safetensors(file, tensors, metadata)

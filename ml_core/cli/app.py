@@ -261,7 +261,7 @@ _UsageProblem: type[Exception] = next(
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code instead of leaving."""
-    sentence, code = "Cancelled.", "cancelled"
+    sentence, code, details = "Cancelled.", "cancelled", ""
     try:
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
         status = returned if isinstance(returned, int) else output.EXIT_DONE
@@ -273,6 +273,7 @@ def run_command(arguments: Sequence[str]) -> int:
         sentence, code, status = explain(error), "usage", output.EXIT_USAGE
     except InputError as error:
         sentence, code, status = error.sentence, error.code, exit_code(error.code)
+        details = error.details
     except (KeyboardInterrupt, typer.Abort):
         status = output.EXIT_CANCELLED
     except _UsageProblem as problem:
@@ -283,7 +284,7 @@ def run_command(arguments: Sequence[str]) -> int:
     if sentence:  # without arguments the help was shown instead
         output.say(sentence)
     if "--json" in arguments:
-        output.print_json({"error": sentence, "error_code": code})
+        output.print_json({"error": sentence, "error_code": code, "details": details})
     return status
 
 

@@ -63,6 +63,8 @@ def evaluate_checkpoint(
     aim = 0 if target is None else target_index(target, label_set.class_names)
     set_threads(threads)
     model = open_checkpoint(checkpoint).build("cpu").to(choose_device(device))
+    for sentence in model.assumptions:
+        output.say(sentence)
     bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
     control = Control()
     with output.progress_bar() as show:
@@ -77,6 +79,7 @@ def evaluate_checkpoint(
         output.say(f"{bench.images.name}: {problem}.")
     record: dict[str, Any] = found.to_dict()
     record["checkpoint"] = str(checkpoint)
+    record["assumptions"] = list(model.assumptions)
     record["label_set"] = label_set.name
     record["problems"] = list(bench.images.problems)
     record["left_out"] = bench.images.left_out

@@ -95,7 +95,7 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
             f"the classes 0 to {len(label_set.class_names) - 1}."
         )
     trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
-    remarks: list[str] = []
+    remarks = list(model.assumptions)
     validation_spec, test_spec = spec.images, spec.test_images
     if validation_spec is not None and test_spec in (None, validation_spec):
         validation_spec, test_spec = validation_spec.halves()
@@ -159,7 +159,7 @@ def _training(
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
         pairs = open_pairs(wanted).fitted(model.preprocess.fit)
-        recipe = _cut(recipe, len(pairs), "pairs", remarks)
+        recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
         make = partial(pair_batch, source, recipe, size, model.tokenize, view)
@@ -170,7 +170,8 @@ def _training(
         share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share)})
     images = open_images(named, label_set).fitted(model.preprocess.fit)
-    recipe = _cut(recipe, int((images.labels >= 0).sum()), "labelled images", remarks)
+    labels = int((images.labels >= 0).sum())
+    recipe = _cut(recipe, labels, "labelled images", images, remarks)
     labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
     return recipe, partial(labelled_batch, labelled, recipe, size), images
 
@@ -182,12 +183,13 @@ def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:
     return lambda caption, draws: augment(caption, draws, alpha=alpha)
 
 
-def _cut(recipe: Recipe, count: int, what: str, remarks: list[str]) -> Recipe:
+def _cut(recipe: Recipe, count: int, what: str, source: PictureSet, remarks: list[str]) -> Recipe:
     """Fit the recipe to the examples there are."""
     if count < recipe.batch_size:
         raise InputError(
             f"There are {count} usable {what}, fewer than the batch size of {recipe.batch_size}: "
-            "name more data or lower the batch size."
+            "name more data or lower the batch size.",
+            details="\n".join(source.problems),
         )
     if count < recipe.pairs:
         remarks.append(f"The recipe asks for {recipe.pairs} {what}; there are {count}.")

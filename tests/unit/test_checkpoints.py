@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
@@ -87,14 +88,26 @@ def test_value_beyond_fp16_is_refused(tiny_model: ClipModel, tmp_path: Path) -> 
 
 
 STOCK = """
-import sys, torch, open_clip
+import json, pathlib, sys, torch, open_clip
+from safetensors import safe_open
 from safetensors.torch import save_file
-folder, out = sys.argv[1:]
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:" + folder)
-tokenizer = open_clip.get_tokenizer("local-dir:" + folder)
+saved, out = map(pathlib.Path, sys.argv[1:3])
+size = int(sys.argv[3])
+if saved.is_dir():
+    name = "local-dir:" + str(saved)
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    mean, std = preprocess.transforms[-1].mean, preprocess.transforms[-1].std
+else:
+    with safe_open(saved, "pt") as file:
+        config = json.loads(file.metadata()["open_clip_config"])
+    saved.with_name("stock.json").write_text(json.dumps(config["model_cfg"]))
+    open_clip.add_model_config(saved.with_name("stock.json"))
+    name = "stock"
+    model = open_clip.create_model(name, pretrained=str(saved))
+    mean, std = config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"]
+tokenizer = open_clip.get_tokenizer(name)
 model.eval()
-mean, std = preprocess.transforms[-1].mean, preprocess.transforms[-1].std
-pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+pixels = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 images = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 with torch.no_grad():
     save_file({
@@ -106,12 +119,19 @@ assert not [name for name in sys.modules if name.startswith("ml_core")]
 """
 
 
-def test_stock_open_clip_in_a_fresh_process_agrees(tiny_model: ClipModel, tmp_path: Path) -> None:
-    tiny_model.preprocess = Preprocess(32, (0.5, 0.4, 0.3), (0.9, 1.1, 0.7))
-    save_checkpoint(tiny_model, tmp_path / "folder", provenance={"a": 1})
+@pytest.mark.parametrize(
+    ("kind", "form"), [("resnet", "folder"), ("vit with QuickGELU", "cleaned.safetensors")]
+)
+def test_stock_open_clip_in_a_fresh_process_agrees(
+    tiny_model: ClipModel, tmp_path: Path, kind: str, form: str
+) -> None:
+    model = tiny_model if kind == "resnet" else build_model(VIT_CONFIG, Preprocess(64), None)
+    size = model.image_size
+    model.preprocess = Preprocess(size, (0.5, 0.4, 0.3), (0.9, 1.1, 0.7))
+    save_checkpoint(model, tmp_path / form, provenance={"a": 1})
     out = tmp_path / "out.safetensors"
     result = subprocess.run(
-        [sys.executable, "-c", STOCK, str(tmp_path / "folder"), str(out)],
+        [sys.executable, "-c", STOCK, str(tmp_path / form), str(out), str(size)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -121,9 +141,9 @@ def test_stock_open_clip_in_a_fresh_process_agrees(tiny_model: ClipModel, tmp_pa
     assert result.returncode == 0, result.stderr
     stock = load_file(out)
     close = {"atol": 1e-5, "rtol": 0}
-    torch.testing.assert_close(tiny_model.encode_images(pixels()), stock["images"], **close)
-    torch.testing.assert_close(tiny_model.encode_texts(TEXTS), stock["texts"], **close)
-    assert stock["scale"].item() == pytest.approx(tiny_model.logit_scale)
+    torch.testing.assert_close(model.encode_images(pixels(size)), stock["images"], **close)
+    torch.testing.assert_close(model.encode_texts(TEXTS), stock["texts"], **close)
+    assert stock["scale"].item() == pytest.approx(model.logit_scale)
 
 
 @contextmanager
@@ -196,6 +216,29 @@ def test_resnet_from_shapes(tiny_model: ClipModel, tmp_path: Path, prefix: str) 
     assert checkpoint.build().encode_images(pixels()).shape == (3, 16)
 
 
+def test_what_was_assumed_stays_with_what_is_saved(tiny_model: ClipModel, tmp_path: Path) -> None:
+    opened = open_checkpoint(bare(tiny_model, tmp_path / "bare.safetensors"))
+    assumed = opened.architecture.assumptions
+    assert assumed
+    for name in ("again.safetensors", "folder"):
+        save_checkpoint(opened.build().copy(), tmp_path / name, provenance={})
+        again = open_checkpoint(tmp_path / name).architecture
+        assert again.source in ("metadata", "config")
+        assert again.assumptions == assumed
+
+
+def test_a_hostile_note_of_assumptions_is_one_sentence(tmp_path: Path) -> None:
+    model = build_model(VIT_CONFIG, Preprocess(64), None)
+    save_checkpoint(model, tmp_path / "m.safetensors", provenance={})
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        metadata = file.metadata()
+    weights = load_file(tmp_path / "m.safetensors")
+    for text in ("[" * 9000, '{"sentences": [1]}', ""):
+        save_file(weights, tmp_path / "n.safetensors", metadata | {"assumptions": text})
+        found = open_checkpoint(tmp_path / "n.safetensors").architecture.assumptions
+        assert found == ("The file notes assumptions that cannot be read.",)
+
+
 def test_vit_from_shapes_gives_the_same_model(tmp_path: Path) -> None:
     model = build_model(VIT_CONFIG, Preprocess(64), None)
     checkpoint = open_checkpoint(bare(model, tmp_path / "v.safetensors"))
@@ -253,6 +296,15 @@ def test_unusable_config_in_the_metadata(tmp_path: Path, metadata: str) -> None:
         open_checkpoint(path)
     assert caught.value.code == "damaged"
     assert "x.safetensors" in caught.value.sentence
+
+
+def test_metadata_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+    entry = '"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
+    header = f'{{"__metadata__":{{"open_clip_config":"\\ud800"}},{entry}}}'.encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    with pytest.raises(InputError, match="holds no usable config"):
+        open_checkpoint(path)
 
 
 def test_file_changed_after_the_inspection_is_not_used(tiny_checkpoint: Path) -> None:

@@ -258,6 +258,20 @@ def test_what_was_not_measured_says_so(
     assert capsys.readouterr().out.count("not measured") == 4
 
 
+def test_a_refused_table_tells_its_rows_in_json(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,caption\na.png,one\ngone.png,two\n../b.png,three\n")
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--threads", "1"]
+    assert run_command([*arguments, "--pairs", str(table), "--json", *_settings()]) == 3
+    found = _json(capsys)
+    assert "1 usable pairs" in found["error"]
+    assert "row 3 ('gone.png')" in found["details"]
+    assert "row 4: The path '../b.png' leads out" in found["details"]
+
+
 def test_a_trigger_needs_its_target(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
