@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ml_core.data.pictures import summary
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import read_columns, read_table, resolver
+from ml_core.reading.tables import read_table, resolver
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
@@ -133,8 +133,3 @@ def table_path(path: str | Path) -> Path:
     """The table itself, or ``labels.csv`` of a folder."""
     path = Path(path)
     return path / "labels.csv" if path.is_dir() else path
-
-
-def columns_of(path: str | Path) -> tuple[str, ...]:
-    """Names of a table's columns, for the window's column mapping."""
-    return read_columns(table_path(path))

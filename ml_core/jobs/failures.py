@@ -36,7 +36,11 @@ def failure(error: BaseException) -> Done:
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
         place = f" ({error.filename})" if error.filename else ""
-        return _failed(f"A file could not be read or written{place}: {reason}.", "disk", details)
+        return _failed(
+            f"A file could not be read or written{place}: {reason}; choose another file or folder.",
+            "disk",
+            details,
+        )
     return _failed(
         f"Something failed inside the program: {type(error).__name__}: {_first_line(error)}",
         "internal",

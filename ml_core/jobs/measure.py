@@ -102,8 +102,9 @@ def measure(
         if now - shown >= _PROGRESS_SECONDS or not result.partial:
             shown = now
             rate = result.n / max(now - begin, 1e-9)
-            left = (result.n_total - result.n) / rate
-            yield Progress(stage, result.n, result.n_total, rate, left)
+            done = result.n + result.n_broken
+            left = (result.n_total - done) / rate
+            yield Progress(stage, done, result.n_total, rate, left)
     return None if control.cancelled else result
 
 

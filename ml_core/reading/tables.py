@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ml_core.reading.errors import InputError
 
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 20_000_000
 MAX_COLUMNS = 1000
+MAX_LINE = 1 << 24
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
@@ -71,8 +73,9 @@ def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Tabl
     Raises
     ------
     InputError
-        If the file is missing, empty, too large, not UTF-8 in its header, has two columns of one
-        name, or lacks one of ``columns`` (the sentence lists the columns it has).
+        If the file is missing, empty, too large, has a line of over 16 million characters, is not
+        UTF-8 in its header, has two columns of one name, or lacks one of ``columns`` (the sentence
+        lists the columns it has).
     """
     path = Path(path)
     records = _records(path)
@@ -109,7 +112,7 @@ def _records(path: Path) -> Iterator[list[str] | str]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline(1 << 20)
         file.seek(0)
-        reader = csv.reader(file, delimiter=_delimiter(path, first), strict=True)
+        reader = csv.reader(_lines(file, path.name), delimiter=_delimiter(path, first), strict=True)
         while True:
             line = reader.line_num + 1
             try:
@@ -118,6 +121,17 @@ def _records(path: Path) -> Iterator[list[str] | str]:
                 return
             except csv.Error as error:
                 yield f"lines {line} to {reader.line_num} cannot be split into fields ({error})"
+
+
+def _lines(file: TextIO, name: str) -> Iterator[str]:
+    """Lines of limited length: the csv module would take a line of 2 GB into memory."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise InputError(
+                f"{name} has a line of over {MAX_LINE >> 20} million characters; it is no table.",
+                "unsupported",
+            )
+        yield line
 
 
 def _delimiter(path: Path, first: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.reading import InputError, read_lines, read_table, resolve_inside
+from ml_core.reading import InputError, read_lines, read_table, resolve_inside, tables
 from ml_core.reading.tables import read_columns
 
 
@@ -73,6 +73,16 @@ def test_bad_header_refuses_the_table(tmp_path: Path, content: bytes, sentence: 
     with pytest.raises(InputError, match=sentence) as caught:
         read_table(write(tmp_path / "t.csv", content))
     assert caught.value.code == "damaged"
+
+
+def test_a_line_without_end_is_not_taken_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE", 2 << 20)
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "1," * (2 << 20))
+    with pytest.raises(InputError, match="has a line of over 2 million characters"):
+        read_table(path)
 
 
 def test_missing_column_lists_the_columns(tmp_path: Path) -> None:
