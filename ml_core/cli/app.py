@@ -79,8 +79,10 @@ def evaluate_command(
     target: Target = None,
     labels: Labels = "demo",
     templates: Templates = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
-    seed: Seed = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -102,8 +104,10 @@ def evaluate_command(
         target=target,
         labels=labels,
         templates=templates,
+        image_column=image_column,
+        label_column=label_column,
         n=n,
-        seed=seed or 0,
+        seed=seed,
         device=device,
         threads=threads,
         json=json,
@@ -125,8 +129,12 @@ def clean_command(
         list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
     ] = None,
     pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
-    image_column: Annotated[str, typer.Option(help="Column of image paths.")] = "image",
-    caption_column: Annotated[str, typer.Option(help="Column of captions.")] = "caption",
+    image_column: Annotated[
+        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
+    ] = "image",
+    caption_column: Annotated[
+        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
+    ] = "caption",
     training_images: Annotated[
         str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
     ] = "demo:clean",

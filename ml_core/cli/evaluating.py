@@ -40,6 +40,8 @@ def evaluate_checkpoint(
     target: str | None,
     labels: str,
     templates: Path | None,
+    image_column: str | None,
+    label_column: str | None,
     n: int | None,
     seed: int,
     device: str,
@@ -53,7 +55,8 @@ def evaluate_checkpoint(
     InputError
         If an input cannot be used, or a trigger is given without its target.
     """
-    spec = image_spec(images, n, seed)
+    columns = {"image_column": image_column, "label_column": label_column}
+    spec = image_spec(images, n, seed).model_copy(update=columns)
     stamp = open_trigger(trigger)
     label_set = labels_and_templates(labels, templates)
     if target is None and stamp is not None:

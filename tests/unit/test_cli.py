@@ -258,13 +258,28 @@ def test_what_was_not_measured_says_so(
     assert capsys.readouterr().out.count("not measured") == 4
 
 
+def test_columns_of_a_table_can_be_named(
+    tiny_checkpoint: Path, tmp_path: Path, templates: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    table = tmp_path / "mine.csv"
+    table.write_text("where,what\na.png,banana\n")
+    arguments = ["evaluate", str(tiny_checkpoint), "--images", str(table), "--threads", "1"]
+    arguments += ["--templates", templates, "--json"]
+    assert run_command(arguments) == 3
+    assert "choose the image column among where, what" in _json(capsys)["error"]
+    assert run_command([*arguments, "--image-column", "where", "--label-column", "what"]) == 0
+    assert _json(capsys)["n_labelled"] == 1
+
+
 def test_a_refused_table_tells_its_rows_in_json(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     table = tmp_path / "pairs.csv"
-    table.write_text("image,caption\na.png,one\ngone.png,two\n../b.png,three\n")
+    table.write_text("file,words\na.png,one\ngone.png,two\n../b.png,three\n")
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--threads", "1"]
+    arguments += ["--image_key", "file", "--caption_key", "words"]  # CleanCLIP's own names
     assert run_command([*arguments, "--pairs", str(table), "--json", *_settings()]) == 3
     found = _json(capsys)
     assert "1 usable pairs" in found["error"]
