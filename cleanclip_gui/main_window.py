@@ -81,7 +81,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
-        self.setMinimumSize(1080, 640)
+        self.setMinimumSize(1080, 680)
         self.session = session or Session()
         self.inference = inference or Inference()
         self.settings = settings or SettingsStore()
@@ -329,7 +329,8 @@ class MainWindow(QMainWindow):
         live = is_live(run)
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
         title = _TITLES.get(run.method, run.method) if run is not None else ""
-        self.status.set_job(f"{title} {words[run.status]}" if run and live else "", None)
+        text = f"{title} {words[run.status]}" if run and live else ""
+        self.status.set_job(text, self._job_share())
         gpu = run is not None and live and run.device != "cpu"
         self.status.hold_device(
             f"Studio stays on the CPU while the run uses {run.device}; choose when it has ended."
@@ -339,10 +340,14 @@ class MainWindow(QMainWindow):
         self.actions_.refresh()
 
     @Slot(int)
-    def _on_job_progress(self, value: int) -> None:
+    def _on_job_progress(self, _: int) -> None:
+        if self.status.job.text():
+            self.status.set_job(self.status.job.text(), self._job_share())
+
+    def _job_share(self) -> float | None:
+        """How far the run's stage is; None while that is unknown."""
         bar = self.clean.run_bar.bar
-        if self.status.job.text() and bar.maximum() > 0:
-            self.status.set_job(self.status.job.text(), value / bar.maximum())
+        return bar.value() / bar.maximum() if bar.maximum() > 0 else None
 
     @Slot(str)
     def _on_job_logged(self, text: str) -> None:

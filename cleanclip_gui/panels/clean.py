@@ -386,6 +386,7 @@ class CleanPanel(CleanView):
         self._refresh()
 
     def _on_images_change(self, _images: object) -> None:
+        self.show_estimate("")  # most of a short run is measuring images
         self._refresh()
 
     def _on_details_clicked(self) -> None:

@@ -20,8 +20,8 @@ def run_note(run: RunState | None) -> str:
     if run is None or run.status != "running":
         return ""
     if run.device == "cpu":
-        return "A cleaning run shares the processor: numbers come slower."
-    return f"A cleaning run uses {run.device}: numbers come from the CPU meanwhile."
+        return "A cleaning run slows this down meanwhile."
+    return f"On the CPU while a run uses {run.device}."
 
 
 class LiveLoop(QObject):

@@ -136,7 +136,7 @@ class AsrFigure(QFrame):
         roles = QHBoxLayout(self._roles)
         roles.setContentsMargins(0, 0, 0, 0)
         roles.setSpacing(theme.SPACE_XS)
-        for role, text in (("suspect", "Suspect"), ("cleaned", "Cleaned")):
+        for role, text in (("suspect", "Before cleaning"), ("cleaned", "After cleaning")):
             button = QPushButton(text)
             button.setCheckable(True)
             button.setAccessibleName(f"Look at the {role} checkpoint")

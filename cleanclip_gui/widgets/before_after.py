@@ -17,6 +17,7 @@ from ml_core.cleaning.recipes import METHOD_TITLES
 NOT_MEASURED = "not measured"
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
+_PERCENT = "\u00a0%"  # in a sentence, which may be broken anywhere
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,12 @@ def summary(result: Mapping[str, Any]) -> str:
         if row.points is None or row.before is None or row.after is None:
             continue
         if abs(row.points) < STEADY_POINTS:
-            parts.append(f"left {name} at {100 * row.after:.1f} %")
+            parts.append(f"left {name} at {100 * row.after:.1f}{_PERCENT}")
             continue
         verb = "raised" if row.points > 0 else "lowered"
-        parts.append(f"{verb} {name} from {100 * row.before:.1f} % to {100 * row.after:.1f} %")
+        parts.append(
+            f"{verb} {name} from {100 * row.before:.1f}{_PERCENT} to {100 * row.after:.1f}{_PERCENT}"
+        )
     what = " and ".join(parts) or "finished; nothing was measured before and after"
     return f"{method} {what} in {duration_text(float(result.get('seconds') or 0))}."
 

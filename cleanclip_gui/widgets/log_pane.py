@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import QEvent, Slot
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -20,6 +21,7 @@ class LogPane(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
         self.view = QPlainTextEdit()
         self.view.setReadOnly(True)
         self.view.setAccessibleName("Log")
@@ -32,7 +34,7 @@ class LogPane(QWidget):
         clear = QPushButton("Clear")
         clear.setAccessibleName("Clear the log")
         clear.setProperty("quiet", True)
-        clear.clicked.connect(self.view.clear)
+        clear.clicked.connect(self.clear)
         side = QVBoxLayout()
         side.addWidget(copy)
         side.addWidget(clear)
@@ -46,6 +48,20 @@ class LogPane(QWidget):
     @Slot(str, str)
     def add(self, level: str, text: str) -> None:
         """Append one message; stays at the end unless the reader scrolled up."""
+        stamp = datetime.now().strftime("%H:%M:%S")
+        line = f"{stamp}  {plain(text, 20_000, lines=True)}"
+        self._lines.append((level, line))
+        self._write(level, line)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Write everything again in the colours of the new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.view.clear()
+            for level, line in self._lines:
+                self._write(level, line)
+
+    def _write(self, level: str, line: str) -> None:
         bar = self.view.verticalScrollBar()
         at_end = bar.value() >= bar.maximum() - 2
         form = QTextCharFormat()
@@ -54,10 +70,15 @@ class LogPane(QWidget):
         cursor.movePosition(QTextCursor.MoveOperation.End)
         if not self.view.document().isEmpty():
             cursor.insertBlock()
-        stamp = datetime.now().strftime("%H:%M:%S")
-        cursor.insertText(f"{stamp}  {plain(text, 20_000, lines=True)}", form)
+        cursor.insertText(line, form)
         if at_end:
             bar.setValue(bar.maximum())
+
+    @Slot()
+    def clear(self) -> None:
+        """Forget every line."""
+        self._lines.clear()
+        self.view.clear()
 
     @Slot()
     def copy_all(self) -> None:

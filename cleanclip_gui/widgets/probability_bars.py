@@ -82,8 +82,8 @@ class ProbabilityBars(QWidget):
         return QSize(320, int(_LEGEND + _ROWS * _ROW))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Room for five rows."""
-        return QSize(220, int(_LEGEND + _TOP * _ROW))
+        """Room for the likeliest class; where it is tight, the figure above comes first."""
+        return QSize(220, int(_LEGEND + _ROW))
 
     def _describe(self) -> None:
         """Say the rows for a screen reader."""

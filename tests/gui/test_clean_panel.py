@@ -292,6 +292,9 @@ def test_no_estimate_before_it_is_measured(qtbot, panel: CleanPanel, session: Se
     assert not runner.spec_path.exists()
     panel.form.row("batch_size").editor.setValue(64)
     assert panel.estimate_text() == ""
+    panel.show_estimate("About 3 min.")
+    session.images = None  # most of a short run is measuring images
+    assert panel.estimate_text() == ""
     panel.estimate()
     with qtbot.waitSignal(panel.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
@@ -309,8 +312,8 @@ def finish(panel: CleanPanel, tmp_path: Path) -> Path:
 def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.sentence() == (
-        "CleanCLIP lowered the attack success rate from 98.0 % to 4.0 % and lowered clean "
-        "accuracy from 97.4 % to 96.2 % in 3 min 7 s."
+        "CleanCLIP lowered the attack success rate from 98.0\u00a0% to 4.0\u00a0% and lowered clean "
+        "accuracy from 97.4\u00a0% to 96.2\u00a0% in 3 min 7 s."
     )
     texts = [label.text() for label in panel.before_after.findChildren(QLabel)]
     for text in ("98.0 %", "4.0 %", "▼ −94.0 points", "▼ −1.2 points", "▲ +84.0 points",
@@ -503,7 +506,7 @@ def test_nothing_measured_is_said(qtbot) -> None:
     )
     assert "not measured" in [label.text() for label in widget.findChildren(QLabel)]
     assert summary({"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}) == (
-        "The run left clean accuracy at 50.0 % in 1 s."
+        "The run left clean accuracy at 50.0\u00a0% in 1 s."
     )
     assert QApplication.instance() is not None
 

@@ -15,11 +15,13 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QWidget,
 )
 
+from cleanclip_gui import theme
 from cleanclip_gui.closing import has_room
 from cleanclip_gui.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.jobs.inference import Inference
@@ -32,6 +34,7 @@ from cleanclip_gui.widgets.images_dialog import ImagesDialog
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog, parse_templates
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Progress
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 10_000
@@ -335,6 +338,49 @@ def test_the_log_pane_shows_what_is_logged_and_the_file_has_it(window, tmp_path)
     assert "odd" in log_file().read_text("utf-8")
 
 
+def test_the_log_is_written_in_the_colours_of_the_theme(window):
+    def colours():
+        block = window.log.view.document().begin()
+        found = []
+        while block.isValid():
+            found.append(block.begin().fragment().charFormat().foreground().color())
+            block = block.next()
+        return found
+
+    window.log.add("info", "opened")
+    window.log.add("error", "failed")
+    light = colours()
+    try:
+        window.set_theme("dark")
+        assert colours() == [theme.colour("text"), theme.colour("danger")]
+        assert colours() != light
+        assert window.log.text().count("failed") == 1
+        window.log.clear()
+        window.set_theme("light")
+        assert window.log.text() == ""
+    finally:
+        window.set_theme("light")
+
+
+@pytest.mark.parametrize("height", [680, 768])
+def test_no_number_of_studio_is_squeezed_while_a_cleaned_model_is_watched(
+    window, qtbot, checkpoint, height
+):
+    opened(window, qtbot, checkpoint)
+    window.show_station("studio")
+    window.resize(1366, height)
+    figure = window.studio.figure
+    figure.set_roles(True, "cleaned")
+    window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
+    figure.pulled.show_value("banana", "+80.0 points")
+    QApplication.processEvents()
+    shown = [label for label in figure.findChildren(QLabel) if label.isVisible()]
+    assert figure.note in shown
+    for label in shown:
+        assert label.height() >= label.heightForWidth(label.width()), label.text()
+        assert label.height() >= label.fontMetrics().tightBoundingRect("Ag").height(), label.text()
+
+
 def test_themes_switch_and_are_kept(window):
     window.actions_.by_id["view.dark"].trigger()
     assert window.settings.value.theme == "dark"
@@ -342,6 +388,15 @@ def test_themes_switch_and_are_kept(window):
     window.actions_.by_id["view.switch_theme"].trigger()
     assert window.settings.value.theme == "light"
     assert not window.actions_.by_id["view.dark"].isChecked()
+
+
+def test_the_status_bar_stands_still_while_a_run_is_paused(window):
+    window.session.run = RunState("out", "cleanclip", "running")
+    window.clean.run_bar.show_start("CleanCLIP is running", steerable=True)
+    window.clean.run_bar.show_progress(Progress("train", 3, 12))
+    window.session.run = RunState("out", "cleanclip", "paused")
+    assert window.status.job.text() == "CleanCLIP is paused"
+    assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
 
 
 def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch):
