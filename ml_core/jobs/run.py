@@ -14,6 +14,7 @@ from typing import Any
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.failures import failure
@@ -86,12 +87,14 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
 
     check_spec(spec)
     folder = Path(spec.output_dir)
-    if not resume:
-        (folder / STATE_FILE).unlink(missing_ok=True)
-        write_spec(spec, folder / SPEC_FILE)
+    if resume:
+        read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
     model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
     inputs = open_inputs(spec, model)
+    if not resume:  # an earlier run's state goes when this one can start
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        write_spec(spec, folder / SPEC_FILE)
     said = inputs.notes
     for note in said:
         yield Message(note, "warning")

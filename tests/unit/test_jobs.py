@@ -22,7 +22,7 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled
 from ml_core.jobs.run import run
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import SPEC_FILE, STATE_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -31,6 +31,13 @@ from tests.unit.small_jobs import small_recipe, small_spec
 @pytest.fixture
 def trigger(tmp_path: Path) -> str:
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+
+
+def _last(events: Iterator[Event]) -> Done:
+    """How a job ended."""
+    done = list(events)[-1]
+    assert isinstance(done, Done)
+    return done
 
 
 # ---- in this process ----
@@ -204,6 +211,25 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     assert [note for note in notes if "03.png" in note and note.startswith("pairs.csv: ")]
     told = [event.text for event in events if isinstance(event, Message)]
     assert set(notes) <= set(told)
+
+
+def test_a_run_that_cannot_start_leaves_an_earlier_one(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    recipe = small_recipe(pairs=16)
+    assert _last(run(small_spec(tiny_checkpoint, out, recipe), Control())).status == "finished"
+    kept = {path: path.read_bytes() for path in (out / STATE_FILE, out / SPEC_FILE)}
+    wrong = small_spec(tiny_checkpoint, out, recipe, target=999)
+    assert _last(run(wrong, Control())).status == "failed"
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
+    events = list(run(spec, Control(), resume=True))
+    assert len(events) == 1
+    assert "There is no saved state" in _last(iter(events)).error
 
 
 def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
