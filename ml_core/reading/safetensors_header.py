@@ -31,13 +31,19 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor: ``offset`` counts from the start of the file, ``dtype`` is safetensors' name."""
+    """One tensor: ``offset`` counts from the start of the file, ``dtype`` is safetensors' name.
+
+    ``nbytes`` reaches from its first to its last element. ``stride`` counts elements and is None
+    where they lie in row-major order; ``storage`` names bytes that several tensors may share.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    stride: tuple[int, ...] | None = None
+    storage: str = ""
 
     @property
     def elements(self) -> int:

@@ -1,0 +1,85 @@
+"""The few calls in a checkpoint's pickle that are carried out, by own code: they make tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_core.reading.pickles.records import Global, Object, Storage, Table, Tensor
+
+MAX_RANK = 16
+
+
+def build(called: Global, arguments: tuple[Any, ...]) -> Any:
+    """Make a tensor if ``called`` builds one, else an inert record of the call.
+
+    Raises
+    ------
+    ValueError
+        With half a sentence, if a tensor's arguments are not those of one.
+    """
+    if called.full in ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor"):
+        return _tensor(arguments)
+    if called.full == "torch._utils _rebuild_parameter":
+        return _parameter(arguments)
+    if called.full == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple):
+        return arguments[0]
+    if called.full == "_codecs encode":
+        return _encoded(arguments)
+    if called.name == "_reconstructor":
+        return _reconstructed(arguments)
+    return Object(called, arguments)
+
+
+def _tensor(arguments: tuple[Any, ...]) -> Tensor:
+    """(storage, offset, shape, stride[, requires_grad, hooks[, metadata]])."""
+    if not 4 <= len(arguments) <= 7 or not isinstance(arguments[0], Storage):
+        raise ValueError("a tensor is built from something that is no storage")
+    storage, offset, shape, stride = arguments[:4]
+    if len(arguments) > 5:
+        _no_hooks(arguments[5])
+    if not _whole(offset) or not _wholes(shape) or not _wholes(stride):
+        raise ValueError("a tensor has no valid offset, shape or stride")
+    if len(shape) != len(stride) or len(shape) > MAX_RANK:
+        raise ValueError("a tensor's shape and stride do not fit together")
+    return Tensor(storage, offset, shape, stride)
+
+
+def _parameter(arguments: tuple[Any, ...]) -> Any:
+    """(tensor, requires_grad, hooks)."""
+    if len(arguments) != 3 or not isinstance(arguments[0], Tensor | Object):
+        raise ValueError("a parameter is built from something that is no tensor")
+    _no_hooks(arguments[2])
+    return arguments[0]
+
+
+def _no_hooks(hooks: Any) -> None:
+    """Refuse functions that run when gradients flow."""
+    if hooks is not None and not (isinstance(hooks, Table) and not hooks.items):
+        raise ValueError("a tensor carries hooks")
+
+
+def _encoded(arguments: tuple[Any, ...]) -> bytes:
+    """Bytes of a pickle of protocol 2, which are kept as Latin-1 text."""
+    if (
+        len(arguments) != 2
+        or not isinstance(arguments[0], str)
+        or arguments[1] not in ("latin1", "latin-1")
+    ):
+        raise ValueError("bytes are kept in an unknown encoding")
+    return arguments[0].encode("latin-1")
+
+
+def _reconstructed(arguments: tuple[Any, ...]) -> Object:
+    """An object in a pickle of protocol 0 or 1: (class, object, None)."""
+    of = arguments[0] if len(arguments) == 3 else None
+    if not isinstance(of, Global) or arguments[2] is not None:
+        raise ValueError("an object is made in a way that checkpoints do not need")
+    return Object(of)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
+
+
+def _wholes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(_whole(item) for item in value)

@@ -1,0 +1,132 @@
+"""What the names in a pickle stand for, by an allow-list; whatever is not on it is unknown code.
+
+Anything that a pickle names is imported by an ordinary loader, and what it calls is run. Here a
+name is only ever compared with this list.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Group = Literal["tensors", "data", "code", "unknown"]
+
+STORAGES = {
+    "ByteStorage": ("U8", 1), "CharStorage": ("I8", 1), "ShortStorage": ("I16", 2),
+    "IntStorage": ("I32", 4), "LongStorage": ("I64", 8), "HalfStorage": ("F16", 2),
+    "BFloat16Storage": ("BF16", 2), "FloatStorage": ("F32", 4), "DoubleStorage": ("F64", 8),
+    "BoolStorage": ("BOOL", 1), "UntypedStorage": ("U8", 1), "ComplexFloatStorage": ("", 8),
+    "ComplexDoubleStorage": ("", 16), "QInt8Storage": ("", 1), "QUInt8Storage": ("", 1),
+    "QInt32Storage": ("", 4), "QUInt4x2Storage": ("", 1), "QUInt2x4Storage": ("", 1),
+}  # fmt: skip
+"""Storage classes of torch: the safetensors type ("" where there is none) and the bytes of one
+element."""
+
+_DTYPES = {
+    "float16", "float32", "float64", "bfloat16", "half", "float", "double", "uint8", "int8",
+    "int16", "int32", "int64", "short", "int", "long", "bool", "uint16", "uint32", "uint64",
+    "complex32", "complex64", "complex128", "cfloat", "cdouble", "chalf", "float8_e4m3fn",
+    "float8_e5m2", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
+    "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last",
+    "preserve_format", "per_tensor_affine", "per_channel_affine",
+}  # fmt: skip
+
+_TENSORS = {
+    *(f"torch {name}" for name in STORAGES),
+    *(f"torch.storage {name}" for name in ("UntypedStorage", "TypedStorage", "_UntypedStorage")),
+    *(f"torch.cuda {name}" for name in STORAGES),
+    "torch Tensor",
+    "torch Size",
+    "torch device",
+    "torch._utils _rebuild_tensor",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_parameter_with_state",
+    "torch._utils _rebuild_qtensor",
+    "torch._utils _rebuild_sparse_tensor",
+    "torch._utils _rebuild_meta_tensor_no_storage",
+    "torch._tensor _rebuild_from_type_v2",
+    "torch.nn.parameter Parameter",
+    "torch.nn.parameter Buffer",
+    "torch.serialization _get_layout",
+    *(
+        f"torch.jit._pickle {name}"
+        for name in (
+            "build_intlist",
+            "build_doublelist",
+            "build_boollist",
+            "build_tensorlist",
+            "build_tensor_from_id",
+            "restore_type_tag",
+        )
+    ),
+}
+
+_DATA = {
+    "collections OrderedDict",
+    "collections defaultdict",
+    "collections Counter",
+    "argparse Namespace",
+    "types SimpleNamespace",
+    "_codecs encode",
+    "copy_reg _reconstructor",
+    "copyreg _reconstructor",
+    "builtins object",
+    "__builtin__ object",
+    *(
+        f"{module} {name}"
+        for module in ("builtins", "__builtin__")
+        for name in (
+            *("set", "frozenset", "bytearray", "complex", "slice", "range"),
+            *("list", "dict", "tuple", "int", "float", "str", "bool", "bytes"),
+        )
+    ),
+    *(f"datetime {name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    *(
+        f"{module} {name}"
+        for module in ("pathlib", "pathlib._local")
+        for name in (
+            *("Path", "PosixPath", "WindowsPath"),
+            *("PurePath", "PurePosixPath", "PureWindowsPath"),
+        )
+    ),
+    "numpy dtype",
+    "numpy ndarray",
+    *(
+        f"{module} {name}"
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("scalar", "_reconstruct")
+    ),
+    "numpy.core.numeric _frombuffer",
+    "numpy._core.numeric _frombuffer",
+    *(f"torch {name}" for name in _DTYPES),
+}
+
+MAPPINGS = {"collections OrderedDict", "collections defaultdict", "collections Counter"}
+"""Classes that are dictionaries: their items are set like those of one."""
+
+_CODE_PREFIXES = ("torch.nn.modules.", "open_clip.")
+_CLASS = re.compile(r"_?[A-Z]\w{0,99}\Z", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,199}\Z", re.ASCII)
+
+
+def group_of(module: str, name: str) -> Group:
+    """Tell what a named object is for.
+
+    ``tensors`` are builders that this tool does itself, ``data`` plain values, ``code`` classes
+    of torch.nn, open_clip and TorchScript whose objects are kept as inert records, ``unknown``
+    everything else, dotted names among it.
+    """
+    full = f"{module} {name}"
+    if full in _TENSORS:
+        return "tensors"
+    if full in _DATA:
+        return "data"
+    parts = module.split(".")
+    if not all(_IDENTIFIER.match(part) for part in parts) or not _IDENTIFIER.match(name):
+        return "unknown"
+    if parts[0] == "__torch__":
+        return "code"
+    if module.startswith(_CODE_PREFIXES) and _CLASS.match(name):
+        return "code"
+    return "unknown"

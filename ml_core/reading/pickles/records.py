@@ -1,0 +1,68 @@
+"""What a pickle turns into here: plain values and these records, none of which can do anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_core.reading.pickles.names import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A named object; the name is all there is."""
+
+    module: str
+    name: str
+    group: Group
+
+    @property
+    def full(self) -> str:
+        """Module and name, separated by a space as in the pickle."""
+        return f"{self.module} {self.name}"
+
+
+@dataclass(eq=False, slots=True)
+class Table:
+    """A dictionary: pairs in the order in which they were set, so that no key is ever hashed."""
+
+    items: list[tuple[Any, Any]] = field(default_factory=list)
+    kind: str = "dict"
+    state: Any = None
+
+
+@dataclass(eq=False, slots=True)
+class Object:
+    """An object of a class that was not made: its class, arguments and state."""
+
+    of: Global
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Storage:
+    """A block of numbers that lies elsewhere in the file.
+
+    ``dtype`` is safetensors' name of its elements, "" for a type that no safetensors file has,
+    ``width`` the bytes of one; ``elements`` is what the pickle claims.
+    """
+
+    key: str
+    dtype: str
+    width: int
+    elements: int
+    device: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tensor:
+    """A tensor as the pickle describes it; nothing of it is checked yet.
+
+    ``offset`` and ``stride`` count elements of the storage.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]

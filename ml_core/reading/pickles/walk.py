@@ -1,0 +1,141 @@
+"""Find the tensors and the plain facts in what a pickle holds, each container once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
+
+MAX_NAME = 1024
+_MAX_DEPTH = 200
+_MAX_FACTS = 200
+_MAX_TEXT = 300
+# Where torch.nn.Module keeps its parts; they are no part of a parameter's name.
+_PARTS = ("_parameters", "_buffers", "_modules")
+_NO_BUILDERS = (
+    "_rebuild_qtensor",
+    "_rebuild_sparse_tensor",
+    "_rebuild_from_type_v2",
+    "_rebuild_meta_tensor_no_storage",
+    "_rebuild_parameter_with_state",
+)
+
+
+@dataclass
+class Contents:
+    """What was found.
+
+    Attributes
+    ----------
+    tensors
+        Names (keys joined by dots) and tensors, in the order of the pickle.
+    facts
+        Names and short texts of plain values near the top: epoch, name, options.
+    special
+        Names of tensors of a kind that is not read: sparse, quantised, subclasses.
+    """
+
+    tensors: list[tuple[str, Tensor]] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+
+
+def contents(value: Any) -> Contents:
+    """Walk a pickle's object without recursion; a container met again is passed over.
+
+    Raises
+    ------
+    ValueError
+        With half a sentence, if names are too long or two tensors share one.
+    """
+    found = Contents()
+    seen: set[int] = set()
+    names: set[str] = set()
+    stack: list[tuple[str, int, Any]] = [("", 0, value)]
+    while stack:
+        name, depth, item = stack.pop()
+        if isinstance(item, Tensor):
+            if len(name) > MAX_NAME:
+                raise ValueError(f"a tensor's name has {len(name)} characters")
+            if name in names:
+                raise ValueError(f"two of its tensors are called {name[:80]!r}")
+            names.add(name)
+            found.tensors.append((name, item))
+            continue
+        if not isinstance(item, Table | Object | list | tuple):
+            if depth <= 2 and len(found.facts) < _MAX_FACTS:
+                found.facts.append((name, _text(item)))
+            continue
+        if id(item) in seen and item != ():
+            continue
+        seen.add(id(item))
+        if depth > _MAX_DEPTH:
+            raise ValueError("its objects are nested too deeply")
+        if isinstance(item, Object) and item.of.name in _NO_BUILDERS:
+            found.special.append(name)
+            continue
+        inner = [(_join(name, key), depth + 1, child) for key, child in _children(item)]
+        stack.extend(reversed(inner))
+    return found
+
+
+def storages(value: Any) -> dict[str, Storage]:
+    """Every storage by its key, from tensors and from arguments of builders that were not done."""
+    found: dict[str, Storage] = {}
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Tensor):
+            item = item.storage
+        if isinstance(item, Storage):
+            found.setdefault(item.key, item)
+        elif isinstance(item, Table | Object | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            if isinstance(item, Table):
+                stack.extend(child for _, child in item.items)
+                stack.append(item.state)
+            elif isinstance(item, Object):
+                stack.extend((item.arguments, item.state))
+            else:
+                stack.extend(item)
+    return found
+
+
+def _children(item: Any) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a container."""
+    if isinstance(item, Table):
+        keys: set[str] = set()
+        for key, child in item.items:
+            text = key if isinstance(key, str) else _text(key)
+            if isinstance(key, str) and key in keys:
+                raise ValueError(f"the key {key[:80]!r} stands twice")
+            keys.add(text)
+            yield text, child
+    elif isinstance(item, Object):
+        yield from _children(item.state if isinstance(item.state, Table) else item.arguments)
+    else:
+        for number, child in enumerate(item):
+            yield str(number), child
+
+
+def _join(name: str, key: str) -> str:
+    """Extend a name, cut where it is too long to be shown."""
+    if key in _PARTS:
+        return name
+    return f"{name}.{key}"[: MAX_NAME + 2] if name else key[: MAX_NAME + 2]
+
+
+def _text(value: Any) -> str:
+    """A plain value in words, cut."""
+    if isinstance(value, str):
+        return value[:_MAX_TEXT]
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 128:
+        return "a very large number"
+    if isinstance(value, bool | int | float) or value is None:
+        return str(value)
+    return f"a storage of {value.elements}" if isinstance(value, Storage) else type(value).__name__

@@ -1,0 +1,129 @@
+"""What a PyTorch file holds, whichever of its layouts it has; a record for the three readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.pickles.geometry import Block, place_tensors
+from ml_core.reading.pickles.machine import Reading
+from ml_core.reading.pickles.walk import contents
+from ml_core.reading.safetensors_header import TensorInfo
+
+
+@dataclass(frozen=True)
+class TorchFile:
+    """What was read.
+
+    Parameters
+    ----------
+    format
+        Name of the layout.
+    tensors
+        By the order of the pickle.
+    names
+        Objects that the file's pickles name, grouped: ``tensors``, ``data``, ``code``.
+    facts
+        Plain values near the top of the object, as text.
+    embedded_code
+        Names and texts of program code in the file; it was not run.
+    unread
+        Members whose bytes were not looked at.
+    notes
+        Whole sentences of caution.
+    """
+
+    format: str
+    tensors: tuple[TensorInfo, ...]
+    names: Mapping[str, tuple[str, ...]]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    embedded_code: tuple[tuple[str, str], ...] = ()
+    unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class UnknownCodeError(InputError):
+    """A pickle names or calls code; ``names`` are those of the whole file, grouped."""
+
+    def __init__(self, sentence: str, names: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__(sentence, "dangerous")
+        self.names = names
+
+
+def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[str, tuple[str, ...]]:
+    """Refuse pickles that name unknown code, misuse known names, or cannot be read.
+
+    What is dangerous comes first: an ordinary loader runs it before it stumbles.
+
+    Parameters
+    ----------
+    readings
+        Labels of the file's pickles, for sentences, and what the machine made of them.
+    name
+        The file's name, for sentences.
+
+    Returns
+    -------
+    dict
+        The names, grouped.
+
+    Raises
+    ------
+    UnknownCodeError
+        If loading the file elsewhere would run code that is not on the list.
+    InputError
+        ``damaged`` if a pickle cannot be read.
+    """
+    readings = list(readings)
+    groups: dict[str, dict[str, None]] = {}
+    for _, reading in readings:
+        for full, found in reading.names.items():
+            groups.setdefault(found.group, {})[full.replace(" ", ".")] = None
+    names = {group: tuple(found) for group, found in sorted(groups.items())}
+    for label, reading in readings:
+        if reading.unknown:
+            shown = ", ".join(full.replace(" ", ".")[:100] for full in reading.unknown[:5])
+            more = f" and {len(reading.unknown) - 5} more" if len(reading.unknown) > 5 else ""
+            raise UnknownCodeError(
+                f"{name} names code that this tool does not know, which an ordinary loader would "
+                f"import and may run: {shown}{more} (in {label}); do not load it elsewhere.",
+                names,
+            )
+        if reading.misuse:
+            raise UnknownCodeError(
+                f"{name} uses a name in a way that can run or change code: "
+                f"{reading.misuse[0]} (in {label}); do not load it elsewhere.",
+                names,
+            )
+    for label, reading in readings:
+        if reading.problem:
+            raise InputError(
+                f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file "
+                "again.",
+                "damaged",
+            )
+    return names
+
+
+def tensors_of(
+    value: Any, blocks: Mapping[str, Block], name: str
+) -> tuple[tuple[TensorInfo, ...], dict[str, str], tuple[str, ...]]:
+    """Tensors, plain facts and notes of a pickle's object.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if a tensor does not fit its bytes.
+    """
+    try:
+        found = contents(value)
+        tensors = place_tensors(found.tensors, blocks)
+    except ValueError as error:
+        raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
+    notes = ()
+    if found.special:
+        shown = ", ".join(found.special[:3]) + (" and more" if len(found.special) > 3 else "")
+        notes = (f"Sparse, quantised or otherwise special tensors were not read: {shown}.",)
+    return tensors, dict(found.facts), notes

@@ -1,0 +1,154 @@
+"""PyTorch's zip layout and TorchScript archives, read without torch and without running them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.pickles.geometry import Block
+from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.torch_file import TorchFile, UnknownCodeError, check_pickles, tensors_of
+from ml_core.reading.zip_members import STORED, Member, ZipError, read_member, zip_members
+
+_SMALL = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/version"}
+_SMALL_BYTES = 4096
+_CODE_BYTES = 4 << 20
+_CODE_TOTAL = 64 << 20
+# What TorchScript can do to the machine it runs on when it is loaded (not when it is called).
+_HARMFUL = re.compile(r"\b(torch\.save|from_file|__setstate__)\b")
+_OTHER_OPS = re.compile(r"\bops\.(?!aten\b|prim\b)(\w+)")
+
+
+def read_torch_zip(file: BinaryIO, size: int, name: str) -> TorchFile:
+    """Read an open archive of ``size`` bytes; ``name`` is for sentences.
+
+    Every pickle of the archive goes through the stack machine, whatever it is called; code is
+    kept as text.
+
+    Raises
+    ------
+    UnknownCodeError
+        If loading it elsewhere would run code that is not on the list.
+    InputError
+        ``damaged`` if the archive or a tensor is not what it says, ``unsupported`` for a layout
+        that no checkpoint has.
+    """
+    try:
+        members = zip_members(file, size)
+        return _read(file, members, name)
+    except ZipError as error:
+        raise InputError(
+            f"{name} is a damaged or doctored archive: {error}; get the file again.", "damaged"
+        ) from None
+
+
+def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> TorchFile:
+    """Sort the members, read the pickles, place the tensors."""
+    root = members[0].name.split("/")[0]
+    inner: dict[str, Member] = {}
+    for member in members:
+        top, _, rest = member.name.partition("/")
+        if top != root:
+            raise ZipError("it has more than one top folder")
+        if rest and not rest.endswith("/"):
+            inner[rest] = member
+    pickles = dict(_pickles(file, inner))
+    names = check_pickles(
+        ((f"the record {label!r}", reading) for label, reading in pickles.items()), name
+    )
+    if "data.pkl" not in pickles:
+        raise ZipError("it has no record data.pkl")
+    script = "constants.pkl" in inner
+    code = tuple(_code(file, inner, name, names))
+    _check_byte_order(file, inner, name)
+    blocks = dict(_blocks(inner, "data/"))
+    tensors, facts, notes = tensors_of(pickles["data.pkl"].value, blocks, name)
+    used = {f"data/{tensor.storage}" for tensor in tensors}
+    read = {*pickles, *(label for label, _ in code), *used, *_SMALL & inner.keys()}
+    unread = tuple(label for label in inner if label not in read)
+    if code or script:
+        notes += (
+            "The file contains program code (TorchScript), which was not run; only its tensors "
+            "were read.",
+        )
+    elif "code" in names:
+        notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
+    return TorchFile(
+        "TorchScript archive" if script else "PyTorch file (zip)",
+        tensors,
+        names,
+        facts,
+        code,
+        unread,
+        notes,
+    )
+
+
+def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Reading]]:
+    """Every member that is a pickle by its name, or could be one by its first bytes."""
+    for label, member in inner.items():
+        if label.startswith(("data/", "constants/", "tensors/")) and label.rpartition("/")[
+            2
+        ].isdigit():
+            continue
+        named = label.endswith((".pkl", "_pkl", ".pickle"))
+        if named or (label not in _SMALL and _starts_as_pickle(file, member)):
+            yield label, read_pickle(read_member(file, member, MAX_BYTES))
+
+
+def _starts_as_pickle(file: BinaryIO, member: Member) -> bool:
+    """Whether a member carries the mark of a pickle of protocol 2 or later."""
+    if not 2 <= member.size <= MAX_BYTES or member.method != STORED:
+        return False
+    file.seek(member.offset)
+    head = file.read(2)
+    return head[0] == 0x80 and head[1] <= 5
+
+
+def _code(
+    file: BinaryIO, inner: dict[str, Member], name: str, names: dict[str, tuple[str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """Program code in the archive, refused where it could act while it is being loaded."""
+    total = 0
+    for label, member in inner.items():
+        if not label.endswith(".py"):
+            continue
+        total += member.size
+        if total > _CODE_TOTAL:
+            raise ZipError("it holds more program code than a model has")
+        text = read_member(file, member, _CODE_BYTES).decode("utf-8", "backslashreplace")
+        plain = re.sub(r"\s+", "", re.sub(r"#[^\n]*", "", text))
+        harmful = _HARMFUL.search(re.sub(r"#[^\n]*", "", text)) or _HARMFUL.search(plain)
+        other = _OTHER_OPS.search(plain)
+        if harmful or other:
+            what = harmful.group(1) if harmful else f"operators of {other.group(1)!r}"  # type: ignore[union-attr]
+            raise UnknownCodeError(
+                f"{name} contains program code that can act when it is loaded: {what} in the "
+                f"record {label!r}; do not load it elsewhere.",
+                names,
+            )
+        yield label, text
+
+
+def _check_byte_order(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
+    """Refuse numbers of the other byte order."""
+    member = inner.get("byteorder")
+    if member is not None and read_member(file, member, _SMALL_BYTES).strip() != b"little":
+        raise InputError(
+            f"{name} was written on a big-endian machine; save it again on another one.",
+            "unsupported",
+        )
+
+
+def _blocks(inner: dict[str, Member], folder: str) -> Iterator[tuple[str, Block]]:
+    """Storages, which are stored as they are."""
+    for label, member in inner.items():
+        if not label.startswith(folder):
+            continue
+        key = label.removeprefix(folder)
+        if key.isdigit():
+            if member.method != STORED:
+                raise ZipError("the numbers of a tensor are packed")
+            yield key, Block(member.offset, member.size)

@@ -1,0 +1,272 @@
+"""The members of a zip archive that can be read in one way only; nothing is unpacked.
+
+Readers of zip files disagree about archives whose central directory, local headers and bytes
+tell different things (CVE-2025-1944, CVE-2025-1945). Such an archive is refused: it must begin
+with its first member and end with its end record, its members must lie back to back, and both
+headers of each must agree.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MAX_MEMBERS = 20_000
+_MAX_DIRECTORY = 8 << 20
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
+_ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
+STORED, DEFLATED = 0, 8
+
+
+class ZipError(ValueError):
+    """The archive is refused; half a sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member: ``offset`` of its data in the file, packed and unpacked sizes in bytes."""
+
+    name: str
+    method: int
+    crc: int
+    packed: int
+    size: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the central directory says."""
+
+    name: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    header: int
+
+
+def zip_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
+    """List the members of an open archive of ``size`` bytes in the order of their bytes.
+
+    Raises
+    ------
+    ZipError
+        If the archive is damaged, too large in its lists, or could be read in two ways.
+    """
+    start, length, count = _directory(file, size)
+    file.seek(start)
+    entries = _entries(file.read(length), count)
+    entries.sort(key=lambda entry: entry.header)
+    members: list[Member] = []
+    position = 0
+    for entry in entries:
+        if entry.header != position:
+            raise ZipError("its members do not lie back to back")
+        member, position = _member(file, entry, start)
+        members.append(member)
+    if position != start:
+        raise ZipError("it has bytes that belong to no member")
+    names = {member.name for member in members}
+    if len(names) != len(members):
+        raise ZipError("two of its members have the same name")
+    return tuple(members)
+
+
+def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
+    """Read a member of at most ``limit`` bytes.
+
+    Raises
+    ------
+    ZipError
+        If it is larger, or is not what its header says.
+    """
+    label = member.name[:80]
+    if member.size > limit or member.packed > limit:
+        raise ZipError(f"its member {label!r} is larger than {limit} bytes")
+    file.seek(member.offset)
+    raw = file.read(member.packed)
+    if member.method == DEFLATED:
+        unpack = zlib.decompressobj(-15)
+        try:
+            raw = unpack.decompress(raw, limit + 1)
+        except zlib.error:
+            raise ZipError(f"its member {label!r} cannot be unpacked") from None
+        if not unpack.eof or unpack.unused_data:
+            raise ZipError(f"its member {label!r} does not end where it should")
+    if len(raw) != member.size:
+        raise ZipError(f"its member {label!r} has {len(raw)} bytes instead of {member.size}")
+    return raw
+
+
+def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
+    """Start, length and number of entries of the central directory."""
+    if size < _END.size:
+        raise ZipError("it is cut short")
+    file.seek(size - _END.size)
+    magic, disk, first, here, count, length, start, comment = _END.unpack(file.read(_END.size))
+    if magic != b"PK\x05\x06" or comment:
+        raise ZipError("it is cut short, or bytes follow its end record")
+    if disk or first or here != count:
+        raise ZipError("it is part of an archive in several files")
+    end = size - _END.size
+    if 0xFFFF in (count, here) or 0xFFFFFFFF in (length, start) or _has_locator(file, end):
+        start, length, count, end = _directory64(file, end)
+    if start + length != end:
+        raise ZipError("its list of members does not lie before its end record")
+    if count > MAX_MEMBERS or length > _MAX_DIRECTORY:
+        raise ZipError(f"it lists more than {MAX_MEMBERS} members")
+    return start, length, count
+
+
+def _has_locator(file: BinaryIO, end: int) -> bool:
+    """Whether the record that points at a 64-bit end record lies before the end record."""
+    if end < _LOCATOR64.size:
+        return False
+    file.seek(end - _LOCATOR64.size)
+    return file.read(4) == b"PK\x06\x07"
+
+
+def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
+    """The same from the 64-bit end record, and where that begins."""
+    at = end - _LOCATOR64.size - _END64.size
+    if at < 0 or not _has_locator(file, end):
+        raise ZipError("its 64-bit end record is missing")
+    file.seek(at)
+    fields = _END64.unpack(file.read(_END64.size))
+    _, disk, where, disks = _LOCATOR64.unpack(file.read(_LOCATOR64.size))
+    magic, length, _, _, this, first, here, count, directory, start = fields
+    if magic != b"PK\x06\x06" or length != _END64.size - 12 or where != at:
+        raise ZipError("its 64-bit end record is damaged")
+    if disk or disks > 1 or this or first or here != count:
+        raise ZipError("it is part of an archive in several files")
+    return start, directory, count, at
+
+
+def _entries(raw: bytes, count: int) -> list[_Entry]:
+    """Read the central directory."""
+    entries: list[_Entry] = []
+    at = 0
+    for _ in range(count):
+        if len(raw) - at < _ENTRY.size:
+            raise ZipError("its list of members is cut short")
+        fields = _ENTRY.unpack_from(raw, at)
+        magic, _, _, flags, method, _, _, crc, packed, size = fields[:10]
+        name_length, extra_length, comment, disk, _, mode, header = fields[10:]
+        if magic != b"PK\x01\x02" or disk:
+            raise ZipError("its list of members is damaged")
+        at += _ENTRY.size
+        name = raw[at : at + name_length]
+        extra = raw[at + name_length : at + name_length + extra_length]
+        at += name_length + extra_length + comment
+        if at > len(raw):
+            raise ZipError("its list of members is cut short")
+        if stat.S_ISLNK(mode >> 16):
+            raise ZipError("one of its members is a link")
+        size, packed, header = _wide(extra, size, packed, header)
+        entries.append(_Entry(name, flags, method, crc, packed, size, header))
+    if at != len(raw):
+        raise ZipError("bytes follow its list of members")
+    return entries
+
+
+def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
+    """Replace values of all ones by those of the 64-bit field."""
+    found: list[bytes] = []
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if at + 4 + length > len(extra):
+            raise ZipError("an extra field of a member is damaged")
+        if kind == 1:
+            found.append(extra[at + 4 : at + 4 + length])
+        at += 4 + length
+    if len(found) > 1:
+        raise ZipError("a member gives its size twice")
+    field, taken = (found[0] if found else b""), 0
+    wide = []
+    for value in values:
+        if value == 0xFFFFFFFF and found:
+            if taken + 8 > len(field):
+                raise ZipError("a member's size is missing")
+            (value,) = struct.unpack_from("<Q", field, taken)
+            taken += 8
+        wide.append(value)
+    return tuple(wide)
+
+
+def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
+    """Compare the local header with the directory; the member and where the next one begins."""
+    file.seek(entry.header)
+    raw = file.read(_LOCAL.size)
+    if len(raw) != _LOCAL.size:
+        raise ZipError("a member is cut short")
+    magic, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)
+    name, extra = file.read(name_length), file.read(extra_length)
+    if magic != b"PK\x03\x04" or name != entry.name:
+        raise ZipError("a member is called differently in its header and in the list")
+    if flags != entry.flags or method != entry.method:
+        raise ZipError("a member is described differently in its header and in the list")
+    if flags & ~_ALLOWED_FLAGS:
+        raise ZipError("a member is encrypted or packed in an unusual way")
+    if method not in (STORED, DEFLATED):
+        raise ZipError("a member is packed in an unusual way")
+    size, packed = _wide(extra, size, packed)
+    told = (crc, packed, size)
+    listed = (entry.crc, entry.packed, entry.size)
+    later = bool(flags & _FLAG_DESCRIPTOR)
+    if told != listed and not (later and told == (0, 0, 0)):
+        raise ZipError("a member's size differs in its header and in the list")
+    if method == STORED and entry.packed != entry.size:
+        raise ZipError("a stored member has two sizes")
+    offset = entry.header + _LOCAL.size + name_length + extra_length
+    end = offset + entry.packed
+    if end > limit:
+        raise ZipError("a member is cut short")
+    if later:
+        end = _after_descriptor(file, end, entry)
+    label = _name(entry)
+    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset), end
+
+
+def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
+    """Skip the record of sizes that follows a member's data."""
+    file.seek(at)
+    raw = file.read(24)
+    values = (entry.crc, entry.packed, entry.size)
+    for layout in ("<4s3L", "<4sL2Q"):
+        made = struct.pack(layout, b"PK\x07\x08", *values) if max(values) < 1 << 32 else b""
+        if layout == "<4sL2Q":
+            made = struct.pack(layout, b"PK\x07\x08", *values)
+        if made and raw.startswith(made):
+            return at + len(made)
+    raise ZipError("a member's sizes after its data differ from the list")
+
+
+def _name(entry: _Entry) -> str:
+    """A member's name, refused where it could lead somewhere else when unpacked."""
+    try:
+        name = entry.name.decode("utf-8" if entry.flags & _FLAG_UTF8 else "ascii")
+    except UnicodeDecodeError:
+        raise ZipError("a member's name is not valid text") from None
+    parts = name.split("/")
+    if (
+        not name
+        or len(name) > 1024
+        or "\\" in name
+        or "\0" in name
+        or ":" in parts[0]
+        or parts[0] == ""
+        or ".." in parts
+    ):
+        raise ZipError(f"a member is called {name[:80]!r}, which leads out of the archive")
+    return name
