@@ -98,4 +98,4 @@ def _print(
         sentences.insert(0, problem.sentence)
     for sentence in sentences:
         table.add_row("Note" if problem is None else "Reason", output.cell(sentence))
-    output.console().print(table)
+    output.show(table)

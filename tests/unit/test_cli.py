@@ -340,6 +340,22 @@ def test_demo_makes_the_picture_and_the_json(
 # ---- parts ----
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_lost_answer_is_no_verdict(tiny_checkpoint: Path, options: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ml_core", "inspect", str(tiny_checkpoint), *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "Standard output is closed or full: the answer could not be written.\n"
+
+
 def test_help_is_quick_and_has_examples() -> None:
     code = (
         "import sys; from ml_core.cli.app import run_command; "
