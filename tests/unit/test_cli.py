@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ml_core.cli import output
 from ml_core.cli.app import run_command
@@ -80,6 +82,21 @@ def test_exit_1_for_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "pickle" in found["reasons"][0]
     assert run_command(["evaluate", str(path), "--json"]) == 1
     assert _json(capsys)["error_code"] == "dangerous"
+
+
+def test_exit_2_for_a_file_without_all_its_tensors(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(tiny_checkpoint)
+    with safe_open(tiny_checkpoint, "pt") as file:
+        metadata = file.metadata()
+    del tensors["ln_final.bias"]
+    save_file(tensors, tmp_path / "part.safetensors", metadata)
+    assert run_command(["inspect", str(tmp_path / "part.safetensors"), "--json"]) == 2
+    found = _json(capsys)
+    assert found["verdict"] == "damaged"
+    assert "1 missing" in found["reasons"][0]
+    assert found["architecture"]["config"]["embed_dim"] == 16
 
 
 def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
