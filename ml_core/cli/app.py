@@ -1,6 +1,7 @@
 """The commands of ``cleanclip`` and their exit codes.
 
-0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal error, 130 Ctrl-C.
+0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage (also a full disk or too little
+memory), 4 internal error, 130 Ctrl-C.
 """
 
 from __future__ import annotations
