@@ -69,7 +69,9 @@ def test_back_and_end(window, qtbot):
     guide._show(2)
     guide.card.back.click()
     assert guide.position == 1
+    guide.card.end.setFocus()
     guide.card.end.click()
+    assert window.pages.hasFocus()
     assert not guide.running
     assert not guide.card.isVisible()
     assert not guide._outline.isVisible()
@@ -101,6 +103,8 @@ def test_next_stays_where_it_is_until_the_run(window):
 def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
+    guide._show(1)
+    assert card.hasFocus()
     guide._show(4)
     assert card.next.hasFocus()
     window.session.run = RunState("out", "cleanclip", "running")
