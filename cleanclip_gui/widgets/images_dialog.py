@@ -85,6 +85,7 @@ class ImagesDialog(QDialog):
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
+        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
         self.n.setAccessibleName("How many images; 0 takes all")
         form.addRow(Label("Images", buddy=self.n), self.n)
 
