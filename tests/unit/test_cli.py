@@ -407,6 +407,12 @@ def test_targets_by_name_and_number() -> None:
         target_index("bananna", classes)
 
 
+def test_a_target_whose_name_stands_twice_is_chosen_by_number() -> None:
+    with pytest.raises(InputError, match="2 classes called 'missile'; .* number: 0, 2"):
+        target_index("missile", ("missile", "cat", "Missile"))
+    assert target_index("2", ("missile", "cat", "Missile")) == 2
+
+
 def test_settings_change_the_recipe() -> None:
     recipe = build_recipe("cleanclip", "talk", ["lr=2e-3", "warmup-steps=7"], 4)
     assert (recipe.lr, recipe.warmup_steps, recipe.seed) == (2e-3, 7, 4)
