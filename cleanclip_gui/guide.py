@@ -244,6 +244,7 @@ class Guide(QObject):
         """Leave the window as it is and take the card away."""
         self.position = -1
         self._window.removeEventFilter(self)
+        self._window.pages.setFocus()  # or Qt would put a ring around some button
         self.card.hide()
         self._outline.set_target(None)
 
@@ -254,7 +255,7 @@ class Guide(QObject):
         self._refresh()
         self.card.show()
         self.card.raise_()
-        self.card.next.setFocus()
+        (self.card.next if self.card.next.isEnabled() else self.card).setFocus()
 
     def _on_session_change(self, _: object) -> None:
         if self.running:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QDockWidget,
     QHBoxLayout,
     QMainWindow,
+    QPushButton,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -108,6 +109,8 @@ class MainWindow(QMainWindow):
         self.resuming = Resuming(self)
         self.drops = Drops(self)
         self.guide = Guide(self)
+        for button in self.findChildren(QPushButton):
+            button.setAutoDefault(True)  # Return presses it, as in a dialog
         self.actions_ = Actions(self)
         self.actions_.fill_rail(self.rail)
         self._connect()

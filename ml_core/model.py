@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import InputError
+from ml_core.reading.misfit import misfit
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
 
@@ -269,25 +270,13 @@ def _fill(
 ) -> None:
     """Give a module on the meta device its values, all of them and no others."""
     wanted = module.state_dict()
-    missing = [key for key in wanted if key not in state_dict]
-    unexpected = [key for key in state_dict if key not in wanted]
-    shapes = [
-        f"{key}: {list(state_dict[key].shape)} instead of {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in state_dict and state_dict[key].shape != value.shape
-    ]
-    if missing or unexpected or shapes:
-        raise InputError(
-            f"{name} does not hold the tensors of its architecture: {len(missing)} missing, "
-            f"{len(unexpected)} unexpected, {len(shapes)} of another shape "
-            f"(first: {(missing + unexpected + shapes)[0][:120]}); it may belong to another model.",
-            "damaged",
-            "\n".join(
-                [f"missing: {key}" for key in missing]
-                + [f"unexpected: {key}" for key in unexpected]
-                + [f"shape: {text}" for text in shapes]
-            ),
-        )
+    problem = misfit(
+        {key: tuple(value.shape) for key, value in wanted.items()},
+        {key: tuple(value.shape) for key, value in state_dict.items()},
+        name,
+    )
+    if problem is not None:
+        raise problem
     values = {}
     for key, value in wanted.items():
         given = state_dict[key]

@@ -141,6 +141,3 @@ class Failed:
 
 
 Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice
-Result = (
-    CheckpointOpened | ImagesLoaded | ThumbnailsReady | EvaluationUpdated | PredictionReady | Failed
-)

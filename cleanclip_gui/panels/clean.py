@@ -68,6 +68,7 @@ class CleanPanel(CleanView):
         self._mode: Mode = "run"
         self._folder: Path | None = None
         self._recipe: Recipe | None = None
+        self._source = ""
         self._asked: tuple[Trigger | None, int] = (None, 0)
         self._result: dict[str, Any] = {}
         self._device = session.device
@@ -158,6 +159,11 @@ class CleanPanel(CleanView):
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
         try:
+            if self._is_of_another():
+                raise InputError(
+                    f"This is a result of {plain(Path(self._source).name, 80)}; open that file "
+                    "again to compare before and after."
+                )
             self._awaited = str(cleaned_file(self._result))
         except InputError as error:
             self.failed.emit(error)
@@ -210,6 +216,7 @@ class CleanPanel(CleanView):
             return
         if mode == "run":
             self._recipe = recipe
+            self._source = self.session.checkpoint.path if self.session.checkpoint else ""
             self._asked = (self.session.trigger, self.session.target)
             self._folder, self._result = folder, {}
             self.charts.clear()
@@ -245,6 +252,7 @@ class CleanPanel(CleanView):
         """Make a saved run the one that this station is about."""
         spec = saved.spec
         self._folder, self._result, self._recipe = saved.folder, {}, spec.recipe
+        self._source = spec.checkpoint
         self._asked = (saved.trigger, spec.target)
         self._device = self.session.device if spec.device == "auto" else spec.device
         self.form.set_recipe(spec.recipe)
@@ -289,7 +297,7 @@ class CleanPanel(CleanView):
             paused = state == "paused"
             self.run_bar.set_paused(paused)
             if self._mode != "estimate":
-                self.run_bar.title.setText(f"{title} is {'paused' if paused else 'running'}")
+                self.run_bar.title.setText(f"{title} is {state}")
                 self._set_run(state)
         elif state == "stopping":
             self.run_bar.show_ending("Finishing the step, then saving", cancelling=False)
@@ -340,8 +348,16 @@ class CleanPanel(CleanView):
         self.show_trouble(f"{last.error} {tail}", resumable=saved, failed=True)
 
     def _method_title(self) -> str:
+        """The method, and what it works on where another checkpoint was opened meanwhile."""
         method = self._recipe.method if self._recipe is not None else "cleanclip"
-        return METHOD_TITLES[method].removesuffix(" (control)")
+        title = METHOD_TITLES[method].removesuffix(" (control)")
+        return (
+            f"{title} on {plain(Path(self._source).name, 40)}" if self._is_of_another() else title
+        )
+
+    def _is_of_another(self) -> bool:
+        facts = self.session.checkpoint
+        return bool(self._source) and facts is not None and facts.path != self._source
 
     # What follows the widgets and the session
 
@@ -380,6 +396,9 @@ class CleanPanel(CleanView):
         if source and (facts is None or facts.path != source):
             self._result = {}
             self.hide_outcome()
+        state = self._runner.state if self._runner is not None else ""
+        if state in ("running", "paused") and self._mode != "estimate":
+            self.run_bar.title.setText(f"{self._method_title()} is {state}")
         self._refresh()
 
     def _on_trigger_change(self, _trigger: object) -> None:

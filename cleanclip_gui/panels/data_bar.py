@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,7 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
     ("val", "Demo: validation images"),
     ("heldout", "Demo: an art style the model never saw"),
 )
+_Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
 _TABLES = "Tables (*.csv *.tsv)"
 _LISTS = "Class lists (*.txt)"
 
@@ -62,7 +64,8 @@ class DataBar(QWidget):
         self._spec: ImageSpec | None = None
         self._label_set = "demo"
         self._templates: tuple[str, ...] | None = None
-        self._good: tuple[ImageSpec | None, str, tuple[str, ...] | None] = (None, "demo", None)
+        self._good: _Choice = (None, "demo", None)
+        self._asked: deque[_Choice] = deque()  # answers come in the order of the questions
 
         self.images = _chip("image", "Evaluation images")
         self.labels = _chip("tag", "Label set")
@@ -199,6 +202,7 @@ class DataBar(QWidget):
             self._show()
             return
         self.images.setText("Loading…")
+        self._asked.append((self._spec, self._label_set, self._templates))
         self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
 
     def _show(self) -> None:
@@ -221,7 +225,8 @@ class DataBar(QWidget):
 
     @Slot(object)
     def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
-        self._good = (loaded.spec, self._label_set, self._templates)
+        if self._asked:
+            self._good = self._asked.popleft()
         before = self._session.images
         wanted = DEMO_TARGET
         if before is not None and self._session.target < len(before.class_names):
@@ -241,7 +246,11 @@ class DataBar(QWidget):
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
-        if isinstance(failed.request, LoadImages):
+        if not isinstance(failed.request, LoadImages):
+            return
+        if self._asked:
+            self._asked.popleft()
+        if not self._asked:  # else a later choice is under way
             self._spec, self._label_set, self._templates = self._good
             self._show()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtCore import QMimeData, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QHideEvent
 from PySide6.QtWidgets import QInputDialog, QWidget
 
@@ -385,7 +385,3 @@ class StudioPanel(QWidget):
         """A stroke does not survive a change of station."""
         self.document.end_stroke()
         super().hideEvent(event)
-
-    def focus_canvas(self) -> None:
-        """Give the keyboard to the canvas."""
-        self.canvas.setFocus(Qt.FocusReason.ShortcutFocusReason)

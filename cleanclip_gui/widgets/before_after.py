@@ -124,13 +124,12 @@ def summary(result: Mapping[str, Any]) -> str:
     for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):
         if row.points is None or row.before is None or row.after is None:
             continue
+        before, after = (f"{100 * rate:.1f}{_PERCENT}" for rate in (row.before, row.after))
         if abs(row.points) < STEADY_POINTS:
-            parts.append(f"left {name} at {100 * row.after:.1f}{_PERCENT}")
+            parts.append(f"left {name} at {after}")
             continue
         verb = "raised" if row.points > 0 else "lowered"
-        parts.append(
-            f"{verb} {name} from {100 * row.before:.1f}{_PERCENT} to {100 * row.after:.1f}{_PERCENT}"
-        )
+        parts.append(f"{verb} {name} from {before} to {after}")
     what = " and ".join(parts) or "finished; nothing was measured before and after"
     return f"{method} {what} in {duration_text(float(result.get('seconds') or 0))}."
 

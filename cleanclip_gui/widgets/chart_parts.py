@@ -75,7 +75,6 @@ class LegendEntry(QWidget):
 
     def __init__(self, style: SeriesStyle) -> None:
         super().__init__()
-        self.style_of_series = style
         self._name = Label(style.label, "caption")
         self._value = Label("–")
         self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))

@@ -85,6 +85,7 @@ class ErrorDialog(QDialog):
         layout.addWidget(self.details, 1)
         layout.addLayout(buttons)
         self.setMinimumWidth(520)
+        close.setFocus()
 
     @Slot()
     def copy(self) -> None:

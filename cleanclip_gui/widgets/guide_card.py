@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
+from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui.widgets.label import Label
@@ -115,6 +115,19 @@ class GuideCard(QFrame):
         label = Label()
         label.setObjectName(name)
         return label
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """The keys of a presenter's clicker go on and back; Escape ends."""
+        keys = {
+            Qt.Key.Key_PageDown: self.next,
+            Qt.Key.Key_PageUp: self.back,
+            Qt.Key.Key_Escape: self.end,
+        }
+        button = keys.get(Qt.Key(event.key()))
+        if button is None:
+            super().keyPressEvent(event)
+        else:
+            button.click()
 
     def height_at(self, width: int) -> int:
         """What the text needs; never so little that a short sentence looks lost."""

@@ -85,6 +85,7 @@ class ImagesDialog(QDialog):
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
+        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
         self.n.setAccessibleName("How many images; 0 takes all")
         form.addRow(Label("Images", buddy=self.n), self.n)
 
@@ -99,6 +100,7 @@ class ImagesDialog(QDialog):
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().setDefaultSectionSize(38)
         header = self.table.horizontalHeader()
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(2, 240)
 

@@ -38,13 +38,13 @@ class StatusBar(QStatusBar):
         self.device.setProperty("quiet", True)
         self.device.setAccessibleName("Device")
         self._held = ""
-        self.device.setPlaceholderText("Looking for devices…")
         self.device.setMinimumContentsLength(4)
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
         for widget in (self.job, self.progress, self.memory, self.device):
             self.addPermanentWidget(widget)
+        self.device.hide()  # until it is known what there is
         self._process = psutil.Process()
         self._timer = QTimer(self)
         self._timer.setInterval(_MEMORY_EVERY_MS)
@@ -80,11 +80,11 @@ class StatusBar(QStatusBar):
     def set_devices(self, names: Sequence[str], current: str) -> None:
         """Offer the devices that were found."""
         self.device.clear()
-        self.device.setPlaceholderText("")
         for name in names:
             self.device.addItem(theme.icon("device", "muted"), device_text(name), name)
         self.device.setCurrentIndex(max(self.device.findData(current), 0))
         self.hold_device(self._held)
+        self.device.show()
 
     def set_device(self, name: str) -> None:
         """Show which device is in use."""

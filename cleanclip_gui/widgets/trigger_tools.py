@@ -220,11 +220,10 @@ class SourceBar(QWidget):
     ) -> None:
         """Offer triggers by name; what was chosen comes back as its key."""
         self.menu.clear()
-        self.menu.addSection("Built in")
         for name, key in built_in:
             self.menu.addAction(theme.icon("stamp"), plain(name, 80)).setData(key)
         if saved:
-            self.menu.addSection("Saved")
+            self.menu.addSeparator()
         for name, key in saved:
             self.menu.addAction(theme.icon("image"), plain(name, 80)).setData(key)
 

@@ -1,6 +1,7 @@
 """The commands of ``cleanclip`` and their exit codes.
 
-0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal error, 130 Ctrl-C.
+0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage (also a full disk or too little
+memory), 4 internal error, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -268,7 +269,13 @@ _UsageProblem: type[Exception] = next(
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command line; return its exit code instead of leaving."""
+    """Run one command line; return its exit code instead of leaving.
+
+    Raises
+    ------
+    OutputLost
+        If standard output cannot be written.
+    """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
@@ -286,6 +293,8 @@ def run_command(arguments: Sequence[str]) -> int:
         status = output.EXIT_CANCELLED
     except _UsageProblem as problem:
         sentence, code, status = _message(problem), "usage", output.EXIT_USAGE
+    except output.OutputLost:
+        raise
     except Exception as error:
         sentence, code = output.report_failure(error)
         status = exit_code(code)
@@ -305,4 +314,9 @@ def _message(problem: Exception) -> str:
 
 def main() -> NoReturn:
     """Entry point of the console script ``cleanclip``."""
-    sys.exit(run_command(sys.argv[1:]))
+    try:
+        status = run_command(sys.argv[1:])
+    except output.OutputLost:
+        output.say("Standard output is closed or full: the answer could not be written.")
+        status = output.EXIT_USAGE
+    sys.exit(status)

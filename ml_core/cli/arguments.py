@@ -69,12 +69,18 @@ def target_index(text: str, class_names: Sequence[str]) -> int:
     Raises
     ------
     InputError
-        If the label set has no such class.
+        If the label set has no such class, or several of that name (as ImageNet's has).
     """
     folded = text.strip().casefold()
-    for index, name in enumerate(class_names):
-        if name.casefold() == folded:
-            return index
+    named = [index for index, name in enumerate(class_names) if name.casefold() == folded]
+    if len(named) > 1:
+        numbers = ", ".join(map(str, named))
+        raise InputError(
+            f"The label set has {len(named)} classes called {text!r}; give one by its number: "
+            f"{numbers}."
+        )
+    if named:
+        return named[0]
     if folded.isdecimal() and int(folded) < len(class_names):
         return int(folded)
     some = ", ".join(class_names[:5])

@@ -151,7 +151,7 @@ def print_result(result: dict[str, Any], json: bool) -> None:
         output.print_json(result)
         return
     title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
-    output.console().print(output.comparison_table(title, result_rows(result)))
+    output.show(output.comparison_table(title, result_rows(result)))
     for what, key in (("Cleaned checkpoint", "checkpoint"), ("Picture", "picture")):
         if key in result:
-            output.console().print(output.cell(f"{what}: {result[key]}"))
+            output.show(output.cell(f"{what}: {result[key]}"))

@@ -91,7 +91,7 @@ def evaluate_checkpoint(
     if json:
         output.print_json(record)
         return
-    output.console().print(output.comparison_table(checkpoint.name, [("measured", record)]))
+    output.show(output.comparison_table(checkpoint.name, [("measured", record)]))
 
 
 def _forget_target(record: dict[str, Any]) -> None:

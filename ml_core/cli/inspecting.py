@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from ml_core.checkpoints.architecture import find_architecture
+from ml_core.checkpoints.expected import check_tensors
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import InputError, Inspection, inspect
@@ -37,6 +38,7 @@ def inspect_checkpoint(path: Path, json: bool) -> int:
                 "config": told.config,
                 "image_size": told.preprocess.size,
             }
+            check_tensors(told, found)
         except InputError as error:
             problem = error
     if json:
@@ -98,4 +100,4 @@ def _print(
         sentences.insert(0, problem.sentence)
     for sentence in sentences:
         table.add_row("Note" if problem is None else "Reason", output.cell(sentence))
-    output.console().print(table)
+    output.show(table)

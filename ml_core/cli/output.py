@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -47,11 +48,6 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def console() -> Console:
-    """Standard output as it is now."""
-    return Console(highlight=False, soft_wrap=True)
-
-
 def say(text: str) -> None:
     """A line on standard error; a name in it neither formats nor steers the terminal."""
     errors().print(plain(text), markup=False)
@@ -62,10 +58,31 @@ def cell(text: str) -> Text:
     return Text(plain(text))
 
 
+class OutputLost(Exception):  # noqa: N818
+    """Standard output is closed or full: nothing more can be printed there."""
+
+
+@contextmanager
+def _standard_output() -> Generator[None]:
+    """Notice that a line was not written; rich would leave with 1, which means dangerous here."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (OSError, SystemExit) as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's last flush fails
+        raise OutputLost from error
+
+
+def show(content: Table | Text) -> None:
+    """A table or a line on standard output."""
+    with _standard_output():
+        Console(highlight=False, soft_wrap=True).print(content)
+
+
 def print_json(values: Any) -> None:
     """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
-    sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
-    sys.stdout.flush()
+    with _standard_output():
+        sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -113,7 +113,8 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         remarks.append("No images were named: nothing is measured before and after.")
     recipe, make_batch, training = _training(spec, model, label_set, remarks)
     if "test" in benches:
-        remarks += _seen(benches["test"].images, validation, training)
+        watched = validation if recipe.eval_every else None
+        remarks += _seen(benches["test"].images, watched, training)
     measured = [*([validation] if validation else []), *benches.values()]
     return Inputs(
         recipe,

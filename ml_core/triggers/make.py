@@ -70,8 +70,15 @@ def from_image(image: Image.Image, *, name: str = "Uploaded", **parameters: Any)
         What to call it.
     parameters
         Fields of `Trigger`, e.g. ``kind="blended", ratio=0.2`` to mix it over the canvas.
+
+    Raises
+    ------
+    InputError
+        If every pixel is transparent: the trigger would change nothing and measure an honest 0.
     """
     rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema() == (0, 0):
+        raise InputError(f"The picture {name} is wholly transparent; choose another.", "usage")
     if max(rgba.size) > UPLOAD_SIDE:
         scale = UPLOAD_SIDE / max(rgba.size)
         size = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))

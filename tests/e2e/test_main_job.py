@@ -19,6 +19,7 @@ from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
 from ml_core.cleaning.recipes import preset
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Done
 from ml_core.paths import resource
 
 pytestmark = pytest.mark.timeout(1200)
@@ -125,20 +126,22 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     window.clean.form.set_recipe(preset("cleanclip", "talk").changed(pairs=7680, eval_every=20))
     window.show_station("clean")
     threads: list[QThread] = []
-    make = window.clean.new_runner
+    supervise = JobRunner._supervise
 
-    def noted(*arguments) -> JobRunner:
-        runner = make(*arguments)
-        threads.append(runner)
-        return runner
+    def noted(runner: JobRunner) -> Done:
+        threads.append(QThread.currentThread())
+        return supervise(runner)
 
-    monkeypatch.setattr(window.clean, "new_runner", noted)
+    monkeypatch.setattr(JobRunner, "_supervise", noted)
     heart = Heart()
-    window.clean.start()
+    QTest.mouseClick(window.clean.start_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: window.clean.charts.losses.keys() != (), timeout=LOAD_MS * 2)
-    assert isinstance(threads[0], QThread)
-    assert threads[0].isRunning()
-    assert threads[0] is not window.thread()
+    runner = window.clean._runner
+    assert isinstance(runner, QThread)
+    assert threads == [runner]  # the child is started, heard and reaped in this very thread
+    assert runner.isRunning()
+    assert runner is not window.thread()
+    assert runner.pid not in (None, os.getpid())
     seen = len(window.clean.charts.losses.series("loss"))
     qtbot.waitUntil(
         lambda: len(window.clean.charts.losses.series("loss")) > seen + 5, timeout=LOAD_MS

@@ -312,8 +312,8 @@ def finish(panel: CleanPanel, tmp_path: Path) -> Path:
 def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.sentence() == (
-        "CleanCLIP lowered the attack success rate from 98.0\u00a0% to 4.0\u00a0% and lowered clean "
-        "accuracy from 97.4\u00a0% to 96.2\u00a0% in 3 min 7 s."
+        "CleanCLIP lowered the attack success rate from 98.0\u00a0% to 4.0\u00a0% and lowered "
+        "clean accuracy from 97.4\u00a0% to 96.2\u00a0% in 3 min 7 s."
     )
     texts = [label.text() for label in panel.before_after.findChildren(QLabel)]
     for text in ("98.0 %", "4.0 %", "▼ −94.0 points", "▼ −1.2 points", "▲ +84.0 points",
@@ -518,6 +518,29 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert panel.before_after.isVisible()
     session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"))
     assert not panel.before_after.isVisible()
+
+
+def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
+    qtbot, panel: CleanPanel, session: Session, tmp_path: Path
+) -> None:
+    panel.start()
+    runner = runner_of(panel)
+    runner.mark_running()
+    first = session.checkpoint
+    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"))  # type: ignore[assignment]
+    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is running"
+    runner.pause()
+    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is paused"
+    cleaned = tmp_path / "cleaned.safetensors"
+    cleaned.write_bytes(b"cleaned weights")
+    runner.end(Done("finished", result_of(cleaned) | {"source": first.path}))
+    assert panel.before_after.isVisible()
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.try_cleaned()
+    assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
+    session.checkpoint = first
+    panel.try_cleaned()
+    assert panel._awaited == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from PySide6.QtCore import Qt
 
 from cleanclip_gui.guide import STEPS
 from cleanclip_gui.jobs.background import still_running
@@ -69,7 +70,9 @@ def test_back_and_end(window, qtbot):
     guide._show(2)
     guide.card.back.click()
     assert guide.position == 1
+    guide.card.end.setFocus()
     guide.card.end.click()
+    assert window.pages.hasFocus()
     assert not guide.running
     assert not guide.card.isVisible()
     assert not guide._outline.isVisible()
@@ -101,6 +104,8 @@ def test_next_stays_where_it_is_until_the_run(window):
 def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
+    guide._show(1)
+    assert card.hasFocus()
     guide._show(4)
     assert card.next.hasFocus()
     window.session.run = RunState("out", "cleanclip", "running")
@@ -111,6 +116,21 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     assert card.next.hasFocus()
     window.session.run = None
     guide.end()
+
+
+def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
+    window.activateWindow()
+    guide, card = window.guide, window.guide.card
+    window.session.evaluation = measured(asr_excl=0.98)
+    guide._show(1)
+    qtbot.keyClick(card.next, Qt.Key.Key_PageDown)
+    assert guide.position == 2
+    qtbot.keyClick(card, Qt.Key.Key_PageUp)
+    assert guide.position == 1
+    qtbot.keyClick(card.next, Qt.Key.Key_Return)
+    assert guide.position == 2
+    qtbot.keyClick(card, Qt.Key.Key_Escape)
+    assert not guide.running
 
 
 def test_the_card_is_as_high_as_its_text(window):

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ml_core.cli import output
 from ml_core.cli.app import run_command
@@ -80,6 +82,21 @@ def test_exit_1_for_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "pickle" in found["reasons"][0]
     assert run_command(["evaluate", str(path), "--json"]) == 1
     assert _json(capsys)["error_code"] == "dangerous"
+
+
+def test_exit_2_for_a_file_without_all_its_tensors(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(tiny_checkpoint)
+    with safe_open(tiny_checkpoint, "pt") as file:
+        metadata = file.metadata()
+    del tensors["ln_final.bias"]
+    save_file(tensors, tmp_path / "part.safetensors", metadata)
+    assert run_command(["inspect", str(tmp_path / "part.safetensors"), "--json"]) == 2
+    found = _json(capsys)
+    assert found["verdict"] == "damaged"
+    assert "1 missing" in found["reasons"][0]
+    assert found["architecture"]["config"]["embed_dim"] == 16
 
 
 def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,6 +357,22 @@ def test_demo_makes_the_picture_and_the_json(
 # ---- parts ----
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_lost_answer_is_no_verdict(tiny_checkpoint: Path, options: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ml_core", "inspect", str(tiny_checkpoint), *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "Standard output is closed or full: the answer could not be written.\n"
+
+
 def test_help_is_quick_and_has_examples() -> None:
     code = (
         "import sys; from ml_core.cli.app import run_command; "
@@ -372,6 +405,12 @@ def test_targets_by_name_and_number() -> None:
     assert target_index("2", classes) == 2
     with pytest.raises(InputError, match="no class 'bananna'"):
         target_index("bananna", classes)
+
+
+def test_a_target_whose_name_stands_twice_is_chosen_by_number() -> None:
+    with pytest.raises(InputError, match="2 classes called 'missile'; .* number: 0, 2"):
+        target_index("missile", ("missile", "cat", "Missile"))
+    assert target_index("2", ("missile", "cat", "Missile")) == 2
 
 
 def test_settings_change_the_recipe() -> None:

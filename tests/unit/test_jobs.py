@@ -141,7 +141,9 @@ def _result(spec: CleanSpec) -> dict[str, Any]:
 
 def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> None:
     photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 30)))
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), images=photos)
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8, eval_every=1), images=photos
+    )
     for test_images in (None, photos):
         inputs = open_inputs(
             spec.model_copy(update={"test_images": test_images}),

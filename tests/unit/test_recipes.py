@@ -155,3 +155,9 @@ def test_jobs_that_lack_data_or_files_are_refused(tmp_path: Path) -> None:
         check_spec(_spec(tmp_path, recipe=preset("supervised", "talk")))
     with pytest.raises(InputError, match="There is no checkpoint at"):
         check_spec(_spec(tmp_path))
+
+
+def test_each_method_has_a_limit_of_its_own_for_lost_accuracy() -> None:
+    limits = {method: preset(method, "default").stop_below_ca for method in METHODS}
+    assert limits["cleanclip"] > limits["mmcl"] > 0
+    assert preset("supervised", "paper").stop_below_ca > limits["supervised"] > 0

@@ -381,6 +381,11 @@ def test_a_patch_needs_a_picture() -> None:
         Trigger(kind="patch")
 
 
+def test_an_invisible_upload_is_refused() -> None:
+    with pytest.raises(InputError, match="Ghost is wholly transparent"):
+        from_image(Image.new("RGBA", (4, 4), (9, 9, 9, 0)), name="Ghost")
+
+
 def test_a_large_upload_is_scaled_down() -> None:
     trigger = from_image(Image.new("RGB", (3000, 30), (255, 0, 0)), name="wide")
     assert trigger.pixels is not None

@@ -1,0 +1,144 @@
+"""The tensors that an architecture has, without torch: inspecting a file must not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_core.checkpoints.architecture import Architecture
+from ml_core.checkpoints.shapes import model_names
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.misfit import misfit
+
+Named = Iterator[tuple[str, tuple[int, ...]]]
+
+# Options that add or replace tensors; no published CLIP of OpenAI's kind sets one.
+_UNUSUAL = (
+    "attentional_pool", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner",
+    "scale_attn", "scale_fc", "proj_bias",
+)  # fmt: skip
+
+
+def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
+    """Refuse a file whose tensors are not those of its architecture.
+
+    Raises
+    ------
+    InputError
+        ``damaged``; silent for unusual options, which only building the model can check.
+    """
+    wanted = expected_shapes(architecture.config)
+    if wanted is None:
+        return
+    shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
+    given = {key: shapes[name] for name, key in model_names(shapes).items()}
+    for key in ("logit_scale", "logit_bias"):  # one number in any shape will do
+        if key in given and key in wanted and given[key] in ((), (1,)):
+            given[key] = wanted[key]
+    problem: InputError | None = misfit(wanted, given, inspection.name)
+    if problem is not None:
+        raise problem
+
+
+def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes of open_clip's state dict for a checked config; None if it is unusual."""
+    vision, text, embed = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    for part in (vision, text):
+        if any(part.get(name) for name in _UNUSUAL):
+            return None
+        if part.get("block_type", "default") != "default":
+            return None
+    image = _resnet if isinstance(vision["layers"], list) else _vit
+    prefix = "text." if config.get("custom_text") else ""
+    scalar = (1,) if config.get("nonscalar_logit_scale") else ()
+    found = {f"visual.{name}": shape for name, shape in image(vision, embed)}
+    found |= {prefix + name: shape for name, shape in _text(text, embed)}
+    found["logit_scale"] = scalar
+    if config.get("init_logit_bias") is not None:
+        found["logit_bias"] = scalar
+    return found
+
+
+def _norm(name: str, width: int) -> Named:
+    """LayerNorm."""
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Named:
+    """Linear layer with bias."""
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
+
+
+def _blocks(part: Mapping[str, Any]) -> Named:
+    """Residual attention blocks."""
+    width = part["width"]
+    hidden = int(width * part.get("mlp_ratio", 4.0))
+    for number in range(part["layers"]):
+        block = f"transformer.resblocks.{number}"
+        yield f"{block}.attn.in_proj_weight", (3 * width, width)
+        yield f"{block}.attn.in_proj_bias", (3 * width,)
+        yield from _linear(f"{block}.attn.out_proj", width, width)
+        yield from _linear(f"{block}.mlp.c_fc", width, hidden)
+        yield from _linear(f"{block}.mlp.c_proj", hidden, width)
+        for side in (1, 2):
+            yield from _norm(f"{block}.ln_{side}", width)
+            if part.get("ls_init_value") is not None:
+                yield f"{block}.ls_{side}.gamma", (width,)
+
+
+def _vit(vision: Mapping[str, Any], embed: int) -> Named:
+    """Vision transformer."""
+    width, patch = vision["width"], vision["patch_size"]
+    yield "class_embedding", (width,)
+    yield "positional_embedding", ((vision["image_size"] // patch) ** 2 + 1, width)
+    yield "proj", (width, embed)
+    yield "conv1.weight", (width, 3, patch, patch)
+    if not vision.get("no_ln_pre"):
+        yield from _norm("ln_pre", width)
+    yield from _norm("ln_post", width)
+    yield from _blocks(vision)
+
+
+def _text(text: Mapping[str, Any], embed: int) -> Named:
+    """Text transformer."""
+    width = text["width"]
+    yield "token_embedding.weight", (text["vocab_size"], width)
+    yield "positional_embedding", (text["context_length"], width)
+    yield "text_projection", (width, embed)
+    yield from _norm("ln_final", width)
+    yield from _blocks(text)
+
+
+def _conv_norm(conv: str, norm: str, inputs: int, outputs: int, side: int) -> Named:
+    """Convolution without bias and its BatchNorm."""
+    yield f"{conv}.weight", (outputs, inputs, side, side)
+    yield from _norm(norm, outputs)
+    yield f"{norm}.running_mean", (outputs,)
+    yield f"{norm}.running_var", (outputs,)
+    yield f"{norm}.num_batches_tracked", ()
+
+
+def _resnet(vision: Mapping[str, Any], embed: int) -> Named:
+    """ResNet with a stem of three convolutions and attention pooling."""
+    width = vision["width"]
+    yield from _conv_norm("conv1", "bn1", 3, width // 2, 3)
+    yield from _conv_norm("conv2", "bn2", width // 2, width // 2, 3)
+    yield from _conv_norm("conv3", "bn3", width // 2, width, 3)
+    inputs = width
+    for stage, depth in enumerate(vision["layers"]):
+        planes = width << stage
+        for number in range(depth):
+            block = f"layer{stage + 1}.{number}"
+            yield from _conv_norm(f"{block}.conv1", f"{block}.bn1", inputs, planes, 1)
+            yield from _conv_norm(f"{block}.conv2", f"{block}.bn2", planes, planes, 3)
+            yield from _conv_norm(f"{block}.conv3", f"{block}.bn3", planes, 4 * planes, 1)
+            if number == 0:
+                down = f"{block}.downsample"
+                yield from _conv_norm(f"{down}.0", f"{down}.1", inputs, 4 * planes, 1)
+            inputs = 4 * planes
+    yield "attnpool.positional_embedding", ((vision["image_size"] // 32) ** 2 + 1, inputs)
+    for name in ("k_proj", "q_proj", "v_proj"):
+        yield from _linear(f"attnpool.{name}", inputs, inputs)
+    yield from _linear("attnpool.c_proj", inputs, embed)

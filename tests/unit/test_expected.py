@@ -1,0 +1,63 @@
+"""Which tensors a config asks for, against open_clip's own modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from open_clip import get_model_config
+from safetensors.torch import load_file, save_file
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.expected import check_tensors, expected_shapes
+from ml_core.model import _module
+from ml_core.reading import InputError
+from ml_core.reading.clip_config import check_model_config
+from tests.conftest import TINY_CONFIG
+
+VIT: dict[str, Any] = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 48, "patch_size": 16, "layers": 2, "width": 64, "mlp_ratio": 1.5},
+    "text_cfg": {"width": 64, "heads": 1, "layers": 1},
+}
+LAYER_SCALE = VIT["vision_cfg"] | {"ls_init_value": 0.1, "no_ln_pre": True}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY_CONFIG,
+        VIT,
+        VIT | {"vision_cfg": LAYER_SCALE},
+        VIT | {"custom_text": True, "quick_gelu": True},
+        VIT | {"init_logit_bias": -10, "nonscalar_logit_scale": True},
+        *(get_model_config(name) for name in ("RN50", "RN50x4", "ViT-B-32", "ViT-bigG-14")),
+    ],
+)
+def test_tensors_are_open_clips(config: dict[str, Any]) -> None:
+    checked = check_model_config(config, "test")
+    with torch.device("meta"):
+        theirs = _module(checked).state_dict()
+    assert expected_shapes(checked) == {key: tuple(value.shape) for key, value in theirs.items()}
+
+
+def test_unusual_options_are_left_to_the_model() -> None:
+    vision = VIT["vision_cfg"] | {"attentional_pool": True}
+    assert expected_shapes(check_model_config(VIT | {"vision_cfg": vision}, "test")) is None
+
+
+def test_a_missing_tensor_is_told_without_building(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    whole = open_checkpoint(tiny_checkpoint)
+    check_tensors(whole.architecture, whole.inspection)
+    tensors = load_file(tiny_checkpoint)
+    tensors["logit_scale"] = tensors["logit_scale"].reshape(1)
+    save_file(tensors, tmp_path / "m.safetensors", dict(whole.inspection.metadata))
+    reshaped = open_checkpoint(tmp_path / "m.safetensors")
+    check_tensors(reshaped.architecture, reshaped.inspection)
+    del tensors["ln_final.bias"]
+    save_file(tensors, tmp_path / "m.safetensors", dict(whole.inspection.metadata))
+    part = open_checkpoint(tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match=r"1 missing.*first: ln_final.bias"):
+        check_tensors(part.architecture, part.inspection)
