@@ -188,13 +188,13 @@ class CheckpointPanel(QWidget):
         """Fill in min, max, mean and the like, tensor by tensor."""
         if found.weights_path is None:
             return
-        weights, names = found.weights_path, [t.name for t in found.tensors]
+        weights, tensors = found.weights_path, found.tensors
 
         def work(cancelled: Callable[[], bool]) -> Iterator[list[Any]]:
             from ml_core.checkpoints.tensor_stats import tensor_stats
 
             batch: list[Any] = []
-            for stats in tensor_stats(weights, names, cancelled):
+            for stats in tensor_stats(weights, tensors, cancelled):
                 batch.append(stats)
                 if len(batch) == _STATS_BATCH:
                     yield batch

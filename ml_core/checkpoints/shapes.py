@@ -9,6 +9,12 @@ from typing import Any
 
 from ml_core.reading import InputError
 
+# One tensor of every image encoder of OpenAI's naming.
+_MARKS = ("visual.conv1.weight",)
+# Where training programs keep the model among other things.
+_TOPS = ("state_dict", "model", "module", "visual")
+_HEAD = re.compile(r"(^|\.)(linear|fc|head|classifier)\.(weight|bias)$")
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Published open_clip models whose heads are wider than 64; all of them use GELU.
@@ -20,13 +26,40 @@ _EXTRAS = ("input_resolution", "context_length", "vocab_size")
 def model_names(names: Iterable[str]) -> dict[str, str]:
     """Map each tensor's name in the file to its name in the model.
 
-    Strips ``module.`` where all names carry it (left by data-parallel training) and leaves out
-    the three numbers that OpenAI's archives keep among the tensors.
+    Strips what a training program puts before the names (``state_dict.``, ``module.``,
+    ``model.``), and leaves out what is no part of the model: the optimizer, a classification
+    head, attention masks, the three numbers that OpenAI's archives keep among the tensors.
     """
     names = list(names)
-    prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
-    short = {name: name.removeprefix(prefix) for name in names}
-    return {name: key for name, key in short.items() if key not in _EXTRAS}
+    prefix = _prefix(names)
+    top = prefix.partition(".")[0] + "." if prefix else ""
+    mapped: dict[str, str] = {}
+    for name in names:
+        key = name.removeprefix(prefix)
+        inside = name.startswith(prefix)
+        if not inside and (not name.startswith(top) or _HEAD.search(name)):
+            continue
+        if key not in _EXTRAS and not key.endswith(".attn_mask") and key != "attn_mask":
+            mapped[name] = key
+    return mapped
+
+
+def left_out(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tensors that are no part of the model; see `model_names`."""
+    names = list(names)
+    kept = model_names(names)
+    return tuple(name for name in names if name not in kept)
+
+
+def _prefix(names: list[str]) -> str:
+    """What stands before the names of a CLIP; of several copies, the state dict's."""
+    found: dict[str, None] = {}
+    for name in names:
+        for mark in _MARKS:
+            if name.endswith(mark) and (name == mark or name[: -len(mark)].endswith(".")):
+                found[name[: -len(mark)]] = None
+    ranked = sorted(found, key=lambda prefix: (prefix.partition(".")[0] not in _TOPS, len(prefix)))
+    return ranked[0] if ranked else ""
 
 
 def config_from_shapes(shapes: Shapes, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:

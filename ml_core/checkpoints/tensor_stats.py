@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading import InputError, TensorInfo, read_header
+from ml_core.reading import InputError, TensorInfo
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.safetensors_header import DTYPE_BYTES
 
 _CHUNK = 1 << 20  # elements
 _NUMPY = {
@@ -40,38 +41,50 @@ class TensorStats:
 
 def tensor_stats(
     path: str | Path,
-    names: Sequence[str],
+    tensors: Sequence[TensorInfo],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[TensorStats]:
-    """Look through tensors of a safetensors file, in the order of ``names``.
+    """Look through the tensors of an inspected file, in the given order.
 
-    Memory stays below 50 MB whatever the tensor. Ends early once ``cancelled()`` is true.
+    Memory stays below 50 MB whatever the tensor, unless its elements lie apart in the file.
+    Ends early once ``cancelled()`` is true.
 
     Raises
     ------
     InputError
-        If the file is damaged, changed, or lacks a name.
+        If the file was cut short since.
     """
     path = Path(path)
-    tensors = {tensor.name: tensor for tensor in read_header(path).tensors}
     file, _ = open_regular(path)
     with file:
-        for name in names:
-            if name not in tensors:
-                raise InputError(f"{path.name} holds no tensor {name[:80]!r}.", "usage")
+        for info in tensors:
             tally = _Tally()
-            info = tensors[name]
-            file.seek(info.offset)
-            width = info.nbytes // info.elements if info.elements else 1
-            for start in range(0, info.elements, _CHUNK):
+            for raw in _pieces(file, info, path):
                 if cancelled():
                     return
-                count = min(_CHUNK, info.elements - start)
-                raw = file.read(count * width)
-                if len(raw) != count * width:
-                    raise InputError(f"{path} changed while it was read; open it again.", "damaged")
-                tally.add(_numbers(raw, info))
-            yield tally.result(name)
+                tally.add(raw)
+            yield tally.result(info.name)
+
+
+def _pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
+    """A tensor's numbers, a piece at a time; their order does not matter."""
+    width = DTYPE_BYTES[info.dtype]
+    span = info.nbytes // width
+    file.seek(info.offset)
+    if info.stride is None or span == info.elements:
+        for start in range(0, span, _CHUNK):
+            yield _numbers(_read(file, min(_CHUNK, span - start) * width, path), info)
+        return
+    flat = _numbers(_read(file, info.nbytes, path), info)
+    steps = tuple(step * flat.itemsize for step in info.stride)
+    yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+
+
+def _read(file: BinaryIO, count: int, path: Path) -> bytes:
+    raw = file.read(count)
+    if len(raw) != count:
+        raise InputError(f"{path} changed while it was read; open it again.", "damaged")
+    return raw
 
 
 def _numbers(raw: bytes, info: TensorInfo) -> NDArray[np.float64]:

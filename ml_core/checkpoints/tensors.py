@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.regular_file import open_regular
 
 _DTYPES = {
@@ -29,8 +31,7 @@ _DTYPES = {
 def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
     """Read every tensor in its own type, in memory of its own.
 
-    The header check left no byte without a name, so one pass over the tensors is one pass over
-    the file and gives its SHA-256.
+    One pass over the whole file, of which the tensors' bytes are kept, gives its SHA-256.
 
     Raises
     ------
@@ -40,27 +41,70 @@ def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
     """
     path = inspection.weights_path
     assert path is not None, "only a checkpoint that was not refused has tensors"
+    for info in inspection.tensors:
+        if info.dtype not in _DTYPES:
+            raise InputError(
+                f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
+                "no CLIP has; this version cannot use it.",
+                "unsupported",
+            )
     changed = InputError(f"{path} changed since it was examined; open it again.", "damaged")
     tensors: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
     file, size = open_regular(path)
     with file:
         if size != inspection.size:
             raise changed
-        digest = hashlib.sha256(file.read(inspection.tensors[0].offset))
-        for info in inspection.tensors:
-            if info.dtype not in _DTYPES:
-                raise InputError(
-                    f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
-                    "no CLIP has; this version cannot use it.",
-                    "unsupported",
-                )
-            raw = bytearray(info.nbytes)
-            if file.readinto(raw) != info.nbytes:  # type: ignore[attr-defined]
+        position = 0
+        for start, end, infos in _ranges(inspection.tensors):
+            _skip(file, start - position, digest)
+            raw = bytearray(end - start)
+            if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
                 raise changed
             digest.update(raw)
-            dtype = _DTYPES[info.dtype]
-            flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-            tensors[info.name] = flat.reshape(info.shape)
+            position = end
+            for info in infos:
+                made = _tensor(raw, info, info.offset - start)
+                # Tensors that share bytes must not change each other when one is trained.
+                tensors[info.name] = made.clone() if len(infos) > 1 else made
+        _skip(file, size - position, digest)
     if digest.hexdigest() != inspection.sha256:
         raise changed
-    return tensors
+    return {info.name: tensors[info.name] for info in inspection.tensors}
+
+
+def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:
+    """Ranges of bytes in the order of the file, with the tensors that lie in each."""
+    start = end = 0
+    inside: list[TensorInfo] = []
+    for info in sorted(infos, key=lambda info: (info.offset, info.nbytes)):
+        if inside and info.offset >= end:
+            yield start, end, inside
+            inside = []
+        if not inside:
+            start, end = info.offset, info.offset
+        end = max(end, info.offset + info.nbytes)
+        inside.append(info)
+    if inside:
+        yield start, end, inside
+
+
+def _skip(file: BinaryIO, count: int, digest: Any) -> None:
+    """Hash bytes that belong to no tensor."""
+    while count > 0:
+        chunk = file.read(min(count, 1 << 20))
+        if not chunk:
+            return
+        digest.update(chunk)
+        count -= len(chunk)
+
+
+def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
+    """Look at a tensor's bytes in its shape."""
+    dtype = _DTYPES[info.dtype]
+    if not info.nbytes:
+        return torch.empty(info.shape, dtype=dtype)
+    flat = torch.frombuffer(raw, dtype=dtype, count=info.nbytes // dtype.itemsize, offset=offset)
+    if info.stride is None:
+        return flat.reshape(info.shape)
+    return flat.as_strided(info.shape, info.stride).contiguous()

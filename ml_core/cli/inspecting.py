@@ -68,6 +68,9 @@ def _record(
         "parameters": found.parameters,
         "architecture": architecture,
         "metadata": dict(found.metadata),
+        "globals": {group: list(names) for group, names in found.globals.items()},
+        "facts": dict(found.facts),
+        "embedded_code": [name for name, _ in found.embedded_code],
         "unread": list(found.unread),
         "tensors": [
             {"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in found.tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -13,11 +13,15 @@ from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.folder import FolderFiles, list_folder
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo, parse_header
-from ml_core.reading.sniff import SAFETENSORS, sniff
+from ml_core.reading.sniff import SAFETENSORS, TORCH_STREAM, TORCH_ZIP, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.torch_file import UnknownCodeError
+from ml_core.reading.torch_stream import read_torch_stream
+from ml_core.reading.torch_zip import read_torch_zip
+from ml_core.reading.weights_file import WeightsFile
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged"]
-ReasonCode = Literal["ok", "note", "dangerous", "damaged", "unsupported"]
+ReasonCode = Literal["ok", "note", "unknown_code", "dangerous", "damaged", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,20 @@ class Inspection:
     reasons
         Whole sentences, the most important first.
     tensors, metadata
-        From the safetensors header.
+        Of the weights file; ``metadata`` is a safetensors header's.
     config
         The JSON of ``open_clip_config.json``, unchecked beyond being JSON; None for a file.
     weights_path
-        The safetensors file; None if refused.
+        The file with the tensors; None if refused.
     unread
-        Names of files of the folder that were not read.
+        Names of files of the folder, or members of the archive, that were not read.
+    globals
+        Objects that the pickles of the file name, grouped: ``tensors`` (builders, done by own
+        code), ``data``, ``code`` (kept as inert records), ``unknown``.
+    facts
+        Plain values near the top of a pickle's object, as text.
+    embedded_code
+        Names and texts of program code in the file; none of it was run.
     """
 
     path: Path
@@ -64,6 +75,9 @@ class Inspection:
     config: dict[str, Any] | None = None
     weights_path: Path | None = None
     unread: tuple[str, ...] = ()
+    globals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    embedded_code: tuple[tuple[str, str], ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -78,8 +92,10 @@ class Inspection:
     def refusal(self) -> InputError:
         """Make the error of a refused file: its first reason, the others as details."""
         code: ErrorCode = "damaged"
-        if self.reason_code in ("dangerous", "unsupported"):
-            code = self.reason_code
+        if self.verdict == "dangerous":
+            code = "dangerous"
+        elif self.reason_code == "unsupported":
+            code = "unsupported"
         return InputError(self.reasons[0], code, "\n".join(self.reasons[1:]))
 
 
@@ -107,6 +123,8 @@ def _refuse(
     """Make the record of a refused file."""
     verdict: Verdict = "dangerous" if error.code == "dangerous" else "damaged"
     code: ReasonCode = "unsupported" if error.code == "usage" else error.code
+    if isinstance(error, UnknownCodeError):
+        code = "unknown_code"
     return Inspection(
         path, path.name, size, sha256, form, verdict, code, (error.sentence,), **facts
     )
@@ -123,15 +141,12 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         return _refuse(path, error, "not a regular file")
     with file:
         kind = sniff(file, size)
+        found = WeightsFile(kind.format, ())
         problem = InputError(f"{name} {kind.why}.", kind.code) if kind.code else None
-        tensors: tuple[TensorInfo, ...] = ()
-        metadata: Mapping[str, str] = {}
-        if kind is SAFETENSORS:
+        if problem is None:
             try:
-                file.seek(0)
-                header = parse_header(file, size, name)
-                tensors, metadata = header.tensors, header.metadata
-                if not tensors:
+                found = _READERS[kind.format](file, size, name)
+                if not found.tensors:
                     raise InputError(f"{name} holds no tensors; get the file again.", "damaged")
             except InputError as error:
                 problem = error
@@ -139,23 +154,50 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         if hashed != size:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
     if problem:
-        return _refuse(path, problem, kind.format, size, sha256)
-    notes: tuple[str, ...] = ()
-    if path.suffix.lower() != ".safetensors":
-        notes = (f"{name} is a safetensors file although its name does not end in .safetensors.",)
+        names = problem.names if isinstance(problem, UnknownCodeError) else found.names
+        return _refuse(path, problem, found.format, size, sha256, globals=names)
+    notes = found.notes + _name_notes(path, found.format, name)
     return Inspection(
         path,
         path.name,
         size,
         sha256,
-        kind.format,
+        found.format,
         "caution" if notes else "loads",
         "note" if notes else "ok",
         notes,
-        tensors,
-        metadata,
+        found.tensors,
+        found.metadata,
         weights_path=path,
+        unread=found.unread,
+        globals=found.names,
+        facts=found.facts,
+        embedded_code=found.embedded_code,
     )
+
+
+def _read_safetensors(file: BinaryIO, size: int, name: str) -> WeightsFile:
+    """Read the header; the tensors' bytes need no reading."""
+    file.seek(0)
+    header = parse_header(file, size, name)
+    return WeightsFile(SAFETENSORS.format, header.tensors, header.metadata)
+
+
+_READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
+    SAFETENSORS.format: _read_safetensors,
+    TORCH_ZIP.format: read_torch_zip,
+    TORCH_STREAM.format: read_torch_stream,
+}
+
+
+def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:
+    """Say where a name promises another format than the content has."""
+    is_safetensors = form == SAFETENSORS.format
+    if (path.suffix.lower() == ".safetensors") == is_safetensors:
+        return ()
+    if is_safetensors:
+        return (f"{name} is a safetensors file although its name does not end in .safetensors.",)
+    return (f"{name} is a {form} although its name ends in .safetensors.",)
 
 
 def _hash(file: BinaryIO) -> tuple[str, int]:
@@ -176,7 +218,10 @@ def _inspect_folder(path: Path) -> Inspection:
     except InputError as error:
         return _refuse(path, error, "folder")
     weights = _inspect_file(files.weights, f"{path.name}/{files.weights.name}")
-    facts = {"unread": files.unread}
+    facts: dict[str, Any] = {
+        "unread": files.unread + weights.unread,
+        "globals": weights.globals,
+    }
     if weights.refused:
         form = f"{form}, {weights.format}"
         return _refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
@@ -198,7 +243,9 @@ def _inspect_folder(path: Path) -> Inspection:
         weights.metadata,
         config,
         files.weights,
-        files.unread,
+        facts=weights.facts,
+        embedded_code=weights.embedded_code,
+        **facts,
     )
 
 

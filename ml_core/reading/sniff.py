@@ -16,7 +16,7 @@ _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 _PICKLE_ENDINGS = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
 
-_OPENS = "this version opens safetensors files and open_clip folders with safetensors weights"
+_OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
 _CONVERT = (
     f"loading a pickle can run code, so it was not read; {_OPENS}: get or make a safetensors copy"
 )
@@ -32,6 +32,8 @@ class Kind:
 
 
 SAFETENSORS = Kind("safetensors")
+TORCH_ZIP = Kind("PyTorch file (zip)")
+TORCH_STREAM = Kind("PyTorch file (legacy stream)")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
@@ -74,11 +76,7 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(zip_names(file, size))
     if head.startswith(_LEGACY_MAGIC):
-        return Kind(
-            "PyTorch file (legacy pickle stream)",
-            "dangerous",
-            f"is a pickle-based PyTorch file of the legacy layout; {_CONVERT}",
-        )
+        return TORCH_STREAM
     if head[257:262] == b"ustar":
         return Kind(
             "tar archive",
@@ -95,18 +93,8 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     if names is None:
         return Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
     inner = [name.partition("/")[2] for name in names]
-    if any(name.startswith("code/") for name in inner) and "data.pkl" in inner:
-        return Kind(
-            "TorchScript archive (pickle and program code)",
-            "dangerous",
-            f"is a TorchScript archive, which holds program code and pickles; {_CONVERT}",
-        )
     if "data.pkl" in inner:
-        return Kind(
-            "PyTorch file (zip with pickle)",
-            "dangerous",
-            f"is a pickle-based PyTorch file; {_CONVERT}",
-        )
+        return TORCH_ZIP
     if names and all(name.endswith(".npy") for name in names):
         return _unsupported("NumPy archive (.npz)")
     if any(name.lower().endswith(_PICKLE_ENDINGS) for name in names):

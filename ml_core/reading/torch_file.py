@@ -1,9 +1,8 @@
-"""What a PyTorch file holds, whichever of its layouts it has; a record for the three readers."""
+"""What the readers of PyTorch's layouts share: pickles are judged, tensors get their bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ml_core.reading.errors import InputError
@@ -11,37 +10,6 @@ from ml_core.reading.pickles.geometry import Block, place_tensors
 from ml_core.reading.pickles.machine import Reading
 from ml_core.reading.pickles.walk import contents
 from ml_core.reading.safetensors_header import TensorInfo
-
-
-@dataclass(frozen=True)
-class TorchFile:
-    """What was read.
-
-    Parameters
-    ----------
-    format
-        Name of the layout.
-    tensors
-        By the order of the pickle.
-    names
-        Objects that the file's pickles name, grouped: ``tensors``, ``data``, ``code``.
-    facts
-        Plain values near the top of the object, as text.
-    embedded_code
-        Names and texts of program code in the file; it was not run.
-    unread
-        Members whose bytes were not looked at.
-    notes
-        Whole sentences of caution.
-    """
-
-    format: str
-    tensors: tuple[TensorInfo, ...]
-    names: Mapping[str, tuple[str, ...]]
-    facts: Mapping[str, str] = field(default_factory=dict)
-    embedded_code: tuple[tuple[str, str], ...] = ()
-    unread: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class UnknownCodeError(InputError):

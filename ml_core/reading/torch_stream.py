@@ -10,14 +10,15 @@ from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
 from ml_core.reading.pickles.records import Storage, Table
 from ml_core.reading.pickles.walk import storages
-from ml_core.reading.torch_file import TorchFile, check_pickles, tensors_of
+from ml_core.reading.torch_file import check_pickles, tensors_of
+from ml_core.reading.weights_file import WeightsFile
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _PARTS = ("magic number", "protocol", "machine", "object", "list of storages")
 
 
-def read_torch_stream(file: BinaryIO, size: int, name: str) -> TorchFile:
+def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     """Read an open file of ``size`` bytes; ``name`` is for sentences.
 
     Raises
@@ -52,7 +53,9 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> TorchFile:
     tensors, facts, notes = tensors_of(value, blocks, name)
     if "code" in names:
         notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
-    return TorchFile("PyTorch file (legacy stream)", tensors, names, facts, notes=notes)
+    return WeightsFile(
+        "PyTorch file (legacy stream)", tensors, names=names, facts=facts, notes=notes
+    )
 
 
 def _damaged(name: str, what: str) -> InputError:

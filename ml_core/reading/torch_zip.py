@@ -9,7 +9,8 @@ from typing import BinaryIO
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
-from ml_core.reading.torch_file import TorchFile, UnknownCodeError, check_pickles, tensors_of
+from ml_core.reading.torch_file import UnknownCodeError, check_pickles, tensors_of
+from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import STORED, Member, ZipError, read_member, zip_members
 
 _SMALL = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/version"}
@@ -21,7 +22,7 @@ _HARMFUL = re.compile(r"\b(torch\.save|from_file|__setstate__)\b")
 _OTHER_OPS = re.compile(r"\bops\.(?!aten\b|prim\b)(\w+)")
 
 
-def read_torch_zip(file: BinaryIO, size: int, name: str) -> TorchFile:
+def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
     """Read an open archive of ``size`` bytes; ``name`` is for sentences.
 
     Every pickle of the archive goes through the stack machine, whatever it is called; code is
@@ -44,7 +45,7 @@ def read_torch_zip(file: BinaryIO, size: int, name: str) -> TorchFile:
         ) from None
 
 
-def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> TorchFile:
+def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile:
     """Sort the members, read the pickles, place the tensors."""
     root = members[0].name.split("/")[0]
     inner: dict[str, Member] = {}
@@ -75,14 +76,14 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> TorchFile:
         )
     elif "code" in names:
         notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
-    return TorchFile(
+    return WeightsFile(
         "TorchScript archive" if script else "PyTorch file (zip)",
         tensors,
-        names,
-        facts,
-        code,
-        unread,
-        notes,
+        names=names,
+        facts=facts,
+        embedded_code=code,
+        unread=unread,
+        notes=notes,
     )
 
 
