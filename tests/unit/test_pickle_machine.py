@@ -1,0 +1,260 @@
+"""Pickles are followed without running them; what they name is told, whatever they try."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import io
+import os
+import pickle
+import pickletools
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_core.reading.pickles import machine
+from ml_core.reading.pickles.machine import read_pickle
+from ml_core.reading.pickles.names import group_of
+from ml_core.reading.pickles.records import Object, Table
+
+HARMLESS = {
+    "numbers": [1, 2.5, None, True, -(1 << 70), (1, 2, 3), {"a": {"b": []}}],
+    "ordered": collections.OrderedDict(x=1),
+    "default": collections.defaultdict(list, y=2),
+    "options": argparse.Namespace(lr=1e-3, name="par"),
+    "path": Path("/x/y"),
+    "when": datetime.datetime(2026, 1, 2),
+    "numpy": (np.float64(3.0), np.arange(5), np.dtype("float16")),
+    "bytes": b"\x00\xff",
+    "sets": (frozenset({1}), {2}),
+}
+
+
+class Attack:
+    """An object that makes a folder when an ordinary loader reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_training_programs_save_names_nothing_unknown(protocol: int) -> None:
+    found = read_pickle(pickle.dumps(HARMLESS, protocol))
+    assert (found.problem, found.unknown, found.misuse) == ("", [], [])
+    assert isinstance(found.value, Table)
+    assert [key for key, _ in found.value.items] == list(HARMLESS)
+    numbers = dict(found.value.items)["numbers"]
+    assert numbers[:5] == [1, 2.5, None, True, -(1 << 70)]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_call_is_told_and_not_made(tmp_path: Path, protocol: int) -> None:
+    canary = tmp_path / "ran"
+    raw = pickle.dumps({"deep": [{"er": Attack(canary)}]}, protocol)
+    found = read_pickle(raw)
+    assert found.unknown == ["posix mkdir"]
+    assert not canary.exists()
+    pickle.loads(raw)  # the attack is live
+    assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("raw", "unknown"),
+    [
+        (b"cos\nsystem\n(S'x'\ntR.", "os system"),
+        (b"(S'x'\nios\nsystem\n.", "os system"),
+        (b"(cos\nsystem\nS'x'\no.", "os system"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01x\x85R.", "os system"),
+        # The end is missing: an ordinary loader calls first and stumbles then.
+        (b"cos\nsystem\n(S'x'\ntR\xff", "os system"),
+        # Names through the memo.
+        (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.", "os system"),
+        (b"cbuiltins\ngetattr\n.", "builtins getattr"),
+        (b"\x80\x04\x8c\x05torch\x8c\x0cnn.Parameter\x93.", "torch nn.Parameter"),
+        (b"ctorch.storage\n_load_from_bytes\n(C\x01xtR.", "torch.storage _load_from_bytes"),
+        (b"copen_clip.factory\nload_checkpoint\n.", "open_clip.factory load_checkpoint"),
+        (b"ctorch.nn.modules.module\nos.System\n.", "torch.nn.modules.module os.System"),
+    ],
+)
+def test_unknown_code_is_named(raw: bytes, unknown: str) -> None:
+    assert unknown in read_pickle(raw).unknown
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        # BUILD on a class changes the class.
+        b"\x80\x02cargparse\nNamespace\n}X\x01\x00\x00\x00aK\x01sb.",
+        # SETITEM and APPEND on objects call their methods.
+        b"\x80\x02cargparse\nNamespace\n)\x81X\x01\x00\x00\x00aK\x01s.",
+        b"\x80\x02cargparse\nNamespace\n)\x81K\x01a.",
+        # A module's class with arguments, and a factory that is called later.
+        b"\x80\x02ctorch.nn.modules.linear\nLinear\nK\x01K\x02\x86\x81.",
+        b"\x80\x02ccollections\ndefaultdict\ntorch\n.".replace(
+            b"torch\n.", b"copen_clip.model\nCLIP\n\x85R."
+        ),
+    ],
+)
+def test_known_names_are_not_misused(raw: bytes) -> None:
+    assert read_pickle(raw).misuse or read_pickle(raw).unknown
+
+
+BROKEN = {
+    "no end": b"\x80\x02}",
+    "empty": b"",
+    "an unknown opcode": b"\x80\x02\xfe.",
+    "bytes after the end": b"\x80\x02}.x",
+    "an empty stack": b"\x80\x02.",
+    "two objects": b"\x80\x02}}.",
+    "a mark that is missing": b"\x80\x02u.",
+    "a mark as an object": b"\x80\x02(.",
+    "a memo that is empty": b"\x80\x02h\x05.",
+    "a key without a value": b"\x80\x02}(K\x01u.",
+    "an extension code": b"\x80\x02\x82\x01.",
+    "a copy": b"\x80\x02}2.",
+    "a text reference": b"P1\n.",
+    "a second protocol mark": b"\x80\x02\x80\x02}.",
+    "an unknown protocol": b"\x80\x09}.",
+    "a buffer": b"\x80\x05\x97.",
+    "append to a number": b"\x80\x02K\x01K\x02a.",
+    "a name that is a number": b"\x80\x04K\x01K\x02\x93.",
+    "a frame inside a frame": b"\x80\x04\x95\x0c" + bytes(7) + b"\x95\x01" + bytes(7) + b"}..",
+    "a frame that ends in an opcode": b"\x80\x04\x95\x02" + bytes(7) + b"\x8c\x03abc.",
+    "a frame that ends late": b"\x80\x04\x95\x09" + bytes(7) + b"}.",
+    "a very long number": b"I" + b"9" * 5000 + b"\n.",
+}
+
+
+@pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN.keys())
+def test_a_damaged_pickle_is_half_a_sentence(raw: bytes) -> None:
+    found = read_pickle(raw)
+    assert found.problem
+    assert found.value is None
+
+
+def test_a_pickle_may_end_before_its_bytes_where_more_follow() -> None:
+    found = read_pickle(b"\x80\x02K\x05.rest", ends=False)
+    assert (found.value, found.end, found.problem) == (5, 5, "")
+
+
+def test_framed_pickles_are_followed() -> None:
+    raw = pickle.dumps(["x" * 70_000, list(range(70_000))], protocol=4)
+    assert sum(op.name == "FRAME" for op, _, _ in pickletools.genops(raw)) > 1
+    assert read_pickle(raw).problem == ""
+
+
+def test_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MAX_OPCODES", 100)
+    assert "100 opcodes" in read_pickle(b"\x80\x02" + b"}0" * 200 + b"}.").problem
+    monkeypatch.setattr(machine, "MAX_BYTES", 1000)
+    assert "more than" in read_pickle(bytes(2000)).problem
+
+
+def test_deep_nesting_and_equal_hashes_cost_nothing() -> None:
+    deep = b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."
+    assert read_pickle(deep).problem == ""
+    modulus = (1 << 61) - 1
+    pairs = io.BytesIO()
+    for number in range(30_000):
+        value = (number * modulus).to_bytes(16, "little")
+        pairs.write(b"\x8a\x10" + value + b"N")
+    found = read_pickle(b"\x80\x02}(" + pairs.getvalue() + b"u.")
+    assert len(found.value.items) == 30_000
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "group"),
+    [
+        ("torch._utils", "_rebuild_tensor_v2", "tensors"),
+        ("torch", "FloatStorage", "tensors"),
+        ("collections", "OrderedDict", "data"),
+        ("torch", "float16", "data"),
+        ("torch.nn.modules.conv", "Conv2d", "code"),
+        ("open_clip.model", "CLIP", "code"),
+        ("__torch__.multimodal.___torch_mangle_9", "Model", "code"),
+        ("__torch__.a b", "C", "unknown"),
+        ("__torch__x", "C", "unknown"),
+        ("torch.nn.modules.module", "_forward", "unknown"),
+        ("torch.nn.modulesx", "A", "unknown"),
+        ("open_clip_evil", "A", "unknown"),
+        ("open_clip.model", "CLIP.x", "unknown"),
+        ("open_clip.model", "CLIPé", "unknown"),
+        ("torch", "load", "unknown"),
+        ("", "", "unknown"),
+    ],
+)
+def test_groups_of_names(module: str, name: str, group: str) -> None:
+    assert group_of(module, name) == group
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_give_an_answer(raw: bytes) -> None:
+    found = read_pickle(raw)
+    assert found.problem or found.end == len(raw)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=20,
+)
+
+
+def inert(value: Any) -> Any:
+    """What the machine should make of a plain value."""
+    if isinstance(value, dict):
+        return {key: inert(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(inert(item) for item in value)
+    return value
+
+
+def back(value: Any) -> Any:
+    if isinstance(value, Table):
+        return {key: back(item) for key, item in value.items}
+    if isinstance(value, list | tuple):
+        return type(value)(back(item) for item in value)
+    if isinstance(value, Object) and value.of.name == "bytes":  # bytes() of protocols 0 to 2
+        return bytes(*value.arguments)
+    return value
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLAIN, st.integers(0, 5))
+def test_plain_values_come_through(value: Any, protocol: int) -> None:
+    found = read_pickle(pickle.dumps(value, protocol))
+    assert found.problem == ""
+    assert back(found.value) == inert(value)
+
+
+def test_storage_marks_are_checked() -> None:
+    def stored(pid: bytes) -> str:
+        return read_pickle(b"\x80\x02" + pid + b"Q.").problem
+
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    kind = b"ctorch\nFloatStorage\n"
+    good = b"(" + text("storage") + kind + text("0") + text("cpu") + b"K\x05t"
+    assert stored(good) == ""
+    assert "no storage" in stored(text("x"))
+    assert "valid key" in stored(good.replace(text("0"), text("../0")))
+    assert "valid size" in stored(good.replace(b"K\x05t", b"J\xff\xff\xff\xfft"))
+    assert "class that is none" in stored(good.replace(kind, b"ccollections\nOrderedDict\n"))
+
+
+def test_objects_keep_class_and_state() -> None:
+    found = read_pickle(pickle.dumps(argparse.Namespace(a=1), 2))
+    assert isinstance(found.value, Object)
+    assert found.value.of.full == "argparse Namespace"
+    assert found.value.state.items == [("a", 1)]
