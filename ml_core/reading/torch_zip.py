@@ -20,6 +20,7 @@ _CODE_TOTAL = 64 << 20
 # What TorchScript can do to the machine it runs on when it is loaded (not when it is called).
 _HARMFUL = re.compile(r"\b(torch\.save|from_file|__setstate__)\b")
 _OTHER_OPS = re.compile(r"\bops\.(?!aten\b|prim\b)(\w+)")
+_STRING_OR_COMMENT = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""", re.ASCII)
 
 
 def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
@@ -90,9 +91,10 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
 def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Reading]]:
     """Every member that is a pickle by its name, or could be one by its first bytes."""
     for label, member in inner.items():
-        if label.startswith(("data/", "constants/", "tensors/")) and label.rpartition("/")[
-            2
-        ].isdigit():
+        if (
+            label.startswith(("data/", "constants/", "tensors/"))
+            and label.rpartition("/")[2].isdigit()
+        ):
             continue
         named = label.endswith((".pkl", "_pkl", ".pickle"))
         if named or (label not in _SMALL and _starts_as_pickle(file, member)):
@@ -120,17 +122,20 @@ def _code(
         if total > _CODE_TOTAL:
             raise ZipError("it holds more program code than a model has")
         text = read_member(file, member, _CODE_BYTES).decode("utf-8", "backslashreplace")
-        plain = re.sub(r"\s+", "", re.sub(r"#[^\n]*", "", text))
-        harmful = _HARMFUL.search(re.sub(r"#[^\n]*", "", text)) or _HARMFUL.search(plain)
-        other = _OTHER_OPS.search(plain)
-        if harmful or other:
-            what = harmful.group(1) if harmful else f"operators of {other.group(1)!r}"  # type: ignore[union-attr]
+        found = _HARMFUL.search(_squeezed(text)) or _OTHER_OPS.search(_squeezed(text))
+        if found:
             raise UnknownCodeError(
-                f"{name} contains program code that can act when it is loaded: {what} in the "
-                f"record {label!r}; do not load it elsewhere.",
+                f"{name} contains program code that can act when it is loaded: {found.group()} in "
+                f"the record {label!r}; do not load it elsewhere.",
                 names,
             )
         yield label, text
+
+
+def _squeezed(code: str) -> str:
+    """Code without comments and without white space around dots."""
+    bare = _STRING_OR_COMMENT.sub(lambda match: match.group(1) or "", code)
+    return re.sub(r"\s*\.\s*", ".", bare)
 
 
 def _check_byte_order(file: BinaryIO, inner: dict[str, Member], name: str) -> None:

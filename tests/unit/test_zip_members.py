@@ -75,7 +75,9 @@ DOCTORED: dict[str, Callable[[], bytes]] = {
     "another checksum in the header": lambda: at(GOOD, LOCAL, 14, b"\x01"),
     "encrypted": lambda: at(at(GOOD, LOCAL, 6, b"\x01"), CENTRAL, 8, b"\x01"),
     "an unusual method": lambda: at(at(GOOD, LOCAL, 8, b"\x0c"), CENTRAL, 10, b"\x0c"),
-    "a stored member with two sizes": lambda: at(at(GOOD, LOCAL, 22, b"\x01"), CENTRAL, 24, b"\x01"),
+    "a stored member with two sizes": lambda: at(
+        at(GOOD, LOCAL, 22, b"\x01"), CENTRAL, 24, b"\x01"
+    ),
     "bytes before the archive": lambda: b"x" + GOOD,
     "bytes after the archive": lambda: GOOD + b"x",
     "a comment": lambda: at(GOOD, END, 20, b"\x01\x00") + b"x",
