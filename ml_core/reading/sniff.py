@@ -34,6 +34,7 @@ class Kind:
 SAFETENSORS = Kind("safetensors")
 TORCH_ZIP = Kind("PyTorch file (zip)")
 TORCH_STREAM = Kind("PyTorch file (legacy stream)")
+PICKLE = Kind("Python pickle")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
@@ -84,7 +85,7 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
             f"is a tar archive, in which old PyTorch files keep their pickles; {_CONVERT}",
         )
     if _is_pickle(head):
-        return Kind("Python pickle", "dangerous", f"is a Python pickle; {_CONVERT}")
+        return PICKLE
     return None
 
 

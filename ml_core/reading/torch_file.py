@@ -90,7 +90,7 @@ def tensors_of(
         tensors = place_tensors(found.tensors, blocks)
     except ValueError as error:
         raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
-    notes = ()
+    notes: tuple[str, ...] = ()
     if found.special:
         shown = ", ".join(found.special[:3]) + (" and more" if len(found.special) > 3 else "")
         notes = (f"Sparse, quantised or otherwise special tensors were not read: {shown}.",)

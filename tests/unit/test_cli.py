@@ -71,15 +71,18 @@ def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixt
 # ---- exit codes: one each ----
 
 
-def test_exit_1_for_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_1_for_a_file_that_names_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}, protocol=2))
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": print}, protocol=2))
         archive.writestr("archive/version", "3")
     assert run_command(["inspect", str(path), "--json"]) == 1
     found = _json(capsys)
     assert found["verdict"] == "dangerous"
-    assert "pickle" in found["reasons"][0]
+    assert "builtin" in found["reasons"][0]
+    assert found["globals"]["unknown"] == ["__builtin__.print"]
     assert run_command(["evaluate", str(path), "--json"]) == 1
     assert _json(capsys)["error_code"] == "dangerous"
 
@@ -408,7 +411,7 @@ def test_targets_by_name_and_number() -> None:
 
 
 def test_a_target_whose_name_stands_twice_is_chosen_by_number() -> None:
-    with pytest.raises(InputError, match="2 classes called 'missile'; .* number: 0, 2"):
+    with pytest.raises(InputError, match=r"2 classes called 'missile'; .* number: 0, 2"):
         target_index("missile", ("missile", "cat", "Missile"))
     assert target_index("2", ("missile", "cat", "Missile")) == 2
 

@@ -171,9 +171,9 @@ def test_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int, name: str)
     canary = tmp_path / "ran"
     data = pickle.dumps({"state_dict": Canary(canary)}, protocol=protocol)
     found = inspect(write(tmp_path, name, data))
-    assert (found.verdict, found.reason_code) == ("dangerous", "dangerous")
+    assert (found.verdict, found.reason_code) == ("dangerous", "unknown_code")
     assert found.format == "Python pickle"
-    assert "can run code" in found.reasons[0]
+    assert "posix.mkdir" in found.reasons[0]
     assert "malicious" not in found.reasons[0]
     assert found.sha256 == hashlib.sha256(data).hexdigest()
     assert not canary.exists()
@@ -189,16 +189,23 @@ def test_class_list_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
     assert (found.format, found.reason_code) == ("unknown format", "unsupported")
 
 
-def test_torch_files_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_harmless_pickle_is_refused_and_not_called_dangerous(tmp_path: Path) -> None:
+    found = inspect(write(tmp_path, "x.pkl", pickle.dumps({"a": [1, 2]})))
+    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert "no PyTorch file" in found.reasons[0]
+
+
+def test_torch_files_are_told_by_content(tmp_path: Path) -> None:
     import torch
 
     state = {"state_dict": {"a": torch.zeros(3)}}
     torch.save(state, tmp_path / "zip.pt")
     torch.save(state, tmp_path / "old.safetensors", _use_new_zipfile_serialization=False)
-    formats = {path.name: inspect(path) for path in tmp_path.iterdir()}
-    assert formats["zip.pt"].format == "PyTorch file (zip with pickle)"
-    assert formats["old.safetensors"].format == "PyTorch file (legacy pickle stream)"
-    assert {found.verdict for found in formats.values()} == {"dangerous"}
+    found = {path.name: inspect(path) for path in tmp_path.iterdir()}
+    assert (found["zip.pt"].format, found["zip.pt"].verdict) == ("PyTorch file (zip)", "loads")
+    old = found["old.safetensors"]
+    assert (old.format, old.verdict) == ("PyTorch file (legacy stream)", "caution")
+    assert "although its name ends in .safetensors" in old.reasons[0]
 
 
 def zipped(folder: Path, name: str, members: list[str]) -> Path:
@@ -211,12 +218,7 @@ def zipped(folder: Path, name: str, members: list[str]) -> Path:
 @pytest.mark.parametrize(
     ("members", "form", "code"),
     [
-        (
-            ["m/data.pkl", "m/code/__torch__/x.py", "m/constants.pkl"],
-            "TorchScript archive (pickle and program code)",
-            "dangerous",
-        ),
-        (["m/data.pkl", "m/data/0"], "PyTorch file (zip with pickle)", "dangerous"),
+        (["m/data.pkl", "m/data/0"], "PyTorch file (zip)", "damaged"),
         (["models/epoch.pt", "readme.txt"], "zip archive with pickles", "dangerous"),
         (["a.npy", "b.npy"], "NumPy archive (.npz)", "unsupported"),
         (["readme.txt"], "zip archive", "unsupported"),
@@ -332,7 +334,7 @@ def test_unread_pickle_and_program_are_a_caution(tmp_path: Path) -> None:
         ({"open_clip_config__json": CONFIG_BYTES}, "damaged", "no weights"),
         (
             {"open_clip_config__json": CONFIG_BYTES, "w__bin": pickle.dumps([1])},
-            "dangerous",
+            "unsupported",
             "model/w.bin is a Python pickle",
         ),
         (

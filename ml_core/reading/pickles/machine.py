@@ -9,7 +9,7 @@ where an opcode ends and bytes after the end are refused.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,22 +111,21 @@ class _Machine:
         """Follow the opcodes to STOP."""
         if len(self.raw) > MAX_BYTES:
             raise PickleError(f"it has more than {MAX_BYTES >> 20} MiB")
-        frame_end, count = 0, 0
-        before: tuple[Any, Any, int] | None = None
-        for opcode, argument, position in _pairs(self.raw):
+        frame_end = 0
+        before: tuple[str, Any, int] | None = None
+        for count, (opcode, argument, position) in enumerate(_opcodes(self.raw), start=1):
             if before is not None:
                 name, value, start = before
-                frame_end = self._frame(name, value, start, position or 0, frame_end)
+                frame_end = self._frame(name, value, start, position, frame_end)
                 if name == "PROTO":
                     if start != 0 or value > 5:
                         raise PickleError("its protocol mark is in the wrong place or unknown")
                 else:
                     self._do(name, value)
                 if name == "STOP":
-                    self._stop(position or 0, frame_end)
+                    self._stop(position, frame_end)
                     return
-            before = (opcode, argument, position or 0)
-            count += 1
+            before = (opcode, argument, position)
             if count > MAX_OPCODES:
                 raise PickleError(f"it has more than {MAX_OPCODES} opcodes")
         raise PickleError("it has no end")
@@ -328,14 +327,13 @@ class _Machine:
             raise PickleError(f"a plain value {how}")
 
 
-def _pairs(raw: bytes) -> Any:
-    """Opcode names with arguments and positions, and one more entry for the end."""
-    position = 0
-    for opcode, argument, at in pickletools.genops(raw):
+def _opcodes(raw: bytes) -> Iterator[tuple[str, Any, int]]:
+    """Names, arguments and positions of the opcodes, and one more entry for the end."""
+    for opcode, argument, position in pickletools.genops(raw):
+        at = position or 0
         yield opcode.name, argument, at
-        position = at or 0
         if opcode.name == "STOP":
-            yield "END", None, position + 1
+            yield "END", None, at + 1
 
 
 def _in_pairs(values: list[Any]) -> list[tuple[Any, Any]]:
