@@ -126,9 +126,10 @@ def _start_cleaning(window: MainWindow) -> None:
 
 
 def _cleaning(window: MainWindow) -> QWidget:
-    """The button at first; then what the run draws."""
-    going = is_live(window.session.run) or _finished(window)
-    return window.clean.charts.rates if going else window.clean.start_button
+    """The button at first; then what the run draws, and its result."""
+    if is_live(window.session.run):
+        return window.clean.charts.rates
+    return window.clean.before_after if _finished(window) else window.clean.start_button
 
 
 def _compared(window: MainWindow) -> QWidget:
