@@ -408,7 +408,7 @@ def test_targets_by_name_and_number() -> None:
 
 
 def test_a_target_whose_name_stands_twice_is_chosen_by_number() -> None:
-    with pytest.raises(InputError, match="2 classes called 'missile'; .* number: 0, 2"):
+    with pytest.raises(InputError, match=r"2 classes called 'missile'; .* number: 0, 2"):
         target_index("missile", ("missile", "cat", "Missile"))
     assert target_index("2", ("missile", "cat", "Missile")) == 2
 
