@@ -107,8 +107,8 @@ def _compare_body(window: MainWindow) -> str:
             "the same sticker on the cleaned model."
         )
     return (
-        "The same sticker, the same pictures, the cleaned model. Switch between before and after "
-        "at the right. One low number is not a certificate: other triggers may survive."
+        "The same sticker, the same pictures, the cleaned model. The two buttons above switch "
+        "between before and after. One low number is no certificate: other triggers may survive."
     )
 
 
