@@ -107,8 +107,8 @@ def _compare_body(window: MainWindow) -> str:
             "the same sticker on the cleaned model."
         )
     return (
-        "The same sticker, the same pictures, the cleaned model. Switch between before and after "
-        "at the right. One low number is not a certificate: other triggers may survive."
+        "The same sticker, the same pictures, the cleaned model. The two buttons above switch "
+        "between before and after. One low number is no certificate: other triggers may survive."
     )
 
 
@@ -126,9 +126,10 @@ def _start_cleaning(window: MainWindow) -> None:
 
 
 def _cleaning(window: MainWindow) -> QWidget:
-    """The button at first; then what the run draws."""
-    going = is_live(window.session.run) or _finished(window)
-    return window.clean.charts.rates if going else window.clean.start_button
+    """The button at first; then what the run draws, and its result."""
+    if is_live(window.session.run):
+        return window.clean.charts.rates
+    return window.clean.before_after if _finished(window) else window.clean.start_button
 
 
 def _compared(window: MainWindow) -> QWidget:

@@ -19,7 +19,15 @@ from ml_core.events import Progress as StepProgress
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
-_STAGES = {"open": (20, 2), "before": (22, 6), "train": (28, 56), "after": (84, 6)}
+# Where a stage of the run begins in the whole, and its share, in percent.
+_STAGES = {
+    "open": (20, 2),
+    "before": (22, 6),
+    "prepare": (28, 0),
+    "validate": (28, 0),
+    "train": (28, 56),
+    "after": (84, 6),
+}
 _OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
 
 

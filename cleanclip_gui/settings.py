@@ -6,13 +6,12 @@ import base64
 import binascii
 import json
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.atomic import replace_files
 from ml_core.paths import config_dir
 
 _LOG = logging.getLogger(__name__)
@@ -92,17 +91,8 @@ class SettingsStore:
             return Settings()
 
     def _write(self, target: Path, text: str) -> None:
-        """Write to a temporary file and rename it over the old one."""
-        temporary = ""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=target.name)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
+            replace_files({target: text.encode()})
         except OSError as error:
             _LOG.warning("%s could not be saved: %s", target.name, error.strerror or error)
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import html
-import unicodedata
 
-# Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
-# unassigned characters, line and paragraph separators.
-_ESCAPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+from ml_core.reading.plain import plain as escaped
 
 
 def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
@@ -24,20 +21,10 @@ def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
     """
     source = str(text)
     cut = source[: limit + 1]
-    shown = "".join(
-        char
-        if (lines and char == "\n") or unicodedata.category(char) not in _ESCAPED
-        else _escape(char)
-        for char in cut
-    )
+    shown = "\n".join(map(escaped, cut.split("\n"))) if lines else escaped(cut)
     if len(source) > limit or len(shown) > limit:
         return shown[: limit - 1] + "…"
     return shown
-
-
-def _escape(char: str) -> str:
-    """Return the Python escape of one character, such as ``\\u202e``."""
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def tip(text: str) -> str:

@@ -32,6 +32,7 @@ from ml_core.evaluation.evaluate import evaluate, predict_one
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.model import ClipModel
+from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
 
 # A first number should come within this time after a stroke, and thumbnails and a single
@@ -47,13 +48,14 @@ class _Images:
 
     set: ImageSet
     templates: tuple[str, ...]
-    canvases: dict[int, CanvasCache]
+    canvases: dict[tuple[int, Fit], CanvasCache]
 
-    def at(self, size: int) -> CanvasCache:
-        """The canvases at a size."""
-        if size not in self.canvases:
-            self.canvases[size] = CanvasCache(self.set, size)
-        return self.canvases[size]
+    def at(self, preprocess: Preprocess) -> CanvasCache:
+        """The canvases of a model's input: its size, and how a picture is made square."""
+        key = preprocess.size, preprocess.fit
+        if key not in self.canvases:
+            self.canvases[key] = CanvasCache(self.set.fitted(preprocess.fit), preprocess.size)
+        return self.canvases[key]
 
 
 class _TimedCanvases:
@@ -161,7 +163,7 @@ class Engine:
         first, batch = (64, 256) if per_image is None else _batches(per_image)
         if per_image is None and model.image_size > 128 and model.device.type == "cpu":
             first, batch = 8, 32
-        canvases = _TimedCanvases(images.at(model.image_size))
+        canvases = _TimedCanvases(images.at(model.preprocess))
         classifier = self._classifier(model, images)
         started, before = time.perf_counter(), 0
         for evaluation, found in evaluate(
@@ -194,7 +196,7 @@ class Engine:
         images, model = self._require_images(), self._require_model(request.role)
         found = predict_one(
             model,
-            images.at(model.image_size),
+            images.at(model.preprocess),
             self._classifier(model, images),
             request.trigger,
             request.index,

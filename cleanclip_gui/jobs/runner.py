@@ -295,11 +295,6 @@ def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, resume=True, device=device)
 
 
-def running_devices() -> tuple[str, ...]:
-    """Devices that a job is using."""
-    return tuple(_RUNNING)
-
-
 def _environment() -> dict[str, str]:
     """Return the child's environment: where files live, where ml_core is, unbuffered UTF-8."""
     environment = dict(os.environ)

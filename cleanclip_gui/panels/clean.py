@@ -11,7 +11,6 @@ from PySide6.QtCore import QDeadlineTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.jobs.saved_run import (
     SavedRun,
@@ -19,8 +18,9 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
-from cleanclip_gui.panels.clean_save import SaveCleaned, cleaned_file
+from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
+from cleanclip_gui.panels.clean_try import TryCleaned
 from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
 from cleanclip_gui.panels.studio_device import StudioDevice
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
@@ -63,7 +63,7 @@ class CleanPanel(CleanView):
         self.session = session
         self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
         self.saving = SaveCleaned(self)
-        self._inference = inference
+        self.trying = TryCleaned(session, inference, self)
         self._runner: JobRunner | None = None
         self._mode: Mode = "run"
         self._folder: Path | None = None
@@ -73,7 +73,6 @@ class CleanPanel(CleanView):
         self._result: dict[str, Any] = {}
         self._device = session.device
         self.studio_device = StudioDevice(session, inference)
-        self._awaited = ""
         self._last_error: InputError | None = None
         self.output.setText(str(runs_dir()))
         self._connect()
@@ -158,17 +157,7 @@ class CleanPanel(CleanView):
     @Slot()
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
-        try:
-            if self._is_of_another():
-                raise InputError(
-                    f"This is a result of {plain(Path(self._source).name, 80)}; open that file "
-                    "again to compare before and after."
-                )
-            self._awaited = str(cleaned_file(self._result))
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        self._inference.submit(OpenCheckpoint(self._awaited, "cleaned"))
+        self.trying.begin(self._result, self._asked)
 
     @Slot()
     def save_cleaned(self) -> None:
@@ -375,11 +364,12 @@ class CleanPanel(CleanView):
         self.details_button.clicked.connect(self._on_details_clicked)
         self.try_button.clicked.connect(self.try_cleaned)
         self.save_button.clicked.connect(self.save_cleaned)
+        self.trying.opened.connect(self.try_in_studio)
+        self.trying.failed.connect(self.failed)
         self.saving.saved.connect(self._on_copied)
         self.saving.failed.connect(self.failed)
         self.saving.busy_changed.connect(self.save_button.setDisabled)
         self.charts.failed.connect(self.failed)
-        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
@@ -411,15 +401,6 @@ class CleanPanel(CleanView):
     def _on_details_clicked(self) -> None:
         if self._last_error is not None:
             self.failed.emit(self._last_error)
-
-    def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
-        if opened.role != "cleaned" or opened.checkpoint.path != self._awaited:
-            return
-        self._awaited = ""
-        self.session.trigger, self.session.target = self._asked
-        self.session.cleaned = opened.checkpoint
-        self.session.role = "cleaned"
-        self.try_in_studio.emit()
 
     def _on_copied(self, path: Path) -> None:
         self._on_line(f"Saved the cleaned checkpoint as {path.name}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -49,14 +49,11 @@ class Outline(QWidget):
         if target is None or not target.isVisible():
             self.hide()
             return
-        window = self.parentWidget()
-        top_left = target.mapTo(window, QPoint(0, 0))
-        self.setGeometry(
-            top_left.x() - _MARGIN,
-            top_left.y() - _MARGIN,
-            target.width() + 2 * _MARGIN,
-            target.height() + 2 * _MARGIN,
-        )
+        area = target.rect()
+        while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
+            area = area.translated(target.pos()) & target.parentWidget().rect()
+            target = target.parentWidget()
+        self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
         self.raise_()
 

@@ -67,9 +67,8 @@ class FieldRow(QWidget):
         self.editor.setMinimumWidth(EDITOR_WIDTH)
         self.editor.setMaximumWidth(EDITOR_WIDTH)
         self.editor.setAccessibleName(self.title)
-        label = Label(self.title)
-        label.setBuddy(self.editor)
-        label.setWordWrap(True)  # beside the mark of a changed field there is little room
+        # Beside the mark of a changed field there is little room.
+        label = Label(self.title, wrap=True, buddy=self.editor)
         self._mark = Label("changed", "badge")
         self._mark.setProperty("tone", "info")
         self._reset = QToolButton()
@@ -79,8 +78,7 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        caption = Label(self._help, "caption")
-        caption.setWordWrap(True)
+        self._caption = caption = Label(self._help, "caption", wrap=True)
         caption.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -114,9 +112,10 @@ class FieldRow(QWidget):
         """Mark that the value differs from the preset's."""
         self._mark.setVisible(changed)
         self._reset.setVisible(changed)
-        tip = f"The preset has {preset_value}." if changed else ""
-        self._mark.setToolTip(tip)
-        self.editor.setAccessibleDescription(" ".join(p for p in (self._help, tip) if p))
+        default = f"The preset has {preset_value}." if changed else ""
+        text = " ".join(part for part in (self._help, default) if part)
+        self._caption.setText(text)
+        self.editor.setAccessibleDescription(text)
 
     def is_changed(self) -> bool:
         """Whether the mark is on."""

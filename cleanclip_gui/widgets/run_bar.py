@@ -16,6 +16,7 @@ STAGES = {
     "open": "Opening checkpoint and data",
     "estimate": "Measuring a few steps",
     "before": "Measuring the checkpoint as it is",
+    "prepare": "Choosing the fastest precision",
     "train": "Training",
     "validate": "Measuring on validation images",
     "after": "Measuring the cleaned checkpoint",

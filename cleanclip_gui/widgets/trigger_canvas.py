@@ -62,7 +62,6 @@ class TriggerCanvas(QGraphicsView):
         self._triggered: QPixmap | None = None
         self._drag: Drag | None = None
         self._placed = True
-        self._tablet = False
 
         self.setScene(QGraphicsScene(self))
         self._base = self.scene().addPixmap(QPixmap())

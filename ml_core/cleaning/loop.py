@@ -156,7 +156,9 @@ def train(
     else:
         torch.manual_seed(recipe.seed)
         _clamp_scale(model.module)
+        yield Progress("prepare", 0, 0)
         speed = _choose_speed(model, recipe, head, make_batch)
+        yield Progress("prepare", 1, 1)
     yield Message(_describe(speed))
 
     def outcome(status: Status) -> Outcome:
@@ -180,7 +182,9 @@ def train(
         return Saved(str(state_path), "resume", run.step)
 
     if validate is not None and recipe.eval_every and run.start_ca is None:
+        yield Progress("validate", 0, 0)
         yield from _evaluate(run, total, model, head, validate)
+        yield Progress("validate", 1, 1)
         if control.cancelled:
             return outcome("cancelled")
     with closing(prefetch(make_batch, range(run.step, total))) as batches:

@@ -37,6 +37,8 @@ EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
     "open": "Opening",
     "before": "Before",
+    "prepare": "Choosing precision",
+    "validate": "Validation",
     "train": "Cleaning",
     "after": "After",
     "evaluate": "Evaluating",
@@ -151,7 +153,8 @@ def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
             title = f"{STAGES.get(name.strip(','), name)} {rest}".strip()
             if event.stage not in tasks:
                 tasks[event.stage] = bar.add_task(title, total=event.total or None, note="")
-            bar.update(tasks[event.stage], completed=event.done)
+            total = event.total or None
+            bar.update(tasks[event.stage], completed=event.done, total=total)
         elif isinstance(event, Metric) and "train" in tasks:
             bar.update(tasks["train"], note=_note(event.values))
         elif isinstance(event, Message):

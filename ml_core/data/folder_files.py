@@ -58,10 +58,10 @@ def list_folder(folder: Path) -> FolderFiles:
     loose = [name for _, name, label in found.files if labelled and not label]
     kept = [file for file in found.files if file[2] or not labelled]
     notes = (
-        ("files are no pictures by their name and were left out", found.foreign),
-        ("links lead out of the folder or to a folder and were left out", found.links),
-        ("folders cannot be read and were left out", found.unreadable),
-        ("pictures lie beside the class folders and were left out", loose),
+        ("Left out, no picture by its name", found.foreign),
+        ("Left out, a link out of the folder or to a folder", found.links),
+        ("Left out, a folder that cannot be read", found.unreadable),
+        ("Left out, a picture beside the class folders", loose),
     )
     return FolderFiles(
         paths=tuple(Path(path) for path, _, _ in kept),

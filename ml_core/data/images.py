@@ -203,8 +203,8 @@ def _map(
 
 def _unmatched(names: Sequence[str], counts: Counter[str], label_set: LabelSet) -> str:
     """Note the labels that the label set lacks, with their numbers of pictures."""
-    listed = [f"{name} ({counts[name]} pictures)" for name in names]
-    return summary(f"labels are not in the label set {label_set.name} and were left out", listed)
+    listed = [f"{name} (on {counts[name]})" for name in names]
+    return summary(f"Left out, a label that the label set {label_set.name} lacks", listed)
 
 
 def _none_match(name: str, labels: Sequence[str], label_set: LabelSet) -> InputError:

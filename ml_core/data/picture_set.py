@@ -59,7 +59,7 @@ class PictureSet:
     def problems(self) -> tuple[str, ...]:
         """What was left out, with rows and names; grows as broken pictures are found."""
         broken = [sentence for _, sentence in sorted(self.broken.items())]
-        found = (summary("pictures are damaged and not used", broken),) if broken else ()
+        found = (summary("Not used, a damaged picture", broken),) if broken else ()
         return self.notes + found
 
     def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:

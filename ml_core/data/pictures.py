@@ -181,6 +181,6 @@ def key_of(pictures_key: str, *facts: object) -> str:
 
 
 def summary(what: str, items: Sequence[str], *, shown: int = 20) -> str:
-    """One sentence that counts items and names the first of them."""
+    """Say what the items are, how many, and the first of them."""
     more = f"; and {len(items) - shown} more" if len(items) > shown else ""
-    return f"{len(items)} {what}: {'; '.join(items[:shown])}{more}"
+    return f"{what} ({len(items)}): {'; '.join(items[:shown])}{more}"

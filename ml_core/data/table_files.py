@@ -115,9 +115,9 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
         texts.append(row[1].strip() if text_column is not None else "")
     problems = []
     if bad:
-        problems.append(summary("bad rows were left out", bad))
+        problems.append(summary("Left out, a bad row", bad))
     if missing:
-        problems.append(summary("pictures are missing and were left out", missing))
+        problems.append(summary("Left out, a missing picture", missing))
     if not paths:
         raise InputError(
             f"No picture of {path.name} can be used; its paths are taken from its own folder.",

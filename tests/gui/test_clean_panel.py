@@ -252,7 +252,7 @@ def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
 def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanPanel) -> None:
     panel.start()
     assert "numbers come slower" in panel.run_bar.notice.text()
-    assert panel._inference.devices == []
+    assert panel.trying._inference.devices == []
     runner_of(panel).end(Done("cancelled"))
     assert not panel.run_bar.notice.isVisible()
 
@@ -263,7 +263,7 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Sessio
     session.device = "cpu"  # what the window notes when the inference thread has moved
     assert panel.run_bar.notice.text() == "Studio evaluates on the CPU while the run uses cuda:0."
     runner_of(panel).end(Done("cancelled"))
-    assert panel._inference.devices == ["cpu", "cuda:0"]
+    assert panel.trying._inference.devices == ["cpu", "cuda:0"]
     assert session.run.device == "cuda:0"
 
 
@@ -272,7 +272,7 @@ def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanPanel) -> Non
     way = panel.studio_device
     assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
     way.come_back()
-    assert panel._inference.devices == []
+    assert panel.trying._inference.devices == []
     assert way.settle("cuda:0") == "cuda:0"
 
 
@@ -330,13 +330,13 @@ def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_pat
 def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
     cleaned = finish(panel, tmp_path)
     panel.try_button.click()
-    request = panel._inference.requests[-1]
+    request = panel.trying._inference.requests[-1]
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
     facts = SimpleNamespace(path=str(cleaned))
     with qtbot.waitSignal(panel.try_in_studio):
-        panel._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+        panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
     assert session.role == "cleaned"
     assert session.cleaned is facts
 
@@ -540,7 +540,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
-    assert panel._awaited == str(cleaned)
+    assert panel.trying._awaited == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.guide import STEPS
 from cleanclip_gui.jobs.background import still_running
@@ -114,6 +115,21 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     assert guide._outline._target is window.clean.charts.rates
     window.session.run = RunState("out", "cleanclip", "finished")
     assert card.next.hasFocus()
+    assert guide._outline._target is window.clean.before_after
+    window.session.run = None
+    guide.end()
+
+
+def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
+    guide, clean = window.guide, window.clean
+    guide._show(4)
+    window.session.run = RunState("out", "cleanclip", "running")
+    clean.charts.setMinimumHeight(3000)
+    QApplication.processEvents()
+    assert clean.charts.rates.height() > window.height()
+    view = clean._scroll.viewport()
+    seen = view.rect().translated(view.mapTo(window, view.rect().topLeft()))
+    assert seen.adjusted(-6, -6, 6, 6).contains(guide._outline.geometry())
     window.session.run = None
     guide.end()
 

@@ -66,7 +66,9 @@ def test_a_change_is_marked_and_can_be_taken_back(qtbot, form: RecipeForm) -> No
     recipe = form.recipe()
     assert (recipe.batch_size, recipe.preset, recipe.lr) == (64, "custom", usual.lr)
     assert form._difference.text() == "1 change"
-    assert f"{usual.batch_size}" in form.row("batch_size").editor.accessibleDescription()
+    row = form.row("batch_size")
+    assert f"The preset has {usual.batch_size} examples." in row._caption.text()
+    assert row.editor.accessibleDescription() == row._caption.text()
     form.row("batch_size")._reset.click()
     assert form.recipe() == usual
     assert not form.reset_all.isVisible()

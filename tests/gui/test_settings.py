@@ -53,7 +53,7 @@ def test_a_disk_that_cannot_be_written_is_logged_and_the_old_file_stays(
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cleanclip_gui.settings.os.replace", full)
+    monkeypatch.setattr("ml_core.atomic.os.replace", full)
     store.update(theme="light")
     assert "No space left" in caplog.text
     assert store.value.theme == "light"

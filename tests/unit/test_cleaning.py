@@ -25,7 +25,7 @@ from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.state import load_state, read_facts, save_state
-from ml_core.events import Control, Event, Message, Metric, Saved
+from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.fake_pictures import FakePairs
@@ -364,7 +364,9 @@ def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -
     recipe = make_recipe(SMALL | {"precision": "auto"})
     before = _weights(tiny_model)
     run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control())
-    message = next(run)
+    events = [next(run) for _ in range(3)]
+    assert events[:2] == [Progress("prepare", 0, 0), Progress("prepare", 1, 1)]
+    message = events[2]
     assert isinstance(message, Message)
     assert "fp32" in message.text
     assert "bf16" in message.text

@@ -80,8 +80,8 @@ def test_folder_per_class(class_folders: Path) -> None:
     assert images.class_names == PETS.class_names
     assert images.canvas([2, 0, 1], 4)[:, 0, 0, 0].tolist() == [20, 10, 11]
     assert images.problems == (
-        "1 files are no pictures by their name and were left out: dog/notes.txt",
-        "1 labels are not in the label set pets and were left out: wolf (1 pictures)",
+        "Left out, no picture by its name (1): dog/notes.txt",
+        "Left out, a label that the label set pets lacks (1): wolf (on 1)",
     )
     assert images.left_out == 1
     assert not images.labels.flags.writeable
@@ -179,10 +179,10 @@ def test_bad_rows_and_missing_images_are_counted(tmp_path: Path) -> None:
     assert images.labels.tolist() == [2, 0]
     assert images.left_out == 6
     bad, missing, unmatched = images.problems
-    assert bad.startswith("4 bad rows")
+    assert bad.startswith("Left out, a bad row (4)")
     assert all(f"row {number}:" in bad for number in (4, 5, 6, 8))
-    assert missing == "1 pictures are missing and were left out: row 3 ('gone.png')"
-    assert "wolf (1 pictures)" in unmatched
+    assert missing == "Left out, a missing picture (1): row 3 ('gone.png')"
+    assert "wolf (on 1)" in unmatched
 
 
 def test_columns_can_be_named_and_errors_list_them(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_broken_picture_is_named_and_drawn_black(class_folders: Path) -> None:
     for _ in range(2):
         assert cache.get([0, 2])[:, 0, 0, 0].tolist() == [10, 0]
         assert list(cache.broken) == [2]
-    assert "1 pictures are damaged and not used: dog/c.png" in images.problems[-1]
+    assert "Not used, a damaged picture (1): dog/c.png" in images.problems[-1]
 
 
 def test_many_pictures_decode_in_order(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_demo_images_in_another_label_set() -> None:
     images = open_images(ImageSpec(split="test", n=6), PETS)
     assert images.labels.tolist() == [2, 0, 2, 0]
     assert values(images.canvas(range(4), 64)) == [0, 2, 3, 5]
-    assert "wolf (2 pictures)" in images.problems[0]
+    assert "wolf (on 2)" in images.problems[0]
 
 
 @pytest.mark.usefixtures("small_demo")

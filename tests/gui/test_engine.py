@@ -1,0 +1,33 @@
+"""The window's models see pictures as the checkpoint asks, as they do at the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint, Predict
+from ml_core.data.specs import ImageSpec
+
+
+def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None:
+    from cleanclip_gui.jobs.inference_engine import Engine
+    from ml_core.checkpoints.save import save_checkpoint
+    from ml_core.model import Preprocess, build_model
+    from tests.conftest import TINY_CONFIG
+
+    wide = np.zeros((32, 96, 3), np.uint8)
+    wide[:, 64:] = 255  # the right third, which a centre crop does not show
+    (tmp_path / "apple").mkdir()
+    Image.fromarray(wide).save(tmp_path / "apple" / "wide.png")
+    engine = Engine()
+    engine.load_images(LoadImages(ImageSpec(kind="folder", path=str(tmp_path)), "demo"))
+    seen = {}
+    for mode in ("shortest", "squash"):
+        model = build_model(TINY_CONFIG, Preprocess(32, resize_mode=mode), None, name=mode)
+        path = save_checkpoint(model, tmp_path / f"{mode}.safetensors", provenance={})
+        engine.open_checkpoint(OpenCheckpoint(str(path)))
+        seen[mode] = engine.predict(Predict(0, None)).clean_image
+    assert seen["shortest"].max() == 0
+    assert (seen["squash"] > 200).mean() > 0.25
