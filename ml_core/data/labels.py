@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.paths import resource
+from ml_core.reading.class_file import read_class_file
 from ml_core.reading.errors import InputError
 from ml_core.reading.lists import read_lines
 
@@ -61,12 +62,12 @@ def label_sets() -> tuple[str, ...]:
 
 
 def load_label_set(name_or_path: str | Path, templates: str | Path | None = None) -> LabelSet:
-    """Load a built-in label set, or a text file with one class a line.
+    """Load a built-in label set, a text file with one class a line, or a ``classes.py``.
 
     Parameters
     ----------
     name_or_path
-        A name of `label_sets`, or the path of a text file.
+        A name of `label_sets`, or the path of a text file or of CleanCLIP's ``classes.py``.
     templates
         Text file with one template a line, instead of the label set's own. A user's class list
         without one gets the 80 OpenAI templates.
@@ -181,8 +182,8 @@ def _shipped(name: str) -> LabelSet:
 
 
 def _own(path: Path) -> LabelSet:
-    """A label set from a user's text file."""
-    if path.suffix.lower() in (".py", ".json", ".csv", ".tsv"):
+    """A label set from a user's text file, or from CleanCLIP's ``classes.py``."""
+    if path.suffix.lower() in (".json", ".csv", ".tsv"):
         raise InputError(
             f"{path.name} is no plain class list; write one class name a line in a .txt file.",
             "unsupported",
@@ -193,9 +194,13 @@ def _own(path: Path) -> LabelSet:
             f"one of {', '.join(label_sets())}.",
             "usage",
         )
-    lines = read_lines(path)
-    if not lines:
+    templates: tuple[str, ...] = ()
+    if path.suffix.lower() == ".py":
+        names, templates = read_class_file(path)
+    else:
+        names = tuple(line for _, line in read_lines(path))
+    if not names:
         raise InputError(f"{path.name} holds no class name; write one a line.", "usage")
-    if len(lines) > MAX_CLASSES:
+    if len(names) > MAX_CLASSES:
         raise InputError(f"{path.name} has over {MAX_CLASSES:,} classes.", "unsupported")
-    return LabelSet(path.name, tuple(line for _, line in lines), _shipped(_FILES[0]).templates)
+    return LabelSet(path.name, names, templates or _shipped(_FILES[0]).templates)

@@ -1,0 +1,127 @@
+"""CleanCLIP's ``classes.py``, which its own program evaluates; here it is only parsed.
+
+The file is one Python expression: ``{"classes": ["tench", ...], "templates": [lambda c:
+f"a photo of a {c}.", ...]}``.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+
+MAX_BYTES = 4 << 20
+PLACE = "{}"
+
+
+def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read exactly what evaluating the file would give, without evaluating it.
+
+    Parameters
+    ----------
+    path
+        A regular file of at most 4 MB.
+
+    Returns
+    -------
+    classes, templates
+        Class names, and prompt templates in which ``{}`` stands for the class name; no templates
+        if the file has none.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if it is anything else than a table of texts and of functions with one
+        f-string, naming the line; ``usage`` if it cannot be read.
+    """
+    path = Path(path)
+    file, size = open_regular(path)
+    with file:
+        raw = file.read(MAX_BYTES + 1)
+    if size > MAX_BYTES or len(raw) > MAX_BYTES:
+        raise InputError(f"The class list {path.name} is larger than 4 MB.", "unsupported")
+    try:
+        tree = ast.parse(raw, filename="classes.py", mode="eval")
+    except SyntaxError as error:
+        raise _refused(
+            path, error.lineno or 1, "it is not the table that CleanCLIP reads"
+        ) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise _refused(path, 1, "it is not the table that CleanCLIP reads") from None
+    table = tree.body
+    if not isinstance(table, ast.Dict):
+        raise _refused(path, table.lineno, "it is not the table that CleanCLIP reads")
+    parts: dict[str, ast.expr] = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        name = key.value if isinstance(key, ast.Constant) else None
+        if name not in ("classes", "templates") or name in parts:
+            raise _refused(path, value.lineno, 'only "classes" and "templates" may stand there')
+        parts[str(name)] = value
+    classes = tuple(_text(item, path) for item in _items(parts.get("classes"), path, table.lineno))
+    if not classes:
+        raise _refused(path, table.lineno, "it has no classes")
+    if "templates" not in parts:
+        return classes, ()
+    templates = _items(parts["templates"], path, table.lineno)
+    return classes, tuple(_template(item, path) for item in templates)
+
+
+def _refused(path: Path, line: int, why: str) -> InputError:
+    return InputError(
+        f"Line {line} of {path.name} cannot be used: {why}; it is not evaluated. Write one class "
+        "a line in a text file instead.",
+        "unsupported",
+    )
+
+
+def _items(node: ast.expr | None, path: Path, line: int) -> list[ast.expr]:
+    if not isinstance(node, ast.List | ast.Tuple):
+        where = line if node is None else node.lineno
+        raise _refused(path, where, "a list of classes or templates is missing")
+    return node.elts
+
+
+def _text(node: ast.expr, path: Path) -> str:
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        raise _refused(path, node.lineno, "a class name must be a plain text")
+    if not node.value.strip() or any(ord(char) < 32 for char in node.value):
+        raise _refused(path, node.lineno, "a class name is empty or holds control characters")
+    return node.value
+
+
+def _template(node: ast.expr, path: Path) -> str:
+    """A function of one argument whose body is one f-string of it."""
+    if not isinstance(node, ast.Lambda) or not isinstance(node.body, ast.JoinedStr):
+        raise _refused(path, node.lineno, "a template must be a function with one f-string")
+    arguments = node.args
+    plain = len(arguments.args) == 1 and not (
+        arguments.posonlyargs
+        or arguments.kwonlyargs
+        or arguments.vararg
+        or arguments.kwarg
+        or arguments.defaults
+    )
+    if not plain:
+        raise _refused(path, node.lineno, "a template must have one argument, the class name")
+    parts = [_part(part, arguments.args[0].arg, path) for part in node.body.values]
+    if PLACE not in parts:
+        raise _refused(path, node.lineno, "a template lacks the class name")
+    return "".join(parts)
+
+
+def _part(node: ast.expr, argument: str, path: Path) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if PLACE in node.value or any(ord(char) < 32 for char in node.value):
+            raise _refused(path, node.lineno, "a template holds braces or control characters")
+        return node.value
+    if (
+        isinstance(node, ast.FormattedValue)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == argument
+        and node.conversion == -1
+        and node.format_spec is None
+    ):
+        return PLACE
+    raise _refused(path, node.lineno, "a template may hold the class name and text only")
