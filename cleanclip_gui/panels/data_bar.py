@@ -39,7 +39,7 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
 )
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
 _TABLES = "Tables (*.csv *.tsv)"
-_LISTS = "Class lists (*.txt)"
+_LISTS = "Class lists (*.txt classes.py)"
 
 
 class DataBar(QWidget):

@@ -14,6 +14,7 @@ from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 4 << 20
 PLACE = "{}"
+_NO_TABLE = "it is not the table that CleanCLIP reads"
 
 
 def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
