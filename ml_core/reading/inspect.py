@@ -12,9 +12,10 @@ from typing import Any, BinaryIO, Literal
 from ml_core.reading.bare_pickle import read_bare_pickle
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.folder import FolderFiles, list_folder
+from ml_core.reading.npz_file import read_npz
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo, parse_header
-from ml_core.reading.sniff import PICKLE, SAFETENSORS, TORCH_STREAM, TORCH_ZIP, sniff
+from ml_core.reading.sniff import NPZ, PICKLE, SAFETENSORS, TORCH_STREAM, TORCH_ZIP, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.torch_stream import read_torch_stream
@@ -189,6 +190,7 @@ _READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
     TORCH_ZIP.format: read_torch_zip,
     TORCH_STREAM.format: read_torch_stream,
     PICKLE.format: read_bare_pickle,
+    NPZ.format: read_npz,
 }
 
 

@@ -35,6 +35,7 @@ SAFETENSORS = Kind("safetensors")
 TORCH_ZIP = Kind("PyTorch file (zip)")
 TORCH_STREAM = Kind("PyTorch file (legacy stream)")
 PICKLE = Kind("Python pickle")
+NPZ = Kind("NumPy archive (.npz)")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
@@ -97,7 +98,7 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     if "data.pkl" in inner:
         return TORCH_ZIP
     if names and all(name.endswith(".npy") for name in names):
-        return _unsupported("NumPy archive (.npz)")
+        return NPZ
     if any(name.lower().endswith(_PICKLE_ENDINGS) for name in names):
         return Kind(
             "zip archive with pickles",

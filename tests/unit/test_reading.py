@@ -220,7 +220,7 @@ def zipped(folder: Path, name: str, members: list[str]) -> Path:
     [
         (["m/data.pkl", "m/data/0"], "PyTorch file (zip)", "damaged"),
         (["models/epoch.pt", "readme.txt"], "zip archive with pickles", "dangerous"),
-        (["a.npy", "b.npy"], "NumPy archive (.npz)", "unsupported"),
+        (["a.npy", "b.npy"], "NumPy archive (.npz)", "damaged"),
         (["readme.txt"], "zip archive", "unsupported"),
     ],
 )

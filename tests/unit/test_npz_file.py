@@ -1,0 +1,93 @@
+"""Arrays of an .npz come through in place; pickles inside are told and not run."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml_core.checkpoints.tensors import read_tensors
+from ml_core.reading import inspect
+
+ARRAYS = {
+    "f4": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+    "f2": np.arange(5, dtype=np.float16),
+    "i8": np.array(7),
+    "flags": np.array([True, False]),
+    "columns": np.asfortranarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4)),
+    "empty": np.zeros((0, 3), np.float32),
+}
+
+
+def test_arrays_come_through(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", **ARRAYS)
+    found = inspect(tmp_path / "m.npz")
+    assert (found.verdict, found.format) == ("loads", "NumPy archive (.npz)")
+    tensors = read_tensors(found)
+    for name, value in ARRAYS.items():
+        np.testing.assert_array_equal(tensors[name].numpy(), value)
+
+
+class Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+def test_objects_are_refused_and_what_they_name_is_told(tmp_path: Path) -> None:
+    canary = tmp_path / "ran"
+    np.savez(tmp_path / "m.npz", a=np.zeros(2), evil=np.array([Attack(canary)], object))
+    found = inspect(tmp_path / "m.npz")
+    assert (found.verdict, found.reason_code) == ("dangerous", "unknown_code")
+    assert "posix.mkdir" in found.reasons[0]
+    assert not canary.exists()
+    np.load(tmp_path / "m.npz", allow_pickle=True)["evil"]
+    assert canary.exists()  # the attack is live
+    np.savez(tmp_path / "m.npz", a=np.array([1, "x"], object))
+    harmless = inspect(tmp_path / "m.npz")
+    assert (harmless.verdict, harmless.reason_code) == ("damaged", "unsupported")
+
+
+def test_packed_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "m.npz", **ARRAYS)
+    found = inspect(tmp_path / "m.npz")
+    assert found.verdict == "damaged"
+    assert "numpy.savez" in found.reasons[0]
+
+
+def header(text: str, data: bytes = b"") -> bytes:
+    raw = text.encode()
+    return b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw + data
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x93NUMPY\x01\x00",
+        b"\x93NUMPY\x09\x00\x10\x00" + bytes(16),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", bytes(7)),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", bytes(9)),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}", bytes(8)),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}", bytes(4)),
+        header("{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", bytes(8)),
+        header("{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}", bytes(8)),
+        header("{'descr': '<f4', 'shape': (2,)}", bytes(8)),
+        header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", bytes(8)),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 900 + "}"),
+        header("__import__('os')"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} " * 3, bytes(8)),
+    ],
+)
+def test_damaged_arrays_are_refused(tmp_path: Path, raw: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr("a.npy", raw)
+    found = inspect(tmp_path / "m.npz")
+    assert found.verdict == "damaged"
+    assert found.reasons[0].endswith(".")
