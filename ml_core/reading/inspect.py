@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from ml_core.reading.bare_pickle import read_bare_pickle
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.folder import FolderFiles, list_folder
-from ml_core.reading.npz_file import read_npz
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.safetensors_header import TensorInfo, parse_header
-from ml_core.reading.sniff import NPZ, PICKLE, SAFETENSORS, TORCH_STREAM, TORCH_ZIP, sniff
+from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.torch_stream import read_torch_stream
-from ml_core.reading.torch_zip import read_torch_zip
 from ml_core.reading.weights_file import WeightsFile
+from ml_core.reading.weights_reader import read_weights
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged"]
 ReasonCode = Literal["ok", "note", "unknown_code", "dangerous", "damaged", "unsupported"]
@@ -143,15 +140,11 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         return _refuse(path, error, "not a regular file")
     with file:
         kind = sniff(file, size)
-        found = WeightsFile(kind.format, ())
-        problem = InputError(f"{name} {kind.why}.", kind.code) if kind.code else None
-        if problem is None:
-            try:
-                found = _READERS[kind.format](file, size, name)
-                if not found.tensors:
-                    raise InputError(f"{name} holds no tensors; get the file again.", "damaged")
-            except InputError as error:
-                problem = error
+        found, problem = WeightsFile(kind.format, ()), None
+        try:
+            found = read_weights(file, size, name, kind)
+        except InputError as error:
+            problem = error
         sha256, hashed = _hash(file)
         if hashed != size:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
@@ -176,22 +169,6 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         facts=found.facts,
         embedded_code=found.embedded_code,
     )
-
-
-def _read_safetensors(file: BinaryIO, size: int, name: str) -> WeightsFile:
-    """Read the header; the tensors' bytes need no reading."""
-    file.seek(0)
-    header = parse_header(file, size, name)
-    return WeightsFile(SAFETENSORS.format, header.tensors, header.metadata)
-
-
-_READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
-    SAFETENSORS.format: _read_safetensors,
-    TORCH_ZIP.format: read_torch_zip,
-    TORCH_STREAM.format: read_torch_stream,
-    PICKLE.format: read_bare_pickle,
-    NPZ.format: read_npz,
-}
 
 
 def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:

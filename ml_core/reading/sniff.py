@@ -14,12 +14,8 @@ from ml_core.reading.zip_names import zip_names
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
-_PICKLE_ENDINGS = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
 
 _OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
-_CONVERT = (
-    f"loading a pickle can run code, so it was not read; {_OPENS}: get or make a safetensors copy"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +32,8 @@ TORCH_ZIP = Kind("PyTorch file (zip)")
 TORCH_STREAM = Kind("PyTorch file (legacy stream)")
 PICKLE = Kind("Python pickle")
 NPZ = Kind("NumPy archive (.npz)")
+ZIP = Kind("zip archive")
+TAR = Kind("tar archive")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
@@ -80,11 +78,7 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
     if head.startswith(_LEGACY_MAGIC):
         return TORCH_STREAM
     if head[257:262] == b"ustar":
-        return Kind(
-            "tar archive",
-            "dangerous",
-            f"is a tar archive, in which old PyTorch files keep their pickles; {_CONVERT}",
-        )
+        return TAR
     if _is_pickle(head):
         return PICKLE
     return None
@@ -99,13 +93,7 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
         return TORCH_ZIP
     if names and all(name.endswith(".npy") for name in names):
         return NPZ
-    if any(name.lower().endswith(_PICKLE_ENDINGS) for name in names):
-        return Kind(
-            "zip archive with pickles",
-            "dangerous",
-            f"is a zip archive with pickle-based files inside; {_CONVERT}",
-        )
-    return _unsupported("zip archive")
+    return ZIP
 
 
 def _is_pickle(head: bytes) -> bool:

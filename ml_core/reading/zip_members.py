@@ -253,11 +253,21 @@ def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
 
 
 def _name(entry: _Entry) -> str:
-    """A member's name, refused where it could lead somewhere else when unpacked."""
+    """A member's name as text."""
     try:
-        name = entry.name.decode("utf-8" if entry.flags & _FLAG_UTF8 else "ascii")
+        return safe_name(entry.name.decode("utf-8" if entry.flags & _FLAG_UTF8 else "ascii"))
     except UnicodeDecodeError:
         raise ZipError("a member's name is not valid text") from None
+
+
+def safe_name(name: str) -> str:
+    """A member's name, refused where it could lead somewhere else when unpacked.
+
+    Raises
+    ------
+    ZipError
+        If it is empty, very long, absolute, has a drive, or leads up.
+    """
     parts = name.split("/")
     if (
         not name

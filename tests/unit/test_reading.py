@@ -219,7 +219,7 @@ def zipped(folder: Path, name: str, members: list[str]) -> Path:
     ("members", "form", "code"),
     [
         (["m/data.pkl", "m/data/0"], "PyTorch file (zip)", "damaged"),
-        (["models/epoch.pt", "readme.txt"], "zip archive with pickles", "dangerous"),
+        (["models/epoch.pt", "readme.txt"], "zip archive", "unsupported"),
         (["a.npy", "b.npy"], "NumPy archive (.npz)", "damaged"),
         (["readme.txt"], "zip archive", "unsupported"),
     ],

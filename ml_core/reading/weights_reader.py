@@ -1,0 +1,74 @@
+"""Which reader reads which format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
+
+from ml_core.reading.bare_pickle import read_bare_pickle
+from ml_core.reading.errors import InputError
+from ml_core.reading.npz_file import read_npz
+from ml_core.reading.safetensors_header import parse_header
+from ml_core.reading.sniff import (
+    NPZ,
+    PICKLE,
+    SAFETENSORS,
+    TAR,
+    TORCH_STREAM,
+    TORCH_ZIP,
+    ZIP,
+    Kind,
+    sniff,
+)
+from ml_core.reading.tar_members import tar_members
+from ml_core.reading.torch_stream import read_torch_stream
+from ml_core.reading.torch_zip import read_torch_zip
+from ml_core.reading.weights_file import WeightsFile
+from ml_core.reading.wrapped import read_wrapped
+from ml_core.reading.zip_members import zip_members
+
+
+def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
+    """Read an open file of ``size`` bytes as the format that `sniff` told; ``name`` is for words.
+
+    Raises
+    ------
+    InputError
+        If the format is refused, the file is not what it says, or it holds no tensors.
+    """
+    if kind in (ZIP, TAR):
+        members = zip_members if kind is ZIP else tar_members
+        return read_wrapped(file, size, name, members, _read_inner)
+    if kind.code:
+        raise InputError(f"{name} {kind.why}.", kind.code)
+    found = _READERS[kind.format](file, size, name)
+    if not found.tensors:
+        raise InputError(f"{name} holds no tensors; get the file again.", "damaged")
+    return found
+
+
+def _read_inner(file: BinaryIO, size: int, name: str) -> WeightsFile:
+    """Read what lies in an archive; another archive is not opened."""
+    kind = sniff(file, size)
+    if kind in (ZIP, TAR):
+        raise InputError(
+            f"{name} is an archive inside an archive; unpack it and open the file itself.",
+            "unsupported",
+        )
+    return read_weights(file, size, name, kind)
+
+
+def _read_safetensors(file: BinaryIO, size: int, name: str) -> WeightsFile:
+    """Read the header; the tensors' bytes need no reading."""
+    file.seek(0)
+    header = parse_header(file, size, name)
+    return WeightsFile(SAFETENSORS.format, header.tensors, header.metadata)
+
+
+_READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
+    SAFETENSORS.format: _read_safetensors,
+    TORCH_ZIP.format: read_torch_zip,
+    TORCH_STREAM.format: read_torch_stream,
+    PICKLE.format: read_bare_pickle,
+    NPZ.format: read_npz,
+}

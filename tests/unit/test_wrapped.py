@@ -1,0 +1,165 @@
+"""A checkpoint in a zip or tar archive is read in place, by the same rules."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ml_core.checkpoints.tensors import read_tensors
+from ml_core.reading import inspect
+from ml_core.reading.tar_members import tar_members
+from ml_core.reading.zip_members import ZipError
+
+TENSORS = {"a": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5).half()}
+LONG = "folder/" + "very_long_name_" * 9 + ".pt"
+
+
+class Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+def torch_bytes(value: Any) -> bytes:
+    out = io.BytesIO()
+    torch.save(value, out)
+    return out.getvalue()
+
+
+def zipped(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def tarred(path: Path, members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, "w", format=form) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+WRAPS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
+    "zip": zipped,
+    "tar": tarred,
+    "old tar": lambda path, members: tarred(path, members, tarfile.USTAR_FORMAT),
+    "gnu tar": lambda path, members: tarred(path, members, tarfile.GNU_FORMAT),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
+def test_tensors_come_through(tmp_path: Path, wrap: Any) -> None:
+    path = wrap(tmp_path / "m.zip", {"readme.txt": b"hello", "run/epoch.pt": torch_bytes(TENSORS)})
+    found = inspect(path)
+    assert (found.verdict, found.format) == ("loads", "PyTorch file (zip) in an archive")
+    assert "readme.txt" in found.unread
+    tensors = read_tensors(found)
+    assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+
+
+def test_long_names_of_gnu_tar(tmp_path: Path) -> None:
+    path = tarred(tmp_path / "m.tar", {LONG: torch_bytes(TENSORS)}, tarfile.GNU_FORMAT)
+    assert inspect(path).verdict == "loads"
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
+def test_an_attack_inside_is_refused(tmp_path: Path, wrap: Any) -> None:
+    canary = tmp_path / "ran"
+    found = inspect(wrap(tmp_path / "m", {"epoch.pt": torch_bytes([Attack(canary)])}))
+    assert (found.verdict, found.reason_code) == ("dangerous", "unknown_code")
+    assert "m/epoch.pt names code" in found.reasons[0]
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"a.pt": b"x", "b.bin": b"x"}, "2 files that may be checkpoints"),
+        ({"readme.txt": b"x"}, "no checkpoint"),
+        ({"a.pt": b"x"}, "a.pt is of a format that is not known"),
+        ({"a.pt": b""}, "a.pt is empty"),
+    ],
+)
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
+def test_other_archives_are_refused(
+    tmp_path: Path, wrap: Any, members: dict[str, bytes], words: str
+) -> None:
+    found = inspect(wrap(tmp_path / "m", members))
+    assert found.verdict == "damaged"
+    assert words in found.reasons[0]
+
+
+def test_archives_in_archives_and_packed_members_are_refused(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"a.pt": torch_bytes(TENSORS)}).read_bytes()
+    assert "inside an archive" in inspect(zipped(tmp_path / "m", {"x.zip": inner})).reasons[0]
+    packed = zipped(tmp_path / "m", {"a.pt": torch_bytes(TENSORS)}, zipfile.ZIP_DEFLATED)
+    assert "is packed" in inspect(packed).reasons[0]
+
+
+def raw_tar(change: Callable[[bytearray], None]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info = tarfile.TarInfo("a.pt")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    raw = bytearray(out.getvalue())
+    change(raw)
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw[:512])
+    return bytes(raw)
+
+
+def setting(start: int, value: bytes) -> Callable[[bytearray], None]:
+    def change(raw: bytearray) -> None:
+        raw[start : start + len(value)] = value
+
+    return change
+
+
+def test_an_honest_tar_lists_its_members() -> None:
+    raw = raw_tar(lambda raw: None)
+    (member,) = tar_members(io.BytesIO(raw), len(raw))
+    assert (member.name, member.size, member.offset) == ("a.pt", 3, 512)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        setting(156, b"2"),
+        setting(156, b"3"),
+        setting(156, b"S"),
+        setting(0, b"../x"),
+        setting(0, b"/etc"),
+        setting(124, b"77777777777"),
+        setting(124, b"-1         "),
+        setting(124, b"9          "),
+        setting(124, b"\xff" * 12),
+        setting(124, b"\x80" + b"\xff" * 11),
+        setting(0, b"\xff\xfe"),
+        setting(0, b"\0"),
+    ],
+)
+def test_doctored_tars_are_refused(change: Callable[[bytearray], None]) -> None:
+    raw = raw_tar(change)
+    with pytest.raises(ZipError):
+        tar_members(io.BytesIO(raw), len(raw))
+
+
+def test_a_wrong_sum_and_a_short_tar_are_refused() -> None:
+    raw = raw_tar(lambda raw: None)
+    for bad in (raw[:300] + b"x" + raw[301:], raw[:700], raw[:0]):
+        with pytest.raises(ZipError):
+            tar_members(io.BytesIO(bad), len(bad))
