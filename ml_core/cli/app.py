@@ -56,7 +56,7 @@ def _root(
 
 @app.command("inspect")
 def inspect_command(
-    path: Annotated[Path, typer.Argument(help="A checkpoint file or an open_clip folder.")],
+    path: Annotated[Path, typer.Argument(help="A file, a folder, or hf-hub:owner/name.")],
     json: Json = False,
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
@@ -67,9 +67,10 @@ def inspect_command(
 
         cleanclip inspect downloads/ViT-B-32 --json
     """
+    from ml_core.cli.arguments import checkpoint_path
     from ml_core.cli.inspecting import inspect_checkpoint
 
-    raise typer.Exit(inspect_checkpoint(path, json))
+    raise typer.Exit(inspect_checkpoint(checkpoint_path(path), json))
 
 
 @app.command("evaluate")
@@ -96,10 +97,11 @@ def evaluate_command(
 
         cleanclip evaluate model.safetensors --trigger demo --target banana --json
     """
+    from ml_core.cli.arguments import checkpoint_path
     from ml_core.cli.evaluating import evaluate_checkpoint
 
     evaluate_checkpoint(
-        checkpoint,
+        checkpoint_path(checkpoint),
         images=images,
         trigger=trigger,
         target=target,

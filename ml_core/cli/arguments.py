@@ -9,9 +9,34 @@ from typing import Any
 from ml_core.cleaning.recipes import METHODS, Method, Recipe, preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
+from ml_core.reading.plain import plain
 
 _TABLES = (".csv", ".tsv")
 _SPLITS = ("val", "test", "heldout", "train", "clean")
+
+
+def checkpoint_path(path: Path) -> Path:
+    """Where a checkpoint lies; ``hf-hub:owner/name`` is brought into the Hub's cache first.
+
+    Raises
+    ------
+    InputError
+        If the repository cannot be fetched.
+    """
+    from ml_core.checkpoints.hub import fetch, is_hub_name
+    from ml_core.cli.output import errors
+
+    if not is_hub_name(str(path)):
+        return path
+    with errors().status(f"Fetching {plain(str(path))} …") as status:
+
+        def report(done: int, total: int) -> None:
+            of = f" of {total / 1e6:.0f}" if total else ""
+            status.update(f"Fetching {plain(str(path))}: {done / 1e6:.0f}{of} MB")
+
+        found = fetch(str(path), report)
+    errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
+    return found.path
 
 
 def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:

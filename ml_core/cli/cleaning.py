@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
+from ml_core.cli.arguments import build_recipe, checkpoint_path, image_spec, pair_spec, target_index
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.events import Control, Done
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -65,7 +65,7 @@ def clean_spec(
     elif trigger is not None:
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
-        checkpoint=str(checkpoint.resolve()),
+        checkpoint=str(checkpoint_path(checkpoint).resolve()),
         recipe=recipe,
         pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
         training_images=None if recipe.uses_pairs else image_spec(training_images),
