@@ -115,7 +115,7 @@ def _progress(report: Report, cancelled: Callable[[], bool]) -> Any:
     """A progress bar for the Hub's library that reports instead of printing."""
     from tqdm.auto import tqdm
 
-    class Reporting(tqdm):  # type: ignore[type-arg]
+    class Reporting(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **(options | {"disable": True}))
