@@ -1,11 +1,18 @@
 """Inert readers of hostile files. Imports neither torch nor a sibling package."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ml_core.reading.errors import ErrorCode, InputError
-from ml_core.reading.images import read_image
+from ml_core.reading.examine import examine
 from ml_core.reading.inspect import Inspection, inspect
 from ml_core.reading.lists import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
 from ml_core.reading.tables import Table, read_table, resolve_inside
+
+if TYPE_CHECKING:
+    from ml_core.reading.images import read_image
 
 __all__ = [
     "ErrorCode",
@@ -13,6 +20,7 @@ __all__ = [
     "Inspection",
     "Table",
     "TensorInfo",
+    "examine",
     "inspect",
     "read_header",
     "read_image",
@@ -20,3 +28,12 @@ __all__ = [
     "read_table",
     "resolve_inside",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import NumPy and Pillow when the first image is read: the reading process needs neither."""
+    if name == "read_image":
+        from ml_core.reading.images import read_image
+
+        return read_image
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -59,6 +59,9 @@ class Inspection:
         Plain values near the top of a pickle's object, as text.
     embedded_code
         Names and texts of program code in the file; none of it was run.
+    sandbox
+        How the process that read the file was confined, as `ml_core.reading.sandbox` tells;
+        None if it was not.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class Inspection:
     globals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     embedded_code: tuple[tuple[str, str], ...] = ()
+    sandbox: Mapping[str, str] | None = None
 
     @property
     def parameters(self) -> int:
@@ -99,24 +103,36 @@ class Inspection:
 
 
 def inspect(path: str | Path) -> Inspection:
-    """Examine a checkpoint; see `Inspection`.
+    """Examine a checkpoint in this process; see `Inspection` and `ml_core.reading.examine`.
 
     Raises
     ------
     InputError
         ``usage`` if there is nothing at the path or it may not be read; a bad file never raises.
     """
+    path = locate(path)
+    return _inspect_folder(path) if path.is_dir() else _inspect_file(path)
+
+
+def locate(path: str | Path) -> Path:
+    """Find what is to be opened, without opening it.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is nothing at the path.
+    """
     path = Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
     try:
         path.lstat()
-        is_folder = path.is_dir()
+        path.is_dir()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "the name is not valid"
         raise InputError(f"{path} cannot be opened: {reason}.", "usage") from None
-    return _inspect_folder(path) if is_folder else _inspect_file(path)
+    return path
 
 
-def _refuse(
+def refuse(
     path: Path, error: InputError, form: str, size: int = 0, sha256: str = "", **facts: Any
 ) -> Inspection:
     """Make the record of a refused file."""
@@ -137,7 +153,7 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
     except InputError as error:
         if error.code == "usage":
             raise
-        return _refuse(path, error, "not a regular file")
+        return refuse(path, error, "not a regular file")
     with file:
         kind = sniff(file, size)
         found, problem = WeightsFile(kind.format, ()), None
@@ -150,7 +166,7 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
     if problem:
         names = problem.names if isinstance(problem, UnknownCodeError) else found.names
-        return _refuse(path, problem, found.format, size, sha256, globals=names)
+        return refuse(path, problem, found.format, size, sha256, globals=names)
     notes = found.notes + _name_notes(path, found.format, name)
     return Inspection(
         path,
@@ -185,9 +201,10 @@ def _hash(file: BinaryIO) -> tuple[str, int]:
     """SHA-256 and the length of an open file."""
     file.seek(0)
     digest, length = hashlib.sha256(), 0
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-        length += len(chunk)
+    buffer = memoryview(bytearray(1 << 20))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(buffer[:count])
+        length += count
     return digest.hexdigest(), length
 
 
@@ -197,7 +214,7 @@ def _inspect_folder(path: Path) -> Inspection:
     try:
         files = list_folder(path)
     except InputError as error:
-        return _refuse(path, error, "folder")
+        return refuse(path, error, "folder")
     weights = _inspect_file(files.weights, f"{path.name}/{files.weights.name}")
     facts: dict[str, Any] = {
         "unread": files.unread + weights.unread,
@@ -205,11 +222,11 @@ def _inspect_folder(path: Path) -> Inspection:
     }
     if weights.refused:
         form = f"{form}, {weights.format}"
-        return _refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
+        return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
     try:
         config = _read_config(files)
     except InputError as error:
-        return _refuse(path, error, form, weights.size, weights.sha256, **facts)
+        return refuse(path, error, form, weights.size, weights.sha256, **facts)
     notes = weights.reasons + _folder_notes(files)
     return Inspection(
         path,

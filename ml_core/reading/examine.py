@@ -1,0 +1,201 @@
+"""The door to a hostile file: it is read in a process of its own, of which only words come back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import IO, cast
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import Inspection, locate, refuse
+from ml_core.reading.inspection_json import MAX_BYTES, from_json
+
+_LOG = logging.getLogger(__name__)
+
+# Beyond reading a file of that many bytes a second, which a slow disk or network share manages.
+BASE_SECONDS = 30.0
+SLOW_DISK = 10_000_000
+_MAX_FILES = 5000
+_MAX_ERRORS = 64 << 10
+_POLL_SECONDS = 0.05
+_END_SECONDS = 5.0
+
+
+def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
+    """Examine a checkpoint as `ml_core.reading.inspect` does, in a short-lived process.
+
+    The process gives up all it does not need before it opens the file (`sandbox`); the record
+    says what it could give up. It is killed when ``cancelled()`` turns true, which is asked 20
+    times a second, or when it takes longer than the file's size excuses.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is nothing at the path, it may not be read, the process could not be
+        started, or the work was cancelled; a bad file never raises.
+    """
+    path = locate(path)
+    seconds = time_limit(path)
+    process = _start(path)
+    answer = _Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
+    errors = _Collector(cast(IO[bytes], process.stderr), _MAX_ERRORS)
+    try:
+        _ask(process, int(seconds), path)
+        deadline = time.monotonic() + seconds
+        while not answer.ended.wait(_POLL_SECONDS):
+            if cancelled():
+                raise InputError(f"Reading {path.name} was cancelled.", "usage")
+            if time.monotonic() > deadline:
+                return _not_read(path, f"its reading took more than {seconds:.0f} seconds")
+        if answer.too_long:
+            return _not_read(path, "there is more to say about it than any checkpoint has")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    finally:
+        _kill(process)
+        errors.ended.wait(_END_SECONDS)
+        answer.ended.wait(_END_SECONDS)
+        process.stdout.close()  # type: ignore[union-attr]
+        process.stderr.close()  # type: ignore[union-attr]
+    return _understood(path, process.returncode, answer.raw, errors.raw)
+
+
+def time_limit(path: Path) -> float:
+    """Seconds that examining a file or folder may take."""
+    total = 0
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                for entry in islice(entries, _MAX_FILES):
+                    with contextlib.suppress(OSError):
+                        total += entry.stat().st_size
+        else:
+            total = path.stat().st_size
+    return BASE_SECONDS + total / SLOW_DISK
+
+
+class _Collector:
+    """Reads a pipe to its end in a thread, up to a limit."""
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self.raw = bytearray()
+        self.too_long = False
+        self.ended = threading.Event()
+        self._stream, self._limit = stream, limit
+        threading.Thread(target=self._read, name="reader's pipe", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while chunk := os.read(self._stream.fileno(), 1 << 20):
+                if len(self.raw) + len(chunk) > self._limit:
+                    self.too_long = True
+                    return
+                self.raw += chunk
+        finally:
+            self.ended.set()
+
+
+def _command() -> list[str]:
+    """Command line of the reading process; a frozen program starts itself."""
+    frozen = bool(getattr(sys, "frozen", False))
+    return [sys.executable, *(["--reader"] if frozen else ["-P", "-m", "ml_core.reading.worker"])]
+
+
+def _environment() -> dict[str, str]:
+    """Where ml_core is, and UTF-8."""
+    environment = dict(os.environ)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    environment["PYTHONUTF8"] = "1"
+    return environment
+
+
+def _start(path: Path) -> subprocess.Popen[bytes]:
+    """Start the process in a group of its own."""
+    windows = sys.platform == "win32"
+    try:
+        return subprocess.Popen(
+            _command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=_environment(),
+            start_new_session=not windows,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError as error:
+        raise _no_reader(path, error.strerror or str(error)) from None
+
+
+def _no_reader(path: Path, why: str, details: str = "") -> InputError:
+    return InputError(
+        f"{path.name} was not read: the process that reads files could not be started ({why}); "
+        "close other programs or install this one again.",
+        "usage",
+        details,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], seconds: int, path: Path) -> None:
+    """Say what is to be read; a process that is gone is dealt with by who waits for it."""
+    pipe = cast(IO[bytes], process.stdin)
+    with contextlib.suppress(OSError):
+        pipe.write(b"%d\n" % seconds + os.fsencode(path))
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and what it may have started, and wait until it is gone."""
+    if process.poll() is None:
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)
+
+
+def _understood(path: Path, status: int, raw: bytearray, errors: bytearray) -> Inspection:
+    """What the process found, or why it found nothing."""
+    if status < 0:
+        return _not_read(path, f"the process that read it was ended {_signal_words(-status)}")
+    if status > 0 or not raw:
+        details = errors.decode("utf-8", "backslashreplace")
+        raise _no_reader(path, f"it ended with status {status}", details)
+    try:
+        return from_json(bytes(raw), path)
+    except InputError as problem:
+        if problem.code == "usage":
+            raise
+        _LOG.warning("%s: %s\n%s", path, problem.sentence, problem.details)
+        return refuse(path, problem, "not read")
+
+
+def _signal_words(number: int) -> str:
+    """Name a signal, and what usually sends it."""
+    name = next((known.name for known in signal.Signals if known == number), "unknown")
+    why = {"SIGKILL": ", perhaps for want of memory", "SIGXCPU": ", as it computed for too long"}
+    return f"by signal {number} ({name}){why.get(name, '')}"
+
+
+def _not_read(path: Path, why: str) -> Inspection:
+    """Refuse a file whose reading did not end well."""
+    size = path.stat().st_size if path.is_file() else 0
+    sentence = (
+        f"{path.name} was not read to its end: {why}; nothing of it was run. Get the file again, "
+        "or a safetensors copy of it."
+    )
+    return refuse(path, InputError(sentence, "unsupported"), "not read", size)

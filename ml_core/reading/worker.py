@@ -1,0 +1,89 @@
+"""The short-lived process in which a hostile file is read: ``python -m ml_core.reading.worker``.
+
+Standard input: a line with the processor seconds it may use, then the path's bytes to the end.
+Standard output: one JSON object, the inspection or why there is none (`inspection_json`).
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import inspect
+from ml_core.reading.inspection_json import error_to_json, to_json
+from ml_core.reading.sandbox import enter
+
+MAX_REQUEST = 1 << 20
+
+
+def main() -> int:
+    """Answer one request; 0 unless nobody listens."""
+    answer = _own_stdout()
+    seconds, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
+    path = Path(os.fsdecode(raw))
+    _load_what_cannot_be_loaded_later()
+    state = enter(_readable(path), int(seconds))
+    try:
+        answer.write(_examined(path, state.as_texts()))
+        answer.flush()
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
+    """The answer, whatever happens."""
+    try:
+        return to_json(replace(inspect(path), sandbox=sandbox))
+    except InputError as error:
+        told = error
+    except MemoryError:
+        told = InputError(
+            f"{path.name} needs more memory to be read than a checkpoint should; get the file "
+            "again, or a safetensors copy of it.",
+            "unsupported",
+        )
+    except Exception as error:
+        told = InputError(
+            f"{path.name} could not be read to its end (an unexpected {type(error).__name__}); "
+            "nothing of it was run, and it is not opened.",
+            "unsupported",
+            traceback.format_exc(),
+        )
+    return error_to_json(told)
+
+
+def _readable(path: Path) -> tuple[Path, ...]:
+    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to."""
+    try:
+        folder = path.resolve()
+        if path.is_dir() and folder.parent.name == "snapshots":
+            return path, folder.parent.parent / "blobs"
+    except (OSError, ValueError, RuntimeError):
+        pass  # the reader says what is wrong with it
+    return (path,)
+
+
+def _load_what_cannot_be_loaded_later() -> None:
+    """Codecs and hashes are modules that Python reads at their first use."""
+    for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii"):
+        codecs.lookup(name)
+    hashlib.sha256(b"").hexdigest()
+
+
+def _own_stdout() -> BinaryIO:
+    """Keep standard output for the answer; what is printed goes to standard error."""
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return own
+
+
+if __name__ == "__main__":
+    sys.exit(main())
