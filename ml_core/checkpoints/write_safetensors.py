@@ -6,12 +6,13 @@ gives two SHA-256; results are told apart by that number here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import BinaryIO
 
 import torch
 from torch import Tensor
+
+from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 
 _NAMES = {
     torch.float64: "F64",
@@ -37,22 +38,18 @@ def write_safetensors(
     OSError
         If the disk is full.
     """
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    position = 0
-    for name in names:
-        value = tensors[name]
-        end = position + value.numel() * value.element_size()
-        header[name] = {
-            "dtype": _NAMES[value.dtype],
-            "shape": list(value.shape),
-            "data_offsets": [position, end],
-        }
-        position = end
-    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    raw += b" " * (-len(raw) % 8)
-    file.write(len(raw).to_bytes(8, "little") + raw)
-    for name in names:
-        value = tensors[name].detach().cpu().contiguous()
+    entries = in_order(
+        Entry(
+            name,
+            _NAMES[value.dtype],
+            value.element_size(),
+            tuple(value.shape),
+            value.numel() * value.element_size(),
+        )
+        for name, value in tensors.items()
+    )
+    file.write(header(entries, metadata))
+    for entry in entries:
+        value = tensors[entry.name].detach().cpu().contiguous()
         if value.numel():
             file.write(value.reshape(-1).view(torch.uint8).numpy().data)

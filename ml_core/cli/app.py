@@ -58,6 +58,7 @@ def _root(
 def inspect_command(
     path: Annotated[Path, typer.Argument(help="A file, a folder, or hf-hub:owner/name.")],
     json: Json = False,
+    sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 
@@ -66,11 +67,13 @@ def inspect_command(
         cleanclip inspect model.safetensors
 
         cleanclip inspect downloads/ViT-B-32 --json
+
+        cleanclip inspect model.pt --sarif
     """
     from ml_core.cli.arguments import checkpoint_path
     from ml_core.cli.inspecting import inspect_checkpoint
 
-    raise typer.Exit(inspect_checkpoint(checkpoint_path(path), json))
+    raise typer.Exit(inspect_checkpoint(checkpoint_path(path), json, sarif))
 
 
 @app.command("evaluate")

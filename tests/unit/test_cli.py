@@ -58,7 +58,18 @@ def test_inspect_prints_one_json_object(
     found = _json(capsys)
     assert (found["verdict"], found["format"]) == ("loads", "safetensors")
     assert found["architecture"]["config"]["embed_dim"] == 16
-    assert {"name", "dtype", "shape"} == set(found["tensors"][0])
+    assert {"name", "dtype", "shape"} <= set(found["tensors"][0])
+
+
+def test_inspect_prints_a_sarif_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\xff" * 64)
+    assert run_command(["inspect", str(path), "--sarif"]) == 2
+    log = _json(capsys)
+    assert log["version"] == "2.1.0"
+    assert log["runs"][0]["results"][0]["ruleId"] == "unsupported"
+    assert run_command(["inspect", str(path), "--json"]) == 2
+    assert log["runs"][0]["properties"]["verdict"] == _json(capsys)["verdict"]
 
 
 def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

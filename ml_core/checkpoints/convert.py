@@ -1,0 +1,174 @@
+"""Copy the tensors of an inspected file into a safetensors file, bit for bit and without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
+from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.safetensors_header import DTYPE_BYTES
+from ml_core.reading.strict_json import MAX_BYTES
+
+_CHUNK = 1 << 22
+_RESERVED = ("", "__metadata__")
+
+
+class _CancelledError(Exception):
+    """The user has thought better of it."""
+
+
+def convert_to_safetensors(
+    found: Inspection,
+    target: str | Path,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path | None:
+    """Write every tensor of a file that was not refused, under its own name.
+
+    What the file says about itself in a safetensors header is kept; its architecture, where it
+    can be told, and where the tensors come from are added. The source is hashed through the same
+    descriptor: what was inspected is what is copied. Memory stays below 50 MB, unless a tensor's
+    elements lie apart in the file.
+
+    Parameters
+    ----------
+    target
+        A name that ends in ``.safetensors``; an old file is replaced whole or not at all.
+    cancelled
+        Asked every few megabytes; once it is true nothing is left behind.
+    progress
+        Told how many bytes are done, and of how many.
+
+    Returns
+    -------
+    Path
+        What was written; None if it was cancelled.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if the source is not the one that was inspected, ``usage`` if the target
+        cannot be written, ``unsupported`` for names that no safetensors file can hold.
+    """
+    target = Path(os.path.expanduser(target))
+    assert found.weights_path is not None, "only a file that was not refused has tensors"
+    if target.suffix.lower() != ".safetensors":
+        raise InputError(f"{target.name} cannot be written: end the name in .safetensors.")
+    entries = in_order(_entry(info, found.name) for info in found.tensors)
+    try:
+        start = header(entries, _metadata(found))
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{found.name} has texts that no safetensors file can hold; it cannot be converted.",
+            "unsupported",
+        ) from None
+    if len(start) > MAX_BYTES:
+        raise InputError(
+            f"{found.name} has names and texts of {len(start)} bytes, more than a safetensors "
+            "header holds; it cannot be converted.",
+            "unsupported",
+        )
+    file, size = open_regular(found.weights_path)
+    total = sum(entry.nbytes for entry in entries) + size
+
+    def write(out: BinaryIO) -> None:
+        done = 0
+        out.write(start)
+        for piece in _pieces(file, found, entries):
+            if cancelled():
+                raise _CancelledError
+            out.write(piece)
+            done += len(piece)
+            progress(done, total)
+        digest = hashlib.sha256()
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            if cancelled():
+                raise _CancelledError
+            digest.update(chunk)
+            done += len(chunk)
+            progress(min(done, total), total)
+        if digest.hexdigest() != found.sha256:
+            raise _changed(found)
+
+    with file:
+        try:
+            replace_files({target: write})
+        except _CancelledError:
+            return None
+        except OSError as error:
+            raise InputError(
+                f"{target} cannot be written: {error.strerror}; free some space or choose another "
+                "place."
+            ) from error
+    return target
+
+
+def _entry(info: TensorInfo, where: str) -> Entry:
+    """A tensor as it will stand in the new file."""
+    if info.name in _RESERVED:
+        raise InputError(
+            f"{where} has a tensor called {info.name!r}, which no safetensors file can hold; it "
+            "cannot be converted.",
+            "unsupported",
+        )
+    width = DTYPE_BYTES[info.dtype]
+    return Entry(info.name, info.dtype, width, info.shape, info.elements * width)
+
+
+def _metadata(found: Inspection) -> dict[str, str]:
+    """The file's own texts, its architecture, and where the tensors come from."""
+    metadata = {"format": "pt", **found.metadata}
+    try:
+        told = find_architecture(found)
+    except InputError:
+        told = None
+    if told is not None:
+        config = config_record(told.config, told.preprocess)
+        metadata.setdefault(CONFIG_KEY, json.dumps(config, sort_keys=True, allow_nan=False))
+        if told.assumptions:
+            metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": told.assumptions})
+    source = {"name": found.name, "format": found.format, "sha256": found.sha256}
+    origin: dict[str, Any] = {"act": "converted to safetensors", "source": source}
+    metadata.setdefault(PROVENANCE_KEY, json.dumps(origin, sort_keys=True))
+    return metadata
+
+
+def _pieces(file: BinaryIO, found: Inspection, entries: list[Entry]) -> Iterator[bytes]:
+    """The bytes of the tensors in this order, each in row-major order."""
+    infos = {info.name: info for info in found.tensors}
+    for entry in entries:
+        info = infos[entry.name]
+        file.seek(info.offset)
+        if info.stride is None:
+            for begin in range(0, entry.nbytes, _CHUNK):
+                yield _read(file, min(_CHUNK, entry.nbytes - begin), found)
+            continue
+        flat = np.frombuffer(_read(file, info.nbytes, found), f"V{entry.width}")
+        steps = tuple(step * entry.width for step in info.stride)
+        apart = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
+        yield apart.tobytes()
+
+
+def _read(file: BinaryIO, count: int, found: Inspection) -> bytes:
+    raw = file.read(count)
+    if len(raw) != count:
+        raise _changed(found)
+    return raw
+
+
+def _changed(found: Inspection) -> InputError:
+    return InputError(f"{found.path} changed since it was examined; open it again.", "damaged")

@@ -1,0 +1,145 @@
+"""An inspection as one JSON-ready record: the command line prints it, the window exports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_core import __version__
+from ml_core.checkpoints.architecture import find_architecture
+from ml_core.checkpoints.expected import check_tensors
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.elsewhere import elsewhere
+from ml_core.reading.verdict_words import verdict_words
+
+GROUPS = ("tensors", "data", "code", "unknown")
+"""Of the names in a file's pickles, from harmless to not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """An inspection and what follows from it.
+
+    Parameters
+    ----------
+    inspection
+        Of the file.
+    architecture
+        JSON-ready; None where the file is refused before its architecture is looked at.
+    problem
+        Why the file is not opened; None if it is.
+    """
+
+    inspection: Inspection
+    architecture: dict[str, Any] | None
+    problem: InputError | None
+
+    @property
+    def verdict(self) -> str:
+        """``loads``, ``caution``, ``dangerous`` or ``damaged``."""
+        found = self.inspection
+        return "damaged" if self.problem is not None and not found.refused else found.verdict
+
+    @property
+    def reason_code(self) -> str:
+        """The inspection's, unless its architecture speaks against it."""
+        found = self.inspection
+        if self.problem is None or found.refused:
+            return found.reason_code
+        return "unsupported" if self.problem.code == "usage" else self.problem.code
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Whole sentences, the most important first."""
+        found = self.inspection
+        if self.problem is None or found.refused:
+            return found.reasons
+        return (self.problem.sentence, *found.reasons)
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        return verdict_words(self.verdict, self.reason_code)
+
+    @property
+    def elsewhere(self) -> str:
+        """What other loaders would do with the file."""
+        found = self.inspection
+        return elsewhere(
+            found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
+        )
+
+
+def examine(found: Inspection) -> Examination:
+    """Look at the architecture of an inspected file as well; imports no torch."""
+    if found.refused:
+        return Examination(found, None, found.refusal())
+    architecture: dict[str, Any] | None = None
+    try:
+        told = find_architecture(found)
+        architecture = {
+            "name": told.name,
+            "source": told.source,
+            "assumptions": list(told.assumptions),
+            "config": told.config,
+            "image_size": told.preprocess.size,
+        }
+        check_tensors(told, found)
+    except InputError as error:
+        return Examination(found, architecture, error)
+    return Examination(found, architecture, None)
+
+
+def inspection_record(examined: Examination) -> dict[str, Any]:
+    """The record that ``cleanclip inspect --json`` prints and the window exports.
+
+    ``sandbox`` in it tells how the reading process was confined; None where it was not.
+    """
+    found = examined.inspection
+    sandbox: Mapping[str, str] | None = getattr(found, "sandbox", None)
+    return {
+        "tool": {"name": "CleanCLIP GUI", "version": __version__},
+        "path": str(found.path),
+        "name": found.name,
+        "size": found.size,
+        "sha256": found.sha256,
+        "format": found.format,
+        "verdict": examined.verdict,
+        "reason_code": examined.reason_code,
+        "reasons": list(examined.reasons),
+        "elsewhere": examined.elsewhere,
+        "parameters": found.parameters,
+        "architecture": examined.architecture,
+        "metadata": dict(found.metadata),
+        "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
+        "facts": dict(found.facts),
+        "embedded_code": [name for name, _ in found.embedded_code],
+        "unread": list(found.unread),
+        "tensors": [
+            {
+                "name": tensor.name,
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "offset": tensor.offset,
+                "nbytes": tensor.nbytes,
+                "storage": tensor.storage,
+            }
+            for tensor in found.tensors
+        ],
+        "totals": totals(found),
+        "sandbox": dict(sandbox) if sandbox else None,
+    }
+
+
+def totals(found: Inspection) -> dict[str, Any]:
+    """How many tensors, parameters and bytes, and parameters by type."""
+    dtypes: dict[str, int] = {}
+    for tensor in found.tensors:
+        dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.elements
+    return {
+        "tensors": len(found.tensors),
+        "parameters": found.parameters,
+        "bytes": sum(tensor.nbytes for tensor in found.tensors),
+        "dtypes": dict(sorted(dtypes.items())),
+    }

@@ -1,0 +1,87 @@
+"""An inspection in SARIF 2.1.0, the format in which scanners hand findings to other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_URI = "https://arxiv.org/abs/2303.03323"
+_LEVELS = {"caution": "warning", "dangerous": "error", "damaged": "error"}
+_RULES = {
+    "ok": ("Loads", "The file holds tensors and plain data only."),
+    "note": ("LoadsWithCaution", "The file loads; something about it should be known."),
+    "unknown_code": ("UnknownCode", "The file names code that an ordinary loader would import."),
+    "dangerous": ("Dangerous", "The file can run code when an ordinary loader opens it."),
+    "damaged": ("Damaged", "The file is not what its format asks."),
+    "unsupported": ("Unsupported", "The file is of a format or layout that is not opened."),
+}
+
+
+def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One run with one result a reason.
+
+    Parameters
+    ----------
+    record
+        What `inspection_record` gives; its verdict and totals are kept in the run's properties.
+    """
+    verdict, code = record["verdict"], record["reason_code"]
+    rules = list(_RULES)
+    location = {"uri": _uri(record["name"]), "index": 0}
+    results = [
+        {
+            # The first reason is the verdict's; those after it are notes.
+            "ruleId": code if number == 0 else "note",
+            "ruleIndex": rules.index(code if number == 0 else "note"),
+            "kind": "fail" if verdict != "loads" else "informational",
+            "level": _level(verdict, number),
+            "message": {"text": sentence},
+            "locations": [{"physicalLocation": {"artifactLocation": location}}],
+        }
+        for number, sentence in enumerate(record["reasons"])
+    ]
+    artifact: dict[str, Any] = {"location": {"uri": location["uri"]}, "roles": ["analysisTarget"]}
+    if record["sha256"]:
+        artifact["hashes"] = {"sha-256": record["sha256"]}
+        artifact["length"] = record["size"]
+    driver = {
+        "name": record["tool"]["name"],
+        "version": record["tool"]["version"],
+        "informationUri": _URI,
+        "rules": [
+            {"id": rule, "name": name, "shortDescription": {"text": text}}
+            for rule, (name, text) in _RULES.items()
+        ],
+    }
+    kept = ("verdict", "reason_code", "format", "elsewhere", "unread", "totals", "sandbox")
+    return {
+        "$schema": _SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": driver},
+                "columnKind": "unicodeCodePoints",
+                "artifacts": [artifact],
+                "results": results,
+                "properties": {
+                    **{key: record[key] for key in kept},
+                    "globals": record["globals"],
+                    "embedded_code": record["embedded_code"],
+                },
+            }
+        ],
+    }
+
+
+def _level(verdict: str, number: int) -> str:
+    """How bad a reason is."""
+    if verdict == "loads":
+        return "none"
+    return _LEVELS[verdict] if number == 0 else "note"
+
+
+def _uri(name: str) -> str:
+    """A file's name as a relative address: no scheme, no folder, no way up."""
+    return quote(name.encode("utf-8", "surrogatepass"), safe="") or "checkpoint"

@@ -1,0 +1,157 @@
+"""One record in JSON, SARIF and HTML; what a hostile file is called cannot harm its reader."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ml_core.checkpoints.export_inspection import export_inspection
+from ml_core.checkpoints.inspection_html import html_page
+from ml_core.checkpoints.inspection_record import examine, inspection_record
+from ml_core.checkpoints.inspection_sarif import sarif_log
+from ml_core.reading import InputError, inspect
+
+MARKUP = "<script>alert(1)</script>"
+HOSTILE = f"{MARKUP}\u202e\x00\"'&"
+KEYS = (
+    "verdict", "reason_code", "reasons", "format", "sha256", "architecture", "globals",
+    "embedded_code", "unread", "tensors", "totals", "sandbox",
+)  # fmt: skip
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    return inspection_record(examine(inspect(path)))
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "a b<i>.pkl"
+    path.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    return record_of(path)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "hostile.pt"
+    torch.save({HOSTILE: torch.zeros(2), "epoch": HOSTILE, "\ud800": torch.ones(1).half()}, path)
+    return record_of(path)
+
+
+def test_the_record_holds_what_is_promised(tiny_checkpoint: Path, refused: dict[str, Any]) -> None:
+    found = record_of(tiny_checkpoint)
+    assert set(KEYS) <= set(found)
+    assert (found["verdict"], found["reason_code"]) == ("loads", "ok")
+    assert found["totals"]["parameters"] == found["parameters"] > 0
+    assert sum(found["totals"]["dtypes"].values()) == found["parameters"]
+    assert (refused["verdict"], refused["reason_code"]) == ("dangerous", "unknown_code")
+    assert refused["globals"]["unknown"] == ["posix.system"]
+
+
+def test_a_file_that_is_no_clip_is_refused_after_all(hostile: dict[str, Any]) -> None:
+    assert hostile["verdict"] == "damaged"
+    assert hostile["reason_code"] == "unsupported"
+    assert hostile["totals"]["tensors"] == 2
+
+
+def test_sarif_has_one_result_a_reason(refused: dict[str, Any]) -> None:
+    log = sarif_log(refused)
+    (run,) = log["runs"]
+    (result,) = run["results"]
+    rules = run["tool"]["driver"]["rules"]
+    assert log["version"] == "2.1.0"
+    assert rules[result["ruleIndex"]]["id"] == result["ruleId"] == "unknown_code"
+    assert (result["kind"], result["level"]) == ("fail", "error")
+    assert "posix.system" in result["message"]["text"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == "a%20b%3Ci%3E.pkl"
+    assert run["artifacts"][0]["hashes"] == {"sha-256": refused["sha256"]}
+    assert run["properties"]["verdict"] == "dangerous"
+
+
+def test_sarif_of_a_file_that_loads_has_no_finding(tiny_checkpoint: Path) -> None:
+    (run,) = sarif_log(record_of(tiny_checkpoint))["runs"]
+    assert run["results"] == []
+    assert run["properties"]["verdict"] == "loads"
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parsed(page: str) -> _Page:
+    reader = _Page()
+    reader.feed(page)
+    return reader
+
+
+def test_the_page_runs_links_and_fetches_nothing(
+    hostile: dict[str, Any], refused: dict[str, Any]
+) -> None:
+    for record in (hostile, refused):
+        page = parsed(html_page(record))
+        assert not page.tags & {"script", "a", "img", "link", "iframe", "object", "form", "base"}
+        assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+        assert "default-src 'none'" in html_page(record)
+        assert "url(" not in html_page(record)
+
+
+def test_the_page_shows_hostile_texts_letter_by_letter(hostile: dict[str, Any]) -> None:
+    source = html_page(hostile)
+    assert "\u202e" not in source
+    assert "\x00" not in source
+    shown = parsed(source).text
+    assert MARKUP in shown
+    assert "\\u202e\\x00" in shown
+    assert "\\ud800" in shown
+    source.encode()
+
+
+def test_the_page_tells_verdict_reasons_and_names(refused: dict[str, Any]) -> None:
+    shown = parsed(html_page(refused)).text
+    for words in ("Refused: dangerous", refused["reasons"][0], "posix.system", refused["sha256"]):
+        assert words in shown
+
+
+@pytest.mark.parametrize("suffix", [".json", ".sarif", ".html", ".HTML"])
+def test_the_ending_chooses_the_format(
+    tmp_path: Path, hostile: dict[str, Any], suffix: str
+) -> None:
+    target = tmp_path / f"report{suffix}"
+    target.write_text("old")
+    assert export_inspection(hostile, target) == target
+    text = target.read_text(encoding="utf-8")
+    if suffix == ".json":
+        assert json.loads(text) == hostile
+    elif suffix == ".sarif":
+        assert json.loads(text) == sarif_log(hostile)
+    else:
+        assert text.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("report.txt", "ends in .json, .sarif or .html"), ("nowhere/report.json", "cannot be")],
+)
+def test_a_place_that_cannot_be_written(
+    tmp_path: Path, refused: dict[str, Any], name: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        export_inspection(refused, tmp_path / name)
