@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ GROUPS = ("tensors", "data", "code", "unknown")
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class Assessment:
     """An inspection and what follows from it.
 
     Parameters
@@ -71,10 +70,10 @@ class Examination:
         )
 
 
-def examine(found: Inspection) -> Examination:
+def assess(found: Inspection) -> Assessment:
     """Look at the architecture of an inspected file as well; imports no torch."""
     if found.refused:
-        return Examination(found, None, found.refusal())
+        return Assessment(found, None, found.refusal())
     architecture: dict[str, Any] | None = None
     try:
         told = find_architecture(found)
@@ -87,17 +86,16 @@ def examine(found: Inspection) -> Examination:
         }
         check_tensors(told, found)
     except InputError as error:
-        return Examination(found, architecture, error)
-    return Examination(found, architecture, None)
+        return Assessment(found, architecture, error)
+    return Assessment(found, architecture, None)
 
 
-def inspection_record(examined: Examination) -> dict[str, Any]:
+def inspection_record(assessed: Assessment) -> dict[str, Any]:
     """The record that ``cleanclip inspect --json`` prints and the window exports.
 
     ``sandbox`` in it tells how the reading process was confined; None where it was not.
     """
-    found = examined.inspection
-    sandbox: Mapping[str, str] | None = getattr(found, "sandbox", None)
+    found = assessed.inspection
     return {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "path": str(found.path),
@@ -105,12 +103,12 @@ def inspection_record(examined: Examination) -> dict[str, Any]:
         "size": found.size,
         "sha256": found.sha256,
         "format": found.format,
-        "verdict": examined.verdict,
-        "reason_code": examined.reason_code,
-        "reasons": list(examined.reasons),
-        "elsewhere": examined.elsewhere,
+        "verdict": assessed.verdict,
+        "reason_code": assessed.reason_code,
+        "reasons": list(assessed.reasons),
+        "elsewhere": assessed.elsewhere,
         "parameters": found.parameters,
-        "architecture": examined.architecture,
+        "architecture": assessed.architecture,
         "metadata": dict(found.metadata),
         "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
         "facts": dict(found.facts),
@@ -128,7 +126,7 @@ def inspection_record(examined: Examination) -> dict[str, Any]:
             for tensor in found.tensors
         ],
         "totals": totals(found),
-        "sandbox": dict(sandbox) if sandbox else None,
+        "sandbox": None if found.sandbox is None else dict(found.sandbox),
     }
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ml_core.checkpoints.inspection_record import GROUPS, Examination, examine, inspection_record
+from ml_core.checkpoints.inspection_record import GROUPS, Assessment, assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
-from ml_core.reading import inspect
+from ml_core.reading import examine
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -31,25 +31,25 @@ def inspect_checkpoint(path: Path, json: bool, sarif: bool = False) -> int:
     InputError
         If there is nothing at the path.
     """
-    examined = examine(inspect(path))
+    assessed = assess(examine(path))
     if sarif:
-        output.print_json(sarif_log(inspection_record(examined)))
+        output.print_json(sarif_log(inspection_record(assessed)))
     elif json:
-        output.print_json(inspection_record(examined))
+        output.print_json(inspection_record(assessed))
     else:
-        _print(examined)
-    problem = examined.problem
+        _print(assessed)
+    problem = assessed.problem
     return output.EXIT_DONE if problem is None else exit_code(problem.code)
 
 
-def _print(examined: Examination) -> None:
+def _print(assessed: Assessment) -> None:
     """A table for people."""
-    found, architecture = examined.inspection, examined.architecture
+    found, architecture = assessed.inspection, assessed.architecture
     table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("Verdict", examined.words)
-    for number, sentence in enumerate(examined.reasons):
+    table.add_row("Verdict", assessed.words)
+    for number, sentence in enumerate(assessed.reasons):
         table.add_row("" if number else "Reason", output.cell(sentence))
     table.add_row("Format", found.format)
     table.add_row("Size", f"{found.size:,} bytes")
@@ -71,7 +71,10 @@ def _print(examined: Examination) -> None:
         table.add_row("Program code", output.cell(f"{_some(records)} (not run)"))
     if found.unread:
         table.add_row("Not read", output.cell(_some(found.unread)))
-    table.add_row("Elsewhere", output.cell(examined.elsewhere))
+    table.add_row("Elsewhere", output.cell(assessed.elsewhere))
+    if found.sandbox:
+        walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
+        table.add_row("Read with", output.cell(walls))
     output.show(table)
 
 

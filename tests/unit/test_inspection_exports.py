@@ -12,7 +12,7 @@ import torch
 
 from ml_core.checkpoints.export_inspection import export_inspection
 from ml_core.checkpoints.inspection_html import html_page
-from ml_core.checkpoints.inspection_record import examine, inspection_record
+from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.reading import InputError, inspect
 
@@ -25,7 +25,7 @@ KEYS = (
 
 
 def record_of(path: Path) -> dict[str, Any]:
-    return inspection_record(examine(inspect(path)))
+    return inspection_record(assess(inspect(path)))
 
 
 @pytest.fixture
