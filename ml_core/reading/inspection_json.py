@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from itertools import chain
 from math import prod
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -151,12 +152,27 @@ def _records(columns: list[Any], kind: type, root: Path) -> tuple[Any, ...]:
     if len(columns) != len(hints):
         raise _MisfitError("a list of records has another number of columns than declared")
     checked = [
-        _checked(column, tuple[hint, ...], root)  # type: ignore[valid-type]
-        for column, hint in zip(columns, hints.values(), strict=True)
+        _column(column, hint, root) for column, hint in zip(columns, hints.values(), strict=True)
     ]
     if len({len(column) for column in checked}) != 1:
         raise _MisfitError("the columns of a list of records differ in length")
     return tuple(map(kind, *checked))
+
+
+def _column(values: Any, hint: Any, root: Path) -> list[Any]:
+    """A list of values of one type; the types of a tensor's fields at once, others in turn."""
+    if not isinstance(values, list):
+        raise _MisfitError("a list is none")
+    if hint in (str, int):
+        _all_of(values, hint)
+        return values
+    if hint == tuple[int, ...]:
+        _all_of(values, list)
+        _all_of(chain.from_iterable(values), int)
+        return list(map(tuple, values))
+    if get_origin(hint) is UnionType and values.count(None) == len(values):
+        return [_checked(None, hint, root)] * len(values)
+    return [_checked(value, hint, root) for value in values]
 
 
 def _all_of(values: Any, kind: type) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 MAX_BYTES = 32 << 20
+_MAX_PARTS = 2_000_000
 
 
 class JsonError(ValueError):
@@ -46,6 +47,8 @@ def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) 
     """
     if len(raw) > max_bytes:
         raise JsonError(f"it has {len(raw)} bytes, more than the limit of {max_bytes}")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MAX_PARTS:
+        raise JsonError(f"it has more than {_MAX_PARTS} parts")
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -58,14 +61,31 @@ def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) 
     if not isinstance(value, dict):
         raise JsonError("it is not a JSON object")
     _check_depth(value, max_depth)
+    if b"\\u" in raw:
+        _check_text(value)
     return value
 
 
-def _check_depth(value: object, left: int) -> None:
+def _check_text(value: object) -> None:
+    """Refuse half characters, which only escapes can make: they cannot be written anywhere."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise JsonError("a text holds half a character") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item)
+
+
+def _check_depth(value: dict[str, Any] | list[Any], left: int) -> None:
     """Refuse nesting beyond ``left`` levels."""
-    if not isinstance(value, dict | list):
-        return
     if left == 0:
         raise JsonError("it is nested too deeply")
     for item in value.values() if isinstance(value, dict) else value:
-        _check_depth(item, left - 1)
+        if type(item) in (dict, list):
+            _check_depth(item, left - 1)

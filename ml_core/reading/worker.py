@@ -7,6 +7,7 @@ Standard output: one JSON object, the inspection or why there is none (`inspecti
 from __future__ import annotations
 
 import codecs
+import gc
 import hashlib
 import os
 import sys
@@ -25,6 +26,7 @@ MAX_REQUEST = 1 << 20
 
 def main() -> int:
     """Answer one request; 0 unless nobody listens."""
+    gc.disable()  # a short life, and records without circles: searching for them costs seconds
     answer = _own_stdout()
     seconds, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
     path = Path(os.fsdecode(raw))
