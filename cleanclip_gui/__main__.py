@@ -4,7 +4,11 @@ import sys
 
 
 def _start() -> int:
-    """Dispatch the worker before Qt is imported."""
+    """Dispatch the worker and the reader of files before Qt is imported."""
+    if sys.argv[1:] == ["--reader"]:
+        from ml_core.reading.worker import main as reader
+
+        return reader()
     if len(sys.argv) > 1 and sys.argv[1] == "--worker":
         from ml_core.jobs.worker import main as worker
 

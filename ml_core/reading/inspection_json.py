@@ -54,7 +54,13 @@ def from_json(raw: bytes, path: Path) -> Inspection:
         The one that was written instead, or ``damaged`` if it is neither.
     """
     try:
-        record = parse_object(raw, max_bytes=MAX_BYTES, max_depth=_MAX_DEPTH)
+        record = parse_object(
+            raw,
+            max_bytes=MAX_BYTES,
+            max_depth=_MAX_DEPTH,
+            max_parts=MAX_BYTES,
+            half_characters=True,  # names in a pickle may hold some, and so may paths
+        )
         if "error" in record:
             raise _told_error(record["error"])
         hints = _hints(Inspection)

@@ -28,7 +28,14 @@ def _no_constant(name: str) -> None:
     raise JsonError(f"{name} is not a JSON number")
 
 
-def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) -> dict[str, Any]:
+def parse_object(
+    raw: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = 8,
+    max_parts: int = _MAX_PARTS,
+    half_characters: bool = False,
+) -> dict[str, Any]:
     """Parse bytes that must hold one JSON object.
 
     Parameters
@@ -39,6 +46,10 @@ def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) 
         Longer input is refused before parsing.
     max_depth
         Deepest nesting of objects and lists; 1 is a flat object.
+    max_parts
+        Input with more commas and opening brackets is refused before parsing.
+    half_characters
+        Whether a text may hold a lone surrogate, which only an escape can make.
 
     Raises
     ------
@@ -47,8 +58,8 @@ def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) 
     """
     if len(raw) > max_bytes:
         raise JsonError(f"it has {len(raw)} bytes, more than the limit of {max_bytes}")
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MAX_PARTS:
-        raise JsonError(f"it has more than {_MAX_PARTS} parts")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > max_parts:
+        raise JsonError(f"it has more than {max_parts} parts")
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -61,7 +72,7 @@ def parse_object(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 8) 
     if not isinstance(value, dict):
         raise JsonError("it is not a JSON object")
     _check_depth(value, max_depth)
-    if b"\\u" in raw:
+    if not half_characters and b"\\u" in raw:
         _check_text(value)
     return value
 

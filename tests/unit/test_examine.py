@@ -1,0 +1,360 @@
+"""The process that reads a file: same answer, cancelled at once, every death in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
+from ml_core.reading.inspection_json import error_to_json, from_json, to_json
+from ml_core.reading.sandbox import available
+
+ROOT = Path(__file__).parents[2]
+door: ModuleType = sys.modules["ml_core.reading.examine"]
+
+
+def _safetensors(path: Path, names: int = 1) -> Path:
+    """Write float32 tensors of one value each."""
+    entries = {
+        f"layer.{i}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]}
+        for i in range(names)
+    }
+    head = json.dumps({"__metadata__": {"a": "b\u202e"}, **entries}).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + b"\0" * 4 * names)
+    return path
+
+
+def _instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Run another program than the reader."""
+    monkeypatch.setattr(door, "_command", lambda: [sys.executable, "-c", program])
+
+
+# ---- the same answer ----
+
+
+def test_the_process_says_what_the_function_says(tmp_path: Path) -> None:
+    good = _safetensors(tmp_path / "good.safetensors")
+    renamed = _safetensors(tmp_path / "renamed.pt")
+    evil = tmp_path / "evil.pkl"
+    evil.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    _safetensors(folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text('{"model_cfg": {"embed_dim": 4}}')
+    (folder / "run.py").write_text("")
+    verdicts = []
+    for path in (good, renamed, evil, cut, folder, tmp_path):
+        found = examine(path)
+        assert found.sandbox is not None
+        assert found.sandbox == available().as_texts()
+        assert replace(found, sandbox=None) == inspect(path)
+        verdicts.append(found.verdict)
+    assert verdicts == ["loads", "caution", "dangerous", "damaged", "caution", "damaged"]
+
+
+def test_odd_names_pass_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("new\nline", "-h", "$(touch x)", "ünï\u202e", os.fsdecode(b"raw\xff")):
+        path = _safetensors(tmp_path / name)
+        found = examine(path)
+        assert (found.path, found.name) == (path, name)
+        assert found.tensors
+        assert found.reasons == inspect(path).reasons
+        assert examine(name).path == Path(name)
+    assert examine("new\nline").weights_path == Path("new\nline")
+
+
+def test_a_path_with_nothing_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _instead(monkeypatch, "import sys; sys.exit(9)")
+    for path in (tmp_path / "gone", "with\0nul", "\ud800"):
+        with pytest.raises(InputError) as error:
+            examine(path)
+        assert error.value.code == "usage"
+        assert "cannot be opened" in error.value.sentence
+
+
+def test_a_file_that_may_not_be_read_is_no_bad_file(tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    assert examine(fifo).reasons == inspect(fifo).reasons
+    assert examine(fifo).refused
+
+
+def test_links_of_a_hugging_face_cache_are_followed_into_its_blobs_only(tmp_path: Path) -> None:
+    repository = tmp_path / "models--a--b"
+    snapshot, blobs = repository / "snapshots" / "0123", repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    _safetensors(blobs / "w")
+    (blobs / "c").write_text("{}")
+    (snapshot / "open_clip_model.safetensors").symlink_to(Path("../../blobs/w"))
+    (snapshot / "open_clip_config.json").symlink_to(Path("../../blobs/c"))
+    assert not examine(snapshot).refused
+    assert not examine(snapshot / "open_clip_model.safetensors").refused
+    (snapshot / "open_clip_config.json").unlink()
+    (tmp_path / "elsewhere").write_text("{}")
+    (snapshot / "open_clip_config.json").symlink_to(tmp_path / "elsewhere")
+    assert examine(snapshot).refused
+
+
+def test_the_process_starts_light() -> None:
+    program = (
+        "import sys, ml_core.reading.worker\n"
+        "print([m for m in ('numpy', 'PIL', 'torch', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_window_of_a_frozen_program_reads_too(tmp_path: Path) -> None:
+    path = _safetensors(tmp_path / "good.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-m", "cleanclip_gui", "--reader"],
+        input=b"20\n" + os.fsencode(path),
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    assert replace(from_json(done.stdout, path), sandbox=None) == inspect(path)
+
+
+# ---- how it can end ----
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)"),
+        ("import os; os.kill(os.getpid(), 11)", "signal 11 (SIGSEGV)"),
+        ("import os; os.kill(os.getpid(), 24)", "signal 24 (SIGXCPU), as it computed for too long"),
+        ("print('nonsense')", "makes no sense"),
+        ("import sys; sys.stdout.write('x' * 300_000_000)", "more to say"),
+    ],
+    ids=["killed", "crashed", "busy", "nonsense", "endless"],
+)
+def test_a_reader_that_dies_or_raves_is_a_refusal(
+    program: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _safetensors(tmp_path / "m.safetensors")
+    _instead(monkeypatch, program)
+    found = examine(path)
+    assert found.verdict == "damaged"
+    assert found.refused
+    assert words in found.reasons[0]
+    assert "m.safetensors" in found.reasons[0]
+    assert "Traceback" not in "".join(found.reasons)
+
+
+def test_a_reader_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _safetensors(tmp_path / "m.safetensors")
+    monkeypatch.setattr(door, "BASE_SECONDS", 0.3)
+    _instead(monkeypatch, "import time; time.sleep(60)")
+    begin = time.monotonic()
+    found = examine(path)
+    assert time.monotonic() - begin < 20
+    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert "took more than" in found.reasons[0]
+
+
+def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _safetensors(tmp_path / "m.safetensors")
+    _instead(monkeypatch, "import time; time.sleep(60)")
+    started: list[subprocess.Popen[bytes]] = []
+    start = door._start
+    monkeypatch.setattr(door, "_start", lambda path: started.append(start(path)) or started[0])
+    cancel = threading.Event()
+    timer = threading.Timer(0.2, cancel.set)
+    timer.start()
+    with pytest.raises(InputError, match="cancelled"):
+        examine(path, cancel.is_set)
+    assert started[0].poll() == -9
+    timer.join()
+
+
+def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _safetensors(tmp_path / "m.safetensors")
+    monkeypatch.setattr(door, "_command", lambda: [str(tmp_path / "no-python")])
+    with pytest.raises(InputError, match="could not be started") as error:
+        examine(path)
+    assert error.value.code == "usage"
+    _instead(monkeypatch, "raise ImportError('no module')")
+    with pytest.raises(InputError, match="could not be started") as error:
+        examine(path)
+    assert "no module" in error.value.details
+    assert "Traceback" not in error.value.sentence
+
+
+def test_a_mistake_in_the_reader_is_a_refusal_without_traceback(tmp_path: Path) -> None:
+    path = _safetensors(tmp_path / "m.safetensors")
+    program = (
+        "import sys\n"
+        "from ml_core.reading import worker\n"
+        "def inspect(path): raise RAISED\n"
+        "worker.inspect = inspect\n"
+        "print(worker._examined(worker.Path(sys.argv[1]), {}).decode())"
+    )
+    for raised, words in (("KeyError(1)", "unexpected KeyError"), ("MemoryError", "more memory")):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("RAISED", raised), str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        with pytest.raises(InputError, match=words) as error:
+            from_json(done.stdout, path)
+        assert error.value.code == "unsupported"
+        assert "Traceback" not in error.value.sentence
+
+
+# ---- what comes back is believed only as far as it can be ----
+
+
+def _full(path: Path) -> Inspection:
+    """An inspection in which no field is at its default."""
+    return Inspection(
+        path,
+        path.name,
+        100,
+        "0" * 64,
+        "PyTorch file (zip)",
+        "caution",
+        "note",
+        ("First.", "Second."),
+        (
+            TensorInfo("a", "F32", (2, 3), 10, 24, None, "0"),
+            TensorInfo("b\u202e", "BF16", (3, 2), 10, 12, (1, 3), "1"),
+            TensorInfo("c", "I64", (), 92, 8),
+        ),
+        {"key": "value"},
+        {"vision": {"layers": [1, 2.5, None, True]}},
+        path,
+        ("unread",),
+        {"tensors": ("torch FloatStorage",), "data": ()},
+        {"epoch": "3"},
+        (("code/a.py", "text\ud800"),),
+        {"limits": "on"},
+    )
+
+
+def test_every_field_survives_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    full = _full(path)
+    defaults = Inspection(path, path.name, 0, "", "", "loads", "ok")
+    assert [f.name for f in fields(full) if getattr(full, f.name) == getattr(defaults, f.name)] == [
+        "path",
+        "name",
+    ], "a new field needs a value in _full"
+    assert from_json(to_json(full), path) == full
+    folder = replace(full, path=tmp_path, name=tmp_path.name)
+    assert from_json(to_json(folder), tmp_path) == folder
+
+
+def test_an_error_survives_the_way() -> None:
+    with pytest.raises(InputError, match="One sentence") as error:
+        from_json(error_to_json(InputError("One sentence.", "usage", "more")), Path("m.pt"))
+    assert (error.value.code, error.value.details) == ("usage", "more")
+
+
+def _spoil(record: dict[str, Any], change: dict[str, Any]) -> bytes:
+    return json.dumps({**record, **change}).encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "safe"},
+        {"verdict": ["loads"]},
+        {"verdict": "dangerous"},
+        {"reason_code": "ok"},
+        {"reasons": []},
+        {"reasons": ["First.", 2]},
+        {"reasons": "First."},
+        {"size": -1},
+        {"size": True},
+        {"size": "100"},
+        {"size": 99},
+        {"sha256": "x"},
+        {"weights_path": None},
+        {"weights_path": "../other"},
+        {"weights_path": "/etc/passwd"},
+        {"weights_path": "a\0b"},
+        {"weights_path": 3},
+        {"metadata": []},
+        {"metadata": {"a": 1}},
+        {"config": [1]},
+        {"globals": {"tensors": "all"}},
+        {"embedded_code": [["name"]]},
+        {"sandbox": {"limits": 1}},
+        {"extra": 1},
+        {"error": "just text"},
+        {"error": ["", "usage", ""]},
+        {"error": ["x", "fine", ""]},
+        {"tensors": 5},
+        {"tensors": [["a"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0", "1"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [12], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [93], [8], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[-2]], [10], [-8], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [-1], [8], [None], ["0"]]},
+        {"tensors": [["a"], ["F99"], [[2]], [10], [8], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2.0]], [10], [8], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [["2"]], [10], [8], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[1, 1]], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[9]], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2, 2]], [10], [8], [[-1, 2]], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[1] * 17], [10], [4], [None], ["0"]]},
+    ],
+    ids=str,
+)
+def test_a_record_that_cannot_be_true_is_refused(change: dict[str, Any]) -> None:
+    path = Path("m.pt")
+    record = json.loads(to_json(_full(path)))
+    assert from_json(_spoil(record, {}), path) == _full(path)
+    with pytest.raises(InputError, match="makes no sense"):
+        from_json(_spoil(record, change), path)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"[]", b"{}", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 50 + b"1" + b"}" * 50],
+    ids=["empty", "list", "object", "cut", "no text", "deep list", "deep"],
+)
+def test_what_is_no_record_is_refused(raw: bytes) -> None:
+    with pytest.raises(InputError, match="makes no sense"):
+        from_json(raw, Path("m.pt"))
+
+
+def test_a_refused_file_has_no_tensors() -> None:
+    path = Path("m.pt")
+    refused = replace(
+        _full(path), verdict="dangerous", reason_code="unknown_code", weights_path=None
+    )
+    with pytest.raises(InputError, match="makes no sense"):
+        from_json(to_json(refused), path)
+    assert from_json(to_json(replace(refused, tensors=())), path).refused
+
+
+def test_a_hundred_thousand_tensors_are_quick(tmp_path: Path) -> None:
+    path = _safetensors(tmp_path / "many.safetensors", 100_000)
+    found = inspect(path)
+    begin = time.process_time()
+    assert from_json(to_json(found), path) == found
+    assert time.process_time() - begin < 10
