@@ -59,14 +59,14 @@ def tensor_stats(
     with file:
         for info in tensors:
             tally = _Tally()
-            for raw in _pieces(file, info, path):
+            for raw in tensor_pieces(file, info, path):
                 if cancelled():
                     return
                 tally.add(raw)
             yield tally.result(info.name)
 
 
-def _pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
+def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
     """A tensor's numbers, a piece at a time; their order does not matter."""
     width = DTYPE_BYTES[info.dtype]
     span = info.nbytes // width

@@ -1,0 +1,102 @@
+"""How the values of one tensor are spread, read from the file in pieces without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.checkpoints.tensor_stats import tensor_pieces
+from ml_core.reading import TensorInfo
+from ml_core.reading.regular_file import open_regular
+
+BINS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of the finite values of one tensor, so far.
+
+    Parameters
+    ----------
+    name
+        Of the tensor.
+    low, high
+        Smallest and largest finite value; NaN where there is none.
+    counts
+        Of equally wide bins from ``low`` to ``high``; the last one includes ``high``. One bin
+        where all values are equal.
+    nan, inf
+        Values that are in no bin.
+    seen, total
+        How many values were looked at, and how many there are.
+    """
+
+    name: str
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    nan: int
+    inf: int
+    seen: int
+    total: int
+
+
+def tensor_histogram(
+    path: str | Path,
+    info: TensorInfo,
+    *,
+    bins: int = BINS,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Histogram]:
+    """Yield a histogram that fills up, once a piece of about a million values.
+
+    The file is read twice: for the range first. Memory stays below 50 MB, unless the tensor's
+    elements lie apart in the file. Ends early once ``cancelled()`` is true.
+
+    Raises
+    ------
+    InputError
+        If the file was cut short since it was inspected.
+    """
+    path = Path(path)
+    low, high = math.inf, -math.inf
+    nan = inf = seen = 0
+    file, _ = open_regular(path)
+    with file:
+        for piece in tensor_pieces(file, info, path):
+            if cancelled():
+                return
+            finite = piece[np.isfinite(piece)]
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        if low > high:
+            low = high = math.nan
+        width = high / 2 - low / 2
+        counts = np.zeros(bins if width > 0 else 1, np.int64)
+        for piece in tensor_pieces(file, info, path):
+            if cancelled():
+                return
+            finite = piece[np.isfinite(piece)]
+            bad = piece.size - finite.size
+            missing = int(np.isnan(piece).sum()) if bad else 0
+            nan, inf, seen = nan + missing, inf + bad - missing, seen + piece.size
+            counts += _count(finite, low, width, counts.size)
+            yield Histogram(
+                info.name, low, high, tuple(counts.tolist()), nan, inf, seen, info.elements
+            )
+    if not seen:
+        yield Histogram(info.name, low, high, (0,), 0, 0, 0, info.elements)
+
+
+def _count(finite: NDArray[np.float64], low: float, width: float, bins: int) -> NDArray[np.int64]:
+    """Count values into bins; ``width`` is half of the range, which may exceed float64."""
+    if bins == 1:
+        return np.array([finite.size], np.int64)
+    share = (finite / 2 - low / 2) / width
+    index = np.minimum((share * bins).astype(np.int64), bins - 1)
+    return np.bincount(index, minlength=bins).astype(np.int64)
