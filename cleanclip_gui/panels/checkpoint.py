@@ -29,7 +29,7 @@ from cleanclip_gui.text import bytes_text, count_text, device_text, plain
 from cleanclip_gui.widgets.fact_list import FactList
 from cleanclip_gui.widgets.tensor_table import TensorTable
 from cleanclip_gui.widgets.verdict_card import VerdictCard
-from ml_core.reading import InputError, Inspection, inspect
+from ml_core.reading import InputError, Inspection, examine
 
 _STATS_BATCH = 16
 
@@ -127,7 +127,7 @@ class CheckpointPanel(QWidget):
         self.opening.emit(self._path)
 
         def work(cancelled: Callable[[], bool]) -> Iterator[Inspection]:
-            yield inspect(target)
+            yield examine(target, cancelled)
 
         self._inspecting = Background(work)
         self._inspecting.yielded.connect(self._on_inspected)

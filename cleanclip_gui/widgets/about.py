@@ -7,16 +7,34 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout, QW
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+from ml_core.reading.sandbox import SandboxState, available
 
 _LIMITS = (
-    "Opening a file never runs code from it: it is read by readers that only look at bytes. "
-    "They run in this process, with your rights; there is no sandbox of the operating system "
-    "around them.",
-    "This version opens safetensors only. Files that hold a pickle are refused unread.",
+    "Opening a file never runs code from it: it is read by readers that only look at bytes, in "
+    "a process of its own.",
     "“Loads” says that a file is plain tensors. It does not say that the model is clean.",
     "An attack success rate speaks of one trigger on these images. A low one does not prove "
     "that there is no other trigger.",
 )
+
+_WALLS = {
+    "limits": "limits on memory and time",
+    "privileges": "no new privileges",
+    "landlock": "Landlock, which forbids writing, running and connecting",
+}
+
+
+def sandbox_text(state: SandboxState) -> str:
+    """What the system adds around the process that reads files, or what it lacks."""
+    if state.complete:
+        listed = ", ".join(_WALLS.values())
+        return f"The system's sandbox around that process is complete: {listed}."
+    lacking = "; ".join(
+        f"{_WALLS[name]} ({text.removeprefix('off').lstrip(': ') or 'off'})"
+        for name, text in state.as_texts().items()
+        if not text.startswith("on")
+    )
+    return f"The system's sandbox around that process is not complete. It lacks {lacking}."
 
 
 class AboutDialog(QDialog):
@@ -45,7 +63,7 @@ class AboutDialog(QDialog):
         layout.addWidget(Label("Finds and removes backdoors in CLIP checkpoints.", wrap=True))
         heading = Label("What it does not promise", "heading")
         layout.addWidget(heading)
-        for limit in _LIMITS:
+        for limit in (_LIMITS[0], sandbox_text(available()), *_LIMITS[1:]):
             layout.addWidget(Label(limit, "subtle", wrap=True))
         source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
         layout.addWidget(Label(source, "caption", wrap=True))
