@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml_core.reading.errors import ErrorCode, InputError
-from ml_core.reading.examine import examine
+from ml_core.reading.examine import ask_picklescan, examine
 from ml_core.reading.inspect import Inspection, inspect
 from ml_core.reading.lists import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
@@ -20,6 +20,7 @@ __all__ = [
     "Inspection",
     "Table",
     "TensorInfo",
+    "ask_picklescan",
     "examine",
     "inspect",
     "read_header",

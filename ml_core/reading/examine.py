@@ -26,6 +26,7 @@ BASE_SECONDS = 30.0
 SLOW_DISK = 10_000_000
 _MAX_FILES = 5000
 _MAX_ERRORS = 64 << 10
+MAX_OPINION = 2000
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
 
@@ -44,29 +45,70 @@ def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> 
         started, or the work was cancelled; a bad file never raises.
     """
     path = locate(path)
+    try:
+        raw = _answer(path, "inspect", cancelled)
+    except _EndedError as ended:
+        return _not_read(path, str(ended))
+    try:
+        return from_json(raw, path)
+    except InputError as problem:
+        if problem.code == "usage":
+            raise
+        _LOG.warning("%s: %s\n%s", path, problem.sentence, problem.details)
+        return refuse(path, problem, "not read")
+
+
+def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> str:
+    """What picklescan says of a file, as one sentence; it runs in a process like `examine`'s.
+
+    Raises
+    ------
+    InputError
+        As `examine` does.
+    """
+    path = locate(path)
+    try:
+        raw = _answer(path, "picklescan", cancelled)
+    except _EndedError as ended:
+        return f"picklescan said nothing of {path.name}: {ended}."
+    return raw.decode("utf-8", "replace")[:MAX_OPINION]
+
+
+class _EndedError(Exception):
+    """The process did not answer; half a sentence says why."""
+
+
+def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
+    """Run the process on a path and return what it says."""
     seconds = time_limit(path)
     process = _start(path)
     answer = _Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
     errors = _Collector(cast(IO[bytes], process.stderr), _MAX_ERRORS)
     try:
-        _ask(process, int(seconds), path)
+        _ask(process, b"%s %d\n" % (task.encode("ascii"), seconds) + os.fsencode(path))
         deadline = time.monotonic() + seconds
         while not answer.ended.wait(_POLL_SECONDS):
             if cancelled():
                 raise InputError(f"Reading {path.name} was cancelled.", "usage")
             if time.monotonic() > deadline:
-                return _not_read(path, f"its reading took more than {seconds:.0f} seconds")
+                raise _EndedError(f"its reading took more than {seconds:.0f} seconds")
         if answer.too_long:
-            return _not_read(path, "there is more to say about it than any checkpoint has")
+            raise _EndedError("there is more to say about it than any checkpoint has")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
     finally:
         _kill(process)
-        errors.ended.wait(_END_SECONDS)
-        answer.ended.wait(_END_SECONDS)
-        process.stdout.close()  # type: ignore[union-attr]
-        process.stderr.close()  # type: ignore[union-attr]
-    return _understood(path, process.returncode, answer.raw, errors.raw)
+        for collector in (answer, errors):
+            collector.ended.wait(_END_SECONDS)
+        for pipe in (process.stdout, process.stderr):
+            cast(IO[bytes], pipe).close()
+    status = process.returncode
+    if status < 0:
+        raise _EndedError(f"the process that read it was ended {_signal_words(-status)}")
+    if status > 0 or not answer.raw:
+        details = errors.raw.decode("utf-8", "backslashreplace")
+        raise _no_reader(path, f"it ended with status {status}", details)
+    return bytes(answer.raw)
 
 
 def time_limit(path: Path) -> float:
@@ -147,11 +189,11 @@ def _no_reader(path: Path, why: str, details: str = "") -> InputError:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], seconds: int, path: Path) -> None:
+def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
     """Say what is to be read; a process that is gone is dealt with by who waits for it."""
     pipe = cast(IO[bytes], process.stdin)
     with contextlib.suppress(OSError):
-        pipe.write(b"%d\n" % seconds + os.fsencode(path))
+        pipe.write(request)
     with contextlib.suppress(OSError):
         pipe.close()
 
@@ -166,22 +208,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_SECONDS)
-
-
-def _understood(path: Path, status: int, raw: bytearray, errors: bytearray) -> Inspection:
-    """What the process found, or why it found nothing."""
-    if status < 0:
-        return _not_read(path, f"the process that read it was ended {_signal_words(-status)}")
-    if status > 0 or not raw:
-        details = errors.decode("utf-8", "backslashreplace")
-        raise _no_reader(path, f"it ended with status {status}", details)
-    try:
-        return from_json(bytes(raw), path)
-    except InputError as problem:
-        if problem.code == "usage":
-            raise
-        _LOG.warning("%s: %s\n%s", path, problem.sentence, problem.details)
-        return refuse(path, problem, "not read")
 
 
 def _signal_words(number: int) -> str:

@@ -7,11 +7,20 @@ Call this in the reader's process only: it takes whole archives into memory.
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 _ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".zip", ".npy", ".npz")
 _SHOWN = 5
+
+
+@cache
+def picklescan_name() -> str:
+    """Load picklescan and tell its name and version."""
+    import picklescan.scanner  # noqa: F401
+
+    return f"picklescan {version('picklescan')}"
 
 
 def second_opinion(path: Path) -> str:
@@ -29,7 +38,7 @@ def second_opinion(path: Path) -> str:
     """
     from picklescan import scanner
 
-    who = f"picklescan {version('picklescan')}"
+    who = picklescan_name()
     if path.suffix.lower() not in _ENDINGS:
         return f"{who} does not look into files named *{path.suffix or ' without an ending'}."
     logging.getLogger("picklescan").disabled = True

@@ -1,7 +1,8 @@
 """The short-lived process in which a hostile file is read: ``python -m ml_core.reading.worker``.
 
-Standard input: a line with the processor seconds it may use, then the path's bytes to the end.
-Standard output: one JSON object, the inspection or why there is none (`inspection_json`).
+Standard input: a line with the task and the processor seconds it may use, then the path's bytes
+to the end. Standard output, for ``inspect``: one JSON object, the inspection or why there is none
+(`inspection_json`); for ``picklescan``: its words.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -28,16 +30,29 @@ def main() -> int:
     """Answer one request; 0 unless nobody listens."""
     gc.disable()  # a short life, and records without circles: searching for them costs seconds
     answer = _own_stdout()
-    seconds, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
+    head, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
+    task, seconds = head.split()
     path = Path(os.fsdecode(raw))
+    tell = _picklescan() if task == b"picklescan" else _examined
     _load_what_cannot_be_loaded_later()
     state = enter(_readable(path), int(seconds))
     try:
-        answer.write(_examined(path, state.as_texts()))
+        answer.write(tell(path, state.as_texts()))
         answer.flush()
     except BrokenPipeError:
         return 1
     return 0
+
+
+Teller = Callable[[Path, dict[str, str]], bytes]
+
+
+def _picklescan() -> Teller:
+    """Load picklescan while that can still be done."""
+    from ml_core.reading.second_opinion import picklescan_name, second_opinion
+
+    picklescan_name()
+    return lambda path, _: second_opinion(path).encode("utf-8", "replace")
 
 
 def _examined(path: Path, sandbox: dict[str, str]) -> bytes:

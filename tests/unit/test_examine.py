@@ -126,12 +126,25 @@ def test_the_window_of_a_frozen_program_reads_too(tmp_path: Path) -> None:
     path = _safetensors(tmp_path / "good.safetensors")
     done = subprocess.run(
         [sys.executable, "-m", "cleanclip_gui", "--reader"],
-        input=b"20\n" + os.fsencode(path),
+        input=b"inspect 20\n" + os.fsencode(path),
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
     assert replace(from_json(done.stdout, path), sandbox=None) == inspect(path)
+
+
+def test_picklescan_is_asked_in_such_a_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = tmp_path / "evil.pkl"
+    evil.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    assert "os.system (dangerous)" in door.ask_picklescan(evil)
+    assert door.ask_picklescan(_safetensors(tmp_path / "m.safetensors")).startswith("picklescan ")
+    with pytest.raises(InputError, match="cannot be opened"):
+        door.ask_picklescan(tmp_path / "gone")
+    _instead(monkeypatch, "import os; os.kill(os.getpid(), 9)")
+    assert "signal 9" in door.ask_picklescan(evil)
 
 
 # ---- how it can end ----
