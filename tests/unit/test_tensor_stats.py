@@ -1,0 +1,46 @@
+"""Numbers about tensors whose values are as odd as a file's author likes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ml_core.checkpoints.tensor_stats import TensorStats, tensor_stats
+from ml_core.reading import TensorInfo
+
+
+def _stats(path: Path, dtype: str, raw: bytes, shape: tuple[int, ...]) -> TensorStats:
+    path.write_bytes(raw)
+    (found,) = tensor_stats(path, [TensorInfo("x", dtype, shape, 0, len(raw))])
+    return found
+
+
+def test_numbers_near_the_end_of_the_range_are_no_error(tmp_path: Path) -> None:
+    values = np.array([1.7e308, 1.7e308, -1.0], "<f8")
+    found = _stats(tmp_path / "x", "F64", values.tobytes(), (3,))
+    assert (found.min, found.max, found.nan, found.inf) == (-1.0, 1.7e308, 0, 0)
+    assert not math.isfinite(found.std)
+
+
+def test_odd_values_in_one_piece_are_counted_and_left_out_of_the_others(tmp_path: Path) -> None:
+    values = np.ones((1 << 20) + 4, "<f4")
+    values[[0, 7]] = math.nan, -math.inf
+    values[-3:] = math.inf, math.nan, 0
+    found = _stats(tmp_path / "x", "F32", values.tobytes(), values.shape)
+    assert (found.nan, found.inf, found.zeros) == (2, 2, 1)
+    assert (found.min, found.max) == (0.0, 1.0)
+    kept = values[np.isfinite(values)].astype(np.float64)
+    assert abs(found.mean - kept.mean()) < 1e-12
+    assert abs(found.std - kept.std()) < 1e-12
+
+
+def test_negative_zero_is_zero_and_tiny_is_not(tmp_path: Path) -> None:
+    values = np.array([0.0, -0.0, 1e-45, -1e-45], "<f4")
+    assert _stats(tmp_path / "x", "F32", values.tobytes(), (4,)).zeros == 2
+
+
+def test_every_code_of_an_eight_bit_float_is_looked_up(tmp_path: Path) -> None:
+    found = _stats(tmp_path / "x", "F8_E4M3", bytes(range(256)), (256,))
+    assert (found.min, found.max, found.nan, found.zeros) == (-448.0, 448.0, 2, 2)
