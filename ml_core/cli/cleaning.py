@@ -137,6 +137,8 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
     if result.get("heldout") is not None:
         held = result["heldout"]
         rows += [("held-out, before", held["before"]), ("held-out, after", held["after"])]
+    if result.get("heldout_linear") is not None:
+        rows.append(("held-out, linear head, after", result["heldout_linear"]["after"]))
     return rows
 
 

@@ -478,3 +478,22 @@ def test_a_result_tells_both_success_rates(
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_json({"a": float("nan"), "b": (1, Path("x"))})
     assert _json(capsys) == {"a": None, "b": [1, "x"]}
+
+
+def test_the_table_of_supervised_finetuning_has_both_heads_on_both_sets() -> None:
+    from ml_core.cli.cleaning import result_rows
+
+    pair = {"before": {"ca": 0.9}, "after": {"ca": 0.8}}
+    linear = {"before": {"ca": 0.9}, "after": {"ca": 0.7}}
+    unseen = {"before": {"ca": 0.6}, "after": {"ca": 0.5}}
+    result = {**pair, "heads": {"linear": linear}, "heldout": unseen, "heldout_linear": unseen}
+    assert [title for title, _ in result_rows(result)] == [
+        "before",
+        "after",
+        "linear head, before",
+        "linear head, after",
+        "held-out, before",
+        "held-out, after",
+        "held-out, linear head, after",
+    ]
+    assert len(result_rows(result | {"heldout_linear": None})) == 6
