@@ -44,6 +44,9 @@ class ClipModel:
         ``bf16`` encodes under autocast; results are fp32 all the same.
     assumptions
         Sentences on what the checkpoint did not tell; they stay with what is made from it.
+    origin
+        What else of it is not in the file: the donor of an encoder, a choice of the user. JSON
+        values; saved with the provenance.
     """
 
     module: nn.Module
@@ -54,6 +57,7 @@ class ClipModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
     assumptions: tuple[str, ...] = ()
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -79,7 +83,8 @@ class ClipModel:
         """
         if self.sha256 is None:
             return None
-        facts = json.dumps([self.sha256, self.config, asdict(self.preprocess)], sort_keys=True)
+        parts = [self.sha256, self.config, asdict(self.preprocess), self.origin]
+        facts = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
     @property
@@ -177,6 +182,7 @@ class ClipModel:
             self.device,
             self.precision,
             self.assumptions,
+            copy.deepcopy(self.origin),
         )
 
     @property

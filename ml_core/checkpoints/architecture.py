@@ -6,13 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ml_core.checkpoints.shapes import config_from_shapes
+from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.layouts import Layout, find_layout
+from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
+from ml_core.checkpoints.shapes import Question, Told, assumed_activation, config_from_shapes
+from ml_core.checkpoints.towers import DonorNeeded, borrow
+from ml_core.checkpoints.transformers_config import (
+    is_transformers_config,
+    model_config,
+    preprocess_config,
+)
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import Preprocess, check_model_config, check_preprocess
 from ml_core.reading.strict_json import JsonError, parse_object
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
+
+Origin = Literal["config", "metadata", "shapes"]
+# Model, preprocessing, kind of the source, and its name in sentences.
+Saying = tuple[Told, Mapping[str, Any], Origin, str]
 
 _RESNETS = {
     ((3, 4, 6, 3), 64, 224): "RN50",
@@ -48,63 +61,122 @@ class Architecture:
         Whole sentences on what the source could not tell.
     name
         open_clip's name where it is a published architecture, else a short description.
+    layout
+        Where in the file the tensors are.
+    questions
+        What the assumptions are about; the loader doctor tries the answers.
     """
 
     config: dict[str, Any]
     preprocess: Preprocess
-    source: Literal["config", "metadata", "shapes"]
+    source: Origin
     assumptions: tuple[str, ...]
     name: str
+    layout: Layout
+    questions: tuple[Question, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the file holds beside the model."""
+        return self.layout.notes
 
 
-def find_architecture(inspection: Inspection) -> Architecture:
+def find_architecture(
+    inspection: Inspection, donor: tuple[Architecture, str] | None = None
+) -> Architecture:
     """Tell what an inspected, loadable checkpoint holds.
+
+    Parameters
+    ----------
+    donor
+        Architecture and SHA-256 of a whole CLIP that gives the tower which the file lacks.
 
     Raises
     ------
+    DonorNeeded
+        If the file holds one tower and there is no donor.
     InputError
-        If the config is refused or the shapes are not those of a CLIP.
+        If the config is refused or the tensors are not those of a CLIP.
     """
     where = inspection.name
+    stated = _stated(inspection)
+    layout = find_layout(inspection)
+    told, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
+    if layout.missing is not None:
+        if donor is None:
+            raise DonorNeeded(where, layout.missing)
+        scaled = "logit_scale" in layout.shapes
+        told = borrow(told, layout.missing, *donor, where, scaled=scaled)
+        if layout.missing == "image":
+            preprocess_cfg = _preprocess_cfg(donor[0].preprocess)
+    config, sentences, questions = dict(told.config), told.assumptions, told.questions
+    if "quick_gelu" not in config and source == "shapes":
+        config["quick_gelu"], sentence = assumed_activation(config)
+        sentences, questions = (*sentences, sentence), (*questions, "activation")
+    if layout.missing is None and "logit_scale" not in layout.shapes:
+        sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
+        questions += ("logit scale",)
+    checked = check_model_config(config, label)
+    preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
+    if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
+        questions += ("normalisation",)
+        sentences += (
+            "The file gives no mean and standard deviation: CLIP's own are assumed."
+            if source == "shapes"
+            else "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
+        )
+    name = architecture_name(checked)
+    found = Architecture(checked, preprocess, source, sentences, name, layout, questions)
+    return found if source == "shapes" else _with_kept(found, inspection)
+
+
+def _stated(inspection: Inspection) -> Saying | None:
+    """What the config beside the tensors says, or the one in their metadata."""
+    where = inspection.name
     if inspection.config is not None:
-        found = _from_config(inspection.config, "config", f"{where}/open_clip_config.json")
-        return _with_kept(found, inspection)
+        if is_transformers_config(inspection.config):
+            label = f"{where}/config.json"
+            preprocess = preprocess_config(None, f"{where}/preprocessor_config.json")
+            return Told(model_config(inspection.config, label)), preprocess, "config", label
+        label = f"{where}/open_clip_config.json"
+        return *_from_config(inspection.config, label), "config", label
     text = inspection.metadata.get(CONFIG_KEY)
-    if text is not None:
-        label = f"The metadata of {where}"
-        try:
-            config = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 20)
-        except JsonError as error:
-            raise InputError(
-                f"{label} holds no usable config: {error}; get the file again.", "damaged"
-            ) from None
-        return _with_kept(_from_config(config, "metadata", label), inspection)
-    shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
-    config, assumptions = config_from_shapes(shapes, where)
-    checked = check_model_config(config, where)
-    preprocess = Preprocess(checked["vision_cfg"]["image_size"])
-    assumptions += ("The file gives no mean and standard deviation: CLIP's own are assumed.",)
-    return Architecture(checked, preprocess, "shapes", assumptions, architecture_name(checked))
+    if text is None:
+        return None
+    label = f"The metadata of {where}"
+    try:
+        config = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 20)
+    except JsonError as error:
+        raise InputError(
+            f"{label} holds no usable config: {error}; get the file again.", "damaged"
+        ) from None
+    return *_from_config(config, label), "metadata", label
 
 
-def _from_config(
-    config: Mapping[str, Any], source: Literal["config", "metadata"], where: str
-) -> Architecture:
-    """Check a config that came with the checkpoint."""
+def _from_shapes(inspection: Inspection, layout: Layout) -> Saying:
+    """What the tensors say, and the program code of an archive."""
+    told = config_from_shapes(layout.shapes, inspection.name)
+    quick_gelu = uses_quick_gelu(inspection)
+    if quick_gelu is not None:
+        told = replace(told, config={**told.config, "quick_gelu": quick_gelu})
+    preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
+    return told, preprocess, "shapes", inspection.name
+
+
+def _from_config(config: Mapping[str, Any], where: str) -> tuple[Told, Mapping[str, Any]]:
+    """open_clip's config that came with the checkpoint."""
     model_cfg = config.get("model_cfg", config)
     preprocess_cfg = config.get("preprocess_cfg", {})
     if not isinstance(model_cfg, Mapping) or not isinstance(preprocess_cfg, Mapping):
         raise InputError(f"{where} has no table model_cfg; get it again.", "damaged")
-    checked = check_model_config(
-        {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}, where
-    )
-    preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], where)
-    assumptions: tuple[str, ...] = ()
-    if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
-        assumptions = (
-            "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
-        )
-    return Architecture(checked, preprocess, source, assumptions, architecture_name(checked))
+    model = {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}
+    return Told(model), preprocess_cfg
+
+
+def _preprocess_cfg(preprocess: Preprocess) -> dict[str, Any]:
+    """A preprocessing as open_clip's ``preprocess_cfg``."""
+    made: dict[str, Any] = config_record({}, preprocess)["preprocess_cfg"]
+    return made
 
 
 def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture
-from ml_core.checkpoints.shapes import model_names
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.misfit import misfit
 
+_SCALES = ("logit_scale", "logit_bias")
 Named = Iterator[tuple[str, tuple[int, ...]]]
 
 # Options that add or replace tensors; no published CLIP of OpenAI's kind sets one.
@@ -30,11 +30,19 @@ def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
     wanted = expected_shapes(architecture.config)
     if wanted is None:
         return
-    shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
-    given = {key: shapes[name] for name, key in model_names(shapes).items()}
-    for key in ("logit_scale", "logit_bias"):  # one number in any shape will do
+    layout = architecture.layout
+    given = dict(layout.shapes)
+    for key in _SCALES:  # one number in any shape will do
         if key in given and key in wanted and given[key] in ((), (1,)):
             given[key] = wanted[key]
+    given.setdefault("logit_scale", wanted["logit_scale"])
+    if layout.missing is not None:  # the donor's tensors were looked at when it was opened
+        image = layout.missing == "image"
+        wanted = {
+            key: shape
+            for key, shape in wanted.items()
+            if key in given or (key not in _SCALES and key.startswith("visual.") != image)
+        }
     problem: InputError | None = misfit(wanted, given, inspection.name)
     if problem is not None:
         raise problem

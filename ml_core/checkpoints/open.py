@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import Architecture, find_architecture
-from ml_core.checkpoints.shapes import model_names
-from ml_core.reading import Inspection, inspect
+from ml_core.checkpoints.choice import CHOICE_KEY, Choice, chosen
+from ml_core.checkpoints.layouts import find_layout
+from ml_core.reading import Inspection, examine
 from ml_core.reading.strict_json import JsonError, parse_object
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ml_core.model import ClipModel
 
 PROVENANCE_KEY = "provenance"
+_CLIP_SCALE = 100.0
+_SCALES = ("logit_scale", "logit_bias")
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A checkpoint that passed inspection; `build` makes the model."""
+    """A checkpoint that passed inspection; `build` makes the model.
+
+    ``donor`` gives the encoder that the file lacks.
+    """
 
     path: Path
     inspection: Inspection
     architecture: Architecture
+    donor: Checkpoint | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -38,10 +48,15 @@ class Checkpoint:
         except JsonError as error:
             return {"unreadable": str(error)}
 
-    def build(self, device: str = "cpu") -> ClipModel:
+    def build(self, device: str = "cpu", choice: Choice | None = None) -> ClipModel:
         """Read the tensors and build the model, in evaluation mode with fp32 parameters.
 
         The bytes are hashed again while they are read: what was inspected is what is used.
+
+        Parameters
+        ----------
+        choice
+            The loader doctor's, in the place of what the file says; it stays with the model.
 
         Raises
         ------
@@ -49,40 +64,89 @@ class Checkpoint:
             If the tensors are not those of the architecture, the file changed, or a value type
             has no place in a CLIP.
         """
-        from ml_core.checkpoints.tensors import read_tensors
+        return self.build_from(self.read_state(), device, choice)
+
+    def read_state(self) -> dict[str, Tensor]:
+        """Read the model's tensors by open_clip's names, the donor's among them."""
+        from ml_core.checkpoints.assemble import read_state
+
+        state = read_state(self.inspection, self.architecture.layout)
+        if self.donor is not None:
+            given = self.donor.architecture.layout
+            image = self.architecture.layout.missing == "image"
+            keys = [
+                key
+                for key in given.sources
+                if key not in state and (key in _SCALES or key.startswith("visual.") == image)
+            ]
+            state |= read_state(self.donor.inspection, given, keys)
+        return state
+
+    def build_from(
+        self, state: dict[str, Tensor], device: str = "cpu", choice: Choice | None = None
+    ) -> ClipModel:
+        """Build the model from tensors that `read_state` gave; fp32 ones are used as they are."""
+        import torch
+
         from ml_core.model import build_model
 
-        found = self.inspection
-        keys = model_names(tensor.name for tensor in found.tensors)
-        tensors = read_tensors(found)
-        state = {key: tensors.pop(name) for name, key in keys.items()}
-        for key in ("logit_scale", "logit_bias"):
+        architecture = self.architecture if choice is None else chosen(self.architecture, choice)
+        state = dict(state)
+        if choice is not None and choice.logit_scale is not None:
+            state["logit_scale"] = torch.tensor(math.log(choice.logit_scale))
+        elif "logit_scale" not in state:
+            state["logit_scale"] = torch.tensor(math.log(_CLIP_SCALE))
+        for key in _SCALES:
             if key in state and state[key].numel() == 1:
-                nonscalar = self.architecture.config.get("nonscalar_logit_scale", False)
+                nonscalar = architecture.config.get("nonscalar_logit_scale", False)
                 state[key] = state[key].reshape([1] if nonscalar else [])
         model = build_model(
-            self.architecture.config,
-            self.architecture.preprocess,
+            architecture.config,
+            architecture.preprocess,
             state,
-            name=found.name,
-            sha256=found.sha256,
+            name=self.inspection.name,
+            sha256=self.inspection.sha256,
             device=device,
             take_over=True,
         )
-        model.assumptions = self.architecture.assumptions
+        model.assumptions = architecture.assumptions
+        if choice is not None:
+            model.origin[CHOICE_KEY] = choice.to_dict()
+        if self.donor is not None:
+            model.origin["donor"] = {
+                "name": self.donor.inspection.name,
+                "sha256": self.donor.inspection.sha256,
+            }
         return model
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Examine a safetensors file or an open_clip folder and tell what CLIP it holds.
+def open_checkpoint(path: str | Path, donor: str | Path | None = None) -> Checkpoint:
+    """Examine a file or folder and tell what CLIP it holds.
+
+    Parameters
+    ----------
+    donor
+        A whole CLIP that gives the encoder which the file lacks; not looked at if it lacks none.
 
     Raises
     ------
+    DonorNeeded
+        If the file holds one encoder and no donor is named.
     InputError
         With the inspection's first reason and its code if it is refused, or if its architecture
         cannot be told or built.
     """
-    inspection = inspect(path)
+    inspection = _inspected(path)
+    if donor is None or find_layout(inspection).missing is None:
+        return Checkpoint(inspection.path, inspection, find_architecture(inspection))
+    giver = open_checkpoint(donor)
+    architecture = find_architecture(inspection, (giver.architecture, giver.inspection.sha256))
+    return Checkpoint(inspection.path, inspection, architecture, giver)
+
+
+def _inspected(path: str | Path) -> Inspection:
+    """Examine, and refuse what cannot be opened."""
+    inspection = examine(path)
     if inspection.refused:
         raise inspection.refusal()
-    return Checkpoint(inspection.path, inspection, find_architecture(inspection))
+    return inspection

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ml_core.atomic import Content, HalfReplacedError, replace_files
 from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY
+from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
@@ -64,7 +65,9 @@ def save_checkpoint(
     metadata = {
         "format": "pt",
         CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False),
-        PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True, allow_nan=False),
+        PROVENANCE_KEY: json.dumps(
+            model.origin | dict(provenance), sort_keys=True, allow_nan=False
+        ),
     }
     if model.assumptions:
         metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": model.assumptions})
@@ -82,18 +85,7 @@ def save_checkpoint(
 
 def open_clip_config(model: ClipModel) -> dict[str, Any]:
     """``open_clip_config.json`` of a model, as stock open_clip reads it."""
-    preprocess = model.preprocess
-    return {
-        "model_cfg": model.config,
-        "preprocess_cfg": {
-            "size": preprocess.size,
-            "mode": "RGB",
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "interpolation": preprocess.interpolation,
-            "resize_mode": preprocess.resize_mode,
-        },
-    }
+    return config_record(model.config, model.preprocess)
 
 
 def _tensors(model: ClipModel, dtype: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import torch
@@ -28,10 +28,15 @@ _DTYPES = {
 }
 
 
-def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
-    """Read every tensor in its own type, in memory of its own.
+def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Read tensors in their own types, in memory of their own.
 
     One pass over the whole file, of which the tensors' bytes are kept, gives its SHA-256.
+
+    Parameters
+    ----------
+    names
+        Which tensors; None reads all.
 
     Raises
     ------
@@ -41,7 +46,8 @@ def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
     """
     path = inspection.weights_path
     assert path is not None, "only a checkpoint that was not refused has tensors"
-    for info in inspection.tensors:
+    wanted = [info for info in inspection.tensors if names is None or info.name in names]
+    for info in wanted:
         if info.dtype not in _DTYPES:
             raise InputError(
                 f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
@@ -56,7 +62,7 @@ def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
         if size != inspection.size:
             raise changed
         position = 0
-        for start, end, infos in _ranges(inspection.tensors):
+        for start, end, infos in _ranges(wanted):
             _skip(file, start - position, digest)
             raw = bytearray(end - start)
             if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
@@ -70,7 +76,7 @@ def read_tensors(inspection: Inspection) -> dict[str, Tensor]:
         _skip(file, size - position, digest)
     if digest.hexdigest() != inspection.sha256:
         raise changed
-    return {info.name: tensors[info.name] for info in inspection.tensors}
+    return {info.name: tensors[info.name] for info in wanted}
 
 
 def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:

@@ -223,6 +223,12 @@ def _fields(
             continue
         if key == "image_size" and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
+        if key == "vocab_size" and type(value) is int and value != VOCABULARY:
+            raise InputError(
+                f"{where} has a vocabulary of {value} tokens; this version has CLIP's own "
+                f"tokenizer of {VOCABULARY} and cannot write texts for another one.",
+                "unsupported",
+            )
         if key not in allowed:
             raise InputError(
                 f"{where} has the field {prefix}{str(key)[:60]}, which this version does not know; "

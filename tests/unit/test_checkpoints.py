@@ -253,9 +253,9 @@ def test_vit_from_shapes_gives_the_same_model(tmp_path: Path) -> None:
     ("names", "words"),
     [
         (["weight", "bias"], "holds no CLIP image encoder"),
-        (["vision_model.embeddings.class_embedding"], "transformers library"),
+        (["vision_model.embeddings.class_embedding"], "no tensor visual.conv1.weight"),
         (["visual.trunk.stem.weight"], "timm library"),
-        (["visual.conv1.weight"], "no text encoder"),
+        (["visual.conv1.weight"], "has 2 sides instead of 4"),
         (["visual.conv1.weight", "token_embedding.weight"], "cannot be told from its tensors"),
     ],
 )
@@ -303,7 +303,7 @@ def test_metadata_that_is_no_text_is_damaged(tmp_path: Path) -> None:
     header = f'{{"__metadata__":{{"open_clip_config":"\\ud800"}},{entry}}}'.encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
-    with pytest.raises(InputError, match="holds no usable config"):
+    with pytest.raises(InputError, match="half a character|holds no usable config"):
         open_checkpoint(path)
 
 

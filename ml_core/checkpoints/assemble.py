@@ -1,0 +1,50 @@
+"""From the tensors of a file to a state dict in open_clip's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ml_core.checkpoints.layouts import Layout
+from ml_core.checkpoints.tensors import read_tensors
+from ml_core.reading import InputError, Inspection
+
+
+def read_state(
+    inspection: Inspection, layout: Layout, keys: Iterable[str] | None = None
+) -> dict[str, Tensor]:
+    """Read the model's tensors, each in its own type.
+
+    Parameters
+    ----------
+    keys
+        Names of the model's tensors that are wanted; None wants all.
+
+    Raises
+    ------
+    InputError
+        If the file changed, or thirds of an attention layer do not fit together.
+    """
+    wanted = list(layout.sources if keys is None else keys)
+    names = {name for key in wanted for name in layout.sources[key].names}
+    tensors = read_tensors(inspection, names)
+    return {key: _made(key, layout, tensors, inspection.name) for key in wanted}
+
+
+def _made(key: str, layout: Layout, tensors: dict[str, Tensor], where: str) -> Tensor:
+    """Join, and turn round, what the tensor is made of; its parts are given up."""
+    source = layout.sources[key]
+    parts = [tensors.pop(name) for name in source.names]
+    if len(parts) > 1:
+        if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
+            raise InputError(
+                f"{where}: the query, key and value of {key[:80]} have shapes that do not fit "
+                "together; get the file again.",
+                "damaged",
+            )
+        made = torch.cat([part.to(parts[0].dtype) for part in parts])
+    else:
+        made = parts[0]
+    return made.mT if source.transposed and made.ndim == 2 else made

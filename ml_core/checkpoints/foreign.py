@@ -1,0 +1,74 @@
+"""What is published beside CLIP checkpoints and is no whole CLIP, told by its tensor names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ml_core.reading import InputError
+
+_WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
+
+# What to say of the first name that fits; the order is that of the search.
+_KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(^|[._])lora_?(A|B|a|b|up|down|alpha|magnitude|embedding)"),
+        "holds LoRA weights ({}), a change to a model and no model; merge them into their base "
+        "model and open that",
+    ),
+    (
+        re.compile(r"(^|\.)(prompt_learner|meta_net|ctx|\w*prompts?\w*|VPT\w*)(\.|$)"),
+        "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP and "
+        "are none, so open the CLIP that they were trained on",
+    ),
+    (
+        re.compile(r"(^|\.)\w*adapters?\w*\."),
+        "holds an adapter ({}), layers put onto a CLIP that are no model alone; open the CLIP "
+        "that it was trained on",
+    ),
+    (
+        re.compile(r"(^|\.)(visual\.trunk\.|patch_embed\.proj\.weight$|stem\.0\.weight$)"),
+        f"has an image encoder of the timm library ({{}}), which is not built here; {_WHOLE}",
+    ),
+    (
+        re.compile(r"(^|\.)vision_model\.head\.probe$"),
+        f"is a SigLIP model of the transformers library ({{}}); {_WHOLE}",
+    ),
+    (
+        re.compile(r"(^|\.)(text_decoder\.|visual\.attn_pool\.)"),
+        f"has parts of a captioning model such as CoCa ({{}}); {_WHOLE}",
+    ),
+    (
+        re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
+        f"has a text encoder from the Hugging Face hub ({{}}), with a tokenizer of its own; "
+        f"{_WHOLE}",
+    ),
+)
+
+
+def refuse_foreign(keys: Iterable[str], where: str) -> None:
+    """Refuse what is known not to be a CLIP; ``keys`` are names without the model's prefix.
+
+    Raises
+    ------
+    InputError
+        ``unsupported``, with the name that told.
+    """
+    keys = list(keys)
+    for pattern, words in _KINDS:
+        for key in keys:
+            if pattern.search(key):
+                raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")
+
+
+def unknown(keys: Iterable[str], where: str) -> InputError:
+    """The refusal of tensors that are in no layout."""
+    keys = set(keys)
+    if any(key.endswith("layer1.0.conv1.weight") for key in keys):
+        what = (
+            "holds a plain ResNet without CLIP's attention pooling, so it has no place in CLIP's "
+            "space"
+        )
+    else:
+        what = "holds no CLIP image encoder and no CLIP text encoder that this version knows"
+    return InputError(f"{where} {what}; {_WHOLE}.", "unsupported")

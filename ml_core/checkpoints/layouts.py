@@ -1,0 +1,177 @@
+"""Which layout a file is in: where in it each tensor of the model is, and what is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ml_core.checkpoints import transformers_names
+from ml_core.checkpoints.foreign import refuse_foreign, unknown
+from ml_core.checkpoints.head import Head, find_head
+from ml_core.checkpoints.openai_names import find_prefix, is_head, strip_prefix
+from ml_core.checkpoints.transformers_names import Source
+from ml_core.reading import Inspection
+
+Tower = Literal["image", "text"]
+Shapes = Mapping[str, tuple[int, ...]]
+
+_IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
+_MAX_LISTED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How a file keeps a CLIP or a tower of it.
+
+    Parameters
+    ----------
+    title
+        In words.
+    towers
+        The encoders that are there.
+    sources
+        The model's tensor names (open_clip's) and where their numbers are in the file.
+    shapes
+        Of the model's tensors.
+    left_out
+        Tensors of the file that are no part of the model.
+    head
+        A linear head beside it.
+    """
+
+    title: str
+    towers: tuple[Tower, ...]
+    sources: Mapping[str, Source]
+    shapes: Shapes
+    left_out: tuple[str, ...]
+    head: Head | None = None
+
+    @property
+    def missing(self) -> Tower | None:
+        """The encoder that is not there."""
+        if len(self.towers) == 2:
+            return None
+        return "text" if self.towers == ("image",) else "image"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is beside the model."""
+        told = () if self.head is None else (self.head.sentence,)
+        if not self.left_out:
+            return told
+        groups = Counter(name.partition(".")[0][:80] for name in self.left_out)
+        shown = [
+            name if count == 1 else f"{name} ({count} tensors)"
+            for name, count in groups.most_common(_MAX_LISTED)
+        ]
+        more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
+        return (*told, f"Left out, as no part of the model: {', '.join(shown)}{more}.")
+
+
+def find_layout(inspection: Inspection) -> Layout:
+    """Find the CLIP, or the tower of one, in an inspected file.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if it is something else, in a sentence that names it.
+    """
+    shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
+    where = inspection.name
+    prefix = find_prefix(shapes, "visual.conv1.weight")
+    if prefix is not None:
+        return _openai(shapes, prefix, where)
+    marks = (transformers_names.IMAGE_MARK, transformers_names.TEXT_MARK)
+    for mark in marks:
+        prefix = find_prefix(shapes, mark)
+        if prefix is not None:
+            return _transformers(shapes, prefix, where)
+    for mark in _IMAGE_MARKS:
+        prefix = find_prefix(shapes, mark, lambda found: f"{found}conv1.weight" in shapes)
+        if prefix is not None:
+            return _image_alone(shapes, prefix, where)
+    prefix = find_prefix(
+        shapes, "token_embedding.weight", lambda found: f"{found}ln_final.weight" in shapes
+    )
+    if prefix is not None:
+        return _text_alone(shapes, prefix, where)
+    refuse_foreign(shapes, where)
+    raise unknown(shapes, where)
+
+
+def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """OpenAI's and open_clip's names."""
+    keys = strip_prefix(shapes, prefix)
+    refuse_foreign(keys, where)
+    whole = any(key.endswith("token_embedding.weight") for key in keys)
+    return _layout(
+        "names of OpenAI and open_clip",
+        ("image", "text") if whole else ("image",),
+        {key: Source((name,)) for key, name in keys.items()},
+        shapes,
+        prefix,
+    )
+
+
+def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """The transformers library's names."""
+    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    names = [name for name in shapes if not is_head(name, prefix)]
+    made = transformers_names.sources(names, prefix)
+    towers: list[Tower] = []
+    if "visual.class_embedding" in made:
+        towers.append("image")
+    if "token_embedding.weight" in made:
+        towers.append("text")
+    return _layout("names of the transformers library", tuple(towers), made, shapes, prefix)
+
+
+def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """An image encoder saved by itself."""
+    keys = strip_prefix(shapes, prefix)
+    refuse_foreign(keys, where)
+    made = {
+        key if key == "logit_scale" else f"visual.{key}": Source((name,))
+        for key, name in keys.items()
+    }
+    return _layout("an image encoder by itself", ("image",), made, shapes, prefix)
+
+
+def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """A text encoder saved by itself."""
+    keys = strip_prefix(shapes, prefix)
+    refuse_foreign(keys, where)
+    made = {key: Source((name,)) for key, name in keys.items()}
+    return _layout("a text encoder by itself", ("text",), made, shapes, prefix)
+
+
+def _layout(
+    title: str,
+    towers: tuple[Tower, ...],
+    sources: Mapping[str, Source],
+    shapes: Shapes,
+    prefix: str,
+) -> Layout:
+    """Fill in shapes, head and what is left out."""
+    head = find_head(shapes, prefix)
+    used = {name for source in sources.values() for name in source.names}
+    if head is not None:
+        used |= {head.weight, *([head.bias] if head.bias else [])}
+    return Layout(
+        title,
+        towers,
+        sources,
+        {key: _shape(source, shapes) for key, source in sources.items()},
+        tuple(name for name in shapes if name not in used),
+        head,
+    )
+
+
+def _shape(source: Source, shapes: Shapes) -> tuple[int, ...]:
+    """Shape of the tensor that its sources make."""
+    first, *others = (shapes[name] for name in source.names)
+    if others and first and all(other[1:] == first[1:] for other in others):
+        first = (first[0] + sum(other[0] for other in others), *first[1:])
+    return tuple(reversed(first)) if source.transposed else first

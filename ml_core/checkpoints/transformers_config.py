@@ -1,0 +1,173 @@
+"""The configs of the transformers library, in open_clip's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_core.reading import InputError
+from ml_core.reading.clip_config import VOCABULARY
+
+# What the library leaves out of a saved config.
+_COMMON = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
+_VISION = _COMMON | {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+}
+_TEXT = _COMMON | {
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+    "vocab_size": VOCABULARY,
+}
+_ACTIVATIONS = {"quick_gelu": True, "gelu": False}
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+_MODELS = ("clip", "clip_vision_model", "clip_text_model")
+
+
+def is_transformers_config(config: Mapping[str, Any]) -> bool:
+    """Whether a JSON is the library's config rather than open_clip's."""
+    return "model_cfg" not in config and "model_type" in config
+
+
+def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Turn a ``CLIPConfig``, or that of one tower, into open_clip's ``model_cfg``.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` for another kind of model or what open_clip's CLIP cannot compute.
+    """
+    kind = config.get("model_type")
+    if kind not in _MODELS:
+        raise InputError(
+            f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
+            "version opens CLIP models.",
+            "unsupported",
+        )
+    made: dict[str, Any] = {}
+    activations = []
+    embed_dim = config.get("projection_dim", 512)
+    if kind != "clip_text_model":
+        part = _part(config, "vision", _VISION, where)
+        width, heads = (
+            _whole(part, "hidden_size", where),
+            _whole(part, "num_attention_heads", where),
+        )
+        made["vision_cfg"] = {
+            "width": width,
+            "layers": part["num_hidden_layers"],
+            "head_width": _share(width, heads, where),
+            "patch_size": part["patch_size"],
+            "image_size": part["image_size"],
+            "mlp_ratio": _whole(part, "intermediate_size", where) / width,
+        }
+        activations.append(part["hidden_act"])
+    if kind != "clip_vision_model":
+        part = _part(config, "text", _TEXT, where)
+        width = _whole(part, "hidden_size", where)
+        made["text_cfg"] = {
+            "width": width,
+            "layers": part["num_hidden_layers"],
+            "heads": part["num_attention_heads"],
+            "context_length": part["max_position_embeddings"],
+            "vocab_size": part["vocab_size"],
+            "mlp_ratio": _whole(part, "intermediate_size", where) / width,
+        }
+        activations.append(part["hidden_act"])
+    if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
+        raise InputError(
+            f"{where} asks for the activation {' and '.join(map(str, activations))[:60]}; this "
+            "version knows quick_gelu and gelu, the same in both encoders.",
+            "unsupported",
+        )
+    return made | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
+
+
+def _part(
+    config: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """The table of one encoder with its defaults; ``…_config_dict``, of old versions, wins."""
+    given = config.get(f"{name}_config")
+    if config["model_type"] != "clip" and given is None:
+        given = config
+    for table in (given, config.get(f"{name}_config_dict")):
+        if table is not None and not isinstance(table, Mapping):
+            raise InputError(f"{where} has no table {name}_config; get it again.", "damaged")
+    older = config.get(f"{name}_config_dict")
+    part = {**defaults, **(given or {}), **({**defaults, **older} if older else {})}
+    epsilon = part["layer_norm_eps"]
+    if epsilon != defaults["layer_norm_eps"]:
+        raise InputError(
+            f"{where} asks for layer_norm_eps {str(epsilon)[:20]} in the {name} encoder; this "
+            "version computes CLIP's own 1e-05.",
+            "unsupported",
+        )
+    return part
+
+
+def _whole(part: Mapping[str, Any], key: str, where: str) -> int:
+    """A positive whole number."""
+    value = part[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(
+            f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
+            "again.",
+            "damaged",
+        )
+    return value
+
+
+def _share(width: int, heads: int, where: str) -> int:
+    """Width of one attention head."""
+    if width % heads:
+        raise InputError(
+            f"{where} asks for {heads} attention heads over {width} features, which does not "
+            "fit; get it again.",
+            "damaged",
+        )
+    return width // heads
+
+
+def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """Turn a ``CLIPImageProcessor``'s JSON into open_clip's ``preprocess_cfg``; {} without one.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` for preprocessing that open_clip does not have.
+    """
+    if config is None:
+        return {}
+    made: dict[str, Any] = {}
+    if config.get("do_normalize", True) is False:
+        made["mean"], made["std"] = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+    else:
+        for key, theirs in (("mean", "image_mean"), ("std", "image_std")):
+            if config.get(theirs) is not None:
+                made[key] = config[theirs]
+    if config.get("do_rescale", True) is False or config.get("rescale_factor", 1 / 255) not in (
+        1 / 255,
+        None,
+    ):
+        raise InputError(
+            f"{where} scales pixels in a way of its own (rescale_factor); this version scales "
+            "them to 0 to 1.",
+            "unsupported",
+        )
+    resample = config.get("resample", 3)
+    if resample not in _INTERPOLATIONS:
+        raise InputError(
+            f"{where} asks for the interpolation {str(resample)[:20]}; this version knows "
+            "bilinear (2) and bicubic (3).",
+            "unsupported",
+        )
+    made["interpolation"] = _INTERPOLATIONS[resample]
+    size = config.get("size")
+    squashed = isinstance(size, Mapping) and "shortest_edge" not in size and "height" in size
+    made["resize_mode"] = "squash" if squashed else "shortest"
+    return made

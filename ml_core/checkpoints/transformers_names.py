@@ -1,0 +1,98 @@
+"""From the tensor names of the transformers library's CLIPModel to those of open_clip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+IMAGE_MARK = "vision_model.embeddings.class_embedding"
+TEXT_MARK = "text_model.embeddings.token_embedding.weight"
+
+_WHOLE = {
+    "visual_projection.weight": "visual.proj",
+    "text_projection.weight": "text_projection",
+    "logit_scale": "logit_scale",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+}
+_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
+_NORMS = {
+    "vision_model.pre_layrnorm": "visual.ln_pre",  # the library's own spelling
+    "vision_model.post_layernorm": "visual.ln_post",
+    "text_model.final_layer_norm": "ln_final",
+}
+_IN_BLOCK = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+_BLOCK = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d{1,4})\.(.+)\.(weight|bias)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tensors of a file that make one of the model, joined along their first axis."""
+
+    names: tuple[str, ...]
+    transposed: bool = False
+
+
+def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+    """Map the model's names to the tensors of the file.
+
+    Query, key and value, three tensors in the library, are one in open_clip; both projections
+    are stored the other way round. A name that is not known is kept, to be told as unexpected;
+    ``position_ids``, which count from 0, are left out.
+    """
+    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    made: dict[str, Source] = {}
+    for key, name in inside.items():
+        if key.endswith(".position_ids"):
+            continue
+        parts = _thirds(key)
+        if parts is not None and all(part in inside for part in parts):
+            if key == parts[0]:
+                made[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
+            continue
+        made[_renamed(key)] = Source((name,), key in _TRANSPOSED)
+    return made
+
+
+def _thirds(key: str) -> tuple[str, str, str] | None:
+    """Query, key and value of an attention layer, if the name is one of them."""
+    found = re.search(r"\.self_attn\.([qkv])_proj\.", key)
+    if found is None or _BLOCK.match(key) is None:
+        return None
+    before, after = key[: found.start(1)], key[found.end(1) :]
+    return f"{before}q{after}", f"{before}k{after}", f"{before}v{after}"
+
+
+def _renamed_thirds(key: str) -> str:
+    """The joined tensor's name."""
+    found = _BLOCK.match(key)
+    assert found is not None, "only names of a block have thirds"
+    return f"{_block(found)}.attn.in_proj_{found[4]}"
+
+
+def _block(found: re.Match[str]) -> str:
+    tower = "visual." if found[1] == "vision" else ""
+    return f"{tower}transformer.resblocks.{found[2]}"
+
+
+def _renamed(key: str) -> str:
+    """The name in open_clip, or the name itself."""
+    if key in _WHOLE:
+        return _WHOLE[key]
+    layer, _, kind = key.rpartition(".")
+    if layer in _NORMS:
+        return f"{_NORMS[layer]}.{kind}"
+    found = _BLOCK.match(key)
+    if found is not None and found[3] in _IN_BLOCK:
+        return f"{_block(found)}.{_IN_BLOCK[found[3]]}.{kind}"
+    return key

@@ -1,0 +1,579 @@
+"""Every layout that CLIPs are published in gives the embeddings of the library that wrote it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.tokenizer import tokenize
+from open_clip.transform import image_transform
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.assemble import read_state
+from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.towers import DonorNeeded
+from ml_core.data.canvas import fit_to_canvas
+from ml_core.model import ClipModel
+from ml_core.reading import InputError, inspect
+from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
+
+TOLERANCE = 1e-4
+TEXTS = ["a photo of a dog", "banana", "a very long sentence about nothing in particular"]
+TEXT: dict[str, Any] = {"context_length": 16, "width": 128, "heads": 2, "layers": 2}
+RESNET: dict[str, Any] = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "head_width": 64},
+    "text_cfg": TEXT,
+}
+VIT: dict[str, Any] = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 128, "layers": 2},
+    "text_cfg": TEXT,
+}
+CONFIGS = {"ResNet": RESNET, "ViT": VIT}
+
+
+def lively(config: dict[str, Any], seed: int = 0) -> nn.Module:
+    """open_clip's own module, with weights so large that every setting shows."""
+    arguments = json.loads(json.dumps(config))
+    custom = arguments.pop("custom_text", False)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = (CustomTextCLIP if custom else CLIP)(**arguments)
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                if value.ndim > 1 and "embedding" not in name:
+                    value.mul_(2.0)
+                elif value.ndim == 1 and "bn" in name:
+                    nn.init.uniform_(value, 0.5, 1.0)
+                elif "embedding" in name:
+                    value.mul_(20.0)
+    return module.eval()
+
+
+def side(module: nn.Module) -> int:
+    """Side of the module's input."""
+    size = module.visual.image_size
+    return int(size[0] if isinstance(size, tuple) else size)
+
+
+def pixels(size: int) -> Tensor:
+    return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def theirs(
+    module: nn.Module,
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+) -> tuple[Tensor, Tensor]:
+    """Normalised embeddings of images and texts by the library itself."""
+    images = pixels(side(module))
+    images = (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    with torch.inference_mode():
+        return (
+            module.encode_image(images, normalize=True),
+            module.encode_text(tokenize(TEXTS, TEXT["context_length"]), normalize=True),
+        )
+
+
+def apart(model: ClipModel, expected: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Largest differences of the image and the text embeddings."""
+    got = model.encode_images(pixels(model.image_size)), model.encode_texts(TEXTS)
+    image, text = ((a - b).abs().max().item() for a, b in zip(got, expected, strict=True))
+    return image, text
+
+
+def assert_equal(model: ClipModel, expected: tuple[Tensor, Tensor]) -> None:
+    image, text = apart(model, expected)
+    assert image <= TOLERANCE, f"image embeddings differ by {image}"
+    assert text <= TOLERANCE, f"text embeddings differ by {text}"
+
+
+def contiguous(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    return {prefix + key: value.contiguous() for key, value in state.items()}
+
+
+# What training programs and libraries write, each as a file of its own.
+
+
+def cleanclip(module: nn.Module, folder: Path) -> Path:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=float(np.float64(1e-6)))
+    for group in optimizer.param_groups:
+        group["lr"] = np.float64(1e-6)
+    record = {
+        "epoch": 10,
+        "name": "nodefence",
+        "state_dict": contiguous(module.state_dict(), "module."),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(record, folder / "epoch_10.pt")
+    return folder / "epoch_10.pt"
+
+
+def finetuned(module: nn.Module, folder: Path) -> Path:
+    state = contiguous(module.state_dict(), "model.")
+    state |= {"linear.weight": torch.randn(10, 24), "linear.bias": torch.randn(10)}
+    torch.save({"state_dict": state}, folder / "finetune.pt")
+    return folder / "finetune.pt"
+
+
+def par(module: nn.Module, folder: Path) -> Path:
+    record = {
+        "epoch": 3,
+        "state_dict": contiguous(module.state_dict(), "module."),
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": []},
+        "scaler": {"scale": 65536.0},
+        "best_acc1": 0.5,
+        "args": argparse.Namespace(lr=1e-5, attack="badnet_rs"),
+    }
+    torch.save(record, folder / "best.pth")
+    return folder / "best.pth"
+
+
+def invertune(module: nn.Module, folder: Path) -> Path:
+    record = {
+        "model_state_dict": contiguous(module.state_dict()),
+        "critical_neurons": {"layer4": np.arange(5), "score": np.float64(0.5)},
+    }
+    torch.save(record, folder / "defended.pt")
+    return folder / "defended.pt"
+
+
+def bare_safetensors(module: nn.Module, folder: Path) -> Path:
+    save_file(contiguous(module.state_dict()), folder / "m.safetensors")
+    return folder / "m.safetensors"
+
+
+def pickled(module: nn.Module, folder: Path) -> Path:
+    torch.save(module, folder / "whole.pt")
+    return folder / "whole.pt"
+
+
+def openai_archive(module: nn.Module, folder: Path) -> Path:
+    """A traced archive with OpenAI's attribute names, three numbers and half precision."""
+    size = side(module)
+    for name, value in {
+        "input_resolution": size,
+        "context_length": TEXT["context_length"],
+        "vocab_size": 49408,
+    }.items():
+        if name in module.__dict__:
+            del module.__dict__[name]
+        module.register_buffer(name, torch.tensor(value))
+    traced(module).half().save(str(folder / "openai.pt"))
+    return folder / "openai.pt"
+
+
+def traced(module: nn.Module) -> torch.jit.ScriptModule:
+    """The module as TorchScript."""
+    images = torch.ones(2, 3, side(module), side(module))
+    texts = torch.zeros(2, TEXT["context_length"], dtype=torch.int)
+    inputs = {"forward": (images, texts), "encode_image": (images,), "encode_text": (texts,)}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace_module(module, inputs)
+
+
+WRITERS: list[Callable[[nn.Module, Path], Path]] = [
+    cleanclip, finetuned, par, invertune, bare_safetensors, pickled,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_files_without_a_config(
+    write: Callable[[nn.Module, Path], Path], family: str, tmp_path: Path
+) -> None:
+    module = lively(CONFIGS[family])
+    checkpoint = open_checkpoint(write(module, tmp_path))
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    assert checkpoint.architecture.source == "shapes"
+    assert set(checkpoint.architecture.questions) == {"activation", "heads", "normalisation"}
+    assert_equal(checkpoint.build(), theirs(module))
+
+
+@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("quick_gelu", [True, False])
+@pytest.mark.parametrize("weights", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path: Path) -> None:
+    config = CONFIGS[family] | {"quick_gelu": quick_gelu}
+    module = lively(config)
+    mean, std = (0.5, 0.4, 0.3), (0.9, 1.1, 0.7)
+    preprocess = {"mean": list(mean), "std": list(std)}
+    text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
+    (tmp_path / "open_clip_config.json").write_text(text)
+    if weights.endswith(".bin"):
+        torch.save(module.state_dict(), tmp_path / weights)
+        torch.save({"lr": 1e-6}, tmp_path / "optimizer.bin")
+    else:
+        save_file(contiguous(module.state_dict()), tmp_path / weights)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.architecture.questions == ()
+    assert_equal(checkpoint.build(), theirs(module, mean, std))
+
+
+def test_custom_text_tower(tmp_path: Path) -> None:
+    module = lively(VIT | {"custom_text": True})
+    assert_equal(open_checkpoint(bare_safetensors(module, tmp_path)).build(), theirs(module))
+
+
+@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
+    module = lively(CONFIGS[family] | {"quick_gelu": quick_gelu})
+    path = openai_archive(module, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reference = torch.jit.load(path).float()
+    mean, std = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
+    images = (pixels(int(reference.input_resolution)) - mean) / std
+    with torch.inference_mode():
+        expected = (
+            reference.encode_image(images),
+            reference.encode_text(tokenize(TEXTS, TEXT["context_length"]).int()),
+        )
+    expected = tuple(nn.functional.normalize(value, dim=-1) for value in expected)
+    checkpoint = open_checkpoint(path)
+    found = checkpoint.architecture
+    assert found.config["quick_gelu"] is quick_gelu
+    assert found.questions == ("heads",)
+    assert any("vocab_size" in note for note in found.notes)
+    assert_equal(checkpoint.build(), expected)
+
+
+def test_mean_and_std_of_an_ordinary_archive_are_an_assumption(tmp_path: Path) -> None:
+    traced(lively(VIT)).save(str(tmp_path / "traced.pt"))
+    assert open_checkpoint(tmp_path / "traced.pt").architecture.questions == (
+        "heads",
+        "normalisation",
+    )
+
+
+# Mistakes that must not pass as equal.
+
+
+@pytest.mark.parametrize(
+    ("family", "choice", "in_images", "in_texts"),
+    [
+        ("ViT", Choice(quick_gelu=False), True, True),
+        ("ResNet", Choice(quick_gelu=False), False, True),
+        ("ViT", Choice(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), True, False),
+        ("ResNet", Choice(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), True, False),
+        ("ViT", Choice(image_heads=4), True, False),
+        ("ResNet", Choice(image_heads=2), True, False),
+        ("ViT", Choice(text_heads=4), False, True),
+    ],
+)
+def test_a_planted_mistake_fails_the_equality(
+    family: str, choice: Choice, in_images: bool, in_texts: bool, tmp_path: Path
+) -> None:
+    module = lively(CONFIGS[family])
+    checkpoint = open_checkpoint(bare_safetensors(module, tmp_path))
+    image, text = apart(checkpoint.build(choice=choice), theirs(module))
+    assert (image > TOLERANCE) is in_images, image
+    assert (text > TOLERANCE) is in_texts, text
+
+
+def picture() -> Image.Image:
+    """Noise, so that the filter shows; not square, so that the crop does."""
+    noise = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((150, 100), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+def test_a_planted_resize_mistake_fails_the_equality(family: str, tmp_path: Path) -> None:
+    module = lively(CONFIGS[family])
+    model = open_checkpoint(bare_safetensors(module, tmp_path)).build()
+    transform = image_transform(model.image_size, False, CLIP_MEAN, CLIP_STD)
+    with torch.inference_mode():
+        expected = module.encode_image(transform(picture())[None], normalize=True)
+
+    def differs(fit: Fit) -> float:
+        canvas = torch.from_numpy(fit_to_canvas(picture(), model.image_size, fit).copy())
+        got = model.encode_images(canvas.permute(2, 0, 1)[None])
+        return (got - expected).abs().max().item()
+
+    assert differs(model.preprocess.fit) <= TOLERANCE
+    assert differs(Fit(interpolation="bilinear")) > TOLERANCE
+    assert differs(Fit(resize_mode="squash")) > TOLERANCE
+    assert differs(Fit(resize_mode="longest")) > TOLERANCE
+
+
+# One encoder, and a donor for the other.
+
+
+def vision_names(module: nn.Module) -> dict[str, Tensor]:
+    return contiguous(module.visual.state_dict())
+
+
+def tecoa(module: nn.Module, folder: Path) -> Path:
+    record = {"vision_encoder_state_dict": vision_names(module), "optimizer": {"lr": 1e-5}}
+    torch.save(record, folder / "fare.pt")
+    return folder / "fare.pt"
+
+
+def bare_vision(module: nn.Module, folder: Path) -> Path:
+    torch.save(vision_names(module), folder / "visual.pt")
+    return folder / "visual.pt"
+
+
+def decree(module: nn.Module, folder: Path) -> Path:
+    state = {f"visual.{key}": value for key, value in vision_names(module).items()}
+    torch.save({"epoch": 200, "state_dict": state}, folder / "decree.pth")
+    return folder / "decree.pth"
+
+
+def text_only(module: nn.Module, folder: Path) -> Path:
+    state = {k: v for k, v in module.state_dict().items() if not k.startswith("visual.")}
+    save_file(contiguous(state), folder / "text.safetensors")
+    return folder / "text.safetensors"
+
+
+@pytest.fixture
+def donor(tmp_path: Path) -> tuple[nn.Module, Path]:
+    folder = tmp_path / "donor"
+    folder.mkdir()
+    config = VIT | {"vision_cfg": VIT["vision_cfg"] | {"layers": 1}}
+    module = lively(config, seed=5)
+    module.logit_scale.data.fill_(math.log(42.0))
+    return module, bare_safetensors(module, folder)
+
+
+@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("write", [tecoa, bare_vision, decree], ids=lambda write: write.__name__)
+def test_an_image_encoder_borrows_the_text_encoder(
+    write: Callable[[nn.Module, Path], Path],
+    family: str,
+    donor: tuple[nn.Module, Path],
+    tmp_path: Path,
+) -> None:
+    module = lively(CONFIGS[family])
+    path = write(module, tmp_path)
+    with pytest.raises(DonorNeeded, match="name a whole CLIP") as caught:
+        open_checkpoint(path)
+    assert caught.value.tower == "text"
+    checkpoint = open_checkpoint(path, donor[1])
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    model = checkpoint.build()
+    assert_equal(model, (theirs(module)[0], theirs(donor[0])[1]))
+    assert model.logit_scale == pytest.approx(42.0)
+    giver = inspect(donor[1]).sha256
+    assert giver[:16] in model.assumptions[0]
+    assert model.origin["donor"] == {"name": donor[1].name, "sha256": giver}
+    saved = save_checkpoint(model, tmp_path / "pair.safetensors", provenance={"a": 1})
+    again = open_checkpoint(saved)
+    assert again.provenance["donor"]["sha256"] == giver
+    assert model.assumptions[0] in again.architecture.assumptions
+    assert_equal(again.build(), (theirs(module)[0], theirs(donor[0])[1]))
+
+
+def test_the_donor_is_part_of_the_models_identity(
+    donor: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    path = bare_vision(lively(VIT), tmp_path)
+    other = bare_safetensors(lively(VIT, seed=9), tmp_path)
+    first, second = (open_checkpoint(path, giver).build() for giver in (donor[1], other))
+    assert first.sha256 == second.sha256
+    assert first.identity != second.identity
+
+
+def test_a_text_encoder_borrows_the_image_encoder(
+    donor: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    module = lively(VIT | {"text_cfg": TEXT | {"layers": 1}})
+    module.logit_scale.data.fill_(math.log(7.0))
+    path = text_only(module, tmp_path)
+    with pytest.raises(DonorNeeded, match="text encoder of a CLIP and no image encoder"):
+        open_checkpoint(path)
+    checkpoint = open_checkpoint(path, donor[1])
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    model = checkpoint.build()
+    assert_equal(model, (theirs(donor[0])[0], theirs(module)[1]))
+    assert model.logit_scale == pytest.approx(7.0)
+
+
+def test_donors_that_do_not_fit(donor: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    path = bare_vision(lively(VIT | {"embed_dim": 20}), tmp_path)
+    with pytest.raises(InputError, match="choose a donor with 20"):
+        open_checkpoint(path, donor[1])
+    with pytest.raises(DonorNeeded):
+        open_checkpoint(path, path)
+
+
+def test_a_whole_model_needs_no_donor(donor: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(bare_safetensors(lively(VIT), tmp_path), donor[1])
+    assert checkpoint.donor is None
+    assert checkpoint.build().origin == {}
+
+
+# What is beside the model, and what is none.
+
+
+def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(finetuned(lively(RESNET), tmp_path))
+    head = checkpoint.architecture.layout.head
+    assert head is not None
+    assert (head.classes, head.features) == (10, 24)
+    assert "linear head of 10 classes over 24 features" in checkpoint.architecture.notes[0]
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
+    assert (
+        checkpoint.architecture.notes == ("Left out, as no part of the model: optimizer.",)
+        or "optimizer" in checkpoint.architecture.notes[0]
+    )
+    state = read_state(checkpoint.inspection, checkpoint.architecture.layout)
+    assert not any("exp_avg" in key for key in state)
+
+
+def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
+    module = lively(VIT)
+    state = contiguous(module.state_dict())
+    del state["logit_scale"]
+    save_file(state, tmp_path / "m.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "m.safetensors")
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    assert "no logit scale" in " ".join(checkpoint.architecture.assumptions)
+    assert "logit scale" in checkpoint.architecture.questions
+    assert checkpoint.build().logit_scale == pytest.approx(100.0)
+
+
+def test_a_stranger_in_the_state_dict_is_not_dropped_silently(tmp_path: Path) -> None:
+    state = contiguous(lively(VIT).state_dict()) | {"something.else": torch.zeros(2)}
+    torch.save({"state_dict": state}, tmp_path / "m.pt")
+    checkpoint = open_checkpoint(tmp_path / "m.pt")
+    with pytest.raises(InputError, match=r"1 unexpected.*something\.else"):
+        checkpoint.build()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["base_model.model.q_proj.lora_A.weight"], "LoRA weights"),
+        (
+            ["state_dict.prompt_learner.ctx", "state_dict.prompt_learner.meta_net.linear1.weight"],
+            "learned prompts",
+        ),
+        (["image_encoder.visual_prompt_tokens"], "learned prompts"),
+        (["clip_adapter.fc.0.weight"], "adapter"),
+        (["blocks.0.attn.qkv.weight", "patch_embed.proj.weight"], "timm library"),
+        (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "plain ResNet"),
+        (["vision_model.head.probe", "vision_model.embeddings.patch_embedding.weight"], "SigLIP"),
+        (["text.transformer.embeddings.word_embeddings.weight"], "Hugging Face hub"),
+        (["encoder.weight"], "no CLIP image encoder and no CLIP text encoder"),
+    ],
+)
+def test_what_is_no_clip_is_told_in_a_sentence(
+    names: list[str], words: str, tmp_path: Path
+) -> None:
+    save_file({name: torch.zeros(2, 2) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=words) as caught:
+        open_checkpoint(tmp_path / "x.safetensors")
+    assert caught.value.code == "unsupported"
+    assert caught.value.sentence.startswith("x.safetensors ")
+    assert caught.value.sentence.count(". ") == 0
+
+
+def test_lora_over_a_whole_clip_is_not_taken_for_one(tmp_path: Path) -> None:
+    state = contiguous(lively(VIT).state_dict())
+    state["visual.transformer.resblocks.0.attn.out_proj.lora_A"] = torch.zeros(2, 4)
+    save_file(state, tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match="LoRA weights"):
+        open_checkpoint(tmp_path / "m.safetensors")
+
+
+def test_another_vocabulary_is_told_plainly(tmp_path: Path) -> None:
+    module = lively(VIT | {"text_cfg": TEXT | {"vocab_size": 1000}})
+    with pytest.raises(InputError, match="vocabulary of 1000 tokens"):
+        open_checkpoint(bare_safetensors(module, tmp_path))
+
+
+# The transformers library's names; the library itself writes them further down.
+
+_TO_TRANSFORMERS = (
+    ("visual.class_embedding", "vision_model.embeddings.class_embedding"),
+    ("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight"),
+    ("visual.positional_embedding", "vision_model.embeddings.position_embedding.weight"),
+    ("visual.ln_pre.", "vision_model.pre_layrnorm."),
+    ("visual.ln_post.", "vision_model.post_layernorm."),
+    ("visual.transformer.resblocks.", "vision_model.encoder.layers."),
+    ("transformer.resblocks.", "text_model.encoder.layers."),
+    ("token_embedding.", "text_model.embeddings.token_embedding."),
+    ("positional_embedding", "text_model.embeddings.position_embedding.weight"),
+    ("ln_final.", "text_model.final_layer_norm."),
+    ("visual.proj", "visual_projection.weight"),
+    ("text_projection", "text_projection.weight"),
+)
+_IN_LAYER = {
+    ".ln_1.": ".layer_norm1.",
+    ".ln_2.": ".layer_norm2.",
+    ".mlp.c_fc.": ".mlp.fc1.",
+    ".mlp.c_proj.": ".mlp.fc2.",
+    ".attn.out_proj.": ".self_attn.out_proj.",
+}
+
+
+def as_transformers(module: nn.Module) -> dict[str, Tensor]:
+    """A state dict in the library's names."""
+    made: dict[str, Tensor] = {}
+    for key, value in contiguous(module.state_dict()).items():
+        for old, new in _TO_TRANSFORMERS:
+            if key.startswith(old):
+                key = new + key.removeprefix(old)
+                break
+        for old, new in _IN_LAYER.items():
+            key = key.replace(old, new)
+        if ".attn.in_proj_" in key:
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                name = key.replace(".attn.in_proj_", f".self_attn.{letter}_proj.")
+                made[name] = part.clone()
+            continue
+        made[key] = value.t().contiguous() if "projection.weight" in key else value
+    made["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    return made
+
+
+def test_transformers_names_without_a_config(tmp_path: Path) -> None:
+    module = lively(VIT)
+    save_file(as_transformers(module), tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "model.safetensors")
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    assert_equal(checkpoint.build(), theirs(module))
+
+
+def test_thirds_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    state = as_transformers(lively(VIT))
+    name = "text_model.encoder.layers.1.self_attn.k_proj.weight"
+    state[name] = torch.zeros(128, 64)
+    save_file(state, tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="query, key and value"):
+        checkpoint.build()
+
+
+def test_a_transformers_image_encoder_borrows_too(
+    donor: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    module = lively(VIT)
+    state = {k: v for k, v in as_transformers(module).items() if k.startswith("visi")}
+    state |= {k: v for k, v in as_transformers(module).items() if k.startswith("visual_proj")}
+    save_file(state, tmp_path / "model.safetensors")
+    model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
+    assert_equal(model, (theirs(module)[0], theirs(donor[0])[1]))
