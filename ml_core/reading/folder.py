@@ -1,34 +1,59 @@
-"""Which files of an open_clip folder are read, and which are not."""
+"""Which files of an open_clip or transformers folder are read, and which are not."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from ml_core.reading.errors import InputError
 
 CONFIG_NAME = "open_clip_config.json"
+TRANSFORMERS_CONFIG_NAME = "config.json"
+PREPROCESSOR_NAME = "preprocessor_config.json"
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "model.safetensors",
 )
+_PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_INDEX = (".safetensors.index.json", ".bin.index.json")
 _RISKY = (*_PICKLES, ".py", ".so", ".dll", ".sh", ".exe")
 _MAX_FILES = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """The config and the weights of a folder; ``risky`` are unread pickles and programs."""
+    """The config and the weights of a folder; ``risky`` are unread pickles and programs.
+
+    ``weights`` is the index of the shards if ``sharded``; ``preprocessor`` is there in folders of
+    the transformers library.
+    """
 
     config: Path
     weights: Path
+    sharded: bool
+    preprocessor: Path | None
     unread: tuple[str, ...]
     risky: tuple[str, ...]
+
+    @property
+    def format(self) -> str:
+        """The layout in words."""
+        named = self.config.name == CONFIG_NAME
+        return "open_clip folder" if named else "transformers folder"
+
+    def without(self, read: Collection[str]) -> FolderFiles:
+        """The same, when some of the ``unread`` files are read after all."""
+        return replace(
+            self,
+            unread=tuple(name for name in self.unread if name not in read),
+            risky=tuple(name for name in self.risky if name not in read),
+        )
 
 
 def list_folder(path: Path) -> FolderFiles:
@@ -40,8 +65,8 @@ def list_folder(path: Path) -> FolderFiles:
     Raises
     ------
     InputError
-        ``unsupported`` if the folder is not in open_clip's layout, ``dangerous`` if its weights
-        are kept in a pickle only, ``usage`` if it may not be read.
+        ``unsupported`` if the folder is in no known layout, ``damaged`` if it has no weights,
+        ``usage`` if it may not be read.
     """
     try:
         with os.scandir(path) as entries:
@@ -53,66 +78,74 @@ def list_folder(path: Path) -> FolderFiles:
             f"{path.name} holds more than {_MAX_FILES} files; choose the folder of one checkpoint.",
             "unsupported",
         )
-    _check_layout(path, found)
+    config = _choose_config(path, found)
     weights = _choose_weights(path, found)
-    _check_link(path, path / CONFIG_NAME)
-    _check_link(path, path / weights)
-    unread = tuple(name for name in found if name not in (CONFIG_NAME, weights))
+    beside = config == TRANSFORMERS_CONFIG_NAME and PREPROCESSOR_NAME in found
+    read = (config, weights, *((PREPROCESSOR_NAME,) if beside else ()))
+    for name in read:
+        check_link(path, path / name)
+    unread = tuple(name for name in found if name not in read)
     risky = tuple(name for name in unread if name.lower().endswith(_RISKY))
-    return FolderFiles(path / CONFIG_NAME, path / weights, unread, risky)
+    preprocessor = path / PREPROCESSOR_NAME if beside else None
+    return FolderFiles(
+        path / config, path / weights, weights.endswith(_INDEX), preprocessor, unread, risky
+    )
 
 
-def _check_layout(path: Path, found: list[str]) -> None:
-    """Refuse folders of other layouts by name."""
-    if CONFIG_NAME in found:
-        return
-    if "config.json" in found:
-        raise InputError(
-            f"{path.name} is a folder in the layout of the transformers library; this version "
-            "opens open_clip folders and safetensors files.",
-            "unsupported",
-        )
+def _choose_config(path: Path, found: list[str]) -> str:
+    """open_clip's config, or the transformers library's."""
+    for name in (CONFIG_NAME, TRANSFORMERS_CONFIG_NAME):
+        if name in found:
+            return name
     raise InputError(
-        f"{path.name} is a folder without {CONFIG_NAME}; choose an open_clip folder or a "
-        "safetensors file.",
+        f"{path.name} is a folder without {CONFIG_NAME} or {TRANSFORMERS_CONFIG_NAME}; choose an "
+        "open_clip or transformers folder, or a checkpoint file.",
         "unsupported",
     )
 
 
 def _choose_weights(path: Path, found: list[str]) -> str:
-    """Take the file that open_clip itself would take, if it is safetensors."""
-    if any(name.endswith(".safetensors.index.json") for name in found):
-        raise InputError(
-            f"{path.name} holds a checkpoint in several shards, which this version does not "
-            "open; merge it into one safetensors file.",
-            "unsupported",
-        )
-    candidates = [name for name in found if name.lower().endswith(".safetensors")]
-    for name in _PREFERRED:
-        if name in candidates:
-            return name
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        raise InputError(
-            f"{path.name} holds {len(candidates)} safetensors files and none is called "
-            f"{_PREFERRED[0]}; choose one of them.",
-            "unsupported",
-        )
-    pickles = [name for name in found if name.lower().endswith(_PICKLES)]
-    if pickles:
-        return pickles[0]
+    """Take the file that open_clip itself would take, safetensors before pickles."""
+    for endings, preferred, index in (
+        ((".safetensors",), _PREFERRED, _INDEX[0]),
+        (_PICKLES, _PREFERRED_PICKLES, _INDEX[1]),
+    ):
+        candidates = [name for name in found if name.lower().endswith(endings)]
+        for name in preferred:
+            if name in candidates:
+                return name
+        indices = [name for name in found if name.endswith(index)]
+        if len(indices) == 1:
+            return indices[0]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise InputError(
+                f"{path.name} holds {len(candidates)} files of weights and none is called "
+                f"{preferred[0]}; choose one of them.",
+                "unsupported",
+            )
     raise InputError(f"{path.name} holds a config and no weights; get it again.", "damaged")
 
 
-def _check_link(folder: Path, file: Path) -> None:
-    """Refuse a link that leads out of the repository."""
+def check_link(folder: Path, file: Path) -> None:
+    """Refuse a link that leads out of the repository.
+
+    Raises
+    ------
+    InputError
+        ``unsupported``.
+    """
     if not file.is_symlink():
         return
     allowed = [folder.resolve()]
     if folder.resolve().parent.name == "snapshots":
         allowed.append(folder.resolve().parent.parent / "blobs")
-    if not any(file.resolve().is_relative_to(root) for root in allowed):
+    try:
+        target = file.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        target = Path("/")
+    if not any(target.is_relative_to(root) for root in allowed):
         raise InputError(
             f"{folder.name}/{file.name} is a link to a file outside the folder, which is not "
             "followed; put the file itself there.",

@@ -35,6 +35,7 @@ class TensorInfo:
 
     ``nbytes`` reaches from its first to its last element. ``stride`` counts elements and is None
     where they lie in row-major order; ``storage`` names bytes that several tensors may share.
+    ``file`` is the shard of a checkpoint in several files, "" where there is one file.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TensorInfo:
     nbytes: int
     stride: tuple[int, ...] | None = None
     storage: str = ""
+    file: str = ""
 
     @property
     def elements(self) -> int:
@@ -148,6 +150,8 @@ def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
     ):
         raise _damaged(name, f"{label} has no valid data offsets")
     begin, end = offsets
+    if prod(side for side in shape if side) > 1 << 48:
+        raise _damaged(name, f"{label} has no valid shape")
     nbytes = prod(shape) * DTYPE_BYTES[dtype]
     if end - begin != nbytes:
         raise _damaged(name, f"{label} needs {nbytes} bytes and has {end - begin}")

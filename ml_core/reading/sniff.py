@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import pickletools
 import re
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ml_core.reading.errors import ErrorCode
 from ml_core.reading.zip_names import zip_names
 
 HEAD = 1 << 16
-_LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+_LONG = 1 << 20
+_LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 _CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 
 _OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
@@ -61,9 +63,105 @@ def sniff(file: BinaryIO, size: int) -> Kind:
     head = file.read(HEAD)
     if not head:
         return Kind("empty file", "damaged", "is empty; get the file again")
-    if _looks_safetensors(head):
-        return SAFETENSORS
-    return _pickle_kind(file, head, size) or _other_kind(head)
+    if _is_tar(head):
+        if _looks_safetensors(head):
+            return _two_at_once(SAFETENSORS, "a tar archive")
+        return _two_at_once(TORCH_STREAM, "a tar archive") if _is_stream(head) else TAR
+    kind = SAFETENSORS if _looks_safetensors(head) else None
+    kind = kind or _pickle_kind(file, head, size) or _other_kind(head)
+    if kind in (SAFETENSORS, TORCH_STREAM) and _ends_as_zip(file, size):
+        return _two_at_once(kind, "a zip archive")
+    if kind is SAFETENSORS and _names_code(file, size):
+        return _two_at_once(kind, "a Python pickle")
+    return kind
+
+
+def _two_at_once(kind: Kind, other: str) -> Kind:
+    """Refuse a file that two readers understand differently."""
+    why = f"is a {kind.format} and {other} at once, which no honest program writes; do not load it"
+    return Kind(f"{kind.format} and {other.partition(' ')[2]}", "dangerous", f"{why} elsewhere")
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell by the sum of a tar header; old ones have no other mark, and torch.load tries tar first.
+
+    Numbers are octal, or binary where the first bit is set; Python also takes signed sums.
+    """
+    if len(head) < 512:
+        return False
+    field = head[148:156]
+    text = field.split(b"\0")[0].strip()
+    if field[0] in (0x80, 0xFF):
+        told = int.from_bytes(field[1:], "big") - (0 if field[0] == 0x80 else 1 << 56)
+    elif text and not text.strip(b"01234567"):
+        told = int(text, 8)
+    else:
+        return False
+    rest = head[:148] + head[156:512]
+    unsigned = 256 + sum(rest)
+    return told in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
+
+
+def _ends_as_zip(file: BinaryIO, size: int) -> bool:
+    """Tell whether a zip archive's list of members stands at the end of a file of another kind."""
+    begin = max(0, size - (1 << 16) - 22)
+    file.seek(begin)
+    tail = file.read(size - begin)
+    at = tail.find(b"PK\x05\x06")
+    while at >= 0:
+        if len(tail) - at >= 22:
+            length, start = struct.unpack_from("<2L", tail, at + 12)
+            for place in (start, begin + at - length):
+                if 0 <= place < size:
+                    file.seek(place)
+                    if file.read(4) == b"PK\x01\x02":
+                        return True
+        at = tail.find(b"PK\x05\x06", at + 1)
+    return False
+
+
+class _Forward(io.RawIOBase):
+    """A file that is read from its start and gives no long text: only its length matters."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        file.seek(0)
+        self._file, self._left = file, size
+
+    def read(self, size: int = -1) -> Any:
+        if _LONG < size <= self._left:
+            raise _LongTextError
+        raw = self._file.read(size)
+        self._left -= len(raw)
+        return raw
+
+    def readline(self, size: int | None = -1) -> bytes:
+        raw = self._file.readline(_LONG)
+        self._left -= len(raw)
+        return raw
+
+
+class _LongTextError(Exception):
+    """A text of a pickle reaches far into the file."""
+
+
+def _names_code(file: BinaryIO, size: int) -> bool:
+    """Tell whether a file is also a pickle that names something."""
+    texts = 0
+    try:
+        opcodes = pickletools.genops(cast(BinaryIO, _Forward(file, size)))
+        for count, (opcode, argument, _) in enumerate(opcodes):
+            if opcode.name in ("GLOBAL", "INST") and _is_name(argument):
+                return True
+            if opcode.name == "STACK_GLOBAL" and texts > 1:
+                return True
+            if opcode.name == "STOP" or count > 100_000:
+                return opcode.name != "STOP"
+            texts += isinstance(argument, str)
+    except _LongTextError:
+        return True
+    except (ValueError, IndexError, OverflowError, struct.error):
+        return False
+    return False
 
 
 def _looks_safetensors(head: bytes) -> bool:
@@ -71,15 +169,18 @@ def _looks_safetensors(head: bytes) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and struct.unpack_from("<Q", head)[0] < 1 << 40
 
 
+def _is_stream(head: bytes) -> bool:
+    """Tell by the number that PyTorch's old layout begins with, after the protocol and a frame."""
+    return head[:1] == b"\x80" and 2 <= head.find(_LEGACY_MAGIC, 2, 30) <= 11
+
+
 def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
     """Recognise what holds pickles, and archives."""
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(zip_names(file, size))
-    if head.startswith(_LEGACY_MAGIC):
+    if _is_stream(head):
         return TORCH_STREAM
-    if head[257:262] == b"ustar":
-        return TAR
-    if _is_pickle(head):
+    if looks_pickle(head):
         return PICKLE
     return None
 
@@ -88,7 +189,7 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     """Tell archives apart by their members."""
     if names is None:
         return Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
-    inner = [name.partition("/")[2] for name in names]
+    inner = [name.partition("/")[2].lower() for name in names]  # as PyTorch compares them
     if "data.pkl" in inner:
         return TORCH_ZIP
     if names and all(name.endswith(".npy") for name in names):
@@ -96,21 +197,26 @@ def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     return ZIP
 
 
-def _is_pickle(head: bytes) -> bool:
-    """Tell whether the bytes start as a pickle of any protocol."""
-    if head[0] == 0x80:
+def looks_pickle(head: bytes) -> bool:
+    """Tell whether the first bytes of something are those of a pickle of any protocol."""
+    if head[:1] == b"\x80":
         return len(head) > 1 and head[1] <= 5
     # Protocols 0 and 1 have no mark: accept what the opcode parser follows to a STOP or a call.
     names = False
     try:
         for opcode, argument, _ in pickletools.genops(head):
             if opcode.name in ("GLOBAL", "INST"):
-                names |= all(part.isidentifier() for part in re.split(r"[. ]", str(argument)))
+                names |= _is_name(argument)
             if opcode.name == "STOP" or (names and opcode.name in _CALLS):
                 return True
     except (ValueError, IndexError, OverflowError, struct.error):
         return False
     return False
+
+
+def _is_name(argument: Any) -> bool:
+    """Tell whether an opcode names an object as Python can."""
+    return all(part.isidentifier() for part in re.split(r"[. ]", str(argument)))
 
 
 def _other_kind(head: bytes) -> Kind:

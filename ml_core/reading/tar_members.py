@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 from ml_core.reading.zip_members import MAX_MEMBERS, STORED, Member, ZipError, safe_name
@@ -10,6 +11,7 @@ _BLOCK = 512
 _FILES = (b"0", b"\0", b"7")
 _FOLDERS = b"5"
 _LONG_NAME, _EXTRA = b"L", (b"x", b"g", b"K")
+_CHANGES = re.compile(rb"\d+ (size|path|linkpath|hdrcharset|GNU\.\w[^=]*)=([^\n]*)\n")
 _MAX_EXTRA = 1 << 16
 
 
@@ -50,6 +52,10 @@ def tar_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
         elif kind in _EXTRA:
             if length > _MAX_EXTRA:
                 raise ZipError("a member's header is too long")
+            for key, value in _CHANGES.findall(file.read(length)):
+                if key != b"path" or kind != b"x":
+                    raise ZipError("a member has a second size or name")
+                long_name = _text(value)
         elif kind != _FOLDERS:
             raise ZipError("it holds links, devices or sparse files")
         if len(members) > MAX_MEMBERS:

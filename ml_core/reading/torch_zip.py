@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.sniff import HEAD, looks_pickle
 from ml_core.reading.torch_file import UnknownCodeError, check_pickles, tensors_of
+from ml_core.reading.torchscript_code import act_of
 from ml_core.reading.weights_file import WeightsFile
-from ml_core.reading.zip_members import STORED, Member, ZipError, read_member, zip_members
+from ml_core.reading.zip_members import (
+    STORED,
+    Member,
+    ZipError,
+    read_head,
+    read_member,
+    zip_members,
+)
 
 _SMALL = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/version"}
 _SMALL_BYTES = 4096
 _CODE_BYTES = 4 << 20
 _CODE_TOTAL = 64 << 20
-# What TorchScript can do to the machine it runs on when it is loaded (not when it is called).
-_HARMFUL = re.compile(r"\b(torch\.save|from_file|__setstate__)\b")
-_OTHER_OPS = re.compile(r"\bops\.(?!aten\b|prim\b)(\w+)")
-_STRING_OR_COMMENT = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""", re.ASCII)
+_PICKLE_BYTES = 64 << 20
+_PICKLE_OPCODES = 3_000_000
+_STORAGES = ("data", "constants", "tensors")
 
 
 def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
@@ -54,8 +61,13 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
         top, _, rest = member.name.partition("/")
         if top != root:
             raise ZipError("it has more than one top folder")
+        if not rest and not member.name.endswith("/"):
+            raise ZipError("it has a member beside its top folder")
         if rest and not rest.endswith("/"):
             inner[rest] = member
+    # PyTorch looks its records up without regard to case.
+    if len({label.casefold() for label in inner}) != len(inner):
+        raise ZipError("two of its members differ in case only")
     pickles = dict(_pickles(file, inner))
     names = check_pickles(
         ((f"the record {label!r}", reading) for label, reading in pickles.items()), name
@@ -89,25 +101,27 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
 
 
 def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Reading]]:
-    """Every member that is a pickle by its name, or could be one by its first bytes."""
+    """Every member that is a pickle by its name or by its first bytes."""
+    nbytes = opcodes = 0
     for label, member in inner.items():
-        if (
-            label.startswith(("data/", "constants/", "tensors/"))
-            and label.rpartition("/")[2].isdigit()
-        ):
+        folder, _, key = label.rpartition("/")
+        if folder in _STORAGES and key.isdigit() and key.isascii():
             continue
-        named = label.endswith((".pkl", "_pkl", ".pickle"))
-        if named or (label not in _SMALL and _starts_as_pickle(file, member)):
-            yield label, read_pickle(read_member(file, member, MAX_BYTES))
-
-
-def _starts_as_pickle(file: BinaryIO, member: Member) -> bool:
-    """Whether a member carries the mark of a pickle of protocol 2 or later."""
-    if not 2 <= member.size <= MAX_BYTES or member.method != STORED:
-        return False
-    file.seek(member.offset)
-    head = file.read(2)
-    return head[0] == 0x80 and head[1] <= 5
+        marked = label.lower().endswith((".pkl", "_pkl", ".pickle"))
+        if not marked:
+            if label in _SMALL:
+                continue
+            head = read_head(file, member, HEAD)
+            marked = head[:1] == b"\x80" and head[1:2] <= b"\x05" and len(head) > 1
+            if not marked and not looks_pickle(head):
+                continue
+        reading = read_pickle(read_member(file, member, MAX_BYTES))
+        nbytes, opcodes = nbytes + member.size, opcodes + reading.opcodes
+        if nbytes > _PICKLE_BYTES or opcodes > _PICKLE_OPCODES:
+            raise ZipError("it holds more pickles than a model has")
+        # Text that only looks like a pickle is one if it names something.
+        if marked or reading.unknown or reading.misuse:
+            yield label, reading
 
 
 def _code(
@@ -116,26 +130,19 @@ def _code(
     """Program code in the archive, refused where it could act while it is being loaded."""
     total = 0
     for label, member in inner.items():
-        if not label.endswith(".py"):
+        if not label.lower().endswith(".py"):
             continue
         total += member.size
         if total > _CODE_TOTAL:
             raise ZipError("it holds more program code than a model has")
         text = read_member(file, member, _CODE_BYTES).decode("utf-8", "backslashreplace")
-        found = _HARMFUL.search(_squeezed(text)) or _OTHER_OPS.search(_squeezed(text))
-        if found:
+        if act := act_of(text):
             raise UnknownCodeError(
-                f"{name} contains program code that can act when it is loaded: {found.group()} in "
+                f"{name} contains program code that can act when it is loaded: {act} in "
                 f"the record {label!r}; do not load it elsewhere.",
                 names,
             )
         yield label, text
-
-
-def _squeezed(code: str) -> str:
-    """Code without comments and without white space around dots."""
-    bare = _STRING_OR_COMMENT.sub(lambda match: match.group(1) or "", code)
-    return re.sub(r"\s*\.\s*", ".", bare)
 
 
 def _check_byte_order(file: BinaryIO, inner: dict[str, Member], name: str) -> None:

@@ -34,8 +34,9 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     Raises
     ------
     InputError
-        ``damaged`` for a doctored archive, ``unsupported`` if it holds no or several checkpoints
-        or packs the one it holds; otherwise what ``read`` raises.
+        ``damaged`` for a doctored archive, ``dangerous`` for PyTorch's layout of 2017,
+        ``unsupported`` if it holds no or several checkpoints or packs the one it holds; otherwise
+        what ``read`` raises.
     """
     try:
         found = members(file, size)
@@ -43,6 +44,12 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         raise InputError(
             f"{name} is a damaged or doctored archive: {error}; get the file again.", "damaged"
         ) from None
+    if any(member.name == "storages" for member in found):
+        raise InputError(
+            f"{name} is in PyTorch's layout of 2017, whose pickles are run one by one; do not load "
+            "it elsewhere.",
+            "dangerous",
+        )
     inside = [member for member in found if member.name.lower().endswith(_ENDINGS)]
     if len(inside) != 1:
         many = f"{len(inside)} files that may be checkpoints" if inside else "no checkpoint"

@@ -24,6 +24,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
 _ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
 STORED, DEFLATED = 0, 8
+_OTHER_NAME = 0x7075  # an extra field that some readers take for the name
 
 
 class ZipError(ValueError):
@@ -105,6 +106,21 @@ def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
             raise ZipError(f"its member {label!r} does not end where it should")
     if len(raw) != member.size:
         raise ZipError(f"its member {label!r} has {len(raw)} bytes instead of {member.size}")
+    # torch.serialization.set_crc32_options(False) writes no checksum but a zero.
+    if member.crc and zlib.crc32(raw) != member.crc:
+        raise ZipError(f"its member {label!r} has another checksum than it should")
+    return raw
+
+
+def read_head(file: BinaryIO, member: Member, length: int) -> bytes:
+    """Read at most the first ``length`` bytes of a member, unpacked; fewer if it is damaged."""
+    file.seek(member.offset)
+    raw = file.read(min(member.packed, length))
+    if member.method == DEFLATED:
+        try:
+            return zlib.decompressobj(-15).decompress(raw, length)
+        except zlib.error:
+            return b""
     return raw
 
 
@@ -120,7 +136,12 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
         raise ZipError("it is part of an archive in several files")
     end = size - _END.size
     if 0xFFFF in (count, here) or 0xFFFFFFFF in (length, start) or _has_locator(file, end):
+        told = (start, length, count)
         start, length, count, end = _directory64(file, end)
+        # Readers differ in which of the two end records they believe.
+        full = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFF)
+        if any(t not in (f, v) for t, f, v in zip(told, full, (start, length, count), strict=True)):
+            raise ZipError("its two end records differ")
     if start + length != end:
         raise ZipError("its list of members does not lie before its end record")
     if count > MAX_MEMBERS or length > _MAX_DIRECTORY:
@@ -170,8 +191,13 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
         at += name_length + extra_length + comment
         if at > len(raw):
             raise ZipError("its list of members is cut short")
-        if stat.S_ISLNK(mode >> 16):
+        kind = stat.S_IFMT(mode >> 16)
+        if kind == stat.S_IFLNK:
             raise ZipError("one of its members is a link")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ZipError("one of its members is a device or a pipe")
+        if name.endswith(b"/") and size:
+            raise ZipError("one of its folders has content")
         size, packed, header = _wide(extra, size, packed, header)
         entries.append(_Entry(name, flags, method, crc, packed, size, header))
     if at != len(raw):
@@ -189,6 +215,8 @@ def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
             raise ZipError("an extra field of a member is damaged")
         if kind == 1:
             found.append(extra[at + 4 : at + 4 + length])
+        if kind == _OTHER_NAME:
+            raise ZipError("a member has a second name")
         at += 4 + length
     if len(found) > 1:
         raise ZipError("a member gives its size twice")
@@ -276,7 +304,8 @@ def safe_name(name: str) -> str:
         or "\0" in name
         or ":" in parts[0]
         or parts[0] == ""
-        or ".." in parts
+        or {".", ".."} & set(parts)
+        or "" in parts[:-1]
     ):
         raise ZipError(f"a member is called {name[:80]!r}, which leads out of the archive")
     return name

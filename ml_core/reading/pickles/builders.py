@@ -7,6 +7,28 @@ from typing import Any
 from ml_core.reading.pickles.records import Global, Object, Storage, Table, Tensor
 
 MAX_RANK = 16
+_PLAIN_TENSORS = ("torch Tensor", "torch.nn.parameter Parameter", "torch.nn.parameter Buffer")
+BUILDERS = {
+    "torch Size",
+    "torch device",
+    "torch.serialization _get_layout",
+    "torch._tensor _rebuild_from_type_v2",
+    *(
+        f"torch._utils _rebuild_{name}"
+        for name in (
+            *("tensor", "tensor_v2", "parameter", "parameter_with_state", "qtensor"),
+            *("sparse_tensor", "meta_tensor_no_storage"),
+        )
+    ),
+    *(
+        f"torch.jit._pickle {name}"
+        for name in (
+            *("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist"),
+            *("build_tensor_from_id", "restore_type_tag"),
+        )
+    ),
+}
+"""Functions of torch that a checkpoint calls; its other names are only mentioned."""
 
 
 def build(called: Global, arguments: tuple[Any, ...]) -> Any:
@@ -21,10 +43,20 @@ def build(called: Global, arguments: tuple[Any, ...]) -> Any:
         return _tensor(arguments)
     if called.full == "torch._utils _rebuild_parameter":
         return _parameter(arguments)
+    if called.full == "torch._utils _rebuild_parameter_with_state" and len(arguments) == 4:
+        return _parameter(arguments[:3])
+    if called.full == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
+        function, kind, inner, _ = arguments
+        known = isinstance(function, Global) and function.full == "torch._utils _rebuild_tensor_v2"
+        plain = isinstance(kind, Global) and kind.full in _PLAIN_TENSORS
+        if known and plain and isinstance(inner, tuple):
+            return _tensor(inner)
     if called.full == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple):
         return arguments[0]
     if called.full == "_codecs encode":
         return _encoded(arguments)
+    if called.full.startswith("numpy") and called.name == "scalar":
+        _no_object(arguments)
     if called.name == "_reconstructor":
         return _reconstructed(arguments)
     return Object(called, arguments)
@@ -71,10 +103,19 @@ def _encoded(arguments: tuple[Any, ...]) -> bytes:
 
 def _reconstructed(arguments: tuple[Any, ...]) -> Object:
     """An object in a pickle of protocol 0 or 1: (class, object, None)."""
-    of = arguments[0] if len(arguments) == 3 else None
-    if not isinstance(of, Global) or arguments[2] is not None:
+    of, base = arguments[:2] if len(arguments) == 3 else (None, None)
+    plain = isinstance(base, Global) and base.full in ("builtins object", "__builtin__ object")
+    if not isinstance(of, Global) or not plain or arguments[2] is not None:
         raise ValueError("an object is made in a way that checkpoints do not need")
     return Object(of)
+
+
+def _no_object(arguments: tuple[Any, ...]) -> None:
+    """Refuse a numpy number whose bytes are taken for the address of an object."""
+    kind = arguments[0] if arguments else None
+    text = kind.arguments[0] if isinstance(kind, Object) and kind.arguments else None
+    if not isinstance(text, str) or "O" in text:
+        raise ValueError("a number of numpy has no valid type")
 
 
 def _whole(value: Any) -> bool:

@@ -10,6 +10,8 @@ from ml_core.reading.pickles.records import Tensor
 from ml_core.reading.safetensors_header import TensorInfo
 
 _EXPANDED = 64 << 20
+_SHARED = 3
+_MAX_ELEMENTS = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ def place_tensors(
     """Find each tensor's bytes.
 
     A storage must have exactly the bytes that the pickle claims, in one type; a tensor must lie
-    inside it. Tensors that repeat elements may do so up to 64 MiB in all.
+    inside it. Tensors that repeat elements may do so up to 64 MiB in all, and those that share
+    bytes may need 64 MiB more than four times the storages.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def place_tensors(
     """
     placed: list[TensorInfo] = []
     types: dict[str, str] = {}
-    expanded = 0
+    expanded = wanted = 0
     for name, tensor in tensors:
         storage = tensor.storage
         label = f"the tensor {name[:80]!r}"
@@ -52,6 +55,9 @@ def place_tensors(
         if types.setdefault(storage.key, storage.dtype) != storage.dtype:
             raise ValueError(f"{label} reads the same bytes as another one in another type")
         elements = prod(tensor.shape)
+        if prod(side for side in tensor.shape if side) > _MAX_ELEMENTS:
+            raise ValueError(f"{label} has no valid shape")
+        wanted += elements * width
         span = _span(tensor)
         if tensor.offset + span > storage.elements:
             raise ValueError(f"{label} reaches beyond its numbers")
@@ -70,6 +76,9 @@ def place_tensors(
                 storage.key,
             )
         )
+    held = sum(blocks[key].nbytes for key in types)
+    if wanted > (1 + _SHARED) * held + _EXPANDED:
+        raise ValueError("too many of its tensors share their numbers")
     return tuple(placed)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.reading.pickles.builders import build
+from ml_core.reading.pickles.builders import BUILDERS, build
 from ml_core.reading.pickles.names import MAPPINGS, STORAGES, group_of
 from ml_core.reading.pickles.records import Global, Object, Storage, Table, Tensor
 
@@ -40,6 +40,8 @@ class Reading:
         Uses of names that would run or change code in an ordinary loader, as half sentences.
     end
         Position after the last opcode.
+    opcodes
+        How many were read.
     problem
         Why the pickle cannot be read, as half a sentence; empty if it can.
     """
@@ -48,6 +50,7 @@ class Reading:
     names: dict[str, Global] = field(default_factory=dict)
     misuse: list[str] = field(default_factory=list)
     end: int = 0
+    opcodes: int = 0
     problem: str = ""
 
     @property
@@ -121,11 +124,15 @@ class _Machine:
                     if start != 0 or value > 5:
                         raise PickleError("its protocol mark is in the wrong place or unknown")
                 else:
+                    if name in ("GLOBAL", "INST") and b"\\" in self.raw[start:position]:
+                        # pickletools undoes escapes in names, an ordinary loader does not.
+                        raise PickleError("a name has a backslash")
                     self._do(name, value)
                 if name == "STOP":
                     self._stop(position, frame_end)
                     return
             before = (opcode, argument, position)
+            self.reading.opcodes = count
             if count > MAX_OPCODES:
                 raise PickleError(f"it has more than {MAX_OPCODES} opcodes")
         raise PickleError("it has no end")
@@ -201,6 +208,8 @@ class _Machine:
         self._marked()
 
     def _on_put(self, key: Any) -> None:
+        if int(key) < 0:
+            raise PickleError("it keeps an object at a place below zero")
         self.memo[int(key)] = self._top()
 
     def _on_memoize(self, _: Any) -> None:
@@ -222,7 +231,9 @@ class _Machine:
         self.stack.append(self._marked())
 
     def _on_marked_dict(self, _: Any) -> None:
-        self.stack.append(Table(_in_pairs(self._marked())))
+        pairs = _in_pairs(self._marked())
+        self.stack.append(Table())
+        self._set(pairs)
 
     def _extend(self, values: list[Any]) -> None:
         onto = self._top()
@@ -242,8 +253,14 @@ class _Machine:
         onto = self._top()
         if not isinstance(onto, Table):
             self._misused(onto, "has items set")
-        else:
-            onto.items.extend(pairs)
+            return
+        for key, _ in pairs:
+            # A key is asked for its hash: an object by code of its class, a list has none.
+            if isinstance(key, Table | list) or (
+                isinstance(key, Object) and key.of.group == "code"
+            ):
+                raise PickleError("a key is no plain data")
+        onto.items.extend(pairs)
 
     def _on_setitem(self, _: Any) -> None:
         value, key = self._pop(), self._pop()
@@ -267,6 +284,8 @@ class _Machine:
 
     def _on_reduce(self, _: Any) -> None:
         arguments, called = self._pop(), self._pop()
+        if isinstance(called, Global) and called.group == "code":
+            self._misused(called, "is called")
         self._make(called, arguments, "is called")
 
     def _on_newobj(self, _: Any) -> None:
@@ -281,6 +300,10 @@ class _Machine:
             return
         if called.group == "code" and arguments:
             self.reading.misuse.append(f"{called.full} is called with arguments")
+        if called.group == "tensors" and called.full not in BUILDERS:
+            raise PickleError(f"{called.full} {how}, which checkpoints do not need")
+        if called.name == "_rebuild_from_type_v2":
+            self._rebuilt_by(arguments)
         if called.full in MAPPINGS:
             self.stack.append(self._mapping(called, arguments))
             return
@@ -288,6 +311,14 @@ class _Machine:
             self.stack.append(build(called, arguments))
         except ValueError as error:
             raise PickleError(str(error)) from None
+
+    def _rebuilt_by(self, arguments: tuple[Any, ...]) -> None:
+        """Look at the function that an ordinary loader calls to make a tensor of a subclass."""
+        function = arguments[0] if arguments else None
+        if not isinstance(function, Global):
+            raise PickleError("a tensor is rebuilt by something that is no function")
+        if function.group != "unknown" and function.full not in BUILDERS:
+            self.reading.misuse.append(f"{function.full} is given to be called")
 
     def _mapping(self, called: Global, arguments: tuple[Any, ...]) -> Table:
         """An empty dictionary of a class; items given as arguments are lists of pairs."""
@@ -384,8 +415,12 @@ def _storage(pid: Any) -> Storage | Global:
 def _collect_names(raw: bytes, found: Reading) -> None:
     """Add the names of a pickle that could not be followed, as far as its opcodes can be read."""
     texts: list[str] = []
+    memo: dict[int, str] = {}
+    last = ""
     try:
-        for opcode, argument, _ in pickletools.genops(raw[:MAX_BYTES]):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(raw[:MAX_BYTES])):
+            if count > MAX_OPCODES:
+                return
             if opcode.name in ("GLOBAL", "INST"):
                 module, _, name = str(argument).partition(" ")
                 _note(found, module, name)
@@ -393,7 +428,14 @@ def _collect_names(raw: bytes, found: Reading) -> None:
                 _note(found, texts[-2], texts[-1])
             elif isinstance(argument, str):
                 texts = [*texts[-1:], argument]
-    except (ValueError, IndexError, OverflowError, AttributeError):
+            elif opcode.name == "MEMOIZE":
+                memo[len(memo)] = last
+            elif isinstance(argument, int) and opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                memo[argument] = last
+            elif isinstance(argument, int) and opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+                texts = [*texts[-1:], memo.get(argument, "")]
+            last = texts[-1] if isinstance(argument, str) and texts else ""
+    except (ValueError, IndexError, OverflowError, AttributeError):  # PickleError is a ValueError
         return
 
 
@@ -420,7 +462,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE2": lambda machine, _: machine._on_tuple(2),
     "TUPLE3": lambda machine, _: machine._on_tuple(3),
     "LIST": _Machine._on_marked_list,
-    "FROZENSET": _Machine._on_marked_list,
+    "FROZENSET": _Machine._on_marked_tuple,
     "DICT": _Machine._on_marked_dict,
     "APPEND": _Machine._on_append,
     "APPENDS": _Machine._on_appends,

@@ -79,6 +79,7 @@ _DATA = {
         for name in (
             *("set", "frozenset", "bytearray", "complex", "slice", "range"),
             *("list", "dict", "tuple", "int", "float", "str", "bool", "bytes"),
+            *("xrange", "unicode", "long"),  # range, str and int in protocols 0 to 2
         )
     ),
     *(f"datetime {name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
@@ -105,6 +106,11 @@ _DATA = {
 MAPPINGS = {"collections OrderedDict", "collections defaultdict", "collections Counter"}
 """Classes that are dictionaries: their items are set like those of one."""
 
+_ACTIVATIONS = {
+    *(f"torch.nn.functional {name}" for name in ("relu", "gelu", "silu", "tanh", "sigmoid")),
+    *("torch._C._nn gelu", "torch._C._nn silu", "torch relu", "torch tanh", "torch sigmoid"),
+}
+"""Functions that whole modules keep; kept inert like their classes."""
 _CODE_PREFIXES = ("torch.nn.modules.", "open_clip.")
 _CLASS = re.compile(r"_?[A-Z]\w{0,99}\Z", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,199}\Z", re.ASCII)
@@ -122,6 +128,8 @@ def group_of(module: str, name: str) -> Group:
         return "tensors"
     if full in _DATA:
         return "data"
+    if full in _ACTIVATIONS:
+        return "code"
     parts = module.split(".")
     if not all(_IDENTIFIER.match(part) for part in parts) or not _IDENTIFIER.match(name):
         return "unknown"

@@ -10,6 +10,7 @@ from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
 
 MAX_NAME = 1024
 _MAX_DEPTH = 200
+_MAX_TENSORS = 100_000
 _MAX_FACTS = 200
 _MAX_TEXT = 300
 # Where torch.nn.Module keeps its parts; they are no part of a parameter's name.
@@ -19,7 +20,6 @@ _NO_BUILDERS = (
     "_rebuild_sparse_tensor",
     "_rebuild_from_type_v2",
     "_rebuild_meta_tensor_no_storage",
-    "_rebuild_parameter_with_state",
 )
 
 
@@ -59,6 +59,10 @@ def contents(value: Any) -> Contents:
         if isinstance(item, Tensor):
             if len(name) > MAX_NAME:
                 raise ValueError(f"a tensor's name has {len(name)} characters")
+            if len(names) >= _MAX_TENSORS:
+                raise ValueError(f"it lists more than {_MAX_TENSORS} tensors")
+            if not _is_text(name):
+                raise ValueError("a tensor's name is no valid text")
             if name in names:
                 raise ValueError(f"two of its tensors are called {name[:80]!r}")
             names.add(name)
@@ -115,7 +119,13 @@ def _children(item: Any) -> Iterator[tuple[str, Any]]:
             keys.add(text)
             yield text, child
     elif isinstance(item, Object):
-        yield from _children(item.state if isinstance(item.state, Table) else item.arguments)
+        state = item.state
+        if isinstance(state, Tensor | Object):
+            yield "state", state
+        else:
+            yield from _children(
+                state if isinstance(state, Table | list | tuple) else item.arguments
+            )
     else:
         for number, child in enumerate(item):
             yield str(number), child
@@ -128,10 +138,19 @@ def _join(name: str, key: str) -> str:
     return f"{name}.{key}"[: MAX_NAME + 2] if name else key[: MAX_NAME + 2]
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name has no half characters, which no file can hold."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(value: Any) -> str:
     """A plain value in words, cut."""
     if isinstance(value, str):
-        return value[:_MAX_TEXT]
+        return value[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()
     if isinstance(value, bytes | bytearray):
         return f"{len(value)} bytes"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 128:
