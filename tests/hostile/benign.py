@@ -1,0 +1,418 @@
+"""Harmless files of every layout that programs write; each must load, perhaps with a caution."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import io
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+Write = Callable[[Path], dict[str, torch.Tensor]]
+LEGACY = {"_use_new_zipfile_serialization": False}
+TINY = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def flat(value: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Tensors by the names that the reader gives them, each container once."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+
+    def walk(item: Any, path: str) -> None:
+        if isinstance(item, torch.Tensor):
+            found[path] = item.detach()
+            return
+        if isinstance(item, nn.Module):
+            for key, child in (*item.named_parameters(), *item.named_buffers()):
+                walk(child, f"{path}.{key}" if path else key)
+            return
+        if id(item) in seen:
+            return
+        seen.add(id(item))
+        children: Any = ()
+        if isinstance(item, dict):
+            children = item.items()
+        elif isinstance(item, list | tuple):
+            children = enumerate(item)
+        elif isinstance(item, argparse.Namespace):
+            children = vars(item).items()
+        for key, child in children:
+            walk(child, f"{path}.{key}" if path else str(key))
+
+    walk(value, name)
+    return found
+
+
+def _state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "visual.conv1.weight": torch.rand(4, 3, 2, 2),
+        "token_embedding.weight": torch.rand(6, 4),
+        "logit_scale": torch.tensor(2.6),
+        "positional_embedding": torch.rand(3, 4),
+    }
+
+
+def _trained(value: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The state of an optimizer after three steps."""
+    parameters = [nn.Parameter(tensor.clone()) for tensor in value.values()]
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters[:2], "weight_decay": 0.1}, {"params": parameters[2:]}], lr=1e-5
+    )
+    for _ in range(3):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = np.float64(1e-5)
+    return state
+
+
+def _module(prefix: str) -> collections.OrderedDict[str, torch.Tensor]:
+    made = collections.OrderedDict((f"{prefix}{k}", v) for k, v in _state().items())
+    made._metadata = collections.OrderedDict(version=1)  # type: ignore[attr-defined]
+    return made
+
+
+def _with_attributes() -> dict[str, torch.Tensor]:
+    tensor, parameter = torch.ones(2), nn.Parameter(torch.ones(3))
+    tensor.note = "kept"  # type: ignore[attr-defined]
+    parameter.weight_decay = 0.1  # type: ignore[attr-defined]
+    return {"t": tensor, "p": parameter}
+
+
+@cache
+def values() -> dict[str, Any]:
+    """Objects that training programs save."""
+    state = _state()
+    base = torch.arange(24.0).reshape(4, 6)
+    buffer = torch.arange(10.0)
+    args = argparse.Namespace(lr=1e-5, name="par", layers=[1, 2], path=Path("/x"), device="cuda")
+    return {
+        "plain state dict": state,
+        "OrderedDict with metadata": nn.Linear(3, 2).state_dict(),
+        "CleanCLIP epoch": {
+            "epoch": 3,
+            "name": "poison",
+            "state_dict": _module("module."),
+            "optimizer": _trained(state),
+        },
+        "CleanCLIP finetune": {
+            "state_dict": {**_module("model."), "linear.weight": torch.rand(3, 4)}
+        },
+        "PAR": {
+            "epoch": 1,
+            "state_dict": _module("module."),
+            "optimizer": _trained(state),
+            "scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 7},
+            "best_acc1": np.float64(61.2),
+            "args": args,
+        },
+        "TeCoA": {"vision_encoder_state_dict": state, "step": 5},
+        "InverTune": {
+            "state_dict": state,
+            "critical_neurons": {"layer": np.arange(5), "mask": np.array([True, False])},
+        },
+        "open_clip training": {
+            "epoch": 1,
+            "name": "x",
+            "state_dict": _module("module."),
+            "optimizer": _trained(state),
+            "scaler": {"scale": torch.tensor(1.0)},
+        },
+        "numpy scalars": {
+            "w": torch.ones(2),
+            **{kind: np.dtype(kind).type(1) for kind in ("f2", "f4", "f8", "i1", "i8", "u4", "?")},
+            "complex": np.complex128(1j),
+            "when": np.datetime64("2026-01-02"),
+        },
+        "numpy arrays": {
+            "w": torch.ones(2),
+            "a": np.arange(6.0).reshape(2, 3),
+            "f": np.asfortranarray(np.ones((2, 3))),
+            "text": np.array(["a", "b"]),
+            "record": np.zeros(2, dtype=[("x", "f4"), ("y", "i8")]),
+            "objects": np.array([None, "x", 1], dtype=object),
+            "dtype": np.dtype("float16"),
+        },
+        "plain facts": {
+            "w": torch.ones(2),
+            "none": None,
+            "big": 1 << 200,
+            "float": float("inf"),
+            "bytes": b"\x00\xff",
+            "complex": 1 + 2j,
+            "set": {1, "a"},
+            "frozen": frozenset({2}),
+            "slice": slice(1, 2),
+            "range": range(3),
+            "array": bytearray(b"xy"),
+            "text": "ü🎉\u202e",
+            "keys": {1: "a", (1, 2): "b", None: "c", 2.5: "d", frozenset({1}): "f"},
+        },
+        "data classes": {
+            "w": torch.ones(2),
+            "default": collections.defaultdict(list, a=[1]),
+            "nested": collections.defaultdict(dict),
+            "counter": collections.Counter("hello"),
+            "path": Path("/x/y"),
+            "when": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+            "day": datetime.date(2026, 1, 2),
+            "long": datetime.timedelta(seconds=5),
+            "options": args,
+        },
+        "torch facts": {
+            "w": torch.ones(2),
+            "dtype": torch.float16,
+            "dtypes": [torch.bfloat16, torch.int64, torch.bool, torch.complex64],
+            "size": torch.Size([2, 3]),
+            "device": torch.device("cuda:1"),
+            "layout": torch.strided,
+        },
+        "types": {
+            str(kind).partition(".")[2]: torch.arange(5).to(kind)
+            for kind in (
+                *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8),
+                *(torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+            )
+        },
+        "views": {
+            "turned": base.t(),
+            "strided": base[::2, 1::2],
+            "offset": base[2:],
+            "expanded": torch.arange(3.0).expand(5, 3),
+            "scalar expanded": torch.tensor(2.0).expand(7, 7),
+            "channels last": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+            "diagonal": base.diagonal(),
+            "windows": buffer.unfold(0, 4, 1),
+        },
+        "shared": {"a": buffer[:6], "b": buffer[4:], "c": buffer, "d": buffer},
+        "tied": {"embed": base, "head": base, "ema": {"embed": base.clone()}},
+        "empty tensors": {
+            "none": torch.zeros(0),
+            "rows": torch.zeros(0, 3),
+            "columns": torch.zeros(3, 0),
+            "scalar": torch.tensor(1.0),
+            "rank 16": torch.zeros((1,) * 16),
+        },
+        "empty containers": {
+            "w": torch.ones(1),
+            "a": collections.OrderedDict(),
+            "b": [],
+            "c": (),
+            "d": {},
+            "e": set(),
+        },
+        "parameters": {"p": nn.Parameter(torch.rand(3)), "b": nn.Buffer(torch.rand(2))},
+        "a list of tensors": [torch.ones(2), torch.zeros(3)],
+        "a tuple": (torch.ones(2), {"a": torch.zeros(1)}),
+        "one tensor": torch.arange(4.0),
+        "one parameter": nn.Parameter(torch.arange(4.0)),
+        "deep": {"a": {"b": [{"c": ({"d": torch.ones(2)},)}]}},
+        "int keys": {0: torch.ones(1), 1: {2: torch.zeros(1)}},
+        "odd names": {"a b/c": torch.ones(1), "日本": torch.ones(2), "x" * 300: torch.ones(3)},
+        "not finite": {"w": torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0])},
+        "ten thousand tensors": {f"layer{n}.weight": torch.full((2,), n) for n in range(10_000)},
+        "ten thousand numbers": {"w": torch.ones(1), "loss": [n / 7 for n in range(10_000)]},
+        "tensors with attributes": _with_attributes(),
+        "gradient kept": {"w": torch.rand(2, requires_grad=True)},
+        "strings of code": {"w": torch.ones(1), "note": "import os; os.system('ls')"},
+    }
+
+
+@cache
+def modules() -> dict[str, nn.Module]:
+    """Whole modules, which training programs save too."""
+    import open_clip
+
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+        nn.Dropout(0.1),
+    )
+    resnet = TINY | {
+        "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
+    }
+    return {
+        "layers": layers,
+        "a transformer": nn.TransformerEncoderLayer(8, 2, 16),
+        "a transformer of GELU": nn.TransformerEncoderLayer(8, 2, 16, activation="gelu"),
+        "attention": nn.MultiheadAttention(8, 2),
+        "open_clip ViT": open_clip.model.CLIP(**TINY),
+        "open_clip ResNet": open_clip.model.CLIP(**resnet, quick_gelu=True),
+    }
+
+
+def _saved(make: Callable[[], Any], **options: Any) -> Write:
+    def write(path: Path) -> dict[str, torch.Tensor]:
+        torch.save(make(), path, **options)
+        return flat(torch.load(path, weights_only=False, map_location="cpu"))
+
+    return write
+
+
+def _scripted(make: Callable[[], Any]) -> Write:
+    def write(path: Path) -> dict[str, torch.Tensor]:
+        make().save(str(path))
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+
+    return write
+
+
+def _safetensors(**metadata: str) -> Write:
+    def write(path: Path) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file, save_file
+
+        kinds = {"f16": torch.float16, "bf16": torch.bfloat16, "i64": torch.int64, "b": torch.bool}
+        more = {name: torch.arange(4).to(kind) for name, kind in kinds.items()}
+        save_file(_state() | more, path, metadata or None)
+        return load_file(path)
+
+    return write
+
+
+def _npz(path: Path) -> dict[str, torch.Tensor]:
+    arrays = {
+        "w": np.arange(6, dtype="f4").reshape(2, 3),
+        "h": np.ones(3, "f2"),
+        "n": np.arange(4),
+        "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    }
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+
+
+def _inside(kind: str) -> Write:
+    """A checkpoint in an archive, with notes beside it."""
+
+    def write(path: Path) -> dict[str, torch.Tensor]:
+        raw = io.BytesIO()
+        torch.save({"state_dict": _state()}, raw)
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as made:
+                made.writestr("model/README.md", "notes")
+                made.writestr("model/epoch.pt", raw.getvalue())
+        else:
+            with tarfile.open(path, "w") as tar:
+                for name, data in (("README.md", b"notes"), ("epoch.pt", raw.getvalue())):
+                    info = tarfile.TarInfo(f"model/{name}")
+                    info.size = len(data)
+                    info.mtime = 1.5  # type: ignore[assignment]  # gives an extra header
+                    tar.addfile(info, io.BytesIO(data))
+        return flat({"state_dict": _state()})
+
+    return write
+
+
+def _extra_files(path: Path) -> dict[str, torch.Tensor]:
+    scripted = torch.jit.script(nn.Linear(3, 2))
+    notes = {"config.json": '{"a": [1, 2]}', "notes.txt": "N. Some notes\ncos\nand more"}
+    torch.jit.save(scripted, str(path), _extra_files=notes)
+    return dict(torch.jit.load(str(path)).state_dict())
+
+
+def _without_checksums(path: Path) -> dict[str, torch.Tensor]:
+    from torch.serialization import get_crc32_options, set_crc32_options
+
+    before = get_crc32_options()
+    set_crc32_options(False)
+    try:
+        torch.save(_state(), path)
+    finally:
+        set_crc32_options(before)
+    return flat(torch.load(path))
+
+
+def _packed_pickle(path: Path) -> dict[str, torch.Tensor]:
+    """An archive that was unpacked and packed again by another program, storages stored."""
+    raw = io.BytesIO()
+    torch.save(_state(), raw)
+    with zipfile.ZipFile(raw) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            packed = zipfile.ZIP_STORED if "/data/" in name else zipfile.ZIP_DEFLATED
+            new.writestr(name, old.read(name), packed)
+    return flat(torch.load(path))
+
+
+class Scripted(nn.Module):
+    """Control flow, messages and attributes in program code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.norm = nn.ModuleList([nn.LayerNorm(3), nn.LayerNorm(3)])
+        self.register_buffer("mean", torch.rand(3))
+        self.scale = 2.5
+
+    def forward(self, x: torch.Tensor, steps: int = 2) -> torch.Tensor:
+        x = self.linear(x)
+        for _ in range(steps):
+            for norm in self.norm:
+                x = norm(x) * self.scale
+        if x.dim() > 4:
+            raise RuntimeError("torch, ops and # signs (torch) 'in' a message")
+        return x - self.mean
+
+
+@cache
+def benign() -> dict[str, Write]:
+    """Names, with endings, and functions that write a file and give its tensors."""
+    found: dict[str, Write] = {}
+    for name in values():
+        for label, options in (("zip", {}), ("legacy", LEGACY)):
+            found[f"{name} {label}.pt"] = _saved(lambda n=name: values()[n], **options)
+    for protocol in range(2, 6):
+        for label, options in (("zip", {}), ("legacy", LEGACY)):
+            found[f"protocol {protocol} {label}.pt"] = _saved(
+                lambda: values()["PAR"], pickle_protocol=protocol, **options
+            )
+    found["Python pickler.pt"] = _saved(lambda: values()["PAR"], pickle_module=pickle)
+    for name in modules():
+        for label, options in (("zip", {}), ("legacy", LEGACY)):
+            found[f"module {name} {label}.pt"] = _saved(lambda n=name: modules()[n], **options)
+    found["a module in a dict.pt"] = _saved(lambda: {"epoch": 1, "model": modules()["layers"]})
+    image, text = torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, dtype=torch.long)
+    found["scripted.pt"] = _scripted(lambda: torch.jit.script(Scripted()))
+    found["scripted attention.pt"] = _scripted(
+        lambda: torch.jit.script(nn.MultiheadAttention(8, 2))
+    )
+    found["scripted transformer.pt"] = _scripted(
+        lambda: torch.jit.script(nn.TransformerEncoderLayer(8, 2, 16))
+    )
+    found["scripted half.pt"] = _scripted(lambda: torch.jit.script(Scripted().half()))
+    found["traced.pt"] = _scripted(
+        lambda: torch.jit.trace(modules()["layers"].eval(), torch.zeros(1, 3, 8, 8))
+    )
+    found["traced open_clip.pt"] = _scripted(
+        lambda: torch.jit.trace(modules()["open_clip ViT"].eval(), (image, text), check_trace=False)
+    )
+    found["scripted with other files.pt"] = _extra_files
+    found["safetensors.safetensors"] = _safetensors()
+    found["safetensors with metadata.safetensors"] = _safetensors(format="pt", note="ü {} [,]")
+    found["safetensors by another name.pt"] = _safetensors(format="pt")
+    found["arrays.npz"] = _npz
+    found["in a zip.zip"] = _inside("zip")
+    found["in a tar.tar"] = _inside("tar")
+    found["without checksums.pt"] = _without_checksums
+    found["packed again.pt"] = _packed_pickle
+    return found
