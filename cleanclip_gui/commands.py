@@ -114,7 +114,7 @@ _FILE: tuple[Command, ...] = (
     ),
     Command(
         "file.open", "&Open checkpoint…", "&File", lambda w: w.choose_checkpoint(),
-        "Examine and open a safetensors file.", "open", "Ctrl+O", 1,
+        "Examine and open a safetensors or PyTorch file.", "open", "Ctrl+O", 1,
     ),
     Command(
         "file.open_folder", "Open checkpoint &folder…", "&File", lambda w: w.choose_folder(),
@@ -138,6 +138,17 @@ _FILE: tuple[Command, ...] = (
     Command(
         "file.templates", "&Prompt templates…", "&File", lambda w: w.data_bar.edit_templates(),
         "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2, _has_images,
+    ),
+    Command(
+        "file.convert", "&Convert to safetensors…", "&File",
+        lambda w: w.checkpoint.actions_.convert(),
+        "Copy the checkpoint's tensors, bit for bit, into a file without pickles.", "save", "", 3,
+        lambda w: w.checkpoint.actions_.can_convert,
+    ),
+    Command(
+        "file.export", "&Export inspection…", "&File", lambda w: w.checkpoint.actions_.export(),
+        "Write what was found in the file as a web page, JSON or SARIF.", "copy", "Ctrl+Shift+E",
+        3, lambda w: w.checkpoint.actions_.can_export,
     ),
     Command(
         "file.quit", "&Quit", "&File", lambda w: w.close(),

@@ -15,6 +15,9 @@ from ml_core.reading.images import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
+_CONFIGS = ("open_clip_config.json", "config.json")
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
 
 class Drops(QObject):
     """Takes what no widget of the window wants for itself."""
@@ -75,11 +78,14 @@ def purpose(path: Path) -> Literal["trigger", "images", "run", "checkpoint"]:
     if path.is_dir():
         if (path / SPEC_FILE).is_file() and not (path / RESULT_FILE).exists():
             return "run"
-        return "checkpoint" if _is_open_clip(path) else "images"
+        return "checkpoint" if _is_checkpoint(path) else "images"
     if suffix in IMAGE_SUFFIXES:
         return "trigger"
     return "images" if suffix in (".csv", ".tsv") else "checkpoint"
 
 
-def _is_open_clip(folder: Path) -> bool:
-    return (folder / "open_clip_config.json").exists() or any(folder.glob("*.safetensors"))
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder has a model's config, or weights in it."""
+    if any((folder / name).exists() for name in _CONFIGS):
+        return True
+    return any(any(folder.glob(f"*{ending}")) for ending in _WEIGHTS)

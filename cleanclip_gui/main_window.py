@@ -57,7 +57,9 @@ from ml_core.reading import InputError, Inspection
 
 _LOG = logging.getLogger(__name__)
 _TITLES = {str(method): title for method, title in METHOD_TITLES.items()}
-_CHECKPOINTS = "Checkpoints (*.safetensors);;All files (*)"
+_CHECKPOINTS = (
+    "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;All files (*)"
+)
 
 
 class MainWindow(QMainWindow):
@@ -151,6 +153,9 @@ class MainWindow(QMainWindow):
         self.welcome.path_chosen.connect(self.open_path)
         self.checkpoint.opening.connect(self._on_opening)
         self.checkpoint.refused.connect(self._on_refused)
+        self.checkpoint.inspected.connect(self.actions_.refresh)
+        self.checkpoint.actions_.failed.connect(self.show_input_error)
+        self.checkpoint.actions_.prompts = self.prompts
         self.data_bar.failed.connect(self.show_input_error)
         self.studio.failed.connect(self.show_input_error)
         self.studio.history_changed.connect(self.actions_.refresh)

@@ -11,8 +11,10 @@ from ml_core.reading.sandbox import SandboxState, available
 
 _LIMITS = (
     "Opening a file never runs code from it: it is read by readers that only look at bytes, in "
-    "a process of its own.",
-    "“Loads” says that a file is plain tensors. It does not say that the model is clean.",
+    "a process of its own. A pickle is read as data, and refused if it names code that is not on "
+    "a list.",
+    "“Loads” says that a file holds tensors and plain data. It does not say that the model is "
+    "clean.",
     "An attack success rate speaks of one trigger on these images. A low one does not prove "
     "that there is no other trigger.",
 )

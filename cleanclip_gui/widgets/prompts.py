@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 
@@ -15,6 +16,35 @@ def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> st
 
 def _open_folder(parent: QWidget, title: str, folder: str) -> str:
     return QFileDialog.getExistingDirectory(parent, title, folder)
+
+
+class _Ending(QObject):
+    """Gives a file that is to be saved the ending of the chosen kind."""
+
+    def __init__(self, dialog: QFileDialog) -> None:
+        super().__init__(dialog)
+        self._dialog = dialog
+        dialog.filterSelected.connect(self.follow)
+        self.follow(dialog.selectedNameFilter())
+
+    @Slot(str)
+    def follow(self, kind: str) -> None:
+        """``kind`` is such as ``JSON (*.json)``."""
+        ending = kind.rpartition("*")[2].rstrip(")")
+        self._dialog.setDefaultSuffix(ending.removeprefix("."))
+        for path in self._dialog.selectedFiles():
+            self._dialog.selectFile(f"{Path(path).stem}{ending}")
+
+
+def _save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
+    dialog = QFileDialog(parent, title, str(Path(path).parent), kinds)
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.selectFile(Path(path).name)
+    _Ending(dialog)
+    accepted = dialog.exec()
+    chosen = dialog.selectedFiles() if accepted else []
+    dialog.deleteLater()
+    return chosen[0] if chosen else ""
 
 
 def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
@@ -36,3 +66,4 @@ class Prompts:
     open_file: Callable[[QWidget, str, str, str], str] = _open_file
     open_folder: Callable[[QWidget, str, str], str] = _open_folder
     confirm: Callable[[QWidget, str, str, str, str], bool] = _confirm
+    save_file: Callable[[QWidget, str, str, str], str] = _save_file

@@ -6,7 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+    Slot,
+)
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -39,17 +46,25 @@ class Stats(Protocol):
     zeros: int
 
 
-_COLUMNS = ("Name", "Shape", "Type", "Bytes", "Min", "Max", "Mean", "Std", "NaN", "Inf", "Zeros")
-_FIRST_STAT = 4
+_COLUMNS = (
+    *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN", "Inf", "Zeros"),
+    *("Shared", "Bytes"),
+)
+_WIDTHS = (250, 104, 52, 70, 70, 74, 68, 46, 46, 58, 84, 84)
+_NAN, _INF, _SHARED, _BYTES = 7, 8, 10, 11
+_STATS = range(3, 10)
+_LISTED = 10
 
 
 class TensorModel(QAbstractTableModel):
-    """Rows of a safetensors header; statistics arrive later, tensor by tensor."""
+    """Tensors of an inspected file; statistics arrive later, tensor by tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self._tensors: list[TensorInfo] = []
         self._names: list[str] = []
+        self._words: list[str] = []
+        self._sharing: dict[str, list[int]] = {}
         self._stats: dict[str, Stats] = {}
         self._view: list[int] = []
         self._row_of: dict[str, int] = {}
@@ -60,6 +75,15 @@ class TensorModel(QAbstractTableModel):
         """Show other tensors, in the order of the file; statistics start empty."""
         self._tensors = list(tensors)
         self._names = [plain(t.name, 300) for t in self._tensors]
+        self._words = [
+            f"{name} {_shape(t.shape)} {t.dtype}".lower()
+            for name, t in zip(self._names, self._tensors, strict=True)
+        ]
+        self._sharing = {}
+        for number, tensor in enumerate(self._tensors):
+            if tensor.storage:
+                self._sharing.setdefault(tensor.storage, []).append(number)
+        self._sharing = {key: who for key, who in self._sharing.items() if len(who) > 1}
         self._stats = {}
         self._rebuild()
 
@@ -72,8 +96,16 @@ class TensorModel(QAbstractTableModel):
                 rows.append(self._row_of[one.name])
         if rows:
             self.dataChanged.emit(
-                self.index(min(rows), _FIRST_STAT), self.index(max(rows), len(_COLUMNS) - 1)
+                self.index(min(rows), _STATS.start), self.index(max(rows), _STATS.stop - 1)
             )
+
+    def tensor_at(self, row: int) -> TensorInfo:
+        """The tensor of a row as it is shown now."""
+        return self._tensors[self._view[row]]
+
+    def row_of(self, name: str) -> int:
+        """The row of a tensor; -1 if the filter holds it back."""
+        return self._row_of.get(name, -1)
 
     def set_filter(self, text: str) -> None:
         """Show only tensors whose name, shape or type contains every word of ``text``."""
@@ -115,7 +147,9 @@ class TensorModel(QAbstractTableModel):
             return self._text(number, column)
         if role == Qt.ItemDataRole.ToolTipRole and column == 0:
             return tip(self._names[number])
-        if role == Qt.ItemDataRole.ForegroundRole and column in (8, 9):
+        if role == Qt.ItemDataRole.ToolTipRole and column == _SHARED:
+            return self._sharing_tip(number)
+        if role == Qt.ItemDataRole.ForegroundRole and column in (_NAN, _INF):
             value = self._value(number, column)
             return theme.colour("danger") if isinstance(value, float) and value > 0 else None
         return None
@@ -128,15 +162,9 @@ class TensorModel(QAbstractTableModel):
     def _rebuild(self) -> None:
         """Filter and sort anew."""
         self.beginResetModel()
-        words = self._filter.split()
-        self._view = [
-            i
-            for i, tensor in enumerate(self._tensors)
-            if all(
-                word in f"{self._names[i]} {_shape(tensor.shape)} {tensor.dtype}".lower()
-                for word in words
-            )
-        ]
+        self._view = list(range(len(self._tensors)))
+        for word in self._filter.split():
+            self._view = [i for i in self._view if word in self._words[i]]
         column, order = self._sort
         if column >= 0:
             reverse = order == Qt.SortOrder.DescendingOrder
@@ -153,34 +181,50 @@ class TensorModel(QAbstractTableModel):
             return math.prod(tensor.shape), _shape(tensor.shape)
         if column == 2:
             return tensor.dtype
-        if column == 3:
+        if column == _BYTES:
             return float(tensor.nbytes)
+        if column == _SHARED:
+            shared = tensor.storage in self._sharing
+            return (float(len(self._sharing[tensor.storage])), tensor.storage) if shared else (0.0,)
         stats = self._stats.get(tensor.name)
         value = float(_stat(stats, column)) if stats is not None else -math.inf
         return -math.inf if math.isnan(value) else value
 
     def _text(self, number: int, column: int) -> str:
         tensor = self._tensors[number]
-        if column < _FIRST_STAT:
-            return (
-                self._names[number],
-                _shape(tensor.shape),
-                tensor.dtype,
-                count_text(tensor.nbytes),
-            )[column]
+        if column == 0:
+            return self._names[number]
+        if column == 1:
+            return _shape(tensor.shape)
+        if column == 2:
+            return tensor.dtype
+        if column == _BYTES:
+            return count_text(tensor.nbytes)
+        if column == _SHARED:
+            who = self._sharing.get(tensor.storage)
+            return f"{count_text(len(who))} share {plain(tensor.storage, 20)}" if who else ""
         stats = self._stats.get(tensor.name)
         if stats is None:
             return ""
         value = _stat(stats, column)
-        if column >= 8:
+        if column >= _NAN:
             return count_text(int(value))
         return "–" if math.isnan(value) else f"{value:.3g}"
+
+    def _sharing_tip(self, number: int) -> str | None:
+        """Who shares the bytes of a tensor."""
+        who = self._sharing.get(self._tensors[number].storage)
+        if who is None:
+            return None
+        more = f"\nand {count_text(len(who) - _LISTED)} more" if len(who) > _LISTED else ""
+        listed = "\n".join(self._names[i] for i in who[:_LISTED])
+        return tip(f"Kept in the same block of numbers:\n{listed}{more}")
 
 
 def _stat(stats: Stats, column: int) -> float:
     """Return the statistic of a column."""
     return (stats.min, stats.max, stats.mean, stats.std, stats.nan, stats.inf, stats.zeros)[
-        column - _FIRST_STAT
+        column - _STATS.start
     ]
 
 
@@ -189,12 +233,15 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignLeft if column < 3 else Qt.AlignmentFlag.AlignRight
+    left = column < _STATS.start
+    side = Qt.AlignmentFlag.AlignLeft if left else Qt.AlignmentFlag.AlignRight
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
 class TensorTable(QWidget):
-    """The table with a filter and a count."""
+    """The table with a filter and a count; ``selected(TensorInfo)`` follows the row."""
+
+    selected = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -222,9 +269,13 @@ class TensorTable(QWidget):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate((296, 108, 54, 88, 86, 86, 92, 90, 56, 56, 76)):
+        for column, width in enumerate(_WIDTHS):
             self.view.setColumnWidth(column, width)
         header.setStretchLastSection(True)
+        self.view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        self._selected = ""
+        self.model.modelReset.connect(self._on_rebuilt)
 
         head = QHBoxLayout()
         head.addWidget(self.filter, 1)
@@ -237,13 +288,28 @@ class TensorTable(QWidget):
         layout.addWidget(self.view, 1)
 
     def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors."""
+        """Show other tensors; none is selected."""
+        self._selected = ""
         self.model.set_tensors(tensors)
         self._tell_count()
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
         self._tell_count()
+
+    @Slot(QModelIndex, QModelIndex)
+    def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
+        tensor = self.model.tensor_at(current.row()) if current.isValid() else None
+        if tensor is not None and tensor.name != self._selected:
+            self._selected = tensor.name
+            self.selected.emit(tensor)
+
+    @Slot()
+    def _on_rebuilt(self) -> None:
+        """Keep the selected tensor selected, where it is now."""
+        row = self.model.row_of(self._selected) if self._selected else -1
+        if row >= 0:
+            self.view.selectRow(row)
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()

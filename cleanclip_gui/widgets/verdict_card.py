@@ -9,13 +9,14 @@ from cleanclip_gui import theme
 from cleanclip_gui.text import bytes_text, plain
 from cleanclip_gui.widgets.label import Label
 from ml_core.reading import Inspection
+from ml_core.reading.verdict_words import verdict_words
 
-# verdict -> icon, tone, title
+# verdict -> icon, tone
 _LOOKS = {
-    "loads": ("check", "ok", "Loads: plain tensors, nothing to run"),
-    "caution": ("warning", "caution", "Loads, with a caution"),
-    "dangerous": ("danger", "danger", "Refused: this kind of file can run code"),
-    "damaged": ("warning", "caution", "Refused: it cannot be read"),
+    "loads": ("check", "ok"),
+    "caution": ("warning", "caution"),
+    "dangerous": ("danger", "danger"),
+    "damaged": ("warning", "caution"),
 }
 _NOT_SAID = (
     "Nothing in the file was run. Whether the weights hide a backdoor, the file cannot tell: "
@@ -60,19 +61,22 @@ class VerdictCard(QFrame):
 
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
-        icon, tone, title = _LOOKS[found.verdict]
-        self._look(icon, tone)
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
         if found.refused:
             reason = found.reasons[0] if found.reasons else ""
-            self._tell(found.name, title, reason, "It was not opened.")
+            self._tell(found.name, title, reason, "Nothing of it was run, and it is not opened.")
         else:
             first = found.reasons[0] if found.reasons and found.verdict == "caution" else ""
             self._tell(found.name, title, first or _NOT_SAID, "Loading the model…")
 
-    def show_problem(self, name: str, sentence: str) -> None:
-        """Say why it cannot be opened after all."""
-        self._look("warning", "caution")
-        self._tell(name, "It could not be opened", sentence, "")
+    def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
+        """Say why it cannot be opened after all; ``code`` is an InputError's."""
+        refused = code in ("dangerous", "damaged", "unsupported")
+        verdict = "dangerous" if code == "dangerous" else "damaged"
+        self._look(*_LOOKS[verdict])
+        title = verdict_words(verdict, code) if refused else "It could not be opened"
+        self._tell(name, title, sentence, "")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""

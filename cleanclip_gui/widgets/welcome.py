@@ -22,7 +22,11 @@ from cleanclip_gui.text import plain, tip
 from cleanclip_gui.widgets.label import Label
 
 _STEPS = (
-    ("checkpoint", "Open", "A file is examined before a byte of it is believed."),
+    (
+        "checkpoint",
+        "Open",
+        "A file is examined before a byte of it is believed; nothing in it is run.",
+    ),
     ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
     ("clean", "Clean it", "Finetune the backdoor away, and compare before with after."),
 )
@@ -52,11 +56,13 @@ class WelcomePage(QWidget):
         self.demo.clicked.connect(self.demo_requested)
         self.open = QPushButton(theme.icon("open"), "Open checkpoint…")
         self.open.setProperty("large", True)
-        self.open.setToolTip("A .safetensors file (Ctrl+O)")
+        self.open.setToolTip(
+            "A safetensors or PyTorch file: .safetensors, .pt, .pth, .bin, .ckpt (Ctrl+O)"
+        )
         self.open.clicked.connect(self.open_requested)
         self.folder = QPushButton(theme.icon("folder"), "Open folder…")
         self.folder.setProperty("large", True)
-        self.folder.setToolTip("An open_clip folder: config and safetensors (Ctrl+Shift+O)")
+        self.folder.setToolTip("A folder with a config and weights (Ctrl+Shift+O)")
         self.folder.clicked.connect(self.folder_requested)
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
@@ -116,7 +122,9 @@ class WelcomePage(QWidget):
         picture = Label()
         picture.setObjectName("dropPicture")
         self._drop_picture = picture
-        words = Label("Or drop a .safetensors file or an open_clip folder anywhere", "subtle")
+        words = Label(
+            "Or drop a checkpoint anywhere: safetensors, PyTorch (.pt), or a folder", "subtle"
+        )
         words.setWordWrap(True)
         inner = QHBoxLayout(self.drop)
         inner.setContentsMargins(*(theme.SPACE_L,) * 4)

@@ -110,7 +110,7 @@ class Answers:
         self.path, self.yes, self.asked = str(path), yes, []
 
     def prompts(self):
-        return Prompts(self._path, self._path, self._confirm)
+        return Prompts(self._path, self._path, self._confirm, self._path)
 
     def _path(self, parent, title, *rest):
         self.asked.append(title)

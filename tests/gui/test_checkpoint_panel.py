@@ -1,6 +1,7 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import bytes_text, count_text, plain
-from cleanclip_gui.widgets.tensor_table import TensorModel
+from cleanclip_gui.widgets.tensor_table import TensorModel, TensorTable
 from ml_core.reading import TensorInfo
 from tests.gui.shell_fakes import FakeEngine, write_safetensors
 
@@ -53,11 +54,12 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     model = panel.tensors.model
     assert model.rowCount() == 2
     qtbot.waitUntil(lambda: model.index(1, 7).data() != "", timeout=10_000)
-    row = [model.index(1, column).data() for column in range(11)]
-    assert row[:4] == ["a", "1 × 2", "F32", "8"]
-    assert row[4:8] == ["-4", "2", "-1", "3"]
-    nan_row = [model.index(0, column).data() for column in range(11)]
-    assert nan_row[8:] == ["1", "0", "1"]
+    row = [model.index(1, column).data() for column in range(12)]
+    assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "0", "", "8"]
+    nan_row = [model.index(0, column).data() for column in range(12)]
+    assert nan_row[7:10] == ["1", "0", "1"]
+    assert "nothing in it to run" in panel.elsewhere.text.text()
+    assert not panel.tabs.isTabVisible(1)
 
 
 def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
@@ -79,10 +81,15 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
         panel.open(path)
     assert refused.args[0].verdict == "dangerous"
     assert panel.verdict.property("tone") == "danger"
-    assert "Refused" in panel.verdict.verdict.text()
-    assert panel.verdict.reason.text()
+    assert panel.verdict.verdict.text() == "Refused: dangerous"
+    assert "os.system" in panel.verdict.reason.text()
     assert panel._session.checkpoint is None
-    assert not panel.tabs.isVisible()
+    assert [panel.tabs.isTabVisible(n) for n in range(4)] == [False, True, False, False]
+    assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
+    assert "would import os.system" in panel.elsewhere.text.text()
+    qtbot.waitUntil(lambda: "picklescan" in panel.opinion.text.text(), timeout=20_000)
+    assert not panel.actions_.convert_button.isVisible()
+    assert panel.actions_.can_export
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
@@ -90,7 +97,64 @@ def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path)
     path = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
     panel.open(path)
     qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
-    assert panel.verdict.verdict.text() == "It could not be opened"
+    assert panel.verdict.verdict.text() == "Refused: damaged"
+
+
+def test_a_file_of_no_known_format_is_unsupported(panel, qtbot, tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"\xff" * 64)
+    with qtbot.waitSignal(panel.refused, timeout=10_000):
+        panel.open(path)
+    assert panel.verdict.verdict.text() == "Refused: unsupported"
+    assert not panel.tabs.isVisible()
+
+
+def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp_path):
+    torch = pytest.importorskip("torch")
+    whole = torch.arange(8.0)
+    state = {"left": whole[:6], "right": whole[4:], "alone": torch.zeros(2)}
+    path = tmp_path / "m.pt"
+    torch.save({"state_dict": state, "epoch": 7, "note": "a\u202eb", "big": whole.long()}, path)
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
+    assert panel.verdict.verdict.text() == "Loads"
+    shown = labels(panel)
+    assert {"epoch", "7", "note", "a\\u202eb"} <= set(shown)
+    assert panel.tabs.isTabVisible(1)
+    groups = [
+        panel.names.tree.topLevelItem(n).text(0).split(":")[0]
+        for n in range(panel.names.tree.topLevelItemCount())
+    ]
+    assert groups == ["Plain data", "Builds tensors"]
+    assert "epoch: 7" in panel.metadata.toPlainText()
+    model = panel.tensors.model
+    shared = {model.index(r, 0).data(): model.index(r, 10).data() for r in range(4)}
+    assert shared["state_dict.left"] == shared["state_dict.right"]
+    assert shared["state_dict.left"].startswith("2 share")
+    assert shared["state_dict.alone"] == ""
+    left = next(r for r in range(4) if model.index(r, 0).data() == "state_dict.left")
+    assert "state_dict.right" in model.index(left, 10).data(Qt.ItemDataRole.ToolTipRole)
+    assert "should load it" in panel.elsewhere.text.text()
+
+
+def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), path)
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
+    assert panel.verdict.verdict.text() == "Loads with caution"
+    assert panel.tabs.isTabVisible(2)
+    assert "def forward" in panel.code.text.toPlainText()
+    assert not panel.histogram.isVisible()
+    panel.tensors.view.selectRow(0)
+    qtbot.waitUntil(lambda: panel.histogram.bars.shown is not None, timeout=10_000)
+    assert panel.histogram.isVisible()
+    counted = panel.histogram.bars.shown
+    assert sum(counted.counts) == counted.total == panel.tensors.model.tensor_at(0).elements
+    panel.open(path)
+    assert not panel.histogram.isVisible()
+    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
 
 
 def test_a_missing_file_says_so(panel, qtbot, tmp_path):
@@ -129,7 +193,7 @@ def names(model):
 
 def test_the_table_keeps_the_files_order_and_sorts_numbers_as_numbers(model):
     assert names(model) == ["visual.conv1", "logit_scale", "text.proj"]
-    model.sort(3)
+    model.sort(11)
     assert names(model) == ["logit_scale", "visual.conv1", "text.proj"]
     model.sort(1, Qt.SortOrder.DescendingOrder)
     assert names(model) == ["text.proj", "visual.conv1", "logit_scale"]
@@ -145,22 +209,38 @@ def test_the_filter_wants_every_word(model):
 
 def test_statistics_stay_with_their_tensor_when_sorted(model):
     model.add_stats([Row("text.proj", -1, 1), Row("visual.conv1", -0.5, 3.0)])
-    model.sort(5, Qt.SortOrder.DescendingOrder)
+    model.sort(4, Qt.SortOrder.DescendingOrder)
     assert names(model) == ["visual.conv1", "text.proj", "logit_scale"]
-    assert [model.index(r, 5).data() for r in range(3)] == ["3", "1", ""]
+    assert [model.index(r, 4).data() for r in range(3)] == ["3", "1", ""]
 
 
-def test_ten_thousand_tensors_filter_and_sort_quickly(qtbot):
-    import time
-
-    model = TensorModel()
-    model.set_tensors([TensorInfo(f"layer.{i}", "F32", (i,), 0, i * 4) for i in range(10_000)])
+def test_a_hundred_thousand_tensors_fill_filter_and_sort_quickly(qtbot):
+    table = TensorTable()
+    qtbot.addWidget(table)
+    table.show()
+    tensors = [TensorInfo(f"layer.{i}", "F32", (i,), 0, i * 4) for i in range(100_000)]
     start = time.perf_counter()
-    model.sort(3, Qt.SortOrder.DescendingOrder)
-    model.set_filter("layer.99")
-    assert time.perf_counter() - start < 2.0
-    assert names(model)[0] == "layer.9999"
-    assert model.rowCount() == 111
+    table.set_tensors(tensors)
+    table.model.sort(11, Qt.SortOrder.DescendingOrder)
+    table.filter.setText("layer.9999")
+    assert time.perf_counter() - start < 3.0
+    assert names(table.model)[0] == "layer.99999"
+    assert table.model.rowCount() == 11
+
+
+def test_the_chosen_tensor_stays_chosen(qtbot, model):
+    table = TensorTable()
+    qtbot.addWidget(table)
+    chosen = []
+    table.selected.connect(lambda info: chosen.append(info.name))
+    table.set_tensors([model.tensor_at(row) for row in range(3)])
+    table.view.selectRow(1)
+    table.model.sort(0, Qt.SortOrder.DescendingOrder)
+    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
+    table.filter.setText("visual")
+    table.filter.setText("")
+    assert table.model.tensor_at(table.view.currentIndex().row()).name == "logit_scale"
+    assert chosen == ["logit_scale"]
 
 
 def test_foreign_text_is_escaped():

@@ -1,0 +1,215 @@
+"""What can be done with an inspected file: convert it, export the inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.reading import InputError, Inspection
+
+_EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
+_STEPS = 1000
+
+
+class _Progress(QObject):
+    """Carries how far the thread is into the window, a thousandth at a time."""
+
+    moved = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -1
+
+    def tell(self, done: int, total: int) -> None:
+        step = _STEPS * done // max(total, 1)
+        if step != self._last:
+            self._last = step
+            self.moved.emit(step)
+
+
+class CheckpointActions(QWidget):
+    """Two buttons; while a file is written, a bar and Cancel. One thing at a time.
+
+    ``failed`` carries an InputError, ``saved`` the path of the file.
+    """
+
+    failed = Signal(object)
+    saved = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.prompts = Prompts()
+        self._inspection: Inspection | None = None
+        self._work: Background | None = None
+        self._progress: _Progress | None = None
+        self.convert_button = QPushButton("Convert to safetensors…")
+        self.convert_button.setToolTip("Copy the tensors, bit for bit, into a file without pickles")
+        self.convert_button.clicked.connect(self.convert)
+        self.export_button = QPushButton("Export inspection…")
+        self.export_button.setToolTip("Write what was found as a web page, JSON or SARIF")
+        self.export_button.clicked.connect(self.export)
+        buttons = QHBoxLayout()
+        buttons.setContentsMargins(0, 0, 0, 0)
+        buttons.setSpacing(theme.SPACE_S)
+        buttons.addWidget(self.convert_button, 1)
+        buttons.addWidget(self.export_button, 1)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, _STEPS)
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress of writing")
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.clicked.connect(self.cancel)
+        self._busy_row = QWidget()
+        busy = QHBoxLayout(self._busy_row)
+        busy.setContentsMargins(0, 0, 0, 0)
+        busy.setSpacing(theme.SPACE_M)
+        busy.addWidget(self.bar, 1)
+        busy.addWidget(self.cancel_button)
+        self.words = Label("", "subtle", wrap=True)
+        self.words.setMinimumWidth(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(buttons)
+        layout.addWidget(self._busy_row)
+        layout.addWidget(self.words)
+        self.set_inspection(None)
+        self._show_busy(False)
+
+    def set_inspection(self, found: Inspection | None) -> None:
+        """Offer what can be done with a file; None while it is being read."""
+        self._inspection = found
+        self._say("")
+        self._refresh()
+
+    @property
+    def can_convert(self) -> bool:
+        """Whether there are tensors to write, and nothing is being written."""
+        found = self._inspection
+        return found is not None and not found.refused and self._work is None
+
+    @property
+    def can_export(self) -> bool:
+        """Whether there is an inspection to write, and nothing is being written."""
+        return self._inspection is not None and self._work is None
+
+    @Slot()
+    def convert(self) -> None:
+        """Ask where to, and write the tensors there."""
+        found = self._inspection
+        if found is None or not self.can_convert:
+            return
+        name = str(found.path.with_name(f"{_stem(found)}-converted.safetensors"))
+        kinds = "safetensors (*.safetensors)"
+        chosen = self.prompts.save_file(self, "Convert to safetensors", name, kinds)
+        if not chosen:
+            return
+        target = Path(chosen)
+        if target.suffix.lower() != ".safetensors":
+            target = target.with_name(f"{target.name}.safetensors")
+        progress = self._progress = _Progress()
+        progress.moved.connect(self._on_moved)
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+            from ml_core.checkpoints.convert import convert_to_safetensors
+
+            written = convert_to_safetensors(
+                found, target, cancelled=cancelled, progress=progress.tell
+            )
+            if written is not None:
+                yield written
+
+        self._begin(work, f"Writing {plain(target.name, 80)}…")
+
+    @Slot()
+    def export(self) -> None:
+        """Ask where to, and write the inspection there; the name's ending is the format."""
+        found = self._inspection
+        if found is None or not self.can_export:
+            return
+        name = str(found.path.with_name(f"{_stem(found)}-inspection.html"))
+        chosen = self.prompts.save_file(self, "Export inspection", name, _EXPORTS)
+        if not chosen:
+            return
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+            from ml_core.checkpoints.export_inspection import export_inspection
+            from ml_core.checkpoints.inspection_record import assess, inspection_record
+
+            yield export_inspection(inspection_record(assess(found)), chosen)
+
+        self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
+
+    @Slot()
+    def cancel(self) -> None:
+        """Stop writing; nothing is left of it."""
+        if self._work is not None:
+            self._work.abandon()
+            self._end("Cancelled; nothing was written.")
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End what is being written when the window closes; whether it ended in time."""
+        work, self._work = self._work, None
+        return work is None or work.stop(timeout_ms)
+
+    def _begin(self, work: Callable[[Callable[[], bool]], Iterator[object]], words: str) -> None:
+        self._work = Background(work)
+        self._work.yielded.connect(self._on_written)
+        self._work.failed.connect(self._on_failed)
+        self.bar.setValue(0)
+        self._show_busy(True)
+        self._say(words)
+        self._refresh()
+        self._work.begin()
+
+    def _end(self, words: str) -> None:
+        self._work = None
+        self._show_busy(False)
+        self._say(words)
+        self._refresh()
+
+    @Slot(object)
+    def _on_written(self, path: Path) -> None:
+        if self.sender() is self._work:
+            self._end(f"Saved {plain(path.name, 80)}.")
+            self.saved.emit(path)
+
+    @Slot(object)
+    def _on_failed(self, error: InputError) -> None:
+        if self.sender() is self._work:
+            self._end("")
+            self.failed.emit(error)
+
+    @Slot(object)
+    def _on_moved(self, step: int) -> None:
+        if self.sender() is self._progress:
+            self.bar.setValue(step)
+
+    def _show_busy(self, on: bool) -> None:
+        self._busy_row.setVisible(on)
+
+    def _say(self, words: str) -> None:
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
+
+    def _refresh(self) -> None:
+        """Show only what can be done."""
+        refused = self._inspection is not None and self._inspection.refused
+        self.convert_button.setVisible(not refused)
+        self.convert_button.setEnabled(self.can_convert)
+        self.export_button.setEnabled(self.can_export)
+
+
+def _stem(found: Inspection) -> str:
+    """The file's name without its ending, a folder's whole name."""
+    return (
+        found.path.stem if found.weights_path == found.path else found.path.name
+    ) or "checkpoint"

@@ -1,0 +1,152 @@
+"""Names, program code and a tensor's values: foreign text is escaped, long texts are cut."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import QFileDialog
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.code_view import MAX_CHARACTERS, CodeView
+from cleanclip_gui.widgets.histogram import HistogramCard
+from cleanclip_gui.widgets.names_view import NamesView
+from cleanclip_gui.widgets.prompts import _Ending
+
+
+def groups(view):
+    tree = view.tree
+    return [tree.topLevelItem(number) for number in range(tree.topLevelItemCount())]
+
+
+def test_unknown_names_come_first_and_are_escaped(qtbot):
+    view = NamesView()
+    qtbot.addWidget(view)
+    view.set_names(
+        {"tensors": ("torch.FloatStorage",), "data": (), "unknown": ("os\u202e.system",)}
+    )
+    assert [head.text(0).split(":")[0] for head in groups(view)] == [
+        "Unknown code",
+        "Builds tensors",
+    ]
+    assert groups(view)[0].child(0).text(0) == "os\\u202e.system"
+    assert groups(view)[0].foreground(0).color() == theme.colour("danger")
+
+
+def test_a_flood_of_names_is_cut(qtbot):
+    view = NamesView()
+    qtbot.addWidget(view)
+    view.set_names({"unknown": tuple(f"a{n}.b" for n in range(5000))})
+    (head,) = groups(view)
+    assert "5\u2009000 names" in head.text(0)
+    assert head.childCount() == 2001
+    assert "3\u2009000 more" in head.child(2000).text(0)
+
+
+def test_code_is_shown_record_by_record(qtbot):
+    view = CodeView()
+    qtbot.addWidget(view)
+    view.set_code([("code/a.py", "def f():\n  return 1\n"), ("code/b\u202e.py", "x\x1b[31m\n")])
+    assert view.text.toPlainText() == "def f():\n  return 1\n"
+    assert view.text.isReadOnly()
+    assert "2 records" in view.words.text()
+    view.list.setCurrentIndex(view.list.model().index(1))
+    assert view.list.currentIndex().data() == "code/b\\u202e.py"
+    assert view.text.toPlainText() == "x\\x1b[31m\n"
+    view.set_code([])
+    assert view.text.toPlainText() == ""
+
+
+def test_long_code_is_cut_and_says_so(qtbot):
+    view = CodeView()
+    qtbot.addWidget(view)
+    view.set_code([("code/a.py", "x" * (MAX_CHARACTERS + 1))])
+    shown = view.text.toPlainText()
+    assert len(shown) < MAX_CHARACTERS + 200
+    assert "Cut here: the record has 200\u2009001 characters." in shown
+
+
+@dataclass
+class Counted:
+    name: str = "w"
+    low: float = -2.0
+    high: float = 2.0
+    counts: tuple[int, ...] = (1, 0, 1000, 10)
+    nan: int = 0
+    inf: int = 0
+    seen: int = 1011
+    total: int = 1011
+
+
+@pytest.fixture
+def card(qtbot):
+    card = HistogramCard()
+    qtbot.addWidget(card)
+    card.resize(600, 176)
+    card.begin("w\u202e")
+    return card
+
+
+def painted(card):
+    """How many pixels have the colour of the bars, column by column."""
+    image = card.bars.grab().toImage()
+    colour = theme.series_colours()[0]
+    return [
+        sum(image.pixelColor(x, y).name() == colour for y in range(image.height()))
+        for x in range(image.width())
+    ]
+
+
+def test_a_histogram_is_painted_as_counted(card):
+    assert card.name.text() == "w\\u202e"
+    assert card.facts.text() == "Counting…"
+    assert not any(painted(card))
+    card.show_counts(Counted())
+    columns = painted(card)
+    quarter = len(columns) // 4
+    middles = [columns[n * quarter + quarter // 2] for n in range(4)]
+    assert middles[2] == max(middles)
+    assert middles[0] == 1  # one value of a thousand is still seen
+    assert middles[1] == 0
+    card.log.setChecked(True)
+    assert painted(card)[quarter // 2] > 5
+
+
+def test_what_is_no_number_is_told_apart(card):
+    card.show_counts(Counted(nan=2, inf=1, seen=1014, total=2000))
+    assert card.facts.text() == "1\u2009014 of 2\u2009000 values, apart: 2 NaN, 1 Inf"
+    assert card.facts.property("role") == "error"
+    card.show_counts(Counted())
+    assert card.facts.text() == "1\u2009011 values"
+    assert card.facts.property("role") == "subtle"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Counted(low=math.nan, high=math.nan, counts=(0,), seen=0, total=0),
+        Counted(low=3.0, high=3.0, counts=(4,)),
+        Counted(low=-1.7e308, high=1.7e308),
+        Counted(low=0.0, high=5e-324, counts=(2,)),
+    ],
+)
+def test_odd_values_are_painted(card, odd):
+    card.show_counts(odd)
+    card.grab()
+
+
+def test_a_file_to_be_saved_gets_the_ending_of_its_kind(qtbot, tmp_path):
+    kinds = "Web page (*.html);;JSON (*.json)"
+    dialog = QFileDialog(None, "x", str(tmp_path), kinds)
+    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    qtbot.addWidget(dialog)
+    dialog.selectFile("m-inspection.html")
+    ending = _Ending(dialog)
+    assert isinstance(ending, QObject)
+    assert dialog.selectedFiles() == [str(tmp_path / "m-inspection.html")]
+    ending.follow("JSON (*.json)")
+    assert dialog.selectedFiles() == [str(tmp_path / "m-inspection.json")]
+    assert dialog.defaultSuffix() == "json"
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.close()
