@@ -55,12 +55,15 @@ def legacy(
     keys: bytes | None = None,
     data: bytes | None = None,
 ) -> bytes:
-    """A stream of the old layout; each part can be another one."""
+    """A stream of the old layout; each part can be another one.
+
+    Its marks of storages have one more part, which is always None.
+    """
     parts = (
         magic,
         protocol,
         pickled(plain(MACHINE), 2) if machine is None else machine,
-        pickled(checkpoint(), 2) if value is None else value,
+        (pickled(checkpoint(), 2) if value is None else value).replace(b"tQ", b"NtQ"),
         pickled(plain(["0"]), 2) if keys is None else keys,
         struct.pack("<q", 4) + NUMBERS if data is None else data,
     )

@@ -7,7 +7,9 @@ import collections
 import datetime
 import io
 import pickle
+import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -416,3 +418,17 @@ def benign() -> dict[str, Write]:
     found["without checksums.pt"] = _without_checksums
     found["packed again.pt"] = _packed_pickle
     return found
+
+
+def write_all(folder: Path) -> list[Path]:
+    """Write every harmless file into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, write in benign().items():
+            write(folder / name)
+    return [folder / name for name in benign()]
+
+
+if __name__ == "__main__":
+    write_all(Path(sys.argv[1]))

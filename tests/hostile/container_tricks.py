@@ -21,6 +21,7 @@ from tests.hostile.gadgets import statement
 from tests.hostile.item import Expected, Item
 from tests.hostile.ops import checkpoint, named, pickled, plain, text
 from tests.hostile.pickle_tricks import mkdir
+from tests.hostile.torchscript_tricks import acting_script, script_records
 
 Make = Callable[[Path], bytes]
 
@@ -85,6 +86,7 @@ def record_items() -> Iterator[Item]:
                 f"record/{name} {'before' if first else 'after'} data.pkl",
                 lambda c, n=name, f=first: archive(_two(n, _mark_less(c), f)),
                 "refused",
+                "torch" if first else "",
             )
     yield Item(
         "record/the pickle is packed",
@@ -219,9 +221,10 @@ def _shifted_zip(members: dict[str, bytes], start: int) -> bytes:
 
 def _safetensors_and_zip(canary: Path) -> bytes:
     """A safetensors file whose tensor is a whole TorchScript archive."""
-    size = len(_shifted_zip(_live(canary), 200))
+    members = script_records(acting_script(canary))
+    size = len(_shifted_zip(members, 200))
     start = len(safetensors(bytes(size))) - size
-    return safetensors(_shifted_zip(_live(canary), start))
+    return safetensors(_shifted_zip(members, start))
 
 
 def _safetensors_and_tar(canary: Path) -> bytes:
@@ -248,11 +251,10 @@ def _legacy_and_zip(canary: Path) -> bytes:
         value = checkpoint().replace(plain(4) + b"tQ", plain(len(numbers) // 4) + b"tQ")
         return legacy(pickled(value, 2), data=struct.pack("<q", len(numbers) // 4) + numbers)
 
-    size = len(_shifted_zip(_live(canary), 1000))
-    size += -size % 4
-    start = len(stream(bytes(size))) - size
-    made = _shifted_zip(_live(canary), start + (-len(_shifted_zip(_live(canary), 1000)) % 4))
-    return stream(bytes(-len(made) % 4) + made)
+    members = script_records(acting_script(canary))
+    size = len(_shifted_zip(members, 1000))
+    start = len(stream(bytes(size + -size % 4))) - size
+    return stream(bytes(-size % 4) + _shifted_zip(members, start))
 
 
 CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
@@ -343,7 +345,7 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
     ),
     "tar of torch 0.1.1": (_stream_tar, "dangerous", "torch", ".pt"),
     "tar of torch 0.1.1 without its mark": (_old_tar, "dangerous", "torch", ".pt"),
-    "tar of torch 0.1.1 as safetensors": (_stream_tar, "dangerous", "torch", ".safetensors"),
+    "tar of torch 0.1.1 as safetensors": (_stream_tar, "dangerous", "", ".safetensors"),
     "tar of a checkpoint": (lambda c: _tar({"m.pt": torch_zip(mkdir(c))}), "dangerous", "", ".tar"),
     "tar that leads out": (lambda c: _tar({"../m.pt": torch_zip(mkdir(c))}), "refused", "", ".tar"),
     "tar with another size": (
@@ -413,11 +415,11 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "numpy",
         ".npz",
     ),
-    "a zip as safetensors": (lambda c: torch_zip(mkdir(c)), "dangerous", "torch", ".safetensors"),
+    "a zip as safetensors": (lambda c: torch_zip(mkdir(c)), "dangerous", "", ".safetensors"),
     "a legacy stream as safetensors": (
         lambda c: legacy(pickled(mkdir(c))),
         "dangerous",
-        "torch",
+        "",
         ".safetensors",
     ),
     "a pickle without a name": (lambda c: pickled(mkdir(c)), "dangerous", "pickle", ""),
@@ -435,9 +437,9 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         ".pkl",
     ),
     "legacy stream and tar": (_stream_and_tar, "dangerous", "torch", ".pt"),
-    "safetensors and tar": (_safetensors_and_tar, "dangerous", "torch", ".safetensors"),
-    "safetensors and zip": (_safetensors_and_zip, "refused", "", ".safetensors"),
-    "legacy stream and zip": (_legacy_and_zip, "refused", "", ".pt"),
+    "safetensors and tar": (_safetensors_and_tar, "dangerous", "torch", ".pt"),
+    "safetensors and zip": (_safetensors_and_zip, "dangerous", "jit", ".safetensors"),
+    "legacy stream and zip": (_legacy_and_zip, "dangerous", "jit", ".pt"),
     "a joblib file": (
         lambda c: b"\x80\x04" + mkdir(c) + b"0" + _array() + b".",
         "dangerous",

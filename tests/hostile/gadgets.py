@@ -108,7 +108,6 @@ LIVE: dict[str, Ops] = {
     "pydoc.pipepager": lambda c: call("pydoc", "pipepager", "", shell(c)),
     "uuid._get_command_stdout": lambda c: call("uuid", "_get_command_stdout", "touch", str(c)),
     "_osx_support._read_output": _calls("_osx_support", "_read_output", shell),
-    "_aix_support._read_cmd_output": _calls("_aix_support", "_read_cmd_output", shell),
     "multiprocessing.util.spawnv_passfds": lambda c: call(
         "multiprocessing.util", "spawnv_passfds", b"/usr/bin/touch", [b"touch", bytes(c)], [0, 1, 2]
     ),
@@ -132,13 +131,6 @@ LIVE: dict[str, Ops] = {
     "_pickle.loads": lambda c: call("_pickle", "loads", pickled(call("os", "mkdir", str(c)))),
     "types.FunctionType": lambda c: (
         call("types", "FunctionType", _code(c), Raw(call("builtins", "globals"))) + b")R"
-    ),
-    "weakref.finalize": lambda c: call(
-        "weakref",
-        "finalize",
-        Raw(call("builtins", "type", "T", (), {})),
-        Raw(named("os", "mkdir")),
-        str(c),
     ),
     "threading.Timer": lambda c: _method(
         call("threading", "Timer", 0, Raw(named("os", "mkdir")), (str(c),)), "run"
@@ -217,8 +209,12 @@ def gadget_items() -> Iterator[Item]:
     from tests.hostile.archives import torch_zip
 
     for name, ops in LIVE.items():
+        protocol = 2 if name.startswith("__builtin__") else 4
         yield Item(
-            f"gadget/{name}", lambda c, ops=ops: pickled(ops(c)), live="pickle", ending=".pkl"
+            f"gadget/{name}",
+            lambda c, ops=ops, p=protocol: pickled(ops(c), p),
+            live="pickle",
+            ending=".pkl",
         )
         yield Item(f"gadget-zip/{name}", lambda c, ops=ops: torch_zip(ops(c)))
     for name, ops in TORCH.items():

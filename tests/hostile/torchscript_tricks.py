@@ -57,20 +57,25 @@ def _method(name: str, body: str) -> str:
     )
 
 
-def torchscript(code: str, more: dict[str, bytes] | None = None, file: str = "") -> bytes:
-    """An archive whose object is loaded by its own ``__setstate__``, if it has one."""
-    value = b"\x80\x02" + named("__torch__", "M") + b")\x81" + tensor() + b"b."
-    return archive(
-        {
-            "data.pkl": value,
-            file or "code/__torch__.py": code.encode(),
-            "constants.pkl": b"\x80\x02).",
-            "data/0": NUMBERS,
-            "version": b"3\n",
-            "byteorder": b"little",
-        }
-        | (more or {})
-    )
+def script_records(code: str, file: str = "code/__torch__.py") -> dict[str, bytes]:
+    """Members of an archive whose object is loaded by its own ``__setstate__``, if it has one."""
+    return {
+        "data.pkl": b"\x80\x02" + named("__torch__", "M") + b")\x81" + tensor() + b"b.",
+        file: code.encode(),
+        "constants.pkl": b"\x80\x02).",
+        "data/0": NUMBERS,
+        "version": b"3\n",
+        "byteorder": b"little",
+    }
+
+
+def torchscript(code: str, more: dict[str, bytes] | None = None, **options: str) -> bytes:
+    return archive(script_records(code, **options) | (more or {}))
+
+
+def acting_script(canary: Path) -> str:
+    """A program that writes a file when it is loaded."""
+    return _set(ACTS["torch.save"], canary)
 
 
 def _set(body: str, canary: Path) -> str:
