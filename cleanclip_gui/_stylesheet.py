@@ -191,6 +191,7 @@ QTableView:focus, QTreeView:focus, QListView:focus { border-color: $accent; }
 QListView::item { padding: 5px 8px; border-radius: 4px; }
 QListView::item:hover { background: $accent_soft; color: $text; }
 QListView::item:selected { background: $accent; color: $on_accent; }
+QTreeView::item { padding: 4px 2px; }
 QTableView::item { padding: 2px 8px; border: none; }
 QTableView::item:selected { background: $accent; color: $on_accent; }
 QHeaderView { background: $surface; border: none; border-radius: 8px; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from PySide6.QtCore import QModelIndex, QStringListModel, Qt, Slot
 from PySide6.QtGui import QFontDatabase
@@ -34,7 +35,7 @@ class CodeView(QWidget):
         self.list.setModel(self._names)
         self.list.setUniformItemSizes(True)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setAccessibleName("Records with program code")
         self.list.selectionModel().currentRowChanged.connect(self._on_current_changed)
@@ -60,10 +61,13 @@ class CodeView(QWidget):
     def set_code(self, records: Sequence[tuple[str, str]]) -> None:
         """Show other records; the first one is chosen."""
         self._records = list(records)
-        self._names.setStringList([plain(name, 300) for name, _ in self._records])
+        folder = _common_folder([name for name, _ in self._records])
+        names = [name.removeprefix(folder) for name, _ in self._records]
+        self._names.setStringList([plain(name, 300) for name in names])
+        where = f" below {plain(folder, 80)}" if folder else ""
         self.words.setText(
-            f"The file carries program code in {plural(len(self._records), 'record')}. None of "
-            "it was run; only the tensors are used."
+            f"The file carries program code in {plural(len(self._records), 'record')}{where}. "
+            "None of it was run; only the tensors are used."
         )
         self.text.clear()
         if self._records:
@@ -79,3 +83,12 @@ class CodeView(QWidget):
             length = count_text(len(text))
             shown += f"\n\nCut here: the record has {length} characters."
         self.text.setPlainText(shown)
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """The folders in which all records lie."""
+    if len(names) < 2:
+        return ""
+    pairs = zip(min(names), max(names), strict=False)
+    shared = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return shared[: shared.rfind("/") + 1]

@@ -50,7 +50,7 @@ _COLUMNS = (
     *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN", "Inf", "Zeros"),
     *("Shared", "Bytes"),
 )
-_WIDTHS = (250, 104, 52, 70, 70, 74, 68, 46, 46, 58, 84, 84)
+_WIDTHS = (222, 98, 52, 70, 70, 70, 70, 56, 50, 68, 86, 88)
 _NAN, _INF, _SHARED, _BYTES = 7, 8, 10, 11
 _STATS = range(3, 10)
 _LISTED = 10
@@ -209,7 +209,7 @@ class TensorModel(QAbstractTableModel):
         value = _stat(stats, column)
         if column >= _NAN:
             return count_text(int(value))
-        return "–" if math.isnan(value) else f"{value:.3g}"
+        return "–" if math.isnan(value) else _number(value)
 
     def _sharing_tip(self, number: int) -> str | None:
         """Who shares the bytes of a tensor."""
@@ -226,6 +226,17 @@ def _stat(stats: Stats, column: int) -> float:
     return (stats.min, stats.max, stats.mean, stats.std, stats.nan, stats.inf, stats.zeros)[
         column - _STATS.start
     ]
+
+
+def _number(value: float) -> str:
+    """At most seven characters, e.g. ``-0.0123``, ``6720`` or ``-1.2e-4``."""
+    size = abs(value)
+    if size == 0 or 0.01 <= size < 1000:
+        return f"{value:.3g}"
+    if 1000 <= size < 1e5:
+        return f"{value:.0f}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -259,6 +270,7 @@ class TensorTable(QWidget):
         self.view.setAlternatingRowColors(True)
         self.view.setShowGrid(False)
         self.view.setWordWrap(False)
+        self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -310,6 +322,7 @@ class TensorTable(QWidget):
         row = self.model.row_of(self._selected) if self._selected else -1
         if row >= 0:
             self.view.selectRow(row)
+            self.view.scrollTo(self.model.index(row, 0))
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()

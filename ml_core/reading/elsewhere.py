@@ -53,7 +53,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
     unknown, code = globals_.get("unknown", ()), globals_.get("code", ())
     if unknown:
         return (
-            f"pickle, older PyTorch and torch.load(weights_only=False) would import "
+            f"Python's pickle, older PyTorch and torch.load(weights_only=False) would import "
             f"{_few(unknown)} and run what the file asks of it. With weights_only=True, the "
             "default since PyTorch 2.6, torch.load is meant to stop at such a name: do not turn "
             "that off for this file."

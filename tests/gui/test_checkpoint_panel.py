@@ -199,6 +199,16 @@ def test_the_table_keeps_the_files_order_and_sorts_numbers_as_numbers(model):
     assert names(model) == ["text.proj", "visual.conv1", "logit_scale"]
 
 
+def test_numbers_are_short(model):
+    values = (6720.0, -0.0123, -0.000123, 0.0, 1.5, 123456.0, -99999.4, 1e-30)
+    shown = []
+    for value in values:
+        model.add_stats([Row("logit_scale", value, 0)])
+        shown.append(model.index(1, 3).data())
+    wanted = ["6720", "-0.0123", "-1.2e-4", "0", "1.5", "1.2e5", "-99999", "1.0e-30"]
+    assert shown == wanted
+
+
 def test_the_filter_wants_every_word(model):
     model.set_filter("f32 CONV")
     assert names(model) == ["visual.conv1"]

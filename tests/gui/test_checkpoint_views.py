@@ -51,7 +51,8 @@ def test_code_is_shown_record_by_record(qtbot):
     assert view.text.isReadOnly()
     assert "2 records" in view.words.text()
     view.list.setCurrentIndex(view.list.model().index(1))
-    assert view.list.currentIndex().data() == "code/b\\u202e.py"
+    assert view.list.currentIndex().data() == "b\\u202e.py"
+    assert "below code/" in view.words.text()
     assert view.text.toPlainText() == "x\\x1b[31m\n"
     view.set_code([])
     assert view.text.toPlainText() == ""
