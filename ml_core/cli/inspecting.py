@@ -12,7 +12,7 @@ from ml_core.checkpoints.inspection_record import GROUPS, Assessment, assess, in
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
-from ml_core.reading import examine
+from ml_core.reading import InputError, ask_picklescan, examine
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -35,11 +35,20 @@ def inspect_checkpoint(path: Path, json: bool, sarif: bool = False) -> int:
     if sarif:
         output.print_json(sarif_log(inspection_record(assessed)))
     elif json:
-        output.print_json(inspection_record(assessed))
+        output.print_json({**inspection_record(assessed), "second_opinion": _opinion(assessed)})
     else:
         _print(assessed)
     problem = assessed.problem
     return output.EXIT_DONE if problem is None else exit_code(problem.code)
+
+
+def _opinion(assessed: Assessment) -> str:
+    """picklescan's words, or why there are none; they change no verdict."""
+    found = assessed.inspection
+    try:
+        return ask_picklescan(found.weights_path or found.path)
+    except InputError as error:
+        return error.sentence
 
 
 def _print(assessed: Assessment) -> None:
@@ -72,6 +81,7 @@ def _print(assessed: Assessment) -> None:
     if found.unread:
         table.add_row("Not read", output.cell(_some(found.unread)))
     table.add_row("Elsewhere", output.cell(assessed.elsewhere))
+    table.add_row("Second opinion", output.cell(_opinion(assessed)))
     if found.sandbox:
         walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
         table.add_row("Read with", output.cell(walls))

@@ -67,6 +67,8 @@ def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: Fal
         As `examine` does.
     """
     path = locate(path)
+    if not path.is_file():  # it would wait for a pipe's other end
+        return f"picklescan was not asked about {path.name}, which is no regular file."
     try:
         raw = _answer(path, "picklescan", cancelled)
     except _EndedError as ended:

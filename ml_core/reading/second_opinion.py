@@ -17,7 +17,8 @@ _SHOWN = 5
 
 @cache
 def picklescan_name() -> str:
-    """Load picklescan and tell its name and version."""
+    """Load picklescan, with what it loads at its first array, and tell its name and version."""
+    import numpy.lib.format  # noqa: F401
     import picklescan.scanner  # noqa: F401
 
     return f"picklescan {version('picklescan')}"

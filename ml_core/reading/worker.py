@@ -90,7 +90,7 @@ def _readable(path: Path) -> tuple[Path, ...]:
 
 def _load_what_cannot_be_loaded_later() -> None:
     """Codecs and hashes are modules that Python reads at their first use."""
-    for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii"):
+    for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii", "cp437"):
         codecs.lookup(name)
     hashlib.sha256(b"").hexdigest()
 

@@ -15,6 +15,8 @@ NAMES = (
     "cleaning_throughput",
     "heartbeat",
     "painted_trigger",
+    "tensor_table",
+    "reading",
 )
 
 

@@ -21,6 +21,7 @@ from ml_core.cli.cleaning import print_result
 from ml_core.data.demo import demo_classes
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.reading.errors import InputError
+from ml_core.reading.sandbox import available
 
 SMALL = (
     "pairs=16",
@@ -59,6 +60,8 @@ def test_inspect_prints_one_json_object(
     assert (found["verdict"], found["format"]) == ("loads", "safetensors")
     assert found["architecture"]["config"]["embed_dim"] == 16
     assert {"name", "dtype", "shape"} <= set(found["tensors"][0])
+    assert found["sandbox"] == available().as_texts()
+    assert found["second_opinion"].startswith("picklescan ")
 
 
 def test_inspect_prints_a_sarif_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +80,7 @@ def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert "tiny.safetensors" in shown.out
     assert "Architecture" in shown.out
+    assert "Second opinion" in shown.out
 
 
 # ---- exit codes: one each ----
@@ -94,6 +98,7 @@ def test_exit_1_for_a_file_that_names_code(
     assert found["verdict"] == "dangerous"
     assert "builtin" in found["reasons"][0]
     assert found["globals"]["unknown"] == ["__builtin__.print"]
+    assert "print" in found["second_opinion"]
     assert run_command(["evaluate", str(path), "--json"]) == 1
     assert _json(capsys)["error_code"] == "dangerous"
 

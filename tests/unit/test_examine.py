@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
@@ -141,8 +143,16 @@ def test_picklescan_is_asked_in_such_a_process_too(
     evil.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     assert "os.system (dangerous)" in door.ask_picklescan(evil)
     assert door.ask_picklescan(_safetensors(tmp_path / "m.safetensors")).startswith("picklescan ")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    with zipfile.ZipFile(tmp_path / "évil.pt", "w") as archive:
+        archive.writestr("a/data.pkl", evil.read_bytes())
+    assert "os.system (dangerous)" in door.ask_picklescan(tmp_path / "évil.pt")
+    assert "no name" in door.ask_picklescan(tmp_path / "objects.npz")
     with pytest.raises(InputError, match="cannot be opened"):
         door.ask_picklescan(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.pkl")
+    for path in (tmp_path, tmp_path / "pipe.pkl"):
+        assert "not asked" in door.ask_picklescan(path)
     _instead(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     assert "signal 9" in door.ask_picklescan(evil)
 
@@ -264,6 +274,7 @@ def _full(path: Path) -> Inspection:
         {"epoch": "3"},
         (("code/a.py", "text\ud800"),),
         {"limits": "on"},
+        {"image_mean": [0.5, 0.5, 0.5]},
     )
 
 
@@ -322,18 +333,23 @@ def _spoil(record: dict[str, Any], change: dict[str, Any]) -> bytes:
         {"error": ["x", "fine", ""]},
         {"tensors": 5},
         {"tensors": [["a"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0", "1"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [10], [12], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [93], [8], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[-2]], [10], [-8], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [-1], [8], [None], ["0"]]},
-        {"tensors": [["a"], ["F99"], [[2]], [10], [8], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2.0]], [10], [8], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [["2"]], [10], [8], [None], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[1, 1]], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[9]], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[2, 2]], [10], [8], [[-1, 2]], ["0"]]},
-        {"tensors": [["a"], ["F32"], [[1] * 17], [10], [4], [None], ["0"]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0", "1"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [12], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [93], [8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[-2]], [10], [-8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [-1], [8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F99"], [[2]], [10], [8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2.0]], [10], [8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [["2"]], [10], [8], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[1, 1]], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [[9]], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2, 2]], [10], [8], [[-1, 2]], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[1] * 17], [10], [4], [None], ["0"], [""]]},
+        {"tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0"], ["neighbour"]]},
+        {
+            "weights_path": "a.bin",
+            "tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0"], ["../neighbour"]],
+        },
     ],
     ids=str,
 )
