@@ -12,7 +12,6 @@ from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gel
 from ml_core.checkpoints.shapes import Question, Told, assumed_activation, config_from_shapes
 from ml_core.checkpoints.towers import DonorNeeded, borrow
 from ml_core.checkpoints.transformers_config import (
-    is_transformers_config,
     model_config,
     preprocess_config,
 )
@@ -134,9 +133,11 @@ def _stated(inspection: Inspection) -> Saying | None:
     """What the config beside the tensors says, or the one in their metadata."""
     where = inspection.name
     if inspection.config is not None:
-        if is_transformers_config(inspection.config):
+        if inspection.format.startswith("transformers"):
             label = f"{where}/config.json"
-            preprocess = preprocess_config(None, f"{where}/preprocessor_config.json")
+            preprocess = preprocess_config(
+                inspection.preprocessor, f"{where}/preprocessor_config.json"
+            )
             return Told(model_config(inspection.config, label)), preprocess, "config", label
         label = f"{where}/open_clip_config.json"
         return *_from_config(inspection.config, label), "config", label

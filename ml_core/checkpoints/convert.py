@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +17,11 @@ from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY, find_a
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.checkpoints.tensor_stats import file_of
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES
+from ml_core.reading.shards import hash_of_shards
 from ml_core.reading.strict_json import MAX_BYTES
 
 _CHUNK = 1 << 22
@@ -81,30 +84,33 @@ def convert_to_safetensors(
             "header holds; it cannot be converted.",
             "unsupported",
         )
-    file, size = open_regular(found.weights_path)
-    total = sum(entry.nbytes for entry in entries) + size
+    files, opened = _open_all(found.weights_path, found)
+    total = sum(entry.nbytes for entry in entries) + found.size
 
     def write(out: BinaryIO) -> None:
         done = 0
         out.write(start)
-        for piece in _pieces(file, found, entries):
+        for piece in _pieces(files, found, entries):
             if cancelled():
                 raise _CancelledError
             out.write(piece)
             done += len(piece)
             progress(done, total)
-        digest = hashlib.sha256()
-        file.seek(0)
-        while chunk := file.read(_CHUNK):
-            if cancelled():
-                raise _CancelledError
-            digest.update(chunk)
-            done += len(chunk)
-            progress(min(done, total), total)
-        if digest.hexdigest() != found.sha256:
+        hashes: dict[str, str] = {}
+        for shard, file in files.items():
+            digest = hashlib.sha256()
+            file.seek(0)
+            while chunk := file.read(_CHUNK):
+                if cancelled():
+                    raise _CancelledError
+                digest.update(chunk)
+                done += len(chunk)
+                progress(min(done, total), total)
+            hashes[shard] = digest.hexdigest()
+        if hash_of_shards(hashes) != found.sha256:
             raise _changed(found)
 
-    with file:
+    with opened:
         try:
             replace_files({target: write})
         except _CancelledError:
@@ -115,6 +121,16 @@ def convert_to_safetensors(
                 "place."
             ) from error
     return target
+
+
+def _open_all(path: Path, found: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
+    """Open the file, or each shard by its name; the stack closes them."""
+    with ExitStack() as stack:
+        files = {
+            shard: stack.enter_context(open_regular(file_of(path, shard))[0])
+            for shard in sorted({info.file for info in found.tensors})
+        }
+        return files, stack.pop_all()
 
 
 def _entry(info: TensorInfo, where: str) -> Entry:
@@ -147,11 +163,14 @@ def _metadata(found: Inspection) -> dict[str, str]:
     return metadata
 
 
-def _pieces(file: BinaryIO, found: Inspection, entries: list[Entry]) -> Iterator[bytes]:
+def _pieces(
+    files: Mapping[str, BinaryIO], found: Inspection, entries: list[Entry]
+) -> Iterator[bytes]:
     """The bytes of the tensors in this order, each in row-major order."""
     infos = {info.name: info for info in found.tensors}
     for entry in entries:
         info = infos[entry.name]
+        file = files[info.file]
         file.seek(info.offset)
         if info.stride is None:
             for begin in range(0, entry.nbytes, _CHUNK):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.checkpoints.tensor_stats import tensor_pieces
+from ml_core.checkpoints.tensor_stats import file_of, tensor_pieces
 from ml_core.reading import TensorInfo
 from ml_core.reading.regular_file import open_regular
 
@@ -63,7 +63,7 @@ def tensor_histogram(
     InputError
         If the file was cut short since it was inspected.
     """
-    path = Path(path)
+    path = file_of(path, info.file)
     low, high = math.inf, -math.inf
     nan = inf = seen = 0
     file, _ = open_regular(path)

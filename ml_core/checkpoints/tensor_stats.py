@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,7 +55,19 @@ def tensor_stats(
     InputError
         If the file was cut short since.
     """
-    path = Path(path)
+    for shard, group in groupby(tensors, lambda info: info.file):
+        yield from _of_file(file_of(path, shard), group, cancelled)
+
+
+def file_of(path: str | Path, shard: str) -> Path:
+    """The file that a tensor is in, given the ``weights_path`` of its inspection."""
+    return Path(path).with_name(shard) if shard else Path(path)
+
+
+def _of_file(
+    path: Path, tensors: Iterable[TensorInfo], cancelled: Callable[[], bool]
+) -> Iterator[TensorStats]:
+    """Look through tensors of one file."""
     file, _ = open_regular(path)
     with file:
         for info in tensors:

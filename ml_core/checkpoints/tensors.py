@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from ml_core.checkpoints.tensor_stats import file_of
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.shards import hash_of_shards
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -31,7 +35,7 @@ _DTYPES = {
 def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """Read tensors in their own types, in memory of their own.
 
-    One pass over the whole file, of which the tensors' bytes are kept, gives its SHA-256.
+    One pass over each whole file, of which the tensors' bytes are kept, gives its SHA-256.
 
     Parameters
     ----------
@@ -56,17 +60,44 @@ def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -
             )
     changed = InputError(f"{path} changed since it was examined; open it again.", "damaged")
     tensors: dict[str, Tensor] = {}
+    hashes: dict[str, str] = {}
+    total = 0
+    for shard in sorted({info.file for info in inspection.tensors}):
+        inside = [info for info in wanted if info.file == shard]
+        read = _read_file(file_of(path, shard), inside)
+        if read is None:
+            raise changed
+        hashes[shard] = read.sha256
+        total += read.size
+        tensors |= read.tensors
+    if total != inspection.size or hash_of_shards(hashes) != inspection.sha256:
+        raise changed
+    return {info.name: tensors[info.name] for info in wanted}
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What one file gave."""
+
+    size: int
+    sha256: str
+    tensors: dict[str, Tensor]
+
+
+def _read_file(path: Path, wanted: list[TensorInfo]) -> _Read | None:
+    """Read the tensors of one file; None if it is shorter than they need."""
+    tensors: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     file, size = open_regular(path)
     with file:
-        if size != inspection.size:
-            raise changed
         position = 0
         for start, end, infos in _ranges(wanted):
+            if end > size:
+                return None
             _skip(file, start - position, digest)
             raw = bytearray(end - start)
             if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
-                raise changed
+                return None
             digest.update(raw)
             position = end
             for info in infos:
@@ -74,9 +105,7 @@ def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -
                 # Tensors that share bytes must not change each other when one is trained.
                 tensors[info.name] = made.clone() if len(infos) > 1 else made
         _skip(file, size - position, digest)
-    if digest.hexdigest() != inspection.sha256:
-        raise changed
-    return {info.name: tensors[info.name] for info in wanted}
+    return _Read(size, digest.hexdigest(), tensors)
 
 
 def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:

@@ -29,11 +29,6 @@ _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 _MODELS = ("clip", "clip_vision_model", "clip_text_model")
 
 
-def is_transformers_config(config: Mapping[str, Any]) -> bool:
-    """Whether a JSON is the library's config rather than open_clip's."""
-    return "model_cfg" not in config and "model_type" in config
-
-
 def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Turn a ``CLIPConfig``, or that of one tower, into open_clip's ``model_cfg``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -13,6 +13,7 @@ from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.folder import FolderFiles, list_folder
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.shards import check_shard, hash_of_shards, read_index
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
@@ -34,7 +35,8 @@ class Inspection:
     size
         Bytes of the weights file (of the file itself if it was refused).
     sha256
-        Of the same bytes; empty if nothing could be read.
+        Of the same bytes, see `ml_core.reading.shards.hash_of_shards` for several files; empty
+        if nothing could be read.
     format
         ``safetensors``, ``open_clip folder``, or the name of a refused format.
     verdict
@@ -47,9 +49,10 @@ class Inspection:
     tensors, metadata
         Of the weights file; ``metadata`` is a safetensors header's.
     config
-        The JSON of ``open_clip_config.json``, unchecked beyond being JSON; None for a file.
+        The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
+        unchecked beyond being JSON; None for a file.
     weights_path
-        The file with the tensors; None if refused.
+        The file with the tensors, of several the first; None if refused.
     unread
         Names of files of the folder, or members of the archive, that were not read.
     globals
@@ -62,6 +65,8 @@ class Inspection:
     sandbox
         How the process that read the file was confined, as `ml_core.reading.sandbox` tells;
         None if it was not.
+    preprocessor
+        The JSON of a transformers folder's ``preprocessor_config.json``, unchecked.
     """
 
     path: Path
@@ -81,6 +86,7 @@ class Inspection:
     facts: Mapping[str, str] = field(default_factory=dict)
     embedded_code: tuple[tuple[str, str], ...] = ()
     sandbox: Mapping[str, str] | None = None
+    preprocessor: dict[str, Any] | None = None
 
     @property
     def parameters(self) -> int:
@@ -209,13 +215,17 @@ def _hash(file: BinaryIO) -> tuple[str, int]:
 
 
 def _inspect_folder(path: Path) -> Inspection:
-    """Examine an open_clip folder: the config, then the weights beside it."""
-    form = "open_clip folder"
+    """Examine an open_clip or transformers folder: the config, then the weights beside it."""
     try:
         files = list_folder(path)
+        shards = _read_shards(files) if files.sharded else {}
     except InputError as error:
         return refuse(path, error, "folder")
-    weights = _inspect_file(files.weights, f"{path.name}/{files.weights.name}")
+    files, form = files.without(shards), files.format
+    try:
+        weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)
+    except InputError as error:
+        return refuse(path, error, f"{form}, several files")
     facts: dict[str, Any] = {
         "unread": files.unread + weights.unread,
         "globals": weights.globals,
@@ -224,10 +234,12 @@ def _inspect_folder(path: Path) -> Inspection:
         form = f"{form}, {weights.format}"
         return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)
     try:
-        config = _read_config(files)
+        config = _read_config(files.config)
+        beside = files.preprocessor
+        preprocessor = None if beside is None else _read_config(beside)
     except InputError as error:
         return refuse(path, error, form, weights.size, weights.sha256, **facts)
-    notes = weights.reasons + _folder_notes(files)
+    notes = weights.reasons + _folder_notes(files, config)
     return Inspection(
         path,
         path.name,
@@ -240,18 +252,62 @@ def _inspect_folder(path: Path) -> Inspection:
         weights.tensors,
         weights.metadata,
         config,
-        files.weights,
+        weights.weights_path,
         facts=weights.facts,
         embedded_code=weights.embedded_code,
+        preprocessor=preprocessor,
         **facts,
     )
 
 
-def _read_config(files: FolderFiles) -> dict[str, Any]:
-    """Read ``open_clip_config.json``."""
-    label = f"{files.config.parent.name}/{files.config.name}"
+def _inspect_weights(path: Path) -> Inspection:
+    """Examine a file of a folder."""
+    return _inspect_file(path, f"{path.parent.name}/{path.name}")
+
+
+def _read_shards(files: FolderFiles) -> dict[str, frozenset[str]]:
+    """Which files the index names, with their tensors."""
+    return read_index(files.weights, f"{files.weights.parent.name}/{files.weights.name}")
+
+
+def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) -> Inspection:
+    """Examine each shard as a file of its own, then take them for one; a refused one decides."""
+    folder = files.weights.parent
+    label = f"{folder.name}/{files.weights.name}"
+    parts: dict[str, Inspection] = {}
+    for name, tensors in shards.items():
+        part = _inspect_weights(folder / name)
+        if part.refused:
+            return part
+        check_shard(name, tensors, (tensor.name for tensor in part.tensors), label)
+        parts[name] = part
+    first = next(iter(parts.values()))
+    groups: dict[str, dict[str, None]] = {}
+    for part in parts.values():
+        for group, names in part.globals.items():
+            groups.setdefault(group, {}).update(dict.fromkeys(names))
+    return replace(
+        first,
+        size=sum(part.size for part in parts.values()),
+        sha256=hash_of_shards({name: part.sha256 for name, part in parts.items()}),
+        reasons=tuple(dict.fromkeys(line for part in parts.values() for line in part.reasons)),
+        tensors=tuple(
+            replace(tensor, file=name, storage=tensor.storage and f"{name}:{tensor.storage}")
+            for name, part in parts.items()
+            for tensor in part.tensors
+        ),
+        unread=tuple(f"{name}: {line}" for name, part in parts.items() for line in part.unread),
+        globals={group: tuple(names) for group, names in groups.items()},
+        facts={f"SHA-256 of {name}": part.sha256 for name, part in parts.items()},
+        embedded_code=tuple(code for part in parts.values() for code in part.embedded_code),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON file of the folder."""
+    label = f"{path.parent.name}/{path.name}"
     limit = 1 << 20
-    file, _ = open_regular(files.config)
+    file, _ = open_regular(path)
     with file:
         raw = file.read(limit + 1)
     try:
@@ -262,12 +318,19 @@ def _read_config(files: FolderFiles) -> dict[str, Any]:
         ) from None
 
 
-def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
+def _folder_notes(files: FolderFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Say what else lies there that other programs may run or load."""
+    notes: tuple[str, ...] = ()
+    if "auto_map" in config:
+        notes = (
+            f"{files.config.name} asks the transformers library to run Python code from the "
+            "repository (auto_map); nothing of it was read or run.",
+        )
     if not files.risky:
-        return ()
+        return notes
     shown = ", ".join(files.risky[:5]) + (" and more" if len(files.risky) > 5 else "")
     return (
+        *notes,
         f"The folder also holds files that were not read and that other programs may run when "
         f"they load it: {shown}.",
     )

@@ -213,6 +213,11 @@ def _believe(found: Inspection) -> None:
         raise _MisfitError("a verdict has no reason")
     if found.refused != (found.weights_path is None) or (found.refused and found.tensors):
         raise _MisfitError("a refused file has tensors, or one that loads has none")
+    shards = {tensor.file for tensor in found.tensors}
+    if shards not in (set(), {""}) and found.weights_path in (None, found.path):
+        raise _MisfitError("a single file has shards")
+    if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
+        raise _MisfitError("the name of a shard is none")
     for tensor in found.tensors:
         _check_tensor(tensor, found.size)
 

@@ -303,7 +303,7 @@ def test_metadata_that_is_no_text_is_damaged(tmp_path: Path) -> None:
     header = f'{{"__metadata__":{{"open_clip_config":"\\ud800"}},{entry}}}'.encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
-    with pytest.raises(InputError, match="half a character|holds no usable config"):
+    with pytest.raises(InputError, match=r"half a character|holds no usable config"):
         open_checkpoint(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import warnings
@@ -23,8 +24,11 @@ from torch import Tensor, nn
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.assemble import read_state
 from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.tensor_histogram import tensor_histogram
+from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.data.canvas import fit_to_canvas
 from ml_core.model import ClipModel
@@ -577,3 +581,222 @@ def test_a_transformers_image_encoder_borrows_too(
     save_file(state, tmp_path / "model.safetensors")
     model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
     assert_equal(model, (theirs(module)[0], theirs(donor[0])[1]))
+
+
+# A checkpoint in several files.
+
+
+def in_shards(state: Mapping[str, Tensor], folder: Path, ending: str = "safetensors") -> Path:
+    """Write a transformers folder with two shards; return the index."""
+    names = sorted(state)
+    weight_map, stem = {}, "model" if ending == "safetensors" else "pytorch_model"
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"{stem}-0000{number}-of-00002.{ending}"
+        tensors = {name: state[name] for name in part}
+        if ending == "safetensors":
+            save_file(tensors, folder / shard)
+        else:
+            torch.save(tensors, folder / shard)
+        weight_map |= dict.fromkeys(part, shard)
+    index = folder / f"{stem}.{ending}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+@pytest.fixture(params=["safetensors", "bin"])
+def shards(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, Path, Path]:
+    """A module, the folder that holds it in shards, and the index."""
+    module = lively(VIT)
+    folder = tmp_path / "sharded"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
+    return module, folder, in_shards(contiguous(module.state_dict()), folder, request.param)
+
+
+def test_shards_are_one_checkpoint(shards: tuple[nn.Module, Path, Path], tmp_path: Path) -> None:
+    module, folder, _ = shards
+    found = inspect(folder)
+    assert found.verdict == "loads", found.reasons
+    parts = sorted(path for path in folder.iterdir() if "-of-" in path.name)
+    lines = [f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {part.name}\n" for part in parts]
+    assert found.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert found.size == sum(part.stat().st_size for part in parts)
+    assert {tensor.file for tensor in found.tensors} == {part.name for part in parts}
+    assert not any(part.name in found.unread for part in parts)
+    checkpoint = open_checkpoint(folder)
+    assert_equal(checkpoint.build(), theirs(module))
+    assert found.weights_path is not None
+    state = module.state_dict()
+    for row in tensor_stats(found.weights_path, found.tensors):
+        assert row.max == pytest.approx(state[row.name].max().item())
+    *_, last = tensor_histogram(found.weights_path, found.tensors[-1])
+    assert last.low == pytest.approx(state[found.tensors[-1].name].min().item())
+    merged = convert_to_safetensors(found, tmp_path / "merged.safetensors")
+    assert merged is not None
+    assert_equal(open_checkpoint(merged).build(), theirs(module))
+    parts[1].write_bytes(parts[0].read_bytes())
+    with pytest.raises(InputError, match="changed since it was examined"):
+        checkpoint.build()
+
+
+def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    record = json.loads(index.read_text())
+    change(record["weight_map"])
+    index.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weights: weights.update({"a": "../x.safetensors"}), "no file name of its folder"),
+        (lambda weights: weights.update({"a": "/etc/x.safetensors"}), "no file name of its folder"),
+        (lambda weights: weights.update({"a": "x.py"}), "no file name of its folder"),
+        (lambda weights: weights.update({"a": 3}), "no file name of its folder"),
+        (lambda weights: weights.update({"a": "b.safetensors"}), "b.safetensors is missing"),
+        (
+            lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
+            "which does not hold it",
+        ),
+        (lambda weights: weights.pop("logit_scale"), "not in the index"),
+        (
+            lambda weights: weights.update(logit_scale="model-00001-of-00002.safetensors"),
+            "'logit_scale'",
+        ),
+        (lambda weights: weights.clear(), "has no weight_map"),
+    ],
+)
+def test_an_index_that_lies_is_refused(
+    change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
+    state = {f"a{number}": torch.zeros(2) for number in range(6)} | {"logit_scale": torch.ones(1)}
+    index = in_shards(state, tmp_path)
+    placed = json.loads(index.read_text())["weight_map"]
+    other = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
+    (moved,) = other - {placed["logit_scale"]}
+    _edit(index, change)
+    if words == "'logit_scale'":
+        _edit(index, lambda weights: weights.update(logit_scale=moved))
+    found = inspect(tmp_path)
+    assert found.verdict == "damaged"
+    assert words in found.reasons[0], found.reasons
+
+
+def test_a_dangerous_shard_decides(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
+    in_shards({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path, "bin")
+    torch.save({"b": print}, tmp_path / "pytorch_model-00002-of-00002.bin")
+    found = inspect(tmp_path)
+    assert found.verdict == "dangerous"
+    assert "print" in found.reasons[0]
+
+
+# What the transformers library itself writes.
+
+
+@pytest.fixture(params=["quick_gelu", "gelu"])
+def hugging(request: pytest.FixtureRequest) -> Any:
+    """A tiny CLIPModel of the library, with weights so large that every setting shows."""
+    transformers = pytest.importorskip("transformers")
+    common = {"hidden_act": request.param, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.CLIPConfig(
+        text_config=common
+        | {"hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 16},
+        vision_config=common
+        | {"hidden_size": 96, "intermediate_size": 160, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.CLIPModel(config).eval()
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if value.ndim > 1 and "embedding" not in name:
+                    nn.init.normal_(value, std=0.2)
+                elif "bias" in name:
+                    nn.init.normal_(value, std=0.1)
+                elif "embedding" in name:
+                    nn.init.normal_(value, std=0.5)
+    return model
+
+
+def of_transformers(
+    model: Any, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
+) -> tuple[Tensor, Tensor]:
+    """Normalised embeddings by the library."""
+    images = (pixels(32) - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    with torch.inference_mode():
+        made = model(input_ids=tokenize(TEXTS, 16), pixel_values=images)
+    return made.image_embeds, made.text_embeds
+
+
+@pytest.mark.parametrize("kind", ["one file", "shards", "bin"])
+def test_transformers_folder(hugging: Any, kind: str, tmp_path: Path) -> None:
+    hugging.save_pretrained(tmp_path, max_shard_size="2MB" if kind == "shards" else "5GB")
+    if kind == "bin":
+        torch.save(hugging.state_dict(), tmp_path / "pytorch_model.bin")
+        (tmp_path / "model.safetensors").unlink()
+    assert (kind == "shards") is (tmp_path / "model.safetensors.index.json").exists()
+    mean, std = (0.5, 0.4, 0.3), (0.9, 1.1, 0.7)
+    preprocessor = {"image_mean": mean, "image_std": std, "resample": 2, "do_normalize": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    checkpoint = open_checkpoint(tmp_path)
+    check_tensors(checkpoint.architecture, checkpoint.inspection)
+    assert checkpoint.inspection.format == "transformers folder"
+    assert checkpoint.architecture.questions == ()
+    assert checkpoint.architecture.preprocess.interpolation == "bilinear"
+    assert_equal(checkpoint.build(), of_transformers(hugging, mean, std))
+    wrong = Choice(quick_gelu=not checkpoint.architecture.config["quick_gelu"])
+    assert min(apart(checkpoint.build(choice=wrong), of_transformers(hugging, mean, std))) > 1e-4
+
+
+def test_a_transformers_vision_folder_borrows(
+    hugging: Any, donor: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    vision = transformers.CLIPVisionModelWithProjection(hugging.config.vision_config).eval()
+    vision.load_state_dict(
+        {key: value for key, value in hugging.state_dict().items() if key.startswith("visi")},
+        strict=False,
+    )
+    vision.visual_projection = hugging.visual_projection
+    folder = tmp_path / "vision"
+    vision.config.projection_dim = 24
+    vision.save_pretrained(folder)
+    if hugging.config.vision_config.hidden_act == "gelu":  # the donor uses QuickGELU
+        with pytest.raises(InputError, match="does not use QuickGELU"):
+            open_checkpoint(folder, donor[1])
+        return
+    model = open_checkpoint(folder, donor[1]).build()
+    assert_equal(model, (of_transformers(hugging)[0], theirs(donor[0])[1]))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "siglip"}, "model type 'siglip'"),
+        ({"model_type": "clip", "vision_config": {"hidden_act": "relu"}}, "activation relu"),
+        ({"model_type": "clip", "vision_config": 3}, "no table vision_config"),
+        ({"model_type": "clip", "vision_config": {"hidden_size": "x"}}, "hidden_size is x"),
+        ({"model_type": "clip", "text_config": {"layer_norm_eps": 1e-6}}, "layer_norm_eps 1e-06"),
+        ({"model_type": "clip", "vision_config": {"num_attention_heads": 7}}, "7 attention heads"),
+    ],
+)
+def test_transformers_configs_that_cannot_be_built(
+    config: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    save_file(as_transformers(lively(VIT)), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=words):
+        open_checkpoint(tmp_path)
+
+
+def test_code_that_a_config_asks_for_is_said_and_not_run(tmp_path: Path) -> None:
+    save_file(as_transformers(lively(VIT)), tmp_path / "model.safetensors")
+    config = {"model_type": "clip", "auto_map": {"AutoModel": "evil.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "evil.py").write_text("raise SystemExit")
+    found = inspect(tmp_path)
+    assert found.verdict == "caution"
+    assert "auto_map" in found.reasons[0]
+    assert "evil.py" in found.reasons[1]

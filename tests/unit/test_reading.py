@@ -330,7 +330,7 @@ def test_unread_pickle_and_program_are_a_caution(tmp_path: Path) -> None:
     ("files", "code", "words"),
     [
         ({}, "unsupported", "without open_clip_config.json"),
-        ({"config__json": b"{}", "model__safetensors": GOOD}, "unsupported", "transformers"),
+        ({"config__json": b"{", "model__safetensors": GOOD}, "damaged", "model/config.json"),
         ({"open_clip_config__json": CONFIG_BYTES}, "damaged", "no weights"),
         (
             {"open_clip_config__json": CONFIG_BYTES, "w__bin": pickle.dumps([1])},
@@ -340,12 +340,12 @@ def test_unread_pickle_and_program_are_a_caution(tmp_path: Path) -> None:
         (
             {"open_clip_config__json": CONFIG_BYTES, "a__safetensors": GOOD, "b__safetensors": b""},
             "unsupported",
-            "2 safetensors files",
+            "2 files of weights",
         ),
         (
             {"open_clip_config__json": CONFIG_BYTES, "m__safetensors__index__json": b"{}"},
-            "unsupported",
-            "shards",
+            "damaged",
+            "no weight_map",
         ),
         (
             {"open_clip_config__json": b'{"a":1,"a":2}', "m__safetensors": GOOD},
@@ -420,7 +420,7 @@ def test_good_config_passes_with_its_defaults() -> None:
         ("vision_cfg.act_kwargs", {"x": 1}, "does not know"),
         ("text_cfg.hf_tokenizer_name", "evil/tokenizer", "tokenizer from the Hugging Face hub"),
         ("text_cfg.hf_model_name", "evil/model", "text encoder from the Hugging Face hub"),
-        ("text_cfg.vocab_size", 10**12, "vocab_size"),
+        ("text_cfg.vocab_size", 10**12, "vocabulary of 1000000000000 tokens"),
         ("text_cfg.context_length", 10**6, "context_length"),
         ("text_cfg.output_tokens", True, "output_tokens"),
         ("multimodal_cfg", {"width": 3}, "caption decoder"),
