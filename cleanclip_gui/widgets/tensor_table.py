@@ -50,7 +50,7 @@ _COLUMNS = (
     *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN", "Inf", "Zeros"),
     *("Shared", "Bytes"),
 )
-_WIDTHS = (222, 98, 52, 70, 70, 70, 70, 56, 50, 68, 86, 88)
+_WIDTHS = (214, 116, 50, 78, 78, 78, 76, 56, 50, 68, 86, 88)
 _NAN, _INF, _SHARED, _BYTES = 7, 8, 10, 11
 _STATS = range(3, 10)
 _LISTED = 10
