@@ -8,6 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
+from warnings import catch_warnings
 
 from ml_core.reading.errors import ErrorCode
 from ml_core.reading.zip_names import zip_names
@@ -147,20 +148,21 @@ class _LongTextError(Exception):
 def _names_code(file: BinaryIO, size: int) -> bool:
     """Tell whether a file is also a pickle that names something."""
     texts = 0
-    try:
-        opcodes = pickletools.genops(cast(BinaryIO, _Forward(file, size)))
-        for count, (opcode, argument, _) in enumerate(opcodes):
-            if opcode.name in ("GLOBAL", "INST") and _is_name(argument):
-                return True
-            if opcode.name == "STACK_GLOBAL" and texts > 1:
-                return True
-            if opcode.name == "STOP" or count > 100_000:
-                return opcode.name != "STOP"
-            texts += isinstance(argument, str)
-    except _LongTextError:
-        return True
-    except (ValueError, IndexError, OverflowError, struct.error):
-        return False
+    with catch_warnings(action="ignore"):
+        try:
+            opcodes = pickletools.genops(cast(BinaryIO, _Forward(file, size)))
+            for count, (opcode, argument, _) in enumerate(opcodes):
+                if opcode.name in ("GLOBAL", "INST") and _is_name(argument):
+                    return True
+                if opcode.name == "STACK_GLOBAL" and texts > 1:
+                    return True
+                if opcode.name == "STOP" or count > 100_000:
+                    return opcode.name != "STOP"
+                texts += isinstance(argument, str)
+        except _LongTextError:
+            return True
+        except (ValueError, IndexError, OverflowError, struct.error):
+            return False
     return False
 
 
@@ -203,14 +205,15 @@ def looks_pickle(head: bytes) -> bool:
         return len(head) > 1 and head[1] <= 5
     # Protocols 0 and 1 have no mark: accept what the opcode parser follows to a STOP or a call.
     names = False
-    try:
-        for opcode, argument, _ in pickletools.genops(head):
-            if opcode.name in ("GLOBAL", "INST"):
-                names |= _is_name(argument)
-            if opcode.name == "STOP" or (names and opcode.name in _CALLS):
-                return True
-    except (ValueError, IndexError, OverflowError, struct.error):
-        return False
+    with catch_warnings(action="ignore"):
+        try:
+            for opcode, argument, _ in pickletools.genops(head):
+                if opcode.name in ("GLOBAL", "INST"):
+                    names |= _is_name(argument)
+                if opcode.name == "STOP" or (names and opcode.name in _CALLS):
+                    return True
+        except (ValueError, IndexError, OverflowError, struct.error):
+            return False
     return False
 
 

@@ -24,6 +24,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
 _ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
 STORED, DEFLATED = 0, 8
+_NEWEST = 63  # version 6.3 of the format: readers refuse members that ask for more
 _OTHER_NAME = 0x7075  # an extra field that some readers take for the name
 
 
@@ -181,10 +182,12 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
         if len(raw) - at < _ENTRY.size:
             raise ZipError("its list of members is cut short")
         fields = _ENTRY.unpack_from(raw, at)
-        magic, _, _, flags, method, _, _, crc, packed, size = fields[:10]
+        magic, _, needed, flags, method, _, _, crc, packed, size = fields[:10]
         name_length, extra_length, comment, disk, _, mode, header = fields[10:]
         if magic != b"PK\x01\x02" or disk:
             raise ZipError("its list of members is damaged")
+        if needed & 0xFF > _NEWEST or needed >> 8:
+            raise ZipError("one of its members asks for a newer kind of archive")
         at += _ENTRY.size
         name = raw[at : at + name_length]
         extra = raw[at + name_length : at + name_length + extra_length]
@@ -238,11 +241,12 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     raw = file.read(_LOCAL.size)
     if len(raw) != _LOCAL.size:
         raise ZipError("a member is cut short")
-    magic, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)
+    magic, needed, flags, method = _LOCAL.unpack(raw)[:4]
+    crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)[6:]
     name, extra = file.read(name_length), file.read(extra_length)
     if magic != b"PK\x03\x04" or name != entry.name:
         raise ZipError("a member is called differently in its header and in the list")
-    if flags != entry.flags or method != entry.method:
+    if flags != entry.flags or method != entry.method or needed > _NEWEST:
         raise ZipError("a member is described differently in its header and in the list")
     if flags & ~_ALLOWED_FLAGS:
         raise ZipError("a member is encrypted or packed in an unusual way")

@@ -90,6 +90,8 @@ class Entry:
     local_crc: int | None = None
     local_size: int | None = None
     local_extra: bytes = b""
+    needed: int = 20
+    local_needed: int = 20
     descriptor: bytes = b""
     listed: bool = True
     header: int | None = None
@@ -128,7 +130,7 @@ def raw_zip(
             out += struct.pack(
                 "<4s5H3L2H",
                 b"PK\x03\x04",
-                20,
+                entry.local_needed,
                 entry.flags if entry.local_flags is None else entry.local_flags,
                 entry.method if entry.local_method is None else entry.local_method,
                 0,
@@ -143,7 +145,7 @@ def raw_zip(
         if entry.listed:
             head = struct.pack(
                 "<4s6H3L5H2L",
-                *(b"PK\x01\x02", 0x0314, 20, entry.flags, entry.method, 0, 0x5C21),
+                *(b"PK\x01\x02", 0x0314, entry.needed, entry.flags, entry.method, 0, 0x5C21),
                 *(crc, packed, size, len(entry.name), len(entry.extra), len(entry.comment)),
                 *(0, 0, entry.mode << 16, position),
             )

@@ -292,6 +292,8 @@ def zip_items() -> Iterator[Item]:
         {"flags": 1, "local_flags": 0},
         {"flags": 0, "local_flags": 1},
         {"crc": 7},
+        {"needed": 100},
+        {"local_needed": 100},
         {"local_crc": 7},
         {"local_size": 3},
         {"local_method": 8},
@@ -302,7 +304,7 @@ def zip_items() -> Iterator[Item]:
             f"zip/a payload behind {' and '.join(f'{k} {v!r}' for k, v in changes.items())[:60]}",
             lambda c, changes=changes: raw_zip(_payload(c, changes)),
             "refused",
-            "torch",
+            "" if changes.get("flags") else "torch",
         )
 
 

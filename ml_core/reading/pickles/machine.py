@@ -12,6 +12,7 @@ import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from warnings import catch_warnings
 
 from ml_core.reading.pickles.builders import BUILDERS, build
 from ml_core.reading.pickles.names import MAPPINGS, STORAGES, group_of
@@ -82,6 +83,12 @@ def read_pickle(raw: bytes, *, ends: bool = True) -> Reading:
         Also for a pickle that cannot be read: its ``names`` are those of all its opcodes then,
         so that a damaged file is still called dangerous for what an ordinary loader would run.
     """
+    # pickletools warns of escapes that Python no longer likes.
+    with catch_warnings(action="ignore"):
+        return _followed(raw, ends)
+
+
+def _followed(raw: bytes, ends: bool) -> Reading:
     machine = _Machine(raw)
     found = machine.reading
     try:

@@ -1,0 +1,180 @@
+"""What must hold for any bytes; where it does not, a function raises AssertionError.
+
+The readers of Python, zipfile and safetensors are asked too: whatever ours accepts they must
+understand in the same way. The unpickler that is asked can import and call nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import time
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from safetensors import SafetensorError, deserialize
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.pickles.machine import read_pickle
+from ml_core.reading.safetensors_header import DTYPE_BYTES, TensorInfo, parse_header
+from ml_core.reading.sniff import sniff
+from ml_core.reading.weights_reader import read_weights
+from ml_core.reading.zip_members import ZipError, read_member, zip_members
+
+SECONDS = 5.0
+LIMIT = 1 << 20
+
+
+class _Stub:
+    """Stands for everything that a pickle names; it can be called, set and added to."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> _Stub:
+        return object.__new__(cls)
+
+    def __call__(self, *arguments: Any, **named: Any) -> _Stub:
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        pass
+
+    def extend(self, values: Any) -> None:
+        pass
+
+    def add(self, value: Any) -> None:
+        pass
+
+
+class _Asked(pickle.Unpickler):
+    """Python's own unpickler, which notes names instead of importing them."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(io.BytesIO(raw))
+        self.names: set[str] = set()
+        self.marks = 0
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.names.add(f"{module} {name}")
+        return type("Stub", (_Stub,), {})
+
+    def persistent_load(self, pid: Any) -> Any:
+        self.marks += 1
+        return _Stub()
+
+
+def _older(name: str) -> str:
+    """A name of Python 2 as Python 3 maps it in protocols 0 to 2."""
+    import _compat_pickle
+
+    module, _, attribute = name.partition(" ")
+    module, attribute = _compat_pickle.NAME_MAPPING.get((module, attribute), (module, attribute))
+    return f"{_compat_pickle.IMPORT_MAPPING.get(module, module)} {attribute}"
+
+
+def check_pickle(raw: bytes) -> bool:
+    """Ours names all that Python's would import; tell whether ours found nothing wrong."""
+    start = time.perf_counter()
+    found = read_pickle(raw)
+    assert time.perf_counter() - start < SECONDS, "slow"
+    if found.problem:
+        return False
+    asked = _Asked(raw)
+    try:
+        asked.load()
+    except (MemoryError, RecursionError):
+        return False
+    except Exception:
+        pass  # what it asked for before it stumbled counts
+    ours = set(found.names)
+    ours |= {_older(name) for name in ours}
+    assert asked.names <= ours, f"Python imports {asked.names - ours}, ours found {ours}"
+    return True
+
+
+def check_zip(raw: bytes) -> bool:
+    """What ours lists, zipfile lists and unpacks to the same bytes."""
+    file = io.BytesIO(raw)
+    try:
+        members = zip_members(file, len(raw))
+        contents = {member.name: read_member(file, member, LIMIT) for member in members}
+    except ZipError:
+        return False
+    with zipfile.ZipFile(io.BytesIO(raw)) as other:
+        assert {info.filename for info in other.infolist()} == set(contents)
+        for info in other.infolist():
+            if info.CRC:
+                assert other.read(info) == contents[info.filename], info.filename
+    return True
+
+
+def check_safetensors(raw: bytes) -> bool:
+    """What ours accepts, the library reads to the same tensors."""
+    try:
+        header = parse_header(io.BytesIO(raw), len(raw), "x")
+    except InputError:
+        return False
+    try:
+        others = dict(deserialize(raw))
+    except SafetensorError as error:
+        raise AssertionError(f"the library refuses it: {error}") from None
+    assert {tensor.name for tensor in header.tensors} == set(others)
+    for tensor in header.tensors:
+        other = others[tensor.name]
+        assert list(tensor.shape) == list(other["shape"])
+        assert raw[tensor.offset : tensor.offset + tensor.nbytes] == bytes(other["data"])
+    return True
+
+
+def check_file(raw: bytes) -> bool:
+    """A sentence or tensors that lie inside the file, within some time; whatever the format."""
+    start = time.perf_counter()
+    file = io.BytesIO(raw)
+    try:
+        found = read_weights(file, len(raw), "x", sniff(file, len(raw)))
+        sentence = ""
+    except InputError as error:
+        sentence = error.sentence
+    assert time.perf_counter() - start < SECONDS, "slow"
+    if sentence:
+        assert sentence.endswith("."), sentence
+        return False
+    names = {tensor.name for tensor in found.tensors}
+    assert len(names) == len(found.tensors)
+    for tensor in found.tensors:
+        _check_tensor(tensor, len(raw))
+    json.dumps([found.facts, found.metadata, found.names, sorted(names)]).encode()
+    "".join(names).encode()
+    return True
+
+
+def _check_tensor(tensor: TensorInfo, size: int) -> None:
+    """Its elements lie in the file, and its shape is one that can be made."""
+    width = DTYPE_BYTES[tensor.dtype]
+    assert 0 <= tensor.offset <= size
+    assert 0 <= tensor.nbytes <= size - tensor.offset
+    assert all(0 <= side <= 1 << 48 for side in tensor.shape)
+    stride = tensor.stride
+    if 0 in tensor.shape:
+        assert tensor.nbytes == 0
+    elif stride is None:
+        assert tensor.nbytes == tensor.elements * width
+    else:
+        assert len(stride) == len(tensor.shape)
+        last = sum((n - 1) * s for n, s in zip(tensor.shape, stride, strict=True))
+        assert tensor.nbytes == (last + 1) * width
+        assert tensor.elements * width <= tensor.nbytes + (64 << 20)
+
+
+CHECKS: dict[str, Callable[[bytes], bool]] = {
+    "pickle": check_pickle,
+    "zip": check_zip,
+    "safetensors": check_safetensors,
+    "file": check_file,
+}
