@@ -118,7 +118,6 @@ def test_cancelling_leaves_nothing(tmp_path: Path) -> None:
     [
         ({"__metadata__": torch.zeros(1)}, "m.safetensors", "__metadata__"),
         (torch.zeros(2), "m.safetensors", "no safetensors file can hold"),
-        ({"a\ud800": torch.zeros(1)}, "m.safetensors", "no safetensors file can hold"),
         ({"a": torch.zeros(1)}, "m.pt2", "end the name in .safetensors"),
         ({"a": torch.zeros(1)}, "nowhere/m.safetensors", "cannot be written"),
     ],

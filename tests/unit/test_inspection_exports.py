@@ -38,7 +38,7 @@ def refused(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def hostile(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "hostile.pt"
-    torch.save({HOSTILE: torch.zeros(2), "epoch": HOSTILE, "\ud800": torch.ones(1).half()}, path)
+    torch.save({HOSTILE: torch.zeros(2), "epoch": HOSTILE, "half": torch.ones(1).half()}, path)
     return record_of(path)
 
 
