@@ -146,6 +146,11 @@ _FILE: tuple[Command, ...] = (
         lambda w: w.checkpoint.actions_.can_convert,
     ),
     Command(
+        "file.compare", "Comp&are with…", "&File", lambda w: w.checkpoint.actions_.compare(),
+        "Show tensor by tensor where another checkpoint differs.", "compare", "", 3,
+        lambda w: w.checkpoint.actions_.can_compare,
+    ),
+    Command(
         "file.export", "&Export inspection…", "&File", lambda w: w.checkpoint.actions_.export(),
         "Write what was found in the file as a web page, JSON or SARIF.", "copy", "Ctrl+Shift+E",
         3, lambda w: w.checkpoint.actions_.can_export,

@@ -33,6 +33,7 @@ from cleanclip_gui.guide import Guide
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.panels.checkpoint_actions import CHECKPOINTS
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.data_bar import DataBar
 from cleanclip_gui.panels.studio import StudioPanel
@@ -57,9 +58,6 @@ from ml_core.reading import InputError, Inspection
 
 _LOG = logging.getLogger(__name__)
 _TITLES = {str(method): title for method, title in METHOD_TITLES.items()}
-_CHECKPOINTS = (
-    "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;All files (*)"
-)
 
 
 class MainWindow(QMainWindow):
@@ -155,6 +153,7 @@ class MainWindow(QMainWindow):
         self.checkpoint.refused.connect(self._on_refused)
         self.checkpoint.inspected.connect(self.actions_.refresh)
         self.checkpoint.actions_.failed.connect(self.show_input_error)
+        self.checkpoint.comparing.failed.connect(self.show_input_error)
         self.checkpoint.actions_.prompts = self.prompts
         self.data_bar.failed.connect(self.show_input_error)
         self.studio.failed.connect(self.show_input_error)
@@ -205,7 +204,7 @@ class MainWindow(QMainWindow):
     def choose_checkpoint(self) -> None:
         """Ask for a checkpoint file."""
         folder = self.settings.value.last_folder
-        path = self.prompts.open_file(self, "Open checkpoint", folder, _CHECKPOINTS)
+        path = self.prompts.open_file(self, "Open checkpoint", folder, CHECKPOINTS)
         if path:
             self.open_path(path)
 

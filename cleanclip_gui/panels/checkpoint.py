@@ -26,9 +26,11 @@ from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, OpenCheckpoint
 from cleanclip_gui.panels.checkpoint_actions import CheckpointActions
+from cleanclip_gui.panels.checkpoint_compare import Comparing
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.text import bytes_text, count_text, device_text, plain
 from cleanclip_gui.widgets.code_view import CodeView
+from cleanclip_gui.widgets.comparison_view import ComparisonView
 from cleanclip_gui.widgets.fact_list import FactList
 from cleanclip_gui.widgets.histogram import HistogramCard
 from cleanclip_gui.widgets.names_view import NamesView
@@ -41,6 +43,7 @@ from ml_core.reading.sandbox import is_complete
 
 _STATS_SECONDS = 0.1
 _FACTS = 12
+_COMPARISON = 4
 
 
 class CheckpointPanel(QWidget):
@@ -93,7 +96,10 @@ class CheckpointPanel(QWidget):
         self.tabs.addTab(self.names, "Names")
         self.tabs.addTab(self.code, "Program code")
         self.tabs.addTab(_page(self.metadata), "Metadata")
-        self.tabs.tabBar().setAccessibleName("Tensors, names, program code or metadata")
+        self.comparison = ComparisonView()
+        self.comparing = Comparing(self.comparison, self)
+        self.tabs.addTab(self.comparison, "Comparison")
+        self.tabs.tabBar().setAccessibleName("What to look at")
         self.tabs.tabBar().setDrawBase(False)
 
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -109,6 +115,7 @@ class CheckpointPanel(QWidget):
         layout.addWidget(split)
 
         self.tensors.selected.connect(self._on_tensor_selected)
+        self.actions_.compare_requested.connect(self._on_compare_requested)
         inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         inference.failed.connect(self._on_failed)
 
@@ -138,6 +145,7 @@ class CheckpointPanel(QWidget):
         """Examine a file or folder and load it if nothing speaks against it."""
         for thread in self._threads():
             thread.abandon()
+        self.comparing.abandon()
         self._path = str(path)
         target = Path(path)
         try:
@@ -169,6 +177,7 @@ class CheckpointPanel(QWidget):
             thread.abandon()
         ended = [thread.stop(deadline.remainingTime()) for thread in threads]
         ended.append(self.actions_.stop(deadline.remainingTime()))
+        ended.append(self.comparing.stop(deadline.remainingTime()))
         return all(ended)
 
     def _threads(self) -> list[Background]:
@@ -266,6 +275,13 @@ class CheckpointPanel(QWidget):
     def _on_statistics_finished(self) -> None:
         self.complete = True
 
+    @Slot(str)
+    def _on_compare_requested(self, path: str) -> None:
+        if self.inspection is not None and not self.inspection.refused:
+            self.comparing.begin(self.inspection, Path(path))
+            self.tabs.setTabVisible(_COMPARISON, True)
+            self.tabs.setCurrentIndex(_COMPARISON)
+
     @Slot(object)
     def _on_tensor_selected(self, info: TensorInfo) -> None:
         """Count the values of the chosen tensor beside the window."""
@@ -355,6 +371,8 @@ class CheckpointPanel(QWidget):
     def _show_tabs(self, found: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""
         self.histogram.hide()
+        if found is None:
+            self.tabs.setCurrentIndex(0)
         self.tensors.set_tensors(() if found is None else found.tensors)
         self.names.set_names({} if found is None else found.globals)
         self.code.set_code(() if found is None else found.embedded_code)
@@ -364,6 +382,7 @@ class CheckpointPanel(QWidget):
             any(found.globals.values()),
             bool(found.embedded_code),
             bool(found.tensors or found.facts),
+            False,  # until another one is chosen
         )
         for number, there in enumerate(shown or ()):
             self.tabs.setTabVisible(number, there)

@@ -1,4 +1,4 @@
-"""What can be done with an inspected file: convert it, export the inspection."""
+"""What can be done with an inspected file: convert it, compare it, export the inspection."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from ml_core.reading import InputError, Inspection
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
 _STEPS = 1000
+CHECKPOINTS = (
+    "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;All files (*)"
+)
+"""Name filter of a dialog that opens checkpoints; what is not listed is opened all the same."""
 
 
 class _Progress(QObject):
@@ -36,11 +40,13 @@ class _Progress(QObject):
 
 
 class CheckpointActions(QWidget):
-    """Two buttons; while a file is written, a bar and Cancel. One thing at a time.
+    """Three buttons; while a file is written, a bar and Cancel. One thing at a time.
 
-    ``failed`` carries an InputError, ``saved`` the path of the file.
+    ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` the
+    path of another checkpoint.
     """
 
+    compare_requested = Signal(str)
     failed = Signal(object)
     saved = Signal(object)
 
@@ -56,6 +62,9 @@ class CheckpointActions(QWidget):
         self.export_button = QPushButton("Export inspection…")
         self.export_button.setToolTip("Write what was found as a web page, JSON or SARIF")
         self.export_button.clicked.connect(self.export)
+        self.compare_button = QPushButton("Compare with…")
+        self.compare_button.setToolTip("Show tensor by tensor where another checkpoint differs")
+        self.compare_button.clicked.connect(self.compare)
         buttons = QHBoxLayout()
         buttons.setContentsMargins(0, 0, 0, 0)
         buttons.setSpacing(theme.SPACE_S)
@@ -79,6 +88,7 @@ class CheckpointActions(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(buttons)
+        layout.addWidget(self.compare_button)
         layout.addWidget(self._busy_row)
         layout.addWidget(self.words)
         self.set_inspection(None)
@@ -95,6 +105,11 @@ class CheckpointActions(QWidget):
         """Whether there are tensors to write, and nothing is being written."""
         found = self._inspection
         return found is not None and not found.refused and self._work is None
+
+    @property
+    def can_compare(self) -> bool:
+        """Whether there are tensors to compare."""
+        return self._inspection is not None and not self._inspection.refused
 
     @property
     def can_export(self) -> bool:
@@ -147,6 +162,16 @@ class CheckpointActions(QWidget):
             yield export_inspection(inspection_record(assess(found)), chosen)
 
         self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
+
+    @Slot()
+    def compare(self) -> None:
+        """Ask for the other checkpoint."""
+        if self._inspection is None or not self.can_compare:
+            return
+        folder = str(self._inspection.path.parent)
+        chosen = self.prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
+        if chosen:
+            self.compare_requested.emit(chosen)
 
     @Slot()
     def cancel(self) -> None:
@@ -206,6 +231,8 @@ class CheckpointActions(QWidget):
         self.convert_button.setVisible(not refused)
         self.convert_button.setEnabled(self.can_convert)
         self.export_button.setEnabled(self.can_export)
+        self.compare_button.setVisible(not refused)
+        self.compare_button.setEnabled(self.can_compare)
 
 
 def _stem(found: Inspection) -> str:

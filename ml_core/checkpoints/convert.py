@@ -71,13 +71,7 @@ def convert_to_safetensors(
     if target.suffix.lower() != ".safetensors":
         raise InputError(f"{target.name} cannot be written: end the name in .safetensors.")
     entries = in_order(_entry(info, found.name) for info in found.tensors)
-    try:
-        start = header(entries, _metadata(found))
-    except UnicodeEncodeError:
-        raise InputError(
-            f"{found.name} has texts that no safetensors file can hold; it cannot be converted.",
-            "unsupported",
-        ) from None
+    start = header(entries, _metadata(found))
     if len(start) > MAX_BYTES:
         raise InputError(
             f"{found.name} has names and texts of {len(start)} bytes, more than a safetensors "

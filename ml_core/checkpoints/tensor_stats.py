@@ -17,6 +17,7 @@ from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 
 _CHUNK = 1 << 20  # elements
+_MAX_APART = 512 << 20
 _NUMPY = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
     "I64": "<i8", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
@@ -91,6 +92,30 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
     flat = _numbers(_read(file, info.nbytes, path), info)
     steps = tuple(step * flat.itemsize for step in info.stride)
     yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+
+
+def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
+    """A tensor's numbers in row-major order, a piece at a time.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` for a tensor whose elements lie apart over more than 512 MiB.
+    """
+    if info.stride is None:
+        yield from tensor_pieces(file, info, path)
+        return
+    if max(info.nbytes, info.elements * DTYPE_BYTES[info.dtype]) > _MAX_APART:
+        raise InputError(
+            f"{path.name}: the numbers of {info.name[:80]} lie apart over {info.nbytes} bytes, "
+            "which is too much to put them in order; convert the file to safetensors first.",
+            "unsupported",
+        )
+    file.seek(info.offset)
+    flat = _numbers(_read(file, info.nbytes, path), info)
+    steps = tuple(step * flat.itemsize for step in info.stride)
+    whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
+    yield whole.reshape(-1)
 
 
 def _read(file: BinaryIO, count: int, path: Path) -> bytes:

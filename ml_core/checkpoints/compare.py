@@ -1,0 +1,233 @@
+"""Compare two checkpoints tensor by tensor, so that one sees where a model was finetuned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.tensor_stats import file_of, tensor_rows
+from ml_core.checkpoints.transformers_names import Source
+from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.regular_file import open_regular
+
+State = Literal["equal", "changed", "other shape", "only first", "only second"]
+Numbers = Iterator[NDArray[np.float64]]
+
+# Of either encoder, from the input on.
+_ORDER = (
+    "class_embedding", "token_embedding", "positional_embedding", "conv1", "bn1", "conv2", "bn2",
+    "conv3", "bn3", "ln_pre", "layer1", "layer2", "layer3", "layer4", "transformer", "attnpool",
+    "ln_post", "ln_final", "proj", "text_projection", "logit_scale", "logit_bias",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """How one tensor differs.
+
+    Parameters
+    ----------
+    name
+        The model's name of it where both files hold a CLIP, else the file's.
+    state
+        ``changed`` if a number differs, whatever the types of the two.
+    difference, norm
+        Sums of squares of the differences and of the first one's numbers, where both are finite;
+        0 for whole numbers, which count steps and are no weights.
+    """
+
+    name: str
+    state: State
+    difference: float = 0.0
+    norm: float = 0.0
+
+    @property
+    def relative(self) -> float:
+        """Relative L2 change; NaN where it means nothing, infinite if the first one is zero."""
+        if self.state not in ("equal", "changed"):
+            return math.nan
+        return _relative(self.difference, self.norm)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """The tensors of one layer together, in the order of the model.
+
+    ``tensors`` are those in both files with one shape, ``changed`` of them differ.
+    """
+
+    name: str
+    relative: float
+    tensors: int
+    changed: int
+
+
+def compare_checkpoints(
+    first: Inspection, second: Inspection, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[TensorChange]:
+    """Compare the tensors of two files that were not refused, in the order of the first.
+
+    Two CLIPs are matched by the model's names, whatever library wrote them; other files by their
+    own. Memory stays below 100 MB, unless a tensor's elements lie apart in a file. Ends early
+    once ``cancelled()`` is true.
+
+    Raises
+    ------
+    InputError
+        If a file was cut short since it was inspected.
+    """
+    ours, theirs = _sources(first, second)
+    with ExitStack() as stack:
+        here, there = _Reader(first, stack), _Reader(second, stack)
+        for name, source in ours.items():
+            if cancelled():
+                return
+            other = theirs.get(name)
+            if other is None:
+                yield TensorChange(name, "only first")
+            elif here.shape(source) != there.shape(other):
+                yield TensorChange(name, "other shape")
+            else:
+                change = _compare(name, here, source, there, other, cancelled)
+                if change is None:
+                    return
+                yield change
+        for name in theirs:
+            if name not in ours:
+                yield TensorChange(name, "only second")
+
+
+def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
+    """Put the tensors of a layer together, from the first layer of a model to its last."""
+    layers: dict[str, list[TensorChange]] = {}
+    for change in changes:
+        if change.state in ("equal", "changed"):
+            layers.setdefault(layer_of(change.name), []).append(change)
+    return [
+        LayerChange(
+            name,
+            _relative(sum(one.difference for one in inside), sum(one.norm for one in inside)),
+            len(inside),
+            sum(one.state == "changed" for one in inside),
+        )
+        for name, inside in sorted(layers.items(), key=lambda item: _place(item[0]))
+    ]
+
+
+def layer_of(name: str) -> str:
+    """The layer of a tensor, e.g. ``visual.layer1.0`` or ``transformer.resblocks.11``."""
+    parts = name.split(".")
+    for number, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: number + 1])
+    return ".".join(parts[: 2 if parts[0] == "visual" else 1])
+
+
+def _place(layer: str) -> tuple[bool, int, int]:
+    """Where in a CLIP a layer is; what is not known stands among the blocks."""
+    parts = layer.removeprefix("visual.").split(".")
+    known = parts[0] if parts[0] in _ORDER else "transformer"
+    number = int(parts[-1][:9]) if parts[-1].isascii() and parts[-1].isdigit() else 0
+    return not layer.startswith("visual"), _ORDER.index(known), number
+
+
+def _sources(
+    first: Inspection, second: Inspection
+) -> tuple[Mapping[str, Source], Mapping[str, Source]]:
+    """Names to compare by, and where each file has them."""
+    try:
+        return find_layout(first).sources, find_layout(second).sources
+    except InputError:
+        return (
+            {info.name: Source((info.name,)) for info in first.tensors},
+            {info.name: Source((info.name,)) for info in second.tensors},
+        )
+
+
+class _Reader:
+    """The numbers of a file's tensors in row-major order."""
+
+    def __init__(self, found: Inspection, stack: ExitStack) -> None:
+        assert found.weights_path is not None, "only a file that was not refused has tensors"
+        self._path = found.weights_path
+        self._infos = {info.name: info for info in found.tensors}
+        self._stack = stack
+        self._files: dict[str, BinaryIO] = {}
+
+    def infos(self, source: Source) -> list[TensorInfo]:
+        """What a model's tensor is made of in this file."""
+        return [self._infos[name] for name in source.names]
+
+    def shape(self, source: Source) -> tuple[int, ...]:
+        """Of the model's tensor."""
+        first, *rest = (info.shape for info in self.infos(source))
+        if rest and first:
+            first = (first[0] + sum(shape[0] for shape in rest if shape), *first[1:])
+        return first[::-1] if source.transposed and len(first) == 2 else first
+
+    def numbers(self, source: Source) -> Numbers:
+        """The model's tensor in pieces."""
+        pieces = (piece for info in self.infos(source) for piece in self._rows(info))
+        if not source.transposed:
+            return pieces
+        whole = np.concatenate([*pieces, np.empty(0)])
+        return iter([whole.reshape(self.shape(source)[::-1]).T.reshape(-1)])
+
+    def _rows(self, info: TensorInfo) -> Numbers:
+        if info.file not in self._files:
+            file, _ = open_regular(file_of(self._path, info.file))
+            self._files[info.file] = self._stack.enter_context(file)
+        return tensor_rows(self._files[info.file], info, self._path)
+
+
+def _compare(
+    name: str,
+    here: _Reader,
+    source: Source,
+    there: _Reader,
+    other: Source,
+    cancelled: Callable[[], bool],
+) -> TensorChange | None:
+    """Compare two tensors of one shape; None if cancelled."""
+    weights = all(info.dtype[0] in "FB" and info.dtype != "BOOL" for info in here.infos(source))
+    equal, difference, norm = True, 0.0, 0.0
+    for one, two in _together(here.numbers(source), there.numbers(other)):
+        if cancelled():
+            return None
+        same = (one == two) | (np.isnan(one) & np.isnan(two))
+        equal = equal and bool(same.all())
+        if weights:
+            finite = np.isfinite(one) & np.isfinite(two)
+            one = np.where(finite, one, 0.0)
+            difference += float(np.square(np.where(finite, two, 0.0) - one).sum())
+            norm += float(np.square(one).sum())
+    return TensorChange(name, "equal" if equal else "changed", difference, norm)
+
+
+def _together(
+    one: Numbers, two: Numbers
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Pieces of equal length of two streams of equal length."""
+    left = right = np.empty(0)
+    while True:
+        left = left if left.size else next(one, left)
+        right = right if right.size else next(two, right)
+        size = min(left.size, right.size)
+        if not size:
+            return
+        yield left[:size], right[:size]
+        left, right = left[size:], right[size:]
+
+
+def _relative(difference: float, norm: float) -> float:
+    """The root of a quotient of sums of squares."""
+    if difference == 0:
+        return 0.0
+    return math.sqrt(difference / norm) if norm else math.inf

@@ -1,0 +1,160 @@
+"""Two checkpoints side by side: where they differ is seen, read and sorted."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+
+from cleanclip_gui import theme
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.comparison_view import ComparisonView
+from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
+from ml_core.checkpoints.compare import TensorChange
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+WAIT = 20_000
+
+
+@dataclass
+class Layer:
+    name: str
+    relative: float
+    tensors: int = 2
+    changed: int = 1
+
+
+@pytest.fixture
+def strip(qtbot):
+    strip = HeatStrip("Image encoder")
+    qtbot.addWidget(strip)
+    strip.resize(400, 34)
+    strip.show()
+    layers = [Layer("visual.a", 0.0, changed=0), Layer("visual.b", 0.01), Layer("visual.c", 0.04)]
+    strip.set_layers([*layers, Layer("visual.d\u202e", math.inf)], 0.04)
+    return strip
+
+
+def test_the_warmer_the_more_a_layer_has_changed(strip):
+    assert strip.colour(0) == theme.colour("sunken")
+    warm = theme.series_colours()[1]
+    assert strip.colour(2).name() == warm
+    assert strip.colour(3).name() == warm
+    assert strip.colour(1).name() not in (warm, strip.colour(0).name())
+    image = strip.grab().toImage()
+    shown = [image.pixelColor(50 + 100 * number, 17).name() for number in range(4)]
+    assert shown == [strip.colour(number).name() for number in range(4)]
+
+
+def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):
+    told = []
+    strip.pointed.connect(told.append)
+    QTest.mouseMove(strip, QPoint(150, 10))
+    assert told[-1] == "visual.b: 1 % (1 of 2 tensors differ)"
+    QTest.keyClick(strip, Qt.Key.Key_Right)
+    assert told[-1].startswith("visual.c: 4 %")
+    QTest.keyClick(strip, Qt.Key.Key_Right)
+    QTest.keyClick(strip, Qt.Key.Key_Right)
+    assert told[-1] == "visual.d\\u202e: from zero (1 of 2 tensors differ)"
+    for _ in range(5):
+        QTest.keyClick(strip, Qt.Key.Key_Left)
+    assert told[-1] == "visual.a: 0 % (equal)"
+    assert "from zero" in strip.accessibleDescription()
+
+
+def test_changes_read_well():
+    assert [percent(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
+        "0 %",
+        "3.1 %",
+        "0.001 %",
+        "200 %",
+        "50 times",
+        "from zero",
+    ]
+
+
+def test_the_table_sorts_and_counts(qtbot):
+    view = ComparisonView()
+    qtbot.addWidget(view)
+    view.begin("other.pt", 4)
+    view.add([TensorChange("visual.a", "equal", 0.0, 1.0), TensorChange("b", "only first")])
+    view.add([TensorChange("visual.c", "changed", 1.0, 4.0), TensorChange("<i>d", "other shape")])
+    assert (
+        view.words.text() == "4 tensors: 1 equal, 1 changed, 1 another shape, 1 only in this file."
+    )
+    view.end()
+    rows = [[view.model.index(r, c).data() for c in range(3)] for r in range(4)]
+    assert rows[0] == ["visual.c", "changed", "50 %"]
+    assert rows[1] == ["visual.a", "equal", "0 %"]
+    view.model.sort(0)
+    assert view.model.index(0, 0).data() == "<i>d"
+    assert view.model.index(0, 0).data(Qt.ItemDataRole.ToolTipRole) == "<span>&lt;i&gt;d</span>"
+    assert view.model.index(0, 2).data() == ""
+
+
+@pytest.fixture
+def panel(qtbot, tmp_path):
+    inference = Inference(FakeEngine)
+    panel = CheckpointPanel(Session(), inference)
+    qtbot.addWidget(panel)
+    panel.resize(1200, 700)
+    panel.show()
+    tensors = {"visual.l.0.w": [3.0, 4.0], "visual.l.1.w": [1.0], "text.w": [1.0]}
+    panel.open(write_safetensors(tmp_path / "a.safetensors", tensors))
+    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    write_safetensors(tmp_path / "b.safetensors", tensors | {"visual.l.0.w": [3.0, 4.5]})
+    yield panel
+    panel.stop()
+    assert inference.close()
+
+
+def compare(panel, path):
+    panel.actions_.prompts = Answers(path).prompts()
+    panel.actions_.compare_button.click()
+
+
+def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
+    assert not panel.tabs.isTabVisible(4)
+    compare(panel, tmp_path / "b.safetensors")
+    assert panel.tabs.currentWidget() is panel.comparison
+    view = panel.comparison
+    qtbot.waitUntil(lambda: view.strips.isVisible(), timeout=WAIT)
+    assert view.title.text() == "Compared with b.safetensors"
+    assert "2 equal, 1 changed" in view.words.text()
+    assert view.model.index(0, 0).data() == "visual.l.0.w"
+    assert view.model.index(0, 2).data() == "10 %"
+    assert "The warmest is 10 %" in view.read_out.text()
+    assert not view.cancel.isVisible()
+    panel.open(tmp_path / "b.safetensors")
+    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    assert not panel.tabs.isTabVisible(4)
+    assert panel.tabs.currentIndex() != 4
+
+
+def test_a_refused_file_is_not_compared(panel, qtbot, tmp_path):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    with qtbot.waitSignal(panel.comparing.failed, timeout=WAIT) as failed:
+        compare(panel, path)
+    assert "os.system" in failed.args[0].sentence
+    assert panel.comparison.words.text() == "The comparison ended early."
+    assert not panel.comparison.strips.isVisible()
+
+
+def test_a_comparison_can_be_cancelled(panel, qtbot, tmp_path, monkeypatch):
+    def slow(first, second, cancelled):
+        yield TensorChange("visual.l.0.w", "equal", 0.0, 1.0)
+        while not cancelled():
+            yield TensorChange("more", "equal", 0.0, 1.0)
+
+    monkeypatch.setattr("ml_core.checkpoints.compare.compare_checkpoints", slow)
+    compare(panel, tmp_path / "b.safetensors")
+    qtbot.waitUntil(lambda: panel.comparison.model.rowCount() > 0, timeout=WAIT)
+    panel.comparison.cancel.click()
+    rows = panel.comparison.model.rowCount()
+    assert "Cancelled" in panel.comparison.words.text()
+    qtbot.wait(200)
+    assert panel.comparison.model.rowCount() == rows
