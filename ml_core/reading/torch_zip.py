@@ -22,7 +22,7 @@ from ml_core.reading.zip_members import (
 )
 
 _SMALL = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/version"}
-_SMALL_BYTES = 4096
+_SMALL_BYTES = 64
 _CODE_BYTES = 4 << 20
 _CODE_TOTAL = 64 << 20
 _PICKLE_BYTES = 64 << 20
@@ -74,9 +74,9 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
     )
     if "data.pkl" not in pickles:
         raise ZipError("it has no record data.pkl")
-    script = "constants.pkl" in inner
+    script = any(label.lower() == "constants.pkl" for label in inner)
     code = tuple(_code(file, inner, name, names))
-    _check_byte_order(file, inner, name)
+    _check_small(file, inner, name)
     blocks = dict(_blocks(inner, "data/"))
     tensors, facts, notes = tensors_of(pickles["data.pkl"].value, blocks, name)
     used = {f"data/{tensor.storage}" for tensor in tensors}
@@ -145,14 +145,22 @@ def _code(
         yield label, text
 
 
-def _check_byte_order(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
-    """Refuse numbers of the other byte order."""
-    member = inner.get("byteorder")
-    if member is not None and read_member(file, member, _SMALL_BYTES).strip() != b"little":
-        raise InputError(
-            f"{name} was written on a big-endian machine; save it again on another one.",
-            "unsupported",
-        )
+def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
+    """Refuse numbers of the other byte order, and versions that are none."""
+    for label, member in inner.items():
+        if label.lower() not in _SMALL:
+            continue
+        text = read_member(file, member, _SMALL_BYTES).strip()
+        if label.lower() != "byteorder":
+            if not text.isdigit() or len(text) > 9:
+                raise ZipError(f"its record {label!r} is no number")
+        elif text == b"big":
+            raise InputError(
+                f"{name} was written on a big-endian machine; save it again on another one.",
+                "unsupported",
+            )
+        elif text != b"little":
+            raise ZipError("its byte order is none")
 
 
 def _blocks(inner: dict[str, Member], folder: str) -> Iterator[tuple[str, Block]]:
