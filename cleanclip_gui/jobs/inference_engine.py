@@ -124,6 +124,7 @@ class Engine:
             assumptions=tuple(checkpoint.architecture.assumptions),
             image_size=model.image_size,
             parameters=sum(p.numel() for p in model.module.parameters()),
+            notes=tuple(checkpoint.architecture.notes),
         )
         return CheckpointOpened(request.role, facts)
 

@@ -329,6 +329,8 @@ class CheckpointPanel(QWidget):
             self.architecture.add("Parameters", count_text(facts.parameters))
             for assumption in facts.assumptions:
                 self.architecture.add("Assumed", assumption, role="warning")
+            for note in facts.notes:
+                self.architecture.add("Also in it", note)
         if found is not None:
             self._show_identity(found)
             self._show_notes(found)

@@ -157,9 +157,15 @@ class CheckpointActions(QWidget):
 
         def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
             from ml_core.checkpoints.export_inspection import export_inspection
-            from ml_core.checkpoints.inspection_record import assess, inspection_record
+            from ml_core.checkpoints.inspection_record import (
+                ask_for_second_opinion,
+                assess,
+                inspection_record,
+            )
 
-            yield export_inspection(inspection_record(assess(found)), chosen)
+            opinion = ask_for_second_opinion(found, cancelled)
+            if not cancelled():
+                yield export_inspection(inspection_record(assess(found), opinion), chosen)
 
         self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
 

@@ -19,7 +19,7 @@ class CheckpointFacts:
     """An opened checkpoint as the window shows it; the model itself lives in the inference thread.
 
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
-    could not tell.
+    could not tell, ``notes`` what the file holds beside the model.
     """
 
     path: str
@@ -29,6 +29,7 @@ class CheckpointFacts:
     assumptions: tuple[str, ...]
     image_size: int
     parameters: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ def html_page(record: Mapping[str, Any]) -> str:
         f"{_text(reasons[0] if reasons else 'Nothing in the file was run.')}</div>",
         _list("Also", reasons[1:]),
         _facts("File", _file_facts(record)),
-        _section("What other loaders would do", f"<p>{_text(record['elsewhere'])}</p>"),
+        _said("What other loaders would do", record["elsewhere"]),
+        _said("Second opinion", record["second_opinion"]),
         *_architecture(record["architecture"]),
         *(_list(title, record["globals"].get(group, ())) for group, title in _GROUPS),
         _list("Program code in the file (not run)", record["embedded_code"]),
@@ -90,6 +91,11 @@ def _text(value: object) -> str:
 
 def _section(title: str, content: str) -> str:
     return f"<h2>{_text(title)}</h2>\n{content}"
+
+
+def _said(title: str, sentences: str) -> str:
+    """A paragraph, or nothing."""
+    return _section(title, f"<p>{_text(sentences)}</p>") if sentences else ""
 
 
 def _list(title: str, items: Sequence[str]) -> str:
@@ -132,6 +138,7 @@ def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:
         ("Model", architecture["name"]),
         ("Told by", architecture["source"]),
         *(("Assumed", sentence) for sentence in architecture["assumptions"]),
+        *(("Also in it", sentence) for sentence in architecture["notes"]),
     ]
     return [_facts("Architecture", facts)]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ml_core import __version__
 from ml_core.checkpoints.architecture import find_architecture
 from ml_core.checkpoints.expected import check_tensors
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError, Inspection, ask_picklescan
 from ml_core.reading.elsewhere import elsewhere
 from ml_core.reading.verdict_words import verdict_words
 
@@ -81,6 +82,7 @@ def assess(found: Inspection) -> Assessment:
             "name": told.name,
             "source": told.source,
             "assumptions": list(told.assumptions),
+            "notes": list(told.notes),
             "config": told.config,
             "image_size": told.preprocess.size,
         }
@@ -90,10 +92,23 @@ def assess(found: Inspection) -> Assessment:
     return Assessment(found, architecture, None)
 
 
-def inspection_record(assessed: Assessment) -> dict[str, Any]:
+def ask_for_second_opinion(found: Inspection, cancelled: Callable[[], bool] = lambda: False) -> str:
+    """picklescan's words, or why there are none; they change no verdict."""
+    try:
+        return ask_picklescan(found.weights_path or found.path, cancelled)
+    except InputError as error:
+        return error.sentence
+
+
+def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[str, Any]:
     """The record that ``cleanclip inspect --json`` prints and the window exports.
 
     ``sandbox`` in it tells how the reading process was confined; None where it was not.
+
+    Parameters
+    ----------
+    second_opinion
+        What `ask_for_second_opinion` gave.
     """
     found = assessed.inspection
     return {
@@ -107,6 +122,7 @@ def inspection_record(assessed: Assessment) -> dict[str, Any]:
         "reason_code": assessed.reason_code,
         "reasons": list(assessed.reasons),
         "elsewhere": assessed.elsewhere,
+        "second_opinion": second_opinion,
         "parameters": found.parameters,
         "architecture": assessed.architecture,
         "metadata": dict(found.metadata),

@@ -55,7 +55,10 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
             for rule, (name, text) in _RULES.items()
         ],
     }
-    kept = ("verdict", "reason_code", "format", "elsewhere", "unread", "totals", "sandbox")
+    kept = (
+        *("verdict", "reason_code", "format", "elsewhere", "second_opinion"),
+        *("unread", "totals", "sandbox", "globals", "embedded_code"),
+    )
     return {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -65,11 +68,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
                 "columnKind": "unicodeCodePoints",
                 "artifacts": [artifact],
                 "results": results,
-                "properties": {
-                    **{key: record[key] for key in kept},
-                    "globals": record["globals"],
-                    "embedded_code": record["embedded_code"],
-                },
+                "properties": {key: record[key] for key in kept},
             }
         ],
     }

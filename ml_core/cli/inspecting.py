@@ -8,11 +8,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ml_core.checkpoints.inspection_record import GROUPS, Assessment, assess, inspection_record
+from ml_core.checkpoints.inspection_record import (
+    GROUPS,
+    Assessment,
+    ask_for_second_opinion,
+    assess,
+    inspection_record,
+)
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
-from ml_core.reading import InputError, ask_picklescan, examine
+from ml_core.reading import examine
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -32,26 +38,18 @@ def inspect_checkpoint(path: Path, json: bool, sarif: bool = False) -> int:
         If there is nothing at the path.
     """
     assessed = assess(examine(path))
+    opinion = ask_for_second_opinion(assessed.inspection)
     if sarif:
-        output.print_json(sarif_log(inspection_record(assessed)))
+        output.print_json(sarif_log(inspection_record(assessed, opinion)))
     elif json:
-        output.print_json({**inspection_record(assessed), "second_opinion": _opinion(assessed)})
+        output.print_json(inspection_record(assessed, opinion))
     else:
-        _print(assessed)
+        _print(assessed, opinion)
     problem = assessed.problem
     return output.EXIT_DONE if problem is None else exit_code(problem.code)
 
 
-def _opinion(assessed: Assessment) -> str:
-    """picklescan's words, or why there are none; they change no verdict."""
-    found = assessed.inspection
-    try:
-        return ask_picklescan(found.weights_path or found.path)
-    except InputError as error:
-        return error.sentence
-
-
-def _print(assessed: Assessment) -> None:
+def _print(assessed: Assessment, opinion: str) -> None:
     """A table for people."""
     found, architecture = assessed.inspection, assessed.architecture
     table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
@@ -72,6 +70,8 @@ def _print(assessed: Assessment) -> None:
         table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
         for sentence in architecture["assumptions"]:
             table.add_row("Assumed", output.cell(sentence))
+        for sentence in architecture["notes"]:
+            table.add_row("Also in it", output.cell(sentence))
     for group in GROUPS:
         if names := found.globals.get(group, ()):
             table.add_row(_GROUP_TITLES[group], output.cell(_some(names)))
@@ -81,7 +81,7 @@ def _print(assessed: Assessment) -> None:
     if found.unread:
         table.add_row("Not read", output.cell(_some(found.unread)))
     table.add_row("Elsewhere", output.cell(assessed.elsewhere))
-    table.add_row("Second opinion", output.cell(_opinion(assessed)))
+    table.add_row("Second opinion", output.cell(opinion))
     if found.sandbox:
         walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
         table.add_row("Read with", output.cell(walls))

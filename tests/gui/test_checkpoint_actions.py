@@ -6,7 +6,11 @@ import threading
 import pytest
 
 from cleanclip_gui.panels.checkpoint_actions import CheckpointActions
-from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.checkpoints.inspection_record import (
+    ask_for_second_opinion,
+    assess,
+    inspection_record,
+)
 from ml_core.reading import inspect
 from tests.gui.shell_fakes import Answers, write_safetensors
 
@@ -64,7 +68,9 @@ def test_export_writes_what_the_command_line_prints(actions, qtbot, source, tmp_
         actions.export_button.click()
     text = (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
     if suffix == ".json":
-        assert json.loads(text) == inspection_record(assess(found))
+        opinion = ask_for_second_opinion(found)
+        assert "picklescan" in opinion
+        assert json.loads(text) == inspection_record(assess(found), opinion)
     else:
         assert "m.safetensors" in text
 

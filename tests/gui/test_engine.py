@@ -31,3 +31,18 @@ def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None
         seen[mode] = engine.predict(Predict(0, None)).clean_image
     assert seen["shortest"].max() == 0
     assert (seen["squash"] > 200).mean() > 0.25
+
+
+def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
+    import torch
+
+    from cleanclip_gui.jobs.inference_engine import Engine
+    from ml_core.model import Preprocess, build_model
+    from tests.conftest import TINY_CONFIG
+
+    model = build_model(TINY_CONFIG, Preprocess(32), None, name="tiny")
+    path = tmp_path / "m.pt"
+    beside = {"optimizer": {"exp_avg": torch.zeros(2)}}
+    torch.save({"state_dict": model.module.state_dict()} | beside, path)
+    facts = Engine().open_checkpoint(OpenCheckpoint(str(path))).checkpoint
+    assert any("optimizer" in note for note in facts.notes)

@@ -12,7 +12,11 @@ import torch
 
 from ml_core.checkpoints.export_inspection import export_inspection
 from ml_core.checkpoints.inspection_html import html_page
-from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.checkpoints.inspection_record import (
+    ask_for_second_opinion,
+    assess,
+    inspection_record,
+)
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.reading import InputError, inspect
 
@@ -127,6 +131,21 @@ def test_the_page_tells_verdict_reasons_and_names(refused: dict[str, Any]) -> No
     shown = parsed(html_page(refused)).text
     for words in ("Refused: dangerous", refused["reasons"][0], "posix.system", refused["sha256"]):
         assert words in shown
+
+
+def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    found = inspect(path)
+    opinion = ask_for_second_opinion(found)
+    assert "posix.system" in opinion
+    record = inspection_record(assess(found), opinion)
+    assert record["second_opinion"] == opinion
+    assert sarif_log(record)["runs"][0]["properties"]["second_opinion"] == opinion
+    assert opinion in parsed(html_page(record)).text
+    assert "Second opinion" not in html_page(inspection_record(assess(found)))
+    path.unlink()
+    assert "cannot be opened" in ask_for_second_opinion(found)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".sarif", ".html", ".HTML"])
