@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from queue import Queue
+from threading import Thread
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -87,9 +89,8 @@ class _Read:
 def _read_file(path: Path, wanted: list[TensorInfo]) -> _Read | None:
     """Read the tensors of one file; None if it is shorter than they need."""
     tensors: dict[str, Tensor] = {}
-    digest = hashlib.sha256()
     file, size = open_regular(path)
-    with file:
+    with file, _Digest() as digest:
         position = 0
         for start, end, infos in _ranges(wanted):
             if end > size:
@@ -124,7 +125,36 @@ def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
         yield start, end, inside
 
 
-def _skip(file: BinaryIO, count: int, digest: Any) -> None:
+class _Digest:
+    """SHA-256 of pieces, computed in a thread while the next piece is read."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._pieces: Queue[bytes | bytearray | None] = Queue(maxsize=16)
+        self._thread = Thread(target=self._work, name="SHA-256", daemon=True)
+
+    def __enter__(self) -> _Digest:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pieces.put(None)
+        self._thread.join()
+
+    def update(self, piece: bytes | bytearray) -> None:
+        """Add a piece, which must not change any more."""
+        self._pieces.put(piece)
+
+    def hexdigest(self) -> str:
+        """The result, once all pieces are in and the ``with`` block is left."""
+        return self._hash.hexdigest()
+
+    def _work(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            self._hash.update(piece)
+
+
+def _skip(file: BinaryIO, count: int, digest: _Digest) -> None:
     """Hash bytes that belong to no tensor."""
     while count > 0:
         chunk = file.read(min(count, 1 << 20))
