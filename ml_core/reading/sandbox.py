@@ -40,7 +40,8 @@ class SandboxState:
     Parameters
     ----------
     limits
-        Memory, processor time, size of files, number of files and processes, no core dump.
+        Memory, processor time, size of files, number of files and processes (the last does not
+        bind root), no core dump.
     privileges
         No program that it starts can gain rights, and no other process of the user can look
         into it.
