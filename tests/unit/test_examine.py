@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
 from ml_core.reading.inspection_json import error_to_json, from_json, to_json
@@ -64,6 +67,41 @@ def test_the_process_says_what_the_function_says(tmp_path: Path) -> None:
         assert replace(found, sandbox=None) == inspect(path)
         verdicts.append(found.verdict)
     assert verdicts == ["loads", "caution", "dangerous", "damaged", "caution", "damaged"]
+
+
+def test_every_container_can_be_read_where_no_module_can_be_loaded(tmp_path: Path) -> None:
+    state = {"ünï\u202e": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.bfloat16)}
+    torch.save(state, tmp_path / "zip.pt")
+    torch.save(state, tmp_path / "stream.pt", _use_new_zipfile_serialization=False)
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    np.savez(tmp_path / "arrays.npz", a=np.zeros((2, 3)), ü=np.zeros(2, np.float16))
+    with zipfile.ZipFile(tmp_path / "wrapped.zip", "w") as archive:
+        archive.write(tmp_path / "zip.pt", "inner.pt")
+    for ending, mode in (
+        ("tar", "w"),
+        ("tar.gz", "w:gz"),
+        ("tar.bz2", "w:bz2"),
+        ("tar.xz", "w:xz"),
+    ):
+        with tarfile.open(tmp_path / f"wrapped.{ending}", mode) as tar:  # type: ignore[call-overload]
+            tar.add(tmp_path / "zip.pt", "inner.pt")
+    (tmp_path / "protocol0.pkl").write_bytes(pickle.dumps({"ü": "\u20ac", "b": [b"x", 1.5]}, 0))
+    (tmp_path / "protocol4.pkl").write_bytes(pickle.dumps({"ü": "\u20ac", "b": [b"x", 1.5]}, 4))
+    (tmp_path / "page.pt").write_text("<!doctype html>")
+    verdicts = {}
+    for path in sorted(tmp_path.iterdir()):
+        found = examine(path)
+        assert replace(found, sandbox=None) == inspect(path)
+        verdicts[path.name] = found.verdict
+    assert {name for name, verdict in verdicts.items() if verdict in ("loads", "caution")} >= {
+        "zip.pt",
+        "stream.pt",
+        "script.pt",
+        "arrays.npz",
+        "wrapped.zip",
+        "wrapped.tar",
+    }
+    assert "dangerous" not in verdicts.values()
 
 
 def test_odd_names_pass_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
