@@ -113,7 +113,7 @@ class Engine:
 
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
         """Examine and load a checkpoint."""
-        checkpoint = open_checkpoint(request.path)
+        checkpoint = open_checkpoint(request.path, request.donor or None)
         model = checkpoint.build(self._device)
         self._models[request.role] = model
         facts = CheckpointFacts(
@@ -125,6 +125,7 @@ class Engine:
             image_size=model.image_size,
             parameters=sum(p.numel() for p in model.module.parameters()),
             notes=tuple(checkpoint.architecture.notes),
+            donor=request.donor if checkpoint.donor is not None else "",
         )
         return CheckpointOpened(request.role, facts)
 

@@ -112,7 +112,10 @@ class InferenceWorker(QObject):
         try:
             self._dispatch(engine, letter)
         except InputError as error:
-            self.failed.emit(Failed(letter.request, error.sentence, error.details, error.code))
+            lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
+            self.failed.emit(
+                Failed(letter.request, error.sentence, error.details, error.code, lacks)
+            )
         except MemoryError:
             self._fail(letter, "There is not enough memory for this. Try fewer images.")
         except Exception as error:

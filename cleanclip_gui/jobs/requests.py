@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OpenCheckpoint:
-    """Open a checkpoint in the place of the suspect or of the cleaned one."""
+    """Open a checkpoint in the place of the suspect or of the cleaned one.
+
+    ``donor`` is a whole CLIP that gives the encoder which the file lacks.
+    """
 
     path: str
     role: Role = "suspect"
+    donor: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +129,16 @@ class SetDevice:
 
 @dataclass(frozen=True, eq=False)
 class Failed:
-    """A request that came to nothing: one plain sentence, and details on demand."""
+    """A request that came to nothing: one plain sentence, and details on demand.
+
+    ``lacks`` names the encoder, image or text, that a donor must give.
+    """
 
     request: Request
     sentence: str
     details: str = ""
     code: str = "internal"
+    lacks: str = ""
 
     @property
     def shown_by_a_panel(self) -> bool:

@@ -116,6 +116,7 @@ class CheckpointPanel(QWidget):
 
         self.tensors.selected.connect(self._on_tensor_selected)
         self.actions_.compare_requested.connect(self._on_compare_requested)
+        self.actions_.donor_chosen.connect(self._on_donor_chosen)
         inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         inference.failed.connect(self._on_failed)
 
@@ -226,6 +227,14 @@ class CheckpointPanel(QWidget):
         request = failed.request
         if isinstance(request, OpenCheckpoint) and request.path == self._path:
             self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
+            if failed.lacks:
+                self.actions_.offer_donor(failed.lacks)
+
+    @Slot(str)
+    def _on_donor_chosen(self, donor: str) -> None:
+        if self.inspection is not None and not self.inspection.refused:
+            self.verdict.show_inspection(self.inspection)
+            self._inference.submit(OpenCheckpoint(self._path, "suspect", donor))
 
     def _ask_for_second_opinion(self, found: Inspection) -> None:
         """Let picklescan say its words; they change no verdict."""
@@ -327,6 +336,8 @@ class CheckpointPanel(QWidget):
             self.architecture.add("Told by", _SOURCES.get(facts.architecture_source, "shapes"))
             self.architecture.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
             self.architecture.add("Parameters", count_text(facts.parameters))
+            if facts.donor:
+                self.architecture.add("Donor", facts.donor)
             for assumption in facts.assumptions:
                 self.architecture.add("Assumed", assumption, role="warning")
             for note in facts.notes:

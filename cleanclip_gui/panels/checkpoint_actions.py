@@ -42,11 +42,12 @@ class _Progress(QObject):
 class CheckpointActions(QWidget):
     """Three buttons; while a file is written, a bar and Cancel. One thing at a time.
 
-    ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` the
-    path of another checkpoint.
+    ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` and
+    ``donor_chosen`` the path of another checkpoint.
     """
 
     compare_requested = Signal(str)
+    donor_chosen = Signal(str)
     failed = Signal(object)
     saved = Signal(object)
 
@@ -62,6 +63,9 @@ class CheckpointActions(QWidget):
         self.export_button = QPushButton("Export inspection…")
         self.export_button.setToolTip("Write what was found as a web page, JSON or SARIF")
         self.export_button.clicked.connect(self.export)
+        self.donor_button = QPushButton()
+        self.donor_button.setProperty("primary", True)
+        self.donor_button.clicked.connect(self.choose_donor)
         self.compare_button = QPushButton("Compare with…")
         self.compare_button.setToolTip("Show tensor by tensor where another checkpoint differs")
         self.compare_button.clicked.connect(self.compare)
@@ -87,6 +91,7 @@ class CheckpointActions(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self.donor_button)
         layout.addLayout(buttons)
         layout.addWidget(self.compare_button)
         layout.addWidget(self._busy_row)
@@ -97,8 +102,14 @@ class CheckpointActions(QWidget):
     def set_inspection(self, found: Inspection | None) -> None:
         """Offer what can be done with a file; None while it is being read."""
         self._inspection = found
+        self.donor_button.hide()
         self._say("")
         self._refresh()
+
+    def offer_donor(self, encoder: str) -> None:
+        """Let the user name a whole CLIP for the encoder, image or text, that is not there."""
+        self.donor_button.setText(f"Choose a donor of the {encoder} encoder…")
+        self.donor_button.show()
 
     @property
     def can_convert(self) -> bool:
@@ -168,6 +179,14 @@ class CheckpointActions(QWidget):
                 yield export_inspection(inspection_record(assess(found), opinion), chosen)
 
         self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
+
+    @Slot()
+    def choose_donor(self) -> None:
+        """Ask for the donor."""
+        folder = str(self._inspection.path.parent) if self._inspection is not None else ""
+        chosen = self.prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
+        if chosen:
+            self.donor_chosen.emit(chosen)
 
     @Slot()
     def compare(self) -> None:

@@ -50,6 +50,11 @@ def write_job(
     """
     if session.checkpoint is None:
         raise InputError("No checkpoint is open; open one first.")
+    if session.checkpoint.donor:
+        raise InputError(
+            f"{Path(session.checkpoint.path).name} lacks an encoder, and cleaning needs a whole "
+            "CLIP in one file; open one that has both encoders."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         images = session.images

@@ -19,7 +19,8 @@ class CheckpointFacts:
     """An opened checkpoint as the window shows it; the model itself lives in the inference thread.
 
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
-    could not tell, ``notes`` what the file holds beside the model.
+    could not tell, ``notes`` what the file holds beside the model;
+    ``donor`` is the file that gave the encoder which this one lacks.
     """
 
     path: str
@@ -30,6 +31,7 @@ class CheckpointFacts:
     image_size: int
     parameters: int
     notes: tuple[str, ...] = ()
+    donor: str = ""
 
 
 @dataclass(frozen=True, eq=False)

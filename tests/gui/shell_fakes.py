@@ -71,10 +71,15 @@ class FakeEngine:
     def open_checkpoint(self, request):
         if request.path.endswith("refuse.safetensors"):
             raise InputError("refuse.safetensors lacks the tensor visual.proj.", "damaged")
+        if request.path.endswith("visual.safetensors") and not request.donor:
+            error = InputError("visual.safetensors holds no text encoder.", "unsupported")
+            error.tower = "text"
+            raise error
         found = inspect(request.path)
         facts = CheckpointFacts(
-            request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12
-        )
+            request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12,
+            donor=request.donor,
+        )  # fmt: skip
         return CheckpointOpened(request.role, facts)
 
     def load_images(self, request):

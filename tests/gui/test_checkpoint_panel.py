@@ -15,7 +15,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.text import bytes_text, count_text, plain
 from cleanclip_gui.widgets.tensor_table import TensorModel, TensorTable
 from ml_core.reading import TensorInfo
-from tests.gui.shell_fakes import FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 
 @pytest.fixture
@@ -98,6 +98,25 @@ def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path)
     panel.open(path)
     qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: damaged"
+
+
+def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]})
+    panel.open(path)
+    button = panel.actions_.donor_button
+    qtbot.waitUntil(button.isVisible, timeout=10_000)
+    assert panel.verdict.verdict.text() == "Refused: unsupported"
+    assert button.text() == "Choose a donor of the text encoder…"
+    panel.actions_.prompts = Answers().prompts()
+    button.click()  # and backed out
+    assert panel._session.checkpoint is None
+    panel.actions_.prompts = Answers(tmp_path / "donor.pt").prompts()
+    button.click()
+    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
+    assert panel.verdict.verdict.text() == "Loads"
+    assert panel._session.checkpoint.donor == str(tmp_path / "donor.pt")
+    assert str(tmp_path / "donor.pt") in labels(panel)
+    assert not button.isVisible()
 
 
 def test_a_file_of_no_known_format_is_unsupported(panel, qtbot, tmp_path):

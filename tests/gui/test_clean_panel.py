@@ -103,7 +103,7 @@ def session(tmp_path: Path) -> Session:
     checkpoint = tmp_path / "poisoned.safetensors"
     checkpoint.write_bytes(b"weights")
     made = Session()
-    made.checkpoint = SimpleNamespace(path=str(checkpoint))  # type: ignore[assignment]
+    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
     made.images = ImagesState(
         ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
         np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
@@ -334,7 +334,7 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
-    facts = SimpleNamespace(path=str(cleaned))
+    facts = SimpleNamespace(path=str(cleaned), donor="")
     with qtbot.waitSignal(panel.try_in_studio):
         panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
     assert session.role == "cleaned"
@@ -516,7 +516,7 @@ def test_another_checkpoint_takes_the_old_result_away(
 ) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.isVisible()
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"))
+    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
     assert not panel.before_after.isVisible()
 
 
@@ -527,7 +527,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     runner = runner_of(panel)
     runner.mark_running()
     first = session.checkpoint
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"))  # type: ignore[assignment]
+    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")  # type: ignore[assignment]
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is running"
     runner.pause()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is paused"

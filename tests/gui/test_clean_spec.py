@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,16 @@ from cleanclip_gui.session import ImagesState, Session
 from ml_core.cleaning.recipes import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.reading import InputError
+
+
+def _open(folder: Path, donor: str = "") -> Any:
+    return SimpleNamespace(path=str(folder / "a.safetensors"), donor=donor)
 
 
 def _job(images: ImageSpec, n: int, folder: Path) -> CleanSpec:
     session = Session()
-    session.checkpoint = SimpleNamespace(path=str(folder / "a.safetensors"))  # type: ignore[assignment]
+    session.checkpoint = _open(folder)
     session.images = ImagesState(
         images, "own", "key", n, np.zeros(n, np.int64), ("apple", "banana"), ("a {}",)
     )
@@ -44,3 +50,11 @@ def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
     spec = _job(ImageSpec(split="val"), 1000, tmp_path)
     assert spec.images == ImageSpec(split="val", part="validation", n=500)
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
+
+
+def test_a_model_with_a_borrowed_encoder_is_not_cleaned(tmp_path: Path) -> None:
+    session = Session()
+    session.checkpoint = _open(tmp_path, "donor.pt")
+    recipe = preset("cleanclip", "talk")
+    with pytest.raises(InputError, match="lacks an encoder"):
+        write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)

@@ -46,3 +46,30 @@ def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
     torch.save({"state_dict": model.module.state_dict()} | beside, path)
     facts = Engine().open_checkpoint(OpenCheckpoint(str(path))).checkpoint
     assert any("optimizer" in note for note in facts.notes)
+
+
+def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
+    import pytest
+    import torch
+
+    from cleanclip_gui.jobs.inference_engine import Engine
+    from ml_core.checkpoints.save import save_checkpoint
+    from ml_core.model import Preprocess, build_model
+    from ml_core.reading import InputError
+    from tests.conftest import TINY_CONFIG
+
+    model = build_model(TINY_CONFIG, Preprocess(32), None, name="tiny")
+    donor = save_checkpoint(model, tmp_path / "donor.safetensors", provenance={})
+    state = model.module.state_dict()
+    visual = {key: value for key, value in state.items() if key.startswith("visual.")}
+    path = tmp_path / "visual.pt"
+    torch.save(visual, path)
+    engine = Engine()
+    with pytest.raises(InputError, match="no text encoder") as caught:
+        engine.open_checkpoint(OpenCheckpoint(str(path)))
+    assert getattr(caught.value, "tower", "") == "text"  # what the window asks for
+    facts = engine.open_checkpoint(OpenCheckpoint(str(path), "suspect", str(donor))).checkpoint
+    assert facts.donor == str(donor)
+    assert any("image encoder only" in sentence for sentence in facts.assumptions)
+    whole = engine.open_checkpoint(OpenCheckpoint(str(donor), "suspect", str(donor))).checkpoint
+    assert whole.donor == ""
