@@ -303,8 +303,7 @@ def zip_items() -> Iterator[Item]:
         yield Item(
             f"zip/a payload behind {' and '.join(f'{k} {v!r}' for k, v in changes.items())[:60]}",
             lambda c, changes=changes: raw_zip(_payload(c, changes)),
-            "refused",
-            "" if changes.get("flags") else "torch",
+            live="" if changes.get("flags") else "torch",
         )
 
 
