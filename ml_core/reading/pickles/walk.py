@@ -12,6 +12,7 @@ MAX_NAME = 1024
 _MAX_DEPTH = 200
 _MAX_TENSORS = 100_000
 _MAX_FACTS = 200
+_MAX_LETTERS = 48 << 20
 _MAX_TEXT = 300
 # Where torch.nn.Module keeps its parts; they are no part of a parameter's name.
 _PARTS = ("_parameters", "_buffers", "_modules")
@@ -54,6 +55,7 @@ def contents(value: Any) -> Contents:
     seen: set[int] = set()
     names: set[str] = set()
     stack: list[tuple[str, int, Any]] = [("", 0, value)]
+    letters = 0  # of all names: a short pickle can give one long prefix to very many
     while stack:
         name, depth, item = stack.pop()
         if isinstance(item, Tensor):
@@ -80,7 +82,12 @@ def contents(value: Any) -> Contents:
         if isinstance(item, Object) and item.of.name in _NO_BUILDERS:
             found.special.append(name)
             continue
-        inner = [(_join(name, key), depth + 1, child) for key, child in _children(item)]
+        inner = []
+        for key, child in _children(item):
+            inner.append((_join(name, key), depth + 1, child))
+            letters += len(inner[-1][0])
+            if letters > _MAX_LETTERS:
+                raise ValueError("the names in it are longer together than any checkpoint's")
         stack.extend(reversed(inner))
     return found
 
