@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 PROVENANCE_KEY = "provenance"
-_CLIP_SCALE = 100.0
+CLIP_SCALE = 100.0
 _SCALES = ("logit_scale", "logit_bias")
 
 
@@ -95,7 +95,7 @@ class Checkpoint:
         if choice is not None and choice.logit_scale is not None:
             state["logit_scale"] = torch.tensor(math.log(choice.logit_scale))
         elif "logit_scale" not in state:
-            state["logit_scale"] = torch.tensor(math.log(_CLIP_SCALE))
+            state["logit_scale"] = torch.tensor(math.log(CLIP_SCALE))
         for key in _SCALES:
             if key in state and state[key].numel() == 1:
                 nonscalar = architecture.config.get("nonscalar_logit_scale", False)

@@ -43,6 +43,10 @@ Target = Annotated[str | None, typer.Option(help="Target class of the attack: na
 TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
 Method = Annotated[str, typer.Option(help="cleanclip, mmcl or supervised.")]
 Preset = Annotated[str, typer.Option(help="default, talk or paper.")]
+Donor = Annotated[
+    Path | None,
+    typer.Option(help="A whole CLIP whose other encoder goes with a file that holds one."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -88,6 +92,7 @@ def evaluate_command(
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
+    donor: Donor = None,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -114,8 +119,58 @@ def evaluate_command(
         label_column=label_column,
         n=n,
         seed=seed,
+        donor=donor if donor is None else checkpoint_path(donor),
         device=device,
         threads=threads,
+        json=json,
+    )
+
+
+@app.command("doctor")
+def doctor_command(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to ask about.")],
+    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    labels: Labels = "demo",
+    templates: Templates = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    n: Annotated[int, typer.Option("--n", help="Labelled images to try it on.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
+    donor: Donor = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Save a copy that says the proposed settings.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find out what a file does not say or says wrong: activation, mean and std, heads, size.
+
+    Tries the candidates on labelled images, shows what each scores and proposes the best. Nothing
+    is changed; --save writes a copy.
+
+    Examples:
+
+        cleanclip doctor epoch_10.pt --images photos/ --labels imagenet-1k
+
+        cleanclip doctor model.safetensors --save fixed.safetensors --json
+    """
+    from ml_core.cli.arguments import checkpoint_path
+    from ml_core.cli.doctoring import doctor_checkpoint
+
+    doctor_checkpoint(
+        checkpoint_path(checkpoint),
+        images=images,
+        labels=labels,
+        templates=templates,
+        image_column=image_column,
+        label_column=label_column,
+        donor=donor if donor is None else checkpoint_path(donor),
+        n=n,
+        seed=seed,
+        device=device,
+        threads=threads,
+        save=save,
         json=json,
     )
 

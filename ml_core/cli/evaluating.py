@@ -44,6 +44,7 @@ def evaluate_checkpoint(
     label_column: str | None,
     n: int | None,
     seed: int,
+    donor: Path | None = None,
     device: str,
     threads: int,
     json: bool,
@@ -65,7 +66,7 @@ def evaluate_checkpoint(
         target = "banana"
     aim = 0 if target is None else target_index(target, label_set.class_names)
     set_threads(threads)
-    model = open_checkpoint(checkpoint).build("cpu").to(choose_device(device))
+    model = open_checkpoint(checkpoint, donor).build("cpu").to(choose_device(device))
     for sentence in model.assumptions:
         output.say(sentence)
     bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
@@ -83,6 +84,7 @@ def evaluate_checkpoint(
     record: dict[str, Any] = found.to_dict()
     record["checkpoint"] = str(checkpoint)
     record["assumptions"] = list(model.assumptions)
+    record["donor"] = None if donor is None else str(donor)
     record["label_set"] = label_set.name
     record["problems"] = list(bench.images.problems)
     record["left_out"] = bench.images.left_out
