@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
 from ml_core.reading.sniff import looks_pickle
+from ml_core.reading.torch_file import check_pickles
 
 _MARK = b"PK\x03\x04"
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -20,6 +22,20 @@ _MAX_HEADERS = 2000
 _MAX_OPCODES = 2_000_000
 _MAX_TOTAL = 64 << 20
 _HEAD = 4096
+
+
+def doctored(file: BinaryIO, size: int, name: str, what: str) -> InputError:
+    """Make the error of an archive of ``size`` bytes that is refused because of ``what``.
+
+    Raises
+    ------
+    UnknownCodeError
+        Instead, if a pickle in it names code that is not on the list.
+    """
+    check_pickles(pickles_of_doctored_zip(file, size), name)
+    return InputError(
+        f"{name} is a damaged or doctored archive: {what}; get the file again.", "damaged"
+    )
 
 
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:

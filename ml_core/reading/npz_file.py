@@ -7,6 +7,7 @@ import struct
 from math import prod
 from typing import Any, BinaryIO
 
+from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
@@ -41,9 +42,7 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
             if "O" in descr
         ]
     except ZipError as error:
-        raise InputError(
-            f"{name} is a damaged or doctored archive: {error}; get the file again.", "damaged"
-        ) from None
+        raise doctored(file, size, name, str(error)) from None
     names = check_pickles(objects, name)
     if objects:
         raise InputError(

@@ -37,6 +37,7 @@ PICKLE = Kind("Python pickle")
 NPZ = Kind("NumPy archive (.npz)")
 ZIP = Kind("zip archive")
 TAR = Kind("tar archive")
+BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
@@ -190,7 +191,7 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
 def _zip_kind(names: tuple[str, ...] | None) -> Kind:
     """Tell archives apart by their members."""
     if names is None:
-        return Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
+        return BROKEN_ZIP
     inner = [name.partition("/")[2].lower() for name in names]  # as PyTorch compares them
     if "data.pkl" in inner:
         return TORCH_ZIP

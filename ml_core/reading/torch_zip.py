@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
@@ -48,9 +49,7 @@ def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
         members = zip_members(file, size)
         return _read(file, members, name)
     except ZipError as error:
-        raise InputError(
-            f"{name} is a damaged or doctored archive: {error}; get the file again.", "damaged"
-        ) from None
+        raise doctored(file, size, name, str(error)) from None
 
 
 def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile:

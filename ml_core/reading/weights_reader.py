@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from ml_core.reading.bare_pickle import read_bare_pickle
-from ml_core.reading.doctored_zip import pickles_of_doctored_zip
+from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.npz_file import read_npz
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
+    BROKEN_ZIP,
     NPZ,
     PICKLE,
     SAFETENSORS,
@@ -22,7 +23,6 @@ from ml_core.reading.sniff import (
     sniff,
 )
 from ml_core.reading.tar_members import tar_members
-from ml_core.reading.torch_file import check_pickles
 from ml_core.reading.torch_stream import read_torch_stream
 from ml_core.reading.torch_zip import read_torch_zip
 from ml_core.reading.weights_file import WeightsFile
@@ -38,20 +38,11 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
     InputError
         If the format is refused, the file is not what it says, or it holds no tensors.
     """
-    try:
-        return _read(file, size, name, kind)
-    except InputError as error:
-        file.seek(0)
-        if error.code == "damaged" and file.read(2) == b"PK":
-            check_pickles(pickles_of_doctored_zip(file, size), name)
-        raise
-
-
-def _read(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
-    """The same without a second look at archives that are refused."""
     if kind in (ZIP, TAR):
         members = zip_members if kind is ZIP else tar_members
         return read_wrapped(file, size, name, members, _read_inner)
+    if kind == BROKEN_ZIP:
+        raise doctored(file, size, name, "it has no readable list of members")
     if kind.code:
         raise InputError(f"{name} {kind.why}.", kind.code)
     found = _READERS[kind.format](file, size, name)

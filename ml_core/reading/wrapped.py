@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import STORED, Member, ZipError
@@ -41,9 +42,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     try:
         found = members(file, size)
     except ZipError as error:
-        raise InputError(
-            f"{name} is a damaged or doctored archive: {error}; get the file again.", "damaged"
-        ) from None
+        raise doctored(file, size, name, str(error)) from None
     if any(member.name == "storages" for member in found):
         raise InputError(
             f"{name} is in PyTorch's layout of 2017, whose pickles are run one by one; do not load "

@@ -228,7 +228,7 @@ def values() -> dict[str, Any]:
         "int keys": {0: torch.ones(1), 1: {2: torch.zeros(1)}},
         "odd names": {"a b/c": torch.ones(1), "日本": torch.ones(2), "x" * 300: torch.ones(3)},
         "not finite": {"w": torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0])},
-        "ten thousand tensors": {f"layer{n}.weight": torch.full((2,), n) for n in range(10_000)},
+        "three thousand tensors": {f"l{n}.weight": torch.full((2,), n) for n in range(3000)},
         "ten thousand numbers": {"w": torch.ones(1), "loss": [n / 7 for n in range(10_000)]},
         "tensors with attributes": _with_attributes(),
         "gradient kept": {"w": torch.rand(2, requires_grad=True)},

@@ -274,6 +274,24 @@ def _many_packed(count: int, content: bytes, name: bytes = b"m/%d.pkl") -> bytes
     return raw_zip([*entries(), *more])
 
 
+HEAVY = {
+    "a hundred pickles of a million opcodes",
+    "thirty million opcodes, then a call",
+    "thirty million opcodes in a legacy stream",
+    "thirty million opcodes in a bare pickle",
+    "five million opcodes",
+    "objects 100 000 deep",
+    "4 000 packed programs of 4 megabytes",
+    "code of quotes",
+    "a memo of a million places",
+    "a pickle that is all marks and pops",
+    "a text of 100 megabytes",
+    "a number of 4 000 digits 5 000 times",
+    "dicts 150 000 deep",
+    "marks",
+}
+
+
 def bomb_items() -> Iterator[Item]:
     for name, (make, expect) in BOMBS.items():
-        yield Item(f"bomb/{name}", make, expect)
+        yield Item(f"bomb/{name}", make, expect, heavy=name in HEAVY)

@@ -30,6 +30,8 @@ class Item:
         only on another system or an older Python.
     ending
         Of the file's name.
+    heavy
+        It takes a second or more, so the suite leaves it to the script that counts.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Item:
     expect: Expected = "dangerous"
     live: str = ""
     ending: str = ".pt"
+    heavy: bool = False
 
     def write(self, folder: Path, canary: Path) -> Path:
         """Write it below a folder and return its path."""
