@@ -31,7 +31,7 @@ from cleanclip_gui.crash import LogBridge, log_file
 from cleanclip_gui.drops import Drops
 from cleanclip_gui.guide import Guide
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import Failed
+from cleanclip_gui.jobs.requests import Failed, OpenCheckpoint
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.panels.checkpoint_actions import CHECKPOINTS
 from cleanclip_gui.panels.clean import CleanPanel
@@ -310,6 +310,9 @@ class MainWindow(QMainWindow):
     def _on_failed(self, failed: Failed) -> None:
         _LOG.warning("%s", failed.sentence)
         self.status.set_device(self.session.device)  # a device may have refused
+        request = failed.request
+        if isinstance(request, OpenCheckpoint) and request.role == "suspect":
+            self.header.tell(Path(request.path).name, "Not opened")
         if not failed.shown_by_a_panel:
             self.show_error(failed.sentence, failed.details)
         self._pending_demo = False

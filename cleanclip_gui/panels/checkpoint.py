@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
+from PySide6.QtCore import QDeadlineTimer, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -227,6 +227,8 @@ class CheckpointPanel(QWidget):
         request = failed.request
         if isinstance(request, OpenCheckpoint) and request.path == self._path:
             self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
+            if self.inspection is not None:
+                self._begin_statistics(self.inspection)
             if failed.lacks:
                 self.actions_.offer_donor(failed.lacks)
 
@@ -256,6 +258,9 @@ class CheckpointPanel(QWidget):
         """Fill in min, max, mean and the like, tensor by tensor."""
         if found.weights_path is None:
             return
+        if self._statistics is not None:
+            self._statistics.abandon()
+        self.complete = False
         weights, tensors = found.weights_path, found.tensors
 
         def work(cancelled: Callable[[], bool]) -> Iterator[list[Any]]:
@@ -282,7 +287,8 @@ class CheckpointPanel(QWidget):
 
     @Slot()
     def _on_statistics_finished(self) -> None:
-        self.complete = True
+        if self.sender() is self._statistics:
+            self.complete = True
 
     @Slot(str)
     def _on_compare_requested(self, path: str) -> None:
@@ -301,6 +307,7 @@ class CheckpointPanel(QWidget):
             self._counting.abandon()
         weights = found.weights_path
         self.histogram.begin(info.name)
+        QTimer.singleShot(0, self.tensors, self.tensors.show_selected)  # once there is less room
 
         def work(cancelled: Callable[[], bool]) -> Iterator[Any]:
             from ml_core.checkpoints.tensor_histogram import tensor_histogram

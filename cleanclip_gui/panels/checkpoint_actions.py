@@ -63,7 +63,7 @@ class CheckpointActions(QWidget):
         self.export_button = QPushButton("Export inspection…")
         self.export_button.setToolTip("Write what was found as a web page, JSON or SARIF")
         self.export_button.clicked.connect(self.export)
-        self.donor_button = QPushButton()
+        self.donor_button = QPushButton("Choose a donor…")
         self.donor_button.setProperty("primary", True)
         self.donor_button.clicked.connect(self.choose_donor)
         self.compare_button = QPushButton("Compare with…")

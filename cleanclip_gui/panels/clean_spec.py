@@ -50,11 +50,6 @@ def write_job(
     """
     if session.checkpoint is None:
         raise InputError("No checkpoint is open; open one first.")
-    if session.checkpoint.donor:
-        raise InputError(
-            f"{Path(session.checkpoint.path).name} lacks an encoder, and cleaning needs a whole "
-            "CLIP in one file; open one that has both encoders."
-        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         images = session.images
@@ -64,6 +59,7 @@ def write_job(
         watched, tested = _watched_and_tested(images)
         spec = CleanSpec(
             checkpoint=session.checkpoint.path,
+            donor=session.checkpoint.donor or None,
             recipe=recipe,
             pairs=pairs,
             training_images=training_images,

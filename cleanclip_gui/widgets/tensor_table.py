@@ -47,12 +47,12 @@ class Stats(Protocol):
 
 
 _COLUMNS = (
-    *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN", "Inf", "Zeros"),
+    *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN/Inf", "Zeros"),
     *("Shared", "Bytes"),
 )
-_WIDTHS = (214, 116, 50, 78, 78, 78, 76, 56, 50, 68, 86, 88)
-_NAN, _INF, _SHARED, _BYTES = 7, 8, 10, 11
-_STATS = range(3, 10)
+_WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
+_BAD, _SHARED, _BYTES = 7, 9, 10
+_STATS = range(3, 9)
 _LISTED = 10
 
 
@@ -149,7 +149,7 @@ class TensorModel(QAbstractTableModel):
             return tip(self._names[number])
         if role == Qt.ItemDataRole.ToolTipRole and column == _SHARED:
             return self._sharing_tip(number)
-        if role == Qt.ItemDataRole.ForegroundRole and column in (_NAN, _INF):
+        if role == Qt.ItemDataRole.ForegroundRole and column == _BAD:
             value = self._value(number, column)
             return theme.colour("danger") if isinstance(value, float) and value > 0 else None
         return None
@@ -207,7 +207,9 @@ class TensorModel(QAbstractTableModel):
         if stats is None:
             return ""
         value = _stat(stats, column)
-        if column >= _NAN:
+        if column == _BAD and value:
+            return f"{count_text(stats.nan)} / {count_text(stats.inf)}"
+        if column >= _BAD:
             return count_text(int(value))
         return "–" if math.isnan(value) else _number(value)
 
@@ -223,9 +225,8 @@ class TensorModel(QAbstractTableModel):
 
 def _stat(stats: Stats, column: int) -> float:
     """Return the statistic of a column."""
-    return (stats.min, stats.max, stats.mean, stats.std, stats.nan, stats.inf, stats.zeros)[
-        column - _STATS.start
-    ]
+    bad = stats.nan + stats.inf
+    return (stats.min, stats.max, stats.mean, stats.std, bad, stats.zeros)[column - _STATS.start]
 
 
 def _number(value: float) -> str:
@@ -315,6 +316,11 @@ class TensorTable(QWidget):
         if tensor is not None and tensor.name != self._selected:
             self._selected = tensor.name
             self.selected.emit(tensor)
+
+    @Slot()
+    def show_selected(self) -> None:
+        """Scroll to the selected tensor, as the table may have become lower."""
+        self.view.scrollTo(self.view.currentIndex())
 
     @Slot()
     def _on_rebuilt(self) -> None:

@@ -14,7 +14,6 @@ from cleanclip_gui.session import ImagesState, Session
 from ml_core.cleaning.recipes import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec, read_spec
-from ml_core.reading import InputError
 
 
 def _open(folder: Path, donor: str = "") -> Any:
@@ -52,9 +51,9 @@ def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
     assert spec.test_images == ImageSpec(split="val", part="test", n=1000)
 
 
-def test_a_model_with_a_borrowed_encoder_is_not_cleaned(tmp_path: Path) -> None:
+def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path: Path) -> None:
     session = Session()
     session.checkpoint = _open(tmp_path, "donor.pt")
     recipe = preset("cleanclip", "talk")
-    with pytest.raises(InputError, match="lacks an encoder"):
-        write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)
+    path = write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)
+    assert read_spec(path).donor == str(path.parent / "donor.pt")

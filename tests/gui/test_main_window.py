@@ -132,6 +132,14 @@ def test_a_refused_file_does_not_stand_over_the_model_in_use(window, qtbot, chec
     assert window.header.title.text() == "m.safetensors"
 
 
+def test_a_file_whose_model_does_not_load_is_not_said_to_be_read(window, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.header.subtitle.text() == "Not opened", timeout=WAIT)
+    assert window.header.title.text() == "refuse.safetensors"
+    qtbot.waitUntil(lambda: window.checkpoint.complete, timeout=WAIT)
+
+
 def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_path):
     gone = str(tmp_path / "gone.safetensors")
     window.settings.add_recent(gone)
