@@ -9,6 +9,8 @@ from typing import Any
 from ml_core import __version__
 from ml_core.checkpoints.architecture import find_architecture
 from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.reading import InputError, Inspection, ask_picklescan
 from ml_core.reading.elsewhere import elsewhere
 from ml_core.reading.verdict_words import verdict_words
@@ -87,9 +89,25 @@ def assess(found: Inspection) -> Assessment:
             "image_size": told.preprocess.size,
         }
         check_tensors(told, found)
+    except DonorNeeded as needed:
+        return Assessment(found, _one_encoder(found, needed), None)
     except InputError as error:
         return Assessment(found, architecture, error)
     return Assessment(found, architecture, None)
+
+
+def _one_encoder(found: Inspection, needed: DonorNeeded) -> dict[str, Any]:
+    """A file with one encoder is sound; what it needs is said beside it."""
+    present = "image" if needed.tower == "text" else "text"
+    return {
+        "name": f"CLIP's {present} encoder by itself",
+        "source": "shapes" if found.config is None else "config",
+        "assumptions": [],
+        "notes": [needed.sentence, *find_layout(found).notes],
+        "config": None,
+        "image_size": None,
+        "needs_donor": needed.tower,
+    }
 
 
 def ask_for_second_opinion(found: Inspection, cancelled: Callable[[], bool] = lambda: False) -> str:

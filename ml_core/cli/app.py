@@ -214,6 +214,7 @@ def clean_command(
     target: Target = None,
     labels: Labels = "demo",
     templates: Templates = None,
+    donor: Donor = None,
     seed: Seed = None,
     device: Device = "auto",
     threads: Threads = 0,
@@ -262,6 +263,7 @@ def clean_command(
             seed=seed,
             device=device,
             threads=threads,
+            donor=donor,
         )
     clean_checkpoint(spec, resume=resume, json=json)
 

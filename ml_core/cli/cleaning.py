@@ -42,6 +42,7 @@ def clean_spec(
     seed: int | None,
     device: str,
     threads: int,
+    donor: Path | None = None,
 ) -> CleanSpec:
     """The options of ``clean`` as a job.
 
@@ -66,6 +67,7 @@ def clean_spec(
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
+        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         recipe=recipe,
         pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
         training_images=None if recipe.uses_pairs else image_spec(training_images),

@@ -47,7 +47,7 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
-    model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
+    model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
     weight_bytes = sum(t.numel() * t.element_size() for t in model.module.state_dict().values())
     inputs = open_inputs(spec, model)
     model.to(inputs.device)

@@ -5,6 +5,7 @@ The same generator serves the command line, the tests and the window's child pro
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     if resume:
         read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
-    model = open_checkpoint(Path(spec.checkpoint)).build("cpu")
+    model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
     inputs = open_inputs(spec, model)
     if not resume:  # an earlier run's state goes when this one can start
         (folder / STATE_FILE).unlink(missing_ok=True)
@@ -122,7 +123,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         validate=_validator(model, inputs, control),
         state_path=folder / STATE_FILE,
         resume=resume,
-        identity=f"{source_sha256} {inputs.training_key}",
+        identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
     )
     lap("train")
     if outcome.status == "cancelled":
@@ -155,6 +156,11 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     write_json(result, folder / RESULT_FILE)
     yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
     yield Done(outcome.status, result)
+
+
+def _origin(model: ClipModel) -> tuple[str, ...]:
+    """What of the model is in no file: a donor's encoder, settings that were chosen."""
+    return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
 
 
 def _stage(when: str, bench: str) -> str:

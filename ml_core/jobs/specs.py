@@ -30,6 +30,8 @@ class CleanSpec(BaseModel):
     ----------
     checkpoint
         The suspect checkpoint.
+    donor
+        A whole CLIP that gives the encoder which the suspect lacks.
     recipe
         Method, budget and hyperparameters.
     pairs
@@ -62,6 +64,7 @@ class CleanSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
+    donor: str | None = None
     recipe: Recipe
     pairs: PairSpec | None = None
     training_images: ImageSpec | None = None
@@ -102,7 +105,11 @@ def check_spec(spec: CleanSpec) -> None:
         raise InputError(
             "The cleaned checkpoint would overwrite the one being cleaned: name another folder."
         )
-    for what, path in (("checkpoint", spec.checkpoint), ("trigger", spec.trigger)):
+    for what, path in (
+        ("checkpoint", spec.checkpoint),
+        ("donor", spec.donor),
+        ("trigger", spec.trigger),
+    ):
         if path is not None and not Path(path).exists():
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
 
@@ -147,6 +154,8 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         "checkpoint": str(folder / spec.checkpoint),
         "output_dir": str(folder / spec.output_dir),
     }
+    if spec.donor is not None:
+        changes["donor"] = str(folder / spec.donor)
     if spec.trigger is not None:
         changes["trigger"] = str(folder / spec.trigger)
     if spec.label_set not in label_sets():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.picture_set import shared
@@ -23,6 +23,7 @@ from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import SPEC_FILE, STATE_FILE, CleanSpec, read_spec
+from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -382,3 +383,21 @@ def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
     assert [*splits, spec.heldout_images.split] == ["clean", "val", "test", "heldout"]
     assert spec.test_images.n == 4000
     assert demo_names()[demo_target()] == "banana"
+
+
+def test_one_encoder_is_cleaned_with_its_donor(
+    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    state = tiny_model.module.state_dict()
+    vision = {key: value.contiguous() for key, value in state.items() if key.startswith("visual.")}
+    save_file(vision, tmp_path / "vision.safetensors")
+    spec = small_spec(tmp_path / "vision.safetensors", tmp_path / "out", small_recipe())
+    refused = _last(run(spec, Control()))
+    assert refused.error.startswith("vision.safetensors holds the image encoder of a CLIP")
+    spec = spec.model_copy(update={"donor": str(tiny_checkpoint)})
+    finished = _last(run(spec, Control()))
+    assert finished.status == "finished", finished.error
+    cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
+    giver = open_checkpoint(tiny_checkpoint).inspection.sha256
+    assert cleaned.provenance["donor"]["sha256"] == giver
+    assert giver[:16] in cleaned.architecture.assumptions[0]

@@ -18,7 +18,8 @@ from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import tokenize
 from open_clip.transform import image_transform
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ml_core.checkpoints import open_checkpoint
@@ -26,7 +27,9 @@ from ml_core.checkpoints.assemble import read_state
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.save_head import save_file_head
 from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.towers import DonorNeeded
@@ -387,6 +390,15 @@ def test_an_image_encoder_borrows_the_text_encoder(
     assert_equal(again.build(), (theirs(module)[0], theirs(donor[0])[1]))
 
 
+def test_a_file_with_one_encoder_is_sound(tmp_path: Path) -> None:
+    assessed = assess(inspect(bare_vision(lively(VIT), tmp_path)))
+    assert assessed.problem is None
+    assert assessed.verdict == "loads"
+    assert assessed.architecture is not None
+    assert assessed.architecture["needs_donor"] == "text"
+    assert "name a whole CLIP" in assessed.architecture["notes"][0]
+
+
 def test_the_donor_is_part_of_the_models_identity(
     donor: tuple[nn.Module, Path], tmp_path: Path
 ) -> None:
@@ -435,6 +447,19 @@ def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
     assert head is not None
     assert (head.classes, head.features) == (10, 24)
     assert "linear head of 10 classes over 24 features" in checkpoint.architecture.notes[0]
+    kept = torch.load(checkpoint.path)["state_dict"]
+    path = save_file_head(checkpoint, tmp_path / "head.safetensors")
+    saved = load_file(path)
+    assert torch.equal(saved["weight"], kept["linear.weight"])
+    assert torch.equal(saved["bias"], kept["linear.bias"])
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["source_sha256"] == checkpoint.inspection.sha256
+
+
+def test_a_file_without_a_head_has_none_to_save(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(bare_safetensors(lively(VIT), tmp_path))
+    with pytest.raises(InputError, match="holds no linear head"):
+        save_file_head(checkpoint, tmp_path / "head.safetensors")
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
