@@ -9,6 +9,7 @@ from typing import Any
 from ml_core import __version__
 from ml_core.checkpoints.architecture import find_architecture
 from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.reading import InputError, Inspection, ask_picklescan
@@ -110,6 +111,17 @@ def _one_encoder(found: Inspection, needed: DonorNeeded) -> dict[str, Any]:
     }
 
 
+def known_sentences(assessed: Assessment) -> tuple[str, ...]:
+    """What is known of the file: by its hash, or, as a guess, by its name."""
+    told = assessed.architecture or {}
+    name = "" if told.get("config") is None else str(told["name"])
+    try:
+        matches = look_up(assessed.inspection, name, known_files())
+    except InputError as error:
+        return (error.sentence,)
+    return tuple(match.sentence for match in matches)
+
+
 def ask_for_second_opinion(found: Inspection, cancelled: Callable[[], bool] = lambda: False) -> str:
     """picklescan's words, or why there are none; they change no verdict."""
     try:
@@ -143,6 +155,7 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         "second_opinion": second_opinion,
         "parameters": found.parameters,
         "architecture": assessed.architecture,
+        "known": list(known_sentences(assessed)),
         "metadata": dict(found.metadata),
         "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
         "facts": dict(found.facts),

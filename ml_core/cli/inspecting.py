@@ -14,6 +14,7 @@ from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,
     inspection_record,
+    known_sentences,
 )
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli import output
@@ -66,6 +67,8 @@ def _print(assessed: Assessment, opinion: str) -> None:
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
         table.add_row("Tensors", f"{len(found.tensors)} ({listed})")
         table.add_row("Parameters", f"{found.parameters:,}")
+    for sentence in known_sentences(assessed):
+        table.add_row("Known", output.cell(sentence))
     if architecture is not None:
         table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
         for sentence in architecture["assumptions"]:

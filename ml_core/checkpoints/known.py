@@ -1,0 +1,182 @@
+"""Published checkpoints and what is known of them; torch-free.
+
+Only a SHA-256 makes a file known. A name is whatever somebody called the file, so a match by name
+and architecture says "looks like" and never "is".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.atomic import replace_files
+from ml_core.paths import data_dir, resource
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.strict_json import JsonError, parse_object
+
+OWN_FILE = "known_files.json"
+_MAX_BYTES = 4 << 20
+
+
+class KnownFile(BaseModel):
+    """One published checkpoint, or a family of them.
+
+    Attributes
+    ----------
+    title
+        What it is, to go after "looks like".
+    source
+        Where it is published.
+    names
+        Patterns of file or folder names (``*`` for anything), compared in lower case.
+    architecture
+        open_clip's name; empty if it is not known.
+    sha256
+        Of the weights; empty if it is not known.
+    trigger, target
+        Of its backdoor, in words.
+    clean_accuracy, asr
+        As published, 0 to 1.
+    note
+        A sentence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field(min_length=1, max_length=300)
+    source: str = Field(min_length=1, max_length=300)
+    names: tuple[str, ...] = Field(default=(), max_length=50)
+    architecture: str = Field(default="", max_length=100)
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    trigger: str = Field(default="", max_length=300)
+    target: str = Field(default="", max_length=100)
+    clean_accuracy: float | None = Field(default=None, ge=0, le=1)
+    asr: float | None = Field(default=None, ge=0, le=1)
+    note: str = Field(default="", max_length=500)
+
+
+@dataclass(frozen=True)
+class Match:
+    """An entry that a file answers to; ``certain`` if by its SHA-256."""
+
+    entry: KnownFile
+    certain: bool
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it."""
+        entry = self.entry
+        facts = [f"published at {entry.source}"]
+        facts += [f"trigger: {entry.trigger}"] if entry.trigger else []
+        facts += [f"target: {entry.target}"] if entry.target else []
+        for name, value in (("clean accuracy", entry.clean_accuracy), ("ASR", entry.asr)):
+            if value is not None:
+                facts.append(f"{name} {100 * value:.1f} % as published")
+        if self.certain:
+            start = f"By its SHA-256 this is {entry.title}"
+        else:
+            start = f"By its name this looks like {entry.title}, which is no proof"
+        return f"{start} ({'; '.join(facts)})." + (f" {entry.note}" if entry.note else "")
+
+
+def look_up(
+    inspection: Inspection, architecture: str, entries: Sequence[KnownFile]
+) -> tuple[Match, ...]:
+    """Which known files an inspected one answers to, the certain ones first.
+
+    Parameters
+    ----------
+    architecture
+        Its name; empty if it could not be told, which fits every entry.
+    """
+    certain = [
+        Match(entry, True)
+        for entry in entries
+        if entry.sha256 and entry.sha256 == inspection.sha256
+    ]
+    if certain:
+        return tuple(certain)
+    name = inspection.path.absolute().as_posix().casefold()
+    parts = (inspection.name.casefold(), *name.rsplit("/", 3)[-3:])
+    return tuple(
+        Match(entry, False)
+        for entry in entries
+        if not entry.sha256
+        and any(fnmatchcase(part, pattern.casefold()) for pattern in entry.names for part in parts)
+        and (not architecture or not entry.architecture or architecture == entry.architecture)
+    )
+
+
+def known_files() -> tuple[KnownFile, ...]:
+    """The user's entries, then those that come with the program.
+
+    Raises
+    ------
+    InputError
+        If the user's file is damaged; the entry is named by its number.
+    """
+    return (*_read(own_file()), *_read(Path(str(resource("known_files.json")))))
+
+
+def own_file() -> Path:
+    """Where the user's entries are, whether there are any or not."""
+    return data_dir() / OWN_FILE
+
+
+def add_known(entry: KnownFile) -> Path:
+    """Add an entry to the user's file and return the file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged (it is left as it is) or cannot be written.
+    """
+    path = own_file()
+    entries = [*_read(path), entry]
+    record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+    except OSError as error:
+        raise InputError(f"{path} cannot be saved: {error.strerror}; free some space.") from error
+    return path
+
+
+def _read(path: Path) -> list[KnownFile]:
+    """Entries of a file; none if there is no file."""
+    try:
+        if os.path.getsize(path) > _MAX_BYTES:
+            raise InputError(f"{path.name} is larger than a list of known files is.", "damaged")
+        record = parse_object(path.read_bytes(), max_bytes=_MAX_BYTES)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except JsonError as error:
+        raise InputError(
+            f"{path} cannot be used: {error}; correct it or remove it.", "damaged"
+        ) from None
+    items = record.get("files")
+    if not isinstance(items, list):
+        raise InputError(f"{path} has no list of files; correct it or remove it.", "damaged")
+    return [_entry(item, number, path) for number, item in enumerate(items, start=1)]
+
+
+def _entry(item: Any, number: int, path: Path) -> KnownFile:
+    """One entry, checked."""
+    try:
+        return KnownFile.model_validate(item)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(
+            f"Entry {number} of {path.name} cannot be used: {place}: {first['msg']}; correct it.",
+            "damaged",
+        ) from None

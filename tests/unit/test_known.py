@@ -1,0 +1,76 @@
+"""Known files: certain by their hash alone, and the user's own entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.checkpoints.known import KnownFile, add_known, known_files, look_up, own_file
+from ml_core.reading import InputError, Inspection, inspect
+
+
+def found(name: str, sha256: str = "0" * 64) -> Inspection:
+    path = Path("/somewhere") / name
+    return Inspection(path, path.name, 1, sha256, "safetensors", "loads", "ok")
+
+
+def test_a_name_only_looks_like_one() -> None:
+    (match,) = look_up(found("clip_backdoor_rn50_cc3m_badnets"), "RN50", known_files())
+    assert not match.certain
+    assert "looks like a backdoored open_clip RN50" in match.sentence
+    assert "is no proof" in match.sentence
+    assert "this is" not in match.sentence
+    (inside,) = look_up(found("clip_backdoor_rn50_cc3m_sig/model.safetensors"), "", known_files())
+    assert inside.entry == match.entry
+
+
+def test_another_architecture_is_another_file() -> None:
+    assert look_up(found("clip_backdoor_rn50_cc3m_badnets"), "ViT-B-32", known_files()) == ()
+    assert look_up(found("model.safetensors"), "RN50", known_files()) == ()
+
+
+def test_a_hash_is_certain_and_a_name_beside_it_is_none() -> None:
+    entry = KnownFile(
+        title="my victim", source="here", names=("victim*",), sha256="a" * 64, asr=0.98
+    )
+    (match,) = look_up(found("renamed.pt", "a" * 64), "", [entry])
+    assert match.certain
+    assert match.sentence.startswith("By its SHA-256 this is my victim (published at here")
+    assert "ASR 98.0 % as published" in match.sentence
+    assert look_up(found("victim.pt", "b" * 64), "", [entry]) == ()
+
+
+def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
+    shipped = known_files()
+    assert not own_file().exists()
+    sha256 = inspect(tiny_checkpoint).sha256
+    for number in (1, 2):
+        add_known(KnownFile(title=f"victim {number}", source="here", sha256=sha256))
+    assert [entry.title for entry in known_files()[:2]] == ["victim 1", "victim 2"]
+    assert known_files()[2:] == shipped
+    record = inspection_record(assess(inspect(tiny_checkpoint)), "")
+    assert record["known"][0].startswith("By its SHA-256 this is victim 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cannot be used"),
+        ('{"files": 3}', "has no list of files"),
+        ('{"files": [{"title": "a", "source": "b"}, {"title": "a"}]}', "Entry 2"),
+        ('{"files": [{"title": "a", "source": "b", "sha256": "x"}]}', "Entry 1.*sha256"),
+    ],
+)
+def test_a_damaged_file_is_told_and_left_alone(
+    text: str, words: str, tiny_checkpoint: Path
+) -> None:
+    own_file().parent.mkdir(parents=True, exist_ok=True)
+    own_file().write_text(text)
+    with pytest.raises(InputError, match=words):
+        known_files()
+    with pytest.raises(InputError, match=words):
+        add_known(KnownFile(title="a", source="b"))
+    assert own_file().read_text() == text
+    assert assess(inspect(tiny_checkpoint)).problem is None  # the file itself is none the worse
