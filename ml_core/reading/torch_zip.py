@@ -27,7 +27,7 @@ _SMALL_BYTES = 64
 _CODE_BYTES = 4 << 20
 _CODE_TOTAL = 64 << 20
 _PICKLE_BYTES = 64 << 20
-_PICKLE_OPCODES = 3_000_000
+_PICKLE_OPCODES = 1_500_000  # a traced ViT-L has 220 000
 _STORAGES = ("data", "constants", "tensors")
 
 

@@ -40,7 +40,11 @@ def in_a_process(row: dict[str, Any]) -> dict[str, Any]:
     if os.WIFSIGNALED(status):
         found["verdict"] = "hang" if os.WTERMSIG(status) == signal.SIGALRM else "crash"
     found["ran"] = os.path.lexists(row["canary"])
-    return found | {"seconds": time.perf_counter() - start, "megabytes": usage.ru_maxrss / 1024}
+    return found | {
+        "seconds": time.perf_counter() - start,
+        "processor": usage.ru_utime + usage.ru_stime,
+        "megabytes": usage.ru_maxrss / 1024,
+    }
 
 
 def figures(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -76,6 +80,7 @@ def figures(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "verdicts of hostile files": Counter(row["verdict"] for row in hostile),
         "verdicts of harmless files": Counter(row["verdict"] for row in harmless),
         "worst seconds": _worst(everything, "seconds"),
+        "worst processor seconds": _worst(everything, "processor"),
         "worst megabytes": _worst(everything, "megabytes"),
         "megabytes of an idle process": round(idle),
     }
