@@ -312,7 +312,8 @@ class MainWindow(QMainWindow):
         self.status.set_device(self.session.device)  # a device may have refused
         request = failed.request
         if isinstance(request, OpenCheckpoint) and request.role == "suspect":
-            self.header.tell(Path(request.path).name, "Not opened")
+            state = "Needs a donor" if failed.lacks else "Not opened"
+            self.header.tell(Path(request.path).name, state)
         if not failed.shown_by_a_panel:
             self.show_error(failed.sentence, failed.details)
         self._pending_demo = False

@@ -78,6 +78,7 @@ class CheckpointPanel(QWidget):
         self.architecture = FactList("Architecture")
         self.notes = FactList("Notes")
         self.elsewhere = NoteCard("What torch.load would do with it elsewhere")
+        self.known = NoteCard("What is known of it")
         self.opinion = NoteCard("Second opinion")
         self.values = FactList("Values in the file")
         scroll = self._facts_column()
@@ -128,7 +129,8 @@ class CheckpointPanel(QWidget):
         column.setContentsMargins(0, 0, theme.SPACE_S, 0)
         column.setSpacing(theme.SPACE_M)
         for card in (
-            *(self.verdict, self.actions_, self.notes, self.architecture, self.elsewhere),
+            *(self.verdict, self.actions_, self.known, self.notes, self.architecture),
+            self.elsewhere,
             *(self.opinion, self.identity, self.values),
         ):
             column.addWidget(card)
@@ -159,10 +161,15 @@ class CheckpointPanel(QWidget):
         self._show_facts(None)
         self._show_tabs(None)
         self.opinion.say("")
+        self.known.say("")
         self.opening.emit(self._path)
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Inspection]:
-            yield examine(target, cancelled)
+        def work(cancelled: Callable[[], bool]) -> Iterator[Inspection | tuple[str, ...]]:
+            found = examine(target, cancelled)
+            yield found
+            from ml_core.checkpoints.inspection_record import assess, known_sentences
+
+            yield known_sentences(assess(found))
 
         self._inspecting = Background(work)
         self._inspecting.yielded.connect(self._on_inspected)
@@ -187,8 +194,11 @@ class CheckpointPanel(QWidget):
         return [thread for thread in mine if thread is not None]
 
     @Slot(object)
-    def _on_inspected(self, found: Inspection) -> None:
+    def _on_inspected(self, found: Inspection | tuple[str, ...]) -> None:
         if self.sender() is not self._inspecting:
+            return
+        if isinstance(found, tuple):
+            self.known.say(" ".join(found))
             return
         self.inspection = found
         self.verdict.show_inspection(found)
@@ -226,11 +236,13 @@ class CheckpointPanel(QWidget):
     def _on_failed(self, failed: Failed) -> None:
         request = failed.request
         if isinstance(request, OpenCheckpoint) and request.path == self._path:
-            self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
+            if self.inspection is not None and failed.lacks:
+                self.verdict.show_donor_needed(self.inspection, failed.sentence)
+                self.actions_.offer_donor(failed.lacks)
+            else:
+                self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
             if self.inspection is not None:
                 self._begin_statistics(self.inspection)
-            if failed.lacks:
-                self.actions_.offer_donor(failed.lacks)
 
     @Slot(str)
     def _on_donor_chosen(self, donor: str) -> None:

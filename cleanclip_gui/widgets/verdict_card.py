@@ -78,6 +78,12 @@ class VerdictCard(QFrame):
         title = verdict_words(verdict, code) if refused else "It could not be opened"
         self._tell(name, title, sentence, "")
 
+    def show_donor_needed(self, found: Inspection, sentence: str) -> None:
+        """Say that the file is sound and holds one encoder only."""
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
+        self._tell(found.name, title, sentence, "Not in use yet: it needs a donor.")
+
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
         self.state.setText(plain(text))

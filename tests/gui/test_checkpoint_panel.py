@@ -107,7 +107,8 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     panel.open(path)
     button = panel.actions_.donor_button
     qtbot.waitUntil(button.isVisible, timeout=10_000)
-    assert panel.verdict.verdict.text() == "Refused: unsupported"
+    assert panel.verdict.verdict.text() == "Loads"  # as the command line says of it
+    assert "holds no text encoder" in panel.verdict.reason.text()
     assert button.text() == "Choose a donor of the text encoder…"
     panel.actions_.prompts = Answers().prompts()
     button.click()  # and backed out
@@ -120,6 +121,18 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     assert panel._session.checkpoint.donor == str(tmp_path / "donor.pt")
     assert str(tmp_path / "donor.pt") in labels(panel)
     assert not button.isVisible()
+
+
+def test_what_is_known_of_a_file_is_told(panel, qtbot, tmp_path, monkeypatch):
+    told = ("This is m.safetensors, <b>published</b> by somebody.", "Its trigger is a patch.")
+    monkeypatch.setattr(
+        "ml_core.checkpoints.inspection_record.known_sentences", lambda assessed: told
+    )
+    panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+    assert not panel.known.isVisible()
+    qtbot.waitUntil(panel.known.isVisible, timeout=10_000)
+    assert panel.known.text.text() == " ".join(told)
+    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
 
 
 def test_a_file_of_no_known_format_is_unsupported(panel, qtbot, tmp_path):
