@@ -9,7 +9,8 @@ from ml_core.reading import InputError
 
 _WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
 
-# What to say of the first name that fits; the order is that of the search.
+# What to say of the first name that fits; the order is that of the search. A name is up to 1024
+# hostile characters: the patterns take time in proportion to it.
 _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(^|[._])lora_?(A|B|a|b|up|down|alpha|magnitude|embedding)"),
@@ -17,12 +18,12 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
         "model and open that",
     ),
     (
-        re.compile(r"(^|\.)(prompt_learner|meta_net|ctx|\w*prompts?\w*|VPT\w*)(\.|$)"),
+        re.compile(r"prompt|(^|\.)(meta_net|ctx)(\.|$)|(^|\.)VPT"),
         "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP and "
         "are none, so open the CLIP that they were trained on",
     ),
     (
-        re.compile(r"(^|\.)\w*adapters?\w*\."),
+        re.compile("adapter"),
         "holds an adapter ({}), layers put onto a CLIP that are no model alone; open the CLIP "
         "that it was trained on",
     ),

@@ -11,8 +11,8 @@ def uses_quick_gelu(inspection: Inspection) -> bool | None:
 
     CLIP's only use of the logistic function is QuickGELU, ``x * sigmoid(1.702 x)``.
     """
-    gelu = any("gelu(" in text for _, text in inspection.embedded_code)
-    logistic = any("sigmoid(" in text for _, text in inspection.embedded_code)
+    gelu = any("torch.gelu(" in text for _, text in inspection.embedded_code)
+    logistic = any("torch.sigmoid(" in text for _, text in inspection.embedded_code)
     return logistic if gelu != logistic else None
 
 

@@ -94,6 +94,8 @@ def _of(shapes: Shapes, name: str, rank: int = 2) -> tuple[int, ...]:
     shape = shapes[name]
     if len(shape) != rank:
         raise ValueError(f"{name} has {len(shape)} sides instead of {rank}")
+    if 0 in shape:
+        raise ValueError(f"{name} is empty")
     return shape
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.layouts import Tower
@@ -47,15 +48,19 @@ def borrow(
         ``usage`` if the two do not fit together.
     """
     own = told.config
+    table = "vision_cfg" if tower == "text" else "text_cfg"
+    if not isinstance(own.get(table), Mapping) or "embed_dim" not in own:
+        raise InputError(f"{where} gives no {table} or no embed_dim; get it again.", "damaged")
     if own["embed_dim"] != donor.config["embed_dim"]:
+        size = str(own["embed_dim"])[:20]
         raise InputError(
             f"The donor {donor.name} has embeddings of {donor.config['embed_dim']} numbers and "
-            f"{where} of {own['embed_dim']}; choose a donor with {own['embed_dim']}."
+            f"{where} of {size}; choose a donor with {size}."
         )
     quick_gelu = donor.config.get("quick_gelu", False)
     kind = "QuickGELU" if quick_gelu else "GELU"
     sentences, questions = told.assumptions, told.questions
-    if not has_activation(own, tower):
+    if not _has_activation(own, tower):
         pass
     elif "quick_gelu" not in own:
         sentences += (f"Shapes do not tell the activation: the donor's {kind} is assumed.",)
@@ -65,11 +70,8 @@ def borrow(
             f"{where} does not use {kind} as the donor {donor.name} does; choose a donor with the "
             "same activation."
         )
-    config: dict[str, Any] = dict(donor.config)
-    if tower == "text":
-        config["vision_cfg"] = own["vision_cfg"]
-    else:
-        config["text_cfg"] = own["text_cfg"]
+    config: dict[str, Any] = {**donor.config, table: own[table], "quick_gelu": quick_gelu}
+    if tower == "image":
         config.pop("custom_text", None)
     present = "image" if tower == "text" else "text"
     borrowed = f"the {tower} encoder" + ("" if scaled else " and the logit scale")
@@ -81,6 +83,6 @@ def borrow(
     return Told(config, (first, *sentences), questions)
 
 
-def has_activation(own: dict[str, Any], missing: Tower) -> bool:
+def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:
     """Whether the tower that is there uses GELU at all; a ResNet does not."""
-    return missing == "image" or not isinstance(own["vision_cfg"]["layers"], list)
+    return missing == "image" or not isinstance(own["vision_cfg"].get("layers"), list)

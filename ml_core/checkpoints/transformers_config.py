@@ -155,7 +155,7 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
             "unsupported",
         )
     resample = config.get("resample", 3)
-    if resample not in _INTERPOLATIONS:
+    if not isinstance(resample, int) or resample not in _INTERPOLATIONS:
         raise InputError(
             f"{where} asks for the interpolation {str(resample)[:20]}; this version knows "
             "bilinear (2) and bicubic (3).",

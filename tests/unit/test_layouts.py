@@ -424,6 +424,35 @@ def test_a_text_encoder_borrows_the_image_encoder(
     assert model.logit_scale == pytest.approx(7.0)
 
 
+def test_the_donors_activation_goes_for_both(tmp_path: Path) -> None:
+    """open_clip's configs leave GELU out: the key is missing and does not mean "not told"."""
+    module, giver = lively(VIT | {"quick_gelu": False}), lively(VIT | {"quick_gelu": False}, seed=5)
+    folder = tmp_path / "donor"
+    folder.mkdir()
+    config = {key: value for key, value in VIT.items() if key != "quick_gelu"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    save_file(contiguous(giver.state_dict()), folder / "open_clip_model.safetensors")
+    checkpoint = open_checkpoint(bare_vision(module, tmp_path), folder)
+    assert any(
+        "the donor's GELU is assumed" in line for line in checkpoint.architecture.assumptions
+    )
+    assert "activation" in checkpoint.architecture.questions
+    assert_equal(checkpoint.build(), (theirs(module)[0], theirs(giver)[1]))
+
+
+@pytest.mark.parametrize("config", [{}, {"embed_dim": 24}, {"vision_cfg": {}}, {"vision_cfg": 3}])
+def test_one_encoder_with_a_useless_config(
+    config: dict[str, Any], donor: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    state = {f"visual.{key}": value for key, value in vision_names(lively(VIT)).items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    with pytest.raises(InputError, match="gives no vision_cfg or no embed_dim"):
+        open_checkpoint(folder, donor[1])
+
+
 def test_donors_that_do_not_fit(donor: tuple[nn.Module, Path], tmp_path: Path) -> None:
     path = bare_vision(lively(VIT | {"embed_dim": 20}), tmp_path)
     with pytest.raises(InputError, match="choose a donor with 20"):
@@ -518,6 +547,35 @@ def test_what_is_no_clip_is_told_in_a_sentence(
     assert caught.value.code == "unsupported"
     assert caught.value.sentence.startswith("x.safetensors ")
     assert caught.value.sentence.count(". ") == 0
+
+
+@pytest.mark.parametrize("name", ["visual.layer1.0.conv1.weight", "visual.conv1.weight"])
+def test_an_empty_tensor_tells_no_architecture(name: str, tmp_path: Path) -> None:
+    state = contiguous(lively(RESNET if "layer1" in name else VIT).state_dict())
+    state[name] = torch.zeros(0, 4, 1, 1)
+    save_file(state, tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match="is empty"):
+        open_checkpoint(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "words"),
+    [
+        ({"resample": [3]}, "interpolation"),
+        ({"resample": 1}, "interpolation"),
+        ({"rescale_factor": 1.0}, "rescale_factor"),
+        ({"image_mean": "x"}, "preprocess_cfg.mean"),
+        ({"image_std": [0, 0, 0]}, "preprocess_cfg.std"),
+    ],
+)
+def test_preprocessors_that_cannot_be_done(
+    preprocessor: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    save_file(as_transformers(lively(VIT)), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    with pytest.raises(InputError, match=words):
+        open_checkpoint(tmp_path)
 
 
 def test_lora_over_a_whole_clip_is_not_taken_for_one(tmp_path: Path) -> None:
