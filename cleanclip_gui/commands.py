@@ -59,6 +59,11 @@ def _has_checkpoint(window: MainWindow) -> bool:
     return window.session.checkpoint is not None
 
 
+def _has_inspection(window: MainWindow) -> bool:
+    """Whether there is a file to look at, were it a refused one."""
+    return _has_checkpoint(window) or window.checkpoint.inspection is not None
+
+
 def _has_work(window: MainWindow) -> bool:
     """Whether the Clean station has something to clean, or a run of an earlier window."""
     return _has_checkpoint(window) or window.clean.is_running() or window.clean.is_offering()
@@ -253,7 +258,7 @@ _CLEAN: tuple[Command, ...] = (
 _VIEW: tuple[Command, ...] = (
     Command(
         "view.checkpoint", "&Checkpoint", "&View", _station("checkpoint"), "What is this file?",
-        "checkpoint", "Ctrl+1", 0, _has_checkpoint, _is_station("checkpoint"), "station", True,
+        "checkpoint", "Ctrl+1", 0, _has_inspection, _is_station("checkpoint"), "station", True,
     ),
     Command(
         "view.studio", "&Studio", "&View", _station("studio"), "What does a trigger do?",

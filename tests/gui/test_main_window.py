@@ -129,6 +129,7 @@ def test_a_refused_file_does_not_stand_over_the_model_in_use(window, qtbot, chec
     assert window.header.title.text() == "evil.pt"
     assert window.header.subtitle.text() == "Refused"
     window.show_station("studio")
+    assert window.actions_.by_id["view.checkpoint"].isEnabled()
     assert window.header.title.text() == "m.safetensors"
 
 
@@ -137,6 +138,8 @@ def test_a_file_whose_model_does_not_load_is_not_said_to_be_read(window, qtbot, 
     window.open_path(str(path))
     qtbot.waitUntil(lambda: window.header.subtitle.text() == "Not opened", timeout=WAIT)
     assert window.header.title.text() == "refuse.safetensors"
+    window.show_station("welcome")  # and back: there is something to look at
+    assert window.actions_.by_id["view.checkpoint"].isEnabled()
     qtbot.waitUntil(lambda: window.checkpoint.complete, timeout=WAIT)
 
 
