@@ -102,4 +102,4 @@ def _print(name: str, found: Diagnosis) -> None:
     if found.choice is not None:
         output.show(output.cell(found.choice.evidence))
     elif not found.findings:
-        output.show(output.cell("The file says it all, and behaves as it says."))
+        output.show(output.cell("The file says it all, and nothing else scores surely better."))

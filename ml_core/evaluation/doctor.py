@@ -170,7 +170,8 @@ def diagnose(
     if current.image_size not in _allowed(fitting, opened, architecture.config):
         current = replace(current, image_size=fitting[0])
     try:
-        trial = bench.trial(current, "as opened", "as opened")
+        said = ", ".join(words(current, question) for question in QUESTIONS)
+        trial = bench.trial(current, "as opened", said)
         yield trial
         for _ in range(_ROUNDS):
             before = current
