@@ -85,13 +85,25 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
     width = DTYPE_BYTES[info.dtype]
     span = info.nbytes // width
     file.seek(info.offset)
-    if info.stride is None or span == info.elements:
+    if info.stride is None or _is_permuted(info.shape, info.stride):
         for start in range(0, span, _CHUNK):
             yield _numbers(_read(file, min(_CHUNK, span - start) * width, path), info)
         return
     flat = _numbers(_read(file, info.nbytes, path), info)
     steps = tuple(step * flat.itemsize for step in info.stride)
     yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+
+
+def _is_permuted(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether each element of the span is one element of the tensor, in whatever order."""
+    step = 1
+    for distance, size in sorted(zip(stride, shape, strict=True)):
+        if size == 1:
+            continue
+        if distance != step:
+            return False
+        step *= size
+    return True
 
 
 def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:

@@ -31,6 +31,7 @@ TENSORS = {
     "turned": torch.arange(12.0).reshape(3, 4).t(),
     "strided": torch.arange(24.0).reshape(4, 6)[::2, 1::2],
     "expanded": torch.arange(3.0).expand(5, 3),
+    "overlapping": torch.arange(9.0).as_strided((3, 3), (2, 2)),
 }
 
 
@@ -60,7 +61,7 @@ def test_statistics_of_tensors_that_lie_apart(tmp_path: Path, options: dict[str,
     found = saved(tmp_path, TENSORS, **options)
     assert found.weights_path is not None
     stats = {row.name: row for row in tensor_stats(found.weights_path, found.tensors)}
-    for name in ("fp32", "turned", "strided", "expanded"):
+    for name in ("fp32", "turned", "strided", "expanded", "overlapping"):
         value = TENSORS[name].double()
         assert stats[name].mean == pytest.approx(value.mean().item())
         assert stats[name].std == pytest.approx(value.std(correction=0).item())
