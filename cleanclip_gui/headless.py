@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cleanclip_gui.scenario import Scenario, Wait
 from cleanclip_gui.session.records import is_live
 from ml_core.events import Progress as StepProgress
+
+if TYPE_CHECKING:
+    from cleanclip_gui.main_window import MainWindow
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
@@ -40,17 +43,13 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme
-    from cleanclip_gui.main_window import MainWindow
-    from cleanclip_gui.settings import SettingsStore
     from ml_core.paths import cache_dir
 
     logging.disable(logging.WARNING)
     output.mkdir(parents=True, exist_ok=True)
     app = QApplication([sys.argv[0]])
     theme.apply_theme(app, "light")
-    window = MainWindow(settings=SettingsStore(cache_dir() / "headless"))
-    window.prompts.confirm = lambda *_: True
-    window.resize(*_WINDOW_SIZE)
+    window = make_window(cache_dir() / "headless")
     window.show()
     console = Console(stderr=True)
     failures: list[Exception] = []
@@ -81,6 +80,20 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
         return 4
     _report(result, output)
     return 0
+
+
+def make_window(settings: Path) -> MainWindow:
+    """The window at its first size, whatever screen there is, which says yes to every question."""
+    from PySide6.QtCore import Qt
+
+    from cleanclip_gui.main_window import MainWindow
+    from cleanclip_gui.settings import SettingsStore
+
+    window = MainWindow(settings=SettingsStore(settings))
+    window.prompts.confirm = lambda *_: True
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(*_WINDOW_SIZE)
+    return window
 
 
 def _report(result: dict[str, Any], output: Path) -> None:

@@ -11,19 +11,16 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui import theme
+from cleanclip_gui import headless, theme
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.scenario import Scenario, Wait
-from cleanclip_gui.settings import SettingsStore
 
 
 def make_window() -> tuple[QApplication, MainWindow]:
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     theme.apply_theme(app, "light")
-    window = MainWindow(settings=SettingsStore(Path(tempfile.mkdtemp())))
-    window.prompts.confirm = lambda *_: True
-    window.resize(1366, 768)
+    window = headless.make_window(Path(tempfile.mkdtemp()))
     window.show()
     return app, window
 

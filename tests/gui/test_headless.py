@@ -1,0 +1,17 @@
+"""The headless demo's window has its size on any screen."""
+
+from __future__ import annotations
+
+from cleanclip_gui.headless import make_window
+
+
+def test_a_small_screen_does_not_squeeze_the_pictures(qapp, tmp_path, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.closing.has_room", lambda _: False)
+    window = make_window(tmp_path)
+    try:
+        window.show()
+        assert not window.isMaximized()
+        assert (window.width(), window.height()) == (1366, 768)
+    finally:
+        window.close()
+        window.deleteLater()
