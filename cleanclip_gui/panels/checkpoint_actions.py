@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading import InputError, Inspection
@@ -74,18 +75,9 @@ class CheckpointActions(QWidget):
         buttons.setSpacing(theme.SPACE_S)
         buttons.addWidget(self.convert_button, 1)
         buttons.addWidget(self.export_button, 1)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, _STEPS)
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName("Progress of writing")
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.clicked.connect(self.cancel)
-        self._busy_row = QWidget()
-        busy = QHBoxLayout(self._busy_row)
-        busy.setContentsMargins(0, 0, 0, 0)
-        busy.setSpacing(theme.SPACE_M)
-        busy.addWidget(self.bar, 1)
-        busy.addWidget(self.cancel_button)
+        self.busy = BusyRow("Progress of writing")
+        self.busy.bar.setRange(0, _STEPS)
+        self.busy.cancel_clicked.connect(self.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
         layout = QVBoxLayout(self)
@@ -94,10 +86,10 @@ class CheckpointActions(QWidget):
         layout.addWidget(self.donor_button)
         layout.addLayout(buttons)
         layout.addWidget(self.compare_button)
-        layout.addWidget(self._busy_row)
+        layout.addWidget(self.busy)
         layout.addWidget(self.words)
         self.set_inspection(None)
-        self._show_busy(False)
+        self.busy.setVisible(False)
 
     def set_inspection(self, found: Inspection | None) -> None:
         """Offer what can be done with a file; None while it is being read."""
@@ -214,15 +206,15 @@ class CheckpointActions(QWidget):
         self._work = Background(work)
         self._work.yielded.connect(self._on_written)
         self._work.failed.connect(self._on_failed)
-        self.bar.setValue(0)
-        self._show_busy(True)
+        self.busy.bar.setValue(0)
+        self.busy.setVisible(True)
         self._say(words)
         self._refresh()
         self._work.begin()
 
     def _end(self, words: str) -> None:
         self._work = None
-        self._show_busy(False)
+        self.busy.setVisible(False)
         self._say(words)
         self._refresh()
 
@@ -241,10 +233,7 @@ class CheckpointActions(QWidget):
     @Slot(object)
     def _on_moved(self, step: int) -> None:
         if self.sender() is self._progress:
-            self.bar.setValue(step)
-
-    def _show_busy(self, on: bool) -> None:
-        self._busy_row.setVisible(on)
+            self.busy.bar.setValue(step)
 
     def _say(self, words: str) -> None:
         self.words.setText(words)

@@ -16,10 +16,7 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
-    QHBoxLayout,
     QHeaderView,
-    QProgressBar,
-    QPushButton,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -27,6 +24,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, plural, tip
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
 from cleanclip_gui.widgets.label import Label
 
@@ -155,21 +153,11 @@ class ComparisonView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._other = ""
         self.model = ChangeModel()
         self.title = Label("", "heading", wrap=True)
         self.words = Label("", "subtle", wrap=True)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName("Progress of the comparison")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.clicked.connect(self.cancel_clicked)
-        self._busy = QWidget()
-        busy = QHBoxLayout(self._busy)
-        busy.setContentsMargins(0, 0, 0, 0)
-        busy.setSpacing(theme.SPACE_M)
-        busy.addWidget(self.bar, 1)
-        busy.addWidget(self.cancel)
+        self.busy = BusyRow("Progress of the comparison")
+        self.busy.cancel_clicked.connect(self.cancel_clicked)
         self.image = HeatStrip("Image encoder")
         self.text = HeatStrip("Text encoder and the rest")
         self.read_out = Label(_HINT, "caption")
@@ -197,7 +185,7 @@ class ComparisonView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        for widget in (self.title, self.words, self._busy, self.strips):
+        for widget in (self.title, self.words, self.busy, self.strips):
             layout.addWidget(widget)
         layout.addWidget(self.view, 1)
         for strip in (self.image, self.text):
@@ -220,26 +208,25 @@ class ComparisonView(QWidget):
 
     def begin(self, other: str, total: int) -> None:
         """Compare with a file of ``total`` tensors at least."""
-        self._other = other
         self.model.clear()
         self.title.setText(plain(f"Compared with {other}", 200))
         self.words.setText("Reading both files…")
-        self.bar.setRange(0, max(1, total))
-        self.bar.setValue(0)
-        self._busy.show()
+        self.busy.bar.setRange(0, max(1, total))
+        self.busy.bar.setValue(0)
+        self.busy.show()
         self.strips.hide()
 
     def add(self, changes: Sequence[Change]) -> None:
         """Show what was compared since."""
         self.model.add(changes)
-        self.bar.setValue(min(self.bar.maximum(), len(self.model.changes)))
+        self.busy.bar.setValue(min(self.busy.bar.maximum(), len(self.model.changes)))
         self._count()
 
     def end(self) -> None:
         """Everything was compared: show where."""
         from ml_core.checkpoints.compare import by_layer
 
-        self._busy.hide()
+        self.busy.hide()
         if self.view.horizontalHeader().sortIndicatorSection() in range(len(_COLUMNS)):
             self.model.sort_again()
         else:
@@ -257,7 +244,7 @@ class ComparisonView(QWidget):
 
     def stop(self, words: str) -> None:
         """It ended early."""
-        self._busy.hide()
+        self.busy.hide()
         self.words.setText(words)
 
     def _count(self) -> None:

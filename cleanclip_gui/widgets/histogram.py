@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPen
@@ -14,20 +14,10 @@ from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets import look
 from cleanclip_gui.widgets.label import Label
 
+if TYPE_CHECKING:
+    from ml_core.checkpoints.tensor_histogram import Histogram
+
 _AXIS = 20
-
-
-class Counted(Protocol):
-    """What ``ml_core.checkpoints.tensor_histogram`` yields."""
-
-    name: str
-    low: float
-    high: float
-    counts: tuple[int, ...]
-    nan: int
-    inf: int
-    seen: int
-    total: int
 
 
 class _Bars(QWidget):
@@ -35,7 +25,7 @@ class _Bars(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: Counted | None = None
+        self.shown: Histogram | None = None
         self.logarithmic = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumHeight(84)
@@ -127,7 +117,7 @@ class HistogramCard(QFrame):
         self._show(None, "Counting…")
         self.show()
 
-    def show_counts(self, counted: Counted) -> None:
+    def show_counts(self, counted: Histogram) -> None:
         """Show what was counted so far."""
         words = plural(counted.total, "value")
         if counted.seen < counted.total:
@@ -140,7 +130,7 @@ class HistogramCard(QFrame):
         """Say why there is nothing to see."""
         self._show(None, plain(sentence, 160))
 
-    def _show(self, counted: Counted | None, words: str) -> None:
+    def _show(self, counted: Histogram | None, words: str) -> None:
         self.bars.shown = counted
         self.facts.setText(words)
         bad = counted is not None and bool(counted.nan or counted.inf)

@@ -55,7 +55,7 @@ def test_convert_writes_a_file_that_opens(actions, qtbot, source, tmp_path):
     again = inspect(tmp_path / "copy.safetensors")
     assert (again.verdict, again.tensors[0].name) == ("loads", "a")
     assert actions.words.text() == "Saved copy.safetensors."
-    assert not actions.bar.isVisible()
+    assert not actions.busy.bar.isVisible()
     assert actions.convert_button.isEnabled()
 
 
@@ -108,11 +108,11 @@ def test_cancelling_leaves_nothing_behind(actions, qtbot, source, tmp_path, monk
     actions.set_inspection(inspect(source))
     answering(actions, tmp_path / "copy.safetensors")
     actions.convert()
-    qtbot.waitUntil(lambda: begun.is_set() and actions.bar.value() == 500, timeout=WAIT)
-    assert actions.cancel_button.isVisible()
+    qtbot.waitUntil(lambda: begun.is_set() and actions.busy.bar.value() == 500, timeout=WAIT)
+    assert actions.busy.cancel.isVisible()
     assert not actions.can_convert
     assert not actions.can_export
-    actions.cancel_button.click()
+    actions.busy.cancel.click()
     assert ended.wait(5)
     assert "nothing was written" in actions.words.text()
     assert actions.can_convert

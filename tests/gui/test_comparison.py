@@ -127,7 +127,7 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
     assert view.model.index(0, 0).data() == "visual.l.0.w"
     assert view.model.index(0, 2).data() == "10 %"
     assert "The warmest is 10 %" in view.read_out.text()
-    assert not view.cancel.isVisible()
+    assert not view.busy.isVisible()
     panel.open(tmp_path / "b.safetensors")
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
     assert not panel.tabs.isTabVisible(4)
@@ -153,7 +153,7 @@ def test_a_comparison_can_be_cancelled(panel, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr("ml_core.checkpoints.compare.compare_checkpoints", slow)
     compare(panel, tmp_path / "b.safetensors")
     qtbot.waitUntil(lambda: panel.comparison.model.rowCount() > 0, timeout=WAIT)
-    panel.comparison.cancel.click()
+    panel.comparison.busy.cancel.click()
     rows = panel.comparison.model.rowCount()
     assert "Cancelled" in panel.comparison.words.text()
     qtbot.wait(200)
