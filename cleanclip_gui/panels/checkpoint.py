@@ -273,14 +273,13 @@ class CheckpointPanel(QWidget):
         if self._statistics is not None:
             self._statistics.abandon()
         self.complete = False
-        weights, tensors = found.weights_path, found.tensors
 
         def work(cancelled: Callable[[], bool]) -> Iterator[list[Any]]:
             from ml_core.checkpoints.tensor_stats import tensor_stats
 
             batch: list[Any] = []
             told = time.monotonic()
-            for stats in tensor_stats(weights, tensors, cancelled):
+            for stats in tensor_stats(found, None, cancelled):
                 batch.append(stats)
                 if time.monotonic() - told > _STATS_SECONDS:
                     yield batch
@@ -317,14 +316,13 @@ class CheckpointPanel(QWidget):
             return
         if self._counting is not None:
             self._counting.abandon()
-        weights = found.weights_path
         self.histogram.begin(info.name)
         QTimer.singleShot(0, self.tensors, self.tensors.show_selected)  # once there is less room
 
         def work(cancelled: Callable[[], bool]) -> Iterator[Any]:
             from ml_core.checkpoints.tensor_histogram import tensor_histogram
 
-            yield from tensor_histogram(weights, info, cancelled=cancelled)
+            yield from tensor_histogram(found, info, cancelled=cancelled)
 
         self._counting = Background(work)
         self._counting.yielded.connect(self._on_counted)

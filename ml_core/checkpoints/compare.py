@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.tensor_stats import file_of, tensor_rows
+from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import InputError, Inspection, TensorInfo
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.weights_bytes import file_of, weights_bytes
 
 State = Literal["equal", "changed", "other shape", "only first", "only second"]
 Numbers = Iterator[NDArray[np.float64]]
@@ -155,8 +155,7 @@ class _Reader:
     """The numbers of a file's tensors in row-major order."""
 
     def __init__(self, found: Inspection, stack: ExitStack) -> None:
-        assert found.weights_path is not None, "only a file that was not refused has tensors"
-        self._path = found.weights_path
+        self._found = found
         self._infos = {info.name: info for info in found.tensors}
         self._stack = stack
         self._files: dict[str, BinaryIO] = {}
@@ -182,9 +181,10 @@ class _Reader:
 
     def _rows(self, info: TensorInfo) -> Numbers:
         if info.file not in self._files:
-            file, _ = open_regular(file_of(self._path, info.file))
-            self._files[info.file] = self._stack.enter_context(file)
-        return tensor_rows(self._files[info.file], info, self._path)
+            file = self._stack.enter_context(weights_bytes(self._found, info.file))
+            self._files[info.file] = file
+        path = file_of(self._found, info.file)
+        return tensor_rows(self._files[info.file], info, path)
 
 
 def _compare(

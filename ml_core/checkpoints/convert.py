@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +16,10 @@ from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY, find_a
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
-from ml_core.checkpoints.tensor_stats import file_of
 from ml_core.reading import InputError, Inspection, TensorInfo
-from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import DTYPE_BYTES
-from ml_core.reading.shards import hash_of_shards
 from ml_core.reading.strict_json import MAX_BYTES
+from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
 _CHUNK = 1 << 22
 _RESERVED = ("", "__metadata__")
@@ -78,8 +75,8 @@ def convert_to_safetensors(
             "header holds; it cannot be converted.",
             "unsupported",
         )
-    files, opened = _open_all(found.weights_path, found)
-    total = sum(entry.nbytes for entry in entries) + found.size
+    files, opened = _open_all(found)
+    total = sum(entry.nbytes for entry in entries)
 
     def write(out: BinaryIO) -> None:
         done = 0
@@ -90,19 +87,8 @@ def convert_to_safetensors(
             out.write(piece)
             done += len(piece)
             progress(done, total)
-        hashes: dict[str, str] = {}
         for shard, file in files.items():
-            digest = hashlib.sha256()
-            file.seek(0)
-            while chunk := file.read(_CHUNK):
-                if cancelled():
-                    raise _CancelledError
-                digest.update(chunk)
-                done += len(chunk)
-                progress(min(done, total), total)
-            hashes[shard] = digest.hexdigest()
-        if hash_of_shards(hashes) != found.sha256:
-            raise _changed(found)
+            check_same(found, shard, file)
 
     with opened:
         try:
@@ -117,11 +103,11 @@ def convert_to_safetensors(
     return target
 
 
-def _open_all(path: Path, found: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
+def _open_all(found: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
     """Open the file, or each shard by its name; the stack closes them."""
     with ExitStack() as stack:
         files = {
-            shard: stack.enter_context(open_regular(file_of(path, shard))[0])
+            shard: stack.enter_context(weights_bytes(found, shard))
             for shard in sorted({info.file for info in found.tensors})
         }
         return files, stack.pop_all()
@@ -179,9 +165,5 @@ def _pieces(
 def _read(file: BinaryIO, count: int, found: Inspection) -> bytes:
     raw = file.read(count)
     if len(raw) != count:
-        raise _changed(found)
+        raise changed(found)
     return raw
-
-
-def _changed(found: Inspection) -> InputError:
-    return InputError(f"{found.path} changed since it was examined; open it again.", "damaged")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.checkpoints.tensor_stats import file_of, tensor_pieces
-from ml_core.reading import TensorInfo
-from ml_core.reading.regular_file import open_regular
+from ml_core.checkpoints.tensor_stats import tensor_pieces
+from ml_core.reading import Inspection, TensorInfo
+from ml_core.reading.weights_bytes import file_of, weights_bytes
 
 BINS = 64
+_TOLD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Histogram:
 
 
 def tensor_histogram(
-    path: str | Path,
+    found: Inspection,
     info: TensorInfo,
     *,
     bins: int = BINS,
@@ -63,11 +63,10 @@ def tensor_histogram(
     InputError
         If the file was cut short since it was inspected.
     """
-    path = file_of(path, info.file)
+    path = file_of(found, info.file)
     low, high = math.inf, -math.inf
-    nan = inf = seen = 0
-    file, _ = open_regular(path)
-    with file:
+    nan = inf = seen = told = 0
+    with weights_bytes(found, info.file) as file:
         for piece in tensor_pieces(file, info, path):
             if cancelled():
                 return
@@ -86,6 +85,9 @@ def tensor_histogram(
             missing = int(np.isnan(piece).sum()) if bad else 0
             nan, inf, seen = nan + missing, inf + bad - missing, seen + piece.size
             counts += _count(finite, low, width, counts.size)
+            if seen < info.elements and seen - told < _TOLD:
+                continue
+            told = seen
             yield Histogram(
                 info.name, low, high, tuple(counts.tolist()), nan, inf, seen, info.elements
             )

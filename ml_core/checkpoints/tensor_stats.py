@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading import InputError, TensorInfo
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.safetensors_header import DTYPE_BYTES
+from ml_core.reading.weights_bytes import file_of, weights_bytes
 
-_CHUNK = 1 << 20  # elements
+_CHUNK = 1 << 17  # elements: a piece and its copies fit the processor's cache
+# From how many elements on, by width, counting how often each code comes is quicker.
+_COUNTED = {1: 0, 2: 1 << 17}
 _MAX_APART = 512 << 20
 _NUMPY = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
@@ -42,11 +44,11 @@ class TensorStats:
 
 
 def tensor_stats(
-    path: str | Path,
-    tensors: Sequence[TensorInfo],
+    found: Inspection,
+    tensors: Sequence[TensorInfo] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[TensorStats]:
-    """Look through the tensors of an inspected file, in the given order.
+    """Look through tensors of an inspected file, in the given order; None means all.
 
     Memory stays below 50 MB whatever the tensor, unless its elements lie apart in the file.
     Ends early once ``cancelled()`` is true.
@@ -56,42 +58,91 @@ def tensor_stats(
     InputError
         If the file was cut short since.
     """
-    for shard, group in groupby(tensors, lambda info: info.file):
-        yield from _of_file(file_of(path, shard), group, cancelled)
-
-
-def file_of(path: str | Path, shard: str) -> Path:
-    """The file that a tensor is in, given the ``weights_path`` of its inspection."""
-    return Path(path).with_name(shard) if shard else Path(path)
-
-
-def _of_file(
-    path: Path, tensors: Iterable[TensorInfo], cancelled: Callable[[], bool]
-) -> Iterator[TensorStats]:
-    """Look through tensors of one file."""
-    file, _ = open_regular(path)
-    with file:
-        for info in tensors:
-            tally = _Tally()
-            for raw in tensor_pieces(file, info, path):
-                if cancelled():
+    wanted = found.tensors if tensors is None else tensors
+    for shard, group in groupby(wanted, lambda info: info.file):
+        path = file_of(found, shard)
+        with weights_bytes(found, shard) as file:
+            for info in group:
+                stats = _of_tensor(file, info, path, cancelled)
+                if stats is None:
                     return
-                tally.add(raw)
-            yield tally.result(info.name)
+                yield stats
+
+
+def _of_tensor(
+    file: BinaryIO, info: TensorInfo, path: Path, cancelled: Callable[[], bool]
+) -> TensorStats | None:
+    """Look through one tensor; None if cancelled."""
+    if info.elements >= _COUNTED.get(DTYPE_BYTES[info.dtype], math.inf) and in_any_order(info):
+        counts = np.zeros(1 << 8 * DTYPE_BYTES[info.dtype], np.int64)
+        for raw in _chunks(file, info, path):
+            if cancelled():
+                return None
+            counts += np.bincount(_codes(raw, info.dtype), minlength=counts.size)
+        return of_counts(info, counts)
+    tally = _Tally()
+    for values in _values(file, info, path):
+        if cancelled():
+            return None
+        tally.add(values)
+    return tally.result(info.name)
+
+
+def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
+    """Numbers of a tensor of which one knows how often it holds each code."""
+    codes = np.arange(counts.size, dtype="<u2" if counts.size > 256 else "u1")
+    values = _numbers(codes.tobytes(), info).astype(np.float64)
+    finite = np.isfinite(values) & (counts > 0)
+    nan = int(counts[np.isnan(values)].sum())
+    inf = int(counts[np.isinf(values)].sum())
+    zeros = int(counts[values == 0].sum())
+    values, counts = values[finite], counts[finite]
+    if not values.size:
+        return TensorStats(info.name, math.nan, math.nan, math.nan, math.nan, nan, inf, zeros)
+    total = int(counts.sum())
+    mean = float((values * counts).sum()) / total
+    std = math.sqrt(float((np.square(values - mean) * counts).sum()) / total)
+    return TensorStats(
+        info.name, float(values.min()), float(values.max()), mean, std, nan, inf, zeros
+    )
 
 
 def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
     """A tensor's numbers, a piece at a time; their order does not matter."""
+    for values in _values(file, info, path):
+        yield values.astype(np.float64, copy=False)
+
+
+def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
+    """The same in any type that holds them."""
+    if in_any_order(info):
+        for raw in _chunks(file, info, path):
+            yield _numbers(raw, info)
+        return
+    file.seek(info.offset)
+    flat = _numbers(_read(file, info.nbytes, path), info)
+    steps = tuple(step * flat.itemsize for step in info.stride or ())
+    yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+
+
+def _chunks(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[bytes]:
+    """The bytes of a tensor whose elements fill its span, a piece at a time."""
     width = DTYPE_BYTES[info.dtype]
     span = info.nbytes // width
     file.seek(info.offset)
-    if info.stride is None or _is_permuted(info.shape, info.stride):
-        for start in range(0, span, _CHUNK):
-            yield _numbers(_read(file, min(_CHUNK, span - start) * width, path), info)
-        return
-    flat = _numbers(_read(file, info.nbytes, path), info)
-    steps = tuple(step * flat.itemsize for step in info.stride)
-    yield np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False).reshape(-1)
+    for start in range(0, span, _CHUNK):
+        yield _read(file, min(_CHUNK, span - start) * width, path)
+
+
+def _codes(raw: bytes, dtype: str) -> NDArray[Any]:
+    """Bytes as whole numbers, whatever they stand for."""
+    codes: NDArray[Any] = np.frombuffer(raw, "u1" if DTYPE_BYTES[dtype] == 1 else "<u2")
+    return codes
+
+
+def in_any_order(info: TensorInfo) -> bool:
+    """Whether a tensor's elements fill its span, in whatever order."""
+    return info.stride is None or _is_permuted(info.shape, info.stride)
 
 
 def _is_permuted(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
@@ -124,7 +175,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
             "unsupported",
         )
     file.seek(info.offset)
-    flat = _numbers(_read(file, info.nbytes, path), info)
+    flat = _numbers(_read(file, info.nbytes, path), info).astype(np.float64, copy=False)
     steps = tuple(step * flat.itemsize for step in info.stride)
     whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
     yield whole.reshape(-1)
@@ -137,14 +188,18 @@ def _read(file: BinaryIO, count: int, path: Path) -> bytes:
     return raw
 
 
-def _numbers(raw: bytes, info: TensorInfo) -> NDArray[np.float64]:
-    """Decode bytes of any safetensors type."""
+def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
+    """Decode bytes of any safetensors type, exactly."""
+    found: NDArray[Any]
     if info.dtype == "BF16":
-        wide = np.frombuffer(raw, "<u2").astype("<u4") << 16
-        return wide.view("<f4").astype(np.float64)
+        found = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        return found
     if info.dtype in _FLOAT8:
         return np.take(_FLOAT8[info.dtype], np.frombuffer(raw, np.uint8), mode="clip")
-    return np.frombuffer(raw, _NUMPY[info.dtype]).astype(np.float64)
+    if info.dtype == "BOOL":
+        return (np.frombuffer(raw, "u1") != 0).astype(np.float64)
+    found = np.frombuffer(raw, _NUMPY[info.dtype])
+    return found if info.dtype in ("F32", "F64") else found.astype(np.float64)
 
 
 def _float8(exponent_bits: int, has_infinity: bool) -> NDArray[np.float64]:
@@ -179,8 +234,8 @@ class _Tally:
         self._min, self._max = math.inf, -math.inf
         self._nan = self._inf = self._zeros = 0
 
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Take in a piece; every pass over it counts, at a billion values."""
+    def add(self, values: NDArray[Any]) -> None:
+        """Take in a piece of floats; every pass over it counts, at a billion values."""
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())
@@ -189,10 +244,10 @@ class _Tally:
             if not values.size:
                 return
             low, high = float(values.min()), float(values.max())
-        self._zeros += int(np.count_nonzero(values == 0))
+        self._zeros += values.size - int(np.count_nonzero(values))
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(values.mean())
-            rest = values - mean
+            mean = float(values.mean(dtype=np.float64))
+            rest = np.subtract(values, mean, dtype=np.float64)
             squares = float(np.einsum("i,i->", rest, rest))  # no threads, unlike dot
         total = self._count + values.size
         apart = mean - self._mean
@@ -201,9 +256,9 @@ class _Tally:
         self._count = total
         self._min, self._max = min(self._min, low), max(self._max, high)
 
-    def _finite(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _finite(self, values: NDArray[Any]) -> NDArray[Any]:
         """Count what is not finite, and leave it out."""
-        finite = values[np.isfinite(values)]
+        finite: NDArray[Any] = values[np.isfinite(values)]
         nan = int(np.count_nonzero(np.isnan(values)))
         self._nan += nan
         self._inf += values.size - finite.size - nan

@@ -1,22 +1,15 @@
-"""Read the tensors of an inspected file, hashing the same bytes on the way."""
+"""Read the tensors of an inspected file: of the bytes that were inspected."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-from ml_core.checkpoints.tensor_stats import file_of
 from ml_core.reading import InputError, Inspection, TensorInfo
-from ml_core.reading.regular_file import open_regular
-from ml_core.reading.shards import hash_of_shards
+from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -37,7 +30,7 @@ _DTYPES = {
 def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """Read tensors in their own types, in memory of their own.
 
-    One pass over each whole file, of which the tensors' bytes are kept, gives its SHA-256.
+    Afterwards the file must still be the one that was inspected, see `check_same`.
 
     Parameters
     ----------
@@ -60,53 +53,27 @@ def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -
                 "no CLIP has; this version cannot use it.",
                 "unsupported",
             )
-    changed = InputError(f"{path} changed since it was examined; open it again.", "damaged")
     tensors: dict[str, Tensor] = {}
-    hashes: dict[str, str] = {}
-    total = 0
     for shard in sorted({info.file for info in inspection.tensors}):
-        inside = [info for info in wanted if info.file == shard]
-        read = _read_file(file_of(path, shard), inside)
-        if read is None:
-            raise changed
-        hashes[shard] = read.sha256
-        total += read.size
-        tensors |= read.tensors
-    if total != inspection.size or hash_of_shards(hashes) != inspection.sha256:
-        raise changed
+        with weights_bytes(inspection, shard) as file:
+            _read_file(file, [info for info in wanted if info.file == shard], inspection, tensors)
+            check_same(inspection, shard, file)
     return {info.name: tensors[info.name] for info in wanted}
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What one file gave."""
-
-    size: int
-    sha256: str
-    tensors: dict[str, Tensor]
-
-
-def _read_file(path: Path, wanted: list[TensorInfo]) -> _Read | None:
-    """Read the tensors of one file; None if it is shorter than they need."""
-    tensors: dict[str, Tensor] = {}
-    file, size = open_regular(path)
-    with file, _Digest() as digest:
-        position = 0
-        for start, end, infos in _ranges(wanted):
-            if end > size:
-                return None
-            _skip(file, start - position, digest)
-            raw = bytearray(end - start)
-            if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
-                return None
-            digest.update(raw)
-            position = end
-            for info in infos:
-                made = _tensor(raw, info, info.offset - start)
-                # Tensors that share bytes must not change each other when one is trained.
-                tensors[info.name] = made.clone() if len(infos) > 1 else made
-        _skip(file, size - position, digest)
-    return _Read(size, digest.hexdigest(), tensors)
+def _read_file(
+    file: BinaryIO, wanted: list[TensorInfo], found: Inspection, tensors: dict[str, Tensor]
+) -> None:
+    """Read the tensors of one file into ``tensors``."""
+    for start, end, infos in _ranges(wanted):
+        file.seek(start)
+        raw = bytearray(end - start)
+        if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
+            raise changed(found)
+        for info in infos:
+            made = _tensor(raw, info, info.offset - start)
+            # Tensors that share bytes must not change each other when one is trained.
+            tensors[info.name] = made.clone() if len(infos) > 1 else made
 
 
 def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:
@@ -125,51 +92,16 @@ def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
         yield start, end, inside
 
 
-class _Digest:
-    """SHA-256 of pieces, computed in a thread while the next piece is read."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._pieces: Queue[bytes | bytearray | None] = Queue(maxsize=16)
-        self._thread = Thread(target=self._work, name="SHA-256", daemon=True)
-
-    def __enter__(self) -> _Digest:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pieces.put(None)
-        self._thread.join()
-
-    def update(self, piece: bytes | bytearray) -> None:
-        """Add a piece, which must not change any more."""
-        self._pieces.put(piece)
-
-    def hexdigest(self) -> str:
-        """The result, once all pieces are in and the ``with`` block is left."""
-        return self._hash.hexdigest()
-
-    def _work(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            self._hash.update(piece)
-
-
-def _skip(file: BinaryIO, count: int, digest: _Digest) -> None:
-    """Hash bytes that belong to no tensor."""
-    while count > 0:
-        chunk = file.read(min(count, 1 << 20))
-        if not chunk:
-            return
-        digest.update(chunk)
-        count -= len(chunk)
-
-
 def _tensor(raw: bytearray, info: TensorInfo, offset: int) -> Tensor:
     """Look at a tensor's bytes in its shape."""
     dtype = _DTYPES[info.dtype]
     if not info.nbytes:
         return torch.empty(info.shape, dtype=dtype)
+    if dtype is torch.bool:  # bytes other than 0 and 1 would be neither true nor false
+        dtype = torch.uint8
     flat = torch.frombuffer(raw, dtype=dtype, count=info.nbytes // dtype.itemsize, offset=offset)
+    if info.dtype == "BOOL":
+        flat = flat != 0
     if info.stride is None:
         return flat.reshape(info.shape)
     return flat.as_strided(info.shape, info.stride).contiguous()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
+from ml_core.reading.container import Container, alignment_of
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.folder import FolderFiles, list_folder
+from ml_core.reading.odd_values import odd_truths
+from ml_core.reading.one_pass import (
+    ChangedError,
+    FileStamp,
+    pass_over,
+    started,
+)
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.shards import check_shard, hash_of_shards, read_index
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
+from ml_core.reading.unpacked import Piece
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.weights_reader import read_weights
+from ml_core.reading.zip_members import ZipError
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged"]
 ReasonCode = Literal["ok", "note", "unknown_code", "dangerous", "damaged", "unsupported"]
@@ -67,6 +76,13 @@ class Inspection:
         None if it was not.
     preprocessor
         The JSON of a transformers folder's ``preprocessor_config.json``, unchecked.
+    container
+        What the tensors' bytes are wrapped in, of several files the first; None if refused.
+    pieces
+        Where the tensors of a file are packed, see `WeightsFile`; read them with
+        `ml_core.reading.weights_bytes`.
+    files
+        The files that the tensors are read from, and how to tell that they did not change.
     """
 
     path: Path
@@ -87,6 +103,9 @@ class Inspection:
     embedded_code: tuple[tuple[str, str], ...] = ()
     sandbox: Mapping[str, str] | None = None
     preprocessor: dict[str, Any] | None = None
+    container: Container | None = None
+    pieces: tuple[Piece, ...] = ()
+    files: tuple[FileStamp, ...] = field(default=(), compare=False)
 
     @property
     def parameters(self) -> int:
@@ -161,19 +180,35 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             raise
         return refuse(path, error, "not a regular file")
     with file:
+        before, began = os.fstat(file.fileno()), started()
         kind = sniff(file, size)
         found, problem = WeightsFile(kind.format, ()), None
+        notes: tuple[str, ...] = ()
+        stamp: FileStamp | None = None
+        sha256 = ""
         try:
             found = read_weights(file, size, name, kind)
+            notes = found.notes + odd_truths(file, found)
         except InputError as error:
             problem = error
-        sha256, hashed = _hash(file)
-        if hashed != size:
+        except ZipError:  # what was unpacked a moment ago cannot be unpacked any more
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
-    if problem:
+        try:
+            stamp, wrong = pass_over(file, before, began, () if problem else found.checksums)
+            sha256 = stamp.sha256
+            if wrong:
+                problem = InputError(
+                    f"{name} is a damaged archive: its member {wrong[:80]!r} has another checksum "
+                    "than it should; get the file again.",
+                    "damaged",
+                )
+        except ChangedError:
+            problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
+    if problem or stamp is None:
+        assert problem is not None
         names = problem.names if isinstance(problem, UnknownCodeError) else found.names
         return refuse(path, problem, found.format, size, sha256, globals=names)
-    notes = found.notes + _name_notes(path, found.format, name)
+    notes += _name_notes(path, found.format, name)
     return Inspection(
         path,
         path.name,
@@ -190,6 +225,10 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         globals=found.names,
         facts=found.facts,
         embedded_code=found.embedded_code,
+        container=found.container
+        and replace(found.container, alignment=0 if found.pieces else alignment_of(found.tensors)),
+        pieces=found.pieces,
+        files=(stamp,),
     )
 
 
@@ -201,17 +240,6 @@ def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:
     if is_safetensors:
         return (f"{name} is a safetensors file although its name does not end in .safetensors.",)
     return (f"{name} is a {form} although its name ends in .safetensors.",)
-
-
-def _hash(file: BinaryIO) -> tuple[str, int]:
-    """SHA-256 and the length of an open file."""
-    file.seek(0)
-    digest, length = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(1 << 20))
-    while count := file.readinto(buffer):  # type: ignore[attr-defined]
-        digest.update(buffer[:count])
-        length += count
-    return digest.hexdigest(), length
 
 
 def _inspect_folder(path: Path) -> Inspection:
@@ -256,6 +284,9 @@ def _inspect_folder(path: Path) -> Inspection:
         facts=weights.facts,
         embedded_code=weights.embedded_code,
         preprocessor=preprocessor,
+        container=weights.container,
+        pieces=weights.pieces,
+        files=weights.files,
         **facts,
     )
 
@@ -300,6 +331,12 @@ def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) ->
         globals={group: tuple(names) for group, names in groups.items()},
         facts={f"SHA-256 of {name}": part.sha256 for name, part in parts.items()},
         embedded_code=tuple(code for part in parts.values() for code in part.embedded_code),
+        pieces=tuple(
+            replace(piece, file=name) for name, part in parts.items() for piece in part.pieces
+        ),
+        files=tuple(
+            replace(stamp, file=name) for name, part in parts.items() for stamp in part.files
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.inspect import Inspection
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_RANK, TensorInfo
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.unpacked import FREE, MAX_RATIO, METHODS, Piece
 
 MAX_BYTES = 256 << 20
 _MAX_DEPTH = 16
@@ -99,6 +100,8 @@ def _plain(value: Any, root: Path) -> Any:
         return value.relative_to(root).as_posix()
     if isinstance(value, Mapping):
         return {key: _plain(item, root) for key, item in value.items()}
+    if is_dataclass(value):
+        return {item.name: getattr(value, item.name) for item in fields(value)}
     if isinstance(value, tuple | list):
         if value and is_dataclass(value[0]):
             getters = (attrgetter(item.name) for item in fields(value[0]))
@@ -116,6 +119,8 @@ def _checked(value: Any, hint: Any, root: Path) -> Any:
         return value
     if hint is Path:
         return _below(value, root)
+    if is_dataclass(hint):
+        return _record(value, hint, root)
     of, inner = get_origin(hint), get_args(hint)
     if of in (Union, UnionType):
         if value is None and NoneType in inner:
@@ -148,6 +153,14 @@ def _checked_tuple(value: Any, inner: tuple[Any, ...], root: Path) -> tuple[Any,
     if is_dataclass(kind) and isinstance(kind, type):
         return _records(value, kind, root)
     return tuple(_checked(item, kind, root) for item in value)
+
+
+def _record(value: Any, kind: Any, root: Path) -> Any:
+    """A record from a table of its fields."""
+    hints = _hints(kind)
+    if not isinstance(value, dict) or value.keys() != hints.keys():
+        raise _MisfitError("a record lacks a field or has one too many")
+    return kind(**{name: _checked(value[name], hint, root) for name, hint in hints.items()})
 
 
 def _records(columns: list[Any], kind: type, root: Path) -> tuple[Any, ...]:
@@ -218,8 +231,34 @@ def _believe(found: Inspection) -> None:
         raise _MisfitError("a single file has shards")
     if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
         raise _MisfitError("the name of a shard is none")
+    sizes = {stamp.file: stamp.size for stamp in found.files}
+    if found.tensors and (
+        len(sizes) != len(found.files)
+        or sizes.keys() != shards
+        or sum(sizes.values()) != found.size
+        or not all(_SHA256.fullmatch(stamp.sha256) for stamp in found.files)
+    ):
+        raise _MisfitError("the files of its tensors are not told")
+    _check_pieces(found.pieces, sizes)
+    unpacked: dict[str, int] = {}
+    for piece in found.pieces:
+        unpacked[piece.file] = unpacked.get(piece.file, 0) + piece.size
+    sizes |= unpacked
     for tensor in found.tensors:
-        _check_tensor(tensor, found.size)
+        _check_tensor(tensor, sizes[tensor.file])
+
+
+def _check_pieces(pieces: tuple[Piece, ...], sizes: Mapping[str, int]) -> None:
+    """Refuse packed pieces that do not lie in their file, or that unpack to too much."""
+    for piece in pieces:
+        if (
+            piece.file not in sizes
+            or piece.method not in METHODS
+            or not 0 <= piece.offset <= sizes[piece.file] - piece.packed
+            or not 0 <= piece.size <= FREE + MAX_RATIO * piece.packed
+            or min(piece.packed, piece.crc) < 0
+        ):
+            raise _MisfitError("a packed piece does not lie in the file")
 
 
 def _check_tensor(tensor: TensorInfo, size: int) -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import ast
 import struct
+from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO
 
+from ml_core.reading.container import checksums_of, container_of
 from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
-from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
 from ml_core.reading.torch_file import check_pickles
+from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
-from ml_core.reading.zip_members import STORED, Member, ZipError, read_member, zip_members
+from ml_core.reading.zip_members import (
+    STORED,
+    Member,
+    ZipError,
+    read_head,
+    read_member,
+    zip_members,
+)
 
 _DTYPES = {
     "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<i2": "I16", "<u2": "U16", "<i4": "I32",
@@ -30,14 +40,15 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     UnknownCodeError
         If an array of objects names code that is not on the list.
     InputError
-        ``damaged`` if it is not what it says, ``unsupported`` for arrays of objects, packed
-        members and other types of values.
+        ``damaged`` if it is not what it says, ``unsupported`` for arrays of objects and other
+        types of values.
     """
     try:
         members = zip_members(file, size)
         arrays = [(member, _header(file, member)) for member in members]
+        budget = Budget()
         objects = [
-            (f"the array {member.name!r}", _pickle(file, member, at))
+            (f"the array {member.name!r}", _pickle(file, member, at, budget))
             for member, (descr, _, _, at) in arrays
             if "O" in descr
         ]
@@ -50,20 +61,33 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
             "plain numbers.",
             "unsupported",
         )
+    pieces: tuple[Piece, ...] = ()
+    starts = [member.offset for member in members]
+    if any(member.method != STORED for member in members):
+        pieces = tuple(Piece(m.method, m.offset, m.packed, m.size, m.crc) for m in members)
+        starts = [0, *accumulate(member.size for member in members)][:-1]
+    tensors = tuple(
+        _tensor(member, start, *header, name)
+        for (member, header), start in zip(arrays, starts, strict=True)
+    )
+    try:
+        Unpacked(file, pieces).verify()
+    except ZipError as error:
+        raise doctored(file, size, name, str(error)) from None
     return WeightsFile(
         "NumPy archive (.npz)",
-        tuple(_tensor(member, *header, name) for member, header in arrays),
+        tensors,
         names=names,
+        container=container_of("zip", members),
+        pieces=pieces,
+        checksums=checksums_of(members),
     )
 
 
 def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...], int]:
     """Type, column order and shape of an array, and where its numbers begin in the member."""
     label = f"its array {member.name[:80]!r}"
-    if member.method != STORED:
-        raise ZipError(f"{label} is packed; save it with numpy.savez")
-    file.seek(member.offset)
-    head = file.read(min(12, member.size))
+    head = read_head(file, member, _MAX_HEADER + 12)
     if len(head) < 10 or head[:6] != b"\x93NUMPY" or head[6] not in (1, 2, 3):
         raise ZipError(f"{label} is none")
     length, start = struct.unpack_from("<H", head, 8)[0], 10
@@ -73,9 +97,8 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
         length, start = struct.unpack_from("<I", head, 8)[0], 12
     if length > _MAX_HEADER or start + length > member.size:
         raise ZipError(f"{label} has a header that is too long")
-    file.seek(member.offset + start)
     try:
-        found: Any = ast.literal_eval(file.read(length).decode("utf-8").strip())
+        found: Any = ast.literal_eval(head[start : start + length].decode("utf-8").strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ZipError(f"{label} has a damaged header") from None
     if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
@@ -88,13 +111,19 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
     return str(descr)[:200], columns, shape, start + length
 
 
-def _pickle(file: BinaryIO, member: Member, at: int) -> Reading:
+def _pickle(file: BinaryIO, member: Member, at: int, budget: Budget) -> Reading:
     """The pickle behind an array of objects."""
-    return read_pickle(read_member(file, member, MAX_BYTES)[at:])
+    return read_pickle(read_member(file, member, MAX_BYTES)[at:], budget=budget)
 
 
 def _tensor(
-    member: Member, descr: str, columns: bool, shape: tuple[int, ...], at: int, name: str
+    member: Member,
+    start: int,
+    descr: str,
+    columns: bool,
+    shape: tuple[int, ...],
+    at: int,
+    name: str,
 ) -> TensorInfo:
     """Find an array's bytes."""
     title = member.name.removesuffix(".npy")
@@ -115,4 +144,4 @@ def _tensor(
     stride: tuple[int, ...] | None = None
     if columns and len(shape) > 1:
         stride = tuple(prod(shape[:axis]) for axis in range(len(shape)))
-    return TensorInfo(title, _DTYPES[descr], shape, member.offset + at, nbytes, stride)
+    return TensorInfo(title, _DTYPES[descr], shape, start + at, nbytes, stride)

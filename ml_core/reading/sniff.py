@@ -37,6 +37,7 @@ PICKLE = Kind("Python pickle")
 NPZ = Kind("NumPy archive (.npz)")
 ZIP = Kind("zip archive")
 TAR = Kind("tar archive")
+GZIP = Kind("gzip file")
 BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -46,7 +47,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "NumPy array"),
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
     (b"Rar!\x1a\x07", "RAR archive"),
-    (b"\x1f\x8b", "gzip archive"),
     (b"BZh", "bzip2 archive"),
     (b"\xfd7zXZ\x00", "xz archive"),
     (b"\x28\xb5\x2f\xfd", "Zstandard archive"),
@@ -225,6 +225,8 @@ def _is_name(argument: Any) -> bool:
 
 def _other_kind(head: bytes) -> Kind:
     """Name what else it may be."""
+    if head.startswith(b"\x1f\x8b"):
+        return GZIP
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _unsupported(name)

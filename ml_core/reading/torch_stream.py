@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import Any, BinaryIO
 
+from ml_core.reading.container import Container, protocol_of
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.geometry import Block
-from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.pickles.records import Storage, Table
 from ml_core.reading.pickles.walk import storages
 from ml_core.reading.torch_file import check_pickles, tensors_of
@@ -31,13 +32,15 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     file.seek(0)
     raw = file.read(MAX_BYTES)
     parts: list[Reading] = []
-    position = 0
+    budget = Budget()
+    position, ends = 0, []
     for _ in _PARTS:
-        reading = read_pickle(raw[position:], ends=False)
+        reading = read_pickle(raw[position:], ends=False, budget=budget)
         parts.append(reading)
         if reading.problem:
             break
         position += reading.end
+        ends.append(position)
     names = check_pickles(
         ((f"its {label}", part) for label, part in zip(_PARTS, parts, strict=False)), name
     )
@@ -54,7 +57,12 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     if "code" in names:
         notes += ("The file holds whole pickled modules, of which only the tensors were read.",)
     return WeightsFile(
-        "PyTorch file (legacy stream)", tensors, names=names, facts=facts, notes=notes
+        "PyTorch file (legacy stream)",
+        tensors,
+        names=names,
+        facts=facts,
+        notes=notes,
+        container=Container("stream", protocol=protocol_of(raw[ends[2] : ends[2] + 2])),
     )
 
 

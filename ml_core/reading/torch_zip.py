@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ml_core.reading.container import checksums_of, container_of, protocol_of
 from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.geometry import Block
-from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.sniff import HEAD, looks_pickle
 from ml_core.reading.torch_file import UnknownCodeError, check_pickles, tensors_of
 from ml_core.reading.torchscript_code import act_of
+from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import (
     STORED,
@@ -27,7 +29,6 @@ _SMALL_BYTES = 64
 _CODE_BYTES = 4 << 20
 _CODE_TOTAL = 64 << 20
 _PICKLE_BYTES = 64 << 20
-_PICKLE_OPCODES = 1_500_000  # a traced ViT-L has 220 000
 _STORAGES = ("data", "constants", "tensors")
 
 
@@ -76,7 +77,9 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
     script = any(label.lower() == "constants.pkl" for label in inner)
     code = tuple(_code(file, inner, name, names))
     _check_small(file, inner, name)
-    blocks = dict(_blocks(inner, "data/"))
+    blocks, pieces = _blocks(inner, "data/")
+    if pieces:
+        Unpacked(file, pieces).verify()
     tensors, facts, notes = tensors_of(pickles["data.pkl"].value, blocks, name)
     used = {f"data/{tensor.storage}" for tensor in tensors}
     read = {*pickles, *(label for label, _ in code), *used, *_SMALL & inner.keys()}
@@ -96,12 +99,16 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
         embedded_code=code,
         unread=unread,
         notes=notes,
+        container=container_of("zip", members, protocol_of(read_head(file, inner["data.pkl"], 2))),
+        pieces=pieces,
+        checksums=checksums_of(inner[label] for label in inner if label in read),
     )
 
 
 def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Reading]]:
     """Every member that is a pickle by its name or by its first bytes."""
-    nbytes = opcodes = 0
+    script = any(label.lower() == "constants.pkl" for label in inner)
+    nbytes, budget = 0, Budget()
     for label, member in inner.items():
         folder, _, key = label.rpartition("/")
         if folder in _STORAGES and key.isdigit() and key.isascii():
@@ -114,9 +121,9 @@ def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Re
             marked = head[:1] == b"\x80" and head[1:2] <= b"\x05" and len(head) > 1
             if not marked and not looks_pickle(head):
                 continue
-        reading = read_pickle(read_member(file, member, MAX_BYTES))
-        nbytes, opcodes = nbytes + member.size, opcodes + reading.opcodes
-        if nbytes > _PICKLE_BYTES or opcodes > _PICKLE_OPCODES:
+        reading = read_pickle(read_member(file, member, MAX_BYTES), script=script, budget=budget)
+        nbytes += member.size
+        if nbytes > _PICKLE_BYTES:
             raise ZipError("it holds more pickles than a model has")
         # Text that only looks like a pickle is one if it names something.
         if marked or reading.unknown or reading.misuse:
@@ -162,13 +169,20 @@ def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
             raise ZipError("its byte order is none")
 
 
-def _blocks(inner: dict[str, Member], folder: str) -> Iterator[tuple[str, Block]]:
-    """Storages, which are stored as they are."""
-    for label, member in inner.items():
-        if not label.startswith(folder):
-            continue
-        key = label.removeprefix(folder)
-        if key.isdigit():
-            if member.method != STORED:
-                raise ZipError("the numbers of a tensor are packed")
-            yield key, Block(member.offset, member.size)
+def _blocks(inner: dict[str, Member], folder: str) -> tuple[dict[str, Block], tuple[Piece, ...]]:
+    """Storages, where they lie in the file; if one of them is packed, in the unpacked pieces."""
+    storages = {
+        label.removeprefix(folder): member
+        for label, member in inner.items()
+        if label.startswith(folder) and label.removeprefix(folder).isdigit()
+    }
+    if all(member.method == STORED for member in storages.values()):
+        return {key: Block(m.offset, m.size) for key, m in storages.items()}, ()
+    blocks: dict[str, Block] = {}
+    start = 0
+    for key, member in storages.items():
+        blocks[key] = Block(start, member.size)
+        start += member.size
+    return blocks, tuple(
+        Piece(m.method, m.offset, m.packed, m.size, m.crc) for m in storages.values()
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ml_core.reading.container import Checksum, Container
 from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.unpacked import Piece
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class WeightsFile:
         Members whose bytes were not looked at.
     notes
         Whole sentences of caution.
+    container
+        What the bytes are wrapped in.
+    pieces
+        Where the tensors' numbers are packed: their offsets count from the start of these pieces,
+        unpacked and one after the other. Without pieces they count from the start of the file.
+    checksums
+        Of bytes of the file, to be compared when they are read as a whole.
     """
 
     format: str
@@ -40,3 +49,6 @@ class WeightsFile:
     embedded_code: tuple[tuple[str, str], ...] = ()
     unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    container: Container | None = None
+    pieces: tuple[Piece, ...] = ()
+    checksums: tuple[Checksum, ...] = ()

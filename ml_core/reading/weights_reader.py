@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from ml_core.reading.bare_pickle import read_bare_pickle
+from ml_core.reading.container import Container
 from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
 from ml_core.reading.npz_file import read_npz
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
+    GZIP,
     NPZ,
     PICKLE,
     SAFETENSORS,
@@ -26,7 +28,7 @@ from ml_core.reading.tar_members import tar_members
 from ml_core.reading.torch_stream import read_torch_stream
 from ml_core.reading.torch_zip import read_torch_zip
 from ml_core.reading.weights_file import WeightsFile
-from ml_core.reading.wrapped import read_wrapped
+from ml_core.reading.wrapped import read_gzip, read_wrapped
 from ml_core.reading.zip_members import zip_members
 
 
@@ -38,6 +40,8 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
     InputError
         If the format is refused, the file is not what it says, or it holds no tensors.
     """
+    if kind is GZIP:
+        return read_gzip(file, size, name, _read_unzipped)
     if kind in (ZIP, TAR):
         members = zip_members if kind is ZIP else tar_members
         return read_wrapped(file, size, name, members, _read_inner)
@@ -54,7 +58,7 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
 def _read_inner(file: BinaryIO, size: int, name: str) -> WeightsFile:
     """Read what lies in an archive; another archive is not opened."""
     kind = sniff(file, size)
-    if kind in (ZIP, TAR):
+    if kind in (ZIP, TAR, GZIP):
         raise InputError(
             f"{name} is an archive inside an archive; unpack it and open the file itself.",
             "unsupported",
@@ -62,11 +66,20 @@ def _read_inner(file: BinaryIO, size: int, name: str) -> WeightsFile:
     return read_weights(file, size, name, kind)
 
 
+def _read_unzipped(file: BinaryIO, size: int, name: str) -> WeightsFile:
+    """Read what lies in a gzip file: a checkpoint, or a tar archive with one."""
+    if sniff(file, size) is TAR:
+        return read_wrapped(file, size, name, tar_members, _read_inner)
+    return _read_inner(file, size, name)
+
+
 def _read_safetensors(file: BinaryIO, size: int, name: str) -> WeightsFile:
     """Read the header; the tensors' bytes need no reading."""
     file.seek(0)
     header = parse_header(file, size, name)
-    return WeightsFile(SAFETENSORS.format, header.tensors, header.metadata)
+    return WeightsFile(
+        SAFETENSORS.format, header.tensors, header.metadata, container=Container("safetensors")
+    )
 
 
 _READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {

@@ -1,4 +1,4 @@
-"""A checkpoint inside a zip or tar archive, read in place: nothing is unpacked."""
+"""A checkpoint inside a zip or tar archive or a gzip file: nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.container import Container, checksums_of, container_of
 from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
+from ml_core.reading.one_pass import ChecksumError, compare_checksums
+from ml_core.reading.tar_members import tar_members
+from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import STORED, Member, ZipError
 
@@ -36,8 +40,8 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     ------
     InputError
         ``damaged`` for a doctored archive, ``dangerous`` for PyTorch's layout of 2017,
-        ``unsupported`` if it holds no or several checkpoints or packs the one it holds; otherwise
-        what ``read`` raises.
+        ``unsupported`` if it holds no or several checkpoints or one that is packed twice;
+        otherwise what ``read`` raises.
     """
     try:
         found = members(file, size)
@@ -56,23 +60,83 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
             f"{name} is an archive with {many}; unpack it and open one file.", "unsupported"
         )
     (member,) = inside
-    if member.method != STORED:
-        raise InputError(
-            f"{name} is an archive in which {member.name[:80]!r} is packed; unpack it and open "
-            "that file.",
-            "unsupported",
-        )
-    window = cast(BinaryIO, io.BufferedReader(_Window(file, member.offset, member.size)))
-    weights = read(window, member.size, f"{name}/{member.name}")
+    label = f"{name}/{member.name}"
+    if member.method == STORED:
+        window = cast(BinaryIO, io.BufferedReader(_Window(file, member.offset, member.size)))
+        weights = _moved(read(window, member.size, label), member.offset)
+        weights = replace(weights, checksums=weights.checksums or checksums_of([member]))
+    else:
+        piece = Piece(member.method, member.offset, member.packed, member.size, member.crc)
+        image = Unpacked(file, [piece])
+        try:
+            image.verify()
+        except ZipError as error:
+            raise _damaged(label, str(error)) from None
+        weights = _read_packed(image, label, read)
     others = tuple(other.name for other in found if other is not member)
+    kind = "tar" if members is tar_members else "zip"
+    inner = weights.container or Container("unknown")
+    outer = container_of(f"{kind}, {inner.kind}", found, inner.protocol)
     return replace(
         weights,
         format=f"{weights.format} in an archive",
-        tensors=tuple(
-            replace(tensor, offset=tensor.offset + member.offset) for tensor in weights.tensors
-        ),
         unread=weights.unread + others,
+        container=outer,
     )
+
+
+def read_gzip(file: BinaryIO, size: int, name: str, read: Read) -> WeightsFile:
+    """Read the checkpoint in an open gzip file of ``size`` bytes, or in a tar archive in it.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is not what it says or unpacks to far more than it is; otherwise what
+        ``read`` raises.
+    """
+    try:
+        image = Unpacked.gzip(file, size)
+    except ZipError as error:
+        raise _damaged(name, str(error)) from None
+    weights = _read_packed(image, name, read)
+    inner = weights.container or Container("unknown")
+    container = replace(inner, kind=f"gzip, {inner.kind}")
+    if not inner.members:
+        container = Container(container.kind, 1, 1, size, image.size, protocol=inner.protocol)
+    packed = "" if weights.format.endswith("in an archive") else ", compressed"
+    return replace(weights, format=f"{weights.format}{packed}", container=container)
+
+
+def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:
+    """Read what a packed piece that was looked through holds."""
+    image.bound()
+    window = cast(BinaryIO, io.BufferedReader(image))
+    try:
+        weights = read(window, image.size, label)
+        compare_checksums(window, weights.checksums)
+    except ZipError as error:
+        raise _damaged(label, str(error)) from None
+    except ChecksumError as error:
+        raise _damaged(label, f"{error.name[:80]!r} has another checksum than it should") from None
+    if weights.pieces:
+        raise InputError(
+            f"{label} is packed twice; unpack it once and open the file inside.", "unsupported"
+        )
+    return replace(weights, pieces=image.pieces, checksums=())
+
+
+def _moved(weights: WeightsFile, by: int) -> WeightsFile:
+    """The same, found from the start of the file on that it lies in."""
+    checksums = tuple(replace(sum_, offset=sum_.offset + by) for sum_ in weights.checksums)
+    if weights.pieces:
+        pieces = tuple(replace(piece, offset=piece.offset + by) for piece in weights.pieces)
+        return replace(weights, pieces=pieces, checksums=checksums)
+    tensors = tuple(replace(tensor, offset=tensor.offset + by) for tensor in weights.tensors)
+    return replace(weights, tensors=tensors, checksums=checksums)
+
+
+def _damaged(name: str, what: str) -> InputError:
+    return InputError(f"{name} is damaged: {what}; get the file again.", "damaged")
 
 
 class _Window(io.RawIOBase):

@@ -131,11 +131,11 @@ def _container(name: str, path: Path, theirs: Side) -> Iterator[Row]:
 
 
 def _statistics(path: Path) -> Row:
-    act = "n = sum(1 for _ in tensor_stats(path, tensors))"
+    act = "n = sum(1 for _ in tensor_stats(found))"
     imports = (
-        "from ml_core.reading import read_header\n"
+        "from ml_core.reading import inspect\n"
         "from ml_core.checkpoints.tensor_stats import tensor_stats\n"
-        "tensors = read_header(sys.argv[1]).tensors"
+        "found = inspect(sys.argv[1])"
     )
     gigabytes = path.stat().st_size / 1e9
     sides = (_HASH, (imports, act, "peak()"))

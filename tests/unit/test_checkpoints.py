@@ -22,7 +22,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.checkpoints.tensor_stats import _FLOAT8, tensor_stats
 from ml_core.model import ClipModel, Preprocess, build_model
-from ml_core.reading import InputError, inspect, read_header
+from ml_core.reading import InputError, inspect
 
 VIT_CONFIG: dict[str, Any] = {
     "embed_dim": 24,
@@ -332,8 +332,9 @@ def test_stats_by_hand(tmp_path: Path) -> None:
         path,
     )
     names = ["bf16", "f32", "f16", "ints", "flags", "nothing", "lost"]
-    infos = {tensor.name: tensor for tensor in read_header(path).tensors}
-    rows = tensor_stats(path, [infos[name] for name in names])
+    opened = inspect(path)
+    infos = {tensor.name: tensor for tensor in opened.tensors}
+    rows = tensor_stats(opened, [infos[name] for name in names])
     found = {stats.name: stats for stats in rows}
     assert list(found) == names
     for name in ("f32", "bf16", "f16"):
@@ -349,8 +350,8 @@ def test_stats_by_hand(tmp_path: Path) -> None:
 def test_stats_over_several_pieces(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(100, 3, (1 << 20) * 2 + 7).astype(np.float32)
     save_file({"a": torch.zeros(3), "x": torch.from_numpy(values)}, tmp_path / "s.safetensors")
-    infos = read_header(tmp_path / "s.safetensors").tensors
-    found = {stats.name: stats for stats in tensor_stats(tmp_path / "s.safetensors", infos)}["x"]
+    opened = inspect(tmp_path / "s.safetensors")
+    found = {stats.name: stats for stats in tensor_stats(opened)}["x"]
     exact = values.astype(np.float64)
     assert found.mean == pytest.approx(exact.mean(), rel=1e-12)
     assert found.std == pytest.approx(exact.std(), rel=1e-9)
@@ -364,8 +365,8 @@ def test_eight_bit_floats_are_torchs() -> None:
 
 
 def test_stats_can_be_cancelled_and_notice_a_shorter_file(tiny_checkpoint: Path) -> None:
-    infos = read_header(tiny_checkpoint).tensors
-    assert list(tensor_stats(tiny_checkpoint, infos, lambda: True)) == []
-    os.truncate(tiny_checkpoint, infos[-1].offset)
+    opened = inspect(tiny_checkpoint)
+    assert list(tensor_stats(opened, None, lambda: True)) == []
+    os.truncate(tiny_checkpoint, opened.tensors[-1].offset)
     with pytest.raises(InputError, match="changed"):
-        list(tensor_stats(tiny_checkpoint, infos))
+        list(tensor_stats(opened))

@@ -21,8 +21,12 @@ import pytest
 import torch
 
 from ml_core.reading import InputError, Inspection, TensorInfo, examine, inspect
+from ml_core.reading.container import Container
 from ml_core.reading.inspection_json import error_to_json, from_json, to_json
+from ml_core.reading.one_pass import FileStamp
 from ml_core.reading.sandbox import available
+from ml_core.reading.unpacked import Piece
+from ml_core.reading.zip_members import DEFLATED
 
 ROOT = Path(__file__).parents[2]
 door: ModuleType = sys.modules["ml_core.reading.examine"]
@@ -313,6 +317,9 @@ def _full(path: Path) -> Inspection:
         (("code/a.py", "text\ud800"),),
         {"limits": "on"},
         {"image_mean": [0.5, 0.5, 0.5]},
+        Container("zip", 5, 1, 90, 100, 64, 2),
+        (Piece(DEFLATED, 5, 90, 100, 7),),
+        (FileStamp("", 100, "0" * 64, 1, 2, 3, 4, True),),
     )
 
 
@@ -325,6 +332,7 @@ def test_every_field_survives_the_way(tmp_path: Path) -> None:
         "name",
     ], "a new field needs a value in _full"
     assert from_json(to_json(full), path) == full
+    assert from_json(to_json(full), path).files == full.files
     folder = replace(full, path=tmp_path, name=tmp_path.name)
     assert from_json(to_json(folder), tmp_path) == folder
 
@@ -388,6 +396,30 @@ def _spoil(record: dict[str, Any], change: dict[str, Any]) -> bytes:
             "weights_path": "a.bin",
             "tensors": [["a"], ["F32"], [[2]], [10], [8], [None], ["0"], ["../neighbour"]],
         },
+        {"container": []},
+        {"container": {"kind": "zip"}},
+        {"files": []},
+        {"files": [[""], [99], ["0" * 64], [1], [2], [3], [4], [True]]},
+        {"files": [[""], [100], ["0" * 63], [1], [2], [3], [4], [True]]},
+        {
+            "files": [
+                ["", ""],
+                [50, 50],
+                ["0" * 64] * 2,
+                [1] * 2,
+                [2] * 2,
+                [3] * 2,
+                [4] * 2,
+                [True] * 2,
+            ]
+        },
+        {"files": [["x"], [100], ["0" * 64], [1], [2], [3], [4], [True]]},
+        {"pieces": [[8], [11], [90], [100], [7], [""]]},
+        {"pieces": [[8], [-1], [90], [100], [7], [""]]},
+        {"pieces": [[8], [5], [90], [10**12], [7], [""]]},
+        {"pieces": [[9], [5], [90], [100], [7], [""]]},
+        {"pieces": [[8], [5], [90], [99], [7], [""]]},
+        {"pieces": [[8], [5], [90], [100], [7], ["other"]]},
     ],
     ids=str,
 )

@@ -251,7 +251,7 @@ def test_tar_is_refused(tmp_path: Path) -> None:
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5 or Keras file", "unsupported"),
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "ONNX model", "unsupported"),
         (b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite model", "unsupported"),
-        (b"\x1f\x8b\x08" + bytes(40), "gzip archive", "unsupported"),
+        (b"\x1f\x8b\x08" + bytes(40), "gzip file", "damaged"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer", "damaged"),
         (b"\n<!DOCTYPE html><html>", "web page", "damaged"),
         (b'{"weight_map": {"a": "b"}}', "index of sharded safetensors", "unsupported"),

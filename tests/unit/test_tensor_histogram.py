@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import ml_core.checkpoints.tensor_histogram as histogram
 import ml_core.checkpoints.tensor_stats as stats
 from ml_core.checkpoints.tensor_histogram import Histogram, tensor_histogram
 from ml_core.reading import InputError, Inspection, inspect
@@ -24,7 +25,7 @@ def saved(folder: Path, value: torch.Tensor) -> Inspection:
 
 def last(found: Inspection, bins: int = 64) -> Histogram:
     assert found.weights_path is not None
-    return list(tensor_histogram(found.weights_path, found.tensors[0], bins=bins))[-1]
+    return list(tensor_histogram(found, found.tensors[0], bins=bins))[-1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
@@ -44,8 +45,9 @@ def test_pieces_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = saved(tmp_path, value)
     whole = last(found)
     monkeypatch.setattr(stats, "_CHUNK", 128)
+    monkeypatch.setattr(histogram, "_TOLD", 128)
     assert found.weights_path is not None
-    parts = list(tensor_histogram(found.weights_path, found.tensors[0]))
+    parts = list(tensor_histogram(found, found.tensors[0]))
     assert [part.seen for part in parts] == [*range(128, 1000, 128), 1000]
     assert parts[-1] == whole
 
@@ -81,7 +83,7 @@ def test_cancelling_and_a_file_cut_short(tmp_path: Path) -> None:
     found = saved(tmp_path, torch.zeros(100))
     assert found.weights_path is not None
     info = found.tensors[0]
-    assert list(tensor_histogram(found.weights_path, info, cancelled=lambda: True)) == []
+    assert list(tensor_histogram(found, info, cancelled=lambda: True)) == []
     os.truncate(found.weights_path, info.offset + 8)
     with pytest.raises(InputError, match="changed while it was read"):
-        list(tensor_histogram(found.weights_path, info))
+        list(tensor_histogram(found, info))

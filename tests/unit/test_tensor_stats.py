@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 
 from ml_core.checkpoints.tensor_stats import TensorStats, tensor_stats
-from ml_core.reading import TensorInfo
+from ml_core.reading import inspect
 
 
 def _stats(path: Path, dtype: str, raw: bytes, shape: tuple[int, ...]) -> TensorStats:
-    path.write_bytes(raw)
-    (found,) = tensor_stats(path, [TensorInfo("x", dtype, shape, 0, len(raw))])
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(raw)]}
+    header = json.dumps({"x": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + raw)
+    (found,) = tensor_stats(inspect(path))
     return found
 
 

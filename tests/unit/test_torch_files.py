@@ -60,7 +60,7 @@ def test_tensors_are_bit_identical(tmp_path: Path, options: dict[str, Any]) -> N
 def test_statistics_of_tensors_that_lie_apart(tmp_path: Path, options: dict[str, Any]) -> None:
     found = saved(tmp_path, TENSORS, **options)
     assert found.weights_path is not None
-    stats = {row.name: row for row in tensor_stats(found.weights_path, found.tensors)}
+    stats = {row.name: row for row in tensor_stats(found)}
     for name in ("fp32", "turned", "strided", "expanded", "overlapping"):
         value = TENSORS[name].double()
         assert stats[name].mean == pytest.approx(value.mean().item())

@@ -1,0 +1,89 @@
+"""What a checkpoint's bytes are wrapped in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.zip_members import STORED, Member
+
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Facts of a container, for the analyst; nothing is decided by them.
+
+    Parameters
+    ----------
+    kind
+        ``safetensors``, ``zip``, ``tar``, ``gzip``, ``stream`` (PyTorch's old layout); one that
+        lies in another is named after it: ``gzip, tar, zip``.
+    members, compressed
+        How many files it holds, of the outermost layer that has any, and how many of them are
+        compressed; 0 and 0 where the format has none.
+    packed, unpacked
+        Bytes of the members as they lie in the file, and unpacked.
+    alignment
+        The largest power of two, up to 4096, that divides where each tensor's numbers begin in the
+        file; 0 without tensors, and where they are packed.
+    protocol
+        Of the main pickle; -1 where there is none.
+    """
+
+    kind: str
+    members: int = 0
+    compressed: int = 0
+    packed: int = 0
+    unpacked: int = 0
+    alignment: int = 0
+    protocol: int = -1
+
+
+def container_of(kind: str, members: Iterable[Member], protocol: int = -1) -> Container:
+    """Count an archive's members."""
+    found = list(members)
+    return Container(
+        kind,
+        len(found),
+        sum(member.method != STORED for member in found),
+        sum(member.packed for member in found),
+        sum(member.size for member in found),
+        protocol=protocol,
+    )
+
+
+def protocol_of(head: bytes) -> int:
+    """The protocol that a pickle says it has; 0 for those of 0 and 1, which do not say it."""
+    return head[1] if head[:1] == b"\x80" and len(head) > 1 else 0
+
+
+def alignment_of(tensors: Iterable[TensorInfo]) -> int:
+    """See `Container.alignment`."""
+    places = [tensor.offset for tensor in tensors if tensor.nbytes]
+    together = 0
+    for place in places:
+        together |= place
+    if not places:
+        return 0
+    return _PAGE if not together else min(_PAGE, together & -together)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a container says of some of its bytes: their CRC-32, and what they are called."""
+
+    offset: int
+    nbytes: int
+    crc: int
+    name: str
+
+
+def checksums_of(members: Iterable[Member]) -> tuple[Checksum, ...]:
+    """Those of stored members; torch can be told to write none, which is a zero."""
+    return tuple(
+        Checksum(member.offset, member.size, member.crc, member.name)
+        for member in members
+        if member.method == STORED and member.crc and member.size
+    )
