@@ -15,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ml_core.reading.clip_config import Preprocess, check_model_config
+from ml_core.reading.clip_config import (
+    VOCABULARY,
+    Preprocess,
+    check_model_config,
+    vocabulary_caution,
+)
 from ml_core.reading.errors import InputError
 from ml_core.reading.misfit import misfit
 
@@ -159,7 +164,18 @@ class ClipModel:
         """CLIP's own byte pair tokens: int64 ``[N, context_length]`` on the CPU.
 
         A text that is too long is cut and keeps its end token.
+
+        Raises
+        ------
+        InputError
+            ``unsupported`` if the model has fewer tokens than CLIP's tokenizer.
         """
+        if self.config["text_cfg"]["vocab_size"] < VOCABULARY:
+            raise InputError(
+                f"{self.name or 'The model'} cannot be given texts: "
+                f"{vocabulary_caution(self.config)}",
+                "unsupported",
+            )
         from open_clip.tokenizer import tokenize
 
         tokens: Tensor = tokenize(list(texts), context_length=self.context_length)

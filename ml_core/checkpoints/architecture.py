@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.layouts import Layout, find_layout
 from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
 from ml_core.checkpoints.shapes import Question, Told, assumed_activation, config_from_shapes
@@ -16,7 +17,13 @@ from ml_core.checkpoints.transformers_config import (
     preprocess_config,
 )
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.clip_config import Preprocess, check_model_config, check_preprocess
+from ml_core.reading.clip_config import (
+    Preprocess,
+    check_model_config,
+    check_preprocess,
+    vocabulary_caution,
+)
+from ml_core.reading.misfit import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
 
 CONFIG_KEY = "open_clip_config"
@@ -64,6 +71,8 @@ class Architecture:
         Where in the file the tensors are.
     questions
         What the assumptions are about; the loader doctor tries the answers.
+    keys
+        How the file's tensors differ from the model's; None where only building it can tell.
     """
 
     config: dict[str, Any]
@@ -73,6 +82,13 @@ class Architecture:
     name: str
     layout: Layout
     questions: tuple[Question, ...] = ()
+    keys: KeyLists | None = None
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences on what should be known before the model is trusted."""
+        told = () if self.keys is None else (self.keys.left_out, vocabulary_caution(self.config))
+        return tuple(sentence for sentence in told if sentence)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -125,8 +141,27 @@ def find_architecture(
             else "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
         )
     name = architecture_name(checked)
-    found = Architecture(checked, preprocess, source, sentences, name, layout, questions)
+    keys = keys_of(checked, layout)
+    if keys is not None and keys.fits:
+        layout = layout.without(frozenset(keys.unexpected))
+    found = Architecture(checked, preprocess, source, sentences, name, layout, questions, keys)
     return found if source == "shapes" else _with_kept(found, inspection)
+
+
+def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
+    """Name of an encoder that has no partner, and how its tensors differ from its architecture.
+
+    The other encoder's sizes are open_clip's defaults, of which nothing is used. The name is
+    empty, and the lists are None, where only a donor can tell.
+    """
+    try:
+        told = (_stated(inspection) or _from_shapes(inspection, layout))[0]
+        other = "text_cfg" if layout.missing == "text" else "vision_cfg"
+        config = check_model_config({**told.config, other: {}}, inspection.name)
+    except InputError:
+        return "", None
+    name = architecture_name(config) if layout.missing == "text" else ""
+    return name, keys_of(config, layout)
 
 
 def _stated(inspection: Inspection) -> Saying | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_core.checkpoints.architecture import Architecture
-from ml_core.reading import InputError, Inspection
-from ml_core.reading.misfit import misfit
+from ml_core.checkpoints.layouts import Layout
+from ml_core.reading import Inspection
+from ml_core.reading.misfit import KeyLists, key_lists, refusal
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.architecture import Architecture
 
 _SCALES = ("logit_scale", "logit_bias")
 Named = Iterator[tuple[str, tuple[int, ...]]]
@@ -19,18 +22,22 @@ _UNUSUAL = (
 )  # fmt: skip
 
 
-def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
-    """Refuse a file whose tensors are not those of its architecture.
+def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists | None:
+    """Which of the model's tensors a file lacks, has beside them, or has in another shape.
 
-    Raises
-    ------
-    InputError
-        ``damaged``; silent for unusual options, which only building the model can check.
+    Parameters
+    ----------
+    config
+        A checked ``model_cfg``; of a file with one encoder only that one's tensors are asked for.
+
+    Returns
+    -------
+    KeyLists or None
+        By open_clip's names; None for unusual options, which only building the model can check.
     """
-    wanted = expected_shapes(architecture.config)
+    wanted = expected_shapes(config)
     if wanted is None:
-        return
-    layout = architecture.layout
+        return None
     given = dict(layout.shapes)
     for key in _SCALES:  # one number in any shape will do
         if key in given and key in wanted and given[key] in ((), (1,)):
@@ -43,9 +50,20 @@ def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
             for key, shape in wanted.items()
             if key in given or (key not in _SCALES and key.startswith("visual.") != image)
         }
-    problem: InputError | None = misfit(wanted, given, inspection.name)
-    if problem is not None:
-        raise problem
+    return key_lists(wanted, given)
+
+
+def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
+    """Refuse a file of whose tensors the model cannot be built.
+
+    Raises
+    ------
+    InputError
+        ``damaged``; silent for unusual options, which only building the model can check.
+    """
+    keys = architecture.keys
+    if keys is not None and not keys.fits:
+        raise refusal(keys, inspection.name)
 
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:

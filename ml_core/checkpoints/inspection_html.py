@@ -138,10 +138,35 @@ def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:
     facts = [
         ("Model", architecture["name"]),
         ("Told by", architecture["source"]),
+        *_donor(architecture),
         *(("Assumed", sentence) for sentence in architecture["assumptions"]),
         *(("Also in it", sentence) for sentence in architecture["notes"]),
     ]
-    return [_facts("Architecture", facts)]
+    return [_facts("Architecture", facts), *_keys(architecture["keys"])]
+
+
+def _donor(architecture: Mapping[str, Any]) -> list[tuple[str, str]]:
+    donor = architecture.get("donor")
+    if donor is None:
+        return []
+    return [("Donor of the other encoder", f"{donor['name']}, SHA-256 {donor['sha256']}")]
+
+
+def _keys(keys: Mapping[str, Any] | None) -> list[str]:
+    """What the tensors lack or have too many, in full."""
+    if keys is None:
+        return []
+    shapes = [
+        f"{one['name']}: {one['found']} instead of {one['expected']}" for one in keys["wrong_shape"]
+    ]
+    return [
+        _list(f"{title} ({len(items):,})", items)
+        for title, items in (
+            ("Missing tensors", keys["missing"]),
+            ("Unexpected tensors, left out", keys["unexpected"]),
+            ("Tensors of another shape", shapes),
+        )
+    ]
 
 
 def _tensors(tensors: Sequence[Mapping[str, Any]]) -> str:

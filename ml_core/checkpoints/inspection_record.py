@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
-from ml_core.checkpoints.architecture import find_architecture
-from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.architecture import find_architecture, one_encoder
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.reading import InputError, Inspection, ask_picklescan
 from ml_core.reading.elsewhere import elsewhere
+from ml_core.reading.misfit import KeyLists, refusal
 from ml_core.reading.verdict_words import verdict_words
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.open import Checkpoint
 
 GROUPS = ("tensors", "data", "code", "unknown")
 """Of the names in a file's pickles, from harmless to not."""
@@ -32,33 +36,47 @@ class Assessment:
         JSON-ready; None where the file is refused before its architecture is looked at.
     problem
         Why the file is not opened; None if it is.
+    keys
+        How its tensors differ from its architecture's; None where that was not looked at.
+    cautions
+        Sentences on what should be known of the model, though it loads.
     """
 
     inspection: Inspection
     architecture: dict[str, Any] | None
     problem: InputError | None
+    keys: KeyLists | None = None
+    cautions: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """``loads``, ``caution``, ``dangerous`` or ``damaged``."""
         found = self.inspection
-        return "damaged" if self.problem is not None and not found.refused else found.verdict
+        if found.refused:
+            return found.verdict
+        if self.problem is not None:
+            return "damaged"
+        return "caution" if self.cautions else found.verdict
 
     @property
     def reason_code(self) -> str:
-        """The inspection's, unless its architecture speaks against it."""
+        """The inspection's, unless its architecture has more to say."""
         found = self.inspection
-        if self.problem is None or found.refused:
+        if found.refused:
             return found.reason_code
-        return "unsupported" if self.problem.code == "usage" else self.problem.code
+        if self.problem is not None:
+            return "unsupported" if self.problem.code == "usage" else self.problem.code
+        return "note" if self.cautions else found.reason_code
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Whole sentences, the most important first."""
         found = self.inspection
-        if self.problem is None or found.refused:
+        if found.refused:
             return found.reasons
-        return (self.problem.sentence, *found.reasons)
+        if self.problem is not None:
+            return (self.problem.sentence, *found.reasons)
+        return (*found.reasons, *self.cautions)
 
     @property
     def words(self) -> str:
@@ -74,41 +92,68 @@ class Assessment:
         )
 
 
-def assess(found: Inspection) -> Assessment:
-    """Look at the architecture of an inspected file as well; imports no torch."""
+def assess(
+    found: Inspection, donor: Checkpoint | None = None, *, use_choice: bool = True
+) -> Assessment:
+    """Look at the architecture of an inspected file as well; imports no torch.
+
+    Parameters
+    ----------
+    donor
+        A whole CLIP whose other encoder goes with a file that holds one.
+    use_choice
+        Whether what the user chose with the loader doctor for this file is used, and named.
+    """
     if found.refused:
         return Assessment(found, None, found.refusal())
-    architecture: dict[str, Any] | None = None
+    giver = None if donor is None else (donor.architecture, donor.inspection.sha256)
     try:
-        told = find_architecture(found)
-        architecture = {
-            "name": told.name,
-            "source": told.source,
-            "assumptions": list(told.assumptions),
-            "notes": list(told.notes),
-            "config": told.config,
-            "image_size": told.preprocess.size,
-        }
-        check_tensors(told, found)
+        told = find_architecture(found, giver)
     except DonorNeeded as needed:
-        return Assessment(found, _one_encoder(found, needed), None)
+        return _one_encoder(found, needed)
     except InputError as error:
-        return Assessment(found, architecture, error)
-    return Assessment(found, architecture, None)
+        return Assessment(found, None, error)
+    keys, choice = told.keys, None
+    if use_choice:
+        told, choice = with_remembered(told, found.sha256)
+    architecture = {
+        "name": told.name,
+        "source": told.source,
+        "assumptions": list(told.assumptions),
+        "notes": list(told.notes),
+        "config": told.config,
+        "image_size": told.preprocess.size,
+        "keys": None if keys is None else keys.to_dict(),
+        "choice": None if choice is None else choice.to_dict(),
+    }
+    if donor is not None and told.layout.missing is not None:
+        given = donor.inspection
+        architecture["donor"] = {"name": given.name, "sha256": given.sha256}
+    if keys is not None and not keys.fits:
+        return Assessment(found, architecture, refusal(keys, found.name), keys)
+    return Assessment(found, architecture, None, keys, told.cautions)
 
 
-def _one_encoder(found: Inspection, needed: DonorNeeded) -> dict[str, Any]:
-    """A file with one encoder is sound; what it needs is said beside it."""
+def _one_encoder(found: Inspection, needed: DonorNeeded) -> Assessment:
+    """A file with one encoder is sound if that one is; what it needs is said beside it."""
+    layout = find_layout(found)
     present = "image" if needed.tower == "text" else "text"
-    return {
-        "name": f"CLIP's {present} encoder by itself",
+    name, keys = one_encoder(found, layout)
+    problem = None if keys is None or keys.fits else refusal(keys, found.name)
+    if keys is not None and keys.fits:
+        layout = layout.without(frozenset(keys.unexpected))
+    architecture = {
+        "name": f"CLIP's {present} encoder by itself" + (f" ({name})" if name else ""),
         "source": "shapes" if found.config is None else "config",
         "assumptions": [],
-        "notes": [needed.sentence, *find_layout(found).notes],
+        "notes": [needed.sentence, *layout.notes],
         "config": None,
         "image_size": None,
         "needs_donor": needed.tower,
+        "keys": None if keys is None else keys.to_dict(),
     }
+    cautions = (keys.left_out,) if keys is not None and keys.left_out else ()
+    return Assessment(found, architecture, problem, keys, cautions)
 
 
 def known_sentences(assessed: Assessment) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
         ],
     }
     kept = (
-        *("verdict", "reason_code", "format", "elsewhere", "second_opinion"),
+        *("verdict", "reason_code", "format", "architecture", "elsewhere", "second_opinion"),
         *("unread", "totals", "sandbox", "globals", "embedded_code"),
     )
     return {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ml_core.checkpoints import transformers_names
@@ -54,6 +54,18 @@ class Layout:
         if len(self.towers) == 2:
             return None
         return "text" if self.towers == ("image",) else "image"
+
+    def without(self, keys: Collection[str]) -> Layout:
+        """The layout with some of the model's names left out."""
+        if not keys:
+            return self
+        gone = [name for key in keys for name in self.sources[key].names]
+        return replace(
+            self,
+            sources={key: item for key, item in self.sources.items() if key not in keys},
+            shapes={key: item for key, item in self.shapes.items() if key not in keys},
+            left_out=(*self.left_out, *gone),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ml_core.checkpoints.architecture import Architecture, find_architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, chosen
 from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.remembered import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
 from ml_core.reading.strict_json import JsonError, parse_object
 
@@ -27,13 +28,15 @@ _SCALES = ("logit_scale", "logit_bias")
 class Checkpoint:
     """A checkpoint that passed inspection; `build` makes the model.
 
-    ``donor`` gives the encoder that the file lacks.
+    ``donor`` gives the encoder that the file lacks. ``remembered`` is the user's choice of before,
+    which the architecture says already.
     """
 
     path: Path
     inspection: Inspection
     architecture: Architecture
     donor: Checkpoint | None = None
+    remembered: Remembered | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class Checkpoint:
     def build(self, device: str = "cpu", choice: Choice | None = None) -> ClipModel:
         """Read the tensors and build the model, in evaluation mode with fp32 parameters.
 
-        The bytes are hashed again while they are read: what was inspected is what is used.
+        What was inspected is what is used: the file must not have changed.
 
         Parameters
         ----------
@@ -90,7 +93,11 @@ class Checkpoint:
 
         from ml_core.model import build_model
 
-        architecture = self.architecture if choice is None else chosen(self.architecture, choice)
+        architecture = self.architecture
+        if choice is not None:
+            architecture = chosen(architecture, choice)
+        elif self.remembered is not None:
+            choice = self.remembered.choice
         state = dict(state)
         if choice is not None and choice.logit_scale is not None:
             state["logit_scale"] = torch.tensor(math.log(choice.logit_scale))
@@ -120,13 +127,18 @@ class Checkpoint:
         return model
 
 
-def open_checkpoint(path: str | Path, donor: str | Path | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: str | Path, donor: str | Path | None = None, *, use_choice: bool = True
+) -> Checkpoint:
     """Examine a file or folder and tell what CLIP it holds.
 
     Parameters
     ----------
     donor
         A whole CLIP that gives the encoder which the file lacks; not looked at if it lacks none.
+    use_choice
+        Whether what the user chose with the loader doctor for this file is used; the assumptions
+        name it. A donor is opened as it says.
 
     Raises
     ------
@@ -137,11 +149,14 @@ def open_checkpoint(path: str | Path, donor: str | Path | None = None) -> Checkp
         cannot be told or built.
     """
     inspection = _inspected(path)
-    if donor is None or find_layout(inspection).missing is None:
-        return Checkpoint(inspection.path, inspection, find_architecture(inspection))
-    giver = open_checkpoint(donor)
-    architecture = find_architecture(inspection, (giver.architecture, giver.inspection.sha256))
-    return Checkpoint(inspection.path, inspection, architecture, giver)
+    giver = None
+    if donor is not None and find_layout(inspection).missing is not None:
+        giver = open_checkpoint(donor, use_choice=False)
+    given = None if giver is None else (giver.architecture, giver.inspection.sha256)
+    architecture, choice = find_architecture(inspection, given), None
+    if use_choice:
+        architecture, choice = with_remembered(architecture, inspection.sha256)
+    return Checkpoint(inspection.path, inspection, architecture, giver, choice)
 
 
 def _inspected(path: str | Path) -> Inspection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isqrt
+from math import inf, isqrt, nextafter
 from typing import Any, Literal
 
 from ml_core.reading import InputError
@@ -144,7 +144,7 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
         "head_width": head,
         "patch_size": patch,
         "image_size": patch * _grid(_of(shapes, "visual.positional_embedding")[0]),
-        "mlp_ratio": hidden / width,
+        "mlp_ratio": mlp_ratio(hidden, width),
     }
     if "visual.ln_pre.weight" not in shapes:
         vision["no_ln_pre"] = True
@@ -165,7 +165,7 @@ def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
         "width": width,
         "heads": width // head,
         "layers": _count(shapes, blocks),
-        "mlp_ratio": hidden / width,
+        "mlp_ratio": mlp_ratio(hidden, width),
     }
     if f"{blocks}0.ls_1.gamma" in shapes:
         text["ls_init_value"] = 1e-5
@@ -173,12 +173,18 @@ def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
 
 
 def _head_width(width: int, tower: str) -> tuple[int, str]:
-    """Assume the width of attention heads."""
+    """Assume the width of attention heads: 64, or what divides the features and is next to it."""
     head = _WIDE_HEADS.get(width, 64) if tower == "image" else 64
-    head = min(head, width)
-    if head < 1 or width % head:
-        raise ValueError(f"the {tower} encoder's width {width} is no multiple of 64")
+    if width % head:
+        fitting = (part for part in range(1, 129) if width % part == 0)
+        head = min((*fitting, width), key=lambda part: abs(part - 64))
     return head, (
         f"Shapes do not tell the number of attention heads: {width // head} of width {head} are "
         f"assumed in the {tower} encoder."
     )
+
+
+def mlp_ratio(hidden: int, width: int) -> float:
+    """A ratio of which open_clip, which rounds down, makes just so many hidden features."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else nextafter(ratio, inf)

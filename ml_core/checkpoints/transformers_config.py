@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml_core.checkpoints.shapes import mlp_ratio
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import VOCABULARY
 
@@ -59,7 +60,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "head_width": _share(width, heads, where),
             "patch_size": part["patch_size"],
             "image_size": part["image_size"],
-            "mlp_ratio": _whole(part, "intermediate_size", where) / width,
+            "mlp_ratio": mlp_ratio(_whole(part, "intermediate_size", where), width),
         }
         activations.append(part["hidden_act"])
     if kind != "clip_vision_model":
@@ -71,7 +72,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "heads": part["num_attention_heads"],
             "context_length": part["max_position_embeddings"],
             "vocab_size": part["vocab_size"],
-            "mlp_ratio": _whole(part, "intermediate_size", where) / width,
+            "mlp_ratio": mlp_ratio(_whole(part, "intermediate_size", where), width),
         }
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:

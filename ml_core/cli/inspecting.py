@@ -20,6 +20,7 @@ from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import examine
+from ml_core.reading.misfit import KeyLists
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -75,6 +76,8 @@ def _print(assessed: Assessment, opinion: str) -> None:
             table.add_row("Assumed", output.cell(sentence))
         for sentence in architecture["notes"]:
             table.add_row("Also in it", output.cell(sentence))
+    for title, names in _keys(assessed.keys):
+        table.add_row(title, output.cell(f"{len(names)}: {_some(names)}"))
     for group in GROUPS:
         if names := found.globals.get(group, ()):
             table.add_row(_GROUP_TITLES[group], output.cell(_some(names)))
@@ -89,6 +92,18 @@ def _print(assessed: Assessment, opinion: str) -> None:
         walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
         table.add_row("Read with", output.cell(walls))
     output.show(table)
+
+
+def _keys(keys: KeyLists | None) -> list[tuple[str, Sequence[str]]]:
+    """Tensors that do not fit, by kind."""
+    if keys is None:
+        return []
+    kinds = (
+        ("Missing", keys.missing),
+        ("Unexpected", keys.unexpected),
+        ("Wrong shape", tuple(map(str, keys.wrong_shape))),
+    )
+    return [(title, names) for title, names in kinds if names]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,7 +16,8 @@ from ml_core.reading.errors import InputError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-VOCABULARY = 49408
+VOCABULARY = 49408  # of CLIP's tokenizer
+_MAX_VOCABULARY = 2_000_000
 MAX_PARAMETERS = 4_000_000_000
 
 Check = Callable[[Any], str]
@@ -141,13 +142,13 @@ _VISION: dict[str, Check] = _BLOCK | {
 }
 _TEXT: dict[str, Check] = _BLOCK | {
     "context_length": _int(4, 1024),
-    "vocab_size": _int(VOCABULARY, VOCABULARY),
+    "vocab_size": _int(2, _MAX_VOCABULARY),
     "width": _WIDTH,
     "heads": _int(1, 1024),
     "layers": _int(1, 200),
     "embed_cls": _only(False),
-    "pad_id": _int(0, VOCABULARY - 1),
-    "eos_id": _int(0, VOCABULARY - 1),
+    "pad_id": _int(0, _MAX_VOCABULARY),
+    "eos_id": _int(0, _MAX_VOCABULARY),
     "no_causal_mask": _bool,
     "pool_type": _only("argmax", "last", "first", "eos"),
     "proj_bias": _bool,
@@ -223,12 +224,6 @@ def _fields(
             continue
         if key == "image_size" and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
-        if key == "vocab_size" and type(value) is int and value != VOCABULARY:
-            raise InputError(
-                f"{where} has a vocabulary of {value} tokens; this version has CLIP's own "
-                f"tokenizer of {VOCABULARY} and cannot write texts for another one.",
-                "unsupported",
-            )
         if key not in allowed:
             raise InputError(
                 f"{where} has the field {prefix}{str(key)[:60]}, which this version does not know; "
@@ -260,10 +255,13 @@ def _check_sizes(config: dict[str, Any], where: str) -> None:
             trouble = f"{heads} attention heads over {width * 32} features"
     elif size < vision["patch_size"]:
         trouble = f"patches of {vision['patch_size']} px in images of {size} px"
-    elif width % vision["head_width"]:
+    elif not (heads := width // vision["head_width"]) or width % heads:
         trouble = f"a width of {width} with heads of {vision['head_width']}"
     if text["width"] % text["heads"]:
         trouble = f"{text['heads']} text attention heads over {text['width']} features"
+    for key in ("pad_id", "eos_id"):
+        if text.get(key, 0) >= text["vocab_size"]:
+            trouble = f"the token {key} {text[key]} in a vocabulary of {text['vocab_size']}"
     if trouble:
         raise InputError(
             f"{where} asks for {trouble}, which does not fit; get it again.", "damaged"
@@ -291,6 +289,22 @@ def parameter_estimate(config: Mapping[str, Any]) -> int:
     block = text["width"] ** 2 * (4 + 2 * text.get("mlp_ratio", 4.0))
     table = text["vocab_size"] + text["context_length"] + embed
     return int(image + text["layers"] * block + text["width"] * table)
+
+
+def vocabulary_caution(config: Mapping[str, Any]) -> str:
+    """Sentence on a checked config whose vocabulary is not CLIP's; empty if it is."""
+    size = config["text_cfg"]["vocab_size"]
+    if size == VOCABULARY:
+        return ""
+    if size > VOCABULARY:
+        return (
+            f"The vocabulary has {size} tokens and CLIP's {VOCABULARY}: texts are written with "
+            "CLIP's own tokenizer, which is wrong if the model was trained with another one."
+        )
+    return (
+        f"The vocabulary has {size} tokens, fewer than the {VOCABULARY} of CLIP's tokenizer, "
+        "which is the only one here: no text can be written for this model."
+    )
 
 
 def check_preprocess(config: Mapping[str, Any], size: int, where: str) -> Preprocess:
