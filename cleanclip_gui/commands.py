@@ -126,6 +126,10 @@ _FILE: tuple[Command, ...] = (
         "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
     ),
     Command(
+        "file.hub", "Open from the &Hub…", "&File", lambda w: w.checkpoint.fetching.open(),
+        "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
+    ),
+    Command(
         "file.images_folder", "Evaluation &images from a folder…", "&File",
         lambda w: w.data_bar.choose_folder(),
         "Evaluate on pictures of your own: a folder per class.", "image", "Ctrl+I", 2,
@@ -161,8 +165,29 @@ _FILE: tuple[Command, ...] = (
         3, lambda w: w.checkpoint.actions_.can_export,
     ),
     Command(
+        "file.doctor", "Loader docto&r…", "&File", lambda w: w.checkpoint.ask_doctor(),
+        "Try on labelled images what the file does not say, or says wrong.", "settings",
+        "Ctrl+Shift+L", 4, lambda w: w.checkpoint.actions_.can_ask_doctor,
+    ),
+    Command(
+        "file.donor", "Choose a do&nor…", "&File", lambda w: w.checkpoint.actions_.choose_donor(),
+        "Name a whole CLIP for the encoder that the file lacks.", "checkpoint", "", 4,
+        lambda w: w.checkpoint.actions_.can_choose_donor,
+    ),
+    Command(
+        "file.head", "&Save the linear head…", "&File",
+        lambda w: w.checkpoint.actions_.save_head(),
+        "Write the linear head that the file holds beside its CLIP.", "save", "", 4,
+        lambda w: w.checkpoint.actions_.can_save_head,
+    ),
+    Command(
+        "file.known", "Add to &known files…", "&File", lambda w: w.checkpoint.actions_.add_known(),
+        "Keep what you know of the file, by its SHA-256.", "library", "", 4,
+        lambda w: w.checkpoint.actions_.can_add_known,
+    ),
+    Command(
         "file.quit", "&Quit", "&File", lambda w: w.close(),
-        "Close the window.", "cancel", "Ctrl+Q", 4,
+        "Close the window.", "cancel", "Ctrl+Q", 5,
     ),
 )  # fmt: skip
 

@@ -152,9 +152,11 @@ class MainWindow(QMainWindow):
         self.checkpoint.opening.connect(self._on_opening)
         self.checkpoint.refused.connect(self._on_refused)
         self.checkpoint.inspected.connect(self.actions_.refresh)
-        self.checkpoint.actions_.failed.connect(self.show_input_error)
-        self.checkpoint.comparing.failed.connect(self.show_input_error)
-        self.checkpoint.actions_.prompts = self.prompts
+        self.checkpoint.failed.connect(self.show_input_error)
+        self.checkpoint.told.connect(self.header.tell)
+        self.checkpoint.fetching.fetched.connect(self.open_path)
+        self.checkpoint.use_prompts(self.prompts)
+        self.checkpoint.doctoring.in_use = self.data_bar.in_use
         self.data_bar.failed.connect(self.show_input_error)
         self.studio.failed.connect(self.show_input_error)
         self.studio.history_changed.connect(self.actions_.refresh)
@@ -236,7 +238,7 @@ class MainWindow(QMainWindow):
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
         if self.station in ("studio", "clean") and used is not None:
-            self.header.tell(used.inspection.name, used.architecture)
+            self.header.tell(used.inspection.name, used.title, used.choice)
 
     def set_theme(self, name: Any) -> None:
         """Put on light, dark or system, and keep it."""
@@ -294,7 +296,7 @@ class MainWindow(QMainWindow):
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
-            self.header.tell(facts.inspection.name, facts.architecture)
+            self.header.tell(facts.inspection.name, facts.title, facts.choice)
             self.settings.add_recent(facts.path)
             self.welcome.set_recent(self.settings.value.recent)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)

@@ -47,6 +47,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a job found on its way: ``kind`` says what, ``values`` are JSON-ready."""
+
+    kind: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """A file that is complete on disk. ``what`` tells a resume state from a checkpoint."""
 
@@ -66,11 +74,12 @@ class Done:
     details: str = ""
 
 
-Event = Progress | Metric | Message | Saved | Done
+Event = Progress | Metric | Message | Finding | Saved | Done
 _KINDS: dict[str, Callable[..., Event]] = {
     "progress": Progress,
     "metric": Metric,
     "message": Message,
+    "finding": Finding,
     "saved": Saved,
     "done": Done,
 }

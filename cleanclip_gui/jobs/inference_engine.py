@@ -126,6 +126,7 @@ class Engine:
             parameters=sum(p.numel() for p in model.module.parameters()),
             notes=tuple(checkpoint.architecture.notes),
             donor=request.donor if checkpoint.donor is not None else "",
+            choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
         )
         return CheckpointOpened(request.role, facts)
 

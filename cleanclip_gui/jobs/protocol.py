@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from ml_core.events import Done, Event, Message, Metric, Progress, Saved, from_json
+from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, from_json
 
 _STATUSES = frozenset({"finished", "stopped", "cancelled", "failed"})
 # What Windows returns for a process that died of a memory fault.
@@ -64,6 +64,8 @@ def _well_formed(event: Event) -> bool:
         return _number(event.step) and _number(event.total_steps)
     if isinstance(event, Message):
         return isinstance(event.text, str)
+    if isinstance(event, Finding):
+        return isinstance(event.kind, str) and isinstance(event.values, dict)
     if isinstance(event, Saved):
         return isinstance(event.path, str) and _number(event.step)
     return (

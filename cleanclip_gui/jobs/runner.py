@@ -281,6 +281,12 @@ def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command)
 
 
+def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of the loader doctor; what it found is its last word's result."""
+    command = [*worker_command(spec_path), "--doctor"]
+    return JobRunner(spec_path, device=device, command=command)
+
+
 def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QDeadlineTimer, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QPlainTextEdit,
-    QScrollArea,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -25,38 +22,53 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, OpenCheckpoint
-from cleanclip_gui.panels.checkpoint_actions import CheckpointActions
 from cleanclip_gui.panels.checkpoint_compare import Comparing
+from cleanclip_gui.panels.checkpoint_doctor import Doctoring
+from cleanclip_gui.panels.checkpoint_facts import FactsColumn, metadata_text
+from cleanclip_gui.panels.checkpoint_hub import Fetching
+from cleanclip_gui.panels.checkpoint_values import Values
 from cleanclip_gui.session import CheckpointFacts, Session
-from cleanclip_gui.text import bytes_text, count_text, device_text, plain
+from cleanclip_gui.text import device_text
 from cleanclip_gui.widgets.code_view import CodeView
 from cleanclip_gui.widgets.comparison_view import ComparisonView
-from cleanclip_gui.widgets.fact_list import FactList
 from cleanclip_gui.widgets.histogram import HistogramCard
+from cleanclip_gui.widgets.keys_view import KeysView
+from cleanclip_gui.widgets.known_dialog import KnownDialog
 from cleanclip_gui.widgets.names_view import NamesView
-from cleanclip_gui.widgets.note_card import NoteCard
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.widgets.tensor_table import TensorTable
-from cleanclip_gui.widgets.verdict_card import VerdictCard
-from ml_core.reading import InputError, Inspection, TensorInfo, ask_picklescan, examine
-from ml_core.reading.elsewhere import elsewhere
-from ml_core.reading.sandbox import is_complete
+from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 
-_STATS_SECONDS = 0.1
-_FACTS = 12
-_COMPARISON = 4
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+_STOP_DOCTOR_MS = 1500
+_KEYS, _COMPARISON = 1, 5
+
+
+@dataclass(frozen=True, eq=False)
+class _Assessed:
+    """What follows from an inspection; ``has_head`` tells of a linear head beside the CLIP."""
+
+    assessment: Assessment
+    known: tuple[str, ...]
+    has_head: bool
 
 
 class CheckpointPanel(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
     Call :meth:`open`. ``opening(path)`` tells that a file is being read, ``inspected(Inspection)``
-    that it was, ``refused(Inspection)`` that it will not be opened. ``complete`` turns true when
-    every tensor has its statistics.
+    that it was, ``refused(Inspection)`` that it will not be opened; ``failed`` carries an
+    InputError of something that was asked for here; ``told`` a file's name and how it stands.
     """
 
     opening = Signal(str)
     inspected = Signal(object)
     refused = Signal(object)
+    failed = Signal(object)
+    told = Signal(str, str)
 
     def __init__(
         self, session: Session, inference: Inference, parent: QWidget | None = None
@@ -66,39 +78,34 @@ class CheckpointPanel(QWidget):
         self._inference = inference
         self._path = ""
         self._inspecting: Background | None = None
-        self._statistics: Background | None = None
-        self._counting: Background | None = None
         self._asking: Background | None = None
         self.inspection: Inspection | None = None
-        self.complete = False
+        self.assessment: Assessment | None = None
 
-        self.verdict = VerdictCard()
-        self.actions_ = CheckpointActions()
-        self.identity = FactList("File")
-        self.architecture = FactList("Architecture")
-        self.notes = FactList("Notes")
-        self.elsewhere = NoteCard("What torch.load would do with it elsewhere")
-        self.known = NoteCard("What is known of it")
-        self.opinion = NoteCard("Second opinion")
-        self.values = FactList("Values in the file")
-        scroll = self._facts_column()
-
+        self.facts = FactsColumn()
+        self.verdict = self.facts.verdict
+        self.actions_ = self.facts.actions_
         self.tensors = TensorTable()
         self.histogram = HistogramCard()
+        self.values = Values(self.tensors, self.histogram, self)
+        self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
         self.metadata = QPlainTextEdit()
         self.metadata.setReadOnly(True)
         self.metadata.setAccessibleName("Metadata and values")
         self.metadata.setTabChangesFocus(True)
+        self.comparison = ComparisonView()
+        self.comparing = Comparing(self.comparison, self)
+        self.doctoring = Doctoring(session, self)
+        self.fetching = Fetching(self)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(_page(self.tensors, self.histogram, above=0), "Tensors")
+        self.tabs.addTab(self.keys, "Keys")
         self.tabs.addTab(self.names, "Names")
         self.tabs.addTab(self.code, "Program code")
         self.tabs.addTab(_page(self.metadata), "Metadata")
-        self.comparison = ComparisonView()
-        self.comparing = Comparing(self.comparison, self)
         self.tabs.addTab(self.comparison, "Comparison")
         self.tabs.tabBar().setAccessibleName("What to look at")
         self.tabs.tabBar().setDrawBase(False)
@@ -106,7 +113,7 @@ class CheckpointPanel(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
         split.setHandleWidth(theme.SPACE_M)
-        split.addWidget(scroll)
+        split.addWidget(self.facts)
         split.addWidget(self.tabs)
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
@@ -114,102 +121,133 @@ class CheckpointPanel(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
         layout.addWidget(split)
+        self._connect()
 
-        self.tensors.selected.connect(self._on_tensor_selected)
-        self.actions_.compare_requested.connect(self._on_compare_requested)
-        self.actions_.donor_chosen.connect(self._on_donor_chosen)
-        inference.checkpoint_opened.connect(self._on_checkpoint_opened)
-        inference.failed.connect(self._on_failed)
+    def _connect(self) -> None:
+        actions = self.actions_
+        actions.compare_requested.connect(self._on_compare_requested)
+        actions.donor_chosen.connect(self._on_donor_chosen)
+        actions.doctor_requested.connect(self.ask_doctor)
+        actions.known_requested.connect(self._on_known_requested)
+        self.verdict.cancel_clicked.connect(self.cancel)
+        self.doctoring.changed.connect(self._on_choice_changed)
+        for part in (actions, self.comparing, self.doctoring):
+            part.failed.connect(self.failed)
+        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
+        self._inference.failed.connect(self._on_failed)
 
-    def _facts_column(self) -> QScrollArea:
-        """The cards on the left."""
-        left = QWidget()
-        left.setObjectName("page")
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, theme.SPACE_S, 0)
-        column.setSpacing(theme.SPACE_M)
-        for card in (
-            *(self.verdict, self.actions_, self.known, self.notes, self.architecture),
-            self.elsewhere,
-            *(self.opinion, self.identity, self.values),
-        ):
-            column.addWidget(card)
-        column.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(left)
-        scroll.setAccessibleName("Facts of the checkpoint")
-        scroll.setMinimumWidth(360)
-        return scroll
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor has its statistics."""
+        return self.values.complete
+
+    def use_prompts(self, prompts: Prompts) -> None:
+        """Ask the user with these."""
+        self.actions_.prompts = self.doctoring.prompts = prompts
 
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
-        for thread in self._threads():
-            thread.abandon()
-        self.comparing.abandon()
+        self._abandon()
         self._path = str(path)
         target = Path(path)
-        try:
-            size = target.stat().st_size if target.is_file() else None
-        except OSError:
-            size = None
-        self.inspection = None
-        self.complete = False
-        self.verdict.show_reading(target.name or self._path, size)
-        self._show_facts(None)
+        self.inspection = self.assessment = None
+        self.facts.begin(target)
+        self.actions_.set_inspection(None)
         self._show_tabs(None)
-        self.opinion.say("")
-        self.known.say("")
         self.opening.emit(self._path)
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Inspection | tuple[str, ...]]:
+        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
             found = examine(target, cancelled)
             yield found
-            from ml_core.checkpoints.inspection_record import assess, known_sentences
-
-            yield known_sentences(assess(found))
+            yield columns_of(found.tensors)
+            yield _assess(found)
 
         self._inspecting = Background(work)
-        self._inspecting.yielded.connect(self._on_inspected)
+        self._inspecting.yielded.connect(self._on_yielded)
         self._inspecting.failed.connect(self._on_inspection_failed)
         self._inspecting.begin()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Stop reading the file; nothing of it is opened."""
+        if self._inspecting is None or self.inspection is not None:
+            return
+        self._abandon()
+        self._inspecting = None
+        self.verdict.show_cancelled(Path(self._path).name)
+        self.told.emit(Path(self._path).name, "Not read")
+
+    @Slot()
+    def ask_doctor(self) -> None:
+        """Show the loader doctor's page for the model on show."""
+        facts = self._session.checkpoint
+        if self.inspection is not None and facts is not None and facts.path == self._path:
+            self.doctoring.open(self.inspection, facts.donor)
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """End the threads that read beside the window; whether they ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
-        threads = self._threads()
-        self._inspecting = self._statistics = self._counting = self._asking = None
+        threads = [thread for thread in (self._inspecting, self._asking) if thread is not None]
+        self._inspecting = self._asking = None
         for thread in threads:
             thread.abandon()
-        ended = [thread.stop(deadline.remainingTime()) for thread in threads]
-        ended.append(self.actions_.stop(deadline.remainingTime()))
-        ended.append(self.comparing.stop(deadline.remainingTime()))
+        ended = [self.doctoring.stop(_STOP_DOCTOR_MS)]
+        ended += [thread.stop(deadline.remainingTime()) for thread in threads]
+        for part in (self.values, self.tensors, self.actions_, self.comparing, self.fetching):
+            ended.append(part.stop(deadline.remainingTime()))
         return all(ended)
 
-    def _threads(self) -> list[Background]:
-        """Those that read beside the window."""
-        mine = (self._inspecting, self._statistics, self._counting, self._asking)
-        return [thread for thread in mine if thread is not None]
+    def _abandon(self) -> None:
+        """Forget what is being read."""
+        for thread in (self._inspecting, self._asking):
+            if thread is not None:
+                thread.abandon()
+        self.values.forget()
+        self.comparing.abandon()
 
     @Slot(object)
-    def _on_inspected(self, found: Inspection | tuple[str, ...]) -> None:
+    def _on_yielded(self, found: object) -> None:
         if self.sender() is not self._inspecting:
             return
-        if isinstance(found, tuple):
-            self.known.say(" ".join(found))
-            return
+        if isinstance(found, Inspection):
+            self._take_inspection(found)
+        elif isinstance(found, TensorColumns):
+            self.tensors.set_columns(found)
+        elif isinstance(found, _Assessed):
+            self._take_assessment(found)
+
+    def _take_inspection(self, found: Inspection) -> None:
+        """The verdict on the bytes; what the tensors are for follows."""
         self.inspection = found
+        self.values.show(found)
         self.verdict.show_inspection(found)
-        self._show_facts(None)
+        self.facts.show_facts(found, None, None)
+        self.actions_.set_inspection(found)
         self._show_tabs(found)
         self.inspected.emit(found)
         if found.globals or found.verdict == "dangerous":
             self._ask_for_second_opinion(found)
         if found.refused:
             self.refused.emit(found)
+
+    def _take_assessment(self, found: _Assessed) -> None:
+        """What it means for a CLIP: the whole verdict. Then load the model."""
+        self.assessment = found.assessment
+        self.facts.known.say(" ".join(found.known))
+        inspection = found.assessment.inspection
+        if inspection.refused:
             return
+        if found.has_head:
+            self.actions_.offer_head()
+        keys = found.assessment.keys
+        differs = keys is not None and not keys.same
+        self.keys.set_keys(keys if differs else None)
+        self.tabs.setTabVisible(_KEYS, differs)
+        if found.assessment.problem is None:
+            self.verdict.show_assessment(found.assessment)
+        else:
+            self.tabs.setCurrentIndex(_KEYS if differs else 0)
+        self.facts.show_facts(inspection, found.assessment, None)
         self._inference.submit(OpenCheckpoint(self._path, "suspect"))
 
     @Slot(object)
@@ -228,27 +266,62 @@ class CheckpointPanel(QWidget):
         if facts.path != self._path:
             return
         self.inspection = facts.inspection
-        self.verdict.set_state(f"Loaded on {device_text(self._session.device)}.")
-        self._show_facts(facts)
-        self._begin_statistics(facts.inspection)
+        state = f"Loaded on {device_text(self._session.device)}."
+        if facts.donor:
+            state += f" The other encoder is of {Path(facts.donor).name}."
+        self.verdict.set_state(state)
+        self.actions_.offer_doctor()
+        self.facts.show_facts(facts.inspection, self.assessment, facts)
+        self.values.begin(facts.inspection)
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         request = failed.request
-        if isinstance(request, OpenCheckpoint) and request.path == self._path:
-            if self.inspection is not None and failed.lacks:
-                self.verdict.show_donor_needed(self.inspection, failed.sentence)
-                self.actions_.offer_donor(failed.lacks)
-            else:
-                self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
-            if self.inspection is not None:
-                self._begin_statistics(self.inspection)
+        if not isinstance(request, OpenCheckpoint) or request.path != self._path:
+            return
+        if self.inspection is not None and failed.lacks:
+            told = self.assessment
+            whole = told is not None and told.problem is None
+            self.verdict.show_donor_needed(
+                self.inspection.name, told if whole else self.inspection, failed.sentence
+            )
+            self.actions_.offer_donor(failed.lacks)
+        else:
+            self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
+        if self.inspection is not None:
+            self.values.begin(self.inspection)
 
     @Slot(str)
     def _on_donor_chosen(self, donor: str) -> None:
         if self.inspection is not None and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
             self._inference.submit(OpenCheckpoint(self._path, "suspect", donor))
+
+    @Slot(str)
+    def _on_choice_changed(self, path: str) -> None:
+        """The settings of a file were chosen or forgotten: build its model anew."""
+        facts = self._session.checkpoint
+        if facts is not None and facts.path == path == self._path:
+            self.verdict.set_state("Loading the model…")
+            self._inference.submit(OpenCheckpoint(path, "suspect", facts.donor))
+
+    @Slot()
+    def _on_known_requested(self) -> None:
+        found = self.inspection
+        if found is None:
+            return
+        facts = self._session.checkpoint
+        name = facts.architecture if facts is not None and facts.path == self._path else ""
+        dialog = KnownDialog(found, name, self.window())
+        dialog.added.connect(self._on_known_added)
+        dialog.open()
+
+    @Slot()
+    def _on_known_added(self) -> None:
+        if self.assessment is not None:
+            from ml_core.checkpoints.inspection_record import known_sentences
+
+            self.facts.known.say(" ".join(known_sentences(self.assessment)))
 
     def _ask_for_second_opinion(self, found: Inspection) -> None:
         """Let picklescan say its words; they change no verdict."""
@@ -264,42 +337,7 @@ class CheckpointPanel(QWidget):
     @Slot(object)
     def _on_second_opinion(self, words: str) -> None:
         if self.sender() is self._asking:
-            self.opinion.say(words)
-
-    def _begin_statistics(self, found: Inspection) -> None:
-        """Fill in min, max, mean and the like, tensor by tensor."""
-        if found.weights_path is None:
-            return
-        if self._statistics is not None:
-            self._statistics.abandon()
-        self.complete = False
-
-        def work(cancelled: Callable[[], bool]) -> Iterator[list[Any]]:
-            from ml_core.checkpoints.tensor_stats import tensor_stats
-
-            batch: list[Any] = []
-            told = time.monotonic()
-            for stats in tensor_stats(found, None, cancelled):
-                batch.append(stats)
-                if time.monotonic() - told > _STATS_SECONDS:
-                    yield batch
-                    batch, told = [], time.monotonic()
-            yield batch
-
-        self._statistics = Background(work)
-        self._statistics.yielded.connect(self._on_statistics)
-        self._statistics.finished.connect(self._on_statistics_finished)
-        self._statistics.begin()
-
-    @Slot(object)
-    def _on_statistics(self, batch: list[Any]) -> None:
-        if self.sender() is self._statistics:
-            self.tensors.model.add_stats(batch)
-
-    @Slot()
-    def _on_statistics_finished(self) -> None:
-        if self.sender() is self._statistics:
-            self.complete = True
+            self.facts.opinion.say(words)
 
     @Slot(str)
     def _on_compare_requested(self, path: str) -> None:
@@ -308,107 +346,19 @@ class CheckpointPanel(QWidget):
             self.tabs.setTabVisible(_COMPARISON, True)
             self.tabs.setCurrentIndex(_COMPARISON)
 
-    @Slot(object)
-    def _on_tensor_selected(self, info: TensorInfo) -> None:
-        """Count the values of the chosen tensor beside the window."""
-        found = self.inspection
-        if found is None or found.weights_path is None:
-            return
-        if self._counting is not None:
-            self._counting.abandon()
-        self.histogram.begin(info.name)
-        QTimer.singleShot(0, self.tensors, self.tensors.show_selected)  # once there is less room
-
-        def work(cancelled: Callable[[], bool]) -> Iterator[Any]:
-            from ml_core.checkpoints.tensor_histogram import tensor_histogram
-
-            yield from tensor_histogram(found, info, cancelled=cancelled)
-
-        self._counting = Background(work)
-        self._counting.yielded.connect(self._on_counted)
-        self._counting.failed.connect(self._on_counting_failed)
-        self._counting.begin()
-
-    @Slot(object)
-    def _on_counted(self, counted: Any) -> None:
-        if self.sender() is self._counting:
-            self.histogram.show_counts(counted)
-
-    @Slot(object)
-    def _on_counting_failed(self, error: InputError) -> None:
-        if self.sender() is self._counting:
-            self.histogram.show_problem(error.sentence)
-
-    def _show_facts(self, facts: CheckpointFacts | None) -> None:
-        """Fill the cards on the left with what is known so far."""
-        found = self.inspection
-        self.actions_.set_inspection(found)
-        for card in (self.identity, self.architecture, self.notes, self.values):
-            card.clear()
-            card.hide()
-        self.elsewhere.say("" if found is None else _elsewhere(found))
-        self.architecture.setVisible(facts is not None)
-        if facts is not None:
-            self.architecture.add("Model", facts.architecture)
-            self.architecture.add("Told by", _SOURCES.get(facts.architecture_source, "shapes"))
-            self.architecture.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
-            self.architecture.add("Parameters", count_text(facts.parameters))
-            if facts.donor:
-                self.architecture.add("Donor", facts.donor)
-            for assumption in facts.assumptions:
-                self.architecture.add("Assumed", assumption, role="warning")
-            for note in facts.notes:
-                self.architecture.add("Also in it", note)
-        if found is not None:
-            self._show_identity(found)
-            self._show_notes(found)
-            self._show_values(found)
-
-    def _show_identity(self, found: Inspection) -> None:
-        """Where it lies, what it is, how it was read."""
-        self.identity.add("Path", found.path, copy=str(found.path))
-        self.identity.add("Format", found.format)
-        size = f"{bytes_text(found.size)} ({count_text(found.size)} bytes)"
-        self.identity.add("Size", size)
-        if found.sha256:
-            self.identity.add("SHA-256", _grouped(found.sha256), copy=found.sha256)
-        if found.unread:
-            self.identity.add("Not read", _listed(found.unread))
-        if is_complete(found.sandbox):
-            self.identity.add("Sandbox", "on: read in a process that could not write or connect")
-        elif found.sandbox:
-            for wall, state in found.sandbox.items():
-                role = "" if state.startswith("on") else "warning"
-                self.identity.add(f"Sandbox, {wall}", state, role=role)
-        self.identity.show()
-
-    def _show_notes(self, found: Inspection) -> None:
-        """The reasons that do not stand on the verdict's card."""
-        rest = found.reasons if found.verdict == "loads" else found.reasons[1:]
-        for number, reason in enumerate(rest, start=1):
-            self.notes.add(f"{number}.", reason)
-        self.notes.setVisible(bool(rest))
-
-    def _show_values(self, found: Inspection) -> None:
-        """Epoch, name, options: what the file says of itself."""
-        for name, value in list(found.facts.items())[:_FACTS]:
-            self.values.add(plain(name, 60), plain(value, 200))
-        if len(found.facts) > _FACTS:
-            left = count_text(len(found.facts) - _FACTS)
-            self.values.add("", f"and {left} more, under Metadata")
-        self.values.setVisible(bool(found.facts))
-
     def _show_tabs(self, found: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""
         self.histogram.hide()
+        self.tensors.set_tensors(())
+        self.keys.set_keys(None)
         if found is None:
             self.tabs.setCurrentIndex(0)
-        self.tensors.set_tensors(() if found is None else found.tensors)
         self.names.set_names({} if found is None else found.globals)
         self.code.set_code(() if found is None else found.embedded_code)
-        self.metadata.setPlainText("" if found is None else _metadata_text(found))
+        self.metadata.setPlainText("" if found is None else metadata_text(found))
         shown = found is not None and (
             bool(found.tensors),
+            False,  # until they were compared with an architecture
             any(found.globals.values()),
             bool(found.embedded_code),
             bool(found.tensors or found.facts),
@@ -417,6 +367,19 @@ class CheckpointPanel(QWidget):
         for number, there in enumerate(shown or ()):
             self.tabs.setTabVisible(number, there)
         self.tabs.setVisible(any(shown or ()))
+
+
+def _assess(found: Inspection) -> _Assessed:
+    """Look at the architecture and at what is known of the file; in the reading thread."""
+    from ml_core.checkpoints.inspection_record import assess, known_sentences
+    from ml_core.checkpoints.layouts import find_layout
+
+    assessment = assess(found)
+    head = None
+    if not found.refused:
+        with contextlib.suppress(InputError):
+            head = find_layout(found).head
+    return _Assessed(assessment, known_sentences(assessment), head is not None)
 
 
 def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:
@@ -428,45 +391,3 @@ def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget)
     return page
-
-
-def _elsewhere(found: Inspection) -> str:
-    return elsewhere(
-        found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first names of a list."""
-    more = f" and {count_text(len(names) - _FACTS)} more" if len(names) > _FACTS else ""
-    return ", ".join(plain(name, 80) for name in names[:_FACTS]) + more
-
-
-_SOURCES = {
-    "config": "its open_clip_config.json",
-    "metadata": "the file's metadata",
-    "shapes": "the shapes of its tensors",
-}
-
-
-def _grouped(digest: str) -> str:
-    """Hex digits in groups of eight, so that the label can break the line."""
-    return " ".join(digest[i : i + 8] for i in range(0, len(digest), 8))
-
-
-def _metadata_text(found: Inspection) -> str:
-    """Metadata as indented JSON where it is JSON; every character made harmless."""
-    parts = []
-    for key, value in found.metadata.items():
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
-        parts.append(f"{plain(key, 200)}\n{plain(value, 20_000, lines=True)}")
-    if found.config is not None:
-        config = json.dumps(found.config, indent=2, ensure_ascii=False)
-        parts.append(f"open_clip_config.json\n{plain(config, 20_000, lines=True)}")
-    if found.facts:
-        values = "\n".join(
-            f"{plain(name, 200)}: {plain(value, 400)}" for name, value in found.facts.items()
-        )
-        parts.append(f"Values in the file\n{values}")
-    return "\n\n".join(parts) or "The file carries no metadata."

@@ -1,4 +1,4 @@
-"""What can be done with an inspected file: convert it, compare it, export the inspection."""
+"""What can be done with an inspected file: convert, compare, export, and what fits it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
@@ -41,14 +41,17 @@ class _Progress(QObject):
 
 
 class CheckpointActions(QWidget):
-    """Three buttons; while a file is written, a bar and Cancel. One thing at a time.
+    """Buttons; while a file is written, a bar and Cancel. One thing at a time.
 
     ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` and
-    ``donor_chosen`` the path of another checkpoint.
+    ``donor_chosen`` the path of another checkpoint; ``doctor_requested`` and ``known_requested``
+    ask for their dialogs.
     """
 
     compare_requested = Signal(str)
     donor_chosen = Signal(str)
+    doctor_requested = Signal()
+    known_requested = Signal()
     failed = Signal(object)
     saved = Signal(object)
 
@@ -56,25 +59,47 @@ class CheckpointActions(QWidget):
         super().__init__(parent)
         self.prompts = Prompts()
         self._inspection: Inspection | None = None
+        self._has_head = self._loaded = False
         self._work: Background | None = None
         self._progress: _Progress | None = None
-        self.convert_button = QPushButton("Convert to safetensors…")
-        self.convert_button.setToolTip("Copy the tensors, bit for bit, into a file without pickles")
-        self.convert_button.clicked.connect(self.convert)
-        self.export_button = QPushButton("Export inspection…")
-        self.export_button.setToolTip("Write what was found as a web page, JSON or SARIF")
-        self.export_button.clicked.connect(self.export)
-        self.donor_button = QPushButton("Choose a donor…")
+        self.convert_button = self._button(
+            "Convert to safetensors…",
+            "Copy the tensors, bit for bit, into a file without pickles",
+            self.convert,
+        )
+        self.export_button = self._button(
+            "Export inspection…", "Write what was found as a web page, JSON or SARIF", self.export
+        )
+        self.compare_button = self._button(
+            "Compare with…", "Show tensor by tensor where another checkpoint differs", self.compare
+        )
+        self.doctor_button = self._button(
+            "Loader doctor…",
+            "Try on labelled images what the file does not say (Ctrl+Shift+L)",
+            self.doctor_requested.emit,
+        )
+        self.head_button = self._button(
+            "Save head…",
+            "Write the linear head that the file holds beside its CLIP",
+            self.save_head,
+        )
+        self.known_button = self._button(
+            "Add to known files…", "Keep what you know of it, by its SHA-256", self.add_known
+        )
+        self.donor_button = self._button("Choose a donor…", "", self.choose_donor)
         self.donor_button.setProperty("primary", True)
-        self.donor_button.clicked.connect(self.choose_donor)
-        self.compare_button = QPushButton("Compare with…")
-        self.compare_button.setToolTip("Show tensor by tensor where another checkpoint differs")
-        self.compare_button.clicked.connect(self.compare)
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(0, 0, 0, 0)
-        buttons.setSpacing(theme.SPACE_S)
-        buttons.addWidget(self.convert_button, 1)
-        buttons.addWidget(self.export_button, 1)
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(theme.SPACE_S)
+        for column in (0, 1):
+            grid.setColumnStretch(column, 1)
+        for number, button in enumerate(
+            (
+                *(self.convert_button, self.export_button, self.compare_button),
+                *(self.doctor_button, self.known_button, self.head_button),
+            )
+        ):
+            grid.addWidget(button, number // 2, number % 2)
         self.busy = BusyRow("Progress of writing")
         self.busy.bar.setRange(0, _STEPS)
         self.busy.cancel_clicked.connect(self.cancel)
@@ -84,18 +109,35 @@ class CheckpointActions(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(self.donor_button)
-        layout.addLayout(buttons)
-        layout.addWidget(self.compare_button)
+        layout.addLayout(grid)
         layout.addWidget(self.busy)
         layout.addWidget(self.words)
         self.set_inspection(None)
         self.busy.setVisible(False)
 
+    def _button(self, text: str, tip: str, act: Callable[[], object]) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(tip)
+        button.clicked.connect(act)
+        return button
+
     def set_inspection(self, found: Inspection | None) -> None:
         """Offer what can be done with a file; None while it is being read."""
         self._inspection = found
+        self._has_head = self._loaded = False
         self.donor_button.hide()
         self._say("")
+        self._refresh()
+
+    def offer_head(self) -> None:
+        """The file holds a linear head, which can be saved."""
+        self._has_head = True
+        self._refresh()
+
+    def offer_doctor(self) -> None:
+        """The model is loaded: its settings can be tried."""
+        self._loaded = True
+        self.donor_button.hide()
         self._refresh()
 
     def offer_donor(self, encoder: str) -> None:
@@ -115,6 +157,26 @@ class CheckpointActions(QWidget):
         return self._inspection is not None and not self._inspection.refused
 
     @property
+    def can_ask_doctor(self) -> bool:
+        """Whether there is a model whose settings can be tried."""
+        return self._loaded
+
+    @property
+    def can_choose_donor(self) -> bool:
+        """Whether the file lacks an encoder."""
+        return not self.donor_button.isHidden()
+
+    @property
+    def can_save_head(self) -> bool:
+        """Whether there is a linear head to write, and nothing is being written."""
+        return self._has_head and self._work is None
+
+    @property
+    def can_add_known(self) -> bool:
+        """Whether there is a file that can be told by its SHA-256."""
+        return self._inspection is not None and bool(self._inspection.sha256)
+
+    @property
     def can_export(self) -> bool:
         """Whether there is an inspection to write, and nothing is being written."""
         return self._inspection is not None and self._work is None
@@ -130,9 +192,7 @@ class CheckpointActions(QWidget):
         chosen = self.prompts.save_file(self, "Convert to safetensors", name, kinds)
         if not chosen:
             return
-        target = Path(chosen)
-        if target.suffix.lower() != ".safetensors":
-            target = target.with_name(f"{target.name}.safetensors")
+        target = _ending(Path(chosen))
         progress = self._progress = _Progress()
         progress.moved.connect(self._on_moved)
 
@@ -171,6 +231,31 @@ class CheckpointActions(QWidget):
                 yield export_inspection(inspection_record(assess(found), opinion), chosen)
 
         self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
+
+    @Slot()
+    def save_head(self) -> None:
+        """Ask where to, and write the linear head there."""
+        found = self._inspection
+        if found is None or not self.can_save_head:
+            return
+        name = str(found.path.with_name(f"{_stem(found)}-head.safetensors"))
+        chosen = self.prompts.save_file(self, "Save head", name, "safetensors (*.safetensors)")
+        if not chosen:
+            return
+        target = _ending(Path(chosen))
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+            from ml_core.checkpoints.save_head import save_inspected_head
+
+            yield save_inspected_head(found, target)
+
+        self._begin(work, f"Writing {plain(target.name, 80)}…")
+
+    @Slot()
+    def add_known(self) -> None:
+        """Ask for the dialog."""
+        if self.can_add_known:
+            self.known_requested.emit()
 
     @Slot()
     def choose_donor(self) -> None:
@@ -247,6 +332,18 @@ class CheckpointActions(QWidget):
         self.export_button.setEnabled(self.can_export)
         self.compare_button.setVisible(not refused)
         self.compare_button.setEnabled(self.can_compare)
+        self.doctor_button.setVisible(not refused)
+        self.doctor_button.setEnabled(self.can_ask_doctor)
+        self.head_button.setVisible(self._has_head)
+        self.head_button.setEnabled(self.can_save_head)
+        self.known_button.setEnabled(self.can_add_known)
+
+
+def _ending(path: Path) -> Path:
+    """The path with the ending of what is written there."""
+    if path.suffix.lower() == ".safetensors":
+        return path
+    return path.with_name(f"{path.name}.safetensors")
 
 
 def _stem(found: Inspection) -> str:

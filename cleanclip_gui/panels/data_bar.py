@@ -109,6 +109,11 @@ class DataBar(QWidget):
         self._templates = templates
         self._submit()
 
+    def in_use(self) -> tuple[ImageSpec, str] | None:
+        """The image set in use and its label set; None before there is one."""
+        spec, label_set, _ = self._good
+        return None if spec is None else (spec, label_set)
+
     @Slot()
     def choose_folder(self) -> None:
         """Ask for a folder of images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,8 @@ class CheckpointFacts:
 
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
     could not tell, ``notes`` what the file holds beside the model;
-    ``donor`` is the file that gave the encoder which this one lacks.
+    ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
+    that the user chose with the loader doctor, and is among the assumptions.
     """
 
     path: str
@@ -32,6 +34,14 @@ class CheckpointFacts:
     parameters: int
     notes: tuple[str, ...] = ()
     donor: str = ""
+    choice: str = ""
+
+    @property
+    def title(self) -> str:
+        """The architecture, and what of the model is not the file's."""
+        parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
+        parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
+from cleanclip_gui.text import plain, tip
 from cleanclip_gui.widgets.label import Label
 
 
@@ -26,7 +26,8 @@ class Header(QFrame):
         row.addStretch(1)
         row.addWidget(side)
 
-    def tell(self, title: str, subtitle: str) -> None:
-        """Say what is open."""
+    def tell(self, title: str, subtitle: str, why: str = "") -> None:
+        """Say what is open; ``why`` is the subtitle's tool tip."""
         self.title.setText(plain(title, 40))
-        self.subtitle.setText(plain(subtitle, 40))
+        self.subtitle.setText(plain(subtitle, 60))
+        self.subtitle.setToolTip(tip(plain(why)))

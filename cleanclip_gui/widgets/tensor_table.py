@@ -1,19 +1,11 @@
-"""The tensors of a checkpoint in a table that sorts, filters and fills in statistics."""
+"""The tensors of a checkpoint in a table that sorts, filters, copies and fills in statistics."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
-from PySide6.QtCore import (
-    QAbstractTableModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    Qt,
-    Signal,
-    Slot,
-)
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -25,229 +17,14 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import bytes_text, count_text, plain, tip
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.text import bytes_text, plural
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.tensor_columns import TensorColumns, columns_of
+from cleanclip_gui.widgets.tensor_model import COLUMNS, TensorModel
 from ml_core.reading import TensorInfo
 
-_Index = QModelIndex | QPersistentModelIndex
-_NO_PARENT = QModelIndex()
-
-
-class Stats(Protocol):
-    """Numbers of one tensor, as ``ml_core.checkpoints.tensor_stats`` yields them."""
-
-    name: str
-    min: float
-    max: float
-    mean: float
-    std: float
-    nan: int
-    inf: int
-    zeros: int
-
-
-_COLUMNS = (
-    *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN/Inf", "Zeros"),
-    *("Shared", "Bytes"),
-)
 _WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
-_BAD, _SHARED, _BYTES = 7, 9, 10
-_STATS = range(3, 9)
-_LISTED = 10
-
-
-class TensorModel(QAbstractTableModel):
-    """Tensors of an inspected file; statistics arrive later, tensor by tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._tensors: list[TensorInfo] = []
-        self._names: list[str] = []
-        self._words: list[str] = []
-        self._sharing: dict[str, list[int]] = {}
-        self._stats: dict[str, Stats] = {}
-        self._view: list[int] = []
-        self._row_of: dict[str, int] = {}
-        self._filter = ""
-        self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
-
-    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors, in the order of the file; statistics start empty."""
-        self._tensors = list(tensors)
-        self._names = [plain(t.name, 300) for t in self._tensors]
-        self._words = [
-            f"{name} {_shape(t.shape)} {t.dtype}".lower()
-            for name, t in zip(self._names, self._tensors, strict=True)
-        ]
-        self._sharing = {}
-        for number, tensor in enumerate(self._tensors):
-            if tensor.storage:
-                self._sharing.setdefault(tensor.storage, []).append(number)
-        self._sharing = {key: who for key, who in self._sharing.items() if len(who) > 1}
-        self._stats = {}
-        self._rebuild()
-
-    def add_stats(self, stats: Sequence[Stats]) -> None:
-        """Fill in statistics of some tensors."""
-        rows = []
-        for one in stats:
-            self._stats[one.name] = one
-            if one.name in self._row_of:
-                rows.append(self._row_of[one.name])
-        if rows:
-            self.dataChanged.emit(
-                self.index(min(rows), _STATS.start), self.index(max(rows), _STATS.stop - 1)
-            )
-
-    def tensor_at(self, row: int) -> TensorInfo:
-        """The tensor of a row as it is shown now."""
-        return self._tensors[self._view[row]]
-
-    def row_of(self, name: str) -> int:
-        """The row of a tensor; -1 if the filter holds it back."""
-        return self._row_of.get(name, -1)
-
-    def set_filter(self, text: str) -> None:
-        """Show only tensors whose name, shape or type contains every word of ``text``."""
-        self._filter = text.lower()
-        self._rebuild()
-
-    @property
-    def shown_bytes(self) -> int:
-        """Bytes of the tensors that the filter lets through."""
-        return sum(self._tensors[i].nbytes for i in self._view)
-
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Tensors that the filter lets through."""
-        return 0 if parent.isValid() else len(self._view)
-
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Header facts, then statistics."""
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(  # noqa: N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> object:
-        """Column titles."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _COLUMNS[section]
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(section)
-        return None
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Text of a cell; damaged values (NaN, Inf) stand out."""
-        column = index.column()
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(column)
-        number = self._view[index.row()]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self._text(number, column)
-        if role == Qt.ItemDataRole.ToolTipRole and column == 0:
-            return tip(self._names[number])
-        if role == Qt.ItemDataRole.ToolTipRole and column == _SHARED:
-            return self._sharing_tip(number)
-        if role == Qt.ItemDataRole.ForegroundRole and column == _BAD:
-            value = self._value(number, column)
-            return theme.colour("danger") if isinstance(value, float) and value > 0 else None
-        return None
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Order by a column; -1 is the order of the file."""
-        self._sort = (column, order)
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        """Filter and sort anew."""
-        self.beginResetModel()
-        self._view = list(range(len(self._tensors)))
-        for word in self._filter.split():
-            self._view = [i for i in self._view if word in self._words[i]]
-        column, order = self._sort
-        if column >= 0:
-            reverse = order == Qt.SortOrder.DescendingOrder
-            self._view.sort(key=lambda i: self._value(i, column), reverse=reverse)
-        self._row_of = {self._tensors[i].name: row for row, i in enumerate(self._view)}
-        self.endResetModel()
-
-    def _value(self, number: int, column: int) -> tuple[float | str, ...] | float | str:
-        """Return what a cell sorts by; missing statistics come first."""
-        tensor = self._tensors[number]
-        if column == 0:
-            return self._names[number].lower()
-        if column == 1:
-            return math.prod(tensor.shape), _shape(tensor.shape)
-        if column == 2:
-            return tensor.dtype
-        if column == _BYTES:
-            return float(tensor.nbytes)
-        if column == _SHARED:
-            shared = tensor.storage in self._sharing
-            return (float(len(self._sharing[tensor.storage])), tensor.storage) if shared else (0.0,)
-        stats = self._stats.get(tensor.name)
-        value = float(_stat(stats, column)) if stats is not None else -math.inf
-        return -math.inf if math.isnan(value) else value
-
-    def _text(self, number: int, column: int) -> str:
-        tensor = self._tensors[number]
-        if column == 0:
-            return self._names[number]
-        if column == 1:
-            return _shape(tensor.shape)
-        if column == 2:
-            return tensor.dtype
-        if column == _BYTES:
-            return count_text(tensor.nbytes)
-        if column == _SHARED:
-            who = self._sharing.get(tensor.storage)
-            return f"{count_text(len(who))} share {plain(tensor.storage, 20)}" if who else ""
-        stats = self._stats.get(tensor.name)
-        if stats is None:
-            return ""
-        value = _stat(stats, column)
-        if column == _BAD and value:
-            return f"{count_text(stats.nan)} / {count_text(stats.inf)}"
-        if column >= _BAD:
-            return count_text(int(value))
-        return "–" if math.isnan(value) else _number(value)
-
-    def _sharing_tip(self, number: int) -> str | None:
-        """Who shares the bytes of a tensor."""
-        who = self._sharing.get(self._tensors[number].storage)
-        if who is None:
-            return None
-        more = f"\nand {count_text(len(who) - _LISTED)} more" if len(who) > _LISTED else ""
-        listed = "\n".join(self._names[i] for i in who[:_LISTED])
-        return tip(f"Kept in the same block of numbers:\n{listed}{more}")
-
-
-def _stat(stats: Stats, column: int) -> float:
-    """Return the statistic of a column."""
-    bad = stats.nan + stats.inf
-    return (stats.min, stats.max, stats.mean, stats.std, bad, stats.zeros)[column - _STATS.start]
-
-
-def _number(value: float) -> str:
-    """At most seven characters, e.g. ``-0.0123``, ``6720`` or ``-1.2e-4``."""
-    size = abs(value)
-    if size == 0 or 0.01 <= size < 1000:
-        return f"{value:.3g}"
-    if 1000 <= size < 1e5:
-        return f"{value:.0f}"
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape)) if shape else "scalar"
-
-
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    left = column < _STATS.start
-    side = Qt.AlignmentFlag.AlignLeft if left else Qt.AlignmentFlag.AlignRight
-    return side | Qt.AlignmentFlag.AlignVCenter
 
 
 class TensorTable(QWidget):
@@ -274,11 +51,14 @@ class TensorTable(QWidget):
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.view.setTabKeyNavigation(False)
         self.view.verticalHeader().hide()
         self.view.verticalHeader().setDefaultSectionSize(26)
         header = self.view.horizontalHeader()
+        # Its own, always empty: else it asks every row whether a column is chosen.
+        header.setSelectionModel(QItemSelectionModel(self.model, header))
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -288,7 +68,13 @@ class TensorTable(QWidget):
         self.view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
+        self._copying: Background | None = None
         self.model.modelReset.connect(self._on_rebuilt)
+        copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
+        copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
+        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.triggered.connect(self.copy)
+        self.view.addAction(copy)
 
         head = QHBoxLayout()
         head.addWidget(self.filter, 1)
@@ -302,9 +88,54 @@ class TensorTable(QWidget):
 
     def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
         """Show other tensors; none is selected."""
+        self.set_columns(columns_of(tensors))
+
+    def set_columns(self, columns: TensorColumns) -> None:
+        """Show other tensors whose columns were prepared in a thread; none is selected."""
+        self._abandon_copying()
         self._selected = ""
-        self.model.set_tensors(tensors)
+        self.model.set_columns(columns)
         self._tell_count()
+
+    @Slot()
+    def copy(self) -> None:
+        """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
+        self._abandon_copying()
+        ranges = self.view.selectionModel().selection()
+        spans = sorted((part.top(), part.bottom()) for part in ranges)
+        if not spans:
+            return
+        rows = self.model.rows(spans)
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[str]:
+            lines = ["\t".join(COLUMNS)]
+            for cells in rows:
+                if cancelled():
+                    return
+                lines.append("\t".join(cells))
+            yield "\n".join(lines)
+
+        self._copying = Background(work)
+        self._copying.yielded.connect(self._on_copied)
+        self._copying.begin()
+
+    def _abandon_copying(self) -> None:
+        """Forget a copy whose rows are about to change."""
+        if self._copying is not None:
+            self._copying.abandon()
+            self._copying = None
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End when the window closes; whether it ended in time."""
+        copying, self._copying = self._copying, None
+        return copying is None or copying.stop(timeout_ms)
+
+    @Slot(object)
+    def _on_copied(self, text: str) -> None:
+        if self.sender() is self._copying:
+            self._copying = None
+            QGuiApplication.clipboard().setText(text)
+            self._count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
@@ -332,5 +163,4 @@ class TensorTable(QWidget):
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()
-        noun = "tensor" if rows == 1 else "tensors"
-        self._count.setText(f"{count_text(rows)} {noun}, {bytes_text(self.model.shown_bytes)}")
+        self._count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")

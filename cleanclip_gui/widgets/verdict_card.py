@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from typing import Protocol
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import bytes_text, plain
@@ -24,8 +26,26 @@ _NOT_SAID = (
 )
 
 
+class Judged(Protocol):
+    """What an inspection and an assessment have in common."""
+
+    @property
+    def verdict(self) -> str:
+        """One of four words."""
+
+    @property
+    def reason_code(self) -> str:
+        """Why, in a word."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences, the most important first."""
+
+
 class VerdictCard(QFrame):
-    """A tinted card: picture, file name, verdict, first reason."""
+    """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read."""
+
+    cancel_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -42,11 +62,16 @@ class VerdictCard(QFrame):
         text.setSpacing(theme.SPACE_XS)
         for label in (self.name, self.verdict, self.reason, self.state):
             text.addWidget(label)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop reading; nothing of the file is opened")
+        self.cancel.clicked.connect(self.cancel_clicked)
+        self.cancel.hide()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(*(theme.SPACE_L,) * 4)
         layout.setSpacing(theme.SPACE_L)
         layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(text, 1)
+        layout.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignTop)
 
     def _label(self, role: str) -> Label:
         label = Label("", role, wrap=True)
@@ -58,6 +83,12 @@ class VerdictCard(QFrame):
         """Say at once what is being read."""
         self._look("checkpoint", "")
         self._tell(name, "Reading…", "", "" if size is None else bytes_text(size))
+        self.cancel.show()
+
+    def show_cancelled(self, name: str) -> None:
+        """The user gave up."""
+        self._look("checkpoint", "")
+        self._tell(name, "Not read", "Reading was cancelled; nothing of the file is opened.", "")
 
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
@@ -67,8 +98,13 @@ class VerdictCard(QFrame):
             reason = found.reasons[0] if found.reasons else ""
             self._tell(found.name, title, reason, "Nothing of it was run, and it is not opened.")
         else:
-            first = found.reasons[0] if found.reasons and found.verdict == "caution" else ""
-            self._tell(found.name, title, first or _NOT_SAID, "Loading the model…")
+            self._tell(found.name, title, _first(found) or _NOT_SAID, "Loading the model…")
+
+    def show_assessment(self, found: Judged) -> None:
+        """Give the verdict on the same file anew, with what its tensors are for."""
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
+        self._tell(self.name.text(), title, _first(found) or _NOT_SAID, "Loading the model…")
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
@@ -78,11 +114,11 @@ class VerdictCard(QFrame):
         title = verdict_words(verdict, code) if refused else "It could not be opened"
         self._tell(name, title, sentence, "")
 
-    def show_donor_needed(self, found: Inspection, sentence: str) -> None:
+    def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
         self._look(*_LOOKS[found.verdict])
         title = verdict_words(found.verdict, found.reason_code)
-        self._tell(found.name, title, sentence, "Not in use yet: it needs a donor.")
+        self._tell(name, title, sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
@@ -104,6 +140,7 @@ class VerdictCard(QFrame):
         self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
 
     def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
+        self.cancel.hide()
         for label, text in (
             (self.name, name),
             (self.verdict, verdict),
@@ -113,3 +150,8 @@ class VerdictCard(QFrame):
             label.setText(plain(text, 1000))
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
+
+
+def _first(found: Judged) -> str:
+    """The first reason of a caution."""
+    return found.reasons[0] if found.reasons and found.verdict == "caution" else ""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="measure three steps and say how long the job would take",
     )
+    parser.add_argument(
+        "--doctor", action="store_true", help="the spec asks the loader doctor, not for cleaning"
+    )
     options = parser.parse_args(arguments)
     output, control = Output(_own_stdout()), Control()
     if options.supervised:
@@ -104,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _on_sigterm(control)
     try:
-        spec = read_spec(options.spec)
+        spec = read_doctor_spec(options.spec) if options.doctor else read_spec(options.spec)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
@@ -117,12 +121,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _events(
-    spec: CleanSpec, control: Control, resume: bool, estimate: bool
+    spec: CleanSpec | DoctorSpec, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
     """The job's events; torch is imported here, after the commands are listened to."""
     from ml_core.jobs.devices import lower_priority
 
     lower_priority()
+    if isinstance(spec, DoctorSpec):
+        from ml_core.jobs.doctor import examine_settings
+
+        yield from examine_settings(spec, control)
+        return
     if estimate:
         from ml_core.jobs.estimate import estimate as measure
 

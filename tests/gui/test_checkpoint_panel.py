@@ -13,7 +13,8 @@ from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import bytes_text, count_text, plain
-from cleanclip_gui.widgets.tensor_table import TensorModel, TensorTable
+from cleanclip_gui.widgets.tensor_model import TensorModel
+from cleanclip_gui.widgets.tensor_table import TensorTable
 from ml_core.reading import TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -58,15 +59,15 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "", "8"]
     nan_row = [model.index(0, column).data() for column in range(11)]
     assert nan_row[7:9] == ["1 / 0", "1"]
-    assert "nothing in it to run" in panel.elsewhere.text.text()
-    assert not panel.tabs.isTabVisible(1)
+    assert "nothing in it to run" in panel.facts.elsewhere.text.text()
+    assert not panel.tabs.isTabVisible(2)
 
 
 def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
     panel.open(path)
     qtbot.waitUntil(lambda: panel._session.checkpoint is not None, timeout=10_000)
-    buttons = panel.identity.findChildren(QToolButton)
+    buttons = panel.facts.identity.findChildren(QToolButton)
     hash_button = next(b for b in buttons if b.accessibleName() == "Copy SHA-256")
     hash_button.click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
@@ -84,10 +85,10 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
     assert panel.verdict.verdict.text() == "Refused: dangerous"
     assert "os.system" in panel.verdict.reason.text()
     assert panel._session.checkpoint is None
-    assert [panel.tabs.isTabVisible(n) for n in range(4)] == [False, True, False, False]
+    assert [n for n in range(6) if panel.tabs.isTabVisible(n)] == [2]
     assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
-    assert "would import os.system" in panel.elsewhere.text.text()
-    qtbot.waitUntil(lambda: "picklescan" in panel.opinion.text.text(), timeout=20_000)
+    assert "would import os.system" in panel.facts.elsewhere.text.text()
+    qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
     assert not panel.actions_.convert_button.isVisible()
     assert panel.actions_.can_export
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
@@ -129,9 +130,9 @@ def test_what_is_known_of_a_file_is_told(panel, qtbot, tmp_path, monkeypatch):
         "ml_core.checkpoints.inspection_record.known_sentences", lambda assessed: told
     )
     panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
-    assert not panel.known.isVisible()
-    qtbot.waitUntil(panel.known.isVisible, timeout=10_000)
-    assert panel.known.text.text() == " ".join(told)
+    assert not panel.facts.known.isVisible()
+    qtbot.waitUntil(panel.facts.known.isVisible, timeout=10_000)
+    assert panel.facts.known.text.text() == " ".join(told)
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
 
 
@@ -155,7 +156,7 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     assert panel.verdict.verdict.text() == "Loads"
     shown = labels(panel)
     assert {"epoch", "7", "note", "a\\u202eb"} <= set(shown)
-    assert panel.tabs.isTabVisible(1)
+    assert panel.tabs.isTabVisible(2)
     groups = [
         panel.names.tree.topLevelItem(n).text(0).split(":")[0]
         for n in range(panel.names.tree.topLevelItemCount())
@@ -169,7 +170,7 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     assert shared["state_dict.alone"] == ""
     left = next(r for r in range(4) if model.index(r, 0).data() == "state_dict.left")
     assert "state_dict.right" in model.index(left, 9).data(Qt.ItemDataRole.ToolTipRole)
-    assert "should load it" in panel.elsewhere.text.text()
+    assert "should load it" in panel.facts.elsewhere.text.text()
 
 
 def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
@@ -179,7 +180,7 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
     assert panel.verdict.verdict.text() == "Loads with caution"
-    assert panel.tabs.isTabVisible(2)
+    assert panel.tabs.isTabVisible(3)
     assert "def forward" in panel.code.text.toPlainText()
     assert not panel.histogram.isVisible()
     panel.tensors.view.selectRow(0)

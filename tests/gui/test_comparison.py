@@ -117,7 +117,7 @@ def compare(panel, path):
 
 
 def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
-    assert not panel.tabs.isTabVisible(4)
+    assert not panel.tabs.isTabVisible(5)
     compare(panel, tmp_path / "b.safetensors")
     assert panel.tabs.currentWidget() is panel.comparison
     view = panel.comparison
@@ -130,7 +130,7 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
     assert not view.busy.isVisible()
     panel.open(tmp_path / "b.safetensors")
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
-    assert not panel.tabs.isTabVisible(4)
+    assert not panel.tabs.isTabVisible(5)
     assert panel.tabs.currentIndex() != 4
 
 

@@ -510,7 +510,7 @@ def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
     thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)
     with monkeypatch.context() as patch:
         if station == "checkpoint":
-            panel._inspecting = panel._statistics = thread
+            panel._inspecting = panel._asking = thread
         else:
             patch.setattr(panel, "_runner", thread)
             patch.setattr(panel.saving, "_copy", thread)
