@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ml_core.reading.errors import InputError
-from ml_core.reading.pickles.machine import MAX_BYTES, Reading, read_pickle
+from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.sniff import looks_pickle
 from ml_core.reading.torch_file import check_pickles
 
@@ -19,7 +19,6 @@ _MARK = b"PK\x03\x04"
 _HEADER = struct.Struct("<4s5H3L2H")
 _CHUNK = 1 << 20
 _MAX_HEADERS = 2000
-_MAX_OPCODES = 2_000_000
 _MAX_TOTAL = 64 << 20
 _HEAD = 4096
 
@@ -41,18 +40,19 @@ def doctored(file: BinaryIO, size: int, name: str, what: str) -> InputError:
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:
     """Where pickles that name or misuse code begin in ``size`` bytes, and what they name.
 
-    At most 64 MiB and two million opcodes are read: this only finds a better word for a refusal.
+    At most 64 MiB and one file's budget of opcodes are read: this only finds a better word for a
+    refusal.
     """
-    opcodes, left = 0, _MAX_TOTAL
+    budget, left = Budget(), _MAX_TOTAL
     for start, deflated in _members(file, size):
         if not looks_pickle(_content(file, start, deflated, _HEAD)):
             continue
         raw = _content(file, start, deflated, min(MAX_BYTES, left))
-        reading = read_pickle(raw, ends=False)
-        opcodes, left = opcodes + reading.opcodes, left - len(raw)
+        reading = read_pickle(raw, ends=False, script=True, budget=budget)
+        left -= len(raw)
         if reading.unknown or reading.misuse:
             yield f"the bytes from {start} on", reading
-        if opcodes > _MAX_OPCODES or left <= 0:
+        if budget.steps < 0 or left <= 0:
             return
 
 

@@ -92,6 +92,8 @@ def tensors_of(
         raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
     notes: tuple[str, ...] = ()
     if found.special:
-        shown = ", ".join(found.special[:3]) + (" and more" if len(found.special) > 3 else "")
-        notes = (f"Sparse, quantised or otherwise special tensors were not read: {shown}.",)
-    return tensors, dict(found.facts), notes
+        listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in found.special[:3])
+        more = " and more" if len(found.special) > 3 else ""
+        notes = (f"Tensors of kinds that this tool does not read were left out: {listed}{more}.",)
+    kinds = {title: f"a tensor that was not read ({kind})" for title, kind in found.special[:200]}
+    return tensors, dict(found.facts) | kinds, notes

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_core.reading.pickles import machine
-from ml_core.reading.pickles.machine import read_pickle
+from ml_core.reading.pickles.machine import Budget, read_pickle
 from ml_core.reading.pickles.names import group_of
 from ml_core.reading.pickles.records import Object, Table
 
@@ -153,10 +153,79 @@ def test_framed_pickles_are_followed() -> None:
 
 
 def test_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "MAX_OPCODES", 100)
-    assert "100 opcodes" in read_pickle(b"\x80\x02" + b"}0" * 200 + b"}.").problem
+    few = Budget(steps=100)
+    assert "more than" in read_pickle(b"\x80\x02" + b"}0" * 200 + b"}.", budget=few).problem
+    assert few.steps < 0
+    assert "stack" in read_pickle(b"\x80\x02" + b"N" * 300_002 + b".").problem
+    assert "nested" in read_pickle(b"\x80\x02" + b"(" * 1001 + b".").problem
+    assert "keeps more" in read_pickle(b"\x80\x02N" + b"\x94" * 300_001 + b".").problem
     monkeypatch.setattr(machine, "MAX_BYTES", 1000)
     assert "more than" in read_pickle(bytes(2000)).problem
+
+
+@pytest.mark.parametrize("opcode", [b"r", b"p"])
+def test_a_memo_place_that_no_pickler_chooses_is_refused(opcode: bytes) -> None:
+    def kept(place: int) -> str:
+        argument = struct.pack("<I", place) if opcode == b"r" else b"%d\n" % place
+        return read_pickle(b"\x80\x02N" + opcode + argument + b".").problem
+
+    assert kept(3) == ""
+    # Python's unpickler would make room for all places up to this one: 12 GB.
+    assert kept(810_710_137) == "it keeps an object at a place that no pickler chooses"
+
+
+NAMED = b"cos\nmkdir\n(U\x01xtR"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"N0" * 100 + NAMED + b".", id="behind the limit"),
+        pytest.param(b"N0" * 5000 + NAMED + b".", id="far behind the limit"),
+        pytest.param(
+            b"N0" * 5000 + b"\x8c\x02os\x94\x8c\x05mkdir\x94\x93.", id="from the stack, far behind"
+        ),
+        pytest.param(NAMED + b"0" + b"N0" * 5000 + b".", id="before the limit"),
+        pytest.param(
+            b"\x8c\x02os\x94\x8c\x05mkdir\x94" + b"N0" * 100 + b"h\x00h\x01\x93.", id="by the memo"
+        ),
+        pytest.param(b"(N0N0" + b"\x8c\x02os\x8c\x05mkdir2\x93.", id="the opcode is refused"),
+        pytest.param(b"Nr\xff\xff\xff\x7f" + NAMED + b".", id="the memo is refused"),
+    ],
+)
+def test_a_refused_pickle_is_called_dangerous_for_what_it_names(raw: bytes) -> None:
+    budget = Budget(steps=100, beyond=300)
+    found = read_pickle(b"\x80\x04" + raw, budget=budget)
+    assert found.problem
+    assert [name.rstrip("2") for name in found.unknown] == ["os mkdir"]
+
+
+BOMBS = {
+    "long names by the memo": (
+        b"X\x90\xd0\x03\x00" + b"x" * 250_000 + b"q\x000" + b"h\x00h\x00\x930" * 999
+    ),
+    "a long list by the memo": (
+        b"](" + b"K\x01K\x02\x86" * 50_000 + b"eq\x000ccollections\nOrderedDict\nq\x010"
+        + b"h\x01h\x00\x85R0" * 2000
+    ),
+    "a long text by the memo": (
+        b"X\x40\x42\x0f\x00" + b"x" * 1_000_000 + b"q\x000c_codecs\nencode\nq\x01U\x06latin1q\x020"
+        + b"h\x01h\x00h\x02\x86R" * 1000
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ops", BOMBS.values(), ids=BOMBS.keys())
+def test_what_the_memo_gives_again_is_charged_for(ops: bytes) -> None:
+    budget = Budget()
+    found = read_pickle(b"\x80\x02" + ops + b".", budget=budget)
+    assert found.problem
+    assert budget.steps > -(1 << 20)
+
+
+def test_only_some_misuses_are_kept() -> None:
+    found = read_pickle(b"\x80\x02" + b"cargparse\nNamespace\n}b0" * 500 + b"N.")
+    assert len(found.misuse) == 100
 
 
 def test_deep_nesting_and_equal_hashes_cost_nothing() -> None:
@@ -179,8 +248,10 @@ def test_deep_nesting_and_equal_hashes_cost_nothing() -> None:
         ("collections", "OrderedDict", "data"),
         ("torch", "float16", "data"),
         ("torch.nn.modules.conv", "Conv2d", "code"),
+        ("torch.nn.modules.conv", "Conv9d", "unknown"),
         ("open_clip.model", "CLIP", "code"),
-        ("__torch__.multimodal.___torch_mangle_9", "Model", "code"),
+        ("open_clip.tokenizer", "HFTokenizer", "unknown"),
+        ("__torch__.multimodal.___torch_mangle_9", "Model", "unknown"),
         ("__torch__.a b", "C", "unknown"),
         ("__torch__x", "C", "unknown"),
         ("torch.nn.modules.module", "_forward", "unknown"),
@@ -194,6 +265,22 @@ def test_deep_nesting_and_equal_hashes_cost_nothing() -> None:
 )
 def test_groups_of_names(module: str, name: str, group: str) -> None:
     assert group_of(module, name) == group
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "group"),
+    [
+        ("__torch__.multimodal.___torch_mangle_9", "Model", "code"),
+        ("__torch__.a b", "C", "unknown"),
+        ("__torch__x", "C", "unknown"),
+        ("torch", "load", "unknown"),
+    ],
+)
+def test_groups_of_names_of_a_torchscript_archive(module: str, name: str, group: str) -> None:
+    assert group_of(module, name, script=True) == group
+    raw = b"c" + module.encode() + b"\n" + name.encode() + b"\n)\x81."
+    assert bool(read_pickle(raw, script=True).unknown) == (group == "unknown")
+    assert read_pickle(raw).unknown
 
 
 @settings(max_examples=300, deadline=None)

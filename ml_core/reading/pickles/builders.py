@@ -55,8 +55,6 @@ def build(called: Global, arguments: tuple[Any, ...]) -> Any:
         return arguments[0]
     if called.full == "_codecs encode":
         return _encoded(arguments)
-    if called.full.startswith("numpy") and called.name == "scalar":
-        _no_object(arguments)
     if called.name == "_reconstructor":
         return _reconstructed(arguments)
     return Object(called, arguments)
@@ -71,7 +69,7 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
         _no_hooks(arguments[5])
     if not _whole(offset) or not _wholes(shape) or not _wholes(stride):
         raise ValueError("a tensor has no valid offset, shape or stride")
-    if len(shape) != len(stride) or len(shape) > MAX_RANK:
+    if len(shape) != len(stride):
         raise ValueError("a tensor's shape and stride do not fit together")
     return Tensor(storage, offset, shape, stride)
 
@@ -110,17 +108,11 @@ def _reconstructed(arguments: tuple[Any, ...]) -> Object:
     return Object(of)
 
 
-def _no_object(arguments: tuple[Any, ...]) -> None:
-    """Refuse a numpy number whose bytes are taken for the address of an object."""
-    kind = arguments[0] if arguments else None
-    text = kind.arguments[0] if isinstance(kind, Object) and kind.arguments else None
-    if not isinstance(text, str) or "O" in text:
-        raise ValueError("a number of numpy has no valid type")
-
-
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 
 def _wholes(value: Any) -> bool:
-    return isinstance(value, tuple) and all(_whole(item) for item in value)
+    return (
+        isinstance(value, tuple) and len(value) <= MAX_RANK and all(_whole(item) for item in value)
+    )

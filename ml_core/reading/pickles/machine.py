@@ -10,54 +10,28 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from warnings import catch_warnings
 
-from ml_core.reading.pickles.builders import BUILDERS, build
-from ml_core.reading.pickles.names import MAPPINGS, STORAGES, group_of
-from ml_core.reading.pickles.records import Global, Object, Storage, Table, Tensor
+from ml_core.reading.pickles.budget import (
+    MAX_BYTES,
+    MAX_MARKS,
+    MAX_MEMO,
+    MAX_STACK,
+    Budget,
+    PickleError,
+)
+from ml_core.reading.pickles.calls import made, note_misuse
+from ml_core.reading.pickles.reading import Reading
+from ml_core.reading.pickles.records import Global, Object, Table
+from ml_core.reading.pickles.search import add_names
+from ml_core.reading.pickles.states import misuse_of_state
+from ml_core.reading.pickles.storages import storage_of
 
-MAX_BYTES = 32 << 20
-MAX_OPCODES = 1_000_000
-_MAX_FOUND = 1000
+__all__ = ["MAX_BYTES", "Budget", "Reading", "read_pickle"]
 
 
-class PickleError(ValueError):
-    """The pickle cannot be read; half a sentence says why."""
-
-
-@dataclass
-class Reading:
-    """What a pickle holds.
-
-    Attributes
-    ----------
-    value
-        The object, made of plain values and records; None if ``problem`` is set.
-    names
-        Every object that the pickle names, in order, each once.
-    misuse
-        Uses of names that would run or change code in an ordinary loader, as half sentences.
-    end
-        Position after the last opcode.
-    opcodes
-        How many were read.
-    problem
-        Why the pickle cannot be read, as half a sentence; empty if it can.
-    """
-
-    value: Any = None
-    names: dict[str, Global] = field(default_factory=dict)
-    misuse: list[str] = field(default_factory=list)
-    end: int = 0
-    opcodes: int = 0
-    problem: str = ""
-
-    @property
-    def unknown(self) -> list[str]:
-        """Names of code that is not on the list."""
-        return [name for name, found in self.names.items() if found.group == "unknown"]
+Opcode = tuple[str, Any, int]  # name, argument, position
 
 
 class _Mark:
@@ -67,7 +41,9 @@ class _Mark:
 _MARK = _Mark()
 
 
-def read_pickle(raw: bytes, *, ends: bool = True) -> Reading:
+def read_pickle(
+    raw: bytes, *, ends: bool = True, script: bool = False, budget: Budget | None = None
+) -> Reading:
     """Follow one pickle from its first byte to its STOP.
 
     Parameters
@@ -76,20 +52,25 @@ def read_pickle(raw: bytes, *, ends: bool = True) -> Reading:
         The pickle, and what comes after it.
     ends
         Whether it must end where ``raw`` ends.
+    script
+        Whether it belongs to a TorchScript archive, so that it may name ``__torch__``.
+    budget
+        What the file's pickles may still ask for; one of its own if None.
 
     Returns
     -------
     Reading
-        Also for a pickle that cannot be read: its ``names`` are those of all its opcodes then,
-        so that a damaged file is still called dangerous for what an ordinary loader would run.
+        Also for a pickle that cannot be read: its ``names`` are also those behind that place
+        then, as far as they can be found cheaply, so that a damaged file is still called
+        dangerous for what an ordinary loader would run.
     """
     # pickletools warns of escapes that Python no longer likes.
     with catch_warnings(action="ignore"):
-        return _followed(raw, ends)
+        return _followed(raw, ends, script, budget or Budget())
 
 
-def _followed(raw: bytes, ends: bool) -> Reading:
-    machine = _Machine(raw)
+def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
+    machine = _Machine(raw, script, budget)
     found = machine.reading
     try:
         machine.run()
@@ -104,28 +85,37 @@ def _followed(raw: bytes, ends: bool) -> Reading:
         found.problem = "it is nested too deeply"
     if found.problem:
         found.value = None
-        _collect_names(raw, found)
+        # What follows an end that is too early is read by nobody.
+        if not found.end:
+            add_names(raw, machine.rest(), machine.stack, machine.memo, found, budget)
     return found
 
 
 class _Machine:
     """Stack, memo and what was found; one method a family of opcodes."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, script: bool, budget: Budget) -> None:
         self.raw = raw
-        self.reading = Reading()
+        self.budget = budget
+        self.reading = Reading(script=script)
         self.stack: list[Any] = []
+        self.marks = 0
         self.memo: dict[int, Any] = {}
+        self.opcodes = _opcodes(raw)
+        # An opcode is done when the next one is known to begin where it ends.
+        self.before: Opcode | None = None
+        self.now: Opcode | None = None
 
     def run(self) -> None:
         """Follow the opcodes to STOP."""
         if len(self.raw) > MAX_BYTES:
             raise PickleError(f"it has more than {MAX_BYTES >> 20} MiB")
         frame_end = 0
-        before: tuple[str, Any, int] | None = None
-        for count, (opcode, argument, position) in enumerate(_opcodes(self.raw), start=1):
-            if before is not None:
-                name, value, start = before
+        for now in self.opcodes:
+            self.now = now
+            if self.before is not None:
+                name, value, start = self.before
+                position = now[2]
                 frame_end = self._frame(name, value, start, position, frame_end)
                 if name == "PROTO":
                     if start != 0 or value > 5:
@@ -138,11 +128,18 @@ class _Machine:
                 if name == "STOP":
                     self._stop(position, frame_end)
                     return
-            before = (opcode, argument, position)
-            self.reading.opcodes = count
-            if count > MAX_OPCODES:
-                raise PickleError(f"it has more than {MAX_OPCODES} opcodes")
+            self.before = now
+            self.reading.opcodes += 1
+            self.budget.spend(1)
         raise PickleError("it has no end")
+
+    def rest(self) -> Iterator[Opcode]:
+        """Opcodes that are not done yet."""
+        if self.before is not None:
+            yield self.before
+        if self.now is not None and self.now is not self.before:
+            yield self.now
+        yield from self.opcodes
 
     def _frame(self, name: str, value: Any, start: int, end: int, frame_end: int) -> int:
         """Keep opcodes inside their frame: readers disagree about those that cross its end."""
@@ -170,6 +167,8 @@ class _Machine:
         """Carry out one opcode."""
         if name in _VALUES:
             self.stack.append(argument)
+            if len(self.stack) > MAX_STACK:
+                raise PickleError(f"it puts more than {MAX_STACK} objects on its stack")
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in _MAKERS:
@@ -201,26 +200,34 @@ class _Machine:
             raise PickleError("it needs a mark that is not there")
         values = self.stack[at + 1 :]
         del self.stack[at:]
+        self.marks -= 1
         return values
 
     def _on_mark(self, _: Any) -> None:
         self.stack.append(_MARK)
+        self.marks += 1
+        if self.marks > MAX_MARKS:
+            raise PickleError("it is nested too deeply")
 
     def _on_pop(self, _: Any) -> None:
         if not self.stack:
             raise PickleError("it takes from an empty stack")
-        self.stack.pop()
+        if self.stack.pop() is _MARK:
+            self.marks -= 1
 
     def _on_pop_mark(self, _: Any) -> None:
         self._marked()
 
     def _on_put(self, key: Any) -> None:
-        if int(key) < 0:
-            raise PickleError("it keeps an object at a place below zero")
+        # A pickler counts; Python's unpickler makes room for all places up to this one.
+        if not 0 <= int(key) < len(self.raw):
+            raise PickleError("it keeps an object at a place that no pickler chooses")
         self.memo[int(key)] = self._top()
+        if len(self.memo) > MAX_MEMO:
+            raise PickleError(f"it keeps more than {MAX_MEMO} objects")
 
     def _on_memoize(self, _: Any) -> None:
-        self.memo[len(self.memo)] = self._top()
+        self._on_put(len(self.memo))
 
     def _on_get(self, key: Any) -> None:
         if int(key) not in self.memo:
@@ -245,7 +252,7 @@ class _Machine:
     def _extend(self, values: list[Any]) -> None:
         onto = self._top()
         if not isinstance(onto, list):
-            self._misused(onto, "is told to append")
+            note_misuse(self.reading, onto, "is told to append")
         else:
             onto.extend(values)
 
@@ -259,15 +266,17 @@ class _Machine:
     def _set(self, pairs: list[tuple[Any, Any]]) -> None:
         onto = self._top()
         if not isinstance(onto, Table):
-            self._misused(onto, "has items set")
+            note_misuse(self.reading, onto, "has items set")
             return
-        for key, _ in pairs:
+        if onto.given:
+            raise PickleError("a table is changed after it was given to an object")
+        for key, value in pairs:
             # A key is asked for its hash: an object by code of its class, a list has none.
             if isinstance(key, Table | list) or (
                 isinstance(key, Object) and key.of.group == "code"
             ):
                 raise PickleError("a key is no plain data")
-        onto.items.extend(pairs)
+            onto.put(key, value)
 
     def _on_setitem(self, _: Any) -> None:
         value, key = self._pop(), self._pop()
@@ -287,86 +296,38 @@ class _Machine:
         self._push_global(module, name)
 
     def _push_global(self, module: str, name: str) -> None:
-        self.stack.append(_note(self.reading, module, name))
+        self.stack.append(self.reading.name(module, name))
 
     def _on_reduce(self, _: Any) -> None:
         arguments, called = self._pop(), self._pop()
         if isinstance(called, Global) and called.group == "code":
-            self._misused(called, "is called")
-        self._make(called, arguments, "is called")
+            note_misuse(self.reading, called, "is called")
+        self.stack.append(made(called, arguments, "is called", self.reading, self.budget))
 
     def _on_newobj(self, _: Any) -> None:
         arguments, of = self._pop(), self._pop()
-        self._make(of, arguments, "is made an object of")
-
-    def _make(self, called: Any, arguments: Any, how: str) -> None:
-        """Record a call, or do it if it builds a tensor or a dictionary."""
-        if not isinstance(called, Global) or not isinstance(arguments, tuple):
-            self._misused(called, how)
-            self.stack.append(None)
-            return
-        if called.group == "code" and arguments:
-            self.reading.misuse.append(f"{called.full} is called with arguments")
-        if called.group == "tensors" and called.full not in BUILDERS:
-            raise PickleError(f"{called.full} {how}, which checkpoints do not need")
-        if called.name == "_rebuild_from_type_v2":
-            self._rebuilt_by(arguments)
-        if called.full in MAPPINGS:
-            self.stack.append(self._mapping(called, arguments))
-            return
-        try:
-            self.stack.append(build(called, arguments))
-        except ValueError as error:
-            raise PickleError(str(error)) from None
-
-    def _rebuilt_by(self, arguments: tuple[Any, ...]) -> None:
-        """Look at the function that an ordinary loader calls to make a tensor of a subclass."""
-        function = arguments[0] if arguments else None
-        if not isinstance(function, Global):
-            raise PickleError("a tensor is rebuilt by something that is no function")
-        if function.group != "unknown" and function.full not in BUILDERS:
-            self.reading.misuse.append(f"{function.full} is given to be called")
-
-    def _mapping(self, called: Global, arguments: tuple[Any, ...]) -> Table:
-        """An empty dictionary of a class; items given as arguments are lists of pairs."""
-        made = Table(kind=called.name)
-        for argument in arguments:
-            if isinstance(argument, Table):
-                made.items.extend(argument.items)
-            elif isinstance(argument, list):
-                pairs = [tuple(p) for p in argument if isinstance(p, list | tuple) and len(p) == 2]
-                if len(pairs) != len(argument):
-                    raise PickleError(f"{called.full} is given something that is no pair")
-                made.items.extend((pair[0], pair[1]) for pair in pairs)
-            elif isinstance(argument, Global) and argument.group != "data":
-                self.reading.misuse.append(f"{called.full} is given {argument.full} to call")
-            elif not isinstance(argument, Global | None):
-                raise PickleError(f"{called.full} is given something that is no dictionary")
-        return made
+        how = "is made an object of"
+        self.stack.append(made(of, arguments, how, self.reading, self.budget))
 
     def _on_build(self, _: Any) -> None:
         state = self._pop()
         onto = self._top()
-        if isinstance(onto, Table | Object):
+        if misuse := misuse_of_state(onto, state, self.budget):
+            self.reading.misused(misuse)
+        elif isinstance(onto, Table | Object):
+            if onto.state is not None:
+                raise PickleError("an object has its state set twice")
             onto.state = state
-        elif not (isinstance(onto, Tensor) and state is None):
-            self._misused(onto, "has its state set")
+            for part in state if isinstance(state, tuple) else (state,):
+                if isinstance(part, Table):
+                    part.given = True
 
     def _on_persid(self, _: Any) -> None:
-        self.stack.append(_storage(self._pop()))
-
-    def _misused(self, what: Any, how: str) -> None:
-        """Note a use that an ordinary loader would carry out, or refuse nonsense."""
-        if isinstance(what, Global):
-            self.reading.misuse.append(f"{what.full} {how}")
-        elif isinstance(what, Object):
-            self.reading.misuse.append(f"an object of {what.of.full} {how}")
-        else:
-            raise PickleError(f"a plain value {how}")
+        self.stack.append(storage_of(self._pop()))
 
 
-def _opcodes(raw: bytes) -> Iterator[tuple[str, Any, int]]:
-    """Names, arguments and positions of the opcodes, and one more entry for the end."""
+def _opcodes(raw: bytes) -> Iterator[Opcode]:
+    """The opcodes, and one more entry for the end."""
     for opcode, argument, position in pickletools.genops(raw):
         at = position or 0
         yield opcode.name, argument, at
@@ -378,72 +339,6 @@ def _in_pairs(values: list[Any]) -> list[tuple[Any, Any]]:
     if len(values) % 2:
         raise PickleError("a key has no value")
     return list(zip(values[::2], values[1::2], strict=True))
-
-
-def _note(found: Reading, module: str, name: str) -> Global:
-    full = f"{module} {name}"
-    known = found.names.get(full)
-    if known is None:
-        known = Global(module, name, group_of(module, name))
-        if len(found.names) < _MAX_FOUND or known.group == "unknown":
-            if len(found.names) > 10 * _MAX_FOUND:
-                raise PickleError("it names too many objects")
-            found.names[full] = known
-    return known
-
-
-def _storage(pid: Any) -> Storage | Global:
-    """Read torch's mark for a block of numbers: ('storage', class, key, device, elements).
-
-    The legacy layout marks classes of whole modules too: ('module', class, file, source).
-    """
-    if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
-        if not isinstance(pid[1], Global):
-            raise PickleError("it refers to a module's class by something that is no name")
-        return pid[1]
-    if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-        raise PickleError("it refers to something outside that is no storage")
-    of, key, device, elements = pid[1:5]
-    if len(pid) == 6 and pid[5] is not None:
-        raise PickleError("it holds a view of a storage, which only very old files have")
-    known = isinstance(of, Global) and of.name in STORAGES and of.module in ("torch", "torch.cuda")
-    untyped = isinstance(of, Global) and of.full == "torch.storage UntypedStorage"
-    if not (known or untyped):
-        raise PickleError("a storage is of a class that is none")
-    if not isinstance(key, str) or not key.isascii() or not key.isdigit() or len(key) > 20:
-        raise PickleError("a storage has no valid key")
-    if not isinstance(device, str) or len(device) > 40:
-        raise PickleError("a storage has no valid device")
-    if not isinstance(elements, int) or isinstance(elements, bool) or not 0 <= elements < 1 << 48:
-        raise PickleError("a storage has no valid size")
-    return Storage(key, *STORAGES[of.name], elements, device)
-
-
-def _collect_names(raw: bytes, found: Reading) -> None:
-    """Add the names of a pickle that could not be followed, as far as its opcodes can be read."""
-    texts: list[str] = []
-    memo: dict[int, str] = {}
-    last = ""
-    try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(raw[:MAX_BYTES])):
-            if count > MAX_OPCODES:
-                return
-            if opcode.name in ("GLOBAL", "INST"):
-                module, _, name = str(argument).partition(" ")
-                _note(found, module, name)
-            elif opcode.name == "STACK_GLOBAL" and len(texts) >= 2:
-                _note(found, texts[-2], texts[-1])
-            elif isinstance(argument, str):
-                texts = [*texts[-1:], argument]
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = last
-            elif isinstance(argument, int) and opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                memo[argument] = last
-            elif isinstance(argument, int) and opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                texts = [*texts[-1:], memo.get(argument, "")]
-            last = texts[-1] if isinstance(argument, str) and texts else ""
-    except (ValueError, IndexError, OverflowError, AttributeError):  # PickleError is a ValueError
-        return
 
 
 _VALUES = {

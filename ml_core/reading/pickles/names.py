@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from ml_core.reading.pickles.model_classes import MODEL_CLASSES
+
 Group = Literal["tensors", "data", "code", "unknown"]
 
 STORAGES = {
@@ -91,6 +93,7 @@ _DATA = {
             *("PurePath", "PurePosixPath", "PureWindowsPath"),
         )
     ),
+    "timm.layers.format Format",
     "numpy dtype",
     "numpy ndarray",
     *(
@@ -111,30 +114,25 @@ _ACTIVATIONS = {
     *("torch._C._nn gelu", "torch._C._nn silu", "torch relu", "torch tanh", "torch sigmoid"),
 }
 """Functions that whole modules keep; kept inert like their classes."""
-_CODE_PREFIXES = ("torch.nn.modules.", "open_clip.")
-_CLASS = re.compile(r"_?[A-Z]\w{0,99}\Z", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,199}\Z", re.ASCII)
 
 
-def group_of(module: str, name: str) -> Group:
+def group_of(module: str, name: str, *, script: bool = False) -> Group:
     """Tell what a named object is for.
 
     ``tensors`` are builders that this tool does itself, ``data`` plain values, ``code`` classes
-    of torch.nn, open_clip and TorchScript whose objects are kept as inert records, ``unknown``
-    everything else, dotted names among it.
+    of models whose objects are kept as inert records (and in a TorchScript archive, ``script``,
+    those of its own code, ``__torch__``), ``unknown`` everything else, dotted names among it.
     """
     full = f"{module} {name}"
     if full in _TENSORS:
         return "tensors"
     if full in _DATA:
         return "data"
-    if full in _ACTIVATIONS:
+    if full in _ACTIVATIONS or full in MODEL_CLASSES:
         return "code"
-    parts = module.split(".")
-    if not all(_IDENTIFIER.match(part) for part in parts) or not _IDENTIFIER.match(name):
-        return "unknown"
-    if parts[0] == "__torch__":
-        return "code"
-    if module.startswith(_CODE_PREFIXES) and _CLASS.match(name):
-        return "code"
+    if script and module.partition(".")[0] == "__torch__":
+        parts = (*module.split("."), name)
+        if all(_IDENTIFIER.match(part) for part in parts):
+            return "code"
     return "unknown"

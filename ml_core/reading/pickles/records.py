@@ -24,11 +24,26 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Table:
-    """A dictionary: pairs in the order in which they were set, so that no key is ever hashed."""
+    """A dictionary: pairs in the order in which they were set, so that no key is ever hashed.
+
+    ``special`` is the first key like ``__class__``, ``named`` whether all keys are text, and
+    ``given`` whether an object took it for its state, after which it may not change.
+    """
 
     items: list[tuple[Any, Any]] = field(default_factory=list)
     kind: str = "dict"
     state: Any = None
+    special: str = ""
+    named: bool = True
+    given: bool = False
+
+    def put(self, key: Any, value: Any) -> None:
+        """Add a pair."""
+        self.items.append((key, value))
+        if not isinstance(key, str):
+            self.named = False
+        elif key.startswith("__") and key.endswith("__"):
+            self.special = self.special or key
 
 
 @dataclass(eq=False, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_core.reading.pickles.budget import MAX_WORK
 from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
 
 MAX_NAME = 1024
@@ -16,12 +17,12 @@ _MAX_LETTERS = 48 << 20
 _MAX_TEXT = 300
 # Where torch.nn.Module keeps its parts; they are no part of a parameter's name.
 _PARTS = ("_parameters", "_buffers", "_modules")
-_NO_BUILDERS = (
-    "_rebuild_qtensor",
-    "_rebuild_sparse_tensor",
-    "_rebuild_from_type_v2",
-    "_rebuild_meta_tensor_no_storage",
-)
+_NO_BUILDERS = {
+    "_rebuild_qtensor": "quantised",
+    "_rebuild_sparse_tensor": "sparse",
+    "_rebuild_from_type_v2": "subclass",
+    "_rebuild_meta_tensor_no_storage": "without numbers",
+}
 
 
 @dataclass
@@ -35,12 +36,12 @@ class Contents:
     facts
         Names and short texts of plain values near the top: epoch, name, options.
     special
-        Names of tensors of a kind that is not read: sparse, quantised, subclasses.
+        Names and kinds of tensors that are not read: sparse, quantised, subclass.
     """
 
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
-    special: list[str] = field(default_factory=list)
+    special: list[tuple[str, str]] = field(default_factory=list)
 
 
 def contents(value: Any) -> Contents:
@@ -55,7 +56,7 @@ def contents(value: Any) -> Contents:
     seen: set[int] = set()
     names: set[str] = set()
     stack: list[tuple[str, int, Any]] = [("", 0, value)]
-    letters = 0  # of all names: a short pickle can give one long prefix to very many
+    visits = letters = 0  # of all names: a short pickle can give one long prefix to very many
     while stack:
         name, depth, item = stack.pop()
         if isinstance(item, Tensor):
@@ -80,12 +81,15 @@ def contents(value: Any) -> Contents:
         if depth > _MAX_DEPTH:
             raise ValueError("its objects are nested too deeply")
         if isinstance(item, Object) and item.of.name in _NO_BUILDERS:
-            found.special.append(name)
+            found.special.append((name[:_MAX_TEXT], _NO_BUILDERS[item.of.name]))
             continue
         inner = []
         for key, child in _children(item):
             inner.append((_join(name, key), depth + 1, child))
             letters += len(inner[-1][0])
+            visits += 1
+            if visits > MAX_WORK:
+                raise ValueError("its objects are given out again too often")
             if letters > _MAX_LETTERS:
                 raise ValueError("the names in it are longer together than any checkpoint's")
         stack.extend(reversed(inner))

@@ -1,0 +1,77 @@
+"""What is told of a pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_core.reading.pickles.budget import MAX_NAME, PickleError
+from ml_core.reading.pickles.names import group_of
+from ml_core.reading.pickles.records import Global
+
+_MAX_KNOWN = 1000
+_MAX_UNKNOWN = 10_000
+_MAX_MISUSE = 100
+
+
+@dataclass
+class Reading:
+    """What a pickle holds.
+
+    Attributes
+    ----------
+    value
+        The object, made of plain values and records; None if ``problem`` is set.
+    names
+        Every object that the pickle names, in order, each once.
+    misuse
+        Uses of names that would run or change code in an ordinary loader, as half sentences.
+    end
+        Position after the last opcode.
+    opcodes
+        How many were read.
+    problem
+        Why the pickle cannot be read, as half a sentence; empty if it can.
+    script
+        Whether it belongs to a TorchScript archive, so that it may name the archive's own code.
+    """
+
+    value: Any = None
+    names: dict[str, Global] = field(default_factory=dict)
+    misuse: list[str] = field(default_factory=list)
+    end: int = 0
+    opcodes: int = 0
+    problem: str = ""
+    script: bool = False
+
+    @property
+    def unknown(self) -> list[str]:
+        """Names of code that is not on the list."""
+        return [name for name, found in self.names.items() if found.group == "unknown"]
+
+    def name(self, module: str, name: str) -> Global:
+        """Note an object that is named.
+
+        Raises
+        ------
+        PickleError
+            If there are too many of them, or the name is longer than any; it is noted before,
+            cut.
+        """
+        long = len(module) + len(name) > MAX_NAME
+        module, name = module[:MAX_NAME], name[:MAX_NAME]
+        known = self.names.get(f"{module} {name}")
+        if known is None:
+            known = Global(module, name, group_of(module, name, script=self.script))
+            if len(self.names) < _MAX_KNOWN or known.group == "unknown":
+                if len(self.names) > _MAX_UNKNOWN:
+                    raise PickleError("it names too many objects")
+                self.names[known.full] = known
+        if long:
+            raise PickleError(f"a name in it has more than {MAX_NAME} characters")
+        return known
+
+    def misused(self, how: str) -> None:
+        """Note a use that an ordinary loader would carry out."""
+        if len(self.misuse) < _MAX_MISUSE:
+            self.misuse.append(how)
