@@ -91,7 +91,7 @@ def _of_tensor(
 def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
     """Numbers of a tensor of which one knows how often it holds each code."""
     codes = np.arange(counts.size, dtype="<u2" if counts.size > 256 else "u1")
-    values = _numbers(codes.tobytes(), info).astype(np.float64)
+    values = _wide(_numbers(codes.tobytes(), info))
     finite = np.isfinite(values) & (counts > 0)
     nan = int(counts[np.isnan(values)].sum())
     inf = int(counts[np.isinf(values)].sum())
@@ -110,7 +110,7 @@ def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
 def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
     """A tensor's numbers, a piece at a time; their order does not matter."""
     for values in _values(file, info, path):
-        yield values.astype(np.float64, copy=False)
+        yield _wide(values)
 
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
@@ -175,7 +175,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
             "unsupported",
         )
     file.seek(info.offset)
-    flat = _numbers(_read(file, info.nbytes, path), info).astype(np.float64, copy=False)
+    flat = _wide(_numbers(_read(file, info.nbytes, path), info))
     steps = tuple(step * flat.itemsize for step in info.stride)
     whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
     yield whole.reshape(-1)
@@ -195,11 +195,19 @@ def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
         found = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
         return found
     if info.dtype in _FLOAT8:
-        return np.take(_FLOAT8[info.dtype], np.frombuffer(raw, np.uint8), mode="clip")
+        found = np.take(_FLOAT8[info.dtype], np.frombuffer(raw, np.uint8), mode="clip")
+        return found
     if info.dtype == "BOOL":
-        return (np.frombuffer(raw, "u1") != 0).astype(np.float64)
+        found = np.frombuffer(raw, "u1") != 0
+        return found.astype(np.float64)
     found = np.frombuffer(raw, _NUMPY[info.dtype])
     return found if info.dtype in ("F32", "F64") else found.astype(np.float64)
+
+
+def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+    """As float64; a NaN of the signalling kind is no error."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64, copy=False)
 
 
 def _float8(exponent_bits: int, has_infinity: bool) -> NDArray[np.float64]:

@@ -7,9 +7,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+import ml_core.checkpoints.tensor_stats as stats_module
 from ml_core.checkpoints.tensor_stats import TensorStats, tensor_stats
 from ml_core.reading import inspect
+from ml_core.reading.safetensors_header import DTYPE_BYTES
 
 
 def _stats(path: Path, dtype: str, raw: bytes, shape: tuple[int, ...]) -> TensorStats:
@@ -47,3 +50,18 @@ def test_negative_zero_is_zero_and_tiny_is_not(tmp_path: Path) -> None:
 def test_every_code_of_an_eight_bit_float_is_looked_up(tmp_path: Path) -> None:
     found = _stats(tmp_path / "x", "F8_E4M3", bytes(range(256)), (256,))
     assert (found.min, found.max, found.nan, found.zeros) == (-448.0, 448.0, 2, 2)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "I16", "U16", "I8", "U8", "F8_E5M2", "BOOL"])
+def test_counting_codes_gives_what_going_through_the_values_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    raw = np.arange(1 << 16, dtype="<u2").tobytes() * 3
+    size = len(raw) // DTYPE_BYTES[dtype]
+    counted = _stats(tmp_path / "x", dtype, raw, (size,))
+    monkeypatch.setattr(stats_module, "_COUNTED", {})
+    walked = _stats(tmp_path / "x", dtype, raw, (size,))
+    assert (counted.min, counted.max) == (walked.min, walked.max)
+    assert (counted.nan, counted.inf, counted.zeros) == (walked.nan, walked.inf, walked.zeros)
+    assert counted.mean == pytest.approx(walked.mean, rel=1e-9, abs=1e-9)
+    assert counted.std == pytest.approx(walked.std, rel=1e-9)
