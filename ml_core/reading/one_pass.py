@@ -110,7 +110,8 @@ def pass_over(
     digest, length = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_CHUNK))
     compare = _Comparison(sums)
-    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+    # One that grows as fast as it is read would never end.
+    while length <= before.st_size and (count := file.readinto(buffer)):  # type: ignore[attr-defined]
         digest.update(buffer[:count])
         compare.add(buffer[:count])
         length += count
