@@ -23,6 +23,7 @@ _WALLS = {
     "limits": "limits on memory and time",
     "privileges": "no new privileges",
     "landlock": "Landlock, which forbids writing, running and connecting",
+    "seccomp": "a filter of system calls",
 }
 
 

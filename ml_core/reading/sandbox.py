@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
+from ml_core.reading import seccomp
+
 MEMORY = 1 << 30
 _OPEN_FILES = 64
 _SET_PARENT_DEATH, _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SIGKILL = 1, 4, 38, 9
@@ -47,11 +49,15 @@ class SandboxState:
         into it.
     landlock
         Which files it may read, and that it may write, run and connect to none.
+    seccomp
+        Which system calls are answered with an error: connections of any kind, processes and
+        programs, tracing, mounts.
     """
 
     limits: str
     privileges: str
     landlock: str
+    seccomp: str
 
     @property
     def complete(self) -> bool:
@@ -82,7 +88,8 @@ def enter(readable: Iterable[Path], seconds: int) -> SandboxState:
     """
     privileges = _give_up_privileges()
     limits = _set_limits(seconds)
-    return SandboxState(limits, privileges, _restrict(tuple(readable)))
+    landlock = _restrict(tuple(readable))
+    return SandboxState(limits, privileges, landlock, seccomp.install())
 
 
 def available() -> SandboxState:
@@ -93,6 +100,7 @@ def available() -> SandboxState:
         "on" if _resource() else "off: this system has no limits of resources",
         "on" if linux else "off: only Linux has it",
         f"on, version {version}" if isinstance(version, int) else f"off: {version}",
+        seccomp.available(),
     )
 
 

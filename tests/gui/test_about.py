@@ -14,12 +14,12 @@ def test_it_tells_the_state_of_this_system(qtbot):
 
 
 def test_a_complete_sandbox_and_what_others_lack():
-    assert "is complete" in sandbox_text(SandboxState("on", "on", "on, version 7"))
-    lacking = sandbox_text(SandboxState("on", "on", "off: only Linux has it"))
+    assert "is complete" in sandbox_text(SandboxState("on", "on", "on, version 7", "on"))
+    lacking = sandbox_text(SandboxState("on", "on", "off: only Linux has it", "on"))
     assert "is not complete" in lacking
     assert "Landlock" in lacking
     assert "(only Linux has it)" in lacking
     assert "memory" not in lacking
     assert "lacks limits on memory and time (in part: AS)" in sandbox_text(
-        SandboxState("off in part: AS", "on", "on, version 7")
+        SandboxState("off in part: AS", "on", "on, version 7", "on")
     )

@@ -199,8 +199,9 @@ def test_memory_and_files_are_limited_even_without_landlock(chosen: Path) -> Non
 
 
 def test_a_state_is_complete_only_if_all_of_it_is_on() -> None:
-    assert SandboxState("on", "on", "on, version 7").complete
-    assert not SandboxState("on", "on", "off: only Linux has it").complete
-    assert not SandboxState("off in part: AS", "on", "on, version 1").complete
+    assert SandboxState("on", "on", "on, version 7", "on").complete
+    assert not SandboxState("on", "on", "off: only Linux has it", "on").complete
+    assert not SandboxState("on", "on", "on, version 7", "off: too old").complete
+    assert not SandboxState("off in part: AS", "on", "on, version 1", "on").complete
     assert not is_complete(None)
     assert not is_complete({})
