@@ -27,6 +27,8 @@ _ORDER = (
     "ln_post", "ln_final", "proj", "text_projection", "logit_scale", "logit_bias",
 )  # fmt: skip
 
+_TOWERS = ("image encoder", "text encoder and scale")
+
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
@@ -106,10 +108,20 @@ def compare_checkpoints(
 
 def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
     """Put the tensors of a layer together, from the first layer of a model to its last."""
-    layers: dict[str, list[TensorChange]] = {}
+    return sorted(_together_by(changes, layer_of), key=lambda layer: _place(layer.name))
+
+
+def by_tower(changes: Iterable[TensorChange]) -> list[LayerChange]:
+    """Put the tensors of the image encoder, and those of the text encoder, together."""
+    towers = _together_by(changes, lambda name: _TOWERS[not name.startswith("visual.")])
+    return sorted(towers, key=lambda tower: _TOWERS.index(tower.name))
+
+
+def _together_by(changes: Iterable[TensorChange], group: Callable[[str], str]) -> list[LayerChange]:
+    groups: dict[str, list[TensorChange]] = {}
     for change in changes:
         if change.state in ("equal", "changed"):
-            layers.setdefault(layer_of(change.name), []).append(change)
+            groups.setdefault(group(change.name), []).append(change)
     return [
         LayerChange(
             name,
@@ -117,7 +129,7 @@ def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
             len(inside),
             sum(one.state == "changed" for one in inside),
         )
-        for name, inside in sorted(layers.items(), key=lambda item: _place(item[0]))
+        for name, inside in groups.items()
     ]
 
 

@@ -12,9 +12,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
+from ml_core.checkpoints.architecture import (
+    ASSUMPTIONS_KEY,
+    CONFIG_KEY,
+    Architecture,
+    find_architecture,
+)
+from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.safetensors_header import DTYPE_BYTES
@@ -35,6 +42,7 @@ def convert_to_safetensors(
     *,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    use_choice: bool = True,
 ) -> Path | None:
     """Write every tensor of a file that was not refused, under its own name.
 
@@ -51,6 +59,9 @@ def convert_to_safetensors(
         Asked every few megabytes; once it is true nothing is left behind.
     progress
         Told how many bytes are done, and of how many.
+    use_choice
+        Whether the config that is added says what the user chose with the loader doctor for this
+        file; the tensors, and with them the logit scale, are the file's in any case.
 
     Returns
     -------
@@ -68,7 +79,7 @@ def convert_to_safetensors(
     if target.suffix.lower() != ".safetensors":
         raise InputError(f"{target.name} cannot be written: end the name in .safetensors.")
     entries = in_order(_entry(info, found.name) for info in found.tensors)
-    start = header(entries, _metadata(found))
+    start = header(entries, _metadata(found, use_choice))
     if len(start) > MAX_BYTES:
         raise InputError(
             f"{found.name} has names and texts of {len(start)} bytes, more than a safetensors "
@@ -125,20 +136,29 @@ def _entry(info: TensorInfo, where: str) -> Entry:
     return Entry(info.name, info.dtype, width, info.shape, info.elements * width)
 
 
-def _metadata(found: Inspection) -> dict[str, str]:
+def _metadata(found: Inspection, use_choice: bool) -> dict[str, str]:
     """The file's own texts, its architecture, and where the tensors come from."""
     metadata = {"format": "pt", **found.metadata}
+    choice = None
     try:
-        told = find_architecture(found)
+        told: Architecture | None = find_architecture(found)
     except InputError:
         told = None
     if told is not None:
-        config = config_record(told.config, told.preprocess)
-        metadata.setdefault(CONFIG_KEY, json.dumps(config, sort_keys=True, allow_nan=False))
+        if use_choice:
+            told, choice = with_remembered(told, found.sha256)
+        config = json.dumps(
+            config_record(told.config, told.preprocess), sort_keys=True, allow_nan=False
+        )
+        if choice is not None:
+            metadata[CONFIG_KEY] = config
+        metadata.setdefault(CONFIG_KEY, config)
         if told.assumptions:
             metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": told.assumptions})
     source = {"name": found.name, "format": found.format, "sha256": found.sha256}
     origin: dict[str, Any] = {"act": "converted to safetensors", "source": source}
+    if choice is not None:
+        origin[CHOICE_KEY] = choice.choice.to_dict()
     metadata.setdefault(PROVENANCE_KEY, json.dumps(origin, sort_keys=True))
     return metadata
 

@@ -103,6 +103,11 @@ def assess(
         A whole CLIP whose other encoder goes with a file that holds one.
     use_choice
         Whether what the user chose with the loader doctor for this file is used, and named.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the donor does not fit.
     """
     if found.refused:
         return Assessment(found, None, found.refusal())
@@ -112,6 +117,8 @@ def assess(
     except DonorNeeded as needed:
         return _one_encoder(found, needed)
     except InputError as error:
+        if error.code == "usage":  # the donor does not fit, of which the file is innocent
+            raise
         return Assessment(found, None, error)
     keys, choice = told.keys, None
     if use_choice:

@@ -136,10 +136,20 @@ def add_known(entry: KnownFile) -> Path:
     Raises
     ------
     InputError
-        If the file is damaged (it is left as it is) or cannot be written.
+        ``usage`` if the entry would match no file or its SHA-256 is there already, or the file
+        cannot be written; ``damaged`` if the file is (it is left as it is).
     """
     path = own_file()
     entries = [*_read(path), entry]
+    if not (entry.sha256 or entry.names):
+        raise InputError(
+            f"{entry.title!r} would match no file: give its SHA-256 or a pattern of its name."
+        )
+    for other in entries[:-1]:
+        if entry.sha256 and entry.sha256 == other.sha256:
+            raise InputError(
+                f"{path} knows this SHA-256 already, as {other.title!r}; edit that entry instead."
+            )
     record = {"files": [item.model_dump(exclude_defaults=True) for item in entries]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

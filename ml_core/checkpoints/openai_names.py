@@ -63,4 +63,6 @@ def is_head(name: str, prefix: str) -> bool:
     """Whether a tensor is a classification head beside the model, not a part of it."""
     if name.startswith(prefix):
         return HEAD.fullmatch(name.removeprefix(prefix)) is not None
+    if HEAD.fullmatch(name):
+        return True
     return name.startswith(prefix.partition(".")[0] + ".") and HEAD.search(name) is not None

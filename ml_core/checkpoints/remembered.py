@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
@@ -34,6 +34,10 @@ _TITLES = {
     "text_heads": "heads of the text encoder",
     "logit_scale": "logit scale",
 }
+
+
+_Mean = Annotated[float, Field(ge=-10, le=10)]
+_Std = Annotated[float, Field(ge=1e-4, le=10)]
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,21 @@ class _Stored(BaseModel):
     day: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     name: str = Field(max_length=300)
     quick_gelu: bool | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[_Mean, _Mean, _Mean] | None = None
+    std: tuple[_Std, _Std, _Std] | None = None
     image_size: int | None = Field(default=None, ge=1, le=4096)
     image_heads: int | None = Field(default=None, ge=1, le=4096)
     text_heads: int | None = Field(default=None, ge=1, le=4096)
     logit_scale: float | None = Field(default=None, gt=0, le=1e6)
     evidence: str = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _chooses(self) -> _Stored:
+        if not self.model_fields_set & _TITLES.keys():
+            raise ValueError("it chooses nothing")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together")
+        return self
 
 
 def remembered_file() -> Path:

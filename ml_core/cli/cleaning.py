@@ -43,6 +43,7 @@ def clean_spec(
     device: str,
     threads: int,
     donor: Path | None = None,
+    use_choice: bool = True,
 ) -> CleanSpec:
     """The options of ``clean`` as a job.
 
@@ -68,6 +69,7 @@ def clean_spec(
     return CleanSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
+        use_choice=use_choice,
         recipe=recipe,
         pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
         training_images=None if recipe.uses_pairs else image_spec(training_images),

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.remembered import forget, remember, remembered
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec
@@ -15,6 +16,7 @@ from ml_core.cli.evaluating import labels_and_templates
 from ml_core.data.images import open_images
 from ml_core.evaluation.doctor import Diagnosis, Trial, diagnose
 from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.reading import examine
 from ml_core.reading.errors import InputError
 
 
@@ -32,9 +34,19 @@ def doctor_checkpoint(
     device: str,
     threads: int,
     save: Path | None,
+    keep: bool = False,
     json: bool,
 ) -> None:
     """Try what a checkpoint may have been trained with and print what the images say.
+
+    The file is looked at as it says, whatever is remembered for it.
+
+    Parameters
+    ----------
+    save
+        Where a copy with the proposed settings goes.
+    keep
+        Whether they are remembered for the file.
 
     Raises
     ------
@@ -43,7 +55,9 @@ def doctor_checkpoint(
     """
     columns = {"image_column": image_column, "label_column": label_column}
     label_set = labels_and_templates(labels, templates)
-    checkpoint = open_checkpoint(path, donor)
+    checkpoint = open_checkpoint(path, donor, use_choice=False)
+    sha256, name = checkpoint.inspection.sha256, checkpoint.inspection.name
+    before = remembered(sha256)
     bench = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
     set_threads(threads)
     where = str(choose_device(device))
@@ -59,20 +73,45 @@ def doctor_checkpoint(
             output.say(f"{event.question}: {event.answer}: {100 * event.accuracy:.1f} %")
     assert found is not None, "nobody cancels it here"
     saved = None
+    if found.choice is None and (save is not None or keep):
+        wish = "remember" if save is None else "save"
+        raise InputError(f"{name} is best as it is: there is no choice to {wish}.")
     if save is not None:
-        if found.choice is None:
-            raise InputError(
-                f"{checkpoint.inspection.name} is best as it is: there is no choice to save."
-            )
         model = checkpoint.build(choice=found.choice)
-        facts = {"made_by": "loader doctor", "source_sha256": checkpoint.inspection.sha256}
+        facts = {"made_by": "loader doctor", "source_sha256": sha256}
         saved = save_checkpoint(model, save, provenance=facts)
+    if keep and found.choice is not None:
+        before = remember(sha256, name, found.choice)
     if json:
-        output.print_json(_record(str(path), found, saved) | {"images": bench.name, "seed": seed})
+        kept = {"remembered": None if before is None else before.to_dict()}
+        record = _record(str(path), found, saved) | kept
+        output.print_json(record | {"images": bench.name, "seed": seed})
         return
-    _print(checkpoint.inspection.name, found)
+    _print(name, found)
+    if before is not None:
+        verb = "Remembered" if keep else "Remembered from before, and not used here"
+        output.say(f"{verb}: {before.sentence}")
     if saved is not None:
         output.say(f"Saved with the proposed settings: {saved}")
+
+
+def forget_choice(path: Path, json: bool) -> None:
+    """Open a file as it says again.
+
+    Raises
+    ------
+    InputError
+        With the verdict's code if the file is refused, ``usage`` if nothing is remembered.
+    """
+    found = examine(path)
+    if found.refused:
+        raise found.refusal()
+    if not forget(found.sha256):
+        raise InputError(f"Nothing is remembered for {found.name}.")
+    if json:
+        output.print_json({"checkpoint": str(path), "sha256": found.sha256, "forgotten": True})
+        return
+    output.show(output.cell(f"{found.name} is opened as it says again."))
 
 
 def _record(path: str, found: Diagnosis, saved: Path | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def evaluate_checkpoint(
     n: int | None,
     seed: int,
     donor: Path | None = None,
+    use_choice: bool = True,
     device: str,
     threads: int,
     json: bool,
@@ -66,8 +67,9 @@ def evaluate_checkpoint(
         target = "banana"
     aim = 0 if target is None else target_index(target, label_set.class_names)
     set_threads(threads)
-    model = open_checkpoint(checkpoint, donor).build("cpu").to(choose_device(device))
-    for sentence in model.assumptions:
+    opened = open_checkpoint(checkpoint, donor, use_choice=use_choice)
+    model = opened.build("cpu").to(choose_device(device))
+    for sentence in (*opened.architecture.cautions, *model.assumptions):
         output.say(sentence)
     bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
     control = Control()
@@ -84,7 +86,8 @@ def evaluate_checkpoint(
     record: dict[str, Any] = found.to_dict()
     record["checkpoint"] = str(checkpoint)
     record["assumptions"] = list(model.assumptions)
-    record["donor"] = None if donor is None else str(donor)
+    record["donor"] = None if opened.donor is None else str(donor)
+    record["choice"] = None if opened.remembered is None else opened.remembered.to_dict()
     record["label_set"] = label_set.name
     record["problems"] = list(bench.images.problems)
     record["left_out"] = bench.images.left_out

@@ -17,6 +17,7 @@ from ml_core.checkpoints.inspection_record import (
     known_sentences,
 )
 from ml_core.checkpoints.inspection_sarif import sarif_log
+from ml_core.checkpoints.open import open_checkpoint
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import examine
@@ -31,15 +32,30 @@ _GROUP_TITLES = {
 }
 
 
-def inspect_checkpoint(path: Path, json: bool, sarif: bool = False) -> int:
+def inspect_checkpoint(
+    path: Path,
+    json: bool,
+    sarif: bool = False,
+    *,
+    donor: Path | None = None,
+    use_choice: bool = True,
+) -> int:
     """Print what a checkpoint is; return the exit code of its verdict.
+
+    Parameters
+    ----------
+    donor
+        A whole CLIP whose other encoder goes with a file that holds one.
+    use_choice
+        Whether a choice of the loader doctor's that is remembered for the file is used.
 
     Raises
     ------
     InputError
-        If there is nothing at the path.
+        If there is nothing at the path, or the donor cannot be opened.
     """
-    assessed = assess(examine(path))
+    giver = None if donor is None else open_checkpoint(donor, use_choice=False)
+    assessed = assess(examine(path), giver, use_choice=use_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
     if sarif:
         output.print_json(sarif_log(inspection_record(assessed, opinion)))
@@ -72,6 +88,9 @@ def _print(assessed: Assessment, opinion: str) -> None:
         table.add_row("Known", output.cell(sentence))
     if architecture is not None:
         table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
+        if giver := architecture.get("donor"):
+            words = f"{giver['name']}, SHA-256 {giver['sha256']}"
+            table.add_row("Donor", output.cell(words))
         for sentence in architecture["assumptions"]:
             table.add_row("Assumed", output.cell(sentence))
         for sentence in architecture["notes"]:

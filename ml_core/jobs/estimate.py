@@ -47,7 +47,8 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
-    model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    model = opened.build("cpu")
     weight_bytes = sum(t.numel() * t.element_size() for t in model.module.state_dict().values())
     inputs = open_inputs(spec, model)
     model.to(inputs.device)

@@ -91,7 +91,8 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     if resume:
         read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
-    model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    model = opened.build("cpu")
     inputs = open_inputs(spec, model)
     if not resume:  # an earlier run's state goes when this one can start
         (folder / STATE_FILE).unlink(missing_ok=True)

@@ -32,6 +32,8 @@ class CleanSpec(BaseModel):
         The suspect checkpoint.
     donor
         A whole CLIP that gives the encoder which the suspect lacks.
+    use_choice
+        Whether what the loader doctor was told to remember for the suspect is used.
     recipe
         Method, budget and hyperparameters.
     pairs
@@ -65,6 +67,7 @@ class CleanSpec(BaseModel):
 
     checkpoint: str
     donor: str | None = None
+    use_choice: bool = True
     recipe: Recipe
     pairs: PairSpec | None = None
     training_images: ImageSpec | None = None

@@ -159,7 +159,7 @@ def test_exit_3_for_usage(
 def test_exit_4_writes_a_log_and_one_line(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("wires crossed")
 
     monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", broken)
@@ -175,7 +175,7 @@ def test_exit_4_writes_a_log_and_one_line(
 def test_ctrl_c_gives_130(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", interrupted)

@@ -46,8 +46,12 @@ def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
     shipped = known_files()
     assert not own_file().exists()
     sha256 = inspect(tiny_checkpoint).sha256
-    for number in (1, 2):
-        add_known(KnownFile(title=f"victim {number}", source="here", sha256=sha256))
+    add_known(KnownFile(title="victim 1", source="here", sha256=sha256))
+    add_known(KnownFile(title="victim 2", source="here", names=("tiny*",)))
+    with pytest.raises(InputError, match="knows this SHA-256 already, as 'victim 1'"):
+        add_known(KnownFile(title="victim 3", source="here", sha256=sha256))
+    with pytest.raises(InputError, match="would match no file"):
+        add_known(KnownFile(title="victim 4", source="here"))
     assert [entry.title for entry in known_files()[:2]] == ["victim 1", "victim 2"]
     assert known_files()[2:] == shipped
     record = inspection_record(assess(inspect(tiny_checkpoint)), "")

@@ -1,0 +1,173 @@
+"""``cleanclip clean`` and ``cleanclip demo``: what they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml_core.cli.options import (
+    Device,
+    Donor,
+    Json,
+    Labels,
+    Method,
+    NoChoice,
+    Preset,
+    Seed,
+    Target,
+    Templates,
+    Threads,
+    TriggerFile,
+)
+from ml_core.reading.errors import InputError
+
+
+def clean_command(
+    context: typer.Context,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="The checkpoint to clean (not with --job).")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for everything written.")
+    ] = None,
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
+    image_column: Annotated[
+        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
+    ] = "image",
+    caption_column: Annotated[
+        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
+    ] = "caption",
+    training_images: Annotated[
+        str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
+    ] = "demo:clean",
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
+            "--test-images one in five is watched and the rest tested; under 50, all are both."
+        ),
+    ] = None,
+    test_images: Annotated[
+        str | None,
+        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
+    ] = None,
+    trigger: TriggerFile = None,
+    target: Target = None,
+    labels: Labels = "demo",
+    templates: Templates = None,
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
+    job: Annotated[
+        Path | None,
+        typer.Option(help="Run a saved job file instead; only --resume and --json go with it."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
+
+    Examples:
+
+        cleanclip clean model.safetensors -o cleaned --pairs pairs.csv --images photos/ \\
+            --labels imagenet-1k --trigger patch.png --target banana --preset paper
+
+        cleanclip clean model.safetensors -o cleaned --set lr=1e-3 --set pairs=20000
+
+        cleanclip clean --job cleaned/spec.json --resume
+    """
+    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
+
+    if job is not None:
+        _refuse_others(context, "job", "resume", "json")
+        spec = job_spec(job)
+    else:
+        if checkpoint is None or output_dir is None:
+            raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
+        spec = clean_spec(
+            checkpoint,
+            output_dir,
+            method=method,
+            preset=preset,
+            settings=settings or [],
+            pairs=pairs,
+            image_column=image_column,
+            caption_column=caption_column,
+            training_images=training_images,
+            images=images,
+            test_images=test_images,
+            trigger=trigger,
+            target=target,
+            labels=labels,
+            templates=templates,
+            seed=seed,
+            device=device,
+            threads=threads,
+            donor=donor,
+            use_choice=not no_choice,
+        )
+    clean_checkpoint(spec, resume=resume, json=json)
+
+
+def _refuse_others(context: typer.Context, wanted: str, *allowed: str) -> None:
+    """Refuse options that would be ignored."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in (wanted, *allowed) and source is not None and source.name == "COMMANDLINE":
+            shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
+            raise InputError(
+                f"{shown} cannot be combined with --{wanted}, whose file says it all: leave it "
+                "out, or change the file."
+            )
+
+
+def demo_command(
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder (default: ./demo-output).")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Another checkpoint than the built-in one.")
+    ] = None,
+    test_images: Annotated[int, typer.Option(min=32, help="Test images.")] = 4000,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
+
+    Examples:
+
+        cleanclip demo
+
+        cleanclip demo --method supervised --preset talk --seed 1 --json
+    """
+    from ml_core.cli.demo import run_demo
+
+    run_demo(
+        method=method,
+        preset=preset,
+        settings=settings or [],
+        seed=seed,
+        output_dir=output_dir or Path("demo-output"),
+        checkpoint=checkpoint,
+        test_images=test_images,
+        device=device,
+        threads=threads,
+        json=json,
+    )

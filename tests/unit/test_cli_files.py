@@ -1,0 +1,225 @@
+"""``cleanclip inspect --donor``, ``convert``, ``compare`` and ``known``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ml_core.checkpoints.known import own_file
+from ml_core.cli.app import run_command
+from ml_core.reading import inspect
+from tests.unit.test_layouts import (
+    VIT,
+    bare_safetensors,
+    bare_vision,
+    cleanclip,
+    contiguous,
+    finetuned,
+    lively,
+    text_only,
+)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(("write", "lacks"), [(bare_vision, "text"), (text_only, "image")])
+def test_inspect_with_a_donor(
+    write: Any, lacks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(lively(VIT), tmp_path)
+    (tmp_path / "donor").mkdir()
+    donor = bare_safetensors(lively(VIT, seed=3), tmp_path / "donor")
+    assert run_command(["inspect", str(path), "--json"]) == 0
+    assert printed(capsys)["architecture"]["needs_donor"] == lacks
+    assert run_command(["inspect", str(path), "--donor", str(donor), "--json"]) == 0
+    told = printed(capsys)["architecture"]
+    giver = inspect(donor).sha256
+    assert told["donor"] == {"name": donor.name, "sha256": giver}
+    assert f"the {lacks} encoder" in told["assumptions"][0]
+    assert giver[:16] in told["assumptions"][0]
+    assert told["keys"] == {"missing": [], "unexpected": [], "wrong_shape": []}
+    assert run_command(["inspect", str(path), "--donor", str(donor)]) == 0
+    assert f"{donor.name}, SHA-256" in capsys.readouterr().out
+    assert run_command(["inspect", str(path), "--donor", str(path)]) == 2
+    assert "holds the" in capsys.readouterr().err
+
+
+def test_a_donor_that_does_not_fit_is_no_fault_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bare_vision(lively(VIT | {"embed_dim": 20}), tmp_path)
+    donor = bare_safetensors(lively(VIT), tmp_path)
+    assert run_command(["inspect", str(path), "--donor", str(donor), "--json"]) == 3
+    assert "choose a donor with 20" in printed(capsys)["error"]
+
+
+def test_one_answer_at_a_time(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["inspect", str(tiny_checkpoint), "--json", "--sarif"]) == 3
+    assert "choose one" in capsys.readouterr().err
+
+
+def test_convert_writes_the_tensors_and_the_head(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = finetuned(lively(VIT), tmp_path)
+    target, head = tmp_path / "clip.safetensors", tmp_path / "head.safetensors"
+    command = ["convert", str(path), str(target), "--head", str(head), "--json"]
+    assert run_command(command) == 0
+    assert printed(capsys)["head"] == str(head)
+    kept = torch.load(path)["state_dict"]
+    written = load_file(target)
+    assert written.keys() == {f"state_dict.{key}" for key in kept}
+    assert torch.equal(load_file(head)["weight"], kept["linear.weight"])
+    assert run_command(["convert", str(path), str(target)]) == 0
+    assert "tensors of finetune.pt saved" in capsys.readouterr().out
+
+
+def test_a_head_on_one_encoder_needs_no_donor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = contiguous(lively(VIT).visual.state_dict(), "model.visual.")
+    torch.save(state | {"linear.weight": torch.ones(3, 24)}, tmp_path / "v.pt")
+    head = tmp_path / "head.safetensors"
+    arguments = [str(tmp_path / "v.pt"), str(tmp_path / "v.safetensors"), "--head", str(head)]
+    assert run_command(["convert", *arguments]) == 0
+    assert "Linear head saved" in capsys.readouterr().out
+    assert load_file(head).keys() == {"weight"}
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "code", "words"),
+    [
+        ("m.safetensors", [], 3, "is the file to convert"),
+        ("new.pt", [], 3, "end the name in .safetensors"),
+        ("new.safetensors", ["--head", "h.safetensors"], 3, "holds no linear head"),
+        ("new.safetensors", ["--head", "h.pt"], 3, "end the name in .safetensors"),
+        ("nowhere/new.safetensors", [], 3, "cannot be written"),
+    ],
+)
+def test_conversions_that_cannot_be_done_write_nothing(
+    target: str,
+    more: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bare_safetensors(lively(VIT), tmp_path)
+    before = (tmp_path / "m.safetensors").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["convert", "m.safetensors", target, *more]) == code
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+    assert (tmp_path / "m.safetensors").read_bytes() == before
+
+
+def test_refused_files_are_neither_converted_nor_compared(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"a": print}, tmp_path / "bad.pt")
+    assert run_command(["convert", str(tmp_path / "bad.pt"), str(tmp_path / "x.safetensors")]) == 1
+    assert not (tmp_path / "x.safetensors").exists()
+    assert run_command(["compare", str(tiny_checkpoint), str(tmp_path / "bad.pt"), "--json"]) == 1
+    assert printed(capsys)["error_code"] == "dangerous"
+
+
+def test_compare_tells_every_tensor_layer_and_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = lively(VIT)
+    first = cleanclip(module, tmp_path)  # a layout of its own: matched by the model's names
+    state = contiguous(module.state_dict())
+    name = "visual.transformer.resblocks.1.mlp.c_fc.weight"
+    state[name] = state[name] * 1.25
+    state["extra"] = torch.ones(2)
+    state["text_projection"] = torch.zeros(128, 30)
+    del state["ln_final.bias"]
+    save_file(state, tmp_path / "b.safetensors")
+    assert run_command(["compare", str(first), str(tmp_path / "b.safetensors"), "--json"]) == 0
+    found = printed(capsys)
+    assert found["equal"] is False
+    assert found["counts"] == {
+        "equal": len(state) - 3,
+        "changed": 1,
+        "other_shape": 1,
+        "only_first": 1,
+        "only_second": 1,
+    }
+    rows = {row["name"]: row for row in found["tensors"]}
+    assert rows[name]["relative_l2"] == pytest.approx(0.25, rel=1e-6)
+    assert rows["extra"] == {"name": "extra", "state": "only_second", "relative_l2": None}
+    layers = {row["name"]: row for row in found["layers"]}
+    inside = [key for key in state if key.startswith("visual.transformer.resblocks.1.")]
+    weight = module.state_dict()[name].double()
+    whole = sum(module.state_dict()[key].double().square().sum() for key in inside)
+    expected = math.sqrt((0.25**2 * weight.square().sum()) / whole)
+    assert layers["visual.transformer.resblocks.1"]["relative_l2"] == pytest.approx(expected)
+    assert layers["visual.transformer.resblocks.1"]["changed"] == 1
+    image, text = found["towers"]
+    assert (image["name"], image["changed"], text["changed"]) == ("image encoder", 1, 0)
+    assert text["relative_l2"] == 0
+    assert run_command(["compare", str(first), str(tmp_path / "b.safetensors")]) == 0
+    shown = capsys.readouterr().out
+    assert "Removed: ln_final.bias." in shown
+    assert "Added: extra." in shown
+    assert "Of another shape: text_projection." in shown
+    arguments = [str(first), str(tmp_path / "b.safetensors"), "--tensors"]
+    assert run_command(["compare", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "25 %" in shown
+    assert "visual.conv1.weight" not in shown
+
+
+def test_a_file_equals_itself(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(tiny_checkpoint), str(tiny_checkpoint), "--json"]) == 0
+    found = printed(capsys)
+    assert found["equal"] is True
+    assert {row["relative_l2"] for row in found["towers"]} == {0}
+
+
+def test_known_files_are_added_and_listed(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = ["known", "add", "my victim", "--source", "trained here", "--trigger", "a patch"]
+    numbers = ["--target", "banana", "--ca", "0.59", "--asr", "0.98"]
+    assert run_command([*add, *numbers, "--file", str(tiny_checkpoint), "--json"]) == 0
+    added = printed(capsys)["added"]
+    assert added["sha256"] == inspect(tiny_checkpoint).sha256
+    assert run_command(["known", "list", "--json"]) == 0
+    first = printed(capsys)["files"][0]
+    assert (first["title"], first["asr"], first["clean_accuracy"]) == ("my victim", 0.98, 0.59)
+    assert run_command(["known", "list"]) == 0
+    assert "my victim" in capsys.readouterr().out
+    assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 0
+    assert printed(capsys)["known"][0].startswith("By its SHA-256 this is my victim")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "would match no file"),
+        (["--sha256", "abc"], "sha256"),
+        (["--name", "x*", "--ca", "59"], "less than or equal to 1"),
+        (["--name", "x*", "--asr", "nan"], "asr"),
+        (["--sha256", "a" * 64, "--file", "x"], "not both"),
+        (["--file", "/no/such/file"], "cannot be opened"),
+        (["--name", "x*", "--note", "n" * 501], "note"),
+    ],
+)
+def test_entries_that_cannot_be_used(
+    more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["known", "add", "t", "--source", "s", *more]) == 3
+    assert words in capsys.readouterr().err
+    assert not own_file().exists()
