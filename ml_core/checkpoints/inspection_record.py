@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
 from ml_core.checkpoints.architecture import find_architecture, one_encoder
+from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.remembered import with_remembered
@@ -193,13 +194,16 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         What `ask_for_second_opinion` gave.
     """
     found = assessed.inspection
+    hub = cached_as(found.path)
     return {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "path": str(found.path),
         "name": found.name,
+        "hub": None if hub is None else {"repository": hub[0], "revision": hub[1]},
         "size": found.size,
         "sha256": found.sha256,
         "format": found.format,
+        "container": None if found.container is None else asdict(found.container),
         "verdict": assessed.verdict,
         "reason_code": assessed.reason_code,
         "reasons": list(assessed.reasons),

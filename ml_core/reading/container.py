@@ -40,6 +40,22 @@ class Container:
     alignment: int = 0
     protocol: int = -1
 
+    @property
+    def words(self) -> str:
+        """All of it as one line."""
+        parts = [self.kind]
+        if self.members:
+            packing = f"{self.compressed} compressed" if self.compressed else "stored as they are"
+            parts.append(f"{self.members:,} members, {packing}")
+            parts.append(f"{self.packed:,} bytes")
+        if self.compressed:
+            parts[-1] += f", {self.unpacked:,} unpacked"
+        if self.alignment:
+            parts.append(f"numbers aligned to {self.alignment} bytes")
+        if self.protocol >= 0:
+            parts.append(f"pickle protocol {self.protocol or '0 or 1'}")
+        return "; ".join(parts)
+
 
 def container_of(kind: str, members: Iterable[Member], protocol: int = -1) -> Container:
     """Count an archive's members."""

@@ -14,6 +14,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.sniff import looks_pickle
 from ml_core.reading.torch_file import check_pickles
+from ml_core.reading.zip_members import ZipError
 
 _MARK = b"PK\x03\x04"
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -23,7 +24,7 @@ _MAX_TOTAL = 64 << 20
 _HEAD = 4096
 
 
-def doctored(file: BinaryIO, size: int, name: str, what: str) -> InputError:
+def doctored(file: BinaryIO, size: int, name: str, what: ZipError | str) -> InputError:
     """Make the error of an archive of ``size`` bytes that is refused because of ``what``.
 
     Raises
@@ -32,9 +33,8 @@ def doctored(file: BinaryIO, size: int, name: str, what: str) -> InputError:
         Instead, if a pickle in it names code that is not on the list.
     """
     check_pickles(pickles_of_doctored_zip(file, size), name)
-    return InputError(
-        f"{name} is a damaged or doctored archive: {what}; get the file again.", "damaged"
-    )
+    advice = what.advice if isinstance(what, ZipError) else "get the file again"
+    return InputError(f"{name} is a damaged or doctored archive: {what}; {advice}.", "damaged")
 
 
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:

@@ -40,6 +40,8 @@ def elsewhere(
         Whether the file carries program code (TorchScript).
     """
     said = _loader(form, verdict, globals_, has_code)
+    if verdict in ("loads", "caution") and form.endswith((" in an archive", ", compressed")):
+        said = f"Loaders do not open it before it is unpacked. Then: {said}"
     programs = [name for name in unread if name.lower().endswith(".py")]
     if programs:
         said += (

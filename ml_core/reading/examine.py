@@ -223,7 +223,7 @@ def _not_read(path: Path, why: str) -> Inspection:
     """Refuse a file whose reading did not end well."""
     size = path.stat().st_size if path.is_file() else 0
     sentence = (
-        f"{path.name} was not read to its end: {why}; nothing of it was run. Get the file again, "
-        "or a safetensors copy of it."
+        f"{path.name} was not read to its end: {why}; nothing of it was run, and a safetensors "
+        "copy of it may open."
     )
     return refuse(path, InputError(sentence, "unsupported"), "not read", size)

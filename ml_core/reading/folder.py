@@ -12,6 +12,7 @@ from ml_core.reading.errors import InputError
 
 CONFIG_NAME = "open_clip_config.json"
 TRANSFORMERS_CONFIG_NAME = "config.json"
+ADAPTER_NAME = "adapter_config.json"
 PREPROCESSOR_NAME = "preprocessor_config.json"
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
@@ -24,6 +25,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _INDEX = (".safetensors.index.json", ".bin.index.json")
 _RISKY = (*_PICKLES, ".py", ".so", ".dll", ".sh", ".exe")
 _MAX_FILES = 5000
+_MAX_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def list_folder(path: Path) -> FolderFiles:
     read = (config, weights, *((PREPROCESSOR_NAME,) if beside else ()))
     for name in read:
         check_link(path, path / name)
-    unread = tuple(name for name in found if name not in read)
+    unread = tuple(name for name in names_below(path) if name not in read)
     risky = tuple(name for name in unread if name.lower().endswith(_RISKY))
     preprocessor = path / PREPROCESSOR_NAME if beside else None
     return FolderFiles(
@@ -92,11 +94,33 @@ def list_folder(path: Path) -> FolderFiles:
     )
 
 
+def names_below(path: Path) -> tuple[str, ...]:
+    """Names of the files in a folder and in what lies below it, at most 5000; opens none.
+
+    Folders that are links are named and not entered.
+    """
+    names: list[str] = []
+    for place, folders, files in os.walk(path):
+        folders.sort()
+        inside = Path(place).relative_to(path)
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        names += [(inside / name).as_posix() for name in sorted(files + links)]
+        if len(names) >= _MAX_FILES or len(inside.parts) >= _MAX_DEPTH:
+            folders.clear()
+    return tuple(sorted(names)[:_MAX_FILES])
+
+
 def _choose_config(path: Path, found: list[str]) -> str:
     """open_clip's config, or the transformers library's."""
     for name in (CONFIG_NAME, TRANSFORMERS_CONFIG_NAME):
         if name in found:
             return name
+    if ADAPTER_NAME in found:
+        raise InputError(
+            f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model and no "
+            "model; merge it into its base model and open that.",
+            "unsupported",
+        )
     raise InputError(
         f"{path.name} is a folder without {CONFIG_NAME} or {TRANSFORMERS_CONFIG_NAME}; choose an "
         "open_clip or transformers folder, or a checkpoint file.",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ml_core.reading.container import Container, alignment_of
 from ml_core.reading.errors import ErrorCode, InputError
-from ml_core.reading.folder import FolderFiles, list_folder
+from ml_core.reading.folder import FolderFiles, list_folder, names_below
 from ml_core.reading.odd_values import odd_truths
 from ml_core.reading.one_pass import (
     ChangedError,
@@ -248,7 +248,7 @@ def _inspect_folder(path: Path) -> Inspection:
         files = list_folder(path)
         shards = _read_shards(files) if files.sharded else {}
     except InputError as error:
-        return refuse(path, error, "folder")
+        return refuse(path, error, "folder", unread=names_below(path))
     files, form = files.without(shards), files.format
     try:
         weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)

@@ -53,7 +53,7 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
             if "O" in descr
         ]
     except ZipError as error:
-        raise doctored(file, size, name, str(error)) from None
+        raise doctored(file, size, name, error) from None
     names = check_pickles(objects, name)
     if objects:
         raise InputError(
@@ -73,7 +73,7 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     try:
         Unpacked(file, pieces).verify()
     except ZipError as error:
-        raise doctored(file, size, name, str(error)) from None
+        raise doctored(file, size, name, error) from None
     return WeightsFile(
         "NumPy archive (.npz)",
         tensors,

@@ -16,6 +16,7 @@ from ml_core.reading.torchscript_code import act_of
 from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import (
+    SAFETENSORS_COPY,
     STORED,
     Member,
     ZipError,
@@ -50,7 +51,7 @@ def read_torch_zip(file: BinaryIO, size: int, name: str) -> WeightsFile:
         members = zip_members(file, size)
         return _read(file, members, name)
     except ZipError as error:
-        raise doctored(file, size, name, str(error)) from None
+        raise doctored(file, size, name, error) from None
 
 
 def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile:
@@ -124,7 +125,7 @@ def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Re
         reading = read_pickle(read_member(file, member, MAX_BYTES), script=script, budget=budget)
         nbytes += member.size
         if nbytes > _PICKLE_BYTES:
-            raise ZipError("it holds more pickles than a model has")
+            raise ZipError("it holds more pickles than a model has", SAFETENSORS_COPY)
         # Text that only looks like a pickle is one if it names something.
         if marked or reading.unknown or reading.misuse:
             yield label, reading
@@ -140,7 +141,7 @@ def _code(
             continue
         total += member.size
         if total > _CODE_TOTAL:
-            raise ZipError("it holds more program code than a model has")
+            raise ZipError("it holds more program code than a model has", SAFETENSORS_COPY)
         text = read_member(file, member, _CODE_BYTES).decode("utf-8", "backslashreplace")
         if act := act_of(text):
             raise UnknownCodeError(

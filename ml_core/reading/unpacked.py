@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
 
+_UNPACK = "unpack it and open the file inside"
 GZIP = 31  # zlib's own number for a stream with gzip's header and checksum
 _WINDOW = {DEFLATED: -15, GZIP: GZIP}
 METHODS = (STORED, *_WINDOW)
@@ -242,7 +243,9 @@ class _Unpacker:
             raise ZipError("a packed member has another size than it says")
         left = self._piece.packed - self._taken + len(self._zlib.unused_data)
         if not self._zlib.eof or left:
-            raise ZipError("bytes follow the end of a packed member, or it has several parts")
+            raise ZipError(
+                "bytes follow the end of a packed member, or it has several parts", _UNPACK
+            )
 
     def _some(self, wanted: int) -> bytes:
         """At most so many bytes; none at the end only."""
@@ -261,7 +264,8 @@ class _Unpacker:
             consumed = self._taken - len(self._zlib.unconsumed_tail)
             if self.made > FREE + MAX_RATIO * consumed:
                 raise ZipError(
-                    f"it unpacks to more than {MAX_RATIO} times its size, as no checkpoint does"
+                    f"it unpacks to more than {MAX_RATIO} times its size, as no checkpoint does",
+                    "if you know where it comes from, unpack it and open the file inside",
                 )
             if made or self._zlib.eof:
                 return made

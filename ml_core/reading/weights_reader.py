@@ -51,7 +51,9 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
         raise InputError(f"{name} {kind.why}.", kind.code)
     found = _READERS[kind.format](file, size, name)
     if not found.tensors:
-        raise InputError(f"{name} holds no tensors; get the file again.", "damaged")
+        raise InputError(
+            f"{name} holds no tensors; choose the file with the model's weights.", "damaged"
+        )
     return found
 
 

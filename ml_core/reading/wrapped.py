@@ -46,7 +46,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     try:
         found = members(file, size)
     except ZipError as error:
-        raise doctored(file, size, name, str(error)) from None
+        raise doctored(file, size, name, error) from None
     if any(member.name == "storages" for member in found):
         raise InputError(
             f"{name} is in PyTorch's layout of 2017, whose pickles are run one by one; do not load "
@@ -71,7 +71,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         try:
             image.verify()
         except ZipError as error:
-            raise _damaged(label, str(error)) from None
+            raise _damaged(label, error) from None
         weights = _read_packed(image, label, read)
     others = tuple(other.name for other in found if other is not member)
     kind = "tar" if members is tar_members else "zip"
@@ -97,7 +97,7 @@ def read_gzip(file: BinaryIO, size: int, name: str, read: Read) -> WeightsFile:
     try:
         image = Unpacked.gzip(file, size)
     except ZipError as error:
-        raise _damaged(name, str(error)) from None
+        raise _damaged(name, error) from None
     weights = _read_packed(image, name, read)
     inner = weights.container or Container("unknown")
     container = replace(inner, kind=f"gzip, {inner.kind}")
@@ -115,9 +115,10 @@ def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:
         weights = read(window, image.size, label)
         compare_checksums(window, weights.checksums)
     except ZipError as error:
-        raise _damaged(label, str(error)) from None
+        raise _damaged(label, error) from None
     except ChecksumError as error:
-        raise _damaged(label, f"{error.name[:80]!r} has another checksum than it should") from None
+        wrong = ZipError(f"its member {error.name[:80]!r} has another checksum than it should")
+        raise _damaged(label, wrong) from None
     if weights.pieces:
         raise InputError(
             f"{label} is packed twice; unpack it once and open the file inside.", "unsupported"
@@ -135,8 +136,8 @@ def _moved(weights: WeightsFile, by: int) -> WeightsFile:
     return replace(weights, tensors=tensors, checksums=checksums)
 
 
-def _damaged(name: str, what: str) -> InputError:
-    return InputError(f"{name} is damaged: {what}; get the file again.", "damaged")
+def _damaged(name: str, what: ZipError) -> InputError:
+    return InputError(f"{name} is damaged: {what}; {what.advice}.", "damaged")
 
 
 class _Window(io.RawIOBase):

@@ -25,11 +25,17 @@ _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
 _ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
 STORED, DEFLATED = 0, 8
 _NEWEST = 63  # version 6.3 of the format: readers refuse members that ask for more
+SAFETENSORS_COPY = "ask for a safetensors copy of it"
+_UNPACK = "unpack it and open the file inside"
 _OTHER_NAME = 0x7075  # an extra field that some readers take for the name
 
 
 class ZipError(ValueError):
-    """The archive is refused; half a sentence says why."""
+    """The archive is refused; half a sentence says why, and ``advice`` what to do."""
+
+    def __init__(self, why: str, advice: str = "get the file again") -> None:
+        super().__init__(why)
+        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
     """
     label = member.name[:80]
     if member.size > limit or member.packed > limit:
-        raise ZipError(f"its member {label!r} is larger than {limit} bytes")
+        raise ZipError(f"its member {label!r} is larger than {limit} bytes", SAFETENSORS_COPY)
     file.seek(member.offset)
     raw = file.read(member.packed)
     if member.method == DEFLATED:
@@ -134,7 +140,7 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     if magic != b"PK\x05\x06" or comment:
         raise ZipError("it is cut short, or bytes follow its end record")
     if disk or first or here != count:
-        raise ZipError("it is part of an archive in several files")
+        raise ZipError("it is part of an archive in several files", "put them together first")
     end = size - _END.size
     if 0xFFFF in (count, here) or 0xFFFFFFFF in (length, start) or _has_locator(file, end):
         told = (start, length, count)
@@ -146,7 +152,7 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     if start + length != end:
         raise ZipError("its list of members does not lie before its end record")
     if count > MAX_MEMBERS or length > _MAX_DIRECTORY:
-        raise ZipError(f"it lists more than {MAX_MEMBERS} members")
+        raise ZipError(f"it lists more than {MAX_MEMBERS} members", SAFETENSORS_COPY)
     return start, length, count
 
 
@@ -170,7 +176,7 @@ def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
     if magic != b"PK\x06\x06" or length != _END64.size - 12 or where != at:
         raise ZipError("its 64-bit end record is damaged")
     if disk or disks > 1 or this or first or here != count:
-        raise ZipError("it is part of an archive in several files")
+        raise ZipError("it is part of an archive in several files", "put them together first")
     return start, directory, count, at
 
 
@@ -249,9 +255,9 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     if flags != entry.flags or method != entry.method or needed > _NEWEST:
         raise ZipError("a member is described differently in its header and in the list")
     if flags & ~_ALLOWED_FLAGS:
-        raise ZipError("a member is encrypted or packed in an unusual way")
+        raise ZipError("a member is encrypted or packed in an unusual way", _UNPACK)
     if method not in (STORED, DEFLATED):
-        raise ZipError("a member is packed in an unusual way")
+        raise ZipError("a member is packed in an unusual way", _UNPACK)
     size, packed = _wide(extra, size, packed)
     told = (crc, packed, size)
     listed = (entry.crc, entry.packed, entry.size)

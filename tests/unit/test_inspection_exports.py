@@ -24,7 +24,7 @@ MARKUP = "<script>alert(1)</script>"
 HOSTILE = f"{MARKUP}\u202e\x00\"'&"
 KEYS = (
     "verdict", "reason_code", "reasons", "format", "sha256", "architecture", "globals",
-    "embedded_code", "unread", "tensors", "totals", "sandbox",
+    "embedded_code", "unread", "tensors", "totals", "sandbox", "container",
 )  # fmt: skip
 
 

@@ -326,6 +326,26 @@ def test_unread_pickle_and_program_are_a_caution(tmp_path: Path) -> None:
     assert found.unread == ("modeling.py", "open_clip_pytorch_model.bin")
 
 
+def test_what_lies_deeper_in_a_folder_is_listed_as_well(tmp_path: Path) -> None:
+    place = folder(tmp_path, open_clip_config__json=CONFIG_BYTES, model__safetensors=GOOD)
+    (place / "custom" / "deep").mkdir(parents=True)
+    (place / "custom" / "deep" / "run.py").write_bytes(b"")
+    (place / "custom" / "old.bin").write_bytes(b"")
+    (place / "up").symlink_to(place.parent, target_is_directory=True)
+    found = inspect(place)
+    assert found.unread == ("custom/deep/run.py", "custom/old.bin", "up")
+    assert found.verdict == "caution"
+    assert "custom/deep/run.py, custom/old.bin" in found.reasons[0]
+
+
+def test_an_adapter_folder_is_named_and_its_files_are_listed(tmp_path: Path) -> None:
+    place = folder(tmp_path, adapter_config__json=b"{}", adapter_model__bin=b"x")
+    found = inspect(place)
+    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert "merge it into its base model" in found.reasons[0]
+    assert found.unread == ("adapter_config.json", "adapter_model.bin")
+
+
 @pytest.mark.parametrize(
     ("files", "code", "words"),
     [
@@ -420,7 +440,7 @@ def test_good_config_passes_with_its_defaults() -> None:
         ("vision_cfg.act_kwargs", {"x": 1}, "does not know"),
         ("text_cfg.hf_tokenizer_name", "evil/tokenizer", "tokenizer from the Hugging Face hub"),
         ("text_cfg.hf_model_name", "evil/model", "text encoder from the Hugging Face hub"),
-        ("text_cfg.vocab_size", 10**12, "vocabulary of 1000000000000 tokens"),
+        ("text_cfg.vocab_size", 10**12, "text_cfg.vocab_size"),
         ("text_cfg.context_length", 10**6, "context_length"),
         ("text_cfg.output_tokens", True, "output_tokens"),
         ("multimodal_cfg", {"width": 3}, "caption decoder"),
