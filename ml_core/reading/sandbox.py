@@ -74,7 +74,7 @@ def is_complete(state: Mapping[str, str] | None) -> bool:
     return bool(state) and all(text.startswith("on") for text in (state or {}).values())
 
 
-def enter(readable: Iterable[Path], seconds: int) -> SandboxState:
+def enter(readable: Iterable[Path], seconds: int, memory: int = MEMORY) -> SandboxState:
     """Give up, in this process and for good, what reading a file does not need.
 
     Call it with one thread running and everything imported: modules cannot be read afterwards.
@@ -85,9 +85,11 @@ def enter(readable: Iterable[Path], seconds: int) -> SandboxState:
         Files, and folders with all that is below them, that may still be opened for reading.
     seconds
         Processor time that is left, at least 1.
+    memory
+        Bytes of address space that may be added.
     """
     privileges = _give_up_privileges()
-    limits = _set_limits(seconds)
+    limits = _set_limits(seconds, memory)
     landlock = _restrict(tuple(readable))
     return SandboxState(limits, privileges, landlock, seccomp.install())
 
@@ -113,12 +115,12 @@ def _resource() -> ModuleType | None:
     return resource
 
 
-def _set_limits(seconds: int) -> str:
+def _set_limits(seconds: int, memory: int) -> str:
     resource = _resource()
     if resource is None:
         return "off: this system has no limits of resources"
     wanted = {
-        "AS": _address_space() + MEMORY,
+        "AS": _address_space() + memory,
         "CPU": max(1, seconds),
         "FSIZE": 0,
         "CORE": 0,

@@ -6,13 +6,25 @@ Call this in the reader's process only: it takes whole archives into memory.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import pickletools
+import signal
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, NoReturn
 
 _ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".zip", ".npy", ".npz")
 _SHOWN = 5
+SECONDS = 2.0
+MEMORY = 250 << 20  # what its process may take above an idle one, see `worker`
+
+
+class _LateError(BaseException):
+    """Its time is over; picklescan goes on after an Exception."""
 
 
 @cache
@@ -35,7 +47,8 @@ def second_opinion(path: Path) -> str:
     Returns
     -------
     str
-        One sentence that begins with picklescan's name and version.
+        One sentence that begins with picklescan's name and version; that it gave up, if it took
+        more than `SECONDS` of the processor or more memory than its process may have.
     """
     from picklescan import scanner
 
@@ -43,8 +56,14 @@ def second_opinion(path: Path) -> str:
     if path.suffix.lower() not in _ENDINGS:
         return f"{who} does not look into files named *{path.suffix or ' without an ending'}."
     logging.getLogger("picklescan").disabled = True
+    short = f"{who} gave up: it wanted more than {MEMORY >> 20} MiB of memory."
     try:
-        found = scanner.scan_file_path(str(path))
+        with _limited(), _watched() as breaks:
+            found = scanner.scan_file_path(str(path))
+    except _LateError:
+        return f"{who} gave up after {SECONDS:.0f} seconds."
+    except MemoryError:
+        return short
     except Exception as error:
         return f"{who} could not read the file ({type(error).__name__})."
     named = [
@@ -55,8 +74,58 @@ def second_opinion(path: Path) -> str:
     if named:
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
         return f"{who} found {', '.join(named[:_SHOWN])}{more}."
+    if breaks:
+        return short
     if found.scan_err:
         return f"{who} could not read all of it."
     if not found.scanned_files:
         return f"{who} found no pickle in it."
     return f"{who} found no name that it knows as dangerous."
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """End what takes too much of the processor, where the system can (not on Windows)."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def late(number: int, frame: FrameType | None) -> NoReturn:
+        raise _LateError
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Note where a pickle was left in the middle for want of memory: picklescan passes over it."""
+    from picklescan import scanner
+
+    breaks: list[str] = []
+
+    def opcodes(data: Any) -> Iterator[Any]:
+        whole = False
+        try:
+            yield from pickletools.genops(data)
+            whole = True
+        except MemoryError:
+            raise
+        except Exception:
+            whole = True  # the pickle is damaged, which is picklescan's to say
+            raise
+        finally:
+            if not whole:
+                breaks.append("memory")
+
+    known = scanner.pickletools
+    scanner.pickletools = SimpleNamespace(genops=opcodes)
+    try:
+        yield breaks
+    finally:
+        scanner.pickletools = known

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection_json import error_to_json, to_json
-from ml_core.reading.sandbox import enter
+from ml_core.reading.sandbox import MEMORY, enter
 
 MAX_REQUEST = 1 << 20
 
@@ -33,9 +33,9 @@ def main() -> int:
     head, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
     task, seconds = head.split()
     path = Path(os.fsdecode(raw))
-    tell = _picklescan() if task == b"picklescan" else _examined
+    tell, memory = (_examined, MEMORY) if task != b"picklescan" else _picklescan()
     _load_what_cannot_be_loaded_later()
-    state = enter(_readable(path), int(seconds))
+    state = enter(_readable(path), int(seconds), memory)
     try:
         answer.write(tell(path, state.as_texts()))
         answer.flush()
@@ -47,12 +47,16 @@ def main() -> int:
 Teller = Callable[[Path, dict[str, str]], bytes]
 
 
-def _picklescan() -> Teller:
-    """Load picklescan while that can still be done."""
-    from ml_core.reading.second_opinion import picklescan_name, second_opinion
+def _picklescan() -> tuple[Teller, int]:
+    """Load picklescan while that can still be done; what asks it, and the memory that it gets."""
+    from ml_core.reading import second_opinion
 
-    picklescan_name()
-    return lambda path, _: second_opinion(path).encode("utf-8", "replace")
+    second_opinion.picklescan_name()
+
+    def tell(path: Path, _: dict[str, str]) -> bytes:
+        return second_opinion.second_opinion(path).encode("utf-8", "replace")
+
+    return tell, second_opinion.MEMORY
 
 
 def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
