@@ -16,6 +16,7 @@ from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.reading import InputError, Inspection, ask_picklescan
 from ml_core.reading.elsewhere import elsewhere
 from ml_core.reading.misfit import KeyLists, refusal
+from ml_core.reading.rules import RULES_VERSION
 from ml_core.reading.verdict_words import verdict_words
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
     hub = cached_as(found.path)
     return {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
+        "rules": RULES_VERSION,
         "path": str(found.path),
         "name": found.name,
         "hub": None if hub is None else {"repository": hub[0], "revision": hub[1]},

@@ -19,12 +19,13 @@ from ml_core.checkpoints.inspection_record import (
 )
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.reading import InputError, inspect
+from ml_core.reading.rules import RULES_VERSION
 
 MARKUP = "<script>alert(1)</script>"
 HOSTILE = f"{MARKUP}\u202e\x00\"'&"
 KEYS = (
     "verdict", "reason_code", "reasons", "format", "sha256", "architecture", "globals",
-    "embedded_code", "unread", "tensors", "totals", "sandbox", "container",
+    "embedded_code", "unread", "tensors", "totals", "sandbox", "container", "rules",
 )  # fmt: skip
 
 
@@ -77,9 +78,54 @@ def test_sarif_has_one_result_a_reason(refused: dict[str, Any]) -> None:
     assert run["properties"]["verdict"] == "dangerous"
 
 
+def check_sarif(log: dict[str, Any]) -> None:
+    """What SARIF 2.1.0 demands of the parts that are written here."""
+    assert set(log) == {"$schema", "version", "runs"}
+    assert log["version"] == "2.1.0"
+    assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert all(isinstance(driver[key], str) for key in ("name", "version", "informationUri"))
+    rules = [rule["id"] for rule in driver["rules"]]
+    assert len(rules) == len(set(rules))
+    for rule in driver["rules"]:
+        assert rule["shortDescription"]["text"].endswith(".")
+        assert rule["name"].isalnum()
+        assert rule["defaultConfiguration"]["level"] in ("none", "note", "warning", "error")
+    assert driver["properties"]["rulesVersion"] == RULES_VERSION
+    assert run["invocations"] == [{"executionSuccessful": True}]
+    for result in run["results"]:
+        assert result["ruleId"] == rules[result["ruleIndex"]]
+        assert result["level"] in ("none", "note", "warning", "error")
+        # section 3.27.9: another kind than "fail" has the level "none"
+        assert (result["kind"] == "fail") is (result["level"] != "none")
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        place = location["physicalLocation"]["artifactLocation"]
+        assert run["artifacts"][place["index"]]["location"]["uri"] == place["uri"]
+        assert not set(place["uri"]) & set(' <>"{}|\\^`\u202e\x00/:')
+    for artifact in run["artifacts"]:
+        assert artifact.get("length", 0) >= -1
+        assert all(len(value) == 64 for value in artifact.get("hashes", {}).values())
+
+
+def test_every_sarif_log_is_valid(
+    tiny_checkpoint: Path, refused: dict[str, Any], hostile: dict[str, Any], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.pt"
+    empty.write_bytes(b"")
+    renamed = tiny_checkpoint.rename(tiny_checkpoint.with_suffix(".pt"))
+    records = [refused, hostile, record_of(empty), record_of(renamed)]
+    for record in records:
+        check_sarif(sarif_log(record))
+    levels = [sarif_log(record)["runs"][0]["results"][0]["level"] for record in records]
+    assert levels == ["error", "error", "error", "warning"]
+
+
 def test_sarif_of_a_file_that_loads_has_no_finding(tiny_checkpoint: Path) -> None:
     (run,) = sarif_log(record_of(tiny_checkpoint))["runs"]
     assert run["results"] == []
+    check_sarif(sarif_log(record_of(tiny_checkpoint)))
     assert run["properties"]["verdict"] == "loads"
 
 
