@@ -18,7 +18,12 @@ _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _NAME = re.compile(rf"{_PART}/{_PART}(@[\w./-]{{1,100}})?\Z", re.ASCII)
 _SMALL = ("open_clip_config.json", "config.json", "preprocessor_config.json", "README.md")
 _SAFE = ("*.safetensors", "*.safetensors.index.json")
-_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
+_PICKLES = ("*pytorch_model.bin", "*pytorch_model-*-of-*.bin", "*pytorch_model.bin.index.json")
+_DEEPER = "*/*"  # other models in the same repository
+_SNAPSHOT = re.compile(
+    r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/(?P<revision>[0-9a-f]{40})(/|\Z)",
+    re.ASCII,
+)
 
 Report = Callable[[int, int], None]
 
@@ -29,6 +34,12 @@ class HubFolder:
 
     path: Path
     revision: str
+
+
+def cached_as(path: Path) -> tuple[str, str] | None:
+    """Repository and revision of a file or folder in the Hub's cache, by its place there."""
+    found = _SNAPSHOT.search(path.absolute().as_posix())
+    return None if found is None else (f"{found['owner']}/{found['name']}", found["revision"])
 
 
 class _CancelledError(Exception):
@@ -72,6 +83,13 @@ def fetch(
         path = _download(repository, revision or None, _SAFE, report, cancelled)
         if not any(path.glob("*.safetensors")):
             path = _download(repository, revision or None, _PICKLES, report, cancelled)
+            if not any(path.glob("*pytorch_model*.bin")):
+                raise InputError(
+                    f"The repository {text} holds no weights under a name that CLIPs have "
+                    "(*.safetensors, *pytorch_model.bin); download the file you mean and open "
+                    "that.",
+                    "unsupported",
+                )
     except _CancelledError:
         raise InputError(f"The download of {text} was cancelled.", "usage") from None
     except errors.GatedRepoError as error:
@@ -105,6 +123,7 @@ def _download(
             repository,
             revision=revision,
             allow_patterns=[*_SMALL, *weights],
+            ignore_patterns=[_DEEPER],
             max_workers=1,
             tqdm_class=_progress(report, cancelled),
         )
@@ -117,10 +136,11 @@ def _progress(report: Report, cancelled: Callable[[], bool]) -> Any:
 
     class Reporting(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
+            # Of two counts of bytes, one is of what the network carried: packed, so fewer.
+            packed = str(options.pop("name", "")).endswith(".transfer")
             super().__init__(*args, **(options | {"disable": True}))
             self.total = options.get("total")
-            self.bytes = options.get("unit") == "B"
+            self.bytes = options.get("unit") == "B" and not packed
             self.done = 0
 
         def update(self, n: float | None = 1) -> bool | None:

@@ -78,7 +78,8 @@ def html_page(record: Mapping[str, Any]) -> str:
         f"<title>{_text(record['name'])}: {_text(verdict)}</title>\n"
         f"<style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in body if part)
-        + f"\n<footer>{_text(tool['name'])} {_text(tool['version'])}. Whether weights hide a "
+        + f"\n<footer>{_text(tool['name'])} {_text(tool['version'])}, "
+        f"rules {_text(record['rules'])}. Whether weights hide a "
         "backdoor, the file cannot tell.</footer>\n</body></html>\n"
     )
 
@@ -119,6 +120,7 @@ def _file_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
     totals = record["totals"]
     facts: list[tuple[str, object]] = [
         ("Path", record["path"]),
+        *_hub(record["hub"]),
         ("Format", record["format"]),
         ("Size", f"{record['size']:,} bytes"),
         ("SHA-256", record["sha256"] or "not computed"),
@@ -130,6 +132,12 @@ def _file_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
     for name, state in (record["sandbox"] or {}).items():
         facts.append((f"Sandbox: {name}", state))
     return facts
+
+
+def _hub(hub: Mapping[str, str] | None) -> list[tuple[str, object]]:
+    if hub is None:
+        return []
+    return [("Hugging Face Hub", f"{hub['repository']} at revision {hub['revision']}")]
 
 
 def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:

@@ -9,13 +9,27 @@ from urllib.parse import quote
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _URI = "https://arxiv.org/abs/2303.03323"
 _LEVELS = {"caution": "warning", "dangerous": "error", "damaged": "error"}
+_DEFAULTS = {
+    "ok": "none",
+    "note": "warning",
+    "unknown_code": "error",
+    "dangerous": "error",
+    "damaged": "error",
+    "unsupported": "error",
+}
 _RULES = {
     "ok": ("Loads", "The file holds tensors and plain data only."),
     "note": ("LoadsWithCaution", "The file loads; something about it should be known."),
-    "unknown_code": ("UnknownCode", "The file names code that an ordinary loader would import."),
-    "dangerous": ("Dangerous", "The file can run code when an ordinary loader opens it."),
-    "damaged": ("Damaged", "The file is not what its format asks."),
-    "unsupported": ("Unsupported", "The file is of a format or layout that is not opened."),
+    "unknown_code": (
+        "NamesUnknownCode",
+        "The file names code that an ordinary loader would import.",
+    ),
+    "dangerous": ("RefusedAsDangerous", "The file can run code when an ordinary loader opens it."),
+    "damaged": ("RefusedAsDamaged", "The file is not what its format asks."),
+    "unsupported": (
+        "RefusedAsUnsupported",
+        "The file is of a format or layout that is not opened.",
+    ),
 }
 
 
@@ -51,9 +65,15 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
         "version": record["tool"]["version"],
         "informationUri": _URI,
         "rules": [
-            {"id": rule, "name": name, "shortDescription": {"text": text}}
+            {
+                "id": rule,
+                "name": name,
+                "shortDescription": {"text": text},
+                "defaultConfiguration": {"level": _DEFAULTS[rule]},
+            }
             for rule, (name, text) in _RULES.items()
         ],
+        "properties": {"rulesVersion": record["rules"]},
     }
     kept = (
         *("verdict", "reason_code", "format", "architecture", "elsewhere", "second_opinion"),
@@ -66,6 +86,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "tool": {"driver": driver},
                 "columnKind": "unicodeCodePoints",
+                "invocations": [{"executionSuccessful": True}],
                 "artifacts": [artifact],
                 "results": results,
                 "properties": {key: record[key] for key in kept},

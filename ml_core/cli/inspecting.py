@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.inspection_record import (
     GROUPS,
     Assessment,
@@ -76,7 +77,11 @@ def _print(assessed: Assessment, opinion: str) -> None:
     table.add_row("Verdict", assessed.words)
     for number, sentence in enumerate(assessed.reasons):
         table.add_row("" if number else "Reason", output.cell(sentence))
+    if hub := cached_as(found.path):
+        table.add_row("Hub", output.cell(f"{hub[0]} at revision {hub[1]}"))
     table.add_row("Format", found.format)
+    if found.container is not None:
+        table.add_row("Container", output.cell(found.container.words))
     table.add_row("Size", f"{found.size:,} bytes")
     table.add_row("SHA-256", found.sha256 or "not computed")
     if found.tensors:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ml_core.checkpoints import hub, open_checkpoint
-from ml_core.checkpoints.hub import fetch, is_hub_name
+from ml_core.checkpoints.hub import cached_as, fetch, is_hub_name
+from ml_core.checkpoints.inspection_html import html_page
+from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.model import ClipModel
-from ml_core.reading import InputError
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from ml_core.reading import InputError, inspect
+from tests.unit.fake_hub import COMMIT, fake_hub
+from tests.unit.test_layouts import VIT, contiguous, in_shards, lively
 
 
 @pytest.fixture
@@ -100,6 +106,118 @@ def test_refusals_of_the_hub_are_sentences(monkeypatch: pytest.MonkeyPatch) -> N
         fetch("hf-hub:a/b")
 
 
+# A Hub on this machine, with the library's own downloads.
+
+REPOSITORY = "owner/clip"
+
+
+@pytest.fixture
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """An empty cache; call it with the address of a Hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def connect(address: str) -> None:
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return connect
+
+
+def repository_files(folder: Path, ending: str, sharded: bool) -> dict[str, bytes]:
+    """A repository, with what must not be fetched beside the weights."""
+    folder.mkdir()
+    state = contiguous(lively(VIT).state_dict())
+    if sharded:
+        in_shards(state, folder, ending)
+    elif ending == "bin":
+        torch.save(state, folder / "open_clip_pytorch_model.bin")
+    else:
+        save_file(state, folder / "open_clip_model.safetensors")
+    config = json.dumps({"model_cfg": VIT}).encode()
+    others = ("run.py", "optimizer.bin", "unet/other.safetensors", "training_args.bin")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return files | {"open_clip_config.json": config} | dict.fromkeys(others, b"x")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_repository_is_fetched_and_opened(
+    ending: str, sharded: bool, online: Callable[[str], None], tmp_path: Path
+) -> None:
+    files = repository_files(tmp_path / "made", ending, sharded)
+    told: list[tuple[int, int]] = []
+    with fake_hub({REPOSITORY: files}) as (address, fetched):
+        online(address)
+        found = fetch(f"hf-hub:{REPOSITORY}", lambda done, total: told.append((done, total)))
+    wanted = {name for name in files if "model" in name or name == "open_clip_config.json"}
+    assert set(fetched) == wanted
+    assert found.revision == COMMIT
+    assert told[-1][0] == told[-1][1] > 100_000
+    assert sorted(told) == told
+    opened = open_checkpoint(found.path)
+    assert opened.architecture.keys is not None
+    assert opened.architecture.keys.same
+    opened.build()
+    links = [path for path in found.path.iterdir() if path.is_symlink()]
+    assert links  # into blobs
+    record = inspection_record(assess(inspect(found.path)))
+    assert record["hub"] == {"repository": REPOSITORY, "revision": COMMIT}
+    assert f"{REPOSITORY} at revision {COMMIT}" in html_page(record)
+    again = fetch(f"hf-hub:{REPOSITORY}@{COMMIT}")  # the server is gone: out of the cache
+    assert again == found
+
+
+def test_a_download_can_be_cancelled_and_begun_again(
+    online: Callable[[str], None], tmp_path: Path
+) -> None:
+    files = repository_files(tmp_path / "made", "safetensors", False)
+    told: list[int] = []
+    with fake_hub({REPOSITORY: files}) as (address, _):
+        online(address)
+        with pytest.raises(InputError, match=r"download of owner/clip was cancelled"):
+            fetch(f"hf-hub:{REPOSITORY}", lambda done, total: told.append(done), lambda: bool(told))
+        assert open_checkpoint(fetch(f"hf-hub:{REPOSITORY}").path).inspection.verdict == "loads"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("owner/absent", "does not exist or is private"),
+        ("owner/clip@other", "has no such revision"),
+        ("owner/empty", "holds no weights under a name that CLIPs have"),
+    ],
+)
+def test_what_a_hub_does_not_have_is_a_sentence(
+    name: str, words: str, online: Callable[[str], None]
+) -> None:
+    empty = {"README.md": b"# nothing", "weights.zip": b"x"}
+    with fake_hub({REPOSITORY: {"README.md": b""}, "owner/empty": empty}) as (address, _):
+        online(address)
+        with pytest.raises(InputError, match=words) as caught:
+            fetch(f"hf-hub:{name}")
+    assert "\n" not in caught.value.sentence
+
+
+def test_a_hub_that_is_away_is_a_sentence(online: Callable[[str], None]) -> None:
+    with fake_hub({}) as (address, _):
+        pass
+    online(address)
+    with pytest.raises(InputError, match=r"owner/clip cannot be reached and is not in the cache"):
+        fetch(f"hf-hub:{REPOSITORY}")
+
+
+def test_places_in_the_cache_tell_their_repository() -> None:
+    inside = Path("/x/models--owner--clip-b/snapshots") / COMMIT
+    assert cached_as(inside) == ("owner/clip-b", COMMIT)
+    assert cached_as(inside / "m.safetensors") == ("owner/clip-b", COMMIT)
+    assert cached_as(Path("/x/models--owner--clip/snapshots/main")) is None
+    assert cached_as(Path("/x/models--owner/m.pt")) is None
+
+
 def test_the_command_line_takes_repositories(
     cache: Path, tiny_model: ClipModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,4 +228,5 @@ def test_the_command_line_takes_repositories(
     shown = capsys.readouterr()
     assert '"verdict": "loads"' in shown.out
     assert COMMIT in shown.err
+    assert json.loads(shown.out)["hub"]["revision"] == COMMIT
     assert run_command(["inspect", "hf-hub:owner/absent"]) == 3
