@@ -10,7 +10,9 @@ from tests.hostile.folders import folder_items
 from tests.hostile.gadgets import gadget_items
 from tests.hostile.item import Item
 from tests.hostile.lies import lies
+from tests.hostile.memo_bombs import memo_items
 from tests.hostile.pickle_tricks import pickle_items
+from tests.hostile.state_tricks import state_items
 from tests.hostile.torchscript_tricks import torchscript_items
 from tests.hostile.zip_tricks import zip_items
 
@@ -21,6 +23,8 @@ def items() -> tuple[Item, ...]:
     found = (
         *gadget_items(),
         *pickle_items(),
+        *state_items(),
+        *memo_items(),
         *container_items(),
         *zip_items(),
         *lies(),
