@@ -1,8 +1,8 @@
 """Fuzzing that is guided by coverage: ``python -m tests.hostile.guided KIND FOLDER [SECONDS]``.
 
 KIND is one of `tests.hostile.properties.CHECKS`. Needs atheris, which is no dependency of the
-project; what reaches new code is kept in FOLDER, bytes for which something does not hold beside it as
-``KIND-crash-*``.
+project. What reaches new code is kept in FOLDER; bytes for which something does not hold lie
+beside it as ``KIND-crash-*``.
 """
 
 from __future__ import annotations
