@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from ml_core.reading import InputError, read_image
+from ml_core.reading import InputError, images, read_image
 
 
 def png_bytes(image: Image.Image, **options: object) -> bytes:
@@ -116,3 +116,29 @@ def test_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match="not a regular file"):
         read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_each_orientation_is_pillows(orientation: int) -> None:
+    image = Image.fromarray(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3))
+    image.getexif()[0x0112] = orientation
+    data = png_bytes(image, exif=image.getexif())
+    wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(np.asarray(read_image(data)), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "L", "LA", "P", "I;16", "1", "JPEG"])
+def test_a_huge_picture_is_halved(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    mode = "RGB" if kind == "JPEG" else kind
+    rows = np.tile(np.linspace(0, 255, 601).astype(np.uint8)[:, None], (1, 800))
+    image = Image.fromarray(rows).convert(mode) if mode != "I;16" else None
+    image = image or Image.fromarray(rows.astype(np.uint16) * 257)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG" if kind == "JPEG" else "PNG")
+    whole = read_image(buffer.getvalue())
+    monkeypatch.setattr(images, "_LARGE", 10_000)
+    monkeypatch.setattr(images, "_LARGE_SIDE", 100)
+    halved = read_image(buffer.getvalue())
+    assert (halved.mode, halved.size) == (whole.mode, (400, 301))
+    wanted = np.asarray(whole.reduce(2), float)
+    assert np.abs(np.asarray(halved, float) - wanted).max() <= (0 if kind != "JPEG" else 12)
