@@ -165,7 +165,7 @@ _FILE: tuple[Command, ...] = (
         3, lambda w: w.checkpoint.actions_.can_export,
     ),
     Command(
-        "file.doctor", "Loader docto&r…", "&File", lambda w: w.checkpoint.ask_doctor(),
+        "file.doctor", "Loader docto&r…", "&File", lambda w: w.checkpoint.actions_.ask_doctor(),
         "Try on labelled images what the file does not say, or says wrong.", "settings",
         "Ctrl+Shift+L", 4, lambda w: w.checkpoint.actions_.can_ask_doctor,
     ),

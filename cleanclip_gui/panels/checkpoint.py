@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
     QSplitter,
+    QStackedWidget,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -114,7 +115,10 @@ class CheckpointPanel(QWidget):
         split.setChildrenCollapsible(False)
         split.setHandleWidth(theme.SPACE_M)
         split.addWidget(self.facts)
-        split.addWidget(self.tabs)
+        self.right = QStackedWidget()  # its room is kept while a file is read
+        self.right.addWidget(self.tabs)
+        self.right.addWidget(QWidget())
+        split.addWidget(self.right)
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
@@ -366,7 +370,8 @@ class CheckpointPanel(QWidget):
         )
         for number, there in enumerate(shown or ()):
             self.tabs.setTabVisible(number, there)
-        self.tabs.setVisible(any(shown or ()))
+        self.right.setVisible(found is None or any(shown or ()))
+        self.right.setCurrentIndex(int(found is None))
 
 
 def _assess(found: Inspection) -> _Assessed:

@@ -45,13 +45,14 @@ class CheckpointActions(QWidget):
 
     ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` and
     ``donor_chosen`` the path of another checkpoint; ``doctor_requested`` and ``known_requested``
-    ask for their dialogs.
+    ask for their dialogs; ``offered`` tells that other things can be done than before.
     """
 
     compare_requested = Signal(str)
     donor_chosen = Signal(str)
     doctor_requested = Signal()
     known_requested = Signal()
+    offered = Signal()
     failed = Signal(object)
     saved = Signal(object)
 
@@ -76,7 +77,7 @@ class CheckpointActions(QWidget):
         self.doctor_button = self._button(
             "Loader doctor…",
             "Try on labelled images what the file does not say (Ctrl+Shift+L)",
-            self.doctor_requested.emit,
+            self.ask_doctor,
         )
         self.head_button = self._button(
             "Save head…",
@@ -88,18 +89,11 @@ class CheckpointActions(QWidget):
         )
         self.donor_button = self._button("Choose a donor…", "", self.choose_donor)
         self.donor_button.setProperty("primary", True)
-        grid = QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(theme.SPACE_S)
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(theme.SPACE_S)
         for column in (0, 1):
-            grid.setColumnStretch(column, 1)
-        for number, button in enumerate(
-            (
-                *(self.convert_button, self.export_button, self.compare_button),
-                *(self.doctor_button, self.known_button, self.head_button),
-            )
-        ):
-            grid.addWidget(button, number // 2, number % 2)
+            self._grid.setColumnStretch(column, 1)
         self.busy = BusyRow("Progress of writing")
         self.busy.bar.setRange(0, _STEPS)
         self.busy.cancel_clicked.connect(self.cancel)
@@ -109,7 +103,7 @@ class CheckpointActions(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(self.donor_button)
-        layout.addLayout(grid)
+        layout.addLayout(self._grid)
         layout.addWidget(self.busy)
         layout.addWidget(self.words)
         self.set_inspection(None)
@@ -144,6 +138,7 @@ class CheckpointActions(QWidget):
         """Let the user name a whole CLIP for the encoder, image or text, that is not there."""
         self.donor_button.setText(f"Choose a donor of the {encoder} encoder…")
         self.donor_button.show()
+        self.offered.emit()
 
     @property
     def can_convert(self) -> bool:
@@ -252,6 +247,12 @@ class CheckpointActions(QWidget):
         self._begin(work, f"Writing {plain(target.name, 80)}…")
 
     @Slot()
+    def ask_doctor(self) -> None:
+        """Ask for the dialog."""
+        if self.can_ask_doctor:
+            self.doctor_requested.emit()
+
+    @Slot()
     def add_known(self) -> None:
         """Ask for the dialog."""
         if self.can_add_known:
@@ -327,16 +328,23 @@ class CheckpointActions(QWidget):
     def _refresh(self) -> None:
         """Show only what can be done."""
         refused = self._inspection is not None and self._inspection.refused
-        self.convert_button.setVisible(not refused)
-        self.convert_button.setEnabled(self.can_convert)
-        self.export_button.setEnabled(self.can_export)
-        self.compare_button.setVisible(not refused)
-        self.compare_button.setEnabled(self.can_compare)
-        self.doctor_button.setVisible(not refused)
-        self.doctor_button.setEnabled(self.can_ask_doctor)
-        self.head_button.setVisible(self._has_head)
-        self.head_button.setEnabled(self.can_save_head)
-        self.known_button.setEnabled(self.can_add_known)
+        offered = (
+            (self.convert_button, not refused, self.can_convert),
+            (self.export_button, True, self.can_export),
+            (self.compare_button, not refused, self.can_compare),
+            (self.doctor_button, not refused, self.can_ask_doctor),
+            (self.known_button, True, self.can_add_known),
+            (self.head_button, self._has_head, self.can_save_head),
+        )
+        place = 0
+        for button, there, enabled in offered:
+            self._grid.removeWidget(button)
+            button.setVisible(there)
+            button.setEnabled(enabled)
+            if there:
+                self._grid.addWidget(button, place // 2, place % 2)
+                place += 1
+        self.offered.emit()
 
 
 def _ending(path: Path) -> Path:

@@ -127,7 +127,8 @@ class FactsColumn(QScrollArea):
         self.architecture.add("Told by", _SOURCES.get(told["source"], "shapes"))
         for assumption in told["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
-        for note in told["notes"]:
+        notes = told["notes"]
+        for note in notes[1:] if told.get("needs_donor") else notes:  # the first is the verdict's
             self.architecture.add("Also in it", note)
         self.architecture.show()
 

@@ -87,7 +87,7 @@ class DoctorDialog(QDialog):
         layout.addLayout(buttons)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(button in (self.start, self.use))
-        self.resize(1040, 660)
+        self.resize(1080, 700)
         self.busy.hide()
         self.card.hide()
         self.use.setEnabled(False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain
@@ -49,18 +49,16 @@ class ImageChoice(QWidget):
         self.n.setGroupSeparatorShown(True)
         self.n.setAccessibleName("How many images at most")
         self.n.setFixedWidth(96)
-        row = QHBoxLayout()
+        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(theme.SPACE_M)
+        row.addWidget(Label("Labelled images", "field", buddy=self.images))
         row.addWidget(self.images, 3)
         row.addWidget(Label("Label set", "field", buddy=self.labels))
         row.addWidget(self.labels, 2)
         row.addWidget(Label("At most", "field", buddy=self.n))
         row.addWidget(self.n)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setHorizontalSpacing(theme.SPACE_M)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignVCenter)
-        form.addRow(Label("Labelled images", "field", buddy=self.images), row)
         self.images.activated.connect(self._on_images_activated)
         self.labels.activated.connect(self._on_labels_activated)
         self._follow()

@@ -78,9 +78,9 @@ class TrialsTable(QTableWidget):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for column, width in ((_MARK, 84), (_QUESTION, 196), (_ACCURACY, 84), (_INTERVAL, 136)):
+        for column, width in ((_MARK, 56), (_QUESTION, 190), (_ACCURACY, 84), (_INTERVAL, 136)):
             self.setColumnWidth(column, width)
-        self.setColumnWidth(_IMAGES, 66)
+        self.setColumnWidth(_IMAGES, 72)
         self.setColumnWidth(_BAR, 150)
         header.setSectionResizeMode(_ANSWER, QHeaderView.ResizeMode.Stretch)
         for column in (_ACCURACY, _INTERVAL, _IMAGES):
@@ -112,7 +112,7 @@ class TrialsTable(QTableWidget):
         best = self._best is not None and trial["settings"] == self._best
         first = trial["question"] == _FIRST
         texts = {
-            _MARK: "proposed" if best else "now" if first else "",
+            _MARK: "best" if best else "now" if first else "",
             _QUESTION: plain(trial["question"], 80),
             _ANSWER: plain(trial["answer"], 300),
             _ACCURACY: percent(trial["accuracy"]),

@@ -38,6 +38,7 @@ class WelcomePage(QWidget):
     demo_requested = Signal()
     open_requested = Signal()
     folder_requested = Signal()
+    hub_requested = Signal()
     path_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -66,7 +67,11 @@ class WelcomePage(QWidget):
         self.folder.clicked.connect(self.folder_requested)
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
-        for button in (self.demo, self.open, self.folder):
+        self.hub = QPushButton("From the Hub…")
+        self.hub.setProperty("large", True)
+        self.hub.setToolTip("A repository of the Hugging Face Hub (Ctrl+H)")
+        self.hub.clicked.connect(self.hub_requested)
+        for button in (self.demo, self.open, self.folder, self.hub):
             buttons.addWidget(button)
         buttons.addStretch()
 
