@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ml_core.reading.errors import InputError
-from ml_core.reading.strict_json import MAX_BYTES, JsonError, parse_object
+from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_TENSORS = 100_000
+MAX_HEADER = 16 << 20  # as many tensors with names of a hundred letters
 MAX_RANK = 16
 MAX_NAME = 1024
 
@@ -83,8 +84,8 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
     if size < 10:
         raise _damaged(name, f"it has only {size} bytes")
     (length,) = struct.unpack("<Q", file.read(8))
-    if length > MAX_BYTES:
-        raise _damaged(name, f"its header claims {length} bytes, the limit is {MAX_BYTES}")
+    if length > MAX_HEADER:
+        raise _damaged(name, f"its header claims {length} bytes, the limit is {MAX_HEADER}")
     if length > size - 8:
         raise _damaged(name, f"its header claims {length} bytes and the file has {size}")
     raw = file.read(length)

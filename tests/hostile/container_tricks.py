@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +14,24 @@ from tests.hostile.archives import (
     records,
     torch_zip,
 )
+from tests.hostile.container_bytes import (
+    legacy_and_zip,
+    live_records,
+    old_tar,
+    packed_member,
+    pax_tar,
+    safetensors,
+    safetensors_and_tar,
+    safetensors_and_zip,
+    stream_and_tar,
+    stream_tar,
+    tar_of,
+    two_members,
+)
 from tests.hostile.gadgets import statement
 from tests.hostile.item import Expected, Item
 from tests.hostile.ops import checkpoint, named, pickled, plain, text
 from tests.hostile.pickle_tricks import mkdir
-from tests.hostile.torchscript_tricks import acting_script, script_records
 
 Make = Callable[[Path], bytes]
 
@@ -70,27 +80,27 @@ def record_items() -> Iterator[Item]:
         )
         yield Item(
             f"record/{record} packed",
-            lambda c, r=record: _packed(r, _mark_less(c)),
+            lambda c, r=record: packed_member(r, _mark_less(c)),
         )
     for name in ("Data.pkl", "DATA.PKL", "data.Pkl"):
         # PyTorch looks names up without regard to case.
         yield Item(
             f"record/only {name}",
             lambda c, n=name: archive(
-                {n if key == "data.pkl" else key: data for key, data in _live(c).items()}
+                {n if key == "data.pkl" else key: data for key, data in live_records(c).items()}
             ),
             live="torch",
         )
         for first in (True, False):
             yield Item(
                 f"record/{name} {'before' if first else 'after'} data.pkl",
-                lambda c, n=name, f=first: archive(_two(n, _mark_less(c), f)),
+                lambda c, n=name, f=first: archive(two_members(n, _mark_less(c), f)),
                 "refused",
                 "torch" if first else "",
             )
     yield Item(
         "record/the pickle is packed",
-        lambda c: archive(_live(c), method=zipfile.ZIP_DEFLATED),
+        lambda c: archive(live_records(c), method=zipfile.ZIP_DEFLATED),
         live="torch",
     )
     yield Item(
@@ -98,163 +108,6 @@ def record_items() -> Iterator[Item]:
         lambda c: archive(records() | {"data/0": pickled(mkdir(c))[:16]}),
         "inert",
     )
-
-
-def _live(canary: Path) -> dict[str, bytes]:
-    return records(mkdir(canary))
-
-
-def _packed(record: str, data: bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as made:
-        for name, content in records().items():
-            made.writestr(zipfile.ZipInfo(f"m/{name}"), content)
-        made.writestr(zipfile.ZipInfo(f"m/{record}"), data, zipfile.ZIP_DEFLATED)
-    return out.getvalue()
-
-
-def _two(name: str, data: bytes, first: bool) -> dict[str, bytes]:
-    return {name: data} | records() if first else records() | {name: data}
-
-
-def _stream_tar(canary: Path, more: dict[str, bytes] | None = None, renamed: str = "") -> bytes:
-    """The layout of torch 0.1.1: a tar whose pickles are loaded one by one.
-
-    ``renamed``: the member has this name in its header, its own in an extra header.
-    """
-    members = {
-        "sys_info": pickled(plain({"protocol_version": 1000, "little_endian": True}), 2),
-        "pickle": pickled(checkpoint(), 2),
-        renamed or "storages": pickled(mkdir(canary), 2),
-        "tensors": pickled(plain(0), 2),
-    }
-    return _tar((more or {}) | members, names={renamed: {"path": "storages"}})
-
-
-def _pax(canary: Path, changes: dict[str, str]) -> bytes:
-    return _tar({"m.pt": torch_zip(mkdir(canary))}, names={"m.pt": changes})
-
-
-def _tar(
-    members: dict[str, bytes],
-    mode: str = "w",
-    names: dict[str, dict[str, str]] | None = None,
-) -> bytes:
-    """A tar; ``names`` holds extra headers of members."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode, format=tarfile.USTAR_FORMAT) as made:  # type: ignore[call-overload]
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            if changes := (names or {}).get(name):
-                records = b""
-                for key, value in changes.items():
-                    line = f" {key}={value}\n".encode()
-                    records += b"%d" % (len(line) + 2) + line
-                extra = tarfile.TarInfo("pax")
-                extra.type, extra.size = tarfile.XHDTYPE, len(records)
-                made.addfile(extra, io.BytesIO(records))
-            made.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def _old_tar(canary: Path) -> bytes:
-    """The same without the mark that newer tar files carry."""
-    raw = bytearray(_stream_tar(canary))
-    for start in range(0, len(raw), 512):
-        if raw[start + 257 : start + 262] == b"ustar":
-            raw[start + 257 : start + 265] = bytes(8)
-            raw[start : start + 512] = _with_sum(raw[start : start + 512])
-    return bytes(raw)
-
-
-def _with_sum(block: bytes | bytearray) -> bytes:
-    made = bytearray(block)
-    made[148:156] = b" " * 8
-    made[148:156] = b"%06o\0 " % sum(made)
-    return bytes(made)
-
-
-def _stream_and_tar(canary: Path) -> bytes:
-    """A harmless legacy stream whose first block is also the header of a tar.
-
-    torch.load tries tar first. A text in the pickle of the machine covers the header's fields,
-    the one storage is the rest of the tar.
-    """
-    tar = _old_tar(canary)
-    rest = tar + bytes(-len(tar) % 4)
-    ahead = 1536  # bytes before the real tar: our pickles, which the tar takes for one member
-    begin = legacy(machine=b"", value=b"", keys=b"", data=b"")
-    begin += b"\x80\x02}(" + text("little_endian") + b"\x88" + text("x")
-    value = checkpoint().replace(plain(4) + b"tQ", plain(len(rest) // 4) + b"tQ")
-    after = pickled(value, 2) + pickled(plain(["0"]), 2) + struct.pack("<q", len(rest) // 4)
-    length = ahead - len(begin) - 5 - 2 - len(after)
-    raw = bytearray(begin + b"X" + struct.pack("<I", length) + bytes(length) + b"u." + after)
-    for place, number in ((100, 0o644), (108, 0), (116, 0), (136, 0)):
-        raw[place : place + 8] = b"%07o\0" % number
-    raw[124:136] = b"%011o\0" % (ahead - 512)
-    raw[136:148] = b"%011o\0" % 0
-    raw[156:157] = b"0"
-    raw[:512] = _with_sum(raw[:512])
-    return bytes(raw) + rest
-
-
-def safetensors(data: bytes, metadata: str = "") -> bytes:
-    """One tensor of bytes."""
-    header = {"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}
-    if metadata:
-        header["__metadata__"] = {"note": metadata}  # type: ignore[assignment]
-    raw = json.dumps(header).encode()
-    raw += b" " * (-len(raw) % 8)
-    return struct.pack("<Q", len(raw)) + raw + data
-
-
-def _shifted_zip(members: dict[str, bytes], start: int) -> bytes:
-    """A zip whose offsets count from ``start`` bytes before it."""
-    out = io.BytesIO()
-    out.write(bytes(start))
-    with zipfile.ZipFile(out, "a") as made:
-        for name, data in members.items():
-            made.writestr(zipfile.ZipInfo(f"m/{name}"), data)
-    return out.getvalue()[start:]
-
-
-def _safetensors_and_zip(canary: Path) -> bytes:
-    """A safetensors file whose tensor is a whole TorchScript archive."""
-    members = script_records(acting_script(canary))
-    size = len(_shifted_zip(members, 200))
-    start = len(safetensors(bytes(size))) - size
-    return safetensors(_shifted_zip(members, start))
-
-
-def _safetensors_and_tar(canary: Path) -> bytes:
-    """A safetensors file whose header is also the header of a tar."""
-    tar = _old_tar(canary)
-    begin = b'{"__metadata__":{"note":"'
-    end = b'"},"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(tar), len(tar))
-    raw = bytearray(begin + b" " * (1024 - 8 - len(begin) - len(end)) + end)
-    raw[:0] = struct.pack("<Q", len(raw))
-    for place in (100, 108, 116):
-        raw[place : place + 8] = b" 000644 "
-    raw[124:136] = b" 0000001000 "  # 512 in octal
-    raw[136:148] = b" 0000000000 "
-    raw[156:157] = b"0"
-    raw[148:156] = b" " * 8
-    raw[148:156] = b" %06o " % sum(raw[:512])
-    return bytes(raw) + tar
-
-
-def _legacy_and_zip(canary: Path) -> bytes:
-    """A legacy stream whose last storage is an archive."""
-
-    def stream(numbers: bytes) -> bytes:
-        value = checkpoint().replace(plain(4) + b"tQ", plain(len(numbers) // 4) + b"tQ")
-        return legacy(pickled(value, 2), data=struct.pack("<q", len(numbers) // 4) + numbers)
-
-    members = script_records(acting_script(canary))
-    size = len(_shifted_zip(members, 1000))
-    start = len(stream(bytes(size + -size % 4))) - size
-    return stream(bytes(-size % 4) + _shifted_zip(members, start))
 
 
 CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
@@ -343,37 +196,47 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "torch",
         ".pt",
     ),
-    "tar of torch 0.1.1": (_stream_tar, "dangerous", "torch", ".pt"),
-    "tar of torch 0.1.1 without its mark": (_old_tar, "dangerous", "torch", ".pt"),
-    "tar of torch 0.1.1 as safetensors": (_stream_tar, "dangerous", "", ".safetensors"),
-    "tar of a checkpoint": (lambda c: _tar({"m.pt": torch_zip(mkdir(c))}), "dangerous", "", ".tar"),
-    "tar that leads out": (lambda c: _tar({"../m.pt": torch_zip(mkdir(c))}), "refused", "", ".tar"),
+    "tar of torch 0.1.1": (stream_tar, "dangerous", "torch", ".pt"),
+    "tar of torch 0.1.1 without its mark": (old_tar, "dangerous", "torch", ".pt"),
+    "tar of torch 0.1.1 as safetensors": (stream_tar, "dangerous", "", ".safetensors"),
+    "tar of a checkpoint": (
+        lambda c: tar_of({"m.pt": torch_zip(mkdir(c))}),
+        "dangerous",
+        "",
+        ".tar",
+    ),
+    "tar that leads out": (
+        lambda c: tar_of({"../m.pt": torch_zip(mkdir(c))}),
+        "refused",
+        "",
+        ".tar",
+    ),
     "tar with another size": (
-        lambda c: _pax(c, {"size": "512"}),
+        lambda c: pax_tar(c, {"size": "512"}),
         "refused",
         "",
         ".tar",
     ),
     "tar with another name": (
-        lambda c: _pax(c, {"path": "../../m.pt"}),
+        lambda c: pax_tar(c, {"path": "../../m.pt"}),
         "refused",
         "",
         ".tar",
     ),
     "tar of torch 0.1.1 with a harmless file": (
-        lambda c: _stream_tar(c, {"m.safetensors": safetensors(bytes(8))}),
+        lambda c: stream_tar(c, {"m.safetensors": safetensors(bytes(8))}),
         "dangerous",
         "torch",
         ".tar",
     ),
     "tar of torch 0.1.1 by another name": (
-        lambda c: _stream_tar(c, {"m.safetensors": safetensors(bytes(8))}, "x"),
+        lambda c: stream_tar(c, {"m.safetensors": safetensors(bytes(8))}, "x"),
         "refused",
         "torch",
         ".tar",
     ),
     "tar.gz of a checkpoint": (
-        lambda c: _tar({"m.pt": torch_zip(mkdir(c))}, mode="w:gz"),
+        lambda c: tar_of({"m.pt": torch_zip(mkdir(c))}, mode="w:gz"),
         "refused",
         "",
         ".tar.gz",
@@ -436,10 +299,10 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "pickle",
         ".pkl",
     ),
-    "legacy stream and tar": (_stream_and_tar, "dangerous", "torch", ".pt"),
-    "safetensors and tar": (_safetensors_and_tar, "dangerous", "torch", ".pt"),
-    "safetensors and zip": (_safetensors_and_zip, "dangerous", "jit", ".safetensors"),
-    "legacy stream and zip": (_legacy_and_zip, "dangerous", "jit", ".pt"),
+    "legacy stream and tar": (stream_and_tar, "dangerous", "torch", ".pt"),
+    "safetensors and tar": (safetensors_and_tar, "dangerous", "torch", ".pt"),
+    "safetensors and zip": (safetensors_and_zip, "dangerous", "jit", ".safetensors"),
+    "legacy stream and zip": (legacy_and_zip, "dangerous", "jit", ".pt"),
     "a joblib file": (
         lambda c: b"\x80\x04" + mkdir(c) + b"0" + _array() + b".",
         "dangerous",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.hostile.archives import legacy, torch_zip
-from tests.hostile.container_tricks import safetensors
+from tests.hostile.container_bytes import safetensors
 from tests.hostile.item import Expected, FolderItem, Item
 from tests.hostile.ops import pickled
 from tests.hostile.pickle_tricks import mkdir

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile.archives import Entry, entries, legacy, raw_zip, records, torch_zip
-from tests.hostile.container_tricks import safetensors
+from tests.hostile.container_bytes import safetensors
 from tests.hostile.mutate import NUMBERS, PIECES, mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
 from tests.hostile.properties import CHECKS, check_file, check_pickle, check_safetensors, check_zip
