@@ -18,6 +18,11 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
         "model and open that",
     ),
     (
+        re.compile(r"(^|[._])(ia3_l|hada_[wt][12]|lokr_[wt][12]|oft_r|boft_[Rs])(\.|_|$)"),
+        "holds an adapter ({}), a change to a model and no model; merge it into its base model "
+        "and open that",
+    ),
+    (
         re.compile(r"prompt|(^|\.)(meta_net|ctx)(\.|$)|(^|\.)VPT"),
         "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP and "
         "are none, so open the CLIP that they were trained on",

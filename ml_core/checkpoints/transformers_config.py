@@ -39,6 +39,12 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         ``unsupported`` for another kind of model or what open_clip's CLIP cannot compute.
     """
     kind = config.get("model_type")
+    if kind is None and "architecture" in config:
+        raise InputError(
+            f"{where} is of the timm library ({str(config['architecture'])[:60]}), an image "
+            "encoder without a text encoder; this version opens CLIP models.",
+            "unsupported",
+        )
     if kind not in _MODELS:
         raise InputError(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
