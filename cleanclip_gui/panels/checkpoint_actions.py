@@ -110,7 +110,7 @@ class CheckpointActions(QWidget):
         self.busy.setVisible(False)
 
     def _button(self, text: str, tip: str, act: Callable[[], object]) -> QPushButton:
-        button = QPushButton(text)
+        button = QPushButton(text, self)
         button.setToolTip(tip)
         button.clicked.connect(act)
         return button
@@ -240,9 +240,9 @@ class CheckpointActions(QWidget):
         target = _ending(Path(chosen))
 
         def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
-            from ml_core.checkpoints.save_head import save_inspected_head
+            from ml_core.checkpoints.save_head import save_head
 
-            yield save_inspected_head(found, target)
+            yield save_head(found, target)
 
         self._begin(work, f"Writing {plain(target.name, 80)}…")
 

@@ -1,0 +1,129 @@
+"""What follows from a file, told by the real reader: keys, container, head, donor, cancelling."""
+
+import sys
+
+import pytest
+from PySide6.QtWidgets import QLabel
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.session import Session
+from ml_core.paths import resource
+from ml_core.reading import inspect
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+torch = pytest.importorskip("torch")
+WAIT = 20_000
+
+
+@pytest.fixture(scope="module")
+def state():
+    from safetensors.torch import load_file
+
+    return load_file(str(resource("demo", "poisoned.safetensors")))
+
+
+@pytest.fixture
+def panel(qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    inference = Inference(FakeEngine)
+    panel = CheckpointPanel(Session(), inference)
+    qtbot.addWidget(panel)
+    panel.resize(1200, 700)
+    panel.show()
+    yield panel
+    panel.stop()
+    assert inference.close()
+
+
+def opened(panel, qtbot, state, path):
+    torch.save(state, path)
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.assessment is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+
+
+def facts(card):
+    return [label.text() for label in card.findChildren(QLabel)]
+
+
+def test_a_stranger_among_the_tensors_is_a_caution_with_its_name(panel, qtbot, state, tmp_path):
+    opened(panel, qtbot, state | {"odd\u202e": torch.zeros(2)}, tmp_path / "m.pt")
+    assert panel.verdict.verdict.text() == "Loads with caution"
+    assert "odd\\u202e" in panel.verdict.reason.text()
+    assert panel.tabs.isTabVisible(1)
+    assert panel.keys.model.row(0) == ("odd\\u202e", "unexpected", "", "")
+
+
+def test_missing_and_misshapen_tensors_are_listed(panel, qtbot, state, tmp_path):
+    wrong = {key: value for key, value in state.items() if key != "ln_final.bias"}
+    wrong["ln_final.weight"] = torch.zeros(3)
+    opened(panel, qtbot, wrong, tmp_path / "m.pt")
+    rows = [panel.keys.model.row(n) for n in range(panel.keys.model.rowCount())]
+    assert ("ln_final.bias", "missing", "", "") in rows
+    assert ("ln_final.weight", "another shape", "3", "64") in rows
+    assert panel.tabs.currentWidget() is panel.keys
+
+
+def test_the_container_is_told(panel, qtbot, state, tmp_path):
+    opened(panel, qtbot, state, tmp_path / "m.pt")
+    told = facts(panel.facts.container)
+    assert "zip" in told
+    assert any("all stored" in text for text in told)
+    assert panel.facts.container.isVisible()
+
+
+def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
+    head = {"classifier.weight": torch.ones(10, 128), "classifier.bias": torch.zeros(10)}
+    opened(panel, qtbot, state | head, tmp_path / "m.pt")
+    actions = panel.actions_
+    assert actions.head_button.isVisible()
+    actions.prompts = Answers(tmp_path / "head").prompts()
+    with qtbot.waitSignal(actions.saved, timeout=WAIT) as saved:
+        actions.head_button.click()
+    found = inspect(saved.args[0])
+    assert {t.name: t.shape for t in found.tensors} == {"weight": (10, 128), "bias": (10,)}
+    opened(panel, qtbot, state, tmp_path / "n.pt")
+    assert not actions.head_button.isVisible()
+
+
+def test_a_file_is_added_to_the_known_ones(panel, qtbot, state, tmp_path):
+    from cleanclip_gui.widgets.known_dialog import KnownDialog
+
+    opened(panel, qtbot, state, tmp_path / "m.pt")
+    panel.actions_.known_button.click()
+    (dialog,) = panel.window().findChildren(KnownDialog)
+    dialog.fields["title"].setText("my <i>poisoned</i> model")
+    dialog.fields["source"].setText("me")
+    dialog.ok.click()
+    assert "By its SHA-256 this is my <i>poisoned</i> model" in panel.facts.known.text.text()
+
+
+def test_the_doctor_is_asked_about_the_model_on_show(panel, qtbot, state, tmp_path):
+    assert not panel.actions_.doctor_button.isEnabled()
+    opened(panel, qtbot, state, tmp_path / "m.pt")
+    panel.actions_.doctor_button.click()
+    assert panel.doctoring.dialog.isVisible()
+    assert "m.pt" in panel.doctoring.dialog.windowTitle()
+    panel.doctoring.changed.emit(str(tmp_path / "m.pt"))
+    assert panel.verdict.state.text() == "Loading the model…"
+    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    panel.doctoring.dialog.reject()
+
+
+def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypatch):
+    door = sys.modules["ml_core.reading.examine"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started, start = [], door._start
+    monkeypatch.setattr(door, "_command", lambda: sleep)
+    monkeypatch.setattr(door, "_start", lambda path: started.append(start(path)) or started[-1])
+    panel.open(write_safetensors(tmp_path / "big.safetensors", {"a": [1.0]}))
+    assert panel.verdict.cancel.isVisible()
+    qtbot.waitUntil(lambda: len(started) == 1, timeout=WAIT)
+    with qtbot.waitSignal(panel.told) as told:
+        panel.verdict.cancel.click()
+    assert told.args == ["big.safetensors", "Not read"]
+    assert panel.verdict.verdict.text() == "Not read"
+    assert not panel.verdict.cancel.isVisible()
+    qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)
+    assert panel.inspection is None

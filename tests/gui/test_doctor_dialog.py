@@ -1,0 +1,216 @@
+"""The loader doctor in the window: it lists what it tries, proposes, and the user decides."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.panels.checkpoint_doctor import Doctoring
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.remembered import remember, remembered
+from ml_core.data.specs import ImageSpec
+from ml_core.jobs.doctor_spec import read_doctor_spec
+from ml_core.reading import InputError, inspect
+from tests.gui.shell_fakes import Answers, write_safetensors
+
+WAIT = 10_000
+SETTINGS = {"quick_gelu": True, "image_size": 64}
+OTHER = {"quick_gelu": False, "image_size": 64}
+EVIDENCE = "Chosen with the loader doctor on 40 labelled images of x: QuickGELU; 90.0 % right."
+
+
+def trial(question, answer, correct, settings):
+    rate = correct / 40
+    return {
+        "question": question, "answer": answer, "correct": correct, "n": 40, "accuracy": rate,
+        "low": rate - 0.05, "high": min(1.0, rate + 0.05), "settings": settings, "nll": 1.0,
+    }  # fmt: skip
+
+
+FIRST = trial("as opened", "GELU\u202e<b>", 20, OTHER)
+BEST = trial("activation", "QuickGELU", 36, SETTINGS)
+RESULT = {
+    "trials": [FIRST, BEST], "best": BEST, "opened": FIRST, "images": "x", "sha256": "",
+    "choice": {"quick_gelu": True, "evidence": EVIDENCE}, "findings": [],
+    "warnings": ["File and behaviour disagree on the activation."],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def found(tmp_path):
+    return inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+
+
+@pytest.fixture
+def doctoring(qtbot):
+    from PySide6.QtWidgets import QWidget
+
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    doctoring = Doctoring(Session(), parent)
+    doctoring.prompts = Answers().prompts()
+    yield doctoring
+    assert doctoring.stop(5000)
+
+
+def child(tmp_path, events, wait=False):
+    """A worker that says what it is told to, then ends, or waits for its end."""
+    script = tmp_path / "child.py"
+    said = "\n".join(f"print({json.dumps(json.dumps(e))}, flush=True)" for e in events)
+    script.write_text(f"import sys\n{said}\n{'sys.stdin.read()' if wait else ''}\n")
+
+    def new_runner(path, *, device="cpu"):
+        import sys
+
+        return JobRunner(path, device=device, command=[sys.executable, str(script)])
+
+    return new_runner
+
+
+def finding(values):
+    return {"event": "finding", "kind": "trial", "values": values}
+
+
+def done(result, status="finished", error=""):
+    return {"event": "done", "status": status, "result": result, "error": error}
+
+
+def cells(dialog, row):
+    return [dialog.trials.item(row, column).text() for column in range(6)]
+
+
+def test_trials_arrive_and_the_best_is_proposed(doctoring, qtbot, tmp_path, found):
+    result = RESULT | {"sha256": found.sha256}
+    doctoring.new_runner = child(tmp_path, [finding(FIRST), finding(BEST), done(result)])
+    doctoring.open(found)
+    dialog = doctoring.dialog
+    assert not dialog.use.isEnabled()
+    dialog.start.click()
+    assert dialog.busy.isVisible()
+    assert not dialog.start.isEnabled()
+    qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
+    assert cells(dialog, 0)[:3] == ["now", "as opened", "GELU\\u202e<b>"]
+    assert cells(dialog, 1)[:5] == [
+        "best", "activation", "QuickGELU", "90.0 %", "85.0 to 95.0 %",
+    ]  # fmt: skip
+    assert dialog.verdict.text() == "File and behaviour disagree"
+    assert dialog.card.property("tone") == "caution"
+    assert "Proposed by the loader doctor" in dialog.words.text()
+    assert remembered(found.sha256) is None, "nothing is chosen silently"
+    with qtbot.waitSignal(doctoring.changed) as changed:
+        dialog.use.click()
+    assert changed.args == [str(found.path)]
+    kept = remembered(found.sha256)
+    assert kept.choice == Choice(quick_gelu=True, evidence=EVIDENCE)
+    assert dialog.state.text() == kept.sentence
+    assert not dialog.use.isEnabled()
+
+
+def test_a_choice_of_before_is_told_and_can_be_forgotten(doctoring, qtbot, found):
+    kept = remember(found.sha256, found.name, Choice(quick_gelu=True))
+    doctoring.open(found)
+    dialog = doctoring.dialog
+    assert dialog.state.text() == kept.sentence
+    assert dialog.forget.isVisible()
+    with qtbot.waitSignal(doctoring.changed):
+        dialog.forget.click()
+    assert remembered(found.sha256) is None
+    assert not dialog.forget.isVisible()
+
+
+def test_what_is_best_as_it_is_cannot_be_chosen(doctoring, qtbot, tmp_path, found):
+    result = RESULT | {"choice": None, "best": FIRST, "warnings": []}
+    doctoring.new_runner = child(tmp_path, [finding(FIRST), done(result)])
+    doctoring.open(found)
+    dialog = doctoring.dialog
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
+    assert "nothing to choose" in dialog.verdict.text()
+    assert not dialog.use.isEnabled()
+
+
+def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctoring, qtbot, tmp_path, found):
+    doctoring.new_runner = child(tmp_path, [finding(FIRST)], wait=True)
+    doctoring.open(found)
+    dialog = doctoring.dialog
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
+    dialog.busy.cancel.click()
+    assert dialog.state.text() == "Cancelling…"
+    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
+    assert dialog.state.text().startswith("Cancelled")
+    assert dialog.start.isEnabled()
+    assert not dialog.use.isEnabled()
+
+
+def test_a_failure_is_one_sentence(doctoring, qtbot, tmp_path, found):
+    sentence = "The loader doctor needs at least 20 labelled images of two classes."
+    doctoring.new_runner = child(tmp_path, [done({}, "failed", sentence)])
+    doctoring.open(found)
+    doctoring.dialog.start.click()
+    qtbot.waitUntil(lambda: doctoring.dialog.busy.isHidden(), timeout=WAIT)
+    assert doctoring.dialog.state.text() == sentence
+    assert doctoring.dialog.state.property("role") == "error"
+
+
+def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctoring, qtbot, tmp_path, found):
+    doctoring.new_runner = child(tmp_path, [finding(FIRST)], wait=True)
+    doctoring.open(found)
+    doctoring.dialog.start.click()
+    qtbot.waitUntil(lambda: doctoring.dialog.trials.rowCount() == 1, timeout=WAIT)
+    runner = doctoring._runner
+    doctoring.dialog.reject()
+    assert doctoring.dialog is None
+    qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
+    assert runner.pid is None
+    assert not runner.spec_path.exists()
+
+
+def test_the_job_says_images_labels_donor_and_device(doctoring, qtbot, tmp_path, found):
+    specs = []
+
+    def new_runner(path, *, device):
+        specs.append(read_doctor_spec(path))
+        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
+
+    session = doctoring._session
+    spec = ImageSpec(kind="folder", path=str(tmp_path))
+    session.images = ImagesState(
+        spec, "mine", "key", 4, np.array([0, 1, 1, -1]), ("a", "b"), ("a {}",)
+    )
+    doctoring.in_use = lambda: (spec, "cifar-10")
+    doctoring.new_runner = new_runner
+    doctoring.open(found, "donor.pt")
+    dialog = doctoring.dialog
+    assert dialog.images.images.currentText() == "In use: mine"
+    dialog.images.n.setValue(40)
+    dialog.start.click()
+    (told,) = specs
+    assert (told.donor, told.label_set, told.device) == ("donor.pt", "cifar-10", "cpu")
+    assert (told.images.path, told.images.n) == (str(tmp_path), 40)
+    assert "already running" in dialog.state.text()
+    assert dialog.start.isEnabled()
+
+
+def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, found):
+    doctoring.prompts = Answers(tmp_path).prompts()
+    doctoring.open(found)
+    choice = doctoring.dialog.images
+    place = choice.images.findText("A folder per class…")
+    choice.images.setCurrentIndex(place)
+    choice.images.activated.emit(place)
+    from cleanclip_gui.widgets.images_dialog import ImagesDialog
+
+    (asked,) = doctoring.dialog.window().findChildren(ImagesDialog)
+    asked.ok.click()
+    spec, label_set = choice.chosen()
+    assert (spec.kind, spec.path) == ("folder", str(tmp_path))
+    assert label_set == "demo"
+    assert choice.labels.isEnabled()

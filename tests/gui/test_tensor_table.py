@@ -1,0 +1,137 @@
+"""Numpy columns behind the table: the same order, filter and text as cell by cell; copied rows."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui.widgets.tensor_columns import columns_of
+from cleanclip_gui.widgets.tensor_model import COLUMNS, TensorModel
+from cleanclip_gui.widgets.tensor_table import TensorTable
+from ml_core.checkpoints.tensor_stats import TensorStats
+from ml_core.reading import TensorInfo
+
+WAIT = 10_000
+DESCENDING = Qt.SortOrder.DescendingOrder
+
+
+def tensors(n=9000):
+    """More than one chunk, in an order that no column has."""
+    numbers = np.random.default_rng(0).permutation(n).tolist()
+    return [
+        TensorInfo(
+            f"{'Visual' if i % 3 else 'text'}.{i}.é\u202e", ("F32", "BF16", "I64")[i % 3],
+            (i % 7, i % 5), 0, i % 11, None, str(i // 2) if i % 2 else "",
+        )
+        for i in numbers
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def table(qtbot):
+    table = TensorTable()
+    qtbot.addWidget(table)
+    table.show()
+    yield table
+    assert table.stop(5000)
+
+
+def shown(model):
+    return [model.tensor_at(row) for row in range(model.rowCount())]
+
+
+KEYS = {
+    0: lambda t: t.name.replace("\u202e", "\\u202e").lower(),
+    2: lambda t: t.dtype,
+    10: lambda t: t.nbytes,
+}
+
+
+@pytest.mark.parametrize("column", KEYS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_columns_sort_as_python_does(column, descending):
+    model, given = TensorModel(), tensors()
+    model.set_tensors(given)
+    model.sort(column, DESCENDING if descending else Qt.SortOrder.AscendingOrder)
+    assert shown(model) == sorted(given, key=KEYS[column], reverse=descending)
+
+
+def test_shapes_sort_by_size_and_stay_together():
+    model = TensorModel()
+    model.set_tensors(tensors())
+    model.sort(1)
+    shapes = [tensor.shape for tensor in shown(model)]
+    sizes = [a * b for a, b in shapes]
+    assert sizes == sorted(sizes)
+    changes = sum(one != other for one, other in pairwise(shapes))
+    assert changes == len(set(shapes)) - 1
+
+
+@pytest.mark.parametrize("text", ["visual 77", "É", "bf16 2 × 3", "\\u202e", "nothing like it", ""])
+def test_the_filter_finds_what_a_search_finds(text):
+    given = tensors()
+    words = text.lower().split()
+    wanted = [
+        tensor
+        for tensor in given
+        if all(
+            word in f"{tensor.name} {tensor.shape[0]} × {tensor.shape[1]} {tensor.dtype}"
+            .replace("\u202e", "\\u202e").lower()
+            for word in words
+        )
+    ]  # fmt: skip
+    model = TensorModel()
+    model.set_tensors(given)
+    model.set_filter(text)
+    assert shown(model) == wanted
+
+
+def test_one_long_name_widens_its_own_chunk_only():
+    given = [*tensors(9000), TensorInfo("x" * 1000, "F32", (), 0, 4)]
+    widths = [chunk.dtype.itemsize for chunk in columns_of(given).words]
+    assert max(widths[:-1]) < 100 < widths[-1]
+
+
+def stats(tensor, number):
+    return TensorStats(tensor.name, -number, number, 0.5, 1.0, number % 2, 0, number)
+
+
+def test_statistics_sort_and_stay_until_the_next_sort():
+    model, given = TensorModel(), tensors(50)
+    model.set_tensors(given)
+    model.sort(4, DESCENDING)
+    model.add_stats([stats(tensor, i) for i, tensor in enumerate(given)])
+    assert shown(model) == given, "rows do not jump while numbers arrive"
+    model.sort_by_statistics_again()
+    assert shown(model) == given[::-1]
+    model.add_stats([stats(TensorInfo("stranger", "F32", (), 0, 4), 1)])
+    assert model.row_of("stranger") == -1
+
+
+def test_rows_are_copied_as_they_are_shown(table, qtbot):
+    given = [
+        TensorInfo("=cmd", "F32", (2, 3), 0, 24),
+        TensorInfo("b", "F32", (), 24, 4),
+        TensorInfo("c", "F32", (1,), 28, 4),
+    ]
+    table.set_tensors(given)
+    table.model.add_stats([stats(given[0], 3)])
+    table.view.selectAll()
+    table.copy()
+    table.model.sort(0, DESCENDING)  # changes nothing of what was asked for
+    qtbot.waitUntil(lambda: "copied" in table._count.text(), timeout=WAIT)
+    lines = [line.split("\t") for line in QApplication.clipboard().text().split("\n")]
+    assert lines[0] == list(COLUMNS)
+    assert lines[1] == ["'=cmd", "2 × 3", "F32", "-3", "3", "0.5", "1", "1 / 0", "3", "", "24"]
+    assert [line[0] for line in lines[2:]] == ["b", "c"]
+    assert table._count.text() == "3 rows copied"
+
+
+def test_nothing_chosen_copies_nothing(table):
+    table.set_tensors(tensors(3))
+    QApplication.clipboard().setText("kept")
+    table.copy()
+    assert table._copying is None
+    assert QApplication.clipboard().text() == "kept"
