@@ -223,6 +223,13 @@ def test_what_the_memo_gives_again_is_charged_for(ops: bytes) -> None:
     assert budget.steps > -(1 << 20)
 
 
+def test_names_of_many_pickles_are_charged_for() -> None:
+    budget = Budget()
+    raw = b"\x80\x02" + b"".join(b"cos\nn%d\n0" % number for number in range(5000)) + b"N."
+    kept = sum(len(read_pickle(raw, budget=budget).names) for _ in range(100))
+    assert kept < 50_000
+
+
 def test_only_some_misuses_are_kept() -> None:
     found = read_pickle(b"\x80\x02" + b"cargparse\nNamespace\n}b0" * 500 + b"N.")
     assert len(found.misuse) == 100

@@ -15,6 +15,7 @@ MAX_STACK = 300_000
 MAX_MARKS = 1000
 MAX_MEMO = 300_000
 MAX_NAME = 1000
+STEPS_OF_A_NAME = 20  # one that is new; a checkpoint has some hundred
 _BYTES_A_STEP = 64
 
 
@@ -32,10 +33,14 @@ class Budget:
         Opcodes that may be followed, and what counts as much.
     beyond
         Opcodes that may be looked at for names in a pickle that cannot be followed any more.
+    searched, tries
+        Bytes behind those that may be searched for names, and how many may be looked at closely.
     """
 
     steps: int = MAX_WORK
     beyond: int = MAX_WORK // 4
+    searched: int = MAX_BYTES
+    tries: int = 5000
 
     def spend(self, steps: int) -> None:
         """Take steps away.

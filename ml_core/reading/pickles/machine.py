@@ -18,6 +18,7 @@ from ml_core.reading.pickles.budget import (
     MAX_MARKS,
     MAX_MEMO,
     MAX_STACK,
+    STEPS_OF_A_NAME,
     Budget,
     PickleError,
 )
@@ -296,7 +297,10 @@ class _Machine:
         self._push_global(module, name)
 
     def _push_global(self, module: str, name: str) -> None:
+        known = len(self.reading.names)
         self.stack.append(self.reading.name(module, name))
+        if len(self.reading.names) > known:
+            self.budget.spend(STEPS_OF_A_NAME)
 
     def _on_reduce(self, _: Any) -> None:
         arguments, called = self._pop(), self._pop()

@@ -6,20 +6,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ml_core.reading.pickles.budget import Budget
+from ml_core.reading.pickles.budget import STEPS_OF_A_NAME, Budget
 from ml_core.reading.pickles.reading import Reading
 
-# The opcodes that name an object, with whatever they are followed by where the object is used:
-# a mark, a value, the memo, the next name. Text that only looks like one is no loss, as the
-# pickle is refused in any case.
-_NAMED = re.compile(
-    rb"c([A-Za-z_][\w.]{0,200})\n([A-Za-z_][\w.]{0,200})\n(?=[()NRbqrph}\]\x85\x8cXKJSVUc\x93\x94])"
-)
+# A second line of a name, with whatever follows where the object is used (a mark, a value, the
+# memo, the next name), and the first line before it. Runs cannot overlap, so the time is linear.
+# Text that only looks like a name is no loss, as the pickle is refused in any case.
+_SECOND = re.compile(rb"\n([A-Za-z_][\w.]{0,99})(?=\n[()NRbqrph}\]\x85\x8cXKJSVUc\x93\x94])")
+_FIRST = re.compile(rb"c([A-Za-z_][\w.]{0,98})\Z")
+# The same for names that are put on the stack one by one.
+_END = re.compile(rb"\w(?:\x94|q.)?\x93", re.DOTALL)
 _STACKED = re.compile(
-    rb"\x8c[\x01-\xff]([A-Za-z_][\w.]{0,200})(?:\x94|q.|r.{4})?"
-    rb"\x8c[\x01-\xff]([A-Za-z_][\w.]{0,200}?)(?:\x94|q.|r.{4})?\x93",
+    rb"\x8c[\x01-\x64]([A-Za-z_][\w.]{0,99})(?:\x94|q.)?"
+    rb"\x8c[\x01-\x64]([A-Za-z_][\w.]{0,99})(?:\x94|q.)?\x93\Z",
     re.DOTALL,
 )
+_LINE = 100
 
 Opcodes = Iterator[tuple[str, Any, int]]
 
@@ -52,8 +54,9 @@ def add_names(
         for name, argument, at in rest:
             budget.beyond -= 1
             if budget.beyond < 0:
-                _search(raw, at, found)
+                _search(raw, at, found, budget)
                 return
+            known = len(found.names)
             if name in ("GLOBAL", "INST"):
                 module, _, attribute = str(argument).partition(" ")
                 found.name(module, attribute)
@@ -74,15 +77,30 @@ def add_names(
                 texts = [*texts[-1:], argument]
                 continue
             last = ""
+            if len(found.names) > known:
+                budget.beyond -= STEPS_OF_A_NAME
     except (ValueError, IndexError, OverflowError, AttributeError):  # a PickleError is a ValueError
         return
 
 
-def _search(raw: bytes, position: int, found: Reading) -> None:
+def _search(raw: bytes, position: int, found: Reading, budget: Budget) -> None:
     """Look for what reads like a name in the bytes from a place on."""
-    for pattern in (_NAMED, _STACKED):
-        for match in pattern.finditer(raw, position):
-            try:
-                found.name(match[1].decode("ascii", "replace"), match[2].decode("ascii", "replace"))
-            except ValueError:
-                return
+    end = min(len(raw), position + budget.searched)
+    budget.searched -= end - position
+    try:
+        for match in _SECOND.finditer(raw, position, end):
+            budget.tries -= 1
+            if budget.tries < 0:
+                break
+            line = raw[max(position, match.start() - _LINE) : match.start()]
+            if first := _FIRST.search(line):
+                found.name(first[1].decode("ascii"), match[1].decode("ascii"))
+        for match in _END.finditer(raw, position, end):
+            budget.tries -= 1
+            if budget.tries < 0:
+                break
+            both = raw[max(position, match.end() - 3 * _LINE) : match.end()]
+            if names := _STACKED.search(both):
+                found.name(names[1].decode("ascii"), names[2].decode("ascii"))
+    except ValueError:  # there are too many
+        return
