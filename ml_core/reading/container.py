@@ -46,7 +46,8 @@ class Container:
         parts = [self.kind]
         if self.members:
             packing = f"{self.compressed} compressed" if self.compressed else "stored as they are"
-            parts.append(f"{self.members:,} members, {packing}")
+            members = "1 member" if self.members == 1 else f"{self.members:,} members"
+            parts.append(f"{members}, {packing}")
             parts.append(f"{self.packed:,} bytes")
         if self.compressed:
             parts[-1] += f", {self.unpacked:,} unpacked"

@@ -100,9 +100,9 @@ def read_gzip(file: BinaryIO, size: int, name: str, read: Read) -> WeightsFile:
         raise _damaged(name, error) from None
     weights = _read_packed(image, name, read)
     inner = weights.container or Container("unknown")
-    container = replace(inner, kind=f"gzip, {inner.kind}")
-    if not inner.members:
-        container = Container(container.kind, 1, 1, size, image.size, protocol=inner.protocol)
+    members = inner.members or 1
+    kind = f"gzip, {inner.kind}"
+    container = Container(kind, members, members, size, image.size, protocol=inner.protocol)
     packed = "" if weights.format.endswith("in an archive") else ", compressed"
     return replace(weights, format=f"{weights.format}{packed}", container=container)
 

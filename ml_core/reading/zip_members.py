@@ -24,6 +24,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
 _ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
 STORED, DEFLATED = 0, 8
+_TABLES = 1024
 _NEWEST = 63  # version 6.3 of the format: readers refuse members that ask for more
 SAFETENSORS_COPY = "ask for a safetensors copy of it"
 _UNPACK = "unpack it and open the file inside"
@@ -122,13 +123,14 @@ def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
 def read_head(file: BinaryIO, member: Member, length: int) -> bytes:
     """Read at most the first ``length`` bytes of a member, unpacked; fewer if it is damaged."""
     file.seek(member.offset)
-    raw = file.read(min(member.packed, length))
-    if member.method == DEFLATED:
-        try:
-            return zlib.decompressobj(-15).decompress(raw, length)
-        except zlib.error:
-            return b""
-    return raw
+    if member.method == STORED:
+        return file.read(min(member.packed, length))
+    # The first packed bytes only say how the others are to be read.
+    raw = file.read(min(member.packed, length + _TABLES))
+    try:
+        return zlib.decompressobj(-15).decompress(raw, length)
+    except zlib.error:
+        return b""
 
 
 def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:

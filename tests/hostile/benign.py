@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from tests.hostile.benign_values import state_dict, values
+from tests.hostile.packed import harmless_packed
 
 Write = Callable[[Path], dict[str, torch.Tensor]]
 LEGACY = {"_use_new_zipfile_serialization": False}
@@ -240,6 +241,7 @@ def benign() -> dict[str, Write]:
     found["in a tar.tar"] = _inside("tar")
     found["without checksums.pt"] = _without_checksums
     found["packed again.pt"] = _packed_pickle
+    found |= harmless_packed()
     return found
 
 

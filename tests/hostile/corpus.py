@@ -11,6 +11,7 @@ from tests.hostile.gadgets import gadget_items
 from tests.hostile.item import Item
 from tests.hostile.lies import lies
 from tests.hostile.memo_bombs import memo_items
+from tests.hostile.packed import packed_items
 from tests.hostile.pickle_tricks import pickle_items
 from tests.hostile.state_tricks import state_items
 from tests.hostile.torchscript_tricks import torchscript_items
@@ -31,6 +32,7 @@ def items() -> tuple[Item, ...]:
         *torchscript_items(),
         *folder_items(),
         *bomb_items(),
+        *packed_items(),
     )
     assert len({item.name for item in found}) == len(found)
     return found
