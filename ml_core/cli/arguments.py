@@ -22,9 +22,13 @@ def checkpoint_path(path: Path) -> Path:
     ------
     InputError
         If the repository cannot be fetched.
+    KeyboardInterrupt
+        If the user cancelled with Ctrl-C.
     """
     from ml_core.checkpoints.hub import fetch, is_hub_name
+    from ml_core.cli.interrupt import ctrl_c_cancels
     from ml_core.cli.output import errors
+    from ml_core.events import Control
 
     if not is_hub_name(str(path)):
         return path
@@ -34,7 +38,14 @@ def checkpoint_path(path: Path) -> Path:
             of = f" of {total / 1e6:.0f}" if total else ""
             status.update(f"Fetching {plain(str(path))}: {done / 1e6:.0f}{of} MB")
 
-        found = fetch(str(path), report)
+        control = Control()
+        try:
+            with ctrl_c_cancels(control):
+                found = fetch(str(path), report, lambda: control.cancelled)
+        except InputError:
+            if control.cancelled:
+                raise KeyboardInterrupt from None
+            raise
     errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
     return found.path
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, image_spec, pair_spec, target_index
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
+from ml_core.cli.interrupt import ctrl_c_cancels
 from ml_core.events import Control, Done
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -83,23 +82,6 @@ def clean_spec(
         device=device,
         threads=threads,
     )
-
-
-@contextmanager
-def ctrl_c_cancels(control: Control) -> Generator[None]:
-    """The first Ctrl-C cancels the job between steps, the second ends the program."""
-
-    def handle(_signal: int, _frame: object) -> None:
-        if control.cancelled:
-            raise KeyboardInterrupt
-        output.say("Cancelling; press Ctrl-C again to leave at once.")
-        control.cancel()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:

@@ -7,6 +7,7 @@ f"a photo of a {c}.", ...]}``.
 from __future__ import annotations
 
 import ast
+import warnings
 from pathlib import Path
 
 from ml_core.reading.errors import InputError
@@ -44,16 +45,16 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     if size > MAX_BYTES or len(raw) > MAX_BYTES:
         raise InputError(f"The class list {path.name} is larger than 4 MB.", "unsupported")
     try:
-        tree = ast.parse(raw, filename="classes.py", mode="eval")
+        with warnings.catch_warnings():  # of odd escapes, which would be shown to the user
+            warnings.simplefilter("ignore")
+            tree = ast.parse(raw, filename="classes.py", mode="eval")
     except SyntaxError as error:
-        raise _refused(
-            path, error.lineno or 1, "it is not the table that CleanCLIP reads"
-        ) from None
+        raise _refused(path, error.lineno or 1, _NO_TABLE) from None
     except (ValueError, RecursionError, MemoryError):
-        raise _refused(path, 1, "it is not the table that CleanCLIP reads") from None
+        raise _refused(path, 1, _NO_TABLE) from None
     table = tree.body
     if not isinstance(table, ast.Dict):
-        raise _refused(path, table.lineno, "it is not the table that CleanCLIP reads")
+        raise _refused(path, table.lineno, _NO_TABLE)
     parts: dict[str, ast.expr] = {}
     for key, value in zip(table.keys, table.values, strict=True):
         name = key.value if isinstance(key, ast.Constant) else None

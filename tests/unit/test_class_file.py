@@ -87,3 +87,17 @@ def test_anything_else_is_refused_with_its_line(
 def test_a_large_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="4 MB"):
         read_class_file(write(tmp_path, b" " * (MAX_BYTES + 1)))
+
+
+def test_odd_escapes_warn_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "classes.py"
+    path.write_text(r"""{"classes": ["a\d"], "templates": [lambda c: f"a \d {c}"]}""")
+    assert read_class_file(path) == (("a\\d",), ("a \\d {}",))
+
+
+@pytest.mark.parametrize("text", ["(" * 300_000, "-" * 300_000 + "1", "[" * 90 + "]" * 90, "\0"])
+def test_deep_and_broken_files_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match="it is not evaluated"):
+        read_class_file(path)

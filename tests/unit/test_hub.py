@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,33 @@ def test_a_download_can_be_cancelled_and_begun_again(
         with pytest.raises(InputError, match=r"download of owner/clip was cancelled"):
             fetch(f"hf-hub:{REPOSITORY}", lambda done, total: told.append(done), lambda: bool(told))
         assert open_checkpoint(fetch(f"hf-hub:{REPOSITORY}").path).inspection.verdict == "loads"
+
+
+def test_ctrl_c_ends_a_download(
+    online: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from ml_core.cli.app import run_command
+
+    files = repository_files(tmp_path / "made", "safetensors", False)
+    download = hub._download
+
+    def interrupted(*arguments: Any) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return download(*arguments)
+
+    monkeypatch.setattr(hub, "_download", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with fake_hub({REPOSITORY: files}) as (address, fetched):
+        online(address)
+        assert run_command(["inspect", f"hf-hub:{REPOSITORY}"]) == 130
+    assert "open_clip_model.safetensors" not in fetched
+    assert signal.getsignal(signal.SIGINT) is before
+    shown = capsys.readouterr()
+    assert "Cancelled." in shown.err
+    assert shown.out == ""
 
 
 @pytest.mark.parametrize(
