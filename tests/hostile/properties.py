@@ -21,6 +21,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, TensorInfo, parse_header
 from ml_core.reading.sniff import sniff
+from ml_core.reading.unpacked import Unpacked
 from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError, read_member, zip_members
 
@@ -161,8 +162,16 @@ def check_file(raw: bytes) -> bool:
         return False
     names = {tensor.name for tensor in found.tensors}
     assert len(names) == len(found.tensors)
+    # Where numbers are packed, offsets count in what they are unpacked.
+    size = sum(piece.size for piece in found.pieces) if found.pieces else len(raw)
+    for piece in found.pieces:
+        assert 0 <= piece.offset <= len(raw) - piece.packed
+    image = Unpacked(file, found.pieces) if found.pieces else file
     for tensor in found.tensors:
-        _check_tensor(tensor, len(raw))
+        _check_tensor(tensor, size)
+        if size <= LIMIT:
+            image.seek(tensor.offset)
+            assert len(image.read(tensor.nbytes)) == tensor.nbytes
     json.dumps([found.facts, found.metadata, found.names, sorted(names)]).encode()
     "".join(names).encode()
     return True

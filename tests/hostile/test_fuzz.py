@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import random
 import struct
+import zipfile
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile.archives import Entry, entries, legacy, raw_zip, records, torch_zip
+from tests.hostile.archives import Entry, archive, entries, legacy, raw_zip, records, torch_zip
 from tests.hostile.container_bytes import safetensors
 from tests.hostile.mutate import NUMBERS, PIECES, mutated, reordered, repacked
 from tests.hostile.ops import checkpoint, pickled
@@ -29,7 +30,10 @@ SEEDS = {
     "pickle": [records()["data.pkl"], pickled(checkpoint(), 2)],
     "zip": [torch_zip(), raw_zip(entries())],
     "safetensors": [safetensors(bytes(8), "note")],
-    "file": [torch_zip(), legacy(), safetensors(bytes(8))],
+    "file": [
+        *(torch_zip(), legacy(), safetensors(bytes(8))),
+        archive(records(), method=zipfile.ZIP_DEFLATED),
+    ],
 }
 
 
