@@ -152,10 +152,14 @@ def map_labels(names: Sequence[str], label_set: LabelSet) -> LabelMapping:
         places.setdefault(normalise_name(name), index)
     for index, name in enumerate(label_set.ids):
         places.setdefault(normalise_name(name), index)
+    numbers: dict[str, int] = {}
     if not any(name.isdecimal() for name in label_set.class_names):
-        places |= {str(index): index for index in range(len(label_set.class_names))}
+        numbers = {str(index): index for index in range(len(label_set.class_names))}
     twice = {normalise_name(name) for name in duplicates(label_set)}
-    found = {name: places.get(normalise_name(name), -1) for name in dict.fromkeys(names)}
+    found = {  # a number as it stands: normalised, -1 would be 1
+        name: places.get(normalise_name(name), numbers.get(name.strip(), -1))
+        for name in dict.fromkeys(names)
+    }
     return LabelMapping(
         labels=np.fromiter((found[name] for name in names), np.int64, len(names)),
         unmatched=tuple(name for name, index in found.items() if index < 0),

@@ -119,8 +119,10 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
     if missing:
         problems.append(summary("Left out, a missing picture", missing))
     if not paths:
+        first = [*bad, *(f"{name}: no such file" for name in missing), "it has no row"][0]
         raise InputError(
-            f"No picture of {path.name} can be used; its paths are taken from its own folder.",
+            f"No picture of {path.name} can be used ({first}); its paths are taken from its own "
+            "folder.",
             "usage",
             details="\n".join(problems),
         )

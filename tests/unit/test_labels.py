@@ -97,3 +97,8 @@ def test_ambiguous_names_are_told() -> None:
     mapping = map_labels(["missile", "657", "744"], load_label_set("imagenet-1k"))
     assert mapping.labels.tolist() == [657, 657, 744]
     assert mapping.ambiguous == ("missile",)
+
+
+def test_a_negative_number_is_no_class() -> None:
+    label_set = LabelSet("own", ("dog", "cat"), ("{}",))
+    assert map_labels(["-1", " 1 ", "_1", "1.0"], label_set).labels.tolist() == [-1, 1, -1, -1]
