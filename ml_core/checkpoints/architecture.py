@@ -18,6 +18,7 @@ from ml_core.checkpoints.transformers_config import (
 )
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
+    VOCABULARY,
     Preprocess,
     check_model_config,
     check_preprocess,
@@ -132,6 +133,8 @@ def find_architecture(
         sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
         questions += ("logit scale",)
     checked = check_model_config(config, label)
+    if checked["text_cfg"]["vocab_size"] > VOCABULARY:
+        sentences += (vocabulary_caution(checked),)
     preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
     if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
         questions += ("normalisation",)

@@ -118,6 +118,8 @@ def _download(
     """Let the Hub's own library fetch the files that are read, and no other."""
     from huggingface_hub import snapshot_download
 
+    if cancelled():
+        raise _CancelledError
     return Path(
         snapshot_download(
             repository,

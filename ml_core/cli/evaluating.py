@@ -69,7 +69,8 @@ def evaluate_checkpoint(
     set_threads(threads)
     opened = open_checkpoint(checkpoint, donor, use_choice=use_choice)
     model = opened.build("cpu").to(choose_device(device))
-    for sentence in (*opened.architecture.cautions, *model.assumptions):
+    cautions = opened.architecture.cautions
+    for sentence in dict.fromkeys((*cautions, *model.assumptions)):
         output.say(sentence)
     bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
     control = Control()
@@ -85,6 +86,7 @@ def evaluate_checkpoint(
         output.say(f"{bench.images.name}: {problem}.")
     record: dict[str, Any] = found.to_dict()
     record["checkpoint"] = str(checkpoint)
+    record["cautions"] = list(cautions)
     record["assumptions"] = list(model.assumptions)
     record["donor"] = None if opened.donor is None else str(donor)
     record["choice"] = None if opened.remembered is None else opened.remembered.to_dict()

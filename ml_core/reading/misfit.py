@@ -13,7 +13,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # Parts that a CLIP computes with where it has them: a file that holds more of them than its
 # config asks for is another model, not this one with something beside it.
-_COMPUTES = re.compile(r"(^|\.)(resblocks\.\d|layer[1-4]\.\d|ln_pre\.)")
+_COMPUTES = re.compile(r"(^|\.)(resblocks\.\d|encoder\.layers\.\d|layer[1-4]\.\d|ln_pre\.)")
 
 
 @dataclass(frozen=True, slots=True)

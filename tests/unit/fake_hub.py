@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlsplit
@@ -69,7 +69,8 @@ def fake_hub(repositories: Mapping[str, Mapping[str, bytes]]) -> Iterator[tuple[
                 self.send_header(name, value)
             self.end_headers()
             if body:
-                self.wfile.write(raw)
+                with suppress(ConnectionError):  # the other side cancelled
+                    self.wfile.write(raw)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -54,6 +54,7 @@ def test_lists_are_complete_and_in_order() -> None:
         ("visual.transformer.resblocks.2.mlp.c_fc.bias", False),
         ("transformer.resblocks.0.ls_1.gamma", False),
         ("visual.layer3.0.conv9.weight", False),
+        ("vision_model.encoder.layers.0.weird.weight", False),
         ("visual.ln_pre.weight", False),
     ],
 )
@@ -162,6 +163,7 @@ def test_another_vocabulary_opens_with_caution(size: int, tmp_path: Path) -> Non
             model.encode_texts(["a dog"])
     else:
         assert_equal(model, theirs(module))
+        assert assessed.reasons[0] in model.assumptions
 
 
 def test_a_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
@@ -171,3 +173,12 @@ def test_a_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="pad_id 600 in a vocabulary of 600"):
         open_checkpoint(tmp_path / "m.safetensors")
+
+
+def test_results_say_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(with_strangers(2), tmp_path / "m.safetensors")
+    assert run_command(["evaluate", str(tmp_path / "m.safetensors"), "--n", "20", "--json"]) == 0
+    shown = capsys.readouterr()
+    (sentence,) = json.loads(shown.out)["cautions"]
+    assert sentence.startswith("2 tensors are no part of the model")
+    assert sentence in shown.err
