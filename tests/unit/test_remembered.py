@@ -18,9 +18,12 @@ from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.remembered import forget, remember, remembered, remembered_file
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
+from ml_core.events import Control, Done
 from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.run import run
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN
+from tests.unit.small_jobs import small_recipe, small_spec
 
 NOTHING = (0.0, 0.0, 0.0)
 ONE = (1.0, 1.0, 1.0)
@@ -164,3 +167,19 @@ def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None
     assert run_command(["doctor", str(demo_checkpoint()), "--n", "60", "--remember"]) == 3
     assert "there is no choice to remember" in capsys.readouterr().err
     assert not remembered_file().exists()
+
+
+@pytest.mark.parametrize("use_choice", [True, False])
+def test_a_cleaning_job_says_whether_the_choice_is_used(
+    use_choice: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    found = inspect(tiny_checkpoint)
+    kept = remember(found.sha256, found.name, CHOICE)
+    recipe = small_recipe(pairs=16, warmup_steps=0)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, use_choice=use_choice)
+    *_, last = run(spec, Control())
+    assert isinstance(last, Done)
+    assert last.status == "finished", last.error
+    cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
+    assert (kept.sentence in cleaned.architecture.assumptions) is use_choice
+    assert (cleaned.architecture.preprocess.mean == NOTHING) is use_choice
