@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.pickles.budget import MAX_WORK
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.sniff import looks_pickle
 from ml_core.reading.torch_file import check_pickles
@@ -40,10 +41,11 @@ def doctored(file: BinaryIO, size: int, name: str, what: ZipError | str) -> Inpu
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:
     """Where pickles that name or misuse code begin in ``size`` bytes, and what they name.
 
-    At most 64 MiB and one file's budget of opcodes are read: this only finds a better word for a
+    At most 64 MiB and a quarter of a file's budget are read: this only finds a better word for a
     refusal.
     """
-    budget, left = Budget(), _MAX_TOTAL
+    # The members may have been read before, as far as they could.
+    budget, left = Budget(MAX_WORK // 4, MAX_WORK // 16), _MAX_TOTAL
     for start, deflated in _members(file, size):
         if not looks_pickle(_content(file, start, deflated, _HEAD)):
             continue

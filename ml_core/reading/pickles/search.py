@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from ml_core.reading.pickles.budget import STEPS_OF_A_NAME, Budget
@@ -15,13 +16,15 @@ from ml_core.reading.pickles.reading import Reading
 _SECOND = re.compile(rb"\n([A-Za-z_][\w.]{0,99})(?=\n[()NRbqrph}\]\x85\x8cXKJSVUc\x93\x94])")
 _FIRST = re.compile(rb"c([A-Za-z_][\w.]{0,98})\Z")
 # The same for names that are put on the stack one by one.
-_END = re.compile(rb"\w(?:\x94|q.)?\x93", re.DOTALL)
+_END = re.compile(rb"\x93")
+_BEFORE = re.compile(rb"\w(?:\x94|q.)?\Z", re.DOTALL)
 _STACKED = re.compile(
     rb"\x8c[\x01-\x64]([A-Za-z_][\w.]{0,99})(?:\x94|q.)?"
     rb"\x8c[\x01-\x64]([A-Za-z_][\w.]{0,99})(?:\x94|q.)?\x93\Z",
     re.DOTALL,
 )
 _LINE = 100
+_MAX_ENDS = 200_000
 
 Opcodes = Iterator[tuple[str, Any, int]]
 
@@ -95,7 +98,9 @@ def _search(raw: bytes, position: int, found: Reading, budget: Budget) -> None:
             line = raw[max(position, match.start() - _LINE) : match.start()]
             if first := _FIRST.search(line):
                 found.name(first[1].decode("ascii"), match[1].decode("ascii"))
-        for match in _END.finditer(raw, position, end):
+        for match in islice(_END.finditer(raw, position, end), _MAX_ENDS):
+            if not _BEFORE.search(raw[match.start() - 3 : match.start()]):
+                continue
             budget.tries -= 1
             if budget.tries < 0:
                 break
