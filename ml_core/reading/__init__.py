@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.examine import ask_picklescan, examine
-from ml_core.reading.inspect import Inspection, inspect
+from ml_core.reading.inspect import inspect
+from ml_core.reading.inspection import Inspection
 from ml_core.reading.lists import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
 from ml_core.reading.tables import Table, read_table, resolve_inside

@@ -19,7 +19,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ml_core.reading.errors import ErrorCode, InputError
-from ml_core.reading.inspect import Inspection
+from ml_core.reading.inspection import Inspection
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_RANK, TensorInfo
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.unpacked import FREE, MAX_RATIO, METHODS, Piece

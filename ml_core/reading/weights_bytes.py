@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ml_core.reading.errors import InputError
-from ml_core.reading.inspect import Inspection
+from ml_core.reading.inspection import Inspection
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.unpacked import Unpacked
 from ml_core.reading.zip_members import ZipError

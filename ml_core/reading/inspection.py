@@ -1,0 +1,125 @@
+"""The record of what was found in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ml_core.reading.container import Container
+from ml_core.reading.errors import ErrorCode, InputError
+from ml_core.reading.one_pass import FileStamp
+from ml_core.reading.safetensors_header import TensorInfo
+from ml_core.reading.torch_file import UnknownCodeError
+from ml_core.reading.unpacked import Piece
+
+Verdict = Literal["loads", "caution", "dangerous", "damaged"]
+ReasonCode = Literal["ok", "note", "unknown_code", "dangerous", "damaged", "unsupported"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found; the same for the window, the command line and JSON.
+
+    Parameters
+    ----------
+    path, name
+        What was opened.
+    size
+        Bytes of the weights file (of the file itself if it was refused).
+    sha256
+        Of the same bytes, see `ml_core.reading.shards.hash_of_shards` for several files; empty
+        if nothing could be read.
+    format
+        ``safetensors``, ``open_clip folder``, or the name of a refused format.
+    verdict
+        ``loads``, ``caution`` (loads, see reasons), ``dangerous`` (refused: the format can run
+        code when it is loaded) or ``damaged`` (refused: damaged or not supported).
+    reason_code
+        ``ok``, ``note``, or the kind of refusal.
+    reasons
+        Whole sentences, the most important first.
+    tensors, metadata
+        Of the weights file; ``metadata`` is a safetensors header's.
+    config
+        The JSON of ``open_clip_config.json`` or the transformers library's ``config.json``,
+        unchecked beyond being JSON; None for a file.
+    weights_path
+        The file with the tensors, of several the first; None if refused.
+    unread
+        Names of files of the folder, or members of the archive, that were not read.
+    globals
+        Objects that the pickles of the file name, grouped: ``tensors`` (builders, done by own
+        code), ``data``, ``code`` (kept as inert records), ``unknown``.
+    facts
+        Plain values near the top of a pickle's object, as text.
+    embedded_code
+        Names and texts of program code in the file; none of it was run.
+    sandbox
+        How the process that read the file was confined, as `ml_core.reading.sandbox` tells;
+        None if it was not.
+    preprocessor
+        The JSON of a transformers folder's ``preprocessor_config.json``, unchecked.
+    container
+        What the tensors' bytes are wrapped in, of several files the first; None if refused.
+    pieces
+        Where the tensors of a file are packed, see `WeightsFile`; read them with
+        `ml_core.reading.weights_bytes`.
+    files
+        The files that the tensors are read from, and how to tell that they did not change.
+    """
+
+    path: Path
+    name: str
+    size: int
+    sha256: str
+    format: str
+    verdict: Verdict
+    reason_code: ReasonCode
+    reasons: tuple[str, ...] = ()
+    tensors: tuple[TensorInfo, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+    weights_path: Path | None = None
+    unread: tuple[str, ...] = ()
+    globals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    embedded_code: tuple[tuple[str, str], ...] = ()
+    sandbox: Mapping[str, str] | None = None
+    preprocessor: dict[str, Any] | None = None
+    container: Container | None = None
+    pieces: tuple[Piece, ...] = ()
+    files: tuple[FileStamp, ...] = field(default=(), compare=False)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the tensors hold together."""
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it cannot be opened."""
+        return self.verdict in ("dangerous", "damaged")
+
+    def refusal(self) -> InputError:
+        """Make the error of a refused file: its first reason, the others as details."""
+        code: ErrorCode = "damaged"
+        if self.verdict == "dangerous":
+            code = "dangerous"
+        elif self.reason_code == "unsupported":
+            code = "unsupported"
+        return InputError(self.reasons[0], code, "\n".join(self.reasons[1:]))
+
+
+def refuse(
+    path: Path, error: InputError, form: str, size: int = 0, sha256: str = "", **facts: Any
+) -> Inspection:
+    """Make the record of a refused file."""
+    verdict: Verdict = "dangerous" if error.code == "dangerous" else "damaged"
+    code: ReasonCode = "unsupported" if error.code == "usage" else error.code
+    if isinstance(error, UnknownCodeError):
+        code = "unknown_code"
+    return Inspection(
+        path, path.name, size, sha256, form, verdict, code, (error.sentence,), **facts
+    )
