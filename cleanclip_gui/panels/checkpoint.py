@@ -40,6 +40,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.widgets.tensor_table import TensorTable
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
+from ml_core.reading.collector import collector_off
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -163,8 +164,12 @@ class CheckpointPanel(QWidget):
         def work(cancelled: Callable[[], bool]) -> Iterator[object]:
             found = examine(target, cancelled)
             yield found
-            yield columns_of(found.tensors)
-            yield _assess(found)
+            with collector_off():
+                columns = columns_of(found.tensors)
+            yield columns
+            with collector_off():
+                assessed = _assess(found)
+            yield assessed
 
         self._inspecting = Background(work)
         self._inspecting.yielded.connect(self._on_yielded)

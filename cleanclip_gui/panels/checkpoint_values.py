@@ -12,6 +12,7 @@ from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.widgets.histogram import HistogramCard
 from cleanclip_gui.widgets.tensor_table import TensorTable
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.collector import set_aside
 
 _SECONDS = 0.1
 _MAX_BATCH = 2000  # rows that the window takes in at once
@@ -51,6 +52,7 @@ class Values(QObject):
         if self._statistics is not None:
             self._statistics.abandon()
         self._found, self.complete = found, False
+        set_aside(len(found.tensors))
 
         def work(cancelled: Callable[[], bool]) -> Iterator[list[Any]]:
             from ml_core.checkpoints.tensor_stats import tensor_stats

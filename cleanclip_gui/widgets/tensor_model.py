@@ -38,6 +38,8 @@ COLUMNS = (
 )
 NAME, _SHAPE, _TYPE, _BAD, _SHARED, _BYTES = 0, 1, 2, 7, 9, 10
 _STATS = range(3, 9)
+_FIELDS = 7  # min, max, mean, std, then three counts, which are whole up to 2**53
+_NAN, _INF, _ZEROS = 4, 5, 6
 _LISTED = 10
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -67,8 +69,9 @@ class TensorModel(QAbstractTableModel):
     def _take(self, columns: TensorColumns) -> None:
         n = len(columns.tensors)
         self._columns = columns
-        self._stats: list[Stats | None] = [None] * n
-        self._values = np.full((len(_STATS), n), -math.inf)
+        # Numbers, not records: 100 000 of those would keep Python's collector busy.
+        self._numbers = np.full((_FIELDS, n), math.nan)
+        self._known = np.zeros(n, bool)
         self._view = np.arange(n)
         self._row_of = np.arange(n)
 
@@ -78,12 +81,9 @@ class TensorModel(QAbstractTableModel):
         if not known:
             return
         numbers = np.array([number for number, _ in known])
-        for number, one in known:
-            self._stats[number] = one
-        values = np.array(
-            [(s.min, s.max, s.mean, s.std, s.nan + s.inf, s.zeros) for _, s in known], np.float64
-        )
-        self._values[:, numbers] = np.where(np.isnan(values), -math.inf, values).T
+        values = [(s.min, s.max, s.mean, s.std, s.nan, s.inf, s.zeros) for _, s in known]
+        self._numbers[:, numbers] = np.array(values, np.float64).T
+        self._known[numbers] = True
         rows = self._row_of[numbers]
         rows = rows[rows >= 0]
         if len(rows):
@@ -140,14 +140,26 @@ class TensorModel(QAbstractTableModel):
             return _alignment(column)
         number = int(self._view[index.row()])
         if role == Qt.ItemDataRole.DisplayRole:
-            return _text(self._columns, self._stats[number], number, column)
+            return self._text(number, column)
         if role == Qt.ItemDataRole.ToolTipRole and column == NAME:
             return tip(self._columns.names[number])
         if role == Qt.ItemDataRole.ToolTipRole and column == _SHARED:
             return self._sharing_tip(number)
-        if role == Qt.ItemDataRole.ForegroundRole and column == _BAD:
-            return theme.colour("danger") if self._values[_BAD - _STATS.start, number] > 0 else None
+        if role == Qt.ItemDataRole.ForegroundRole and self._is_bad(number, column):
+            return theme.colour("danger")
         return None
+
+    def cell(self, index: _Index) -> tuple[str, Qt.AlignmentFlag, bool]:
+        """Text, alignment, and whether it stands out: what painting a cell takes, in one call."""
+        column, number = index.column(), int(self._view[index.row()])
+        return self._text(number, column), _alignment(column), self._is_bad(number, column)
+
+    def _is_bad(self, number: int, column: int) -> bool:
+        return column == _BAD and bool(self._numbers[_NAN : _INF + 1, number].sum() > 0)
+
+    def _text(self, number: int, column: int) -> str:
+        numbers = self._numbers[:, number].tolist() if self._known[number] else ()
+        return _text(self._columns, numbers, number, column)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Order by a column; -1 is the order of the file."""
@@ -165,7 +177,7 @@ class TensorModel(QAbstractTableModel):
         The rows are those of now; they may be made later and in another thread.
         """
         numbers = [self._view[first : last + 1] for first, last in spans]
-        return _rows(self._columns, self._stats, np.concatenate(numbers).tolist())
+        return _rows(self._columns, self._numbers, self._known, np.concatenate(numbers).tolist())
 
     def _rebuild(self) -> None:
         """Filter and sort anew."""
@@ -196,7 +208,13 @@ class TensorModel(QAbstractTableModel):
             _SHARED: columns.by_sharing,
             _BYTES: columns.nbytes,
         }
-        return ranks[column] if column in ranks else self._values[column - _STATS.start]
+        if column in ranks:
+            return ranks[column]
+        if column == _BAD:
+            values = self._numbers[_NAN] + self._numbers[_INF]
+        else:
+            values = self._numbers[_ZEROS if column > _BAD else column - _STATS.start]
+        return np.where(np.isnan(values), -math.inf, values)
 
     def _sharing_tip(self, number: int) -> str | None:
         """Who shares the bytes of a tensor."""
@@ -209,8 +227,8 @@ class TensorModel(QAbstractTableModel):
         return tip(f"Kept in the same block of numbers:\n{listed}{more}")
 
 
-def _text(columns: TensorColumns, stats: Stats | None, number: int, column: int) -> str:
-    """Text of a tensor's cell."""
+def _text(columns: TensorColumns, numbers: Sequence[float], number: int, column: int) -> str:
+    """Text of a tensor's cell; without ``numbers`` it has no statistics yet."""
     tensor = columns.tensors[number]
     if column == NAME:
         return columns.names[number]
@@ -223,22 +241,27 @@ def _text(columns: TensorColumns, stats: Stats | None, number: int, column: int)
     if column == _SHARED:
         who = columns.sharing.get(tensor.storage)
         return f"{count_text(len(who))} share {plain(tensor.storage, 20)}" if who else ""
-    if stats is None:
+    if not numbers:
         return ""
-    if column == _BAD and (stats.nan or stats.inf):
-        return f"{count_text(stats.nan)} / {count_text(stats.inf)}"
-    if column >= _BAD:
-        return count_text(0 if column == _BAD else stats.zeros)
-    value = (stats.min, stats.max, stats.mean, stats.std)[column - _STATS.start]
+    if column == _BAD:
+        nan, inf = int(numbers[_NAN]), int(numbers[_INF])
+        return f"{count_text(nan)} / {count_text(inf)}" if nan or inf else "0"
+    if column > _BAD:
+        return count_text(int(numbers[_ZEROS]))
+    value = numbers[column - _STATS.start]
     return "–" if math.isnan(value) else _number(value)
 
 
 def _rows(
-    columns: TensorColumns, stats: Sequence[Stats | None], numbers: Sequence[int]
+    columns: TensorColumns,
+    values: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    numbers: Sequence[int],
 ) -> Iterator[list[str]]:
     """Cells for a spreadsheet, which takes some beginnings for formulas."""
     for number in numbers:
-        cells = [_text(columns, stats[number], number, column) for column in range(len(COLUMNS))]
+        told = values[:, number].tolist() if known[number] else ()
+        cells = [_text(columns, told, number, column) for column in range(len(COLUMNS))]
         if cells[NAME].startswith(_FORMULAS):
             cells[NAME] = f"'{cells[NAME]}"
         yield cells

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPalette
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -27,6 +29,22 @@ from ml_core.reading import TensorInfo
 _WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
 
 
+class _CellDelegate(QStyledItemDelegate):
+    """Asks the model once a cell, not once a role: each question waits for a reading thread."""
+
+    def initStyleOption(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Fill in what a cell of this table has."""
+        text, alignment, bad = self.parent().model.cell(index)
+        option.index = index
+        option.features |= QStyleOptionViewItem.ViewItemFeature.HasDisplay
+        option.text = text
+        option.displayAlignment = alignment
+        if bad:
+            option.palette.setColor(QPalette.ColorRole.Text, theme.colour("danger"))
+
+
 class TensorTable(QWidget):
     """The table with a filter and a count; ``selected(TensorInfo)`` follows the row."""
 
@@ -40,9 +58,10 @@ class TensorTable(QWidget):
         self.filter.setAccessibleName("Filter tensors")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
-        self._count = Label("", "subtle")
+        self.count = Label("", "subtle")
         self.view = QTableView()
         self.view.setModel(self.model)
+        self.view.setItemDelegate(_CellDelegate(self))
         self.view.setAccessibleName("Tensors")
         self.view.setSortingEnabled(True)
         self.view.setAlternatingRowColors(True)
@@ -78,7 +97,7 @@ class TensorTable(QWidget):
 
         head = QHBoxLayout()
         head.addWidget(self.filter, 1)
-        head.addWidget(self._count)
+        head.addWidget(self.count)
         head.setSpacing(theme.SPACE_M)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
@@ -135,7 +154,7 @@ class TensorTable(QWidget):
         if self.sender() is self._copying:
             self._copying = None
             QGuiApplication.clipboard().setText(text)
-            self._count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
+            self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
@@ -163,4 +182,4 @@ class TensorTable(QWidget):
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()
-        self._count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")
+        self.count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")

@@ -66,14 +66,19 @@ def test_only_strangers_leave_a_model(view):
 
 
 @pytest.fixture
-def dialog(qtbot, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    found = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+def parent(qtbot):
     parent = QWidget()
     qtbot.addWidget(parent)
+    return parent
+
+
+@pytest.fixture
+def dialog(parent, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    found = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
     dialog = KnownDialog(found, "RN50", parent)
     dialog.show()
-    yield dialog  # the parent is kept by this frame
+    return dialog
 
 
 def test_a_file_is_added_by_its_hash(dialog, qtbot):

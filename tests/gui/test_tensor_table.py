@@ -121,12 +121,12 @@ def test_rows_are_copied_as_they_are_shown(table, qtbot):
     table.view.selectAll()
     table.copy()
     table.model.sort(0, DESCENDING)  # changes nothing of what was asked for
-    qtbot.waitUntil(lambda: "copied" in table._count.text(), timeout=WAIT)
+    qtbot.waitUntil(lambda: "copied" in table.count.text(), timeout=WAIT)
     lines = [line.split("\t") for line in QApplication.clipboard().text().split("\n")]
     assert lines[0] == list(COLUMNS)
     assert lines[1] == ["'=cmd", "2 × 3", "F32", "-3", "3", "0.5", "1", "1 / 0", "3", "", "24"]
     assert [line[0] for line in lines[2:]] == ["b", "c"]
-    assert table._count.text() == "3 rows copied"
+    assert table.count.text() == "3 rows copied"
 
 
 def test_nothing_chosen_copies_nothing(table):
