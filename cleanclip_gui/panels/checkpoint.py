@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, OpenCheckpoint
+from cleanclip_gui.panels.checkpoint_assess import Assessed, assess_file
 from cleanclip_gui.panels.checkpoint_compare import Comparing
 from cleanclip_gui.panels.checkpoint_doctor import Doctoring
 from cleanclip_gui.panels.checkpoint_facts import FactsColumn, metadata_text
@@ -47,15 +46,6 @@ if TYPE_CHECKING:
 
 _STOP_DOCTOR_MS = 1500
 _KEYS, _COMPARISON = 1, 5
-
-
-@dataclass(frozen=True, eq=False)
-class _Assessed:
-    """What follows from an inspection; ``has_head`` tells of a linear head beside the CLIP."""
-
-    assessment: Assessment
-    known: tuple[str, ...]
-    has_head: bool
 
 
 class CheckpointPanel(QWidget):
@@ -168,7 +158,7 @@ class CheckpointPanel(QWidget):
                 columns = columns_of(found.tensors)
             yield columns
             with collector_off():
-                assessed = _assess(found)
+                assessed = assess_file(found)
             yield assessed
 
         self._inspecting = Background(work)
@@ -222,7 +212,7 @@ class CheckpointPanel(QWidget):
             self._take_inspection(found)
         elif isinstance(found, TensorColumns):
             self.tensors.set_columns(found)
-        elif isinstance(found, _Assessed):
+        elif isinstance(found, Assessed):
             self._take_assessment(found)
 
     def _take_inspection(self, found: Inspection) -> None:
@@ -239,7 +229,7 @@ class CheckpointPanel(QWidget):
         if found.refused:
             self.refused.emit(found)
 
-    def _take_assessment(self, found: _Assessed) -> None:
+    def _take_assessment(self, found: Assessed) -> None:
         """What it means for a CLIP: the whole verdict. Then load the model."""
         self.assessment = found.assessment
         self.facts.known.say(" ".join(found.known))
@@ -377,19 +367,6 @@ class CheckpointPanel(QWidget):
             self.tabs.setTabVisible(number, there)
         self.right.setVisible(found is None or any(shown or ()))
         self.right.setCurrentIndex(int(found is None))
-
-
-def _assess(found: Inspection) -> _Assessed:
-    """Look at the architecture and at what is known of the file; in the reading thread."""
-    from ml_core.checkpoints.inspection_record import assess, known_sentences
-    from ml_core.checkpoints.layouts import find_layout
-
-    assessment = assess(found)
-    head = None
-    if not found.refused:
-        with contextlib.suppress(InputError):
-            head = find_layout(found).head
-    return _Assessed(assessment, known_sentences(assessment), head is not None)
 
 
 def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:

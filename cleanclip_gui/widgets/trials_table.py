@@ -78,7 +78,7 @@ class TrialsTable(QTableWidget):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for column, width in ((_MARK, 56), (_QUESTION, 190), (_ACCURACY, 84), (_INTERVAL, 136)):
+        for column, width in ((_MARK, 56), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
             self.setColumnWidth(column, width)
         self.setColumnWidth(_IMAGES, 72)
         self.setColumnWidth(_BAR, 150)

@@ -15,8 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
+from ml_core.reading.collector import collector_off
 from ml_core.reading.errors import InputError
-from ml_core.reading.inspect import Inspection, locate, refuse
+from ml_core.reading.inspect import locate
+from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> 
     except _EndedError as ended:
         return _not_read(path, str(ended))
     try:
-        return from_json(raw, path)
+        with collector_off():
+            return from_json(raw, path)
     except InputError as problem:
         if problem.code == "usage":
             raise
