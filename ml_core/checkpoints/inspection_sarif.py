@@ -15,6 +15,7 @@ _DEFAULTS = {
     "unknown_code": "error",
     "dangerous": "error",
     "damaged": "error",
+    "truncated": "error",
     "unsupported": "error",
 }
 _RULES = {
@@ -26,6 +27,7 @@ _RULES = {
     ),
     "dangerous": ("RefusedAsDangerous", "The file can run code when an ordinary loader opens it."),
     "damaged": ("RefusedAsDamaged", "The file is not what its format asks."),
+    "truncated": ("RefusedAsTruncated", "The file ends before all that it announces."),
     "unsupported": (
         "RefusedAsUnsupported",
         "The file is of a format or layout that is not opened.",

@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.pickles.budget import MAX_WORK
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.sniff import looks_pickle
 from ml_core.reading.torch_file import check_pickles
-from ml_core.reading.zip_members import ZipError
+from ml_core.reading.zip_members import CutShortError, ZipError
 
 _MARK = b"PK\x03\x04"
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -35,7 +35,15 @@ def doctored(file: BinaryIO, size: int, name: str, what: ZipError | str) -> Inpu
     """
     check_pickles(pickles_of_doctored_zip(file, size), name)
     advice = what.advice if isinstance(what, ZipError) else "get the file again"
-    return InputError(f"{name} is a damaged or doctored archive: {what}; {advice}.", "damaged")
+    sentence = f"{name} is a damaged or doctored archive: {what}; {advice}."
+    return zip_refusal(sentence, what)
+
+
+def zip_refusal(sentence: str, what: ZipError | str) -> InputError:
+    """Make the error of a damaged archive, of a truncated one if that is what is wrong."""
+    if isinstance(what, CutShortError):
+        return TruncatedError(sentence)
+    return InputError(sentence, "damaged")
 
 
 def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Reading]]:

@@ -26,3 +26,10 @@ class InputError(Exception):
         self.sentence = sentence
         self.code: ErrorCode = code
         self.details = details
+
+
+class TruncatedError(InputError):
+    """A file ends before all that it announces; getting it again helps."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, "damaged")

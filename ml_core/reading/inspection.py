@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ml_core.reading.container import Container
-from ml_core.reading.errors import ErrorCode, InputError
+from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
 from ml_core.reading.one_pass import FileStamp
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.unpacked import Piece
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged"]
-ReasonCode = Literal["ok", "note", "unknown_code", "dangerous", "damaged", "unsupported"]
+ReasonCode = Literal[
+    "ok", "note", "unknown_code", "dangerous", "damaged", "truncated", "unsupported"
+]
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def refuse(
     code: ReasonCode = "unsupported" if error.code == "usage" else error.code
     if isinstance(error, UnknownCodeError):
         code = "unknown_code"
+    elif isinstance(error, TruncatedError):
+        code = "truncated"
     return Inspection(
         path, path.name, size, sha256, form, verdict, code, (error.sentence,), **facts
     )

@@ -18,6 +18,7 @@ from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import (
     STORED,
+    CutShortError,
     Member,
     ZipError,
     read_head,
@@ -93,7 +94,7 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
     length, start = struct.unpack_from("<H", head, 8)[0], 10
     if head[6] > 1:
         if len(head) < 12:
-            raise ZipError(f"{label} is cut short")
+            raise CutShortError(f"{label} is cut short")
         length, start = struct.unpack_from("<I", head, 8)[0], 12
     if length > _MAX_HEADER or start + length > member.size:
         raise ZipError(f"{label} has a header that is too long")

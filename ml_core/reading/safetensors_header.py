@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_TENSORS = 100_000
@@ -82,12 +82,13 @@ def read_header(path: Path) -> Header:
 def parse_header(file: BinaryIO, size: int, name: str) -> Header:
     """Check the header of an open safetensors file of ``size`` bytes; ``name`` is for messages."""
     if size < 10:
-        raise _damaged(name, f"it has only {size} bytes")
+        raise _damaged(name, f"it has only {size} bytes", short=True)
     (length,) = struct.unpack("<Q", file.read(8))
     if length > MAX_HEADER:
         raise _damaged(name, f"its header claims {length} bytes, the limit is {MAX_HEADER}")
     if length > size - 8:
-        raise _damaged(name, f"its header claims {length} bytes and the file has {size}")
+        short = f"its header claims {length} bytes and the file has {size}"
+        raise _damaged(name, short, short=True)
     raw = file.read(length)
     if not raw.startswith(b"{"):
         raise _damaged(name, "its header does not start with '{'")
@@ -105,11 +106,10 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
     return Header(tuple(tensors), metadata)
 
 
-def _damaged(name: str, what: str) -> InputError:
-    """Make the sentence."""
-    return InputError(
-        f"{name} is a damaged safetensors file: {what}; get the file again.", "damaged"
-    )
+def _damaged(name: str, what: str, short: bool = False) -> InputError:
+    """Make the sentence; ``short`` if bytes are missing at the end."""
+    sentence = f"{name} is a damaged safetensors file: {what}; get the file again."
+    return TruncatedError(sentence) if short else InputError(sentence, "damaged")
 
 
 def _metadata(value: Any, name: str) -> dict[str, str]:
@@ -169,4 +169,5 @@ def _check_contiguous(tensors: list[TensorInfo], start: int, size: int, name: st
         position += tensor.nbytes
     if position != size:
         short = "is cut short" if position > size else "has bytes after its last tensor"
-        raise _damaged(name, f"it {short} ({size} bytes instead of {position})")
+        what = f"it {short} ({size} bytes instead of {position})"
+        raise _damaged(name, what, position > size)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from ml_core.reading.zip_members import MAX_MEMBERS, STORED, Member, ZipError, safe_name
+from ml_core.reading.zip_members import (
+    MAX_MEMBERS,
+    STORED,
+    CutShortError,
+    Member,
+    ZipError,
+    safe_name,
+)
 
 _BLOCK = 512
 _FILES = (b"0", b"\0", b"7")
@@ -29,7 +36,7 @@ def tar_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
         file.seek(position)
         head = file.read(_BLOCK)
         if len(head) < _BLOCK:
-            raise ZipError("it is cut short")
+            raise CutShortError("it is cut short")
         if head == bytes(_BLOCK):
             break
         kind, length = head[156:157], _number(head[124:136])
@@ -37,7 +44,7 @@ def tar_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
         start = position + _BLOCK
         position = start + -(-length // _BLOCK) * _BLOCK
         if position > size:
-            raise ZipError("a member is cut short")
+            raise CutShortError("a member is cut short")
         if kind == _LONG_NAME:
             if length > _MAX_EXTRA:
                 raise ZipError("a member's name is too long")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.pickles.geometry import Block, place_tensors
 from ml_core.reading.pickles.machine import Reading
 from ml_core.reading.pickles.walk import contents
@@ -67,11 +67,10 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
             )
     for label, reading in readings:
         if reading.problem:
-            raise InputError(
-                f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file "
-                "again.",
-                "damaged",
+            sentence = (
+                f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file again."
             )
+            raise TruncatedError(sentence) if reading.short else InputError(sentence, "damaged")
     return names
 
 

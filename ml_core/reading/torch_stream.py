@@ -6,7 +6,7 @@ import struct
 from typing import Any, BinaryIO
 
 from ml_core.reading.container import Container, protocol_of
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.pickles.records import Storage, Table
@@ -66,11 +66,9 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     )
 
 
-def _damaged(name: str, what: str) -> InputError:
-    return InputError(
-        f"{name} is a damaged PyTorch file of the legacy layout: {what}; get the file again.",
-        "damaged",
-    )
+def _damaged(name: str, what: str, short: bool = False) -> InputError:
+    sentence = f"{name} is a damaged PyTorch file of the legacy layout: {what}; get the file again."
+    return TruncatedError(sentence) if short else InputError(sentence, "damaged")
 
 
 def _item(table: Any, wanted: str) -> Any:
@@ -95,7 +93,7 @@ def _blocks(
         file.seek(position)
         head = file.read(8)
         if len(head) != 8:
-            raise _damaged(name, "it is cut short")
+            raise _damaged(name, "it is cut short", short=True)
         (elements,) = struct.unpack("<q", head)
         storage = known[key]
         if elements != storage.elements:
@@ -104,5 +102,5 @@ def _blocks(
         blocks[key] = Block(position + 8, nbytes)
         position += 8 + nbytes
     if position != size:
-        raise _damaged(name, f"it has {size} bytes instead of {position}")
+        raise _damaged(name, f"it has {size} bytes instead of {position}", position > size)
     return blocks

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, BinaryIO
 
-from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
+from ml_core.reading.zip_members import DEFLATED, STORED, CutShortError, ZipError
 
 _UNPACK = "unpack it and open the file inside"
 GZIP = 31  # zlib's own number for a stream with gzip's header and checksum
@@ -121,7 +121,7 @@ class Unpacked(io.RawIOBase):
             self._file.seek(piece.offset + inside)
             raw = self._file.read(wanted)
             if not raw:
-                raise ZipError("it is cut short")
+                raise CutShortError("it is cut short")
         else:
             number, begin = divmod(inside, BLOCK)
             raw = self._block(index, number)[begin : begin + wanted]
@@ -270,4 +270,4 @@ class _Unpacker:
             if made or self._zlib.eof:
                 return made
             if ends:
-                raise ZipError("a packed member is cut short")
+                raise CutShortError("a packed member is cut short")

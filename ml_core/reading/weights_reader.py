@@ -29,7 +29,7 @@ from ml_core.reading.torch_stream import read_torch_stream
 from ml_core.reading.torch_zip import read_torch_zip
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.wrapped import read_gzip, read_wrapped
-from ml_core.reading.zip_members import zip_members
+from ml_core.reading.zip_members import ZipError, zip_members
 
 
 def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
@@ -46,7 +46,7 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
         members = zip_members if kind is ZIP else tar_members
         return read_wrapped(file, size, name, members, _read_inner)
     if kind == BROKEN_ZIP:
-        raise doctored(file, size, name, "it has no readable list of members")
+        raise doctored(file, size, name, _what_is_wrong(file, size))
     if kind.code:
         raise InputError(f"{name} {kind.why}.", kind.code)
     found = _READERS[kind.format](file, size, name)
@@ -55,6 +55,15 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
             f"{name} holds no tensors; choose the file with the model's weights.", "damaged"
         )
     return found
+
+
+def _what_is_wrong(file: BinaryIO, size: int) -> ZipError | str:
+    """Why a file that begins as a zip archive has no readable list of members."""
+    try:
+        zip_members(file, size)
+    except ZipError as error:
+        return error
+    return "it has no readable list of members"
 
 
 def _read_inner(file: BinaryIO, size: int, name: str) -> WeightsFile:

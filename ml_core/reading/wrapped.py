@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from ml_core.reading.container import Container, checksums_of, container_of
-from ml_core.reading.doctored_zip import doctored
+from ml_core.reading.doctored_zip import doctored, zip_refusal
 from ml_core.reading.errors import InputError
 from ml_core.reading.one_pass import ChecksumError, compare_checksums
 from ml_core.reading.tar_members import tar_members
@@ -137,7 +137,7 @@ def _moved(weights: WeightsFile, by: int) -> WeightsFile:
 
 
 def _damaged(name: str, what: ZipError) -> InputError:
-    return InputError(f"{name} is damaged: {what}; {what.advice}.", "damaged")
+    return zip_refusal(f"{name} is damaged: {what}; {what.advice}.", what)
 
 
 class _Window(io.RawIOBase):

@@ -25,6 +25,7 @@ _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR, _FLAG_UTF8 = 1, 8, 1 << 11
 _ALLOWED_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0b110
 STORED, DEFLATED = 0, 8
 _TABLES = 1024
+_LONGEST_END = 22 + 65535  # an end record and its comment
 _NEWEST = 63  # version 6.3 of the format: readers refuse members that ask for more
 SAFETENSORS_COPY = "ask for a safetensors copy of it"
 _UNPACK = "unpack it and open the file inside"
@@ -37,6 +38,10 @@ class ZipError(ValueError):
     def __init__(self, why: str, advice: str = "get the file again") -> None:
         super().__init__(why)
         self.advice = advice
+
+
+class CutShortError(ZipError):
+    """The archive, or something in it, ends before its own end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,15 @@ def read_head(file: BinaryIO, member: Member, length: int) -> bytes:
 def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     """Start, length and number of entries of the central directory."""
     if size < _END.size:
-        raise ZipError("it is cut short")
+        raise CutShortError("it is cut short")
     file.seek(size - _END.size)
     magic, disk, first, here, count, length, start, comment = _END.unpack(file.read(_END.size))
     if magic != b"PK\x05\x06" or comment:
-        raise ZipError("it is cut short, or bytes follow its end record")
+        file.seek(max(0, size - _LONGEST_END))
+        tail = file.read(_LONGEST_END)
+        if b"PK\x05\x06" in tail[: len(tail) - _END.size + 4]:
+            raise ZipError("bytes follow its end record")
+        raise CutShortError("it is cut short")
     if disk or first or here != count:
         raise ZipError("it is part of an archive in several files", "put them together first")
     end = size - _END.size
@@ -188,7 +197,7 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
     at = 0
     for _ in range(count):
         if len(raw) - at < _ENTRY.size:
-            raise ZipError("its list of members is cut short")
+            raise CutShortError("its list of members is cut short")
         fields = _ENTRY.unpack_from(raw, at)
         magic, _, needed, flags, method, _, _, crc, packed, size = fields[:10]
         name_length, extra_length, comment, disk, _, mode, header = fields[10:]
@@ -201,7 +210,7 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
         extra = raw[at + name_length : at + name_length + extra_length]
         at += name_length + extra_length + comment
         if at > len(raw):
-            raise ZipError("its list of members is cut short")
+            raise CutShortError("its list of members is cut short")
         kind = stat.S_IFMT(mode >> 16)
         if kind == stat.S_IFLNK:
             raise ZipError("one of its members is a link")
@@ -248,7 +257,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     file.seek(entry.header)
     raw = file.read(_LOCAL.size)
     if len(raw) != _LOCAL.size:
-        raise ZipError("a member is cut short")
+        raise CutShortError("a member is cut short")
     magic, needed, flags, method = _LOCAL.unpack(raw)[:4]
     crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)[6:]
     name, extra = file.read(name_length), file.read(extra_length)
@@ -271,7 +280,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     offset = entry.header + _LOCAL.size + name_length + extra_length
     end = offset + entry.packed
     if end > limit:
-        raise ZipError("a member is cut short")
+        raise CutShortError("a member is cut short")
     if later:
         end = _after_descriptor(file, end, entry)
     label = _name(entry)

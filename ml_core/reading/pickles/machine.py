@@ -9,6 +9,7 @@ where an opcode ends and bytes after the end are refused.
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from warnings import catch_warnings
@@ -82,6 +83,7 @@ def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
     except (ValueError, IndexError, OverflowError, AttributeError) as error:
         # What genops raises for opcodes and arguments that are none.
         found.problem = f"it cannot be parsed ({str(error)[:120]})"
+        found.short = _SHORT.search(str(error)) is not None
     except RecursionError:
         found.problem = "it is nested too deeply"
     if found.problem:
@@ -328,6 +330,10 @@ class _Machine:
 
     def _on_persid(self, _: Any) -> None:
         self.stack.append(storage_of(self._pop()))
+
+
+_SHORT = re.compile(r"exhausted before|only \d+ remain|not enough data|no newline found")
+"""How genops says that a pickle ends too early."""
 
 
 def _opcodes(raw: bytes) -> Iterator[Opcode]:

@@ -32,6 +32,8 @@ class Reading:
         How many were read.
     problem
         Why the pickle cannot be read, as half a sentence; empty if it can.
+    short
+        Whether the problem is that it ends too early.
     script
         Whether it belongs to a TorchScript archive, so that it may name the archive's own code.
     """
@@ -42,6 +44,7 @@ class Reading:
     end: int = 0
     opcodes: int = 0
     problem: str = ""
+    short: bool = False
     script: bool = False
 
     @property
