@@ -128,14 +128,23 @@ class ClipModel:
         Tensor
             fp32 ``[N, D]`` of unit length, on the model's device, without gradient.
         """
+        with torch.inference_mode():
+            return self.embed_images(images)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed images in the caller's gradient mode; see `encode_images`.
+
+        Where gradients are on they reach float input and every parameter, as attribution and the
+        search for triggers need.
+        """
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = self.image_size
             raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
         if not len(images):
             return torch.empty(0, self.embed_dim, device=self.device)
-        with torch.inference_mode(), _evaluating(self.module), self._autocast():
+        with _evaluating(self.module), self._autocast():
             inputs = self.normalise(images)
-            if self._convolutional:
+            if self.convolutional:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             features = self.module.encode_image(inputs)  # type: ignore[operator]
             return F.normalize(features.float(), dim=-1)
@@ -186,7 +195,7 @@ class ClipModel:
         )
 
     @property
-    def _convolutional(self) -> bool:
+    def convolutional(self) -> bool:
         """Whether the image encoder is a ResNet."""
         return isinstance(self.config["vision_cfg"]["layers"], list)
 
