@@ -47,6 +47,8 @@ class ClipModel:
     origin
         What else of it is not in the file: the donor of an encoder, a choice of the user. JSON
         values; saved with the provenance.
+    channels_last
+        Memory layout of the image encoder's input; None takes it for a ResNet alone.
     """
 
     module: nn.Module
@@ -58,6 +60,7 @@ class ClipModel:
     precision: Precision = "fp32"
     assumptions: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool | None = None
 
     @property
     def image_size(self) -> int:
@@ -144,8 +147,9 @@ class ClipModel:
             return torch.empty(0, self.embed_dim, device=self.device)
         with _evaluating(self.module), self._autocast():
             inputs = self.normalise(images)
-            if self.convolutional:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            last = self.layout == "channels-last"
+            layout = torch.channels_last if last else torch.contiguous_format
+            inputs = inputs.contiguous(memory_format=layout)
             features = self.module.encode_image(inputs)  # type: ignore[operator]
             return F.normalize(features.float(), dim=-1)
 
@@ -192,7 +196,14 @@ class ClipModel:
             self.precision,
             self.assumptions,
             copy.deepcopy(self.origin),
+            self.channels_last,
         )
+
+    @property
+    def layout(self) -> str:
+        """Memory layout of the image encoder's input: ``contiguous`` or ``channels-last``."""
+        last = self.convolutional if self.channels_last is None else self.channels_last
+        return "channels-last" if last else "contiguous"
 
     @property
     def convolutional(self) -> bool:

@@ -46,6 +46,9 @@ class Pictures(Protocol):
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Draw pictures, uint8 [n, size, size, 3]."""
 
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is, RGB or RGBA; InputError if it is damaged."""
+
     def key(self) -> str:
         """Hash of the pictures and their order."""
 
@@ -83,6 +86,10 @@ class FilePictures:
                 for _ in pool.map(one, range(len(indices))):
                     pass
         return out
+
+    def picture(self, index: int) -> Image.Image:
+        """Decode a file."""
+        return read_image(self._paths[index])
 
     def key(self) -> str:
         """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
@@ -127,6 +134,10 @@ class DemoPictures:
                 for row, image in enumerate(images, start=start):
                     out[row] = fit_to_canvas(Image.fromarray(image), size, fit)
         return out
+
+    def picture(self, index: int) -> Image.Image:
+        """Compose one picture."""
+        return Image.fromarray(self._compose(np.array([index]))[0])
 
     def labels(self) -> NDArray[np.int64]:
         """Class numbers of all pictures, int64 [N], -1 for none."""
