@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ml_core.normalise import normalise
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import InputError
 from ml_core.reading.misfit import misfit
@@ -112,11 +113,7 @@ class ClipModel:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [N, 3, S, S], got {list(images.shape)}")
-        unit = 255.0 if images.dtype == torch.uint8 else 1.0
-        images = images.to(self.device, torch.float32)
-        mean = images.new_tensor(self.preprocess.mean).view(3, 1, 1)
-        std = images.new_tensor(self.preprocess.std).view(3, 1, 1)
-        return torch.addcmul(-mean / std, images, 1.0 / (unit * std))
+        return normalise(images.to(self.device), self.preprocess.mean, self.preprocess.std)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Embed images.

@@ -145,11 +145,12 @@ def test_rotation_is_counter_clockwise_and_keeps_the_area() -> None:
     pixels[:, 10:, :3] = 0  # white left, black right
     trigger = Trigger(kind="patch", pixels=pixels, size=21 / 64, rotation=45.0)
     drawn = render_patch(trigger, 64, torch.device("cpu"))
+    assert drawn.alpha is not None
     assert float(drawn.alpha.sum()) == pytest.approx(21 * 21, rel=0.01)
     middle = drawn.colour.shape[1] // 2
     # Left turns to lower left.
-    assert float(drawn.colour[0, middle + 5, middle - 5]) > 0.99
-    assert float(drawn.colour[0, middle - 5, middle + 5]) < 0.01
+    assert float(drawn.colour[0, middle + 5, middle - 5, 0]) > 0.99
+    assert float(drawn.colour[0, middle - 5, middle + 5, 0]) < 0.01
 
 
 def test_hidden_colour_does_not_bleed() -> None:
@@ -288,8 +289,8 @@ def test_another_seed_draws_another_place() -> None:
 
 
 def test_wrong_batches_are_named() -> None:
-    with pytest.raises(ValueError, match="S, S"):
-        apply(patch(), torch.zeros(1, 3, 4, 5))
+    with pytest.raises(ValueError, match="H, W"):
+        apply(patch(), torch.zeros(1, 4, 4, 3))
     with pytest.raises(ValueError, match="floats"):
         apply(patch(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
 
