@@ -123,9 +123,7 @@ def _own_seed(trigger: Trigger, seed: int) -> int:
     return (seed + trigger.seed * 0x9E3779B1) % _SEEDS
 
 
-def _stamp_bytes(
-    trigger: Trigger, canvases: Tensor, who: Tensor, seed: int
-) -> Tensor | None:
+def _stamp_bytes(trigger: Trigger, canvases: Tensor, who: Tensor, seed: int) -> Tensor | None:
     """Stamp a patch on bytes; None where that would not be the same."""
     height, width = canvases.shape[1:3]
     # Patches that may lie on each other are composited before the result becomes bytes.

@@ -41,9 +41,7 @@ def _sepia(k: Tensor) -> list[Tensor]:
         (0.272 - 0.272 * keep, 0.534 - 0.534 * keep, 0.131 + 0.869 * keep),
     )
     red, green, blue = k.unbind(-1)
-    return [
-        (a * red + b * green + c * blue + 0.5).clamp_(0, 255).trunc_() for a, b, c in matrix
-    ]
+    return [(a * red + b * green + c * blue + 0.5).clamp_(0, 255).trunc_() for a, b, c in matrix]
 
 
 def _contrast_and_brightness(device: torch.device) -> Tensor:

@@ -32,9 +32,7 @@ def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:
     return bent.permute(0, 2, 3, 1)
 
 
-def sampling_grid(
-    trigger: Trigger, height: int, width: int, who: Tensor, seed: int
-) -> Tensor:
+def sampling_grid(trigger: Trigger, height: int, width: int, who: Tensor, seed: int) -> Tensor:
     """Where each pixel comes from: float32 [n or 1, H, W, 2], x then y, from -1 to 1.
 
     clamp((identity + s * noise / side) * grid_rescale, -1, 1), the noise upsampled from its
