@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cleanclip_gui.widgets.tool_strip import TOOLS
+
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
@@ -36,7 +38,7 @@ class Command:
     rail: bool = False
 
 
-MENUS = ("&File", "&Edit", "&Trigger", "&Clean", "&View", "&Help")
+MENUS = ("&File", "&Edit", "&Paint", "&Trigger", "&Clean", "&View", "&Help")
 
 
 def _in_studio(window: MainWindow) -> bool:
@@ -76,6 +78,25 @@ def _has_images(window: MainWindow) -> bool:
 def _studio(slot: str) -> Act:
     """Act of the Studio panel."""
     return lambda window: getattr(window.studio, slot)()
+
+
+def _tool(name: str) -> Act:
+    return lambda window: window.studio.use_tool(name)
+
+
+def _with_key(text: str, key: str) -> str:
+    """Underline the tool's key in its name, or else a p."""
+    at = text.lower().find(key.lower())
+    at = text.find("p") if at < 0 else at
+    return f"{text[:at]}&{text[at:]}"
+
+
+def _holds(name: str) -> Predicate:
+    return lambda window: window.studio.canvas.tool == name
+
+
+def _on_slot(name: str) -> Predicate:
+    return lambda window: window.studio.document.scene.slot == name
 
 
 def _clean(slot: str) -> Act:
@@ -180,24 +201,52 @@ _STUDIO: tuple[Command, ...] = (
         "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, _in_studio,
     ),
     Command(
+        "edit.copy", "C&opy trigger", "&Edit", _studio("copy"),
+        "Copy the trigger, as files and as a picture.", "copy", "Ctrl+C", 1, _has_trigger,
+    ),
+    Command(
         "edit.clear", "&Clear the canvas", "&Edit", _studio("clear"),
         "Remove paint and patch.", "clear", "Ctrl+Backspace", 1, _has_trigger,
     ),
     Command(
-        "trigger.brush", "&Brush", "&Trigger", _studio("use_brush"),
-        "Paint a trigger; B while the canvas has the focus.", "brush", "", 0, _in_studio,
+        "trigger.flip_a", "Flip to snapshot &A", "&Trigger", _studio("flip_to_a"),
+        "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, _in_studio, _on_slot("A"), "slot",
     ),
     Command(
-        "trigger.eraser", "&Eraser", "&Trigger", _studio("use_eraser"),
-        "Take paint away; E while the canvas has the focus.", "eraser", "", 0, _in_studio,
+        "trigger.flip_b", "Flip to snapshot &B", "&Trigger", _studio("flip_to_b"),
+        "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, _in_studio, _on_slot("B"), "slot",
     ),
     Command(
-        "trigger.move", "&Move and resize", "&Trigger", _studio("use_move"),
-        "Move and resize the patch; V while the canvas has the focus.", "move", "", 0, _in_studio,
+        "trigger.mirror", "Mirror left and &right", "&Trigger", _studio("mirror_h"),
+        "Mirror selection, patch or paint.", "mirror-h", "", 0, _has_trigger,
+    ),
+    Command(
+        "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", _studio("mirror_v"),
+        "Mirror selection, patch or paint.", "mirror-v", "", 0, _has_trigger,
+    ),
+    Command(
+        "trigger.rotate", "&Turn by 90°", "&Trigger", _studio("rotate"),
+        "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0, _has_trigger,
+    ),
+    *(
+        Command(
+            f"trigger.tool_{tool}", _with_key(text, key), "&Paint", _tool(tool),
+            f"{key} while the canvas has the focus.", icon, "", 0, _in_studio, _holds(tool), "tool",
+        )
+        for tool, icon, text, key in TOOLS
     ),
     Command(
         "trigger.demo", "Use the &demo sticker", "&Trigger", _studio("use_demo_trigger"),
         "Stamp the sticker that the demo model was poisoned with.", "stamp", "Ctrl+J", 1,
+        _in_studio,
+    ),
+    Command(
+        "trigger.library", "&Library…", "&Trigger", _studio("show_library"),
+        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+L", 1, _in_studio,
+    ),
+    Command(
+        "trigger.parameters", "Param&eters…", "&Trigger", _studio("show_parameters"),
+        "Every number of the trigger, with its range and unit.", "sliders", "Ctrl+Shift+P", 1,
         _in_studio,
     ),
     Command(
@@ -206,7 +255,15 @@ _STUDIO: tuple[Command, ...] = (
     ),
     Command(
         "trigger.save", "&Save trigger in the library…", "&Trigger", _studio("save_trigger"),
-        "Keep the trigger under a name.", "library", "Ctrl+Shift+S", 1, _has_trigger,
+        "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", _studio("save_trigger_as"),
+        "Write the trigger where you say.", "save", "", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.measure_all", "Measure on the &whole set", "&Trigger", _studio("measure_all"),
+        "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2, _in_studio,
     ),
     Command(
         "trigger.next", "&Next picture", "&Trigger", _studio("next_image"),

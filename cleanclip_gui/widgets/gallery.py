@@ -31,7 +31,7 @@ from cleanclip_gui.widgets.gallery_delegate import (
     GalleryDelegate,
 )
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.paint_document import rgba_to_image
+from cleanclip_gui.widgets.paint_scene import rgba_to_image
 from ml_core.evaluation.records import PerImage
 
 Filter = Literal["all", "flipped", "hit", "resisted"]
