@@ -211,6 +211,6 @@ def _means(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         return images.mean(dim=(1, 2), keepdim=True)
     count, height, width, _ = images.shape
-    columns = images.view(count, height, width * 3).sum(1, dtype=torch.int32)
-    sums = columns.view(count, width, 3).sum(1, dtype=torch.int64)
-    return (sums.to(torch.float64) / (255 * height * width)).to(torch.float32)[:, None, None]
+    columns = images.reshape(count, height, width * 3).to(torch.float32).sum(1)
+    sums = columns.view(count, width, 3).to(torch.float64).sum(1)
+    return (sums / (255 * height * width)).to(torch.float32)[:, None, None]
