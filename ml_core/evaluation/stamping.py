@@ -94,7 +94,7 @@ class StampedOriginals:
 
     def get(self, indices: NDArray[np.int64]) -> Pictures:
         """uint8 [n, S, S, 3]; black where `broken` has the index."""
-        from ml_core.triggers.apply import stamp_picture
+        from ml_core.triggers.canvases import stamp_picture
 
         out: Pictures = np.zeros((len(indices), self._size, self._size, 3), np.uint8)
         for row, index in enumerate(indices.tolist()):

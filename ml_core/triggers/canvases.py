@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.triggers.apply import stamp
+from ml_core.triggers.levels import to_bytes
 from ml_core.triggers.record import Trigger
 
 
@@ -62,16 +64,29 @@ def model_pictures(
 
 def stamp_picture(
     trigger: Trigger, picture: Image.Image, index: int, seed: int, size: int
-) -> Tensor:
+) -> NDArray[np.uint8]:
     """Stamp one picture on the canvas ``original``, then bring it to the model's input.
+
+    Parameters
+    ----------
+    trigger
+        What to stamp.
+    picture
+        Any size and mode; transparency is dropped.
+    index, seed, size
+        As in `model_pictures`.
 
     Returns
     -------
-    Tensor
-        As `model_pictures`, n = 1.
+    numpy.ndarray
+        uint8 [size, size, 3], rounded where the trigger's levels are ``float``.
     """
     pixels = torch.from_numpy(np.array(picture.convert("RGB")))[None]
-    return model_pictures(trigger, pixels, torch.tensor([index]), seed, size)
+    made = model_pictures(trigger, pixels, torch.tensor([index]), seed, size)
+    if made.is_floating_point():
+        made = to_bytes(made.clone(), "round")
+    found: NDArray[np.uint8] = made[0].permute(1, 2, 0).contiguous().numpy()
+    return found
 
 
 def _fitted(pictures: Tensor, size: int) -> Tensor:

@@ -194,7 +194,7 @@ def _masked(colours: Floats, mask: Floats, name: str) -> Trigger:
     """A pattern and its mask: cut out as a patch if it is small, else over the whole canvas."""
     if mask.shape[:2] != colours.shape[:2]:
         raise InputError(f"The mask and the pattern in {name} differ in size.", "damaged")
-    seen = (mask > 0).any(axis=2)
+    seen = np.asarray((mask > 0).any(axis=2))
     if not seen.any():
         raise InputError(f"The mask in {name} is 0 all over: there is no trigger.", "damaged")
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
