@@ -61,7 +61,7 @@ def tsne_map(
     seed
         Of the layout.
     iterations
-        Steps of the descent, at least 250.
+        Steps of the descent, at least 300.
     cancelled
         Asked twenty times a second; True ends the child and the iteration, without a result.
     command
@@ -86,7 +86,7 @@ def tsne_map(
         raise InputError("The embeddings are not numbers; the model is damaged.", "damaged")
     settings: dict[str, Any] = {
         "perplexity": min(perplexity, (len(points) - 1) / 3),
-        "iterations": max(250, iterations),
+        "iterations": max(300, iterations),
         "seed": seed,
     }
     with tempfile.TemporaryDirectory(prefix="cleanclip-tsne-") as name:
