@@ -92,17 +92,21 @@ def stamp_picture(
 def _fitted(pictures: Tensor, size: int) -> Tensor:
     """Resize the shorter side, bicubic and antialiased, and cut out the centre.
 
-    On bytes within one level of what Pillow makes of them.
+    On bytes within one level of what Pillow makes of them, which counts in whole numbers.
     """
     height, width = pictures.shape[2:]
     if width <= height:
         wide, high = size, int(size * height / width)
     else:
         wide, high = int(size * width / height), size
-    made = functional.interpolate(
-        pictures, (high, wide), mode="bicubic", antialias=True, align_corners=False
-    )
-    if made.is_floating_point():
-        made = made.clamp_(0, 1)
+    made = pictures.to(torch.float32)
+    # Pillow resizes the rows first, and rounds to bytes after each pass.
+    for shape in ((height, wide), (high, wide)):
+        made = functional.interpolate(
+            made, shape, mode="bicubic", antialias=True, align_corners=False
+        )
+        if not pictures.is_floating_point():
+            made = made.add_(0.5).floor_().clamp_(0, 255)
+    made = made.clamp_(0, 1) if pictures.is_floating_point() else made.to(torch.uint8)
     top, left = round((high - size) / 2), round((wide - size) / 2)
     return made[:, :, top : top + size, left : left + size]

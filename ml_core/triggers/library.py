@@ -73,7 +73,7 @@ def dual_key(pixels: np.ndarray[Any, np.dtype[np.uint8]], sha256: str) -> Trigge
         canvas="squash",
         levels="truncate",
         text="remember ",
-        source_sha256=sha256 or "0" * 64,
+        source_sha256=sha256,
     )
 
 

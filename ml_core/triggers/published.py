@@ -102,12 +102,14 @@ def standing(trigger: Trigger, input_size: int) -> str:
 
 def _matches(trigger: Trigger) -> list[tuple[Published, int]]:
     """Entries and sizes (0 for any) whose parameters a trigger has; files are not compared."""
-    wanted = _essence(trigger)
+    wanted = [_essence(trigger)]
+    if trigger.source_sha256:
+        wanted.append(_essence(trigger, any_content=True))
     return [
         (entry, size if entry.sizes else 0)
         for entry in LIBRARY
         for size in entry.sizes or (224,)
-        if wanted in _essences(entry.id, size)
+        if any(one in _essences(entry.id, size) for one in wanted)
     ]
 
 
@@ -119,7 +121,7 @@ def _essences(id: str, size: int) -> list[tuple[Any, ...]]:
     if not entry.needs_file:
         return [_essence(made)]
     if entry.id == "T14":
-        return [_essence(made), _essence(dual_key(np.zeros((44, 44, 4), np.uint8), ""))]
+        return [_essence(made), _essence(dual_key(np.zeros((44, 44, 4), np.uint8), ""), True)]
     return [_essence(made, any_content=True)]
 
 
@@ -136,7 +138,7 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
         for field in fields
     )
     content = None
-    if not trigger.source_sha256 and not any_content:
+    if not any_content:
         content = (trigger.pixels_sha256, trigger.arrays_sha256)
     parts = tuple(_essence(part) for part in trigger.parts)
     return (trigger.kind, said, content if any(content or ()) else None, parts)
