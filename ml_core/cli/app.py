@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
-from ml_core.cli import output
+from ml_core.cli import output, triggering
+from ml_core.cli.explaining import explain_command
 from ml_core.jobs.failures import exit_code
 from ml_core.reading.errors import InputError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(triggering.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
@@ -124,6 +127,9 @@ def evaluate_command(
         threads=threads,
         json=json,
     )
+
+
+app.command("explain")(explain_command)
 
 
 @app.command("doctor")
