@@ -46,7 +46,7 @@ class Published:
     needs_file
         Which file makes it the published trigger, or empty.
     file_sha256
-        First digits of that file's SHA-256 by size, as far as they are known.
+        First digits of that file's SHA-256 at the first size, as far as they are known.
     without_file
         Whether it can be used without the file, as another trigger of the same kind.
     """

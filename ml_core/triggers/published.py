@@ -93,7 +93,7 @@ def standing(trigger: Trigger, input_size: int) -> str:
         return PUBLISHED
     if not trigger.source_sha256:
         return OTHER_FILE
-    if not entry.file_sha256:
+    if not entry.file_sha256 or input_size != entry.sizes[0]:
         return UNVERIFIED
     if any(trigger.source_sha256.startswith(start) for start in entry.file_sha256):
         return PUBLISHED
