@@ -32,8 +32,6 @@ app = typer.Typer(
 
 app.add_typer(triggering.app)
 
-app.add_typer(triggering.app)
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
