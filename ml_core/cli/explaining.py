@@ -119,13 +119,18 @@ class _Bench:
             for number, path in enumerate(paths)
         ]
 
-    def parts(self, model: Any) -> tuple[Any, Any]:
-        """Canvases and zero-shot classifier of a model."""
+    def parts(self, model: Any) -> tuple[Any, Any, Any]:
+        """Canvases of a model, its zero-shot classifier, and that with the trigger's text."""
         from ml_core.data.canvas import CanvasCache
+        from ml_core.evaluation.zero_shot import triggered_classifier
         from ml_core.jobs.measure import classifier_of
 
         canvases = CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size)
-        return canvases, classifier_of(model, self.label_set)
+        classifier, names = classifier_of(model, self.label_set), self.label_set.class_names
+        prompted = triggered_classifier(
+            model, classifier, self.trigger, names, self.label_set.templates
+        )
+        return canvases, classifier, prompted
 
     def shared(self) -> dict[str, Any]:
         """What every question takes along."""
@@ -156,9 +161,12 @@ class _Bench:
         if image >= len(self.images):
             raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
         (model,) = self.models
-        canvases, classifier = self.parts(model)
+        canvases, classifier, prompted = self.parts(model)
         if target is None:
-            seen = predict_one(model, canvases, classifier, self.trigger, image, seed=self.seed)
+            seen = predict_one(
+                model, canvases, classifier, self.trigger, image,
+                seed=self.seed, triggered_classifier=prompted,
+            )  # fmt: skip
             probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
             aim = int(probs.argmax())
         else:
@@ -166,7 +174,8 @@ class _Bench:
         steps = attribute(
             model, canvases, classifier, self.trigger, image, aim,
             method=None if method == "auto" else cast(Method, method),
-            stage=stage, side=patch, stride=stride, **self.shared(),
+            stage=stage, side=patch, stride=stride,
+            triggered_classifier=prompted, **self.shared(),
         )  # fmt: skip
         found = _last(steps, "Explaining")
         save_attribution(found, out)
@@ -181,10 +190,11 @@ class _Bench:
 
         parts = []
         for model in self.models:
-            canvases, classifier = self.parts(model)
+            canvases, classifier, prompted = self.parts(model)
             steps = embed(
                 model, canvases, classifier, self.trigger,
-                labels=self.images.labels, n=n, **self.shared(),
+                labels=self.images.labels, n=n,
+                triggered_classifier=prompted, **self.shared(),
             )  # fmt: skip
             parts.append(_last(steps, "Embedding"))
         if method == "pca":

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from ml_core.evaluation.attention_map import attention_layers, attention_map
 from ml_core.evaluation.attribution_records import Attribution, HeatMap, Method
-from ml_core.evaluation.canvases import CanvasSource, read_canvases, to_float, to_uint8
+from ml_core.evaluation.canvases import CanvasSource, to_uint8
+from ml_core.evaluation.embed import both_sides
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
 from ml_core.evaluation.occlusion import occlusion, patch_sides
 from ml_core.evaluation.scores import require_finite
+from ml_core.evaluation.stamping import own_canvases
 from ml_core.evaluation.zero_shot import class_logits
 from ml_core.reading.errors import InputError
-from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def attribute(
     seed: int = 0,
     data_key: str = "",
     batch: int = 64,
+    triggered_classifier: Tensor | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[AttributionStep]:
     """Explain one class on one image, without and with the trigger, in fp32.
@@ -91,6 +93,8 @@ def attribute(
         For the record; the seed also draws the trigger's random places and noise.
     batch
         Most pictures to encode at a time.
+    triggered_classifier
+        Of the prompts with the trigger's text, where it has one.
     cancelled
         Asked before each encoding; True ends the iteration without a result.
 
@@ -112,12 +116,17 @@ def attribute(
     model = replace(model, precision="fp32")
     method = method or methods(model)[0]
     images = pictures(model, canvas_source, trigger, index, seed)
-    classifier = classifier.to(model.device, torch.float32)
+    heads = [classifier, classifier if triggered_classifier is None else triggered_classifier]
     if cancelled():
         return
-    logits = class_logits(model, model.encode_images(images), classifier)
+    embeddings = model.encode_images(images)
+    heads = [head.to(model.device, torch.float32) for head in heads[: len(images)]]
+    logits = torch.cat(
+        [class_logits(model, embeddings[row : row + 1], head) for row, head in enumerate(heads)]
+    )
     require_finite(logits)
-    direction = classifier[class_index].clone()  # the cached one may be an inference tensor
+    # Copies: the cached classifiers may be inference tensors, which gradients cannot pass.
+    direction = torch.stack([head[class_index].clone() for head in heads])
     settings: dict[str, Any] = {"score": "logit"}
     if method == "occlusion":
         usual = patch_sides(model.image_size)
@@ -171,24 +180,28 @@ def attribute(
 def pictures(
     model: ClipModel, canvas_source: CanvasSource, trigger: Trigger | None, index: int, seed: int
 ) -> Tensor:
-    """The clean image and, with a trigger, the triggered one: float [1 or 2, 3, S, S].
+    """The clean image and, with a trigger, the triggered one: float [1 or 2, 3, S, S] in [0, 1].
 
     Raises
     ------
     InputError
         If the image does not exist or cannot be read.
     """
-    indices = np.array([index], dtype=np.int64)
     size = getattr(canvas_source, "__len__", None)
     if index < 0 or (size is not None and index >= size()):
         raise InputError(f"There is no image number {index}; choose another.")
-    drawn, kept = read_canvases(canvas_source, indices)
-    if not len(kept):
+    own = own_canvases(canvas_source, trigger, model.image_size, seed)
+    indices = np.array([index], dtype=np.int64)
+    read = both_sides(model, canvas_source, own, trigger, indices, seed)
+    if not len(read.indices):
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
-    clean = to_float(drawn, model.device)
-    if trigger is None:
-        return clean
-    return torch.cat([clean, apply_indexed(trigger, clean, torch.from_numpy(indices), seed)])
+    sides = [read.clean] if read.triggered is None else [read.clean, read.triggered]
+    return torch.cat([as_unit(side) for side in sides])
+
+
+def as_unit(images: Tensor) -> Tensor:
+    """Pixels as fp32 in [0, 1]; bytes are divided by 255."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def _parts(images: Tensor, maps: Tensor, logits: Tensor, class_index: int) -> list[HeatMap]:
