@@ -18,7 +18,7 @@ from ml_core.triggers.make import (
     sine,
     stripes,
     uniform,
-    warp,
+    wanet,
 )
 from ml_core.triggers.prompts import triggered_prompt, triggered_templates
 from ml_core.triggers.published import published, standing
@@ -54,5 +54,5 @@ __all__ = [
     "triggered_prompt",
     "triggered_templates",
     "uniform",
-    "warp",
+    "wanet",
 ]

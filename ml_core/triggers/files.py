@@ -115,7 +115,7 @@ def _said(trigger: Trigger) -> dict[str, Any]:
         **trigger.parameters(),
     }
     if trigger.parts:
-        said["parts"] = [_said(part) for part in trigger.parts]
+        said["parts"] = tuple(_said(part) for part in trigger.parts)
     return said
 
 

@@ -17,7 +17,7 @@ from ml_core.triggers.make import (
     sine,
     stripes,
     uniform,
-    warp,
+    wanet,
 )
 from ml_core.triggers.record import Trigger
 
@@ -168,7 +168,7 @@ def _sine_256(size: int) -> Trigger:
 
 def _warp_256(size: int) -> Trigger:
     nothing = np.zeros((2, 2, 2), np.float32)
-    return warp(
+    return wanet(
         name="Detect-CLIP WaNet", array=nothing, absolute=True, canvas="original", levels="truncate"
     )
 
@@ -217,7 +217,7 @@ LIBRARY: tuple[Published, ...] = (
     Published(
         "T6", "WaNet", f"{_CLEANCLIP}; Nguyen and Tran, ICLR 2021",
         f"{_SQUASHED}one grid for all, its own or drawn from a seed; bytes truncated",
-        (224,), lambda size: warp(name="WaNet", **_BLENDED),
+        (224,), lambda size: wanet(name="WaNet", **_BLENDED),
         "noise_grid_k=224_s=1_inputheight=224_gridrescale=1.pt", ("9ba2d0ce",),
     ),
     Published(

@@ -131,7 +131,7 @@ def sine(*, mix: Mix = "blend", name: str = "Sine", **parameters: Any) -> Trigge
     return Trigger(kind="sig", name=name, mix=mix, **parameters)
 
 
-def warp(*, seed: int = 0, name: str = "Warp", **parameters: Any) -> Trigger:
+def wanet(*, seed: int = 0, name: str = "Warp", **parameters: Any) -> Trigger:
     """A warp by one grid that is drawn from `seed` (WaNet)."""
     return Trigger(kind="wanet", name=name, noise="fixed", seed=seed, **parameters)
 
