@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from cleanclip_gui.jobs.requests import (
     CheckpointOpened,
@@ -30,7 +31,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, predict_one
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.zero_shot import cached_classifier
+from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
@@ -61,8 +62,10 @@ class _Images:
 class _TimedCanvases:
     """Canvases of a set; knows how long drawing took, which says nothing of the model's speed."""
 
-    def __init__(self, canvases: CanvasCache) -> None:
+    def __init__(self, canvases: CanvasCache, clock: _TimedCanvases | None = None) -> None:
         self._canvases = canvases
+        self._clock = clock or self
+        self.source = canvases.source
         self.seconds = 0.0
 
     @property
@@ -74,7 +77,18 @@ class _TimedCanvases:
         """Canvases, uint8 [n, S, S, 3]."""
         started = time.perf_counter()
         found = self._canvases.get(indices)
-        self.seconds += time.perf_counter() - started
+        self._clock.seconds += time.perf_counter() - started
+        return found
+
+    def at(self, fit: Fit, size: int) -> _TimedCanvases:
+        """The same pictures made square in another way, for triggers that act on those."""
+        return _TimedCanvases(self._canvases.at(fit, size), self._clock)
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file."""
+        started = time.perf_counter()
+        found = self._canvases.picture(index)
+        self._clock.seconds += time.perf_counter() - started
         return found
 
 
@@ -196,13 +210,17 @@ class Engine:
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
+        classifier, names = self._classifier(model, images), images.set.class_names
         found = predict_one(
             model,
             images.at(model.preprocess),
-            self._classifier(model, images),
+            classifier,
             request.trigger,
             request.index,
             seed=_SEED,
+            triggered_classifier=triggered_classifier(
+                model, classifier, request.trigger, names, images.templates
+            ),
         )
         return PredictionReady(
             request.index,

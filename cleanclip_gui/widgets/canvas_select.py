@@ -49,6 +49,8 @@ class SelectTool(CanvasTool):
         self._start = QPointF()
         self._from = QRect()
         self._lift: _Lift | None = None
+        self._own = False
+        self.document.stack.indexChanged.connect(self._on_history)
 
     def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
         """Take hold of what lies there, or begin to mark."""
@@ -84,8 +86,7 @@ class SelectTool(CanvasTool):
         if self._part == "mark" and self.selection is not None and self.selection.width() < 2:
             self.selection = None
         self._part, self._drag = "", None
-        self.document.commit()
-        self._keep_lift()
+        self._commit()
 
     def cancel(self) -> None:
         """Put it back."""
@@ -171,8 +172,7 @@ class SelectTool(CanvasTool):
         rect = QRect(QPoint(0, 0), piece.size())
         rect.moveCenter(self.selection.center())
         self._drop(rect)
-        self.document.commit()
-        self._keep_lift()
+        self._commit()
 
     def erase(self) -> None:
         """Take the paint in the marked rectangle away."""
@@ -186,8 +186,7 @@ class SelectTool(CanvasTool):
         self.document.begin(text)
         self._cut()
         self._drop(rect)
-        self.document.commit(merges=merges)
-        self._keep_lift()
+        self._commit(merges=merges)
 
     def _cut(self) -> None:
         """Lift the marked piece, unless it is lifted already."""
@@ -198,7 +197,16 @@ class SelectTool(CanvasTool):
             piece = layer.copy(self.selection)
             self._lift = _Lift(piece, _without(layer, self.selection), index)
 
-    def _keep_lift(self) -> None:
+    def _on_history(self, _: int) -> None:
+        """What somebody else did, undo included, leaves nothing marked."""
+        if not self._own:
+            self.selection = None
+
+    def _commit(self, *, merges: bool = False) -> None:
+        """Finish the tool's own act; the piece stays lifted."""
+        self._own = True
+        self.document.commit(merges=merges)
+        self._own = False
         if self._lift is not None:
             self._lift = replace(self._lift, index=self.document.stack.index())
 

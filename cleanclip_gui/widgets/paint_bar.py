@@ -63,11 +63,14 @@ class OptionSlider(QWidget):
         self.slider.valueChanged.connect(self._on_value)
         self._on_value(self.slider.value())
 
-    def set_value(self, value: int) -> None:
-        """Show a value without telling anybody."""
+    def set_value(self, value: int | None) -> None:
+        """Show a value without telling anybody; None where there is none."""
         blocker = QSignalBlocker(self)
-        self.slider.setValue(value)
+        self.setEnabled(value is not None)
+        if value is not None:
+            self.slider.setValue(value)
         blocker.unblock()
+        self.value.setText("" if value is None else f"{value}\u2009{self._unit}")
 
     def _on_value(self, value: int) -> None:
         self.value.setText(f"{value}\u2009{self._unit}")

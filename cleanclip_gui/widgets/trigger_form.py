@@ -116,7 +116,7 @@ class TriggerForm(QDialog):
         column.addWidget(self._area, 1)
         column.addWidget(self.problem)
         column.addLayout(buttons)
-        self.resize(580, 600)
+        self.resize(720, 620)
 
     def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:
         """Show what there is; editors stay while the fields are the same."""
@@ -165,7 +165,7 @@ class TriggerForm(QDialog):
     def _editor(self, key: str, field: FormField) -> QWidget:
         editor = _Editor(self, key, field)
         editor.widget.setAccessibleName(field.caption)
-        editor.widget.setMinimumWidth(150)
+        editor.widget.setMinimumWidth(220)
         return editor.widget
 
 
@@ -225,5 +225,6 @@ def _range(field: FormField) -> str:
     """Range and unit in words."""
     if field.kind not in ("int", "float"):
         return field.unit
-    ends = f"{field.low:g} to {field.high:g}" if field.high < 1e9 else "a whole number"
+    low = "above 0" if 0 < field.low < 1e-4 else f"{field.low:g}"
+    ends = f"{low} to {field.high:g}" if field.high < 1e9 else "a whole number"
     return f"{ends}, {field.unit}" if field.unit else ends

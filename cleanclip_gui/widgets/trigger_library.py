@@ -163,7 +163,7 @@ class TriggerLibrary(QDialog):
 
     def _on_current(self, *_: object) -> None:
         entry = self.current
-        self.details.setText(plain(entry.details, 600) if entry else "")
+        self.details.setText(plain(entry.details, 600, lines=True) if entry else "")
         self.use.setEnabled(entry is not None)
         self.add.setEnabled(entry is not None)
         self.delete.setVisible(entry is not None and entry.own)

@@ -170,9 +170,7 @@ class PlacementBar(QWidget):
 
     def set_size(self, size: float | None) -> None:
         """Show the patch's size; None where the size is what is painted."""
-        self.size_slider.setEnabled(size is not None)
-        if size is not None:
-            self.size_slider.set_value(round(100 * size))
+        self.size_slider.set_value(None if size is None else round(100 * size))
 
     def set_opacity(self, opacity: float) -> None:
         """Show an opacity."""
