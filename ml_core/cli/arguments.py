@@ -66,7 +66,8 @@ def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
         kind = "csv"
     if kind == "file" and path.suffix.lower() not in FILES:
         raise InputError(
-            f"{path.name} is no folder, CSV, TSV, WebDataset shard (.tar) or Parquet file of images."
+            f"{path.name} is not a folder, a CSV or a TSV of images, nor a WebDataset shard (.tar) "
+            "or Parquet file."
         )
     return ImageSpec(kind=kind, path=str(path), n=n, seed=seed)  # type: ignore[arg-type]
 

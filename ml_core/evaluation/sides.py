@@ -13,7 +13,7 @@ from torch import Tensor
 from ml_core.evaluation.batches import Batch
 from ml_core.evaluation.embedding_cache import EmbeddingTable
 from ml_core.evaluation.scores import BatchScores, score
-from ml_core.evaluation.stamping import at_model_size, stamped, to_pictures
+from ml_core.evaluation.stamping import stamped, to_pictures
 from ml_core.evaluation.zero_shot import class_logits
 from ml_core.triggers.record import Trigger
 
@@ -64,7 +64,7 @@ class Sides:
         """Score the triggered side; None without a trigger."""
         if self.trigger is None:
             return None
-        if self.trigger.changes_pictures:
+        if self.trigger.changes_pictures or batch.own is not None:
             canvases = batch.images if batch.own is None else batch.own
             assert canvases is not None
             embeddings = self.model.encode_images(
@@ -83,7 +83,8 @@ class Sides:
     def control(self, batch: Batch) -> NDArray[np.int64]:
         """Predict from the trigger's own canvas without the trigger, int64 [n]."""
         assert batch.own is not None
-        pictures = at_model_size(batch.own, self.model.image_size, self.model.device)
+        size, device = self.model.image_size, self.model.device
+        pictures = stamped(None, batch.own, batch.indices, self.seed, size, device)
         logits = class_logits(self.model, self.model.encode_images(pictures), self.classifier)
         with torch.no_grad():
             top1: NDArray[np.int64] = logits.argmax(dim=-1).cpu().numpy()

@@ -180,7 +180,7 @@ def use_speed(model: ClipModel, speed: Speed) -> None:
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 is worth a try: where it is emulated it only loses bits."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu"
 
 

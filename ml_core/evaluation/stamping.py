@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ml_core.evaluation.canvases import CanvasSource, to_uint8
 from ml_core.reading.errors import InputError
+from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -77,8 +78,6 @@ def own_canvases(
     canvases = cast(_Canvases, source)
     if trigger.canvas == "original":
         return StampedOriginals(canvases, trigger, size, seed)
-    from ml_core.triggers.canvases import canvas_fit, canvas_side
-
     return canvases.at(canvas_fit(trigger, canvases.source.fit), canvas_side(trigger, size))
 
 
@@ -94,8 +93,6 @@ class StampedOriginals:
 
     def get(self, indices: NDArray[np.int64]) -> Pictures:
         """uint8 [n, S, S, 3]; black where `broken` has the index."""
-        from ml_core.triggers.canvases import stamp_picture
-
         out: Pictures = np.zeros((len(indices), self._size, self._size, 3), np.uint8)
         for row, index in enumerate(indices.tolist()):
             try:
@@ -109,12 +106,11 @@ class StampedOriginals:
 
 def to_pictures(images: Pictures, device: torch.device) -> Tensor:
     """Turn uint8 [n, H, W, 3] into uint8 [n, 3, H, W], channels last, on the device."""
-    array = images if images.flags.writeable else images.copy()
-    return torch.from_numpy(array).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return _moved(images, device).permute(0, 3, 1, 2)
 
 
 def stamped(
-    trigger: Trigger,
+    trigger: Trigger | None,
     canvases: Pictures,
     indices: NDArray[np.int64],
     seed: int,
@@ -126,7 +122,7 @@ def stamped(
     Parameters
     ----------
     trigger
-        What to stamp.
+        What to stamp; None leaves the pictures alone, for a control on the same canvas.
     canvases
         uint8 [n, H, W, 3], on the trigger's canvas (of the ``original`` one: stamped already).
     indices
@@ -143,45 +139,16 @@ def stamped(
     Tensor
         [n, 3, size, size], uint8 or float in [0, 1], before normalisation.
     """
-    if trigger.canvas == "original":
+    if trigger is not None and trigger.canvas == "original":
         return to_pictures(canvases, device)
-    import ml_core.triggers.apply as stamps
-
-    if not hasattr(stamps, "model_pictures"):  # TODO remove when it is there
-        images = to_pictures(canvases, device).to(torch.float32).div_(255)
-        return stamps.apply_indexed(trigger, images, torch.from_numpy(indices), seed)
-    model_pictures = stamps.model_pictures
-    array = canvases if canvases.flags.writeable else canvases.copy()
-    moved = torch.from_numpy(array).to(device, non_blocking=True)
+    moved = _moved(canvases, device)
     return model_pictures(trigger, moved, torch.from_numpy(indices), seed, size)
 
 
-def at_model_size(canvases: Pictures, size: int, device: torch.device) -> Tensor:
-    """Bring square pictures of another size to the model's input as its preprocessing does.
-
-    Parameters
-    ----------
-    canvases
-        uint8 [n, H, H, 3].
-    size
-        Side of the model's input.
-    device
-        Where to put them.
-
-    Returns
-    -------
-    Tensor
-        uint8 [n, 3, size, size]
-    """
-    if canvases.shape[1:3] == (size, size):
-        return to_pictures(canvases, device)
-    from PIL import Image
-
-    from ml_core.data.canvas import fit_to_canvas
-    from ml_core.reading.clip_config import CLIP_FIT
-
-    drawn = [fit_to_canvas(Image.fromarray(one), size, CLIP_FIT) for one in canvases]
-    return to_pictures(np.stack(drawn), device)
+def _moved(images: Pictures, device: torch.device) -> Tensor:
+    """The same numbers on the device."""
+    array = images if images.flags.writeable else images.copy()
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def as_uint8(pictures: Tensor) -> Pictures:

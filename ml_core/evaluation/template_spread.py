@@ -100,7 +100,7 @@ def template_spread(
     InputError
         Without templates, or if one lacks ``{}``.
     """
-    rows = []
+    rows: list[TemplateRow] = []
     for chosen in (tuple(templates), *((template,) for template in templates)):
         if cancelled():
             return None
