@@ -49,11 +49,11 @@ def list_command(size: Size = 224, json: Json = False) -> None:
     from rich.table import Table
 
     table = Table(title=f"Published triggers at {size} px", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("id", "name", "source", f"at {size} px", "its own convention"):
-        table.add_column(column, no_wrap=column == "id")
+    for column in ("id", "name", f"at {size} px", "source"):
+        table.add_column(column, no_wrap=column in ("id", "name"))
     for row in rows:
         says = f"needs {row['needs_file']}" if row["needs_file"] else row["standing"]
-        cells = (row["id"], row["name"], row["source"], says, row["convention"])
+        cells = (row["id"], row["name"], says, row["source"])
         table.add_row(*(output.cell(str(text)) for text in cells))
     output.show(table)
 
@@ -79,6 +79,8 @@ def show_command(
         return
     output.show(output.cell(f"{record['name']}: {record['standing']} (at {size} px)"))
     output.show(output.cell(record["description"]))
+    if record["source"]:
+        output.show(output.cell(f"{record['source']}: {record['convention']}."))
     for key in ("pixels_sha256", "arrays_sha256", "digest"):
         if record[key]:
             output.show(output.cell(f"{key}: {record[key]}"))
@@ -175,6 +177,7 @@ def _record(trigger: Trigger, size: int) -> dict[str, Any]:
         "name": title(trigger),
         "published_as": None if entry is None else entry.id,
         "source": None if entry is None else entry.source,
+        "convention": None if entry is None else entry.convention,
         "standing": standing(trigger, size),
         "size": size,
         "stage": trigger.stage,
