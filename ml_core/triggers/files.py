@@ -14,7 +14,6 @@ from ml_core.atomic import Content, replace_files
 from ml_core.reading.arrays import ARRAY_SUFFIXES, read_safetensors
 from ml_core.reading.errors import InputError
 from ml_core.triggers.file_record import SCHEMA, VERSION, PartRecord, TriggerFile, read_record
-from ml_core.triggers.make import from_image
 from ml_core.triggers.record import Trigger
 
 _SUFFIXES = {".png", ".json", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", *ARRAY_SUFFIXES}
@@ -82,13 +81,9 @@ def load_trigger(path: str | Path) -> Trigger:
     is_json = path.suffix.lower() == ".json"
     json_path = path if is_json else _with(_stem(path), ".json")
     if not is_json and not json_path.exists():
-        if path.suffix.lower() in ARRAY_SUFFIXES:
-            from ml_core.triggers.import_arrays import import_trigger
+        from ml_core.triggers.import_arrays import import_trigger
 
-            return import_trigger(path)
-        from ml_core.reading.images import read_image
-
-        return from_image(read_image(path), name=path.stem)
+        return import_trigger(path)
     record = read_record(json_path)
     stem = _stem(json_path)
     pixels = None

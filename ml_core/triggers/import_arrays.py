@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading.arrays import ARRAY_SUFFIXES, read_arrays
+from ml_core.reading.arrays import ARRAY_SUFFIXES, MAX_BYTES, read_arrays
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
 from ml_core.triggers.make import from_image
 from ml_core.triggers.record import Trigger
 
@@ -27,7 +28,8 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
     Understood are a pattern ([h, w], [h, w, 3], [3, h, w], RGBA, also with leading ones), a
     warping grid ([h, w, 2]: WaNet's noise, or places from -1 to 1), a pattern with its mask
     (``mask`` 1 where the trigger is) and BadEncoder's and DECREE's ``t`` with ``tm`` (x tm + t).
-    Bytes, and floats up to 255, become fractions. What a file does not say (weight, canvas) is
+    Bytes, and floats up to 255, become fractions. A file that is known by its SHA-256 to be the
+    content of a published attack becomes that trigger. What a file does not say (weight, canvas) is
     set as the papers do it for such a content, and can be changed.
 
     Parameters
@@ -44,6 +46,37 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
         If a file cannot be read, or holds no trigger.
     """
     path = Path(path)
+    if mask is None:
+        known = _recognised(path)
+        if known is not None:
+            return known
+    return _imported(path, mask)
+
+
+def import_plain(path: str | Path) -> Trigger:
+    """As `import_trigger`, but a known file is taken for its content alone."""
+    return _imported(Path(path), None)
+
+
+def _recognised(path: Path) -> Trigger | None:
+    """The published trigger that a file is the content of, if its SHA-256 is known."""
+    from ml_core.triggers.library import LIBRARY
+    from ml_core.triggers.published import published
+
+    starts = {start: entry for entry in LIBRARY for start in entry.file_sha256}
+    file, size = open_regular(path)
+    with file:
+        if size > MAX_BYTES:
+            return None
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for start, entry in starts.items():
+        if digest.startswith(start):
+            return published(entry.id, entry.sizes[0], path)
+    return None
+
+
+def _imported(path: Path, mask: str | Path | None) -> Trigger:
+    """A file's content, by its names and shapes."""
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         return _picture(path)
     found = read_arrays(path)

@@ -54,7 +54,7 @@ def sine(trigger: Trigger, height: int, width: int) -> Tensor:
     """A sine along the rows, float32 [height or 1, width, 3] in units of full brightness.
 
     v(i, j) = amplitude * sin(2 pi j frequency / (span * width)) for i and j within `span`, else 0
-    (SIG, Barni et al. 2019, equation 1; 60/255 and 6 periods in CleanCLIP).
+    (SIG, Barni et al. 2019; 60/255 and 6 periods in CleanCLIP).
     """
     columns = np.arange(width)
     period = trigger.span * width

@@ -146,9 +146,9 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
 
 def _from_file(entry: Published, made: Trigger, file: Path, size: int) -> Trigger:
     """Put a file's content in the place of an entry's."""
-    from ml_core.triggers.import_arrays import import_trigger
+    from ml_core.triggers.import_arrays import import_plain
 
-    given = import_trigger(file)
+    given = import_plain(file)
     wrong = InputError(
         f"{file.name} does not hold what {entry.id} ({entry.name}) is made of: "
         f"{entry.needs_file}; choose that file.",

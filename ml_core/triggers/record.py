@@ -105,7 +105,7 @@ class Trigger:
     mix
         ``blend`` weighs sine and picture by `ratio`, ``add`` adds the sine to the picture.
     grid_size, strength, grid_rescale, absolute
-        Of a warp (WaNet, section 3.2): control points a side, s (half pixels by which a pixel
+        Of a warp (WaNet): control points a side, s (half pixels by which a pixel
         moves on average), factor on the grid, and whether `array` says places instead of noise.
     noise
         Noise, stripes and grids are drawn anew for each picture, or once, from `seed`.

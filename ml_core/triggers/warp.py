@@ -1,4 +1,4 @@
-"""WaNet: a picture bent by a smooth random field (Nguyen and Tran, ICLR 2021, section 3.2)."""
+"""WaNet: a picture bent by a smooth random field (Nguyen and Tran, ICLR 2021)."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pickle
 import struct
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from safetensors.numpy import save_file
 from ml_core.reading import arrays as arrays_module
 from ml_core.reading.arrays import read_arrays, read_safetensors
 from ml_core.reading.errors import InputError
-from ml_core.triggers import load_trigger
+from ml_core.triggers import library, load_trigger
 from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.import_arrays import import_trigger
 
@@ -264,3 +265,21 @@ def test_a_picture_keeps_its_files_hash(tmp_path: Path) -> None:
     trigger = import_trigger(tmp_path / "sticker.webp")
     expected = hashlib.sha256((tmp_path / "sticker.webp").read_bytes()).hexdigest()
     assert (trigger.source_sha256, trigger.name) == (expected, "sticker")
+
+
+def test_a_known_file_becomes_its_published_trigger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    path = tmp_path / "renamed.png"
+    Image.fromarray(patch).save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_trigger(path).placement == "fixed", "any picture is an upload"
+    entries = [
+        replace(entry, file_sha256=(digest[:8],)) if entry.id == "T12" else entry
+        for entry in library.LIBRARY
+    ]
+    monkeypatch.setattr(library, "LIBRARY", tuple(entries))
+    trigger = load_trigger(path)
+    assert (trigger.name, trigger.placement, trigger.size) == ("BadCLIP", "center", 16 / 224)
+    assert trigger.source_sha256 == digest
