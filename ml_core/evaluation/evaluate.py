@@ -104,7 +104,8 @@ def evaluate(
     cancelled
         Asked before each encoding; True ends the iteration without a final result.
     clean_cache
-        Keeps the clean embeddings of a model that has an ``identity``. Give none while training.
+        Keeps the clean embeddings of a model that has an ``identity``; those of its store are used
+        and what is new goes there at the end. Give none while training.
     ahead
         Read the next batch while one is encoded, see `batches.spare_core`.
     pace
@@ -175,6 +176,8 @@ def evaluate(
                 ),
                 per_image,
             )
+    if clean_cache is not None:
+        clean_cache.save()
 
 
 @torch.no_grad()
@@ -253,7 +256,8 @@ def _table(
     """Find the clean embeddings of this checkpoint and data set, if both have an identity."""
     if cache is None or model.identity is None or not data_key:
         return None
-    key = (model.identity, data_key, str(model.device), _precision(model))
+    place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
+    key = (model.identity, data_key, *place, versions()["torch"])
     return cache.table(key, rows, classifier.shape[1])
 
 
