@@ -195,5 +195,6 @@ def _value(field: str, value: Any) -> str:
     from ml_core.triggers.checks import RANGES
 
     unit = RANGES[field][2] if field in RANGES else ""
-    shown = "none" if value is None or value == "" else value
+    shown = f"{value:.6g}" if isinstance(value, float) else value
+    shown = "none" if value is None or value == "" else shown
     return f"{shown} {unit}".strip()

@@ -104,7 +104,7 @@ def _what(trigger: Trigger) -> str:
         return KIND_NAMES[kind]
     if kind == "stripes" and trigger.size == 1:
         return f"Stripes over the canvas with weight {trigger.ratio:g}"
-    share = f"{100 * trigger.size:.3g} % of the canvas"
+    share = f"{100 * trigger.size:.3g} % of the canvas ({round(224 * trigger.size)} px at 224)"
     return f"{KIND_NAMES[kind]}, {share}, {PLACEMENT_NAMES[trigger.placement]}"
 
 

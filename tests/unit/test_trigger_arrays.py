@@ -149,6 +149,25 @@ def test_a_changed_byte_is_read_or_refused(place: int, byte: int) -> None:
             import_trigger(path)
 
 
+def test_an_array_of_nothing_is_no_trigger(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((0, 4, 3)))
+    np.savez_compressed(tmp_path / "b.npz", a=np.zeros((0, 4, 3)))
+    torch.save(torch.zeros(0, 4, 3), tmp_path / "c.pt")
+    save_file({"a": np.zeros((0, 4, 3))}, tmp_path / "d.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(InputError, match=path.name.replace(".", "[.]")):
+            import_trigger(path)
+    np.save(tmp_path / "e.npy", np.float32(3))
+    with pytest.raises(InputError, match=r"e\.npy"):
+        import_trigger(tmp_path / "e.npy")
+
+
+def test_a_tensor_with_strides_is_not_blown_up(tmp_path: Path) -> None:
+    torch.save(torch.zeros(1).expand(1 << 20, 1 << 20), tmp_path / "wide.pt")
+    with pytest.raises(InputError, match=r"wide\.pt"):
+        import_trigger(tmp_path / "wide.pt")
+
+
 def test_what_is_no_file_of_arrays(tmp_path: Path) -> None:
     (tmp_path / "empty.npy").touch()
     (tmp_path / "text.pt").write_text("no tensors here, only a long enough text")

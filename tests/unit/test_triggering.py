@@ -38,7 +38,7 @@ def test_show_an_id_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run_command(["triggers", "show", str(tmp_path / "grid.pt")]) == 0
     said = capsys.readouterr().out
     assert "grid: yours" in said
-    assert "strength: 1.0 half pixels" in said
+    assert "strength: 1 half pixels" in said
 
 
 def test_export_writes_a_trigger_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
