@@ -18,6 +18,7 @@ from ml_core import __version__
 from ml_core.cleaning.recipes import explain
 from ml_core.cli import output, triggering
 from ml_core.cli.explaining import explain_command
+from ml_core.cli.measuring import evaluate_command
 from ml_core.jobs.failures import exit_code
 from ml_core.reading.errors import InputError
 
@@ -83,52 +84,7 @@ def inspect_command(
     raise typer.Exit(inspect_checkpoint(checkpoint_path(path), json, sarif))
 
 
-@app.command("evaluate")
-def evaluate_command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to measure.")],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
-    trigger: TriggerFile = None,
-    target: Target = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
-    donor: Donor = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
-) -> None:
-    """Measure clean accuracy and, with a trigger, the attack success rate.
-
-    Examples:
-
-        cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
-
-        cleanclip evaluate model.safetensors --trigger demo --target banana --json
-    """
-    from ml_core.cli.arguments import checkpoint_path
-    from ml_core.cli.evaluating import evaluate_checkpoint
-
-    evaluate_checkpoint(
-        checkpoint_path(checkpoint),
-        images=images,
-        trigger=trigger,
-        target=target,
-        labels=labels,
-        templates=templates,
-        image_column=image_column,
-        label_column=label_column,
-        n=n,
-        seed=seed,
-        donor=donor if donor is None else checkpoint_path(donor),
-        device=device,
-        threads=threads,
-        json=json,
-    )
-
-
+app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 
 
