@@ -22,6 +22,7 @@ from ml_core.triggers.make import (
 from ml_core.triggers.record import Trigger
 
 _CLEANCLIP = "CleanCLIP (Bansal et al., ICCV 2023), backdoor/utils.py"
+_ATTACK = "attack-cleanclip (arXiv 2311.14948), backdoor/utils.py"
 _PAR = "PAR (arXiv 2412.00727), backdoor/utils.py"
 _BADCLIP = "BadCLIP (Liang et al., CVPR 2024), backdoor/utils.py"
 _DETECT = "Detect-CLIP (Huang et al., ICLR 2025), datasets/"
@@ -219,6 +220,26 @@ LIBRARY: tuple[Published, ...] = (
         f"{_SQUASHED}one grid for all, its own or drawn from a seed; bytes truncated",
         (224,), lambda size: wanet(name="WaNet", **_BLENDED),
         "noise_grid_k=224_s=1_inputheight=224_gridrescale=1.pt", ("9ba2d0ce",),
+    ),
+    Published(
+        "T6b",
+        "WaNet, s = 0.6",
+        _ATTACK,
+        f"{_SQUASHED}one grid for all, its own or drawn from a seed; bytes truncated",
+        (224,),
+        lambda size: wanet(name="WaNet, s = 0.6", strength=0.6, **_BLENDED),
+        "noise_grid_k=224_s=0.6_inputheight=224_gridrescale=1.pt",
+        ("b37cf6db",),
+    ),
+    Published(
+        "T6c",
+        "WaNet, k = 4, s = 0.5",
+        _ATTACK,
+        f"{_SQUASHED}one smooth grid for all, its own or drawn from a seed; bytes truncated",
+        (224,),
+        lambda size: wanet(name="WaNet, k = 4, s = 0.5", grid_size=4, strength=0.5, **_BLENDED),
+        "noise_grid_k=4_s=0.5_inputheight=224_gridrescale=1.pt",
+        ("fe6d70ca",),
     ),
     Published(
         "T8", "BadNets-Stripes", _PAR,
