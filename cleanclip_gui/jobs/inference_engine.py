@@ -30,16 +30,13 @@ from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
 
-# A first number should come within this time after a stroke, and thumbnails and a single
-# prediction must never wait much longer for a batch in flight.
-_FIRST_SECONDS = 0.08
-_BATCH_SECONDS = 0.3
 _SEED = 0
 
 
@@ -176,9 +173,9 @@ class Engine:
         images, model = self._require_images(), self._require_model(request.role)
         speed_key = (model.sha256, str(model.device))
         per_image = self._seconds_per_image.get(speed_key)
-        first, batch = (64, 256) if per_image is None else _batches(per_image)
-        if per_image is None and model.image_size > 128 and model.device.type == "cpu":
-            first, batch = 8, 32
+        side, device = model.image_size, model.device.type
+        best = 64 if device == "cpu" else 256
+        first, batch = live_batches(per_image, side=side, device=device, best=best)
         canvases = _TimedCanvases(images.at(model.preprocess))
         classifier = self._classifier(model, images)
         started, before = time.perf_counter(), 0
@@ -243,13 +240,6 @@ class Engine:
         if role not in self._models:
             raise InputError("No checkpoint is open; open one first.", "usage")
         return self._models[role]
-
-
-def _batches(seconds_per_image: float) -> tuple[int, int]:
-    """Sizes of the first and the largest batch that keep the window's promises of time."""
-    first = int(_FIRST_SECONDS / max(seconds_per_image, 1e-6))
-    batch = int(_BATCH_SECONDS / max(seconds_per_image, 1e-6))
-    return min(max(first, 8), 256), min(max(batch, 16), 1024)
 
 
 def _take_threads() -> None:
