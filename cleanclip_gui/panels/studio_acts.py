@@ -194,18 +194,25 @@ class StudioActs:
         dialog = TriggerLibrary(studio_library.entries(self.document.size), self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_library_chosen)
+        dialog.file_wanted.connect(self._use_with_file)
         dialog.delete_wanted.connect(self._on_delete_wanted)
         self.library = dialog
         dialog.open()
 
     def _on_library_chosen(self: StudioPanel, key: str, add: bool) -> None:
-        file = None
         entry = studio_library.find(key)
-        if entry is not None and entry.needs_file:
-            file = self.prompts.open_file(self, f"File of {entry.name}", "", studio_files.PICTURES)
-            if not file:
-                return
-        self._use_made(lambda: studio_library.make(key, self.document.size, file), add=add)
+        if entry is not None and entry.needs_file and not entry.without_file:
+            self._use_with_file(key, add)
+        else:
+            self._use_made(lambda: studio_library.make(key, self.document.size, None), add=add)
+
+    def _use_with_file(self: StudioPanel, key: str, add: bool = False) -> None:
+        """Ask for the file that a published trigger is made of."""
+        entry = studio_library.find(key)
+        name = key if entry is None else entry.name
+        file = self.prompts.open_file(self, f"File of {name}", "", studio_files.PICTURES)
+        if file:
+            self._use_made(lambda: studio_library.make(key, self.document.size, file), add=add)
 
     def _on_delete_wanted(self: StudioPanel, key: str) -> None:
         """Delete a saved trigger, once the user has said so."""

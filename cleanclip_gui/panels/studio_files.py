@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +60,7 @@ class Dragged:
     """Files of triggers that were dragged out or copied; they go when the program does."""
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._count = 0
 
     def mime(self, trigger: Trigger, picture: QImage) -> QMimeData:
@@ -70,9 +72,10 @@ class Dragged:
             If the files cannot be written.
         """
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="cleanclip-trigger-")
+            self._folder = Path(tempfile.mkdtemp(prefix="cleanclip-trigger-"))
+            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         self._count += 1
-        folder = Path(self._folder.name) / str(self._count)
+        folder = self._folder / str(self._count)
         try:
             folder.mkdir()
         except OSError as error:

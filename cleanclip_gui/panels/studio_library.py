@@ -51,7 +51,9 @@ def _published_entry(entry: Published, size: int) -> LibraryEntry:
     else:
         stands = short_standing(standing(published(entry.id, size), size))
     source = entry.source.split(",")[0].split(" (")[0]
-    return LibraryEntry(entry.id, "Published", f"{entry.id}  {entry.name}", source, stands, details)
+    name = f"{entry.id}  {entry.name}"
+    optional = bool(entry.needs_file) and entry.without_file
+    return LibraryEntry(entry.id, "Published", name, source, stands, details, takes_file=optional)
 
 
 def short_standing(words: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QImage, QTransform
 
 from cleanclip_gui.widgets.paint_document import PaintDocument
 from cleanclip_gui.widgets.paint_scene import FloatingPatch, Scene, image_to_rgba, rgba_to_image
@@ -164,7 +164,7 @@ def mirrored(patch: FloatingPatch, *, upright: bool) -> FloatingPatch:
     turned = 180 - (180 - turned) % 360
     if isinstance(source, Trigger):
         source = replace(source, mirrored=not source.mirrored)
-    return replace(patch, image=patch.image.mirrored(True, False), rotation=turned, source=source)
+    return replace(patch, image=_flipped(patch.image), rotation=turned, source=source)
 
 
 def is_movable(trigger: Trigger) -> bool:
@@ -197,7 +197,12 @@ def preview(trigger: Trigger) -> QImage:
     else:
         image = QImage(1, 1, QImage.Format.Format_RGBA8888)
         image.fill(0)
-    return image.mirrored(True, False) if trigger.mirrored else image
+    return _flipped(image) if trigger.mirrored else image
+
+
+def _flipped(image: QImage) -> QImage:
+    """Left and right exchanged."""
+    return image.transformed(QTransform.fromScale(-1, 1))
 
 
 def _array_picture(trigger: Trigger) -> NDArray[np.uint8]:

@@ -192,7 +192,7 @@ class PaintDocument(QObject):
             self.changed.emit()
             self.act_finished.emit()
 
-    def set_scene(self, text: str, *, merges: bool = False, **changes: object) -> None:
+    def set_scene(self, text: str, /, *, merges: bool = False, **changes: object) -> None:
         """Change fields of the scene as one undo step; ``merges`` joins equal ones."""
         self.begin(text)
         self.show_scene(replace(self.scene, **changes))  # type: ignore[arg-type]

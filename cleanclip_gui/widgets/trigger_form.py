@@ -95,6 +95,7 @@ class TriggerForm(QDialog):
         self.setWindowTitle("Parameters of the trigger")
         self.editors: dict[tuple[str, str], QWidget] = {}
         self._shape: tuple[object, ...] = ()
+        self._tellers: list[_Editor] = []  # Qt keeps no plain object alive
         self.title = Label("", "title")
         self.lead = Label("", "subtle", wrap=True)
         self.problem = Label("", "error", wrap=True)
@@ -139,6 +140,7 @@ class TriggerForm(QDialog):
 
     def _rebuild(self, sections: tuple[FormSection, ...]) -> None:
         self.editors.clear()
+        self._tellers.clear()
         page = QWidget()
         page.setObjectName("page")
         grid = QGridLayout(page)
@@ -164,6 +166,7 @@ class TriggerForm(QDialog):
 
     def _editor(self, key: str, field: FormField) -> QWidget:
         editor = _Editor(self, key, field)
+        self._tellers.append(editor)
         editor.widget.setAccessibleName(field.caption)
         editor.widget.setMinimumWidth(220)
         return editor.widget

@@ -30,7 +30,8 @@ class LibraryEntry:
     """A trigger on offer: its name, where it comes from, how it stands, and its conventions.
 
     ``group`` is the heading that it stands under; ``key`` comes back when it is chosen.
-    ``own`` ones can be deleted.
+    ``own`` ones can be deleted; ``takes_file`` ones are made of a file or, without, of one of
+    their kind.
     """
 
     key: str
@@ -40,12 +41,17 @@ class LibraryEntry:
     standing: str = ""
     details: str = ""
     own: bool = False
+    takes_file: bool = False
 
 
 class TriggerLibrary(QDialog):
-    """``chosen(key, add)`` puts a trigger on the canvas alone, or with what is there."""
+    """``chosen(key, add)`` puts a trigger on the canvas alone, or with what is there.
+
+    ``file_wanted(key)`` asks for the file that makes it the published one.
+    """
 
     chosen = Signal(str, bool)
+    file_wanted = Signal(str)
     delete_wanted = Signal(str)
 
     def __init__(self, entries: tuple[LibraryEntry, ...], parent: QWidget | None = None) -> None:
@@ -72,6 +78,7 @@ class TriggerLibrary(QDialog):
         self.use.setProperty("primary", True)
         self.use.setDefault(True)
         self.add = QPushButton("Add to what is there")
+        self.file = QPushButton("With its file…")
         self.delete = QPushButton("Delete")
         self.delete.setProperty("danger", True)
         close = QPushButton("Close")
@@ -81,6 +88,7 @@ class TriggerLibrary(QDialog):
         self.tree.itemActivated.connect(self._on_use)
         self.use.clicked.connect(self._on_use)
         self.add.clicked.connect(self._on_add)
+        self.file.clicked.connect(self._on_file)
         self.delete.clicked.connect(self._on_delete)
         close.clicked.connect(self.reject)
         self.set_entries(entries)
@@ -90,7 +98,7 @@ class TriggerLibrary(QDialog):
         buttons = QHBoxLayout()
         buttons.addWidget(self.delete)
         buttons.addStretch()
-        for button in (close, self.add, self.use):
+        for button in (close, self.file, self.add, self.use):
             buttons.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(*(theme.SPACE_XL,) * 4)
@@ -166,6 +174,7 @@ class TriggerLibrary(QDialog):
         self.details.setText(plain(entry.details, 600, lines=True) if entry else "")
         self.use.setEnabled(entry is not None)
         self.add.setEnabled(entry is not None)
+        self.file.setVisible(entry is not None and entry.takes_file)
         self.delete.setVisible(entry is not None and entry.own)
 
     def _on_use(self, *_: object) -> None:
@@ -176,6 +185,11 @@ class TriggerLibrary(QDialog):
     def _on_add(self) -> None:
         if self.current is not None:
             self.chosen.emit(self.current.key, True)
+            self.accept()
+
+    def _on_file(self) -> None:
+        if self.current is not None:
+            self.file_wanted.emit(self.current.key)
             self.accept()
 
     def _on_delete(self) -> None:
