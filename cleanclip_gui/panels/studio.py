@@ -18,6 +18,8 @@ from cleanclip_gui.panels.studio_answers import StudioAnswers
 from cleanclip_gui.panels.studio_files import Dragged
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
+from cleanclip_gui.panels.studio_map import StudioMap
+from cleanclip_gui.panels.studio_why import StudioWhy
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.widgets.asr_figure import AsrFigure
 from cleanclip_gui.widgets.gallery import Gallery
@@ -33,6 +35,7 @@ from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
 from cleanclip_gui.widgets.trigger_form import TriggerForm
 from cleanclip_gui.widgets.trigger_library import TriggerLibrary
 from cleanclip_gui.widgets.trigger_tools import PlacementBar, SourceBar
+from cleanclip_gui.widgets.why_page import StudioPages
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
@@ -72,7 +75,10 @@ class StudioPanel(StudioActs, QWidget):
         self.image_title = Label("Selected image", "heading")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
         self.answers = StudioAnswers(self, inference)
+        self.pages: StudioPages
         lay_out(self)
+        self.why = StudioWhy(self, inference)
+        self.map = StudioMap(self, inference)
         self._connect_widgets()
         self._connect_session()
         self._on_images_change(session.images)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.why_page import StudioPages
 
 if TYPE_CHECKING:
     from cleanclip_gui.panels.studio import StudioPanel
@@ -16,7 +17,9 @@ _RIGHT = 348
 
 def lay_out(panel: StudioPanel) -> None:
     """Three columns; the canvas takes what is left."""
-    middle = QVBoxLayout()
+    canvas_page = QWidget()
+    middle = QVBoxLayout(canvas_page)
+    middle.setContentsMargins(0, theme.SPACE_S, 0, 0)
     middle.setSpacing(theme.SPACE_S)
     middle.addWidget(panel.source_bar)
     middle.addWidget(panel.paint_bar)
@@ -26,11 +29,12 @@ def lay_out(panel: StudioPanel) -> None:
     painting.addWidget(panel.canvas, 1)
     middle.addLayout(painting, 1)
     middle.addWidget(panel.placement_bar)
+    panel.pages = StudioPages(canvas_page)
     layout = QHBoxLayout(panel)
     layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
     layout.setSpacing(theme.SPACE_L)
     layout.addWidget(panel.gallery)
-    layout.addLayout(middle, 1)
+    layout.addWidget(panel.pages, 1)
     layout.addWidget(_numbers(panel))
 
 
