@@ -129,6 +129,11 @@ def _station(name: str) -> Act:
     return lambda window: window.show_station(name)
 
 
+def _page(name: str) -> Act:
+    """Act that shows a page of Studio."""
+    return lambda window: (window.show_station("studio"), window.studio.pages.show_page(name))[1]
+
+
 def _is_station(name: str) -> Predicate:
     return lambda window: window.station == name
 
@@ -160,6 +165,10 @@ _FILE: tuple[Command, ...] = (
         "file.labels", "Class &list from a file…", "&File",
         lambda w: w.data_bar.choose_label_file(),
         "Use class names from a text file, one a line.", "tag", "", 2,
+    ),
+    Command(
+        "file.classes", "Edit the cla&sses…", "&File", lambda w: w.data_bar.edit_classes(),
+        "Change the class names that the model chooses from.", "tag", "", 2, _has_images,
     ),
     Command(
         "file.templates", "&Prompt templates…", "&File", lambda w: w.data_bar.edit_templates(),
@@ -312,6 +321,13 @@ _CLEAN: tuple[Command, ...] = (
     ),
 )  # fmt: skip
 
+_WHY = (
+    ("trigger", "Tri&gger canvas", "Back to painting.", "stamp", "Ctrl+Shift+1"),
+    ("attribution", "Where the model loo&ks", "On one picture.", "eye", "Ctrl+Shift+2"),
+    ("map", "&Embedding map", "Pictures and class texts in the plane.", "dot", "Ctrl+Shift+3"),
+    ("pair", "Two c&heckpoints", "On the same pictures.", "compare", "Ctrl+Shift+4"),
+)
+
 _VIEW: tuple[Command, ...] = (
     Command(
         "view.checkpoint", "&Checkpoint", "&View", _station("checkpoint"), "What is this file?",
@@ -328,6 +344,15 @@ _VIEW: tuple[Command, ...] = (
     Command(
         "view.welcome", "&Welcome page", "&View", _station("welcome"), "Back to the first page.",
         "back", "Ctrl+0", 0, None, _is_station("welcome"), "station",
+    ),
+    *(
+        Command(f"view.{page}", text, "&View", _page(page), says, icon, keys, 5, _has_checkpoint)
+        for page, text, says, icon, keys in _WHY
+    ),
+    Command(
+        "view.number", "How this was &measured…", "&View", lambda w: w.studio.details.show(),
+        "Everything that is needed to get the same number again.", "info", "Ctrl+Shift+N", 5,
+        lambda w: _in_studio(w) and w.studio.details.can_show,
     ),
     Command(
         "view.light", "&Light", "&View", _theme("light"), "Dark on light.", "sun", "", 1,

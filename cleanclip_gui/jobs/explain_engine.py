@@ -14,17 +14,21 @@ from cleanclip_gui.jobs.explaining import (
     Explained,
     MapEmbeddings,
     Pair,
+    TellDetails,
 )
 from cleanclip_gui.jobs.inference_engine import Engine
-from cleanclip_gui.jobs.requests import Evaluate
+from cleanclip_gui.jobs.requests import Evaluate, ImagesLoaded, LoadImages
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation.attribution import attribute, methods
+from ml_core.evaluation.details import Details, details
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
+from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.zero_shot import triggered_classifier
 from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 _SEED = 0
@@ -34,6 +38,8 @@ _BATCH, _SLOW_BATCH = 32, 8
 
 class ExplainingEngine(Engine):
     """Yields :class:`Explained` after each batch; the last one has the result."""
+
+    _label_set = ""
 
     def explain(
         self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
@@ -45,6 +51,8 @@ class ExplainingEngine(Engine):
             yield from self._map(request, cancelled, generation)
         elif isinstance(request, ComparePair):
             yield from self._compare(request, cancelled, generation)
+        elif isinstance(request, TellDetails):
+            yield Explained(generation, request, 1, 1, self._details(request))
 
     def _attribute(
         self, request: Attribute, cancelled: Callable[[], bool], generation: int
@@ -121,6 +129,34 @@ class ExplainingEngine(Engine):
         differences = compare(ours, theirs, labels, request.target, seed=_SEED)
         result = Pair((mine, other), (ours, theirs), differences)
         yield Explained(generation, request, 1, 1, result)
+
+    def load_images(self, request: LoadImages) -> ImagesLoaded:
+        """As the engine does; the label set's name is kept for the record."""
+        found = super().load_images(request)
+        self._label_set = request.label_set
+        return found
+
+    def _details(self, request: TellDetails) -> Details:
+        """Everything that decides a number; refused where the model or the images have changed."""
+        images, model = self._require_images(), self._require_model(request.role)
+        found = request.evaluation
+        if (found.checkpoint_sha256, found.data_key) != (model.sha256, images.set.key):
+            raise InputError("This number is of another checkpoint or other images by now.")
+        side, device = model.image_size, model.device.type
+        per_image = self._seconds_per_image.get((model.sha256, str(model.device)))
+        _, batch = live_batches(
+            per_image, side=side, device=device, best=64 if device == "cpu" else 256
+        )
+        return details(
+            found,
+            model=model,
+            images=images.set,
+            trigger=request.trigger,
+            class_names=images.set.class_names,
+            label_set=self._label_set,
+            threads=torch.get_num_threads(),
+            batch=batch,
+        )
 
     def _asked(
         self, model: ClipModel, trigger: Trigger | None

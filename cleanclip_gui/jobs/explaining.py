@@ -50,6 +50,15 @@ class ComparePair(Explain):
 
 
 @dataclass(frozen=True, eq=False)
+class TellDetails(Explain):
+    """Ask for everything that is needed to repeat a number."""
+
+    evaluation: Evaluation
+    trigger: Trigger | None
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
 class Pair:
     """What two checkpoints say of the same images, and whether that is more than chance."""
 
@@ -62,8 +71,8 @@ class Pair:
 class Explained:
     """How far an explanation is.
 
-    ``result`` comes last: an ``Attribution``, an ``EmbeddingMap`` or a :class:`Pair`. ``extra`` of
-    an attribution holds the methods that the model allows.
+    ``result`` comes last: an ``Attribution``, an ``EmbeddingMap``, a :class:`Pair`, or ``Details``.
+    ``extra`` of an attribution holds the methods that the model allows.
     """
 
     generation: int

@@ -239,5 +239,6 @@ def _act(letter: Letter) -> str:
         "Attribute": "The attribution",
         "MapEmbeddings": "The embedding map",
         "ComparePair": "The comparison",
+        "TellDetails": "The record of this number",
     }
     return names[type(letter.request).__name__]

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 from PySide6.QtCore import QMimeData, Signal
 from PySide6.QtGui import QColor, QHideEvent
-from PySide6.QtWidgets import QInputDialog, QWidget
+from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Thumbnails
 from cleanclip_gui.panels import studio_library, studio_trigger
 from cleanclip_gui.panels.studio_acts import StudioActs
 from cleanclip_gui.panels.studio_answers import StudioAnswers
+from cleanclip_gui.panels.studio_details import StudioDetails
 from cleanclip_gui.panels.studio_files import Dragged
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
@@ -76,9 +77,11 @@ class StudioPanel(StudioActs, QWidget):
         self.live = LiveLoop(session, inference, self.current_trigger, self)
         self.answers = StudioAnswers(self, inference)
         self.pages: StudioPages
+        self.measured: QPushButton
         lay_out(self)
         self.why = StudioWhy(self, inference)
         self.map = StudioMap(self, inference)
+        self.details = StudioDetails(self, inference)
         self._connect_widgets()
         self._connect_session()
         self._on_images_change(session.images)
@@ -86,6 +89,7 @@ class StudioPanel(StudioActs, QWidget):
 
     def _connect_widgets(self) -> None:
         self._connect_canvas()
+        self.measured.clicked.connect(self.details.show)
         source, place = self.source_bar, self.placement_bar
         source.library_clicked.connect(self.show_library)
         source.upload_clicked.connect(self.upload)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.why_page import StudioPages
@@ -53,5 +54,8 @@ def _numbers(panel: StudioPanel) -> QWidget:
     column.setContentsMargins(0, 0, 0, 0)
     column.setSpacing(theme.SPACE_M)
     column.addWidget(panel.figure)
+    panel.measured = QPushButton("How this was measured…")
+    panel.measured.setProperty("quiet", True)
+    column.addWidget(panel.measured, 0, Qt.AlignmentFlag.AlignLeft)
     column.addWidget(bars_card, 1)
     return side

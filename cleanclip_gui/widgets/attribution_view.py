@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QPushButton,
@@ -65,12 +66,18 @@ class AttributionView(QWidget):
         self.clean = HeatOverlay("Without trigger", "Open a checkpoint and images.")
         self.triggered = HeatOverlay("With trigger", "Put a trigger on the picture.")
         self.scale = HeatScale()
+        policy = self.scale.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.scale.setSizePolicy(policy)
         self.strength = QSlider(Qt.Orientation.Horizontal)
         self.strength.setRange(0, 100)
         self.strength.setValue(60)
         self.strength.setFixedWidth(110)
         self.strength.setAccessibleName("Strength of the map over the picture")
         self.strength.setToolTip(self.strength.accessibleName())
+        self.shared = QCheckBox("One scale")
+        self.shared.setChecked(True)
+        self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
         self.says = Label("", wrap=True)
         self.readout = Label(_HINT, "caption")
         self.busy = BusyRow("Attribution")
@@ -95,6 +102,7 @@ class AttributionView(QWidget):
         foot = QHBoxLayout()
         foot.setSpacing(theme.SPACE_M)
         foot.addWidget(self.scale, 1)
+        foot.addWidget(self.shared)
         foot.addWidget(self.strength)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
@@ -113,6 +121,7 @@ class AttributionView(QWidget):
         self.measure.clicked.connect(self.measure_clicked)
         self.save.clicked.connect(self.save_clicked)
         self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.shared.toggled.connect(self._on_shared_toggled)
         self.strength.valueChanged.connect(self._on_strength_changed)
         self.clean.pointed.connect(self._on_pointed)
         self.triggered.pointed.connect(self._on_pointed)
@@ -137,19 +146,27 @@ class AttributionView(QWidget):
         """Show an attribution; None shows empty places."""
         self.found = found
         self.save.setEnabled(found is not None)
-        peak = 0.0 if found is None else found.peak
+        self._show_maps()
+        self.says.setText("" if found is None else sentence(found))
+        if found is not None and found.method == "grad-cam":
+            self._offer_stages(found)
+
+    def _show_maps(self) -> None:
+        found = self.found
         smooth = found is None or found.method != "occlusion"
         parts = {} if found is None else found.parts()
-        self.clean.show_part(parts.get("clean"), peak, smooth=smooth)
-        self.triggered.show_part(parts.get("triggered"), peak, smooth=smooth)
+        for name, view in (("clean", self.clean), ("triggered", self.triggered)):
+            part = parts.get(name)
+            peak = 0.0 if found is None or part is None else found.peak
+            if part is not None and not self.shared.isChecked():
+                peak = part.peak
+            view.show_part(part, peak, smooth=smooth)
+        self.scale.setVisible(self.shared.isChecked())
         if found is None:
             self.scale.set_range(0, 0, "")
-            self.says.setText("")
-            return
-        self.scale.set_range(-peak if found.signed else 0.0, peak, _UNITS[found.method])
-        self.says.setText(sentence(found))
-        if found.method == "grad-cam":
-            self._offer_stages(found)
+        else:
+            low = -found.peak if found.signed else 0.0
+            self.scale.set_range(low, found.peak, _UNITS[found.method])
 
     def set_stale(self, stale: bool) -> None:
         """Fade the maps while another question is asked."""
@@ -183,6 +200,9 @@ class AttributionView(QWidget):
     def _on_method_changed(self) -> None:
         self._show_controls()
         self.asked.emit()
+
+    def _on_shared_toggled(self) -> None:
+        self._show_maps()
 
     def _on_strength_changed(self, value: int) -> None:
         self.clean.set_strength(value / 100)

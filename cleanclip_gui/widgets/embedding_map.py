@@ -54,6 +54,7 @@ class EmbeddingMapView(QWidget):
         self.count.setSingleStep(100)
         self.count.setValue(600)
         self.count.setSuffix(" images")
+        self.count.setMinimumWidth(152)
         self.count.setAccessibleName("Images to embed")
         self.measure = QPushButton("Measure")
         self.measure.setToolTip("Embed the images, without and with the trigger")

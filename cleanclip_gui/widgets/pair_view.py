@@ -28,14 +28,21 @@ if TYPE_CHECKING:
 
 NAMES = {
     "ca": "Clean accuracy",
-    "baseline_target_rate": "Target without trigger",
+    "baseline_target_rate": "Target, no trigger",
     "asr_excl": "ASR, other classes",
     "asr_all": "ASR, all images",
     "poisoned_accuracy": "Poisoned accuracy",
     "flip_rate": "Flips",
-    "target_margin": "Target margin (logits)",
+    "target_margin": "Target margin",
 }
-_COLUMNS = ("", "A", "B", "A − B", "95 % interval", "p (McNemar)")
+_COLUMNS = ("", "A", "B", "A − B", "95 % interval", "p")
+_TIPS = {
+    1: "The checkpoint that Studio looks at",
+    2: "The checkpoint to compare with",
+    3: "Percentage points; logits for the margin",
+    4: "Of the difference: Bonett and Price's for rates, bootstrap over images for the margin",
+    5: "McNemar's exact test: how often chance alone would give such a difference",
+}
 _EMPTY = (
     "A is the checkpoint that is open. Choose what to compare it with: the one after cleaning, or "
     "a reference such as its clean twin. Both see the same images and the same trigger."
@@ -66,6 +73,8 @@ class PairView(QWidget):
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setAccessibleName("Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
+        for column, words in _TIPS.items():
+            self.table.horizontalHeaderItem(column).setToolTip(words)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -157,12 +166,14 @@ def cells(one: PairedDifference) -> tuple[str, ...]:
     name = NAMES.get(one.name, one.name)
     low, high = one.adjusted_interval or one.interval
     if one.p_exact is None:
-        return (
-            name, f"{one.value:.2f}", f"{one.reference:.2f}", f"{one.difference:+.2f}",
+        shown = (
+            f"{one.value:.2f}", f"{one.reference:.2f}", f"{one.difference:+.2f}",
             f"{low:+.2f} to {high:+.2f}", "",
         )  # fmt: skip
-    p = "< 0.001" if one.p_exact < 0.001 else f"{one.p_exact:.3f}"
-    return (
-        name, f"{100 * one.value:.1f} %", f"{100 * one.reference:.1f} %",
-        f"{100 * one.difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", p,
-    )  # fmt: skip
+    else:
+        shown = (
+            f"{100 * one.value:.1f} %", f"{100 * one.reference:.1f} %",
+            f"{100 * one.difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}",
+            "< 0.001" if one.p_exact < 0.001 else f"{one.p_exact:.3f}",
+        )  # fmt: skip
+    return (name, *(text.replace("-", "−") for text in shown))

@@ -20,6 +20,7 @@ class StudioPages(QTabWidget):
         self.setObjectName("studioPages")
         self.setAccessibleName("Trigger, or why the model answers so")
         self.setDocumentMode(True)
+        self.tabBar().setDrawBase(False)
         self.attribution = AttributionView()
         self.map = EmbeddingMapView()
         self.pair = PairView()

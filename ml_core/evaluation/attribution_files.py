@@ -85,8 +85,14 @@ def overlay(
     picture = Image.fromarray(part.image).resize((side, side), Image.Resampling.BICUBIC)
     grey = np.asarray(picture.convert("L"), np.float64)[..., None]
     under = 0.5 * np.asarray(picture, np.float64) + 0.5 * grey
-    heat = colours(enlarge(part.values, side, smooth=smooth), peak)
-    mixed = (1 - strength) * under + strength * heat if strength > 0 else np.asarray(picture)
+    if strength == 0:
+        return np.asarray(picture)
+    values = enlarge(part.values, side, smooth=smooth)
+    heat = colours(values, peak)
+    # What is cold covers less of the picture than what is hot, at full strength as much.
+    share = np.clip(np.abs(values) / peak, 0, 1) if peak > 0 else 0 * values
+    cover = strength + (1 - strength) * strength * (2 * np.sqrt(share) - 1)
+    mixed = under + cover[..., None] * (heat - under)
     return np.asarray(mixed).round().astype(np.uint8)
 
 
