@@ -205,19 +205,25 @@ def predict_one(
     if not len(read.indices) or read.images is None:
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
     classifier = classifier.to(model.device)
-    clean = _probabilities(model, to_pictures(read.images, model.device), classifier)
+    pictures = to_pictures(read.images, model.device)
     if trigger is None:
-        return Prediction(index, read.images[0], clean)
+        return Prediction(
+            index, read.images[0], _probabilities(model, model.encode_images(pictures), classifier)
+        )
     canvases = read.images if read.own is None else read.own
     seen = stamped(trigger, canvases, read.indices, seed, model.image_size, model.device)
+    if seen.is_floating_point():
+        pictures = pictures.to(seen.dtype).div_(255)
+    both = model.encode_images(torch.cat([pictures, seen]))  # one call takes less than two
     prompted = classifier if triggered_classifier is None else triggered_classifier
-    probs = _probabilities(model, seen, prompted.to(model.device))
+    clean = _probabilities(model, both[:1], classifier)
+    probs = _probabilities(model, both[1:], prompted.to(model.device))
     return Prediction(index, read.images[0], clean, as_uint8(seen)[0], probs)
 
 
-def _probabilities(model: ClipModel, pictures: Tensor, classifier: Tensor) -> NDArray[np.float32]:
+def _probabilities(model: ClipModel, embedding: Tensor, classifier: Tensor) -> NDArray[np.float32]:
     """Class probabilities of one picture, float32 [C]."""
-    probs = probabilities(model, model.encode_images(pictures), classifier)
+    probs = probabilities(model, embedding, classifier)
     require_finite(probs)
     row: NDArray[np.float32] = probs[0].cpu().numpy()
     return row
