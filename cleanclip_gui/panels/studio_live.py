@@ -71,6 +71,7 @@ class LiveLoop(QObject):
         self._one_image = False
         self._limit: int | None = None
         self._all_asked = False
+        self._grown = False
         self._rate = 0.0
         self._seen = (-1, 0)  # generation and images of the last result
         self._pace = QElapsedTimer()
@@ -105,8 +106,8 @@ class LiveLoop(QObject):
         if self.limit is None or images is None:
             return run_note(self._session.run)
         return (
-            f"A slow model: {count_text(self.limit)} of {count_text(images.n)} images, always the "
-            "same ones. Ctrl+Shift+M measures all."
+            f"A slow model: {count_text(self.limit)} of {count_text(images.n)} images. "
+            "Ctrl+Shift+M measures all."
         )
 
     def set_one_image(self, one_image: bool) -> None:
@@ -133,6 +134,7 @@ class LiveLoop(QObject):
         self._ask()
 
     def _ask(self, *, keeps_all: bool = False) -> None:
+        self._grown = False
         if not keeps_all:
             self._all_asked = False
         if not self._stale:
@@ -199,16 +201,22 @@ class LiveLoop(QObject):
         generation, n = result.generation, result.evaluation.n
         if self._seen[0] == generation and n > self._seen[1]:
             seconds = max(self._pace.nsecsElapsed() / 1e9, 1e-6)
-            self._rate = max(self._rate, (n - self._seen[1]) / seconds)
+            rate = (n - self._seen[1]) / seconds
+            self._rate = max(rate, 0.8 * self._rate + 0.2 * rate)  # another load passes
         self._seen = (generation, n)
         self._pace.start()
         images = self._session.images
         if images is None or self._rate == 0:
             return
-        before = self.limit
         self._limit = short_size(images.n, self._rate)
-        shrinks = self.limit is not None and (before is None or before > self.limit)
-        if shrinks and result.evaluation.partial and not older:
+        if older:
+            return
+        asked, wanted = result.evaluation.n_total, self.limit or images.n
+        partial = result.evaluation.partial
+        # Fewer at once when it turns out slow; more, once, when these are done and it was not.
+        grows = not partial and wanted > asked and not self._grown
+        self._grown = self._grown or grows
+        if grows or (partial and wanted < asked):
             self._evaluate(self._session.trigger)
 
     def _inference_moved_on(self, generation: int) -> bool:

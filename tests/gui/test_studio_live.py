@@ -27,6 +27,7 @@ class SlowEngine(FakeEngine):
     def __init__(self):
         super().__init__()
         self.asked = []
+        self.n = N
         self.gate = threading.Event()
         self.gate.set()
 
@@ -36,7 +37,7 @@ class SlowEngine(FakeEngine):
 
     def evaluate(self, request, cancelled):
         self.asked.append(request)
-        total = request.n or N
+        total = request.n or self.n
         for n in range(STEP, total + STEP, STEP):
             self.gate.wait(10)
             time.sleep(SECONDS)
@@ -93,13 +94,27 @@ def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
     )
     found, limit = loop.session.evaluation, loop.limit
     assert 32 <= limit <= STEP / SECONDS * 5
-    assert found.n == loop.engine.asked[-1].n
+    assert found.n in [request.n for request in loop.engine.asked]
     assert "of 100\u2009000 images" in loop.note
     loop.triggers.append(blended_noise(ratio=0.5))
     before = len(loop.engine.asked)
     loop.touch()
     qtbot.waitUntil(lambda: len(loop.engine.asked) > before, timeout=20_000)
     assert loop.engine.asked[before].n is not None
+
+
+def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
+    loop._rate, loop._limit = 1.0, 32  # as a first, cold batch had it
+    loop.engine.n = 200
+    images = loop.session.images
+    loop.session.images = ImagesState(
+        images.spec, "", "k", 200, images.labels[:200], images.class_names, ()
+    )
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
+    qtbot.waitUntil(lambda: loop.session.evaluation.n == 200, timeout=20_000)
+    assert len(loop.engine.asked) == 2
 
 
 def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
