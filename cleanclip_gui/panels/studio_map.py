@@ -66,7 +66,9 @@ class StudioMap(QObject):
         elif session.reference is not None:
             roles = ("suspect", "reference")
         self._view.set_busy(0.0)
-        self._inference.submit(MapEmbeddings(session.trigger, roles, self._view.count.value()))
+        self._inference.submit(
+            MapEmbeddings(session.trigger, roles, round(self._view.count.value()))
+        )
 
     def cancel(self) -> None:
         """End what goes on; the map on show stays."""

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -19,6 +18,7 @@ from cleanclip_gui.text import plain, plural
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.embedding_plot import EmbeddingPlot
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
 from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap
 
 _HINT = "Draw a loop around points to see their images in the gallery; Escape lets them go."
@@ -49,12 +49,8 @@ class EmbeddingMapView(QWidget):
         for box in self.kinds:
             box.setChecked(True)
             box.toggled.connect(self._on_kinds_changed)
-        self.count = QSpinBox()
-        self.count.setRange(20, 4000)
-        self.count.setSingleStep(100)
+        self.count = NumberBox("int", 20, 4000, "images")
         self.count.setValue(600)
-        self.count.setSuffix(" images")
-        self.count.setMinimumWidth(152)
         self.count.setAccessibleName("Images to embed")
         self.measure = QPushButton("Measure")
         self.measure.setToolTip("Embed the images, without and with the trigger")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import (
+    QBrush,
     QColor,
     QKeyEvent,
     QKeySequence,
@@ -86,7 +87,7 @@ class EmbeddingPlot(QWidget):
         if self._plot is not None and self.places is not None and len(self.places):
             spots = self.places.astype(np.float64)  # float32 overflows in the view's arithmetic
             low, high = spots.min(axis=0), spots.max(axis=0)
-            pad = 0.06 * np.maximum(high - low, 1e-6)
+            pad = 0.1 * np.maximum(high - low, 1e-6)
             self._plot.setRange(
                 xRange=(float(low[0] - pad[0]), float(high[0] + pad[0])),
                 yRange=(float(low[1] - pad[1]), float(high[1] + pad[1])),
@@ -142,7 +143,7 @@ class EmbeddingPlot(QWidget):
             scatter = pg.ScatterPlotItem(pxMode=True)
             plot.addItem(scatter)
             self._scatter.append(scatter)
-        self._name = pg.TextItem(anchor=(0, 0.5))
+        self._name = pg.TextItem(anchor=(0.5, 1.3))
         plot.addItem(self._name, ignoreBounds=True)
         self._veil = _Lasso(self)
         self._veil.setGeometry(self.rect())
@@ -175,13 +176,16 @@ class EmbeddingPlot(QWidget):
         ringed = np.intersect1d(self._chosen, self.drawn)
         self._scatter[3].setData(
             self.places[ringed, 0], self.places[ringed, 1],
-            symbol="o", size=12, brush=QColor(0, 0, 0, 0), pen=QPen(theme.colour("text"), 1),
+            symbol="o", size=12, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
         )  # fmt: skip
 
         self._name.setVisible(self.visible[2] and 0 <= self._marked < len(self.part.texts))
         if self._name.isVisible():
             row = np.flatnonzero(kinds == 2)[self._marked]
-            self._name.setText(f"  {plain(self.part.class_names[self._marked], 30)}")
+            under = theme.colour("surface")
+            under.setAlpha(200)
+            self._name.fill = QBrush(under)
+            self._name.setText(f"{plain(self.part.class_names[self._marked], 30)}")
             self._name.setColor(theme.colour("text"))
             self._name.setPos(*map(float, self.places[row]))
 
@@ -220,6 +224,13 @@ class EmbeddingPlot(QWidget):
                 self._plot.mapToScene(self._plot.mapFrom(self, at.toPoint()))
             )
             view.scaleBy((factor, factor), centre)
+
+
+def _ring() -> QPen:
+    """A thin line whatever the symbol's size."""
+    pen = QPen(theme.colour("text"), 1.5)
+    pen.setCosmetic(True)
+    return pen
 
 
 class _Lasso(QWidget):

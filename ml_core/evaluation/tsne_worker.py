@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     (name,) = sys.argv[1:] if arguments is None else arguments
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
-        os.nice(10)  # the window and the live loop go first
+        os.nice(5)  # the window and the live loop go first
     folder = Path(name)
     points = np.load(folder / POINTS, allow_pickle=False)
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
