@@ -14,6 +14,10 @@ def _start() -> int:
 
         del sys.argv[1]
         return int(worker() or 0)
+    if len(sys.argv) == 3 and sys.argv[1] == "--tsne":
+        from ml_core.evaluation.tsne_worker import main as layout
+
+        return layout(sys.argv[2:])
     from cleanclip_gui.app import main
 
     return main()

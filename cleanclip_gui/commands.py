@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cleanclip_gui.widgets.tool_strip import TOOLS
+
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
@@ -36,7 +38,7 @@ class Command:
     rail: bool = False
 
 
-MENUS = ("&File", "&Edit", "&Trigger", "&Clean", "&View", "&Help")
+MENUS = ("&File", "&Edit", "&Paint", "&Trigger", "&Clean", "&View", "&Help")
 
 
 def _in_studio(window: MainWindow) -> bool:
@@ -78,6 +80,25 @@ def _studio(slot: str) -> Act:
     return lambda window: getattr(window.studio, slot)()
 
 
+def _tool(name: str) -> Act:
+    return lambda window: window.studio.use_tool(name)
+
+
+def _with_key(text: str, key: str) -> str:
+    """Underline the tool's key in its name, or else a p."""
+    at = text.lower().find(key.lower())
+    at = text.find("p") if at < 0 else at
+    return f"{text[:at]}&{text[at:]}"
+
+
+def _holds(name: str) -> Predicate:
+    return lambda window: window.studio.canvas.tool == name
+
+
+def _on_slot(name: str) -> Predicate:
+    return lambda window: window.studio.document.scene.slot == name
+
+
 def _clean(slot: str) -> Act:
     """Act of the Clean panel."""
     return lambda window: getattr(window.clean, slot)()
@@ -106,6 +127,11 @@ def _is_theme(name: str) -> Predicate:
 
 def _station(name: str) -> Act:
     return lambda window: window.show_station(name)
+
+
+def _page(name: str) -> Act:
+    """Act that shows a page of Studio."""
+    return lambda window: (window.show_station("studio"), window.studio.pages.show_page(name))[1]
 
 
 def _is_station(name: str) -> Predicate:
@@ -143,6 +169,10 @@ _FILE: tuple[Command, ...] = (
         "file.labels", "Class &list from a file…", "&File",
         lambda w: w.data_bar.choose_label_file(),
         "Use class names from a text file, one a line.", "tag", "", 2,
+    ),
+    Command(
+        "file.classes", "Edit the cla&sses…", "&File", lambda w: w.data_bar.edit_classes(),
+        "Change the class names that the model chooses from.", "tag", "", 2, _has_images,
     ),
     Command(
         "file.templates", "&Prompt templates…", "&File", lambda w: w.data_bar.edit_templates(),
@@ -205,24 +235,52 @@ _STUDIO: tuple[Command, ...] = (
         "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, _in_studio,
     ),
     Command(
+        "edit.copy", "C&opy trigger", "&Edit", _studio("copy"),
+        "Copy the trigger, as files and as a picture.", "copy", "Ctrl+C", 1, _has_trigger,
+    ),
+    Command(
         "edit.clear", "&Clear the canvas", "&Edit", _studio("clear"),
         "Remove paint and patch.", "clear", "Ctrl+Backspace", 1, _has_trigger,
     ),
     Command(
-        "trigger.brush", "&Brush", "&Trigger", _studio("use_brush"),
-        "Paint a trigger; B while the canvas has the focus.", "brush", "", 0, _in_studio,
+        "trigger.flip_a", "Flip to snapshot &A", "&Trigger", _studio("flip_to_a"),
+        "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, _in_studio, _on_slot("A"), "slot",
     ),
     Command(
-        "trigger.eraser", "&Eraser", "&Trigger", _studio("use_eraser"),
-        "Take paint away; E while the canvas has the focus.", "eraser", "", 0, _in_studio,
+        "trigger.flip_b", "Flip to snapshot &B", "&Trigger", _studio("flip_to_b"),
+        "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, _in_studio, _on_slot("B"), "slot",
     ),
     Command(
-        "trigger.move", "&Move and resize", "&Trigger", _studio("use_move"),
-        "Move and resize the patch; V while the canvas has the focus.", "move", "", 0, _in_studio,
+        "trigger.mirror", "Mirror left and &right", "&Trigger", _studio("mirror_h"),
+        "Mirror selection, patch or paint.", "mirror-h", "", 0, _has_trigger,
+    ),
+    Command(
+        "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", _studio("mirror_v"),
+        "Mirror selection, patch or paint.", "mirror-v", "", 0, _has_trigger,
+    ),
+    Command(
+        "trigger.rotate", "&Turn by 90°", "&Trigger", _studio("rotate"),
+        "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0, _has_trigger,
+    ),
+    *(
+        Command(
+            f"trigger.tool_{tool}", _with_key(text, key), "&Paint", _tool(tool),
+            f"{key} while the canvas has the focus.", icon, "", 0, _in_studio, _holds(tool), "tool",
+        )
+        for tool, icon, text, key in TOOLS
     ),
     Command(
         "trigger.demo", "Use the &demo sticker", "&Trigger", _studio("use_demo_trigger"),
         "Stamp the sticker that the demo model was poisoned with.", "stamp", "Ctrl+J", 1,
+        _in_studio,
+    ),
+    Command(
+        "trigger.library", "&Library…", "&Trigger", _studio("show_library"),
+        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+L", 1, _in_studio,
+    ),
+    Command(
+        "trigger.parameters", "Param&eters…", "&Trigger", _studio("show_parameters"),
+        "Every number of the trigger, with its range and unit.", "sliders", "Ctrl+Shift+P", 1,
         _in_studio,
     ),
     Command(
@@ -231,7 +289,15 @@ _STUDIO: tuple[Command, ...] = (
     ),
     Command(
         "trigger.save", "&Save trigger in the library…", "&Trigger", _studio("save_trigger"),
-        "Keep the trigger under a name.", "library", "Ctrl+Shift+S", 1, _has_trigger,
+        "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", _studio("save_trigger_as"),
+        "Write the trigger where you say.", "save", "", 1, _has_trigger,
+    ),
+    Command(
+        "trigger.measure_all", "Measure on the &whole set", "&Trigger", _studio("measure_all"),
+        "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2, _in_studio,
     ),
     Command(
         "trigger.next", "&Next picture", "&Trigger", _studio("next_image"),
@@ -280,6 +346,13 @@ _CLEAN: tuple[Command, ...] = (
     ),
 )  # fmt: skip
 
+_WHY = (
+    ("trigger", "Tri&gger canvas", "Back to painting.", "stamp", "Ctrl+Shift+1"),
+    ("attribution", "Where the model loo&ks", "On one picture.", "eye", "Ctrl+Shift+2"),
+    ("map", "&Embedding map", "Pictures and class texts in the plane.", "dot", "Ctrl+Shift+3"),
+    ("pair", "Two c&heckpoints", "On the same pictures.", "compare", "Ctrl+Shift+4"),
+)
+
 _VIEW: tuple[Command, ...] = (
     Command(
         "view.checkpoint", "&Checkpoint", "&View", _station("checkpoint"), "What is this file?",
@@ -296,6 +369,15 @@ _VIEW: tuple[Command, ...] = (
     Command(
         "view.welcome", "&Welcome page", "&View", _station("welcome"), "Back to the first page.",
         "back", "Ctrl+0", 0, None, _is_station("welcome"), "station",
+    ),
+    *(
+        Command(f"view.{page}", text, "&View", _page(page), says, icon, keys, 5, _has_checkpoint)
+        for page, text, says, icon, keys in _WHY
+    ),
+    Command(
+        "view.number", "How this was &measured…", "&View", lambda w: w.studio.details.show(),
+        "Everything that is needed to get the same number again.", "info", "Ctrl+Shift+N", 5,
+        lambda w: _in_studio(w) and w.studio.details.can_show,
     ),
     Command(
         "view.light", "&Light", "&View", _theme("light"), "Dark on light.", "sun", "", 1,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ml_core.normalise import normalise
 from ml_core.reading.clip_config import (
     VOCABULARY,
     Preprocess,
@@ -52,6 +53,8 @@ class ClipModel:
     origin
         What else of it is not in the file: the donor of an encoder, a choice of the user. JSON
         values; saved with the provenance.
+    channels_last
+        Memory layout of the image encoder's input; None takes it for a ResNet alone.
     """
 
     module: nn.Module
@@ -63,6 +66,7 @@ class ClipModel:
     precision: Precision = "fp32"
     assumptions: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool | None = None
 
     @property
     def image_size(self) -> int:
@@ -114,11 +118,7 @@ class ClipModel:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [N, 3, S, S], got {list(images.shape)}")
-        unit = 255.0 if images.dtype == torch.uint8 else 1.0
-        images = images.to(self.device, torch.float32)
-        mean = images.new_tensor(self.preprocess.mean).view(3, 1, 1)
-        std = images.new_tensor(self.preprocess.std).view(3, 1, 1)
-        return torch.addcmul(-mean / std, images, 1.0 / (unit * std))
+        return normalise(images.to(self.device), self.preprocess.mean, self.preprocess.std)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Embed images.
@@ -133,15 +133,25 @@ class ClipModel:
         Tensor
             fp32 ``[N, D]`` of unit length, on the model's device, without gradient.
         """
+        with torch.inference_mode():
+            return self.embed_images(images)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed images in the caller's gradient mode; see `encode_images`.
+
+        Where gradients are on they reach float input and every parameter, as attribution and the
+        search for triggers need.
+        """
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = self.image_size
             raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
         if not len(images):
             return torch.empty(0, self.embed_dim, device=self.device)
-        with torch.inference_mode(), _evaluating(self.module), self._autocast():
+        with _evaluating(self.module), self._autocast():
             inputs = self.normalise(images)
-            if self._convolutional:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            last = self.layout == "channels-last"
+            layout = torch.channels_last if last else torch.contiguous_format
+            inputs = inputs.contiguous(memory_format=layout)
             features = self.module.encode_image(inputs)  # type: ignore[operator]
             return F.normalize(features.float(), dim=-1)
 
@@ -199,10 +209,17 @@ class ClipModel:
             self.precision,
             self.assumptions,
             copy.deepcopy(self.origin),
+            self.channels_last,
         )
 
     @property
-    def _convolutional(self) -> bool:
+    def layout(self) -> str:
+        """Memory layout of the image encoder's input: ``contiguous`` or ``channels-last``."""
+        last = self.convolutional if self.channels_last is None else self.channels_last
+        return "channels-last" if last else "contiguous"
+
+    @property
+    def convolutional(self) -> bool:
         """Whether the image encoder is a ResNet."""
         return isinstance(self.config["vision_cfg"]["layers"], list)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal
 
+from cleanclip_gui.jobs.explaining import Explain, Explained
 from cleanclip_gui.jobs.inference_worker import EngineProtocol, InferenceWorker
 from cleanclip_gui.jobs.mailbox import Letter, Mailbox
 from cleanclip_gui.jobs.requests import (
@@ -44,6 +45,7 @@ class Inference(QObject):
     thumbnails_ready = Signal(object)
     evaluation_updated = Signal(object)
     prediction_ready = Signal(object)
+    explained = Signal(object)
     failed = Signal(object)
     busy_changed = Signal(str)
     ready = Signal()
@@ -59,6 +61,7 @@ class Inference(QObject):
         self._mailbox = Mailbox()
         self._generation = 0
         self._evaluation_floor = 0
+        self._explanation_floor: dict[type[Explain], int] = {}
         self._prediction_floor = 0
         self._last_evaluate: Evaluate | None = None
         self._last_predict: Predict | None = None
@@ -72,6 +75,7 @@ class Inference(QObject):
         self._worker.thumbnails_ready.connect(self._on_thumbnails_ready)
         self._worker.evaluation_updated.connect(self._on_evaluation_updated)
         self._worker.prediction_ready.connect(self._on_prediction_ready)
+        self._worker.explained.connect(self._on_explained)
         self._worker.failed.connect(self._on_failed)
         self._worker.busy_changed.connect(self._on_busy_changed)
         self._worker.ready.connect(self._on_ready)
@@ -97,6 +101,8 @@ class Inference(QObject):
             if last is None or (last.index, last.role) != (request.index, request.role):
                 self._prediction_floor = self._generation
             self._last_predict = request
+        elif isinstance(request, Explain):
+            self._explanation_floor[type(request)] = self._generation
         elif isinstance(request, LoadImages):
             self._forget_looks()
         elif isinstance(request, OpenCheckpoint):
@@ -111,6 +117,12 @@ class Inference(QObject):
         self._evaluation_floor = self._generation
         self._last_evaluate = None
         self._mailbox.cancel_evaluation(self._generation)
+
+    def cancel_explanation(self, kind: type[Explain]) -> None:
+        """Forget explanations of a kind, in flight or waiting; no late step arrives."""
+        self._generation += 1
+        self._explanation_floor[kind] = self._generation
+        self._mailbox.cancel_explanation(kind, self._generation)
 
     def set_device(self, name: str) -> None:
         """Move the models to ``cpu``, ``cuda:0``, ``mps``...; ``device_changed`` answers."""
@@ -148,6 +160,10 @@ class Inference(QObject):
     def _on_prediction_ready(self, result: PredictionReady) -> None:
         if result.generation >= self._prediction_floor:
             self.prediction_ready.emit(result)
+
+    def _on_explained(self, result: Explained) -> None:
+        if result.generation >= self._explanation_floor.get(type(result.request), 0):
+            self.explained.emit(result)
 
     def _on_failed(self, result: Failed) -> None:
         self.failed.emit(result)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from cleanclip_gui.jobs.requests import (
     CheckpointOpened,
@@ -29,16 +30,13 @@ from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.zero_shot import cached_classifier
+from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
 
-# A first number should come within this time after a stroke, and thumbnails and a single
-# prediction must never wait much longer for a batch in flight.
-_FIRST_SECONDS = 0.08
-_BATCH_SECONDS = 0.3
 _SEED = 0
 
 
@@ -61,8 +59,10 @@ class _Images:
 class _TimedCanvases:
     """Canvases of a set; knows how long drawing took, which says nothing of the model's speed."""
 
-    def __init__(self, canvases: CanvasCache) -> None:
+    def __init__(self, canvases: CanvasCache, clock: _TimedCanvases | None = None) -> None:
         self._canvases = canvases
+        self._clock = clock or self
+        self.source = canvases.source
         self.seconds = 0.0
 
     @property
@@ -74,7 +74,18 @@ class _TimedCanvases:
         """Canvases, uint8 [n, S, S, 3]."""
         started = time.perf_counter()
         found = self._canvases.get(indices)
-        self.seconds += time.perf_counter() - started
+        self._clock.seconds += time.perf_counter() - started
+        return found
+
+    def at(self, fit: Fit, size: int) -> _TimedCanvases:
+        """The same pictures made square in another way, for triggers that act on those."""
+        return _TimedCanvases(self._canvases.at(fit, size), self._clock)
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file."""
+        started = time.perf_counter()
+        found = self._canvases.picture(index)
+        self._clock.seconds += time.perf_counter() - started
         return found
 
 
@@ -163,9 +174,9 @@ class Engine:
         images, model = self._require_images(), self._require_model(request.role)
         speed_key = (model.sha256, str(model.device))
         per_image = self._seconds_per_image.get(speed_key)
-        first, batch = (64, 256) if per_image is None else _batches(per_image)
-        if per_image is None and model.image_size > 128 and model.device.type == "cpu":
-            first, batch = 8, 32
+        side, device = model.image_size, model.device.type
+        best = 64 if device == "cpu" else 256
+        first, batch = live_batches(per_image, side=side, device=device, best=best)
         canvases = _TimedCanvases(images.at(model.preprocess))
         classifier = self._classifier(model, images)
         started, before = time.perf_counter(), 0
@@ -197,13 +208,17 @@ class Engine:
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
+        classifier, names = self._classifier(model, images), images.set.class_names
         found = predict_one(
             model,
             images.at(model.preprocess),
-            self._classifier(model, images),
+            classifier,
             request.trigger,
             request.index,
             seed=_SEED,
+            triggered_classifier=triggered_classifier(
+                model, classifier, request.trigger, names, images.templates
+            ),
         )
         return PredictionReady(
             request.index,
@@ -226,13 +241,6 @@ class Engine:
         if role not in self._models:
             raise InputError("No checkpoint is open; open one first.", "usage")
         return self._models[role]
-
-
-def _batches(seconds_per_image: float) -> tuple[int, int]:
-    """Sizes of the first and the largest batch that keep the window's promises of time."""
-    first = int(_FIRST_SECONDS / max(seconds_per_image, 1e-6))
-    batch = int(_BATCH_SECONDS / max(seconds_per_image, 1e-6))
-    return min(max(first, 8), 256), min(max(batch, 16), 1024)
 
 
 def _take_threads() -> None:

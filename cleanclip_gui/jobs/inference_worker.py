@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from cleanclip_gui.jobs.explaining import Explain, Explained
 from cleanclip_gui.jobs.mailbox import Letter, Mailbox
 from cleanclip_gui.jobs.requests import (
     CheckpointOpened,
@@ -58,12 +59,17 @@ class EngineProtocol(Protocol):
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
 
+    def explain(
+        self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
+    ) -> Iterator[Explained]:
+        """Answer a long question in steps; ``cancelled`` is polled between them."""
+
 
 def _torch_engine() -> EngineProtocol:
     """Import torch and make the engine; seconds, so only in the inference thread."""
-    from cleanclip_gui.jobs.inference_engine import Engine
+    from cleanclip_gui.jobs.explain_engine import ExplainingEngine
 
-    return Engine()
+    return ExplainingEngine()
 
 
 class InferenceWorker(QObject):
@@ -74,6 +80,7 @@ class InferenceWorker(QObject):
     thumbnails_ready = Signal(object)
     evaluation_updated = Signal(object)
     prediction_ready = Signal(object)
+    explained = Signal(object)
     failed = Signal(object)
     busy_changed = Signal(str)
     ready = Signal()
@@ -134,6 +141,8 @@ class InferenceWorker(QObject):
             self._evaluate(engine, letter, request)
         elif isinstance(request, Predict):
             self.prediction_ready.emit(_numbered(engine.predict(request), letter.generation))
+        elif isinstance(request, Explain):
+            self._explain(engine, letter, request)
         elif isinstance(request, Thumbnails):
             self.thumbnails_ready.emit(engine.thumbnails(request))
         elif isinstance(request, OpenCheckpoint):
@@ -173,6 +182,23 @@ class InferenceWorker(QObject):
         if not finished and self._mailbox.interrupted(letter):
             self._mailbox.put_back(letter)
 
+    def _explain(self, engine: EngineProtocol, letter: Letter, request: Explain) -> None:
+        """Emit each step; everything live cuts in between, and nothing done is lost by it."""
+
+        def ends() -> bool:
+            return self._mailbox.explanation_ends(letter)
+
+        finished = False
+        for step in engine.explain(request, ends, letter.generation):
+            finished = step.result is not None
+            self.explained.emit(step)
+            while not finished and (live := self._mailbox.take_live()) is not None:
+                self._serve(engine, live)
+            if ends():
+                break
+        if not finished:
+            self._mailbox.put_back_explanation(letter)
+
 
 class _Busy:
     """Says what the thread is doing, and that it is done."""
@@ -210,5 +236,9 @@ def _act(letter: Letter) -> str:
         "Predict": "The prediction",
         "SetDevice": "Changing the device",
         "Thumbnails": "Drawing thumbnails",
+        "Attribute": "The attribution",
+        "MapEmbeddings": "The embedding map",
+        "ComparePair": "The comparison",
+        "TellDetails": "The record of this number",
     }
     return names[type(letter.request).__name__]

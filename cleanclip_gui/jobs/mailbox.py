@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from cleanclip_gui.jobs.explaining import Explain
 from cleanclip_gui.jobs.requests import Evaluate, Predict, Request, Thumbnails
 
 
@@ -31,6 +32,8 @@ class Mailbox:
         self._predict: Letter | None = None
         self._evaluate: Letter | None = None
         self._thumbnails: deque[Letter] = deque(maxlen=64)
+        self._explain: dict[type[Explain], Letter] = {}
+        self._unwanted: dict[type[Explain], int] = {}
         self._closed = False
         self._cancelled_to = 0
 
@@ -43,6 +46,8 @@ class Mailbox:
                 self._predict = letter
             elif isinstance(letter.request, Thumbnails):
                 self._thumbnails.append(letter)
+            elif isinstance(letter.request, Explain):
+                self._explain[type(letter.request)] = letter
             else:
                 self._ordered.append(letter)
             self._condition.notify()
@@ -59,7 +64,7 @@ class Mailbox:
             while True:
                 if self._closed:
                     return None
-                letter = self._next_ordered() or self._next_quick() or self._next_evaluate()
+                letter = self._next_ordered() or self._next_live() or self._next_explain()
                 if letter is not None:
                     return letter
                 self._condition.wait()
@@ -68,6 +73,35 @@ class Mailbox:
         """Return a waiting prediction or thumbnail request, which may cut in between batches."""
         with self._condition:
             return None if self._closed else self._next_quick()
+
+    def take_live(self) -> Letter | None:
+        """Return what may cut in between the batches of an explanation: evaluations too."""
+        with self._condition:
+            return None if self._closed or self._ordered else self._next_live()
+
+    def explanation_ends(self, letter: Letter) -> bool:
+        """Whether an explanation in flight is out of date, or an opening or loading waits."""
+        with self._condition:
+            return bool(self._ordered) or self._outdated(letter)
+
+    def put_back_explanation(self, letter: Letter) -> bool:
+        """Return one that an opening or loading cut short; whether it will be answered yet."""
+        with self._condition:
+            if self._outdated(letter):
+                return False
+            self._explain[_kind(letter)] = letter
+            return True
+
+    def cancel_explanation(self, kind: type[Explain], generation: int) -> None:
+        """Forget explanations of a kind that are older than ``generation``."""
+        with self._condition:
+            self._explain.pop(kind, None)
+            self._unwanted[kind] = generation
+
+    def _outdated(self, letter: Letter) -> bool:
+        kind = _kind(letter)
+        unwanted = letter.generation < self._unwanted.get(kind, 0)
+        return self._closed or unwanted or kind in self._explain
 
     def interrupted(self, letter: Letter) -> bool:
         """Whether this evaluation in flight should make way."""
@@ -112,6 +146,18 @@ class Mailbox:
             return letter
         return self._thumbnails.pop() if self._thumbnails else None
 
+    def _next_live(self) -> Letter | None:
+        return self._next_quick() or self._next_evaluate()
+
+    def _next_explain(self) -> Letter | None:
+        return self._explain.pop(next(iter(self._explain))) if self._explain else None
+
     def _next_evaluate(self) -> Letter | None:
         letter, self._evaluate = self._evaluate, None
         return letter
+
+
+def _kind(letter: Letter) -> type[Explain]:
+    """Which kind of explanation a letter asks for."""
+    assert isinstance(letter.request, Explain)
+    return type(letter.request)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cleanclip_gui.jobs.explaining import Explain
+
 if TYPE_CHECKING:
     from cleanclip_gui.session.records import CheckpointFacts, Role
     from ml_core.data.specs import ImageSpec
@@ -145,7 +147,7 @@ class Failed:
         """Whether the panel that asked shows the sentence itself."""
         if isinstance(self.request, OpenCheckpoint):
             return self.request.role == "suspect"
-        return isinstance(self.request, (Thumbnails, Evaluate, Predict))
+        return isinstance(self.request, (Thumbnails, Evaluate, Predict, Explain))
 
 
-Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice
+Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice | Explain

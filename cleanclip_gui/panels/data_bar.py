@@ -23,15 +23,19 @@ from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.classes_dialog import ClassesDialog
 from cleanclip_gui.widgets.images_dialog import ImagesDialog
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
+from ml_core.atomic import replace_files
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
+from ml_core.paths import data_dir
 from ml_core.reading import InputError
 
 DEMO_TARGET = "banana"
+EDITED_CLASSES = "edited classes.txt"
 _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
     ("test", "Demo: test images"),
     ("val", "Demo: validation images"),
@@ -160,6 +164,17 @@ class DataBar(QWidget):
         dialog.open()
 
     @Slot()
+    def edit_classes(self) -> None:
+        """Edit the class names in use; what is written becomes a label set of its own."""
+        images = self._session.images
+        if images is None:
+            return
+        dialog = ClassesDialog(images.class_names, self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_classes_chosen)
+        dialog.open()
+
+    @Slot()
     def show_problems(self) -> None:
         """List what was left out: unmatched labels, bad rows, missing pictures."""
         images = self._session.images
@@ -200,6 +215,7 @@ class DataBar(QWidget):
             menu.addAction(action)
         menu.addSeparator()
         menu.addAction(theme.icon("open"), "Text file…", self.choose_label_file)
+        menu.addAction(theme.icon("text"), "Edit the classes…", self.edit_classes)
         return menu
 
     def _submit(self) -> None:
@@ -266,6 +282,22 @@ class DataBar(QWidget):
     @Slot(object)
     def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
         self.set_templates(templates)
+
+    @Slot(object)
+    def _on_classes_chosen(self, names: tuple[str, ...]) -> None:
+        """Keep the names in a file, and the templates as they are."""
+        images, path = self._session.images, data_dir() / "labels" / EDITED_CLASSES
+        if images is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_files({path: "".join(f"{name}\n" for name in names).encode()})
+        except OSError as error:
+            sentence = f"The class list cannot be kept in {path.parent}: {error.strerror}."
+            self.failed.emit(InputError(sentence, "usage", details=str(error)))
+            return
+        self._label_set, self._templates = str(path), images.templates
+        self._submit()
 
     @Slot()
     def _on_demo_chosen(self) -> None:

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PySide6.QtCore import QMimeData, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QHideEvent
-from PySide6.QtWidgets import QInputDialog, QWidget
+from PySide6.QtGui import QColor, QHideEvent
+from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Thumbnails
-from cleanclip_gui.panels import studio_trigger
+from cleanclip_gui.panels import studio_library, studio_trigger
+from cleanclip_gui.panels.studio_acts import StudioActs
 from cleanclip_gui.panels.studio_answers import StudioAnswers
+from cleanclip_gui.panels.studio_details import StudioDetails
+from cleanclip_gui.panels.studio_files import Dragged
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
+from cleanclip_gui.panels.studio_map import StudioMap
+from cleanclip_gui.panels.studio_why import StudioWhy
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.widgets.asr_figure import AsrFigure
-from cleanclip_gui.widgets.canvas_keys import Tool
 from cleanclip_gui.widgets.gallery import Gallery
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.paint_bar import PaintBar
 from cleanclip_gui.widgets.paint_document import PaintDocument
+from cleanclip_gui.widgets.paint_ink import Ink
+from cleanclip_gui.widgets.paint_scene import resized, turned
 from cleanclip_gui.widgets.probability_bars import ProbabilityBars
 from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.tool_strip import ToolStrip
 from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
-from cleanclip_gui.widgets.trigger_tools import PaintBar, PlacementBar, SourceBar
+from cleanclip_gui.widgets.trigger_form import TriggerForm
+from cleanclip_gui.widgets.trigger_library import TriggerLibrary
+from cleanclip_gui.widgets.trigger_tools import PlacementBar, SourceBar
+from cleanclip_gui.widgets.why_page import StudioPages
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Placement, Trigger
-from ml_core.triggers.files import load_trigger
-from ml_core.triggers.make import demo_trigger
-
-_PICTURES = "Pictures and triggers (*.png *.jpg *.jpeg *.webp *.gif *.bmp *.json)"
+from ml_core.triggers import Trigger
 
 
-class StudioPanel(QWidget):
+class StudioPanel(StudioActs, QWidget):
     """Gallery on the left, canvas in the middle, numbers on the right.
 
     ``failed`` carries an :class:`InputError` for the window to show.
@@ -55,11 +60,14 @@ class StudioPanel(QWidget):
         self.prompts = Prompts()
         self.ask_name: Callable[[str], str] = self._ask_name
         self._inference = inference
-        self._taking = False
+        self.dragged = Dragged()
+        self.form: TriggerForm | None = None
+        self.library: TriggerLibrary
 
         self.document = PaintDocument(64, self)
         self.gallery = Gallery()
         self.canvas = TriggerCanvas(self.document)
+        self.tool_strip = ToolStrip()
         self.paint_bar = PaintBar()
         self.source_bar = SourceBar()
         self.placement_bar = PlacementBar()
@@ -68,44 +76,64 @@ class StudioPanel(QWidget):
         self.image_title = Label("Selected image", "heading")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
         self.answers = StudioAnswers(self, inference)
+        self.pages: StudioPages
+        self.measured: QPushButton
         lay_out(self)
+        self.why = StudioWhy(self, inference)
+        self.map = StudioMap(self, inference)
+        self.details = StudioDetails(self, inference)
         self._connect_widgets()
         self._connect_session()
-        self._refresh_library()
         self._on_images_change(session.images)
         self._on_checkpoint_change(session.checkpoint)
 
     def _connect_widgets(self) -> None:
-        bar = self.paint_bar
-        self.canvas.set_colour(bar.colour)
-        bar.set_width(self.canvas.brush_width)
-        bar.tool_chosen.connect(self._on_tool_chosen)
-        bar.colour_chosen.connect(self._on_colour_chosen)
-        bar.width_chosen.connect(self.canvas.set_brush_width)
-        bar.undo_clicked.connect(self.undo)
-        bar.redo_clicked.connect(self.redo)
-        bar.clear_clicked.connect(self.clear)
-        self.canvas.tool_changed.connect(bar.set_tool)
-        self.canvas.brush_width_changed.connect(bar.set_width)
-        self.canvas.dropped.connect(self._on_dropped)
-        self.canvas.placed_by_hand.connect(self._on_placed_by_hand)
-        self.source_bar.library_chosen.connect(self._on_library_chosen)
-        self.source_bar.upload_clicked.connect(self.upload)
-        self.source_bar.paste_clicked.connect(self.paste)
-        self.source_bar.save_clicked.connect(self.save_trigger)
-        self.placement_bar.placement_chosen.connect(self._on_placement_chosen)
-        self.placement_bar.size_chosen.connect(self._on_size_chosen)
-        self.placement_bar.opacity_chosen.connect(self._on_opacity_chosen)
+        self._connect_canvas()
+        self.measured.clicked.connect(self.details.show)
+        source, place = self.source_bar, self.placement_bar
+        source.library_clicked.connect(self.show_library)
+        source.upload_clicked.connect(self.upload)
+        source.paste_clicked.connect(self.paste)
+        source.save_clicked.connect(self.save_trigger)
+        source.parameters_clicked.connect(self.show_parameters)
+        source.copy_clicked.connect(self.copy)
+        source.slot_chosen.connect(self.document.flip)
+        source.chip.make_mime = self._make_mime
+        place.placement_chosen.connect(self._on_placement_chosen)
+        place.size_chosen.connect(self._on_size_chosen)
+        place.opacity_chosen.connect(self._on_opacity_chosen)
+        place.text_chosen.connect(self._on_text_chosen)
+        place.scope_chosen.connect(self._on_scope_chosen)
         self.gallery.image_selected.connect(self._on_image_selected)
         self.gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.figure.target_chosen.connect(self._on_target_chosen)
         self.figure.role_chosen.connect(self._on_role_chosen)
         self.document.changed.connect(self._on_document_changed)
-        self.document.stroke_started.connect(self._on_stroke_started)
-        self.document.stroke_finished.connect(self._on_document_changed)
+        self.document.act_started.connect(self._on_act_started)
+        self.document.act_finished.connect(self._on_document_changed)
         self.document.stack.indexChanged.connect(self._on_history_changed)
         self.document.stack.cleanChanged.connect(self._on_history_changed)
         self._on_history_changed()
+
+    def _connect_canvas(self) -> None:
+        canvas, bar, strip = self.canvas, self.paint_bar, self.tool_strip
+        strip.tool_chosen.connect(self.use_tool)
+        strip.colour_chosen.connect(self._on_colour_chosen)
+        strip.picture_toggled.connect(canvas.set_picture_visible)
+        bar.ink_chosen.connect(self._on_ink_chosen)
+        bar.act_chosen.connect(self._on_act_chosen)
+        bar.angle_chosen.connect(self._on_angle_chosen)
+        bar.grid_toggled.connect(canvas.set_grid)
+        canvas.tool_changed.connect(strip.set_tool)
+        canvas.tool_changed.connect(bar.set_tool)
+        canvas.ink_changed.connect(self._on_ink_changed)
+        canvas.pointed.connect(strip.show_pointer)
+        canvas.zoomed.connect(strip.show_scale)
+        canvas.grid_changed.connect(bar.grid.setChecked)
+        canvas.act_wanted.connect(self._on_act_chosen)
+        canvas.dropped.connect(self._on_dropped)
+        canvas.set_colour(strip.colour)
+        bar.set_ink(canvas.ink)
 
     def _connect_session(self) -> None:
         events = self.session.events
@@ -120,35 +148,7 @@ class StudioPanel(QWidget):
 
     def current_trigger(self) -> Trigger | None:
         """The trigger that canvas, place and opacity describe; None when there is none."""
-        return studio_trigger.trigger_of(
-            self.document,
-            cast(Placement, self.placement_bar.chosen_placement),
-            self.placement_bar.opacity,
-        )
-
-    def undo(self) -> None:
-        """Undo the last act on the canvas."""
-        self.document.stack.undo()
-
-    def redo(self) -> None:
-        """Do it again."""
-        self.document.stack.redo()
-
-    def clear(self) -> None:
-        """Remove paint and patch."""
-        self.document.clear()
-
-    def use_brush(self) -> None:
-        """Take the brush."""
-        self.canvas.set_tool("brush")
-
-    def use_eraser(self) -> None:
-        """Take the eraser."""
-        self.canvas.set_tool("eraser")
-
-    def use_move(self) -> None:
-        """Take the tool that moves and resizes the patch."""
-        self.canvas.set_tool("move")
+        return studio_trigger.trigger_of(self.document)
 
     def next_image(self) -> None:
         """Select the next image that the gallery shows."""
@@ -158,148 +158,106 @@ class StudioPanel(QWidget):
         """Select the image before it."""
         self.gallery.step(-1)
 
-    def use_demo_trigger(self) -> None:
-        """Stamp the sticker that the demo model was poisoned with."""
-        self._use_made(demo_trigger)
-
-    def upload(self) -> None:
-        """Ask for a picture or a saved trigger, and stamp it."""
-        path = self.prompts.open_file(self, "Upload a trigger", "", _PICTURES)
-        if path:
-            self.load_trigger(path)
-
-    def load_trigger(self, path: str | Path | None = None) -> None:
-        """Stamp a saved trigger or a picture; asks for the file when none is given."""
-        if path is None:
-            self.upload()
-        else:
-            self._use_made(lambda: load_trigger(path))
-
-    def paste(self) -> None:
-        """Stamp the picture in the clipboard."""
-        self._take_mime(QGuiApplication.clipboard().mimeData(), "The clipboard holds no picture.")
-
-    def save_trigger(self) -> None:
-        """Save the trigger under a name in the library."""
-        trigger = self.current_trigger()
-        if trigger is None:
-            self.failed.emit(InputError("There is no trigger to save yet; paint one first."))
-            return
-        name = self.ask_name(trigger.name)
-        if name:
-            try:
-                studio_trigger.save_named(trigger, name)
-            except InputError as error:
-                self.failed.emit(error)
-            self._refresh_library()
-
-    def use_trigger(self, trigger: Trigger) -> None:
-        """Put a trigger on the canvas in the place of what is there, as one undo step."""
-        text = f"Use {trigger.name}" if trigger.name else "Use trigger"
-        stack = self.document.stack
-        self._taking = True
-        stack.beginMacro(text)
-        if self.document.is_painted():
-            self.document.clear()
-        self.document.set_patch(studio_trigger.patch_of(trigger), text)
-        stack.endMacro()
-        self._taking = False
-        self.placement_bar.set_placement(trigger.placement)
-        self.placement_bar.set_opacity(studio_trigger.strength_of(trigger))
-        self.canvas.set_placed(trigger.placement == "fixed")
-        self.canvas.set_overlay_opacity(self.placement_bar.opacity)
-        if trigger.kind != "blended":
-            self.canvas.set_tool("move")
-        self._on_document_changed()
-
-    def _use_made(self, make: Callable[[], Trigger]) -> None:
-        """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
-        try:
-            self.use_trigger(make())
-        except InputError as error:
-            self.failed.emit(error)
-
-    def _take_mime(self, mime: QMimeData | None, otherwise: str) -> None:
-        try:
-            trigger = None if mime is None else studio_trigger.from_mime(mime)
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        if trigger is None:
-            self.failed.emit(InputError(otherwise))
-        else:
-            self.use_trigger(trigger)
-
     def _on_dropped(self, mime: QMimeData) -> None:
         self._take_mime(mime, "What was dropped is no picture.")
-
-    def _on_library_chosen(self, key: object) -> None:
-        if isinstance(key, int):
-            self._use_made(studio_trigger.BUILT_IN[key][1])
-        else:
-            self.load_trigger(str(key))
-
-    def _refresh_library(self) -> None:
-        built_in: list[tuple[str, object]] = [
-            (name, number) for number, (name, _) in enumerate(studio_trigger.BUILT_IN)
-        ]
-        saved: list[tuple[str, object]] = [
-            (name, str(path)) for name, path in studio_trigger.saved_triggers()
-        ]
-        self.source_bar.set_library(built_in, saved)
 
     def _ask_name(self, name: str) -> str:
         text, accepted = QInputDialog.getText(self, "Save trigger", "Name", text=name)
         return text if accepted else ""
 
-    def _on_tool_chosen(self, name: str) -> None:
-        self.canvas.set_tool(cast(Tool, name))
-
     def _on_colour_chosen(self, colour: QColor) -> None:
         self.canvas.set_colour(colour)
 
-    def _on_placed_by_hand(self) -> None:
-        """Whoever drags the patch wants it there."""
-        self.placement_bar.set_placement("fixed")
-        self.canvas.set_placed(True)
+    def _on_ink_chosen(self, changes: dict[str, object]) -> None:
+        self.canvas.set_ink(**changes)
+
+    def _on_ink_changed(self, ink: Ink) -> None:
+        self.paint_bar.set_ink(ink)
+        self.tool_strip.set_colour(ink.colour)
+
+    def _on_act_chosen(self, name: str) -> None:
+        if name in ("zoom_in", "zoom_out"):
+            self.canvas.zoom_by(2.0 if name == "zoom_in" else 0.5)
+        elif name == "fit":
+            self.canvas.zoom_to_fit()
+        else:
+            getattr(self, name)()
 
     def _on_placement_chosen(self, placement: str) -> None:
-        self.canvas.set_placed(placement == "fixed")
-        self._on_document_changed()
+        self.document.set_scene("Place trigger", merges=True, placement=placement)
 
     def _on_size_chosen(self, size: float) -> None:
-        self.document.change_patch(lambda patch: replace(patch, size=size), "Resize patch")
+        self.document.change_patch(lambda patch: resized(patch, size / patch.size), "Resize patch")
+
+    def _on_angle_chosen(self, degrees: float) -> None:
+        self.document.change_patch(lambda patch: turned(patch, degrees), "Turn patch")
 
     def _on_opacity_chosen(self, opacity: float) -> None:
-        self.canvas.set_overlay_opacity(opacity)
-        self._on_document_changed()
+        """The slider is for what was put on the picture; an overlay alone has it for itself."""
+        scene = self.document.scene
+        if self._overlay_alone() and scene.overlay is not None:
+            overlay = replace(scene.overlay, strength=opacity)
+            self.document.set_scene("Change opacity", merges=True, overlay=overlay)
+        else:
+            self.document.set_scene("Change opacity", merges=True, opacity=opacity)
 
-    def _on_stroke_started(self) -> None:
-        """The first stroke stays where it is; noise goes, which paint cannot be mixed with."""
-        if self.document.is_empty():
-            self._on_placed_by_hand()
-        if studio_trigger.is_noise(self.document.patch):
-            self.document.set_patch(None, "Remove noise")
+    def _overlay_alone(self) -> bool:
+        scene = self.document.scene
+        alone = scene.overlay is not None and scene.patch is None
+        return alone and not self.document.is_painted()
+
+    def _on_text_chosen(self, text: str) -> None:
+        """A word that would break a prompt is said to, and not taken."""
+        try:
+            if text:
+                Trigger(kind="prompt", text=text)
+        except InputError as error:
+            self.failed.emit(error)
+            self.placement_bar.set_text(self.document.scene.text)
+        else:
+            self.document.set_scene("Change the word", merges=True, text=text)
+
+    def _on_scope_chosen(self, one_image: bool) -> None:
+        self.live.set_one_image(one_image)
+        if one_image:
+            self.figure.set_evaluation(None)
+        self.figure.set_note(self.live.note)
+
+    def _on_act_started(self) -> None:
+        """The first stroke on an empty canvas stays where it is."""
+        if self.document.is_empty() and self.canvas.holding:
+            self.document.show_scene(replace(self.document.scene, placement="fixed"))
 
     def _on_document_changed(self) -> None:
         """Show what the canvas holds, and ask for its numbers."""
-        if self._taking:
-            return
-        patch = self.document.patch
-        overlay = patch is not None and patch.overlay
-        resizable = patch is not None and not overlay
-        self.placement_bar.set_size(patch.size if patch is not None and resizable else None)
-        self.placement_bar.set_placeable(not overlay)
-        self.source_bar.set_name(self._trigger_name())
+        if not self.document.acting:
+            self._show_trigger()
         self.canvas.forget_triggered()
         self.live.touch()
 
-    def _trigger_name(self) -> str:
-        patch = self.document.patch
-        if patch is None:
-            return "Painted" if self.document.is_painted() else "No trigger"
-        mixed = self.document.is_painted() and not studio_trigger.is_noise(patch)
-        return f"{patch.name}, painted" if mixed else patch.name
+    def _show_trigger(self) -> None:
+        """Say in the toolbars what the canvas holds."""
+        scene, bar = self.document.scene, self.placement_bar
+        alone = self._overlay_alone()
+        bar.set_placement(scene.placement)
+        bar.set_placeable(not alone)
+        bar.set_size(None if scene.patch is None else scene.patch.size)
+        strength = scene.overlay.strength if alone and scene.overlay is not None else scene.opacity
+        bar.set_opacity(strength)
+        bar.set_text(scene.text)
+        self.paint_bar.set_angle(None if scene.patch is None else scene.patch.rotation)
+        self.source_bar.set_slot(scene.slot)
+        try:
+            trigger = self.current_trigger()
+        except InputError:
+            trigger = None
+        name = "No trigger" if trigger is None else trigger.name or "Trigger"
+        size = self.document.size
+        standing = "" if trigger is None else studio_library.standing_of(trigger, size)
+        self.source_bar.set_name(name, standing)
+        self.source_bar.chip.set_picture(None if trigger is None else self.canvas.cut_out())
+        if self.form is not None and self.form.isVisible():
+            self._fill_form()
 
     def _on_history_changed(self, *_: object) -> None:
         stack = self.document.stack
@@ -355,6 +313,7 @@ class StudioPanel(QWidget):
     def _ask_anew(self) -> None:
         """Forget what an earlier model or set gave."""
         self._inference.cancel_evaluation()
+        self.live.forget_pace()
         self.session.evaluation = None
         self.answers.forget()
         self.live.touch()
@@ -383,5 +342,5 @@ class StudioPanel(QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A stroke does not survive a change of station."""
-        self.document.end_stroke()
+        self.canvas.let_go()
         super().hideEvent(event)

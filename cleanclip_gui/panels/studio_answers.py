@@ -18,7 +18,6 @@ from cleanclip_gui.jobs.requests import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.panels.studio_live import run_note
 from cleanclip_gui.text import plain
 
 if TYPE_CHECKING:
@@ -67,10 +66,10 @@ class StudioAnswers(QObject):
         self._panel.gallery.set_stale()
 
     def _on_run_change(self, _: object) -> None:
-        self._panel.figure.set_note(run_note(self._panel.session.run))
+        self._panel.figure.set_note(self._panel.live.note)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        self._panel.figure.set_note(run_note(self._panel.session.run))
+        self._panel.figure.set_note(self._panel.live.note)
         self._panel.figure.set_evaluation(result.evaluation, stale=older)
         self._panel.gallery.update_predictions(result.per_image)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.why_page import StudioPages
 
 if TYPE_CHECKING:
     from cleanclip_gui.panels.studio import StudioPanel
@@ -16,17 +18,24 @@ _RIGHT = 348
 
 def lay_out(panel: StudioPanel) -> None:
     """Three columns; the canvas takes what is left."""
-    middle = QVBoxLayout()
+    canvas_page = QWidget()
+    middle = QVBoxLayout(canvas_page)
+    middle.setContentsMargins(0, theme.SPACE_S, 0, 0)
     middle.setSpacing(theme.SPACE_S)
     middle.addWidget(panel.source_bar)
     middle.addWidget(panel.paint_bar)
-    middle.addWidget(panel.canvas, 1)
+    painting = QHBoxLayout()
+    painting.setSpacing(theme.SPACE_S)
+    painting.addWidget(panel.tool_strip)
+    painting.addWidget(panel.canvas, 1)
+    middle.addLayout(painting, 1)
     middle.addWidget(panel.placement_bar)
+    panel.pages = StudioPages(canvas_page)
     layout = QHBoxLayout(panel)
     layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
     layout.setSpacing(theme.SPACE_L)
     layout.addWidget(panel.gallery)
-    layout.addLayout(middle, 1)
+    layout.addWidget(panel.pages, 1)
     layout.addWidget(_numbers(panel))
 
 
@@ -45,5 +54,8 @@ def _numbers(panel: StudioPanel) -> QWidget:
     column.setContentsMargins(0, 0, 0, 0)
     column.setSpacing(theme.SPACE_M)
     column.addWidget(panel.figure)
+    panel.measured = QPushButton("How this was measured…")
+    panel.measured.setProperty("quiet", True)
+    column.addWidget(panel.measured, 0, Qt.AlignmentFlag.AlignLeft)
     column.addWidget(bars_card, 1)
     return side

@@ -9,10 +9,14 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Evaluate, EvaluationUpdated, Predict, PredictionReady
 from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.text import count_text
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 THROTTLE_MS = 60
+SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
+SHORT_SECONDS = 5.0  # what is measured instead takes about this long
+_FEWEST = 32
 
 
 def run_note(run: RunState | None) -> str:
@@ -24,10 +28,25 @@ def run_note(run: RunState | None) -> str:
     return f"On the CPU while a run uses {run.device}."
 
 
+def short_size(n: int, rate: float) -> int | None:
+    """How many of ``n`` images to measure live at ``rate`` images a second; None for all.
+
+    Powers of two, so that the size does not change with every breath of the machine.
+    """
+    if rate <= 0 or n / rate <= SLOW_SECONDS:
+        return None
+    size = _FEWEST
+    while 2 * size <= rate * SHORT_SECONDS:
+        size *= 2
+    return size if size < n else None
+
+
 class LiveLoop(QObject):
     """Asks for the trigger's numbers while it changes, at most every 60 ms.
 
-    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger.
+    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger. At
+    most one evaluation is in flight and the latest wins (the mailbox sees to that). On a slow
+    model fewer images are measured, and :attr:`note` says so.
     """
 
     evaluated = Signal(object, bool)
@@ -49,6 +68,13 @@ class LiveLoop(QObject):
         self._newest_evaluate = -1
         self._newest_predict = -1
         self._stale = False
+        self._one_image = False
+        self._limit: int | None = None
+        self._all_asked = False
+        self._grown = False
+        self._rate = 0.0
+        self._seen = (-1, 0)  # generation and images of the last result
+        self._pace = QElapsedTimer()
         self._since = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -61,8 +87,56 @@ class LiveLoop(QObject):
         """Whether a change has not been answered yet."""
         return self._stale
 
+    @property
+    def one_image(self) -> bool:
+        """Whether the selected image alone is looked at."""
+        return self._one_image
+
+    @property
+    def limit(self) -> int | None:
+        """How many images are measured live; None for the whole set."""
+        return None if self._all_asked else self._limit
+
+    @property
+    def note(self) -> str:
+        """What a reader of the numbers must know about them."""
+        if self._one_image:
+            return "This image only: nothing is measured on the set."
+        images = self._session.images
+        if self.limit is None or images is None:
+            return run_note(self._session.run)
+        return (
+            f"A slow model: {count_text(self.limit)} of {count_text(images.n)} images. "
+            "Ctrl+Shift+M measures all."
+        )
+
+    def set_one_image(self, one_image: bool) -> None:
+        """Look at the selected image alone, or at the whole set."""
+        if one_image != self._one_image:
+            self._one_image = one_image
+            if one_image:
+                self._inference.cancel_evaluation()
+                self._session.evaluation = None
+            self.touch()
+
+    def measure_all(self) -> None:
+        """Measure the present trigger on the whole set, however long it takes."""
+        self._all_asked = True
+        self._one_image = False
+        self._ask(keeps_all=True)
+
+    def forget_pace(self) -> None:
+        """Another model, set or device: how fast it is must be seen again."""
+        self._rate, self._limit, self._seen = 0.0, None, (-1, 0)
+
     def touch(self) -> None:
         """The trigger or the question changed: ask again soon."""
+        self._ask()
+
+    def _ask(self, *, keeps_all: bool = False) -> None:
+        self._grown = False
+        if not keeps_all:
+            self._all_asked = False
         if not self._stale:
             self._stale = True
             self.became_stale.emit()
@@ -93,11 +167,15 @@ class LiveLoop(QObject):
             self.failed.emit(error)
             return
         self._since.start()
-        session = self._session
-        session.trigger = trigger
+        self._session.trigger = trigger
         self._predict(trigger)
+        if not self._one_image:
+            self._evaluate(trigger)
+
+    def _evaluate(self, trigger: Trigger | None) -> None:
+        session = self._session
         self._newest_evaluate = self._inference.submit(
-            Evaluate(trigger, session.target, None, session.role)
+            Evaluate(trigger, session.target, self.limit, session.role)
         )
 
     def _predict(self, trigger: Trigger | None) -> None:
@@ -109,11 +187,37 @@ class LiveLoop(QObject):
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
         if self._inference_moved_on(result.generation) or result.role != self._session.role:
             return
+        if self._one_image:
+            return
         older = result.generation != self._newest_evaluate or self._timer.isActive()
         if not older:
             self._stale = False
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
+        self._keep_pace(result, older)
+
+    def _keep_pace(self, result: EvaluationUpdated, older: bool) -> None:
+        """Learn how fast the model is; ask for fewer images where the whole set takes long."""
+        generation, n = result.generation, result.evaluation.n
+        if self._seen[0] == generation and n > self._seen[1]:
+            seconds = max(self._pace.nsecsElapsed() / 1e9, 1e-6)
+            rate = (n - self._seen[1]) / seconds
+            self._rate = max(rate, 0.8 * self._rate + 0.2 * rate)  # another load passes
+        self._seen = (generation, n)
+        self._pace.start()
+        images = self._session.images
+        if images is None or self._rate == 0:
+            return
+        self._limit = short_size(images.n, self._rate)
+        if older:
+            return
+        asked, wanted = result.evaluation.n_total, self.limit or images.n
+        partial = result.evaluation.partial
+        # Fewer at once when it turns out slow; more, once, when these are done and it was not.
+        grows = not partial and wanted > asked and not self._grown
+        self._grown = self._grown or grows
+        if grows or (partial and wanted < asked):
+            self._evaluate(self._session.trigger)
 
     def _inference_moved_on(self, generation: int) -> bool:
         """Whether somebody else asked this."""
@@ -121,5 +225,7 @@ class LiveLoop(QObject):
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
         older = result.generation != self._newest_predict or self._timer.isActive()
+        if self._one_image and not older:
+            self._stale = False
         if result.index == self._session.selected_image:
             self.predicted.emit(result, older)

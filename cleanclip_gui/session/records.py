@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import Inspection
 
-Role = Literal["suspect", "cleaned"]
+Role = Literal["suspect", "cleaned", "reference"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ class Session:
 
     checkpoint: CheckpointFacts | None = None
     cleaned: CheckpointFacts | None = None
+    reference: CheckpointFacts | None = None
     role: Role = "suspect"
     images: ImagesState | None = None
     trigger: Trigger | None = None

@@ -2,244 +2,28 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import (
-    QAbstractListModel,
-    QItemSelectionModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    QSize,
-    Qt,
-    QTimer,
-    Signal,
-)
-from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QPixmap
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import count_text, tip
+from cleanclip_gui.text import count_text
 from cleanclip_gui.widgets.gallery_delegate import (
     CELL_HEIGHT,
     CELL_WIDTH,
     THUMBNAIL,
-    GalleryCell,
     GalleryDelegate,
 )
+from cleanclip_gui.widgets.gallery_model import CELL_ROLE, GalleryModel
+from cleanclip_gui.widgets.gallery_rows import FILTERS, ORDERS, Filter
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.paint_document import rgba_to_image
 from ml_core.evaluation.records import PerImage
 
-Filter = Literal["all", "flipped", "hit", "resisted"]
-_FILTERS: tuple[tuple[Filter, str], ...] = (
-    ("all", "All images"),
-    ("flipped", "Flipped"),
-    ("hit", "Hit the target"),
-    ("resisted", "Resisted"),
-)
-_CACHED = 2000
-_PER_REQUEST = 48
-_Index = QModelIndex | QPersistentModelIndex
-CELL_ROLE = Qt.ItemDataRole.UserRole
-
-
-class GalleryModel(QAbstractListModel):
-    """Images of the set in rows; labels and pictures arrive later.
-
-    At most one request for thumbnails is out, for those that were painted last and missed.
-    """
-
-    thumbnails_needed = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._rows = np.empty(0, np.int64)
-        self._row_of = np.empty(0, np.int64)
-        self._labels = np.empty(0, np.int64)
-        self._clean = np.empty(0, np.int64)
-        self._triggered = np.empty(0, np.int64)
-        self._fresh = np.empty(0, np.bool_)
-        self._names: tuple[str, ...] = ()
-        self._target = -1
-        self._filter: Filter = "all"
-        self._pixmaps: OrderedDict[int, QPixmap] = OrderedDict()
-        self._missing: OrderedDict[int, None] = OrderedDict()
-        self._asked: tuple[int, ...] = ()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(15)
-        self._timer.timeout.connect(self._ask)
-
-    def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
-        """Show another set; ``labels`` int64 [n], -1 unlabelled."""
-        self.beginResetModel()
-        self._labels = labels
-        self._names = tuple(class_names)
-        self._clean = np.full(len(labels), -1, np.int64)
-        self._triggered = np.full(len(labels), -1, np.int64)
-        self._fresh = np.zeros(len(labels), np.bool_)
-        self._pixmaps.clear()
-        self._missing.clear()
-        self._asked = ()
-        self._take_rows()
-        self.endResetModel()
-
-    def set_target(self, target: int) -> None:
-        """Set the class that makes a flip a hit."""
-        if target != self._target:
-            self._target = target
-            self._refilter()
-
-    def clear_predictions(self, *, clean: bool) -> None:
-        """Forget what the model said with the trigger, and, if ``clean``, without."""
-        self._triggered[:] = -1
-        if clean:
-            self._clean[:] = -1
-        self._refilter()
-
-    def update_predictions(self, per_image: PerImage) -> None:
-        """Take what the model said about some images."""
-        self._clean[per_image.indices] = per_image.clean_top1
-        if per_image.triggered_top1 is None:
-            self._triggered[:] = -1
-        else:
-            self._triggered[per_image.indices] = per_image.triggered_top1
-        self._fresh[per_image.indices] = True
-        self._refilter()
-
-    def set_stale(self) -> None:
-        """Fade every triggered label until it is measured again."""
-        self._fresh[:] = False
-        self._repaint()
-
-    def set_filter(self, name: Filter) -> None:
-        """Show all images, or those that flipped, hit the target, or resisted."""
-        self._filter = name
-        self._refilter()
-
-    def counts(self) -> dict[Filter, int]:
-        """How many images each filter would show."""
-        return {name: int(np.count_nonzero(self._mask(name))) for name, _ in _FILTERS}
-
-    def image_at(self, row: int) -> int:
-        """Index in the image set of a row."""
-        return int(self._rows[row])
-
-    def row_of(self, image: int) -> int:
-        """Row of an image, -1 when the filter hides it."""
-        return int(self._row_of[image]) if 0 <= image < len(self._row_of) else -1
-
-    def set_thumbnails(self, indices: Sequence[int], images: NDArray[np.uint8]) -> None:
-        """Take pictures, uint8 [n, s, s, 3]."""
-        for image, pixels in zip(indices, images, strict=True):
-            self._pixmaps[image] = QPixmap.fromImage(rgba_to_image(pixels))
-            self._missing.pop(image, None)
-            row = self.row_of(image)
-            if row >= 0:
-                self.dataChanged.emit(self.index(row), self.index(row), [CELL_ROLE])
-        while len(self._pixmaps) > _CACHED:
-            self._pixmaps.popitem(last=False)
-        self._asked = ()
-        if self._missing:
-            self._timer.start()
-
-    def forget_request(self) -> None:
-        """Let thumbnails be asked for again after a request that failed."""
-        self._asked = ()
-
-    def rowCount(self, parent: _Index | None = None) -> int:  # noqa: N802
-        """Return the number of rows the filter shows."""
-        return 0 if parent is not None and parent.isValid() else len(self._rows)
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """What the delegate paints, what a screen reader says, and the tool tip."""
-        if not index.isValid():
-            return None
-        image = int(self._rows[index.row()])
-        if role == CELL_ROLE:
-            return self._cell(image)
-        if role == Qt.ItemDataRole.AccessibleTextRole:
-            return self._sentence(image)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tip(self._sentence(image))
-        return None
-
-    def _cell(self, image: int) -> GalleryCell:
-        pixmap = self._pixmaps.get(image)
-        if pixmap is None:
-            self._missing[image] = None
-            self._missing.move_to_end(image)
-            if not self._timer.isActive():
-                self._timer.start()
-        else:
-            self._pixmaps.move_to_end(image)
-        clean, triggered = int(self._clean[image]), int(self._triggered[image])
-        label = self._name(int(self._labels[image]))
-        badge: Literal["", "flip", "hit"] = ""
-        if clean >= 0 and triggered >= 0 and triggered != clean:
-            badge = "hit" if triggered == self._target else "flip"
-        fresh = bool(self._fresh[image])
-        return GalleryCell(pixmap, self._name(clean), self._name(triggered), label, badge, fresh)
-
-    def _sentence(self, image: int) -> str:
-        """One image in words."""
-        cell = self._cell(image)
-        parts = [f"Image {image + 1}"]
-        if cell.label:
-            parts.append(f"label {cell.label}")
-        if cell.clean:
-            parts.append(f"clean prediction {cell.clean}")
-        if cell.triggered:
-            parts.append(f"triggered prediction {cell.triggered}")
-        if cell.badge:
-            parts.append("hit the target" if cell.badge == "hit" else "flipped")
-        return ", ".join(parts)
-
-    def _name(self, index: int) -> str:
-        return self._names[index] if 0 <= index < len(self._names) else ""
-
-    def _mask(self, name: Filter) -> NDArray[np.bool_]:
-        known: NDArray[np.bool_] = (self._clean >= 0) & (self._triggered >= 0)
-        flipped: NDArray[np.bool_] = known & (self._clean != self._triggered)
-        if name == "flipped":
-            return flipped
-        if name == "hit":
-            return np.asarray(flipped & (self._triggered == self._target))
-        if name == "resisted":
-            return np.asarray(known & ~flipped)
-        return np.ones(len(self._labels), np.bool_)
-
-    def _take_rows(self) -> None:
-        self._rows = np.flatnonzero(self._mask(self._filter))
-        self._row_of = np.full(len(self._labels), -1, np.int64)
-        self._row_of[self._rows] = np.arange(len(self._rows))
-
-    def _refilter(self) -> None:
-        """Show what the filter shows now; keep rows that stay."""
-        rows = np.flatnonzero(self._mask(self._filter))
-        if np.array_equal(rows, self._rows):
-            self._repaint()
-            return
-        self.beginResetModel()
-        self._take_rows()
-        self.endResetModel()
-
-    def _repaint(self) -> None:
-        if len(self._rows):
-            self.dataChanged.emit(self.index(0), self.index(len(self._rows) - 1), [CELL_ROLE])
-
-    def _ask(self) -> None:
-        """Ask for the pictures that were painted last and missed."""
-        if self._asked or not self._missing:
-            return
-        newest = list(self._missing)[-_PER_REQUEST:]
-        self._missing.clear()
-        self._asked = tuple(newest)
-        self.thumbnails_needed.emit(self._asked)
+__all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
 
 
 class GalleryView(QListView):
@@ -294,8 +78,13 @@ class Gallery(QWidget):
         self._selected = -1
         self.filter = QComboBox()
         self.filter.setAccessibleName("Show images")
-        for name, text in _FILTERS:
+        for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
+        self.order = QComboBox()
+        self.order.setAccessibleName("Order of the images")
+        for key, text in ORDERS:
+            self.order.addItem(text, key)
+        self._compared = False
         self._count = Label("", "caption")
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
@@ -305,10 +94,12 @@ class Gallery(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
+        layout.addWidget(self.order)
         layout.addWidget(self.view, 1)
         bar = self.view.verticalScrollBar().sizeHint().width()
         self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
         self.filter.currentIndexChanged.connect(self._on_filter_changed)
+        self.order.currentIndexChanged.connect(self._on_order_changed)
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.model.modelReset.connect(self._on_model_reset)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -317,8 +108,27 @@ class Gallery(QWidget):
         """Show another set."""
         self._selected = -1
         self.filter.setCurrentIndex(0)
+        self.order.setCurrentIndex(0)
         self.model.set_images(labels, class_names)
         self._show_counts()
+
+    def show_filter(self, name: Filter) -> None:
+        """Choose a filter."""
+        self.filter.setCurrentIndex(self.filter.findData(name))
+
+    def set_other(self, per_image: PerImage | None) -> None:
+        """Compare with a second checkpoint; None ends the comparison."""
+        self.model.set_other(per_image)
+        self._compared = per_image is not None
+        if not self._compared and self.filter.currentData() == "differ":
+            self.show_filter("all")
+        self._show_counts()
+
+    def set_chosen(self, images: Sequence[int]) -> None:
+        """Show images that were chosen elsewhere, or all again where there are none."""
+        self.model.set_chosen(images)
+        self._show_counts()
+        self.show_filter("chosen" if len(images) else "all")
 
     def update_predictions(self, per_image: PerImage) -> None:
         """Take what the model said about some images."""
@@ -363,6 +173,10 @@ class Gallery(QWidget):
         self.model.set_filter(self.filter.itemData(index))
         self._show_counts()
 
+    def _on_order_changed(self, index: int) -> None:
+        self.model.set_order(self.order.itemData(index))
+        self.view.scrollToTop()
+
     def _on_thumbnails_needed(self, indices: object) -> None:
         ratio = self.devicePixelRatioF()
         self.thumbnails_needed.emit(indices, round(THUMBNAIL * ratio))
@@ -380,13 +194,11 @@ class Gallery(QWidget):
 
     def _show_counts(self) -> None:
         counts = self.model.counts()
-        for row, (name, text) in enumerate(_FILTERS):
+        possible = {"differ": self._compared, "chosen": counts["chosen"] > 0}
+        items = self.filter.model()
+        for row, (name, text, _) in enumerate(FILTERS):
             self.filter.setItemText(row, f"{text} ({counts[name]})" if row else text)
+            if isinstance(items, QStandardItemModel):
+                items.item(row).setEnabled(possible.get(name, True))
         self._count.setText(count_text(self.model.rowCount()))
-        nothing = {
-            "all": "No images are open.",
-            "flipped": "No prediction has flipped.",
-            "hit": "No image hits the target.",
-            "resisted": "No image has resisted.",
-        }
-        self.view.set_empty_text(nothing[self.filter.currentData()])
+        self.view.set_empty_text(FILTERS[self.filter.currentIndex()][2])

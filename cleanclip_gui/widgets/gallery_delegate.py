@@ -16,11 +16,17 @@ THUMBNAIL = 96
 CELL_WIDTH = 116
 CELL_HEIGHT = 150
 _RADIUS = 6.0
+# Which checkpoint a label is of, where two are compared: the other one, and the one in use.
+FIRST_MARK, SECOND_MARK = "B →", "A →"
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryCell:
-    """What is known of one image; names are empty where nothing is known yet."""
+    """What is known of one image; names are empty where nothing is known yet.
+
+    ``other`` is what a second checkpoint makes of the triggered image, where two are compared and
+    differ: it stands where the clean label stands otherwise.
+    """
 
     pixmap: QPixmap | None
     clean: str
@@ -28,6 +34,7 @@ class GalleryCell:
     label: str
     badge: Literal["", "flip", "hit"]
     fresh: bool = True
+    other: str = ""
 
 
 class GalleryDelegate(QStyledItemDelegate):
@@ -131,16 +138,19 @@ def _paint_labels(
     painter.setFont(font)
     painter.setPen(text if cell.clean else muted)
     first = cell.clean or cell.label
+    if cell.other:
+        first = f"{FIRST_MARK} {cell.other}"
     painter.drawText(line, centre, metrics.elidedText(first, elide, int(width)))
     if not cell.triggered:
         return
     line.translate(0, metrics.height())
     painter.setOpacity(1.0 if cell.fresh else 0.4)
     changed = bool(cell.badge)
-    second = metrics.elidedText(f"→ {cell.triggered}", elide, int(width))
+    mark = SECOND_MARK if cell.other else "→"
+    second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
     if changed:
         painter.setFont(sized(option.font, 0.9, bold=True))
         metrics = QFontMetrics(painter.font())
-        second = metrics.elidedText(f"→ {cell.triggered}", elide, int(width))
+        second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
     painter.setPen(theme.colour("danger") if changed else muted)
     painter.drawText(line, centre, second)

@@ -1,173 +1,101 @@
-"""What is painted: a layer of pixels and a patch that floats above it, with undo."""
+"""What is painted: a layer of pixels and what floats above it; every act is one undo step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QObject, QPointF, QRect, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QImage, QPainter, QPen, QUndoCommand, QUndoStack
+from PySide6.QtCore import QObject, QPoint, QRect, Signal
+from PySide6.QtGui import QImage, QPainter, QUndoCommand, QUndoStack
 
-_LAYER_FORMAT = QImage.Format.Format_RGBA8888_Premultiplied
-_PATCH_COMMAND_ID = 1
-MIN_PATCH = 0.03
+from cleanclip_gui.widgets.paint_scene import (
+    FloatingPatch,
+    Scene,
+    Shelf,
+    blank,
+    image_to_rgba,
+    layer_pixels,
+    moved,
+    paint_patch,
+    resized,
+    scaled,
+)
 
-
-@dataclass(frozen=True, eq=False)
-class FloatingPatch:
-    """An uploaded or stamped picture above the painted layer.
-
-    ``x`` and ``y`` are its centre and ``size`` its longer side, in fractions of the canvas;
-    ``rotation`` is in degrees. ``overlay`` covers the whole canvas and cannot be moved.
-    ``source`` is whatever its maker needs to know it by.
-    """
-
-    image: QImage
-    name: str
-    x: float = 0.5
-    y: float = 0.5
-    size: float = 0.2
-    rotation: float = 0.0
-    overlay: bool = False
-    source: object = None
-
-    def rect(self, canvas: int) -> QRectF:
-        """Where it lies on a canvas of that many pixels, before rotation."""
-        longer = max(self.image.width(), self.image.height(), 1)
-        width = self.image.width() / longer * self.size * canvas
-        height = self.image.height() / longer * self.size * canvas
-        return QRectF(self.x * canvas - width / 2, self.y * canvas - height / 2, width, height)
+_MERGING_ID = 1
+UNDO_STEPS = 200
 
 
-def rgba_to_image(pixels: NDArray[np.uint8]) -> QImage:
-    """A QImage that owns a copy of uint8 [h, w, 4] (straight alpha) or [h, w, 3] pixels."""
-    pixels = np.ascontiguousarray(pixels)
-    height, width, channels = pixels.shape
-    kind = QImage.Format.Format_RGBA8888 if channels == 4 else QImage.Format.Format_RGB888
-    return QImage(pixels.data, width, height, width * channels, kind).copy()
-
-
-def image_to_rgba(image: QImage) -> NDArray[np.uint8]:
-    """A copy of the pixels as uint8 [h, w, 4], straight alpha."""
-    straight = image.convertToFormat(QImage.Format.Format_RGBA8888)
-    rows = np.frombuffer(straight.constBits(), np.uint8)
-    rows = rows.reshape(straight.height(), straight.bytesPerLine())
-    return rows[:, : straight.width() * 4].reshape(straight.height(), -1, 4).copy()
-
-
-class _PixelsCommand(QUndoCommand):
-    """One stroke: the rectangle that it changed, before and after."""
-
-    def __init__(
-        self, document: PaintDocument, text: str, rect: QRect, before: QImage, after: QImage
-    ) -> None:
-        super().__init__(text)
-        self._document = document
-        self._rect = rect
-        self._before = before
-        self._after = after
-        self._painted = True
-
-    def undo(self) -> None:
-        """Put the old pixels back."""
-        self._document._put(self._rect, self._before)
-
-    def redo(self) -> None:
-        """Put the new pixels back; the first time they are there already."""
-        if self._painted:
-            self._painted = False
-        else:
-            self._document._put(self._rect, self._after)
-
-
-class _PatchCommand(QUndoCommand):
-    """Placing, moving, resizing or removing the patch; moves by keys merge into one."""
+class _Act(QUndoCommand):
+    """One act: the rectangle of pixels that it changed, and the scene, before and after."""
 
     def __init__(
         self,
         document: PaintDocument,
         text: str,
-        before: FloatingPatch | None,
-        after: FloatingPatch | None,
+        rect: QRect,
+        pixels: tuple[QImage, QImage],
+        scenes: tuple[Scene, Scene],
         merges: bool,
     ) -> None:
         super().__init__(text)
         self._document = document
-        self._before = before
-        self._after = after
+        self._rect = rect
+        self._pixels = pixels
+        self._scenes = scenes
         self._merges = merges
+        self._done = True
 
     def id(self) -> int:
         """Commands of one id may merge."""
-        return _PATCH_COMMAND_ID if self._merges else -1
+        return _MERGING_ID if self._merges else -1
 
     def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
-        """Take a following key press into this command."""
-        if not isinstance(other, _PatchCommand) or other.text() != self.text():
+        """Take the same act, done again at once, into this step."""
+        if not isinstance(other, _Act) or other.text() != self.text():
             return False
-        self._after = other._after
+        rect = self._rect.united(other._rect)
+        after = _cut(self._document.layer, rect)
+        before = after.copy()
+        for act in (other, self):  # the oldest pixels win
+            _put(before, act._rect.topLeft() - rect.topLeft(), act._pixels[0])
+        self._rect, self._pixels = rect, (before, after)
+        self._scenes = (self._scenes[0], other._scenes[1])
         return True
 
     def undo(self) -> None:
-        """Show the old patch."""
-        self._document._show_patch(self._before)
+        """Bring back what was there."""
+        self._document._restore(self._rect, self._pixels[0], self._scenes[0])
 
     def redo(self) -> None:
-        """Show the new patch."""
-        self._document._show_patch(self._after)
-
-
-class _ClearCommand(QUndoCommand):
-    """Empties the layer and takes the patch away."""
-
-    def __init__(self, document: PaintDocument) -> None:
-        super().__init__("Clear")
-        self._document = document
-        self._layer = document.layer.copy()
-        self._patch = document.patch
-
-    def undo(self) -> None:
-        """Bring both back."""
-        self._document._put(self._layer.rect(), self._layer)
-        self._document._show_patch(self._patch)
-
-    def redo(self) -> None:
-        """Take both away."""
-        empty = QImage(self._layer.size(), _LAYER_FORMAT)
-        empty.fill(Qt.GlobalColor.transparent)
-        self._document._put(empty.rect(), empty)
-        self._document._show_patch(None)
+        """Do it again; the first time it is done already."""
+        if self._done:
+            self._done = False
+        else:
+            self._document._restore(self._rect, self._pixels[1], self._scenes[1])
 
 
 class PaintDocument(QObject):
-    """A layer at the resolution of the model's input, and at most one floating patch.
+    """A layer at the resolution of the model's input, and the scene above it.
 
-    ``changed`` comes for every change of pixels or patch, also in the middle of a stroke.
+    ``changed`` comes for every change, also in the middle of an act; ``act_started`` and
+    ``act_finished`` enclose one that a hand is doing.
     """
 
     changed = Signal()
-    stroke_started = Signal()
-    stroke_finished = Signal()
+    act_started = Signal()
+    act_finished = Signal()
     resized = Signal(int)
 
     def __init__(self, size: int = 64, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.stack = QUndoStack(self)
-        self.stack.setUndoLimit(200)
-        self.patch: FloatingPatch | None = None
-        self.layer = self._blank(size)
-        self._stroke_text = ""
-        self._before: QImage | None = None
-        self._dirty = QRect()
-        self._last = QPointF()
-
-    @staticmethod
-    def _blank(size: int) -> QImage:
-        layer = QImage(size, size, _LAYER_FORMAT)
-        layer.fill(Qt.GlobalColor.transparent)
-        return layer
+        self.stack.setUndoLimit(UNDO_STEPS)
+        self.layer = blank(size)
+        self.scene = Scene()
+        self._text = ""
+        self._before: tuple[QImage, Scene] | None = None
 
     @property
     def size(self) -> int:
@@ -175,8 +103,13 @@ class PaintDocument(QObject):
         return self.layer.width()
 
     @property
-    def stroking(self) -> bool:
-        """Whether a stroke is under way."""
+    def patch(self) -> FloatingPatch | None:
+        """The patch that floats above the paint."""
+        return self.scene.patch
+
+    @property
+    def acting(self) -> bool:
+        """Whether an act is under way."""
         return self._before is not None
 
     def set_size(self, size: int) -> None:
@@ -185,12 +118,7 @@ class PaintDocument(QObject):
             return
         self.stack.clear()
         self._before = None
-        self.layer = self.layer.scaled(
-            size,
-            size,
-            Qt.AspectRatioMode.IgnoreAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
-        ).convertToFormat(_LAYER_FORMAT)
+        self.layer = scaled(self.layer, size)
         self.resized.emit(size)
         self.changed.emit()
 
@@ -209,81 +137,74 @@ class PaintDocument(QObject):
 
     def is_painted(self) -> bool:
         """Whether the layer has a pixel that is not transparent."""
-        return bool(np.frombuffer(self.layer.constBits(), np.uint8)[3::4].any())
+        return bool(layer_pixels(self.layer)[..., 3].any())
 
     def is_empty(self) -> bool:
-        """Whether there is neither paint nor patch."""
-        return self.patch is None and not self.is_painted()
+        """Whether there is neither paint, nor patch, nor overlay, nor a word for the prompts."""
+        scene = self.scene
+        return (
+            scene.patch is None
+            and scene.overlay is None
+            and not scene.text
+            and not self.is_painted()
+        )
 
-    def begin_stroke(self, at: QPointF, colour: QColor | None, width: float) -> None:
-        """Start a stroke at a point in canvas pixels; colour None erases."""
-        self.end_stroke()
-        self._stroke_text = "Erase" if colour is None else "Brush stroke"
-        self._before = self.layer.copy()
-        self._dirty = QRect()
-        self._last = at
-        self.stroke_started.emit()
-        self.stroke_to(at, colour, width)
+    def begin(self, text: str) -> None:
+        """Start an act of that name; one that was under way is finished."""
+        self.commit()
+        self._text = text
+        self._before = (self.layer.copy(), self.scene)
+        self.act_started.emit()
 
-    def stroke_to(self, at: QPointF, colour: QColor | None, width: float) -> None:
-        """Go on to a point; ``width`` in canvas pixels, at least 1."""
-        if self._before is None:
-            return
-        width = max(1.0, width)
-        painter = QPainter(self.layer)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if colour is None:
-            painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_DestinationOut)
-        pen = QPen(colour if colour is not None else QColor(0, 0, 0), width)
-        pen.setCapStyle(Qt.PenCapStyle.RoundCap)
-        pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-        painter.setPen(pen)
-        if at == self._last:
-            painter.drawPoint(at)
-        else:
-            painter.drawLine(self._last, at)
-        painter.end()
-        margin = width / 2 + 2
-        touched = QRectF(self._last, at).normalized().adjusted(-margin, -margin, margin, margin)
-        self._dirty = self._dirty.united(touched.toAlignedRect())
-        self._last = at
+    def pixels(self) -> NDArray[np.uint8]:
+        """The layer to write to, uint8 [S, S, 4], premultiplied; call :meth:`touch` after."""
+        return np.frombuffer(self.layer.bits(), np.uint8).reshape(self.size, self.size, 4)
+
+    def pixels_before(self) -> NDArray[np.uint8]:
+        """The layer as it was when the act began."""
+        return layer_pixels(self.layer if self._before is None else self._before[0])
+
+    def touch(self) -> None:
+        """Tell that pixels were written."""
         self.changed.emit()
 
-    def end_stroke(self) -> None:
-        """Finish the stroke: one undo step, if any pixel changed."""
+    def show_scene(self, scene: Scene) -> None:
+        """Show another scene; within an act it becomes part of that act."""
+        self.scene = scene
+        self.changed.emit()
+
+    def commit(self, *, merges: bool = False, text: str = "") -> None:
+        """Finish the act: one undo step if anything changed; ``merges`` joins equal ones."""
         if self._before is None:
             return
-        before, self._before = self._before, None
-        rect = self._dirty.intersected(self.layer.rect())
-        if not rect.isEmpty():
-            old, new = before.copy(rect), self.layer.copy(rect)
-            if old != new:
-                self.stack.push(_PixelsCommand(self, self._stroke_text, rect, old, new))
-        self.stroke_finished.emit()
+        (layer, scene), self._before = self._before, None
+        rect = _changed_rect(layer, self.layer)
+        if not rect.isEmpty() or scene is not self.scene:
+            pixels = (_cut(layer, rect), _cut(self.layer, rect))
+            scenes = (scene, self.scene)
+            self.stack.push(_Act(self, text or self._text, rect, pixels, scenes, merges))
+        self.act_finished.emit()
 
-    def cancel_stroke(self) -> None:
-        """Take the stroke under way back."""
+    def cancel(self) -> None:
+        """Take the act under way back."""
         if self._before is not None:
-            before, self._before = self._before, None
-            self._put(before.rect(), before)
-            self.stroke_finished.emit()
+            (self.layer, self.scene), self._before = self._before, None
+            self.changed.emit()
+            self.act_finished.emit()
+
+    def set_scene(self, text: str, /, *, merges: bool = False, **changes: object) -> None:
+        """Change fields of the scene as one undo step; ``merges`` joins equal ones."""
+        self.begin(text)
+        self.show_scene(replace(self.scene, **changes))  # type: ignore[arg-type]
+        self.commit(merges=merges)
 
     def set_patch(self, patch: FloatingPatch | None, text: str, *, merges: bool = False) -> None:
-        """Place, change or remove the patch as one undo step; ``merges`` joins equal ones."""
-        self.stack.push(_PatchCommand(self, text, self.patch, patch, merges))
-
-    def preview_patch(self, patch: FloatingPatch) -> None:
-        """Show the patch while it is dragged; :meth:`commit_patch` makes the undo step."""
-        self._show_patch(patch)
-
-    def commit_patch(self, before: FloatingPatch | None, text: str) -> None:
-        """Make one undo step of a drag that began at ``before``."""
-        if before is not self.patch:
-            self.stack.push(_PatchCommand(self, text, before, self.patch, False))
+        """Place, change or remove the patch as one undo step."""
+        self.set_scene(text, merges=merges, patch=patch)
 
     def change_patch(self, change: Callable[[FloatingPatch], FloatingPatch], text: str) -> None:
         """Change the patch by a function; equal changes in a row are one undo step."""
-        if self.patch is not None and not self.patch.overlay:
+        if self.patch is not None:
             self.set_patch(change(self.patch), text, merges=True)
 
     def move_patch(self, dx: float, dy: float) -> None:
@@ -294,41 +215,73 @@ class PaintDocument(QObject):
 
     def scale_patch(self, factor: float) -> None:
         """Resize the patch about its centre."""
-        self.change_patch(
-            lambda p: replace(p, size=min(1.0, max(MIN_PATCH, p.size * factor))), "Resize patch"
-        )
+        self.change_patch(lambda p: resized(p, factor), "Resize patch")
 
     def clear(self) -> None:
-        """Remove paint and patch, as one undo step."""
-        self.cancel_stroke()
+        """Remove paint, patch and overlay, as one undo step."""
+        self.cancel()
         if not self.is_empty():
-            self.stack.push(_ClearCommand(self))
+            self.begin("Clear")
+            self.layer = blank(self.size)
+            self.show_scene(replace(self.scene, patch=None, overlay=None, text=""))
+            self.commit()
 
-    def _put(self, rect: QRect, pixels: QImage) -> None:
-        """Replace a rectangle of the layer."""
-        painter = QPainter(self.layer)
-        painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_Source)
-        painter.drawImage(rect.topLeft(), pixels)
-        painter.end()
+    def flip(self, slot: str) -> None:
+        """Put snapshot A or B on the canvas and the present one on the shelf.
+
+        A snapshot that was never used begins as a copy of the present one.
+        """
+        if slot == self.scene.slot:
+            return
+        self.begin(f"Flip to {slot}")
+        here = Shelf(self.layer.copy(), replace(self.scene, shelf=None))
+        there = self.scene.shelf or here
+        self.layer = scaled(there.layer, self.size)
+        self.show_scene(replace(there.scene, slot=slot, shelf=here))
+        self.commit()
+
+    def undo(self) -> None:
+        """Take back the act under way, or undo the last one."""
+        if self.acting:
+            self.cancel()
+        else:
+            self.stack.undo()
+
+    def redo(self) -> None:
+        """Do the last act again that was undone."""
+        if not self.acting:
+            self.stack.redo()
+
+    def _restore(self, rect: QRect, pixels: QImage, scene: Scene) -> None:
+        """Replace a rectangle of the layer, and the scene."""
+        if not rect.isEmpty():
+            _put(self.layer, rect.topLeft(), pixels)
+        self.scene = scene
         self.changed.emit()
 
-    def _show_patch(self, patch: FloatingPatch | None) -> None:
-        self.patch = patch
-        self.changed.emit()
+
+def _cut(layer: QImage, rect: QRect) -> QImage:
+    """A copy of a rectangle; Qt would copy the whole for an empty one."""
+    return QImage() if rect.isEmpty() else layer.copy(rect)
 
 
-def moved(patch: FloatingPatch, x: float, y: float) -> FloatingPatch:
-    """The patch with its centre at (x, y), kept on the canvas."""
-    return replace(patch, x=min(1.0, max(0.0, x)), y=min(1.0, max(0.0, y)))
+def _put(layer: QImage, at: QPoint, pixels: QImage) -> None:
+    """Replace pixels of an image."""
+    if pixels.isNull() or layer.isNull():
+        return
+    painter = QPainter(layer)
+    painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_Source)
+    painter.drawImage(at, pixels)
+    painter.end()
 
 
-def paint_patch(painter: QPainter, patch: FloatingPatch, canvas: int) -> None:
-    """Draw the patch where it lies on a canvas of that many pixels."""
-    rect = patch.rect(canvas)
-    painter.save()
-    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-    painter.translate(rect.center())
-    painter.rotate(patch.rotation)
-    painter.translate(-rect.center())
-    painter.drawImage(rect, patch.image)
-    painter.restore()
+def _changed_rect(before: QImage, after: QImage) -> QRect:
+    """The smallest rectangle that holds every pixel that differs."""
+    differs = (
+        layer_pixels(before).view(np.uint32)[..., 0] != layer_pixels(after).view(np.uint32)[..., 0]
+    )
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    if not rows.size:
+        return QRect()
+    left, top = int(columns[0]), int(rows[0])
+    return QRect(left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)

@@ -1,172 +1,89 @@
-"""The canvas: paints on the selected image with mouse, tablet or keyboard, and moves the patch."""
+"""The canvas: paints on the selected image with mouse, tablet or keyboard."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal
+from dataclasses import replace
+
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
-    QDragEnterEvent,
-    QDragMoveEvent,
-    QDropEvent,
     QFocusEvent,
     QKeyEvent,
     QMouseEvent,
     QPainter,
-    QPalette,
-    QPen,
-    QPixmap,
-    QResizeEvent,
-    QShowEvent,
+    QPointingDevice,
     QTabletEvent,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
+from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui.widgets.canvas_foreground import draw_foreground
 from cleanclip_gui.widgets.canvas_keys import Tool, handle_key
-from cleanclip_gui.widgets.paint_document import (
-    FloatingPatch,
-    PaintDocument,
-    moved,
-    paint_patch,
-    rgba_to_image,
+from cleanclip_gui.widgets.canvas_select import SelectTool
+from cleanclip_gui.widgets.canvas_tools import (
+    BrushTool,
+    CanvasTool,
+    FillTool,
+    HandTool,
+    PickTool,
+    ShapeTool,
+    TextTool,
 )
-from cleanclip_gui.widgets.patch_handles import Drag, cursor_of, dragged, draw_handles, part_at
+from cleanclip_gui.widgets.canvas_view import CanvasView
+from cleanclip_gui.widgets.paint_document import PaintDocument
+from cleanclip_gui.widgets.paint_ink import Ink
+from cleanclip_gui.widgets.paint_scene import turned
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".json")
+_KEYBOARD_FOCUS = (
+    Qt.FocusReason.TabFocusReason,
+    Qt.FocusReason.BacktabFocusReason,
+    Qt.FocusReason.ShortcutFocusReason,
+)
 
 
-class TriggerCanvas(QGraphicsView):
-    """Shows an image of the model's input size, large, and edits a :class:`PaintDocument` on it.
+class TriggerCanvas(CanvasView):
+    """Edits a :class:`PaintDocument` with the tool in hand.
 
-    While the document changes it shows the clean image under paint and patch; once a triggered
-    image is given it shows what the model sees.
+    ``ink_changed`` tells that a key or the colour picker changed what is painted with;
+    ``pointed`` the point and the colour under the pointer, or None; ``act_wanted`` is an act
+    that needs to know what the trigger is: mirror_h, mirror_v.
     """
 
     tool_changed = Signal(str)
-    brush_width_changed = Signal(float)
-    dropped = Signal(object)
-    placed_by_hand = Signal()
+    ink_changed = Signal(object)
+    pointed = Signal(object)
+    act_wanted = Signal(str)
 
     def __init__(self, document: PaintDocument, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.document = document
-        self._tool: Tool = "brush"
-        self._colour = QColor(0, 0, 0)
-        self._width = 4.0
-        self._opacity = 1.0
-        self._key_cursor: QPointF | None = None
-        self._hover: QPointF | None = None
-        self._clean: QPixmap | None = None
-        self._triggered: QPixmap | None = None
-        self._drag: Drag | None = None
-        self._placed = True
-
-        self.setScene(QGraphicsScene(self))
-        self._base = self.scene().addPixmap(QPixmap())
-        self._overlay = self.scene().addPixmap(QPixmap())
+        super().__init__(document, parent)
         self.setObjectName("triggerCanvas")
         self.setAccessibleName("Trigger canvas")
         self.setAccessibleDescription(
-            "Paint with the mouse, or move the cursor with the arrow keys and paint with Space."
+            "Paint with the mouse, or move the cursor with the arrow keys and paint with Space "
+            "or Enter."
         )
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setBackgroundBrush(Qt.BrushStyle.NoBrush)
-        self.viewport().setBackgroundRole(QPalette.ColorRole.Window)
-        self.setViewportUpdateMode(QGraphicsView.ViewportUpdateMode.FullViewportUpdate)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.viewport().setMouseTracking(True)
-        self.setAcceptDrops(True)
-        document.changed.connect(self.forget_triggered)
-        document.resized.connect(self._on_document_resized)
-        self._on_document_resized(document.size)
-        self.forget_triggered()
+        self.ink = Ink(QColor(0, 0, 0))
+        self.select = SelectTool(self)
+        self.tools: dict[Tool, CanvasTool] = {
+            "brush": BrushTool(self),
+            "eraser": BrushTool(self, erases=True),
+            "line": ShapeTool(self, "line"),
+            "rectangle": ShapeTool(self, "rectangle"),
+            "ellipse": ShapeTool(self, "ellipse"),
+            "text": TextTool(self),
+            "fill": FillTool(self),
+            "noise": FillTool(self, noise=True),
+            "picker": PickTool(self),
+            "move": self.select,
+            "hand": HandTool(self),
+        }
+        self._tool: Tool = "brush"
+        self._held: CanvasTool | None = None
+        self._by_key = self._by_shift = False
+        self._panning: QPointF | None = None
+        self._key_cursor: QPointF | None = None
+        self._hover: QPointF | None = None
         self._update_cursor()
-
-    def set_images(
-        self, clean: NDArray[np.uint8] | None, triggered: NDArray[np.uint8] | None
-    ) -> None:
-        """Show an image, uint8 [S, S, 3], and, if known, how the model sees it triggered."""
-        self._clean = None if clean is None else QPixmap.fromImage(rgba_to_image(clean))
-        self._triggered = None
-        if triggered is not None and not self.busy:
-            self._triggered = QPixmap.fromImage(rgba_to_image(triggered))
-        self._refresh()
-
-    def set_overlay_opacity(self, opacity: float) -> None:
-        """Set the trigger's opacity, 0 to 1."""
-        self._opacity = opacity
-        self._overlay.setOpacity(opacity)
-
-    def set_placed(self, placed: bool) -> None:
-        """Whether the patch lies where the document says, or at a place drawn for each image."""
-        self._placed = placed
-        self.viewport().update()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a stroke or a drag is under way."""
-        return self.document.stroking or self._drag is not None
-
-    @property
-    def shows_triggered(self) -> bool:
-        """Whether the picture shown is the one that the model sees."""
-        return self._triggered is not None
-
-    def forget_triggered(self) -> None:
-        """Show paint and patch on the clean image again: what was given is out of date."""
-        self._triggered = None
-        self._refresh()
-
-    def _refresh(self) -> None:
-        showing = self._triggered if self._triggered is not None else self._clean
-        self._base.setPixmap(showing if showing is not None else QPixmap())
-        if showing is not None and showing.width():
-            self._base.setScale(self.document.size / showing.width())
-        self._overlay.setVisible(self._triggered is None)
-        if self._triggered is None:
-            image = self.document.layer
-            if self.document.patch is not None:
-                image = image.copy()
-                painter = QPainter(image)
-                paint_patch(painter, self.document.patch, self.document.size)
-                painter.end()
-            self._overlay.setPixmap(QPixmap.fromImage(image))
-            self._overlay.setOpacity(self._opacity)
-        self.viewport().update()
-
-    def _on_document_resized(self, size: int) -> None:
-        self.setSceneRect(0, 0, size, size)
-        self._fit()
-
-    def _fit(self) -> None:
-        """Scale the image to the view."""
-        self.fitInView(self.sceneRect(), Qt.AspectRatioMode.KeepAspectRatio)
-        smooth = self.transform().m11() < 3.0
-        mode = (
-            Qt.TransformationMode.SmoothTransformation
-            if smooth
-            else Qt.TransformationMode.FastTransformation
-        )
-        self._base.setTransformationMode(mode)
-        self._overlay.setTransformationMode(mode)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Keep the image as large as fits."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Fit once the size is known."""
-        super().showEvent(event)
-        self._fit()
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Ask for a large square."""
-        return QSize(520, 520)
 
     @property
     def tool(self) -> Tool:
@@ -174,120 +91,135 @@ class TriggerCanvas(QGraphicsView):
         return self._tool
 
     def set_tool(self, tool: Tool) -> None:
-        """Take brush, eraser or move."""
+        """Take another tool; what the old one was doing is finished."""
         if tool != self._tool:
+            self.let_go()
             self._tool = tool
             self._update_cursor()
             self.viewport().update()
             self.tool_changed.emit(tool)
 
-    @property
-    def colour(self) -> QColor:
-        """The brush's colour."""
-        return self._colour
+    def set_ink(self, **changes: object) -> None:
+        """Change what is painted with: fields of :class:`Ink`."""
+        ink = replace(self.ink, **changes)  # type: ignore[arg-type]
+        width = min(max(1.0, ink.width), float(self.document.size))
+        ink = replace(ink, width=width, hardness=min(max(0.0, ink.hardness), 1.0))
+        if ink != self.ink:
+            self.ink = ink
+            self.viewport().update()
+            self.ink_changed.emit(ink)
 
     def set_colour(self, colour: QColor) -> None:
-        """Take another colour, and the brush unless it is in hand."""
-        self._colour = QColor(colour)
+        """Take another colour, and the brush if the eraser is in hand."""
+        self.set_ink(colour=QColor(colour))
         if self._tool == "eraser":
             self.set_tool("brush")
 
+    def pick(self, colour: QColor) -> None:
+        """Paint with a colour that the picker found."""
+        self.set_ink(colour=colour)
+
     @property
-    def brush_width(self) -> float:
-        """The brush's width in pixels of the model's input."""
-        return self._width
+    def selection(self) -> QRect | None:
+        """The marked rectangle of paint."""
+        return self.select.selection
 
-    def set_brush_width(self, width: float) -> None:
-        """Set the brush's width in pixels of the model's input, 1 to the whole canvas."""
-        width = min(max(1.0, width), float(self.document.size))
-        if width != self._width:
-            self._width = width
-            self.viewport().update()
-            self.brush_width_changed.emit(width)
+    @property
+    def busy(self) -> bool:
+        """Whether an act or a drag is under way."""
+        return self.document.acting
 
-    def _update_cursor(self) -> None:
-        drawing = self._tool != "move"
-        self.viewport().setCursor(
-            Qt.CursorShape.BlankCursor if drawing else Qt.CursorShape.ArrowCursor
-        )
+    @property
+    def keyboard(self) -> bool:
+        """Whether the keyboard's cursor is the pointer."""
+        return self._key_cursor is not None
 
-    def _press(self, at: QPointF, width: float) -> None:
-        patch = self.document.patch
-        if self._tool != "move":
-            self._key_cursor = None
-            self.document.begin_stroke(at, self._ink(), width)
-        elif patch is not None and not patch.overlay:
-            self._start_drag(patch, at)
+    @property
+    def pointer(self) -> QPointF | None:
+        """Where the next act would begin, in canvas pixels."""
+        return self._hover if self._key_cursor is None else self._key_cursor
 
-    def _start_drag(self, patch: FloatingPatch, at: QPointF) -> None:
-        """Take hold of the patch; one that lies nowhere in particular is placed by the press."""
-        part = self._part_at(at)
-        if not part:
+    @property
+    def holding(self) -> bool:
+        """Whether a tool is between press and release."""
+        return self._held is not None
+
+    def press(self, at: QPointF, **how: object) -> None:
+        """Put the tool down; a pen's other end erases."""
+        tool = self.tools["eraser" if how.pop("rubber", False) else self._tool]
+        if tool.paints and not self.has_image:
             return
-        base = patch
-        if not self._placed:
-            base = moved(patch, at.x() / self.document.size, at.y() / self.document.size)
-            self.placed_by_hand.emit()
-        self._drag = Drag(part, at, base, patch)
-        self.document.preview_patch(base)
-
-    def _move(self, at: QPointF, width: float) -> None:
-        self._hover = at
-        if self._drag is not None:
-            self._drag_to(at)
-        elif self.document.stroking:
-            self.document.stroke_to(at, self._ink(), width)
-        elif self._tool == "move":
-            self.viewport().setCursor(cursor_of(self._part_at(at)))
+        self.let_go()
+        self._held = tool
+        tool.press(at, **how)  # type: ignore[arg-type]
         self.viewport().update()
 
-    def _release(self) -> None:
-        if self._drag is not None:
-            drag, self._drag = self._drag, None
-            text = "Move patch" if drag.part == "body" else "Resize patch"
-            self.document.commit_patch(drag.before, text)
+    def drag(self, at: QPointF, **how: object) -> None:
+        """Move the tool."""
+        if self._held is not None:
+            self._held.move(at, **how)  # type: ignore[arg-type]
+
+    def let_go(self) -> None:
+        """Lift the tool."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._by_key = self._by_shift = False
+            held.release()
+            self._update_cursor()
+            self.viewport().update()
+
+    def give_up(self) -> None:
+        """Take back what the tool is doing."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._by_key = self._by_shift = False
+            held.cancel()
+
+    def _update_cursor(self) -> None:
+        shape = self.tools[self._tool].cursor(self._hover)
+        self.viewport().setCursor(shape)
+
+    def _point_at(self, at: QPointF | None) -> None:
+        """Tell what lies under the pointer."""
+        size = self.document.size
+        inside = at is not None and 0 <= at.x() < size and 0 <= at.y() < size
+        if at is None or not inside:
+            self.pointed.emit(None)
         else:
-            self.document.end_stroke()
-
-    def _ink(self) -> QColor | None:
-        return None if self._tool == "eraser" else self._colour
-
-    def _drag_to(self, at: QPointF) -> None:
-        if self._drag is not None:
-            size = self.document.size
-            self.document.preview_patch(dragged(self._drag.base, self._drag, at, size))
-
-    def _part_at(self, at: QPointF) -> str:
-        """Which part of the patch lies there; everything else places it."""
-        patch = self.document.patch
-        if patch is None or patch.overlay:
-            return ""
-        if not self._placed:
-            return "body"
-        return part_at(patch, at, self.document.size, self.transform().m11())
+            self.pointed.emit((int(at.x()), int(at.y()), self.colour_at(at)))
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Start a stroke or a drag."""
-        if event.button() == Qt.MouseButton.LeftButton and self._clean is not None:
-            self._press(self.mapToSceneF(event.position()), self._width)
+        """Press; the middle button moves the picture with any tool."""
+        self._key_cursor = None
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.press(self.mapToSceneF(event.position()), constrain=_shift(event))
+        elif event.button() == Qt.MouseButton.MiddleButton:
+            self._panning = event.position()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Go on with it, and show the brush."""
-        self._move(self.mapToSceneF(event.position()), self._width)
+        """Drag, and show where the pointer is."""
+        if self._panning is not None:
+            shift = event.position() - self._panning
+            self.pan(shift.x(), shift.y())
+            self._panning = event.position()
+        at = self.mapToSceneF(event.position())
+        self._hover = at
+        if not self._by_key:
+            self.drag(at, constrain=_shift(event))
+        self._update_cursor()
+        self._point_at(at)
+        self.viewport().update()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Finish it."""
+        """Release."""
         if event.button() == Qt.MouseButton.LeftButton:
-            self._release()
+            self.let_go()
+        elif event.button() == Qt.MouseButton.MiddleButton:
+            self._panning = None
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Take a fast second press for a press."""
         self.mousePressEvent(event)
-
-    def mapToSceneF(self, at: QPointF) -> QPointF:  # noqa: N802
-        """Scene point of a viewport point, without rounding to whole pixels."""
-        inverse, _ = self.viewportTransform().inverted()
-        return inverse.map(at)
 
     def viewportEvent(self, event: QEvent) -> bool:  # noqa: N802
         """Take tablet events, which go to the viewport, and forget the hover when it ends."""
@@ -296,6 +228,7 @@ class TriggerCanvas(QGraphicsView):
             return True
         if event.type() == QEvent.Type.Leave:
             self._hover = None
+            self._point_at(None)
             self.viewport().update()
         return super().viewportEvent(event)
 
@@ -303,139 +236,140 @@ class TriggerCanvas(QGraphicsView):
         """Paint with pressure; accepted, so that no mouse event follows."""
         event.accept()
         at = self.mapToSceneF(event.position())
-        width = self._width * (0.4 + 0.6 * event.pressure())
-        if event.type() == QEvent.Type.TabletPress and self._clean is not None:
-            self._press(at, width)
+        share = 0.2 + 0.8 * event.pressure()
+        rubber = event.pointerType() == QPointingDevice.PointerType.Eraser
+        if event.type() == QEvent.Type.TabletPress:
+            self._key_cursor = None
+            self.press(at, share=share, rubber=rubber)
         elif event.type() == QEvent.Type.TabletMove:
-            self._move(at, width)
+            self._hover = at
+            self.drag(at, share=share)
+            self._point_at(at)
+            self.viewport().update()
         elif event.type() == QEvent.Type.TabletRelease:
-            self._release()
+            self.let_go()
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        """Resize the brush, or the patch when the move tool is in hand."""
+        """Resize brush or patch; with Ctrl, or with the hand, zoom."""
         steps = event.angleDelta().y() / 120
-        if self._tool == "move":
-            self.document.scale_patch(1.1**steps)
-        else:
-            self.set_brush_width(self._width + (1 if steps > 0 else -1))
+        control = event.modifiers() & Qt.KeyboardModifier.ControlModifier
+        if control or self._tool == "hand":
+            self.zoom_by(1.25**steps, self.mapToSceneF(event.position()))
+        elif steps:
+            self.grow(1 if steps > 0 else -1)
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Tools, sizes, undo, clear, and the arrow keys."""
+        """Tools, sizes, undo, and painting with the keyboard."""
         if not handle_key(self, event):
             super().keyPressEvent(event)
 
-    def give_up(self) -> None:
-        """Take back the stroke or the drag under way."""
-        if self._drag is not None:
-            drag, self._drag = self._drag, None
-            self.document.preview_patch(drag.before)
-        self.document.cancel_stroke()
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Shift let go ends the line that it drew."""
+        if event.key() == Qt.Key.Key_Shift:
+            self.end_shift()
+        super().keyReleaseEvent(event)
+
+    def end_shift(self) -> None:
+        """Finish the line that Shift and the arrows are drawing."""
+        if self._by_shift:
+            self.let_go()
+
+    def turn_patch(self, degrees: float) -> None:
+        """Turn the patch clockwise; turns in a row are one undo step."""
+        self.document.change_patch(lambda p: turned(p, p.rotation + degrees), "Turn patch")
 
     def grow(self, sign: int) -> None:
-        """Make brush or patch a step larger or smaller."""
-        if self._tool == "move":
+        """Make brush, patch, selection or the stamp's letters a step larger or smaller."""
+        if self._tool == "move" and self.selection is not None:
+            self.select.grow(1.1**sign)
+        elif self._tool == "move":
             self.document.scale_patch(1.1**sign)
+        elif self._tool == "text":
+            self.set_ink(text_height=min(max(4, self.ink.text_height + sign), self.document.size))
         else:
-            self.set_brush_width(round(self._width) + sign)
+            self.set_ink(width=round(self.ink.width) + sign)
 
-    def go(self, dx: int, dy: int, shift: bool) -> None:
-        """Move the patch, or the cursor; with Shift the patch by 8, and the cursor painting."""
-        if self._tool == "move":
-            step = 8 if shift else 1
-            if not self._placed:
-                self.placed_by_hand.emit()
-            self.document.move_patch(dx * step, dy * step)
+    def go(self, dx: int, dy: int, *, shift: bool, control: bool) -> None:
+        """Move by pixels what the arrow keys move: patch, selection, picture or cursor."""
+        step = 8 if control or (shift and self._tool == "move") else 1
+        if self._tool == "hand":
+            self.pan(-32.0 * dx, -32.0 * dy)
             return
-        size = self.document.size
-        old = self._key_cursor or QPointF(size / 2, size / 2)
-        new = QPointF(
-            min(max(0.0, old.x() + dx), float(size)), min(max(0.0, old.y() + dy), float(size))
-        )
-        if shift and self._clean is not None:
-            self.document.begin_stroke(old, self._ink(), self._width)
-            self.document.stroke_to(new, self._ink(), self._width)
-            self.document.end_stroke()
+        takes = self._tool == "move" and not control and not self._by_key
+        if not (takes and self._nudge(dx, dy, step)):
+            self._go_cursor(dx * step, dy * step, shift)
+
+    def _nudge(self, dx: int, dy: int, step: int) -> bool:
+        """Move selection or patch; whether there is one."""
+        if self.selection is not None:
+            self.select.nudge(dx * step, dy * step)
+        elif self.document.patch is not None:
+            if self.document.scene.placement != "fixed":
+                self.document.set_scene("Place patch", placement="fixed")
+            self.document.move_patch(dx * step, dy * step)
+        else:
+            return False
+        return True
+
+    def _go_cursor(self, dx: int, dy: int, shift: bool) -> None:
+        old, size = self.key_cursor(), float(self.document.size)
+        new = QPointF(min(max(0.0, old.x() + dx), size), min(max(0.0, old.y() + dy), size))
+        draws = self._tool in ("brush", "eraser")
+        if not shift:
+            self.end_shift()
+        elif draws and not self.holding:
+            self.press(old)
+            self._by_key = self._by_shift = self.holding
         self._key_cursor = new
+        self.drag(new, constrain=shift and not draws)
+        self._point_at(new)
         self.viewport().update()
 
+    def key_cursor(self) -> QPointF:
+        """The keyboard's cursor; it begins in the middle."""
+        if self._key_cursor is None:
+            middle = self.document.size / 2
+            self._key_cursor = QPointF(middle, middle)
+        return self._key_cursor
+
     def dab(self) -> None:
-        """Paint a dab at the keyboard's cursor."""
-        size = self.document.size
-        self._key_cursor = self._key_cursor or QPointF(size / 2, size / 2)
-        if self._clean is not None:
-            self.document.begin_stroke(self._key_cursor, self._ink(), self._width)
-            self.document.end_stroke()
+        """Space: one click of the tool at the cursor; the first of two where the tool drags."""
+        if self._tool in ("brush", "eraser", "fill", "noise", "text", "picker", "hand"):
+            self.press(self.key_cursor())
+            self.let_go()
+        else:
+            self.put_down_or_lift()
+
+    def put_down_or_lift(self) -> None:
+        """Enter: press the tool at the cursor, so that the arrows drag it; again: release it."""
+        if self._by_key:
+            self.let_go()
+        elif self._tool == "hand":
+            self.zoom_to_fit()
+        else:
+            self.press(self.key_cursor())
+            self._by_key = self.holding
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
         """Show the keyboard's cursor when Tab brings the focus."""
         super().focusInEvent(event)
-        if event.reason() in (
-            Qt.FocusReason.TabFocusReason,
-            Qt.FocusReason.BacktabFocusReason,
-            Qt.FocusReason.ShortcutFocusReason,
-        ):
-            size = self.document.size
-            self._key_cursor = self._key_cursor or QPointF(size / 2, size / 2)
+        if event.reason() in _KEYBOARD_FOCUS:
+            self.key_cursor()
         self.viewport().update()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802
-        """Hide it again."""
+        """Hide it again, and finish what it was doing."""
         super().focusOutEvent(event)
+        if self._by_key:
+            self.let_go()
         self._key_cursor = None
         self.viewport().update()
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take pictures and trigger files; what else is dropped is the window's."""
-        mime = event.mimeData()
-        names = [url.path().lower() for url in mime.urls()]
-        if mime.hasImage() or any(name.endswith(_SUFFIXES) for name in names):
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
-        """Take them anywhere."""
-        event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Hand them on unread."""
-        event.acceptProposedAction()
-        self.dropped.emit(event.mimeData())
-
     def drawForeground(self, painter: QPainter, rect: QRectF | QRect) -> None:  # noqa: N802
         """Draw handles, brush and focus in screen pixels."""
-        to_view = self.viewportTransform()
-        painter.save()
-        painter.resetTransform()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        patch = self.document.patch
-        movable = patch is not None and not patch.overlay and self._placed
-        if self._tool == "move" and patch is not None and movable:
-            frame = to_view.mapRect(patch.rect(self.document.size))
-            draw_handles(painter, frame, self.palette().color(QPalette.ColorRole.Highlight))
-        at = self._hover if self._key_cursor is None else self._key_cursor
-        if self._tool != "move" and at is not None and self._clean is not None:
-            radius = max(self._width * self.transform().m11() / 2, 2.0)
-            _double_ring(painter, to_view.map(at), radius)
-        if self._clean is None:
-            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
-            painter.drawText(
-                self.viewport().rect(),
-                Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
-                "Open a checkpoint and images to paint on them.",
-            )
-        if self.hasFocus():
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2))
-            painter.drawRect(to_view.mapRect(self.sceneRect()).adjusted(1, 1, -1, -1))
-        painter.restore()
+        draw_foreground(self, painter)
 
 
-def _double_ring(painter: QPainter, at: QPointF, radius: float) -> None:
-    """A ring that is seen on any ground."""
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.setPen(QPen(QColor(0, 0, 0, 170), 3))
-    painter.drawEllipse(at, radius, radius)
-    painter.setPen(QPen(QColor(255, 255, 255), 1.3))
-    painter.drawEllipse(at, radius, radius)
+def _shift(event: QMouseEvent) -> bool:
+    return bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)

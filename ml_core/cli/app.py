@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
-from ml_core.cli import clean_commands, file_commands, measure_commands, output
+from ml_core.cli import clean_commands, doctor_command, file_commands, output, triggering
+from ml_core.cli.explaining import explain_command
+from ml_core.cli.measuring import evaluate_command
 from ml_core.jobs.failures import exit_code
 from ml_core.reading.errors import InputError
 
@@ -27,6 +29,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(triggering.app)
 
 
 @app.callback(invoke_without_command=True)
@@ -42,8 +47,9 @@ app.command("inspect")(file_commands.inspect_command)
 app.command("convert")(file_commands.convert_command)
 app.command("compare")(file_commands.compare_command)
 app.add_typer(file_commands.known_app, name="known")
-app.command("evaluate")(measure_commands.evaluate_command)
-app.command("doctor")(measure_commands.doctor_command)
+app.command("evaluate")(evaluate_command)
+app.command("explain")(explain_command)
+app.command("doctor")(doctor_command.doctor_command)
 app.command("clean")(clean_commands.clean_command)
 app.command("demo")(clean_commands.demo_command)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.recipes import METHODS, Method, Recipe, preset
+from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
@@ -51,7 +52,7 @@ def checkpoint_path(path: Path) -> Path:
 
 
 def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
-    """``demo``, ``demo:SPLIT``, a folder, or a CSV or TSV.
+    """``demo``, ``demo:SPLIT``, a folder, a CSV or TSV, a WebDataset shard or a Parquet file.
 
     Raises
     ------
@@ -71,9 +72,14 @@ def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
         raise InputError(
             f"There are no images at {text}: give a folder, a CSV or TSV, or demo:SPLIT."
         )
-    kind = "csv" if path.is_file() else "folder"
-    if kind == "csv" and path.suffix.lower() not in _TABLES:
-        raise InputError(f"{path.name} is not a folder, a CSV or a TSV of images.")
+    kind = "folder" if path.is_dir() else "file"
+    if path.suffix.lower() in _TABLES and kind == "file":
+        kind = "csv"
+    if kind == "file" and path.suffix.lower() not in FILES:
+        raise InputError(
+            f"{path.name} is not a folder, a CSV or a TSV of images, nor a WebDataset shard (.tar) "
+            "or Parquet file."
+        )
     return ImageSpec(kind=kind, path=str(path), n=n, seed=seed)  # type: ignore[arg-type]
 
 

@@ -6,11 +6,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -33,6 +33,9 @@ from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
+if TYPE_CHECKING:
+    from ml_core.evaluation.paired import PairedDifference
+
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
     "open": "Opening",
@@ -42,6 +45,7 @@ STAGES = {
     "train": "Cleaning",
     "after": "After",
     "evaluate": "Evaluating",
+    "reference": "Reference",
 }
 
 
@@ -229,5 +233,53 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
             percent(row, "baseline_target_rate"),
             percent(row, "poisoned_accuracy"),
             str(row.get("n", "–")),
+        )
+    return table
+
+
+_PAIRED = {
+    "ca": "CA",
+    "baseline_target_rate": "target, no trigger",
+    "asr_excl": "ASR",
+    "asr_all": "ASR, all images",
+    "poisoned_accuracy": "poisoned accuracy",
+    "flip_rate": "flips",
+    "target_margin": "target margin",
+}
+
+
+def paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Table:
+    """Differences to the reference on the same images; those of the target only if there is one."""
+    table = Table(title="difference to the reference, same images", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in ("measured", "reference", "difference", "95 % interval", "McNemar p", "n"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if not with_target and row.name not in ("ca", "flip_rate"):
+            continue
+        rate = row.p_exact is not None
+        factor, unit = (100.0, " %") if rate else (1.0, "")
+        low, high = row.adjusted_interval or row.interval
+        table.add_row(
+            _PAIRED[row.name],
+            f"{factor * row.value:.1f}{unit}",
+            f"{factor * row.reference:.1f}{unit}",
+            f"{factor * row.difference:+.1f}",
+            f"{factor * low:+.1f} to {factor * high:+.1f}",
+            f"{row.p_exact:.2g}" if row.p_exact is not None else "–",
+            str(row.n),
+        )
+    return table
+
+
+def template_table(spread: dict[str, Any]) -> Table:
+    """Each prompt template by itself."""
+    table = Table(title=f"by template, n = {spread['n']}", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("template", "CA", "ASR", "target, no trigger"):
+        table.add_column(name, justify="left" if name == "template" else "right")
+    for row in (spread["together"], *spread["rows"]):
+        table.add_row(
+            cell(row["template"] or "all together"),
+            *(percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
         )
     return table

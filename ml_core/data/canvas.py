@@ -17,7 +17,7 @@ import weakref
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,12 @@ class CanvasSource(Protocol):
 
     def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
         """Draw pictures, uint8 [n, size, size, 3]."""
+
+    def fitted(self, fit: Fit) -> Self:
+        """The same pictures, made square in another way."""
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file."""
 
 
 def fit_to_canvas(image: Image.Image, size: int, fit: Fit) -> Canvases:
@@ -133,6 +139,8 @@ class CanvasCache:
     ) -> None:
         self.source = source
         self.size = size
+        self._options = folder, memory_limit, disk_limit
+        self._others: dict[tuple[Fit, int], CanvasCache] = {}
         self._item = size * size * 3
         self._lock = threading.Lock()
         self._file: io.FileIO | None = None
@@ -179,8 +187,30 @@ class CanvasCache:
                 self._write(wanted[rows], out[rows])
         return out
 
+    def at(self, fit: Fit, size: int) -> CanvasCache:
+        """The same pictures made square in another way: what a trigger with its own canvas needs.
+
+        It is made once and then kept.
+        """
+        folder, memory_limit, disk_limit = self._options
+        if (fit, size) not in self._others:
+            self._others[fit, size] = CanvasCache(
+                self.source.fitted(fit),
+                size,
+                folder=folder,
+                memory_limit=memory_limit,
+                disk_limit=disk_limit,
+            )
+        return self._others[fit, size]
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file, RGB or RGBA; InputError if it is damaged."""
+        return self.source.picture(index)
+
     def close(self) -> None:
         """Close the file; later canvases are drawn anew."""
+        for other in self._others.values():
+            other.close()
         with self._lock:
             if self._file is not None:
                 self._file.close()

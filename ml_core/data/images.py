@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.folder_files import list_folder
+from ml_core.data.folder_files import FolderFiles, list_folder
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
@@ -18,13 +18,16 @@ from ml_core.data.pictures import (
     DemoPictures,
     FilePictures,
     Pictures,
+    SourcePictures,
     key_of,
     summary,
 )
 from ml_core.data.sampling import part_of, stratified_sample
+from ml_core.data.sets.detect import find_set
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import (
     LABEL_COLUMNS,
+    TableFiles,
     find_column,
     read_files,
     require_column,
@@ -52,14 +55,21 @@ class ImageSet(PictureSet):
 
 @dataclass(frozen=True)
 class _Found:
-    """Pictures with the text of their labels (None: unlabelled), before labels are mapped."""
+    """Pictures with the text of their labels (None: unlabelled), before labels are mapped.
+
+    ``take`` makes the pictures of some numbers. ``class_names`` are the set's own and ``numbers``
+    int64 [n] the places of the labels in them; empty and None where the set has no order of its
+    own.
+    """
 
     name: str
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
+    n: int
+    take: Callable[[NDArray[np.int64]], Pictures]
     texts: tuple[str, ...] | None
     notes: tuple[str, ...]
     left_out: int
+    class_names: tuple[str, ...] = ()
+    numbers: NDArray[np.int64] | None = None
 
 
 def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
@@ -71,8 +81,8 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
     Parameters
     ----------
     spec
-        What to open. A folder holds a folder per class, or a ``labels.csv``, or unlabelled
-        pictures.
+        What to open. A folder holds a published set, a folder per class, a ``labels.csv``, or
+        unlabelled pictures.
     label_set
         The classes. None takes the demo's for the demo, else the labels found, in order.
 
@@ -87,16 +97,14 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
     if spec.kind == "csv" or (path / "labels.csv").is_file():
         found = _from_table(table_path(path), spec)
     else:
-        found = _from_folder(path)
+        found = _from_set(path, spec) or _from_folder(path)
     if spec.class_map and found.texts is not None:
         texts = tuple(spec.class_map.get(text, text) for text in found.texts)
         found = replace(found, texts=texts)
     labels, class_names, keep, notes = _map(found, label_set)
     part = keep[part_of(labels[keep], spec.part, spec.seed)]
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
-    pictures = FilePictures(
-        [found.paths[i] for i in chosen.tolist()], [found.names[i] for i in chosen.tolist()]
-    )
+    pictures = found.take(chosen)
     left_out = found.left_out + len(labels) - len(keep)
     return _finish(found.name, pictures, labels[chosen], class_names, found.notes + notes, left_out)
 
@@ -161,32 +169,75 @@ def _from_table(path: Path, spec: ImageSpec) -> _Found:
         label_column = require_column(path, columns, spec.label_column, "label")
     files = read_files(path, image_column, label_column)
     texts = files.texts if label_column is not None else None
-    return _Found(path.name, files.paths, files.names, texts, files.problems, files.left_out)
+    return _Found(path.name, len(files.paths), _taker(files), texts, files.problems, files.left_out)
 
 
 def _from_folder(folder: Path) -> _Found:
     """Pictures of a folder per class, or of one unlabelled folder."""
     files = list_folder(folder)
     return _Found(
-        folder.name, files.paths, files.names, files.texts, files.problems, files.left_out
+        folder.name, len(files.paths), _taker(files), files.texts, files.problems, files.left_out
     )
+
+
+def _from_set(path: Path, spec: ImageSpec) -> _Found | None:
+    """Pictures of a published set; None if it is none."""
+    found = find_set(path, train=spec.split == "train")
+    if found is None:
+        if spec.kind == "file":
+            raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
+        return None
+    if not found.n:
+        raise InputError(f"{found.name} holds no picture.", "usage")
+    source, labels = found.source, found.labels
+    return _Found(
+        found.name,
+        found.n,
+        lambda chosen: SourcePictures(source, chosen),
+        None if labels is None else tuple(found.class_names[i] for i in labels.tolist()),
+        found.notes,
+        found.left_out,
+        found.class_names,
+        labels,
+    )
+
+
+def _taker(files: FolderFiles | TableFiles) -> Callable[[NDArray[np.int64]], Pictures]:
+    """Makes pictures of chosen files."""
+
+    def take(chosen: NDArray[np.int64]) -> Pictures:
+        numbers = chosen.tolist()
+        return FilePictures([files.paths[i] for i in numbers], [files.names[i] for i in numbers])
+
+    return take
 
 
 def _map(
     found: _Found, label_set: LabelSet | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
     """Labels [N], class names, numbers of the pictures to keep, notes."""
-    everything = np.arange(len(found.paths))
+    everything = np.arange(found.n)
     if found.texts is None:
         class_names = label_set.class_names if label_set else ()
         return np.full(len(everything), -1, np.int64), class_names, everything, ()
     if label_set is None:
+        if found.numbers is not None:
+            return found.numbers, found.class_names, everything, ()
         distinct = set(found.texts)
         numeric = all(text.isdecimal() for text in distinct)
         class_names = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
         places = {text: index for index, text in enumerate(class_names)}
         return np.array([places[text] for text in found.texts]), class_names, everything, ()
     mapping = map_labels(found.texts, label_set)
+    if found.numbers is not None and len(found.class_names) == len(label_set.class_names):
+        known = (mapping.labels >= 0) & ~np.isin(found.texts, mapping.ambiguous)
+        if (mapping.labels[known] == found.numbers[known]).all():
+            note = (
+                f"The label set {label_set.name} has as many classes as {found.name} and some have "
+                "other names: the labels are taken by their numbers"
+            )
+            said = (note,) if mapping.unmatched else ()
+            return found.numbers, label_set.class_names, everything, said
     keep = np.flatnonzero(mapping.labels >= 0)
     if not len(keep):
         raise _none_match(found.name, mapping.unmatched, label_set)

@@ -128,10 +128,15 @@ def duplicates(label_set: LabelSet) -> dict[str, tuple[int, ...]]:
     Their prompts are identical, so the classifier cannot tell them apart: ImageNet's list has
     ``missile`` and ``sunglasses`` twice.
     """
+    return same_names(label_set.class_names)
+
+
+def same_names(class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """As `duplicates`, of a plain list of names."""
     places: dict[str, list[int]] = {}
-    for index, name in enumerate(label_set.class_names):
+    for index, name in enumerate(class_names):
         places.setdefault(normalise_name(name), []).append(index)
-    return {label_set.class_names[at[0]]: tuple(at) for at in places.values() if len(at) > 1}
+    return {class_names[at[0]]: tuple(at) for at in places.values() if len(at) > 1}
 
 
 def map_labels(names: Sequence[str], label_set: LabelSet) -> LabelMapping:

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ml_core.data.canvas import Canvases
 from ml_core.data.pictures import Pictures, key_of, summary
@@ -78,6 +79,16 @@ class PictureSet:
             uint8 [n, size, size, 3]; black where a picture is broken.
         """
         return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size, self.fit)
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file, RGB or RGBA.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        return self.pictures.picture(index)
 
     def fitted(self, fit: Fit) -> Self:
         """The same pictures, made square as a checkpoint's preprocessing asks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -46,11 +46,81 @@ class Pictures(Protocol):
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Draw pictures, uint8 [n, size, size, 3]."""
 
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is, RGB or RGBA; InputError if it is damaged."""
+
     def key(self) -> str:
         """Hash of the pictures and their order."""
 
     def members(self) -> AbstractSet[object]:
         """What each picture is, whatever set it stands in."""
+
+
+class Source(Protocol):
+    """Pictures of a published set by number, see `ml_core.data.sets.found`."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that decide the pictures."""
+
+    def name(self, number: int) -> str:
+        """What to call a picture in a sentence."""
+
+    def read(self, number: int) -> Image.Image:
+        """Decode a picture; InputError if it is damaged."""
+
+
+class _Noting(Protocol):
+    """Pictures that note the broken ones."""
+
+    broken: dict[int, str]
+
+    def picture(self, index: int) -> Image.Image:
+        """Decode one."""
+
+
+def draw_each(
+    pictures: _Noting,
+    name: Callable[[int], str],
+    indices: NDArray[np.int64],
+    size: int,
+    fit: Fit,
+) -> Canvases:
+    """Decode pictures, several at a time (Pillow frees the interpreter lock).
+
+    One that cannot be decoded is drawn black and noted in ``broken``.
+    """
+    out: Canvases = np.zeros((len(indices), size, size, 3), np.uint8)
+
+    def one(row: int) -> None:
+        index = int(indices[row])
+        try:
+            out[row] = fit_to_canvas(pictures.picture(index), size, fit)
+        except InputError as error:
+            pictures.broken[index] = f"{name(index)}: {error.sentence.rstrip('.')}"
+
+    if len(indices) < 8 or _THREADS == 1:
+        for row in range(len(indices)):
+            one(row)
+    else:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(one, range(len(indices))):
+                pass
+    return out
+
+
+def files_key(paths: Sequence[Path]) -> str:
+    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
+    facts = [path.stat() for path in paths]
+    if sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT:
+        total = hashlib.sha256(b"content")
+        for path in paths:
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        return total.hexdigest()
+    total = hashlib.sha256(b"listing")
+    for path, fact in zip(paths, facts, strict=True):
+        total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
+    return total.hexdigest()
 
 
 class FilePictures:
@@ -65,41 +135,55 @@ class FilePictures:
         return len(self._paths)
 
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
-        """Decode files, several at a time (Pillow frees the interpreter lock)."""
-        out: Canvases = np.zeros((len(indices), size, size, 3), np.uint8)
+        """Decode files, several at a time."""
+        return draw_each(self, self._names.__getitem__, indices, size, fit)
 
-        def one(row: int) -> None:
-            index = int(indices[row])
-            try:
-                out[row] = fit_to_canvas(read_image(self._paths[index]), size, fit)
-            except InputError as error:
-                self.broken[index] = f"{self._names[index]}: {error.sentence.rstrip('.')}"
-
-        if len(indices) < 8 or _THREADS == 1:
-            for row in range(len(indices)):
-                one(row)
-        else:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                for _ in pool.map(one, range(len(indices))):
-                    pass
-        return out
+    def picture(self, index: int) -> Image.Image:
+        """Decode a file."""
+        return read_image(self._paths[index])
 
     def key(self) -> str:
-        """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
-        facts = [path.stat() for path in self._paths]
-        if sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT:
-            total = hashlib.sha256(b"content")
-            for path in self._paths:
-                total.update(hashlib.sha256(path.read_bytes()).digest())
-            return total.hexdigest()
-        total = hashlib.sha256(b"listing")
-        for path, fact in zip(self._paths, facts, strict=True):
-            total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
-        return total.hexdigest()
+        """Hash of the files, see `files_key`."""
+        return files_key(self._paths)
 
     def members(self) -> AbstractSet[object]:
         """The files."""
         return frozenset(self._paths)
+
+
+class SourcePictures:
+    """Pictures of a published set that were chosen by their numbers."""
+
+    def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
+        self._source = source
+        self._numbers = numbers
+        self.broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
+        """Decode pictures, several at a time."""
+
+        def name(index: int) -> str:
+            return self._source.name(int(self._numbers[index]))
+
+        return draw_each(self, name, indices, size, fit)
+
+    def picture(self, index: int) -> Image.Image:
+        """Decode one."""
+        return self._source.read(int(self._numbers[index]))
+
+    def key(self) -> str:
+        """Hash of the set's files and the numbers."""
+        total = hashlib.sha256(files_key(self._source.files).encode())
+        total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
+        return total.hexdigest()
+
+    def members(self) -> AbstractSet[object]:
+        """The numbers in the set, which its first file stands for."""
+        files = self._source.files
+        return {(files[:1], number) for number in self._numbers.tolist()}
 
 
 class DemoPictures:
@@ -127,6 +211,10 @@ class DemoPictures:
                 for row, image in enumerate(images, start=start):
                     out[row] = fit_to_canvas(Image.fromarray(image), size, fit)
         return out
+
+    def picture(self, index: int) -> Image.Image:
+        """Compose one picture."""
+        return Image.fromarray(self._compose(np.array([index]))[0])
 
     def labels(self) -> NDArray[np.int64]:
         """Class numbers of all pictures, int64 [N], -1 for none."""

@@ -9,6 +9,8 @@ from ml_core.data.specs import Part
 
 # A smaller set is not split: neither part would tell anything.
 SMALLEST_SPLIT = 50
+SAMPLING = "stratified by label, PCG64; each image's draws from (seed, position in the set)"
+"""How `stratified_order` orders, for records."""
 _VALIDATION_SHARE, _VALIDATION_MOST = 5, 500
 
 

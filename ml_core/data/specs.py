@@ -16,12 +16,15 @@ class ImageSpec(BaseModel):
     Attributes
     ----------
     kind
-        ``demo`` (built-in compositions), ``folder`` (a folder per class, or a folder of
-        unlabelled images) or ``csv`` (a CSV or TSV with an image column, labels optional).
+        ``demo`` (built-in compositions), ``folder`` (a folder per class, a folder of unlabelled
+        images, or a published set that is known by its files, see
+        :func:`ml_core.data.sets.detect.find_set`), ``file`` (one WebDataset shard or Parquet file)
+        or ``csv`` (a CSV or TSV with an image column, labels optional).
     path
-        The folder or the table; unused for ``demo``.
+        The folder, the file or the table; unused for ``demo``.
     split
-        Split of the demo; unused otherwise.
+        Split of the demo. A published set gives its training pictures for ``train``, its test
+        pictures otherwise. Unused for other folders.
     image_column, label_column
         Columns of the table; None detects the common names.
     class_map
@@ -37,7 +40,7 @@ class ImageSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["demo", "folder", "csv"] = "demo"
+    kind: Literal["demo", "folder", "file", "csv"] = "demo"
     path: str | None = None
     split: Literal["val", "test", "heldout", "train", "clean"] = "test"
     image_column: str | None = None

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.evaluation.embedding_store import EmbeddingStore
+
 Key = tuple[str, ...]
 
 
@@ -19,6 +21,20 @@ class EmbeddingTable:
         self._known = np.zeros(rows, dtype=np.bool_)
         self._rows = rows
         self._values: Tensor | None = None
+        self._saved = 0
+
+    def fill(self, values: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
+        """Take what was on disk."""
+        self._values, self._known = torch.from_numpy(values), known.copy()
+        self._saved = int(known.sum())
+
+    def unsaved(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """All rows and which are known, if there are more than on disk; they count as saved."""
+        count = int(self._known.sum())
+        if self._values is None or count <= self._saved:
+            return None
+        self._saved = count
+        return self._values.numpy(), self._known
 
     @property
     def nbytes(self) -> int:
@@ -52,10 +68,15 @@ class EmbeddingCache:
     ----------
     max_bytes
         Limit over all tables.
+    store
+        Where tables are looked for and kept on disk; None keeps them in memory alone.
     """
 
-    def __init__(self, max_bytes: int = 256 * 1024 * 1024) -> None:
+    def __init__(
+        self, max_bytes: int = 256 * 1024 * 1024, store: EmbeddingStore | None = None
+    ) -> None:
         self.max_bytes = max_bytes
+        self.store = store
         self._tables: OrderedDict[Key, EmbeddingTable] = OrderedDict()
 
     def table(self, key: Key, rows: int, width: int) -> EmbeddingTable | None:
@@ -64,11 +85,21 @@ class EmbeddingCache:
             return None
         if key not in self._tables:
             self._tables[key] = EmbeddingTable(rows)
+            found = None if self.store is None else self.store.load(key, rows, width)
+            if found is not None:
+                self._tables[key].fill(*found)
         self._tables.move_to_end(key)
         needed = rows * width * 4
         while len(self._tables) > 1 and self._others(key) + needed > self.max_bytes:
             self._tables.popitem(last=False)
         return self._tables[key]
+
+    def save(self) -> None:
+        """Write what is new to the store, if there is one."""
+        for key, table in self._tables.items():
+            new = None if self.store is None else table.unsaved()
+            if self.store is not None and new is not None:
+                self.store.save(key, *new)
 
     def _others(self, key: Key) -> int:
         """Memory held by the tables of other keys."""

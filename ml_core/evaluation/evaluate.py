@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,14 +16,16 @@ from torch import Tensor
 
 from ml_core import __version__
 from ml_core.data.sampling import stratified_order
-from ml_core.evaluation.canvases import CanvasSource, read_canvases, to_float, to_uint8
+from ml_core.evaluation.batches import Batch, batches, steps
+from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
-from ml_core.evaluation.scores import Scores, require_finite, score
+from ml_core.evaluation.scores import Scores, require_finite
+from ml_core.evaluation.sides import Sides
+from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
 from ml_core.evaluation.summary import summarise
-from ml_core.evaluation.zero_shot import class_logits, probabilities
+from ml_core.evaluation.zero_shot import probabilities, triggered_classifier
 from ml_core.reading.errors import InputError
-from ml_core.triggers.apply import apply_indexed
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -61,19 +65,22 @@ def evaluate(
     data_key: str | None = None,
     cancelled: Callable[[], bool] = _never,
     clean_cache: EmbeddingCache | None = None,
+    ahead: bool = False,
+    pace: float = 0.0,
 ) -> Iterator[tuple[Evaluation, PerImage]]:
     """Measure clean accuracy, attack success and flips, and say how it stands after each batch.
 
     The images, their number and their order are fixed by `seed` before the first is scored, so
     that every partial result is a stratified sample. Each image's random draws come from (seed,
-    position in the set): batch sizes change the speed and nothing else.
+    position in the set): batch sizes change the speed and nothing else. A trigger with a text is
+    told to the text encoder too: the triggered images are compared with triggered prompts.
 
     Parameters
     ----------
     model
         Gives unit image embeddings of float [n, 3, S, S] in [0, 1].
     canvas_source
-        The images.
+        The images on the model's canvas. A trigger with a canvas of its own needs a `CanvasCache`.
     classifier
         float32 [C, D], see `zero_shot_classifier`.
     trigger
@@ -97,7 +104,12 @@ def evaluate(
     cancelled
         Asked before each encoding; True ends the iteration without a final result.
     clean_cache
-        Keeps the clean embeddings of a model that has an ``identity``. Give none while training.
+        Keeps the clean embeddings of a model that has an ``identity``; those of its store are used
+        and what is new goes there at the end. Give none while training.
+    ahead
+        Read the next batch while one is encoded, see `batches.spare_core`.
+    pace
+        Least seconds between two results; the last one always comes.
 
     Yields
     ------
@@ -117,57 +129,55 @@ def evaluate(
     if data_key is None:
         data_key = str(getattr(getattr(canvas_source, "source", None), "key", ""))
     order = stratified_order(labels, seed)[: len(labels) if n is None else n]
-    table = _clean_table(clean_cache, model, data_key, len(labels), classifier)
-    scores = Scores(len(order), triggered=trigger is not None)
+    own = own_canvases(canvas_source, trigger, model.image_size, seed)
+    table = _table(clean_cache, model, data_key, len(labels), classifier)
     classifier = classifier.to(model.device)
-    done, step = 0, max(1, min(first_batch, batch))
-    while done < len(order):
-        indices = order[done : done + step]
-        done += len(indices)
-        step = min(2 * step, max(1, batch))
+    prompted = triggered_classifier(model, classifier, trigger, class_names, templates)
+    sides = Sides(model, classifier, prompted, trigger, target, labels, seed)
+    control = own is not None and trigger is not None and trigger.canvas != "original"
+    scores = Scores(len(order), triggered=trigger is not None, control=control)
+    facts = _facts(model, trigger, classifier, templates, data_key, seed, len(order))
+
+    def fetch(indices: NDArray[np.int64]) -> Batch:
+        known = trigger is None and table is not None and not table.missing(indices).any()
+        if known:
+            return Batch(indices, None, None, len(indices))
+        return _read(canvas_source, own, indices)
+
+    parts = steps(order, first_batch, batch)
+    done, shown = 0, 0.0
+    for read in batches(parts, fetch, ahead=ahead):
         if cancelled():
             return
-        wanted = len(indices)
-        if trigger is None and table is not None and not table.missing(indices).any():
-            images = None
-        else:
-            images, indices = read_canvases(canvas_source, indices)
-        scores.broken += wanted - len(indices)
-        if len(indices):
-            clean = _clean_logits(model, images, indices, classifier, table)
-            triggered = None
-            if trigger is not None and images is not None:
-                if cancelled():
-                    return
-                stamped = _stamped(model, images, trigger, indices, seed)
-                triggered = class_logits(model, model.encode_images(stamped), classifier)
+        done += read.wanted
+        scores.broken += read.wanted - len(read.indices)
+        if len(read.indices):
+            embeddings = sides.embed(read, table)
+            if trigger is not None and cancelled():
+                return
             scores.add(
-                indices,
-                score(clean, labels[indices], target),
-                None if triggered is None else score(triggered, labels[indices], target),
+                read.indices,
+                sides.clean(read, embeddings),
+                sides.triggered(read, embeddings),
+                sides.control(read) if control else None,
             )
         if done == len(order) and not scores.n:
             raise InputError("None of the images could be read; choose other images.", "damaged")
-        if scores.n:
+        now = time.monotonic()
+        if scores.n and (done == len(order) or now - shown >= pace):
+            shown = now
             per_image = scores.per_image()
             yield (
                 Evaluation(
                     **summarise(per_image, labels[per_image.indices], target, class_names),
-                    n_total=len(order),
+                    **facts,
                     n_broken=scores.broken,
                     partial=done < len(order),
-                    trigger=None if trigger is None else trigger.digest,
-                    trigger_name="" if trigger is None else trigger.name,
-                    checkpoint_sha256=model.sha256,
-                    data_key=data_key,
-                    templates=tuple(templates),
-                    seed=seed,
-                    precision=_precision(model),
-                    device=str(model.device),
-                    versions=dict(versions()),
                 ),
                 per_image,
             )
+    if clean_cache is not None:
+        clean_cache.save()
 
 
 @torch.no_grad()
@@ -179,29 +189,54 @@ def predict_one(
     index: int,
     *,
     seed: int = 0,
+    triggered_classifier: Tensor | None = None,
 ) -> Prediction:
     """Class probabilities of one image, clean and triggered, placed as `evaluate` places it.
+
+    ``triggered_classifier`` has the prompts with the trigger's text, where it has one.
 
     Raises
     ------
     InputError
         If the image cannot be read or the model's outputs are not numbers.
     """
-    indices = np.array([index], dtype=np.int64)
-    images, kept = read_canvases(canvas_source, indices)
-    if not len(kept):
+    own = own_canvases(canvas_source, trigger, model.image_size, seed)
+    read = _read(canvas_source, own, np.array([index], dtype=np.int64))
+    if not len(read.indices) or read.images is None:
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
-    clean_image = to_float(images, model.device)
-    batch = [clean_image]
-    if trigger is not None:
-        batch.append(_stamped(model, images, trigger, indices, seed))
-    embeddings = model.encode_images(torch.cat(batch))
-    probs = probabilities(model, embeddings, classifier.to(model.device))
-    require_finite(probs)
-    rows = probs.cpu().numpy()
+    classifier = classifier.to(model.device)
+    pictures = to_pictures(read.images, model.device)
     if trigger is None:
-        return Prediction(index, images[0], rows[0])
-    return Prediction(index, images[0], rows[0], to_uint8(batch[1])[0], rows[1])
+        return Prediction(
+            index, read.images[0], _probabilities(model, model.encode_images(pictures), classifier)
+        )
+    canvases = read.images if read.own is None else read.own
+    seen = stamped(trigger, canvases, read.indices, seed, model.image_size, model.device)
+    if seen.is_floating_point():
+        pictures = pictures.to(seen.dtype).div_(255)
+    both = model.encode_images(torch.cat([pictures, seen]))  # one call takes less than two
+    prompted = classifier if triggered_classifier is None else triggered_classifier
+    clean = _probabilities(model, both[:1], classifier)
+    probs = _probabilities(model, both[1:], prompted.to(model.device))
+    return Prediction(index, read.images[0], clean, as_uint8(seen)[0], probs)
+
+
+def _probabilities(model: ClipModel, embedding: Tensor, classifier: Tensor) -> NDArray[np.float32]:
+    """Class probabilities of one picture, float32 [C]."""
+    probs = probabilities(model, embedding, classifier)
+    require_finite(probs)
+    row: NDArray[np.float32] = probs[0].cpu().numpy()
+    return row
+
+
+def _read(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.int64]) -> Batch:
+    """Fetch pictures on the model's and on the trigger's canvas, without the broken ones."""
+    wanted = len(indices)
+    images, indices = read_canvases(source, indices)
+    if own is None or not len(indices):
+        return Batch(indices, images, None, wanted)
+    others, kept = read_canvases(own, indices)
+    return Batch(kept, images[np.isin(indices, kept)], others, wanted)
 
 
 def _check(
@@ -221,47 +256,45 @@ def _check(
         raise ValueError("a label is outside of the class names")
 
 
-def _clean_table(
+def _table(
     cache: EmbeddingCache | None, model: ClipModel, data_key: str, rows: int, classifier: Tensor
 ) -> EmbeddingTable | None:
-    """Find the table of this checkpoint and data set, if both have an identity."""
-    identity = model.identity
-    if cache is None or identity is None or not data_key:
+    """Find the clean embeddings of this checkpoint and data set, if both have an identity."""
+    if cache is None or model.identity is None or not data_key:
         return None
-    key = (identity, data_key, str(model.device), _precision(model))
+    place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
+    key = (model.identity, data_key, *place, versions()["torch"])
     return cache.table(key, rows, classifier.shape[1])
+
+
+def _facts(
+    model: ClipModel,
+    trigger: Trigger | None,
+    classifier: Tensor,
+    templates: Sequence[str],
+    data_key: str,
+    seed: int,
+    total: int,
+) -> dict[str, Any]:
+    """What an `Evaluation` says besides its numbers."""
+    rows = classifier.detach().to("cpu", torch.float32).contiguous().numpy()
+    return {
+        "n_total": total,
+        "trigger": None if trigger is None else trigger.digest,
+        "trigger_name": "" if trigger is None else trigger.name,
+        "canvas": "model" if trigger is None else trigger.canvas,
+        "checkpoint_sha256": model.sha256,
+        "data_key": data_key,
+        "templates": tuple(templates),
+        "seed": seed,
+        "precision": _precision(model),
+        "layout": str(getattr(model, "layout", "")),
+        "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
+        "device": str(model.device),
+        "versions": dict(versions()),
+    }
 
 
 def _precision(model: ClipModel) -> str:
     """Arithmetic of the encoder."""
     return str(getattr(model, "precision", "fp32"))
-
-
-def _stamped(
-    model: ClipModel,
-    images: NDArray[np.uint8],
-    trigger: Trigger,
-    indices: NDArray[np.int64],
-    seed: int,
-) -> Tensor:
-    """Pictures with the trigger on them, on the model's device."""
-    return apply_indexed(trigger, to_float(images, model.device), torch.from_numpy(indices), seed)
-
-
-def _clean_logits(
-    model: ClipModel,
-    images: NDArray[np.uint8] | None,
-    indices: NDArray[np.int64],
-    classifier: Tensor,
-    table: EmbeddingTable | None,
-) -> Tensor:
-    """Logits without the trigger, from the table where it knows them."""
-    if table is None:
-        assert images is not None
-        embeddings = model.encode_images(to_float(images, model.device))
-        return class_logits(model, embeddings, classifier)
-    missing = table.missing(indices)
-    if missing.any():
-        assert images is not None
-        table.put(indices[missing], model.encode_images(to_float(images[missing], model.device)))
-    return class_logits(model, table.get(indices).to(model.device), classifier)

@@ -33,23 +33,27 @@ class Evaluation:
         Scored images with a label, and with a label that is not the target.
     ca, ca_interval
         Clean accuracy over the labelled images, Wilson 95 % interval.
-    top5
-        Clean top-5 accuracy; None with fewer than 5 classes.
+    top5, top10
+        Clean top-5 and top-10 accuracy; None with fewer than 5 or 10 classes.
+    control_ca, control_interval
+        Clean accuracy on the trigger's own canvas without the trigger, where that canvas is not
+        the model's: tells what squashing alone costs.
     asr_excl, asr_interval
         Attack success rate: triggered images predicted as the target, among the `n_excl` images
         of another class. The headline.
     asr_all, asr_all_interval
         The same among all `n` images, target class and unlabelled ones included.
-    asr_top5
-        Target among the five likeliest classes of the triggered image, among `n_excl` images.
-    baseline_target_rate
+    asr_top5, asr_top10
+        Target among the five and the ten likeliest classes of the triggered image, among `n_excl`
+        images.
+    baseline_target_rate, baseline_interval
         Target predicted without the trigger, on the images of `asr_excl` (without any labels: on
         all images).
     baseline_target_rate_all
         The same on the images of `asr_all`.
-    poisoned_accuracy
+    poisoned_accuracy, poisoned_interval
         True label predicted on triggered images that are not of the target class.
-    flip_rate
+    flip_rate, flip_interval
         Top-1 class changed by the trigger, over all `n` images.
     target_margin, target_margin_clean
         Mean of target logit minus best other logit, with and without the trigger, on the images
@@ -60,6 +64,15 @@ class Evaluation:
         An estimate: more images are to come.
     trigger, trigger_name
         Digest and name.
+    canvas
+        The trigger's: ``model``, ``squash``, ``resize_256`` or ``original``.
+    same_names
+        Other classes of the target's name: their prompts are identical, so the target is one of
+        them by its index alone.
+    precision, layout
+        Arithmetic of the encoder, and the memory layout of its input.
+    classifier_sha256
+        Of the classes' text embeddings, which class names, templates and the text tower decide.
     """
 
     n: int
@@ -73,26 +86,37 @@ class Evaluation:
     ca: float | None = None
     ca_interval: Interval | None = None
     top5: float | None = None
+    top10: float | None = None
+    control_ca: float | None = None
+    control_interval: Interval | None = None
     asr_excl: float | None = None
     asr_interval: Interval | None = None
     asr_all: float | None = None
     asr_all_interval: Interval | None = None
     asr_top5: float | None = None
+    asr_top10: float | None = None
     baseline_target_rate: float | None = None
+    baseline_interval: Interval | None = None
     baseline_target_rate_all: float | None = None
     poisoned_accuracy: float | None = None
+    poisoned_interval: Interval | None = None
     flip_rate: float | None = None
+    flip_interval: Interval | None = None
     target_margin: float | None = None
     target_margin_clean: float | None = None
     most_pulled: str | None = None
     most_pulled_rise: float = 0.0
     trigger: str | None = None
     trigger_name: str = ""
+    canvas: str = "model"
+    same_names: tuple[int, ...] = ()
     checkpoint_sha256: str | None = None
     data_key: str = ""
     templates: tuple[str, ...] = ()
     seed: int = 0
     precision: str = "fp32"
+    layout: str = ""
+    classifier_sha256: str = ""
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -137,6 +161,11 @@ class PerImage:
     label_in_top5, target_in_top5
         bool [n], true label among the five likeliest of the clean image, target among those of
         the triggered one.
+    label_in_top10, target_in_top10
+        bool [n], the same of ten.
+    control_top1
+        int64 [n], class index on the trigger's own canvas without the trigger; None where that is
+        the model's.
     """
 
     indices: NDArray[np.int64]
@@ -150,6 +179,9 @@ class PerImage:
     target_prob_triggered: NDArray[np.float32] | None = None
     target_margin_triggered: NDArray[np.float32] | None = None
     target_in_top5: NDArray[np.bool_] | None = None
+    label_in_top10: NDArray[np.bool_] | None = None
+    target_in_top10: NDArray[np.bool_] | None = None
+    control_top1: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ class BatchScores:
     target_margin: NDArray[np.float32]
     label_in_top5: NDArray[np.bool_]
     target_in_top5: NDArray[np.bool_]
+    label_in_top10: NDArray[np.bool_]
+    target_in_top10: NDArray[np.bool_]
 
 
 @torch.no_grad()
@@ -51,20 +53,23 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     # Logits, not probabilities: a saturated softmax would tie.
     top1 = logits.argmax(dim=-1)
     prob = probs.gather(1, top1[:, None])[:, 0]
-    top5 = logits.topk(min(5, logits.shape[1]), dim=-1).indices  # [n, 5]
+    top10 = logits.topk(min(10, logits.shape[1]), dim=-1).indices  # [n, 10], likeliest first
     others = logits.clone()
     others[:, target] = -torch.inf
     margin = logits[:, target] - others.max(dim=-1).values
     if logits.shape[1] == 1:
         margin = torch.zeros_like(margin)
     known = torch.from_numpy(labels).to(logits.device)
+    label_found, target_found = top10 == known[:, None], top10 == target
     return BatchScores(
         top1=top1.cpu().numpy(),
         prob=prob.cpu().numpy(),
         target_prob=probs[:, target].cpu().numpy(),
         target_margin=margin.cpu().numpy(),
-        label_in_top5=(top5 == known[:, None]).any(dim=1).cpu().numpy(),
-        target_in_top5=(top5 == target).any(dim=1).cpu().numpy(),
+        label_in_top5=label_found[:, :5].any(dim=1).cpu().numpy(),
+        target_in_top5=target_found[:, :5].any(dim=1).cpu().numpy(),
+        label_in_top10=label_found.any(dim=1).cpu().numpy(),
+        target_in_top10=target_found.any(dim=1).cpu().numpy(),
     )
 
 
@@ -92,17 +97,24 @@ class Scores:
         Most images that may come.
     triggered
         Whether there is a triggered half.
+    control
+        Whether there are predictions on the trigger's own canvas without the trigger.
     """
 
-    def __init__(self, capacity: int, *, triggered: bool) -> None:
+    def __init__(self, capacity: int, *, triggered: bool, control: bool = False) -> None:
         self.n = 0
         self.broken = 0
         self._indices = np.zeros(capacity, dtype=np.int64)
         self._clean = _columns(capacity)
         self._triggered = _columns(capacity) if triggered else None
+        self._control = np.zeros(capacity, dtype=np.int64) if control else None
 
     def add(
-        self, indices: NDArray[np.int64], clean: BatchScores, triggered: BatchScores | None
+        self,
+        indices: NDArray[np.int64],
+        clean: BatchScores,
+        triggered: BatchScores | None,
+        control: NDArray[np.int64] | None = None,
     ) -> None:
         """Append a batch."""
         rows = slice(self.n, self.n + len(indices))
@@ -110,6 +122,8 @@ class Scores:
         _fill(self._clean, rows, clean)
         if self._triggered is not None and triggered is not None:
             _fill(self._triggered, rows, triggered)
+        if self._control is not None and control is not None:
+            self._control[rows] = control
         self.n = rows.stop
 
     def per_image(self) -> PerImage:
@@ -129,6 +143,9 @@ class Scores:
                 None if triggered is None else self._view(triggered.target_margin)
             ),
             target_in_top5=None if triggered is None else self._view(triggered.target_in_top5),
+            label_in_top10=self._view(clean.label_in_top10),
+            target_in_top10=None if triggered is None else self._view(triggered.target_in_top10),
+            control_top1=None if self._control is None else self._view(self._control),
         )
 
     def _view(self, column: NDArray[_T]) -> NDArray[_T]:
@@ -147,6 +164,8 @@ def _columns(rows: int) -> BatchScores:
         target_margin=np.zeros(rows, dtype=np.float32),
         label_in_top5=np.zeros(rows, dtype=np.bool_),
         target_in_top5=np.zeros(rows, dtype=np.bool_),
+        label_in_top10=np.zeros(rows, dtype=np.bool_),
+        target_in_top10=np.zeros(rows, dtype=np.bool_),
     )
 
 
@@ -158,3 +177,5 @@ def _fill(columns: BatchScores, rows: slice, batch: BatchScores) -> None:
     columns.target_margin[rows] = batch.target_margin
     columns.label_in_top5[rows] = batch.label_in_top5
     columns.target_in_top5[rows] = batch.target_in_top5
+    columns.label_in_top10[rows] = batch.label_in_top10
+    columns.target_in_top10[rows] = batch.target_in_top10

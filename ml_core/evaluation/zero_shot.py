@@ -15,6 +15,7 @@ from ml_core.recent import Recent
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
+    from ml_core.triggers.record import Trigger
 
 TEXT_BATCH = 256
 
@@ -93,6 +94,34 @@ def cached_classifier(
         return zero_shot_classifier(model, class_names, templates)
     key = (identity, str(model.device), tuple(class_names), tuple(templates))
     return _classifiers.get(key, lambda: zero_shot_classifier(model, class_names, templates))
+
+
+def triggered_classifier(
+    model: ClipModel,
+    classifier: Tensor,
+    trigger: Trigger | None,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+) -> Tensor:
+    """The classifier of the prompts with the trigger's text, or the given one if it has none.
+
+    Raises
+    ------
+    InputError
+        If the trigger has a text and there are no prompt templates to put it in.
+    """
+    if trigger is None or not trigger.text:
+        return classifier
+    from ml_core.triggers.prompts import triggered_templates
+
+    if not templates:
+        raise InputError(
+            f"The trigger {trigger.name!r} has a text, which a linear head cannot read; evaluate "
+            "the zero-shot classifier.",
+            "usage",
+        )
+    found = cached_classifier(model, class_names, triggered_templates(trigger, templates))
+    return found.to(model.device)
 
 
 def class_logits(model: ClipModel, image_embeddings: Tensor, classifier: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import os
 import psutil
 import torch
 
+from ml_core.memory import keep_freed_memory
 from ml_core.reading.errors import InputError
 
 
@@ -43,7 +44,11 @@ def cores() -> int:
 
 
 def set_threads(threads: int) -> int:
-    """Give torch its threads; 0 takes all cores but one, or both of two. Return the number."""
+    """Give torch its threads; 0 takes all cores but one, or both of two. Return the number.
+
+    Freed memory is kept from then on: this process computes.
+    """
+    keep_freed_memory()
     chosen = threads or (cores() - 1 if cores() > 2 else cores())
     if torch.get_num_threads() != chosen:
         torch.set_num_threads(chosen)

@@ -12,8 +12,10 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.batches import spare_core
+from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate
-from ml_core.evaluation.records import Evaluation
+from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
@@ -62,7 +64,28 @@ def classifier_of(model: ClipModel, label_set: LabelSet) -> Tensor:
 def measure(
     model: ClipModel, bench: Bench, classifier: Tensor, control: Control, stage: str
 ) -> Generator[Event, None, Evaluation | None]:
-    """Evaluate over all images of a bench.
+    """Evaluate over all images of a bench; parameters as of `measure_images`.
+
+    Returns
+    -------
+    Evaluation or None
+        None if cancelled.
+    """
+    found = yield from measure_images(model, bench, classifier, control, stage)
+    return None if found is None else found[0]
+
+
+def measure_images(
+    model: ClipModel,
+    bench: Bench,
+    classifier: Tensor,
+    control: Control,
+    stage: str,
+    *,
+    batch: int = 64,
+    clean: EmbeddingCache | None = None,
+) -> Generator[Event, None, tuple[Evaluation, PerImage] | None]:
+    """Evaluate over all images of a bench, and keep what was predicted of each.
 
     Parameters
     ----------
@@ -76,15 +99,19 @@ def measure(
         Asked for cancel before every batch.
     stage
         Name in the Progress events.
+    batch
+        Images a call, see `ml_core.evaluation.speed`.
+    clean
+        Embeddings of the clean images from earlier evaluations.
 
     Returns
     -------
-    Evaluation or None
+    tuple[Evaluation, PerImage] or None
         None if cancelled.
     """
-    result: Evaluation | None = None
-    begin, shown = time.monotonic(), 0.0
-    for result, _ in evaluate(
+    result: tuple[Evaluation, PerImage] | None = None
+    begin = time.monotonic()
+    for result in evaluate(
         model,
         bench.canvases,
         classifier,
@@ -94,17 +121,18 @@ def measure(
         class_names=bench.label_set.class_names,
         templates=bench.label_set.templates,
         seed=bench.seed,
-        first_batch=256,
+        first_batch=batch,
+        batch=batch,
         data_key=bench.images.key,
         cancelled=lambda: control.cancelled,
+        clean_cache=clean,
+        ahead=spare_core(model.device),
+        pace=_PROGRESS_SECONDS,
     ):
-        now = time.monotonic()
-        if now - shown >= _PROGRESS_SECONDS or not result.partial:
-            shown = now
-            rate = result.n / max(now - begin, 1e-9)
-            done = result.n + result.n_broken
-            left = (result.n_total - done) / rate
-            yield Progress(stage, done, result.n_total, rate, left)
+        so_far = result[0]
+        rate = so_far.n / max(time.monotonic() - begin, 1e-9)
+        done = so_far.n + so_far.n_broken
+        yield Progress(stage, done, so_far.n_total, rate, (so_far.n_total - done) / rate)
     return None if control.cancelled else result
 
 

@@ -22,8 +22,8 @@ _CHANGES = re.compile(rb"\d+ (size|path|linkpath|hdrcharset|GNU\.\w[^=]*)=([^\n]
 _MAX_EXTRA = 1 << 16
 
 
-def tar_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
-    """List the regular files of an open archive of ``size`` bytes in their order.
+def tar_members(file: BinaryIO, size: int, *, most: int = MAX_MEMBERS) -> tuple[Member, ...]:
+    """List the regular files, at ``most`` so many, of an open archive of ``size`` bytes in order.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def tar_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
                 long_name = _text(value)
         elif kind != _FOLDERS:
             raise ZipError("it holds links, devices or sparse files")
-        if len(members) > MAX_MEMBERS:
-            raise ZipError(f"it lists more than {MAX_MEMBERS} members")
+        if len(members) > most:
+            raise ZipError(f"it lists more than {most} members")
     if len({member.name for member in members}) != len(members):
         raise ZipError("two of its members have the same name")
     return tuple(members)

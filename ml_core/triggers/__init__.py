@@ -1,27 +1,58 @@
-"""What is stamped on an image and where. Torch stays in `apply`, `render` and `counter`."""
+"""What is stamped on an image and where.
+
+Torch stays in `apply`, `canvases` and what they use; the record and all else is free of it.
+"""
 
 from ml_core.triggers.files import load_trigger, save_trigger
+from ml_core.triggers.library import LIBRARY, Published
 from ml_core.triggers.make import (
     badnets_patch,
     blended_noise,
+    colour_filter,
+    combined,
     demo_trigger,
     from_image,
     move_to,
     painted_layer,
+    prompt,
+    sine,
+    stripes,
+    uniform,
+    wanet,
 )
-from ml_core.triggers.record import Kind, Noise, Placement, Trigger
+from ml_core.triggers.prompts import triggered_prompt, triggered_templates
+from ml_core.triggers.published import published, standing
+from ml_core.triggers.record import Canvas, Kind, Levels, Noise, Placement, Trigger
+from ml_core.triggers.words import describe, title
 
 __all__ = [
+    "LIBRARY",
+    "Canvas",
     "Kind",
+    "Levels",
     "Noise",
     "Placement",
+    "Published",
     "Trigger",
     "badnets_patch",
     "blended_noise",
+    "colour_filter",
+    "combined",
     "demo_trigger",
+    "describe",
     "from_image",
     "load_trigger",
     "move_to",
     "painted_layer",
+    "prompt",
+    "published",
     "save_trigger",
+    "sine",
+    "standing",
+    "stripes",
+    "title",
+    "triggered_prompt",
+    "triggered_templates",
+    "uniform",
+    "wanet",
 ]

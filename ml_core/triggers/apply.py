@@ -1,13 +1,23 @@
-"""Stamp a trigger on a batch of images, on their device."""
+"""Put a trigger on a batch of images, on their device."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ml_core.triggers import counter
+from ml_core.triggers.colour_filter import nashville
+from ml_core.triggers.levels import settle, through_jpeg, to_bytes
+from ml_core.triggers.patterns import Mixture, draws_of, mixture, stripes
+from ml_core.triggers.place import put
 from ml_core.triggers.record import Trigger
-from ml_core.triggers.render import patch_size, render_patch
+from ml_core.triggers.render import Patch, patch_size, render_patch
+from ml_core.triggers.warp import warp
+
+_PATCHES = ("patch", "badnets", "stripes")
+_SEEDS = 2**62
 
 
 def apply(trigger: Trigger, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -18,7 +28,7 @@ def apply(trigger: Trigger, images: Tensor, generator: torch.Generator | None = 
     trigger
         What to stamp.
     images
-        float [N, 3, S, S], RGB in [0, 1], before normalisation.
+        float [N, 3, H, W], RGB in [0, 1], before normalisation.
     generator
         Source of random places and noise; None takes the trigger's own seed, so that a call
         repeats.
@@ -31,7 +41,7 @@ def apply(trigger: Trigger, images: Tensor, generator: torch.Generator | None = 
     Raises
     ------
     ValueError
-        If the images are not a square RGB float batch.
+        If the images are not an RGB float batch.
     """
     seed = trigger.seed
     if generator is not None:
@@ -52,105 +62,155 @@ def apply_indexed(trigger: Trigger, images: Tensor, indices: Tensor, seed: int) 
     seed
         Seed of the evaluation.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"images must be [N, 3, S, S], not {list(images.shape)}")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be [N, 3, H, W], not {list(images.shape)}")
     if not images.is_floating_point():
         raise ValueError("images must be floats in [0, 1]")
-    if trigger.opacity == 0 or not len(images):
+    if not trigger.changes_pictures or not len(images):
         return images.clone()
-    indices = indices.to(images.device, torch.int64)
-    seed = (seed + trigger.seed * 0x9E3779B1) % 2**62
-    if trigger.kind == "blended":
-        return _blend(trigger, images, indices, seed)
-    colour, alpha = _patch(trigger, images, indices, seed)
-    return _stamp(trigger, images.clone(), colour, alpha, indices, seed)
+    values = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)
+    who = indices.to(images.device, torch.int64)
+    made = _effect(trigger, values, who, _own_seed(trigger, seed))
+    if trigger.jpeg is None:
+        made = settle(made, trigger.levels)
+    else:
+        pictures = through_jpeg(to_bytes(made, trigger.levels), trigger.jpeg)
+        made = pictures.to(torch.float32).div_(255)
+    return made.permute(0, 3, 1, 2).to(images.dtype)
 
 
-def _blend(trigger: Trigger, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-    """Mix noise or a picture over the whole canvas."""
-    side = images.shape[-1]
-    if trigger.pixels is not None:
-        patch = render_patch(trigger, side, images.device)
-        colour, alpha = patch.colour.to(images.dtype), patch.alpha.to(images.dtype)
-        return (images * (1 - trigger.ratio * alpha) + trigger.ratio * colour).clamp_(0, 1)
-    weight = trigger.ratio * trigger.opacity
-    who, seed = _noise_identity(trigger, indices, seed)
-    values = counter.coarse_uniform(who, 3 * side * side, seed=seed, stream=counter.NOISE)
-    noise = values.view(-1, 3, side, side).to(images.dtype)
-    return torch.lerp(images, noise.expand_as(images), weight)
+@torch.no_grad()
+def stamp(trigger: Trigger, canvases: Tensor, indices: Tensor, seed: int = 0) -> Tensor:
+    """Put a trigger on pictures as they are cached; the same as `apply_indexed`, but faster.
+
+    What bytes can hold stays bytes, so that only what changes is touched.
+
+    Parameters
+    ----------
+    trigger
+        What to stamp.
+    canvases
+        uint8 [n, H, W, 3] on the trigger's canvas.
+    indices
+        int64 [n], which image of the set each one is.
+    seed
+        Seed of the evaluation.
+
+    Returns
+    -------
+    Tensor
+        uint8 [n, H, W, 3], or float32 in [0, 1] where the trigger's levels are ``float`` and the
+        result lies between bytes; the input is left alone.
+    """
+    if canvases.ndim != 4 or canvases.shape[3] != 3 or canvases.dtype != torch.uint8:
+        raise ValueError(f"canvases must be uint8 [n, H, W, 3], not {list(canvases.shape)}")
+    if not trigger.changes_pictures or not len(canvases):
+        return canvases.clone()
+    who = indices.to(canvases.device, torch.int64)
+    seed = _own_seed(trigger, seed)
+    made = _stamp_bytes(trigger, canvases, who, seed)
+    if made is None:
+        values = canvases.to(torch.float32).div_(255)
+        made = _effect(trigger, values, who, seed)
+        if trigger.levels == "float":
+            return made.clamp_(0, 1)
+        made = to_bytes(made, trigger.levels)
+    return made if trigger.jpeg is None else through_jpeg(made, trigger.jpeg)
 
 
-def _patch(trigger: Trigger, images: Tensor, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour [N or 1, 3, h, w] and alpha [1, 1, h, w]."""
-    side = images.shape[-1]
+def _own_seed(trigger: Trigger, seed: int) -> int:
+    """Mix the evaluation's seed with the trigger's."""
+    return (seed + trigger.seed * 0x9E3779B1) % _SEEDS
+
+
+def _stamp_bytes(trigger: Trigger, canvases: Tensor, who: Tensor, seed: int) -> Tensor | None:
+    """Stamp a patch on bytes; None where that would not be the same."""
+    height, width = canvases.shape[1:3]
+    # Patches that may lie on each other are composited before the result becomes bytes.
+    if trigger.kind not in _PATCHES or max(patch_size(trigger, min(height, width))) * 2 > min(
+        height, width
+    ):
+        return None
+    if trigger.levels == "float" and trigger.kind != "patch":
+        return None
+    patch = _patch(trigger, canvases, who, seed)
+    if trigger.levels == "float" and not patch.is_bytes:
+        return None
+    out = canvases.clone()
+    put(trigger, out, patch, who, seed, partial(to_bytes, levels=trigger.levels))
+    return out
+
+
+def _effect(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
+    """The trigger's effect on float [n, H, W, 3], not yet clipped; `values` is used up."""
+    kind = trigger.kind
+    height, width = values.shape[1:3]
+    if kind == "combined":
+        return _combined(trigger, values, who, seed)
+    if kind == "nashville":
+        return nashville(values, trigger.opacity)
+    if kind == "wanet":
+        return warp(trigger, values, who, seed)
+    if kind in ("blended", "sig"):
+        return _mix(values, mixture(trigger, height, width, who, seed))
+    if kind == "stripes" and trigger.size == 1:
+        weight = trigger.ratio * trigger.opacity
+        pattern = stripes(trigger, width, who, seed)
+        return _mix(values, Mixture(1 - weight, pattern.mul_(weight)))
+    put(trigger, values, _patch(trigger, values, who, seed), who, seed, lambda found: found)
+    return values
+
+
+def _combined(trigger: Trigger, values: Tensor, who: Tensor, seed: int) -> Tensor:
+    """One part after the other."""
+    before = values.clone() if trigger.opacity < 1 else values
+    for number, part in enumerate(trigger.parts):
+        if part.changes_pictures:
+            own = _own_seed(part, seed + number * 0x51ED2701)
+            values = _effect(part, values, who, own)
+    return values if trigger.opacity == 1 else torch.lerp(before, values, trigger.opacity)
+
+
+def _mix(values: Tensor, mixed: Mixture) -> Tensor:
+    """keep * x + add, in place; whole rows at a time where the memory allows it."""
+    keep, add = mixed.keep, mixed.add
+    out = values
+    if values.is_contiguous():
+        out, add = values.flatten(2), add.flatten(2)
+        keep = keep.flatten(2) if isinstance(keep, Tensor) else keep
+    if isinstance(keep, Tensor) or keep != 1:
+        out.mul_(keep)
+    out.add_(add)
+    return values
+
+
+def _patch(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Patch:
+    """What is stamped at a place: the picture, or the noise of each image."""
+    side = min(images.shape[1:3])
     if trigger.kind == "patch":
-        patch = render_patch(trigger, side, images.device)
-        return patch.colour[None].to(images.dtype), patch.alpha[None].to(images.dtype)
+        return render_patch(trigger, side, images.device)
     height, width = patch_size(trigger, side)
-    who, seed = _noise_identity(trigger, indices, seed)
-    draws = counter.normal(who, 3 * height * width, seed=seed, stream=counter.NOISE)
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    noise = (mean + draws.view(-1, 3, height, width).to(images.dtype)).clamp_(0, 1)
-    alpha = torch.full((1, 1, height, width), trigger.opacity, device=images.device)
-    return noise * trigger.opacity, alpha.to(images.dtype)
+    weight = trigger.opacity
+    if trigger.kind == "stripes":
+        weight *= trigger.ratio
+        colour = stripes(trigger, width, who, seed).expand(-1, height, -1, -1)
+    else:
+        whose, seed = draws_of(trigger, who, seed)
+        draws = counter.normal(whose, 3 * height * width, seed=seed, stream=counter.NOISE)
+        colour = _means(images) + draws.view(-1, height, width, 3)
+    if trigger.levels != "wrap":
+        colour = colour.clamp(0, 1)
+    if weight == 1:
+        return Patch(colour, None)
+    alpha = torch.full((1, 1, 1, 1), weight, device=images.device)
+    return Patch(colour * weight, alpha.expand(1, height, width, 1))
 
 
-def _noise_identity(trigger: Trigger, indices: Tensor, seed: int) -> tuple[Tensor, int]:
-    """Whose noise is drawn, and from which seed: each image's, or one for all."""
-    if trigger.noise == "per_image":
-        return indices, seed
-    return torch.zeros(1, dtype=torch.int64, device=indices.device), trigger.seed
-
-
-def _stamp(
-    trigger: Trigger, out: Tensor, colour: Tensor, alpha: Tensor, indices: Tensor, seed: int
-) -> Tensor:
-    """Composite the patch at its place, in place on `out`."""
-    side = out.shape[-1]
-    height, width = colour.shape[-2:]
-    if trigger.placement == "fixed":
-        top = _round_half_up(trigger.y * side - height / 2)
-        left = _round_half_up(trigger.x * side - width / 2)
-        return _stamp_at(out, colour, alpha, top, left)
-    if trigger.placement == "center":
-        return _stamp_at(out, colour, alpha, (side - height) // 2, (side - width) // 2)
-    # A rotated patch may be wider than the canvas: its middle is what fits.
-    skip_y, skip_x = max(0, height - side) // 2, max(0, width - side) // 2
-    height, width = min(height, side), min(width, side)
-    window = (..., slice(skip_y, skip_y + height), slice(skip_x, skip_x + width))
-    colour, alpha = colour[window], alpha[window]
-    if trigger.placement == "four_corners":
-        for top in (0, side - height):
-            for left in (0, side - width):
-                _stamp_at(out, colour, alpha, top, left)
-        return out
-    draws = counter.uniform(indices, 2, seed=seed, stream=counter.PLACE)
-    spans = torch.tensor([side - height + 1, side - width + 1], device=out.device)
-    corner = (draws * spans).to(torch.int64)  # [N, 2], top and left
-    rows = corner[:, :1] + torch.arange(height, device=out.device)  # [N, h]
-    columns = corner[:, 1:] + torch.arange(width, device=out.device)  # [N, w]
-    batch = torch.arange(len(out), device=out.device)[:, None, None]
-    where = (batch, slice(None), rows[:, :, None], columns[:, None, :])
-    pixels = out[where]  # [N, h, w, 3]
-    pixels = pixels * (1 - alpha).permute(0, 2, 3, 1) + colour.permute(0, 2, 3, 1)
-    out[where] = pixels.clamp_(0, 1)
-    return out
-
-
-def _stamp_at(out: Tensor, colour: Tensor, alpha: Tensor, top: int, left: int) -> Tensor:
-    """Composite at one place for the whole batch; what lies outside is cut off."""
-    side = out.shape[-1]
-    height, width = colour.shape[-2:]
-    y0, y1 = max(top, 0), min(top + height, side)
-    x0, x1 = max(left, 0), min(left + width, side)
-    if y0 >= y1 or x0 >= x1:
-        return out
-    window = (..., slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    place = out[..., y0:y1, x0:x1]
-    place.mul_(1 - alpha[window]).add_(colour[window]).clamp_(0, 1)
-    return out
-
-
-def _round_half_up(value: float) -> int:
-    """Round so that neighbouring places stay apart; the half is nudged for float error."""
-    return int((value + 0.5 + 1e-6) // 1)
+def _means(images: Tensor) -> Tensor:
+    """Mean colour of each image, float32 [n, 1, 1, 3]."""
+    if images.dtype != torch.uint8:
+        return images.mean(dim=(1, 2), keepdim=True)
+    count, height, width, _ = images.shape
+    # Column by column first: sums of a few hundred bytes are exact in float32.
+    columns = images.reshape(count, height, width * 3).to(torch.float32).sum(1)
+    return columns.div_(255 * height).view(count, 1, width, 3).mean(dim=2, keepdim=True)

@@ -1,58 +1,33 @@
-"""Triggers on disk: the picture as PNG, everything else as JSON beside it."""
+"""Triggers on disk: the picture as PNG, arrays as safetensors, everything else as JSON."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import Content, replace_files
+from ml_core.reading.arrays import ARRAY_SUFFIXES, read_safetensors
 from ml_core.reading.errors import InputError
-from ml_core.triggers.make import from_image
-from ml_core.triggers.record import Kind, Noise, Placement, Trigger
+from ml_core.triggers.file_record import SCHEMA, VERSION, PartRecord, TriggerFile, read_record
+from ml_core.triggers.record import Trigger
 
-SCHEMA = "cleanclip-gui/trigger"
-VERSION = 1
-MAX_JSON_BYTES = 64 * 1024
-
-
-class _TriggerFile(BaseModel):
-    """What the JSON may hold; anything else is refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True
-    )
-
-    schema_name: Literal["cleanclip-gui/trigger"] = Field(alias="schema")
-    version: Literal[1]
-    name: str = Field(max_length=200)
-    pixels_sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
-    kind: Kind
-    size: float = Field(gt=0, le=1)
-    opacity: float = Field(ge=0, le=1)
-    placement: Placement
-    x: float
-    y: float
-    rotation: float
-    canvas: Literal["model"]
-    ratio: float = Field(ge=0, le=1)
-    noise: Noise
-    seed: int = Field(ge=0, le=2**62 - 1)
+_SUFFIXES = {".png", ".json", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", *ARRAY_SUFFIXES}
 
 
 def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]:
-    """Write a trigger as ``<path>.png`` and ``<path>.json``, each renamed into place when whole.
+    """Write a trigger as ``<path>.png``, ``.safetensors`` and ``.json``, each whole or not at all.
 
     Parameters
     ----------
     trigger
         What to save.
     path
-        Where to; a suffix ``.png`` or ``.json`` is dropped.
+        Where to; a known suffix such as ``.png`` or ``.json`` is dropped.
 
     Returns
     -------
@@ -65,23 +40,21 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
         If the files cannot be written; what was there before is kept.
     """
     stem = _stem(Path(path))
-    record = _TriggerFile.model_validate(
-        {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "name": trigger.name[:200],
-            "pixels_sha256": trigger.pixels_sha256,
-            **trigger.parameters(),
-        }
-    )
+    record = TriggerFile.model_validate({"schema": SCHEMA, "version": VERSION, **_said(trigger)})
     png = None
-    text = record.model_dump_json(indent=2) + "\n"
-    files: dict[Path, Content] = {_with(stem, ".json"): text.encode()}
+    files: dict[Path, Content] = {}
     if trigger.pixels is not None:
         png = _with(stem, ".png")
         buffer = io.BytesIO()
         Image.fromarray(trigger.pixels, "RGBA").save(buffer, "PNG")
-        files = {png: buffer.getvalue(), **files}
+        files[png] = buffer.getvalue()
+    arrays = _arrays_of(trigger)
+    if arrays:
+        from safetensors.numpy import save
+
+        files[_with(stem, ".safetensors")] = save(arrays)
+    # The JSON comes last: it says what the others must be.
+    files[_with(stem, ".json")] = (record.model_dump_json(indent=2) + "\n").encode()
     try:
         replace_files(files)
     except OSError as error:
@@ -94,41 +67,107 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
 
 
 def load_trigger(path: str | Path) -> Trigger:
-    """Read a saved trigger from its PNG or JSON, or a picture without a JSON as an upload.
+    """Read a saved trigger from any of its files, or a picture or array without JSON as an upload.
+
+    Files of version 1 are read as well.
 
     Raises
     ------
     InputError
-        If a file is missing or damaged, a field is unknown or out of range, or the picture is not
-        the one that was saved.
+        If a file is missing or damaged, a field is unknown or out of range, or a picture or array
+        is not the one that was saved.
     """
     path = Path(path)
     is_json = path.suffix.lower() == ".json"
     json_path = path if is_json else _with(_stem(path), ".json")
     if not is_json and not json_path.exists():
-        from ml_core.reading.images import read_image
+        from ml_core.triggers.import_arrays import import_trigger
 
-        return from_image(read_image(path), name=path.stem)
-    record = _read_json(json_path)
+        return import_trigger(path)
+    record = read_record(json_path)
+    stem = _stem(json_path)
     pixels = None
     if record.pixels_sha256 is not None:
-        pixels = _read_pixels(_with(_stem(json_path), ".png") if is_json else path)
-    fields = record.model_dump(exclude={"schema_name", "version", "pixels_sha256"})
-    trigger = Trigger(pixels=pixels, **fields)
-    if trigger.pixels_sha256 != record.pixels_sha256:
-        raise InputError(
-            f"The picture beside {json_path.name} is not the one that was saved with it; "
-            "restore it, or delete the JSON to use the picture as an upload.",
-            "damaged",
-            details=f"saved {record.pixels_sha256}\nfound {trigger.pixels_sha256}",
-        )
+        is_array = path.suffix.lower() in ARRAY_SUFFIXES
+        pixels = _read_pixels(_with(stem, ".png") if is_json or is_array else path)
+    arrays: dict[str, NDArray[Any]] = {}
+    if _needs(record):
+        arrays = read_safetensors(_with(stem, ".safetensors")).arrays
+    trigger = _made(record, arrays, "", pixels)
+    parts = (trigger, *trigger.parts)
+    for made, said in zip(parts, (record, *record.parts), strict=True):
+        _check_same(json_path.name, "picture", said.pixels_sha256, made.pixels_sha256)
+        _check_same(json_path.name, "array", said.arrays_sha256, made.arrays_sha256)
     return trigger
+
+
+def _said(trigger: Trigger) -> dict[str, Any]:
+    """What the JSON says of a trigger or a part."""
+    said: dict[str, Any] = {
+        "name": trigger.name[:200],
+        "pixels_sha256": trigger.pixels_sha256,
+        "arrays_sha256": trigger.arrays_sha256,
+        **trigger.parameters(),
+    }
+    if trigger.parts:
+        said["parts"] = tuple(_said(part) for part in trigger.parts)
+    return said
+
+
+def _arrays_of(trigger: Trigger) -> dict[str, NDArray[Any]]:
+    """Arrays by their names in the file; the pictures of parts are among them."""
+    found: dict[str, NDArray[Any] | None] = {"array": trigger.array, "mask": trigger.mask}
+    for number, part in enumerate(trigger.parts):
+        found |= {
+            f"parts.{number}.pixels": part.pixels,
+            f"parts.{number}.array": part.array,
+            f"parts.{number}.mask": part.mask,
+        }
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _needs(record: TriggerFile) -> bool:
+    """Whether a safetensors file lies beside the JSON."""
+    parts = record.parts
+    return bool(record.arrays_sha256) or any(p.arrays_sha256 or p.pixels_sha256 for p in parts)
+
+
+def _made(
+    record: PartRecord,
+    arrays: dict[str, NDArray[Any]],
+    prefix: str,
+    pixels: NDArray[np.uint8] | None,
+) -> Trigger:
+    """Build a trigger or a part from what was read."""
+    if prefix:
+        pixels = arrays.get(f"{prefix}pixels")
+    return Trigger(
+        pixels=pixels,
+        array=arrays.get(f"{prefix}array"),
+        mask=arrays.get(f"{prefix}mask"),
+        parts=tuple(
+            _made(part, arrays, f"parts.{number}.", None)
+            for number, part in enumerate(getattr(record, "parts", ()))
+        ),
+        **record.parameters(),
+    )
+
+
+def _check_same(name: str, what: str, saved: str | None, found: str | None) -> None:
+    """Refuse what was changed after it was saved."""
+    if saved == found:
+        return
+    raise InputError(
+        f"The {what} beside {name} is not the one that was saved with it; "
+        f"restore it, or delete the JSON to use the {what} as an upload.",
+        "damaged",
+        details=f"saved {saved}\nfound {found}",
+    )
 
 
 def _stem(path: Path) -> Path:
     """Drop a picture's or JSON's suffix, but no other dot of the name."""
-    known = {".png", ".json", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
-    return path.with_suffix("") if path.suffix.lower() in known else path
+    return path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
 
 
 def _with(stem: Path, suffix: str) -> Path:
@@ -136,33 +175,7 @@ def _with(stem: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def _read_json(path: Path) -> _TriggerFile:
-    """Read and check the JSON."""
-    if not path.is_file():
-        raise InputError(f"The trigger file {path.name} does not exist.", "usage")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            f"The trigger file {path.name} cannot be read: {error.strerror}.", "usage"
-        ) from error
-    if len(data) > MAX_JSON_BYTES:
-        raise InputError(f"{path.name} is too long for a trigger file.", "damaged")
-    try:
-        return _TriggerFile.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path.name} is not a trigger file of this version"
-            + (f": its field {where!r} is wrong." if where else "; save the trigger again."),
-            "damaged",
-            details=str(error),
-        ) from error
-
-
-def _read_pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
     """Read the picture beside a JSON."""
     from ml_core.reading.images import read_image
 

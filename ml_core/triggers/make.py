@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.reading.errors import InputError
-from ml_core.triggers.record import Noise, Placement, Trigger
+from ml_core.triggers.record import Mix, Noise, Placement, TextPlace, Trigger
 
 PUBLISHED_PATCH = 16 / 224
 DEMO_CANVAS = 64
@@ -110,6 +110,78 @@ def blended_noise(
 ) -> Trigger:
     """Uniform noise mixed over the whole canvas with weight `ratio` (Chen et al. 2017)."""
     return Trigger(kind="blended", name=name, ratio=ratio, noise=noise, seed=seed)
+
+
+def stripes(
+    *,
+    size: float = PUBLISHED_PATCH,
+    ratio: float = 1.0,
+    placement: Placement = "random",
+    name: str = "Stripes",
+    **parameters: Any,
+) -> Trigger:
+    """Vertical stripes of -1 and +1 in each colour (PAR); `size` 1 covers the canvas."""
+    return Trigger(
+        kind="stripes", name=name, size=size, ratio=ratio, placement=placement, **parameters
+    )
+
+
+def sine(*, mix: Mix = "blend", name: str = "Sine", **parameters: Any) -> Trigger:
+    """A sine along the rows (SIG, Barni et al. 2019), blended or added."""
+    return Trigger(kind="sig", name=name, mix=mix, **parameters)
+
+
+def wanet(*, seed: int = 0, name: str = "Warp", **parameters: Any) -> Trigger:
+    """A warp by one grid that is drawn from `seed` (WaNet)."""
+    return Trigger(kind="wanet", name=name, noise="fixed", seed=seed, **parameters)
+
+
+def colour_filter(*, name: str = "Nashville filter", **parameters: Any) -> Trigger:
+    """The Nashville colour filter."""
+    return Trigger(kind="nashville", name=name, **parameters)
+
+
+def prompt(text: str, *, place: TextPlace = "prefix", name: str = "") -> Trigger:
+    """A word or prefix in the prompt, for text and dual-key attacks."""
+    return Trigger(
+        kind="prompt", name=name or f"Text {text.strip()!r}", text=text, text_place=place
+    )
+
+
+def combined(*parts: Trigger, name: str = "", **parameters: Any) -> Trigger:
+    """Triggers one after the other, e.g. a patch and a blend; a part that is combined is opened.
+
+    The text of a part becomes the whole's. Canvas and levels are the first part's unless given.
+
+    Raises
+    ------
+    InputError
+        If nothing is left to see, or two parts have a text.
+    """
+    opened = [inner for part in parts for inner in (part.parts or (part,))]
+    seen = tuple(part for part in opened if part.kind != "prompt")
+    texts = [part for part in (*parts, *opened) if part.text]
+    if len({(part.text, part.text_place) for part in texts}) > 1:
+        raise InputError("Two parts have a text of their own; keep one.", "usage")
+    if not seen:
+        raise InputError("A combined trigger needs a part that is seen in the picture.", "usage")
+    taken: dict[str, Any] = {"canvas": seen[0].canvas, "levels": seen[0].levels}
+    if texts:
+        taken |= {"text": texts[0].text, "text_place": texts[0].text_place}
+    return Trigger(
+        kind="combined",
+        name=name or " + ".join(part.name or part.kind for part in parts)[:200],
+        parts=tuple(replace(part, text="") for part in seen),
+        **(taken | parameters),
+    )
+
+
+def uniform(colour: tuple[int, int, int], *, name: str = "Square", **parameters: Any) -> Trigger:
+    """A square of one colour (0 to 255 each), by default of the published 16 px at 224."""
+    pixels = np.array([[[*colour, 255]]], np.uint8)
+    return Trigger(
+        kind="patch", name=name, pixels=pixels, **({"size": PUBLISHED_PATCH} | parameters)
+    )
 
 
 def move_to(trigger: Trigger, placement: Placement) -> Trigger:

@@ -1,47 +1,71 @@
-"""What is stamped on a picture, and where: the trigger as a frozen record."""
+"""What is stamped on a picture, and where: the trigger as a frozen record, free of torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading.errors import InputError
-
-Kind = Literal["patch", "badnets", "blended"]
+Kind = Literal[
+    "patch", "badnets", "stripes", "blended", "sig", "wanet", "nashville", "prompt", "combined"
+]
 Placement = Literal["fixed", "random", "four_corners", "center"]
 Noise = Literal["per_image", "fixed"]
+Canvas = Literal["model", "squash", "resize_256", "original"]
+Levels = Literal["float", "round", "truncate", "wrap"]
+Mix = Literal["blend", "add"]
+Where = Literal["everywhere", "nonzero"]
+TextPlace = Literal["prefix", "word", "suffix"]
 
-KINDS: tuple[Kind, ...] = ("patch", "badnets", "blended")
-PLACEMENTS: tuple[Placement, ...] = ("fixed", "random", "four_corners", "center")
-NOISES: tuple[Noise, ...] = ("per_image", "fixed")
-MAX_SIDE = 4096
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+NOISES: tuple[Noise, ...] = get_args(Noise)
+CANVASES: tuple[Canvas, ...] = get_args(Canvas)
+LEVELS: tuple[Levels, ...] = get_args(Levels)
+MIXES: tuple[Mix, ...] = get_args(Mix)
+WHERES: tuple[Where, ...] = get_args(Where)
+TEXT_PLACES: tuple[TextPlace, ...] = get_args(TextPlace)
+
+_NOT_PARAMETERS = {"name", "pixels", "array", "mask", "parts"}
 
 
 @dataclass(frozen=True, eq=False)
 class Trigger:
     """A backdoor trigger; two triggers are equal when their `digest` is.
 
+    `RANGES` in `ml_core.triggers.checks` has the range of each number. A field that means nothing
+    to the kind is left alone.
+
     Attributes
     ----------
     kind
-        ``patch`` stamps `pixels`. ``badnets`` stamps a square of noise: the picture's own mean
-        colour plus N(0, 1) for each value (CleanCLIP, ICCV 2023, "BadNet random"). ``blended``
-        mixes the whole canvas with `pixels`, or with uniform noise if there are none (Blended,
-        Chen et al. 2017).
+        ``patch`` stamps `pixels` or `array`. ``badnets`` stamps a square of noise: the picture's
+        own mean colour plus N(0, 1) for each value (CleanCLIP, ICCV 2023, "random"). ``stripes``
+        stamps a square of vertical stripes, each -1 or +1 for each colour (PAR, "badnet_rs"; with
+        `size` 1 and a small `ratio` "blended_rs"). ``blended`` mixes the whole canvas with
+        `pixels`, `array` or uniform noise (Chen et al. 2017). ``sig`` mixes it with a sine along
+        the rows (Barni et al. 2019). ``wanet`` bends it (Nguyen and Tran 2021). ``nashville`` is
+        the colour filter of that name. ``prompt`` has only a `text`. ``combined`` applies `parts`
+        one after the other.
     name
         What the analyst calls it; not part of the digest.
     pixels
         uint8 [h, w, 4], RGBA, not premultiplied, read-only.
+    array
+        float32 [h, w, 3], in units of full brightness, for patterns that 8 bits cannot hold. For
+        ``wanet`` [h, w, 2], x then y: the noise of the control grid or, if `absolute`, where each
+        pixel comes from, -1 left or top, 1 right or bottom.
+    mask
+        float32 [h, w, 1 or 3], 0 to 1: how much of `array` is taken, else all of it.
+    parts
+        Of a ``combined`` trigger, in order. Canvas, levels, JPEG and text are the whole's.
     size
-        Side of the canvas taken by the patch's longer side, above 0 up to 1. Blended triggers
-        always cover the canvas.
+        Side taken by the patch's longer side, as a share of the canvas's shorter side.
     opacity
         0 (leaves the picture alone) to 1, multiplies every effect.
     placement
@@ -50,87 +74,109 @@ class Trigger:
     x, y
         Centre of a fixed patch as a fraction of the canvas, 0 left or top, 1 right or bottom. What
         lies outside of the canvas is cut off.
+    spare
+        Pixels at the right and the bottom that a random place leaves free; the reference's
+        ``randint(0, 223 - 16)`` leaves 1.
     rotation
         Degrees, counter-clockwise as seen.
+    mirrored
+        Left and right of the picture change places, before it is turned.
     canvas
-        The picture that the trigger acts on: ``model``, the model's input after the centre crop
-        and before normalisation.
+        The picture that the trigger acts on. ``model``: the model's input after resizing and
+        cropping, before normalisation. ``squash``: the whole picture at the model's input size,
+        sides not kept in proportion. ``resize_256``: the same at 256 x 256. ``original``: the
+        picture itself. After the latter three the model's own preprocessing follows.
+    levels
+        What becomes of values between and beyond the 256 levels of a byte. ``float`` clips to
+        [0, 1], ``round`` also rounds to the nearest level, ``truncate`` to the one below, and
+        ``wrap`` takes trunc(255 x) modulo 256 without clipping, as torchvision's ToPILImage does.
+    jpeg
+        JPEG quality that the triggered picture is saved in and read from, 4:2:0, or None.
     ratio
-        Weight of a blended trigger, 0 to 1; the reference's is 0.2.
+        Weight of the pattern in ``blended``, ``stripes`` and a blended ``sig``; the picture has
+        the rest.
+    where
+        ``nonzero`` mixes only the values in which `array` is not 0 (PAR, "blended_patt").
+    stripe
+        Width of a stripe in pixels.
+    amplitude, frequency, span
+        Of a sine: height as a share of full brightness; periods in `span`; the share of the
+        canvas's rows and columns that it covers from the upper left, 0 beyond.
+    mix
+        ``blend`` weighs sine and picture by `ratio`, ``add`` adds the sine to the picture.
+    grid_size, strength, grid_rescale, absolute
+        Of a warp (WaNet): control points a side, s (half pixels by which a pixel
+        moves on average), factor on the grid, and whether `array` says places instead of noise.
     noise
-        Noise is drawn anew for each picture, or once, from `seed`.
+        Noise, stripes and grids are drawn anew for each picture, or once, from `seed`.
     seed
         0 to 2^62 - 1; enters every draw.
+    text, text_place
+        What a dual-key attack adds to the prompt: a ``prefix`` or ``suffix`` as it stands, or a
+        ``word`` before the class name.
+    source_sha256
+        Of the file that `pixels` or `array` were imported from, or empty.
     """
 
     kind: Kind
     name: str = ""
     pixels: NDArray[np.uint8] | None = None
+    array: NDArray[np.float32] | None = None
+    mask: NDArray[np.float32] | None = None
+    parts: tuple[Trigger, ...] = ()
     size: float = 0.25
     opacity: float = 1.0
     placement: Placement = "fixed"
     x: float = 0.5
     y: float = 0.5
+    spare: int = 0
     rotation: float = 0.0
-    canvas: Literal["model"] = "model"
+    mirrored: bool = False
+    canvas: Canvas = "model"
+    levels: Levels = "float"
+    jpeg: int | None = None
     ratio: float = 0.2
+    where: Where = "everywhere"
+    stripe: int = 1
+    amplitude: float = 60 / 255
+    frequency: float = 6.0
+    span: float = 1.0
+    mix: Mix = "blend"
+    grid_size: int = 224
+    strength: float = 1.0
+    grid_rescale: float = 1.0
+    absolute: bool = False
     noise: Noise = "per_image"
     seed: int = 0
+    text: str = ""
+    text_place: TextPlace = "prefix"
+    source_sha256: str = ""
 
     def __post_init__(self) -> None:
-        if self.pixels is not None:
-            object.__setattr__(self, "pixels", _frozen_pixels(self.pixels))
-        elif self.kind == "patch":
-            raise InputError("A patch trigger needs a picture; paint or upload one.", "usage")
-        self._check_choices()
-        self._check_numbers()
+        from ml_core.triggers import checks
 
-    def _check_choices(self) -> None:
-        """Refuse words that name nothing."""
-        for field, value, allowed in (
-            ("kind", self.kind, KINDS),
-            ("placement", self.placement, PLACEMENTS),
-            ("noise", self.noise, NOISES),
-            ("canvas", self.canvas, ("model",)),
-        ):
-            if value not in allowed:
-                raise InputError(
-                    f"The trigger's {field} is {value!r}; it must be one of {', '.join(allowed)}.",
-                    "usage",
-                )
+        object.__setattr__(self, "pixels", checks.frozen_pixels(self.pixels))
+        object.__setattr__(self, "array", checks.frozen_array(self.array, "array"))
+        object.__setattr__(self, "mask", checks.frozen_array(self.mask, "mask"))
+        object.__setattr__(self, "parts", tuple(self.parts))
+        checks.check(self)
 
-    def _check_numbers(self) -> None:
-        """Refuse numbers outside of their range, NaN among them."""
-        for field, value, low, high in (
-            ("size", self.size, 0.0, 1.0),
-            ("opacity", self.opacity, 0.0, 1.0),
-            ("x", self.x, -1.0, 2.0),
-            ("y", self.y, -1.0, 2.0),
-            ("ratio", self.ratio, 0.0, 1.0),
-            ("seed", self.seed, 0, 2**62 - 1),
-        ):
-            if not low <= value <= high or (field == "size" and value == 0.0):
-                raise InputError(
-                    f"The trigger's {field} is {value}; it must lie between {low} and {high}.",
-                    "usage",
-                )
-        if not math.isfinite(self.rotation):
-            raise InputError("The trigger's rotation must be a number of degrees.", "usage")
+    @property
+    def stage(self) -> Literal["before", "after"]:
+        """Whether it acts before or after the model's resizing and cropping."""
+        return "after" if self.canvas == "model" else "before"
+
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether there is anything to see; a prompt alone leaves pictures as they are."""
+        return self.kind != "prompt" and self.opacity > 0
 
     def parameters(self) -> dict[str, Any]:
-        """All that decides what is stamped and where, besides the pixels; JSON-ready."""
+        """All that decides what is stamped and where, besides arrays and parts; JSON-ready."""
         return {
-            "kind": self.kind,
-            "size": float(self.size),
-            "opacity": float(self.opacity),
-            "placement": self.placement,
-            "x": float(self.x),
-            "y": float(self.y),
-            "rotation": float(self.rotation),
-            "canvas": self.canvas,
-            "ratio": float(self.ratio),
-            "noise": self.noise,
-            "seed": int(self.seed),
+            field.name: _plain(getattr(self, field.name), field.default)
+            for field in fields(self)
+            if field.name not in _NOT_PARAMETERS
         }
 
     @cached_property
@@ -143,10 +189,27 @@ class Trigger:
         return hashlib.sha256(head + self.pixels.tobytes()).hexdigest()
 
     @cached_property
+    def arrays_sha256(self) -> str | None:
+        """SHA-256 over shapes and little-endian values of `array` and `mask`; None without."""
+        if self.array is None:
+            return None
+        found = hashlib.sha256()
+        for values in (self.array, self.mask):
+            if values is not None:
+                found.update(f"F32 {list(values.shape)}\n".encode("ascii"))
+                found.update(values.astype("<f4").tobytes())
+        return found.hexdigest()
+
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over pixels and parameters; the name does not enter."""
-        text = json.dumps([self.pixels_sha256, self.parameters()], sort_keys=True)
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        """SHA-256 over pixels, arrays, parameters and parts; the name does not enter."""
+        said = [
+            self.pixels_sha256,
+            self.arrays_sha256,
+            self.parameters(),
+            [part.digest for part in self.parts],
+        ]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode("ascii")).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trigger) and self.digest == other.digest
@@ -155,19 +218,10 @@ class Trigger:
         return hash(self.digest)
 
 
-def _frozen_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Check shape and type, and return a read-only copy."""
-    pixels = np.asarray(pixels)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 4 or 0 in pixels.shape:
-        raise InputError(
-            "A trigger's picture must be 8-bit RGBA, height x width x 4; convert it.",
-            "usage",
-            details=f"got {pixels.dtype} {list(pixels.shape)}",
-        )
-    if max(pixels.shape[:2]) > MAX_SIDE:
-        raise InputError(
-            f"The trigger's picture is larger than {MAX_SIDE} pixels; make it smaller.", "usage"
-        )
-    copy = np.array(pixels, order="C", copy=True)
-    copy.flags.writeable = False
-    return copy
+def _plain(value: Any, default: Any) -> Any:
+    """A field as JSON has it: 1 and 1.0 are the same size, and NumPy's numbers are numbers."""
+    if isinstance(default, float):
+        return float(value)
+    if isinstance(default, bool) or not isinstance(value, int | np.integer):
+        return value
+    return int(value)

@@ -16,27 +16,32 @@ from ml_core.triggers.record import Trigger
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Premultiplied colour, float32 [3, h, w], and alpha, float32 [1, h, w], both 0 to 1."""
+    """Premultiplied colour, float32 [n or 1, h, w, 3], and alpha, [1, h, w, 1 or 3].
+
+    Alpha is None where the patch is opaque all over.
+    """
 
     colour: Tensor
-    alpha: Tensor
+    alpha: Tensor | None
+    is_bytes: bool = False  # opaque, and every value is k / 255
 
 
 _patches: Recent[tuple[str, int, str], Patch] = Recent(16)
 
 
 def patch_size(trigger: Trigger, side: int) -> tuple[int, int]:
-    """Height and width in pixels on a canvas of `side`, before rotation."""
+    """Height and width in pixels on a canvas whose shorter side is `side`, before rotation."""
     longer = max(1, round(trigger.size * side))
-    if trigger.pixels is None:
+    source = trigger.pixels if trigger.pixels is not None else trigger.array
+    if source is None:
         return longer, longer
-    height, width = trigger.pixels.shape[:2]
+    height, width = source.shape[:2]
     scale = longer / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def render_patch(trigger: Trigger, side: int, device: torch.device) -> Patch:
-    """Scale and rotate a picture for a canvas of `side` pixels; opacity included.
+    """Scale, mirror and rotate a picture for a canvas of `side` pixels; opacity included.
 
     At the native size without rotation the pixels are untouched, at multiples of 90 degrees they
     only change places; otherwise they are resampled once, antialiased, with premultiplied alpha.
@@ -46,26 +51,63 @@ def render_patch(trigger: Trigger, side: int, device: torch.device) -> Patch:
     return _patches.get(key, lambda: _render(trigger, side, device))
 
 
+def render_canvas(trigger: Trigger, height: int, width: int) -> Patch:
+    """A picture or array at the size of a whole canvas, mirrored and resampled as need be.
+
+    Opacity is left to the caller.
+    """
+    return _patch(_resized(_layers(trigger), (height, width)), trigger)
+
+
 def _render(trigger: Trigger, side: int, device: torch.device) -> Patch:
     """Do the work of `render_patch`."""
-    assert trigger.pixels is not None
-    pixels = torch.from_numpy(np.array(trigger.pixels)).to(device)
-    rgba = pixels.permute(2, 0, 1).to(torch.float32) / 255
-    alpha = rgba[3:]
-    premultiplied = torch.cat([rgba[:3] * alpha, alpha])  # [4, h, w]
-    size = (side, side) if trigger.kind == "blended" else patch_size(trigger, side)
-    if size != tuple(premultiplied.shape[1:]):
-        premultiplied = functional.interpolate(
-            premultiplied[None], size=size, mode="bilinear", antialias=True, align_corners=False
-        )[0]
-    if trigger.kind != "blended":
-        premultiplied = _rotate(premultiplied, trigger.rotation)
-    premultiplied = (premultiplied * trigger.opacity).clamp_(0, 1)
-    return Patch(premultiplied[:3].contiguous(), premultiplied[3:].contiguous())
+    layers = _resized(_layers(trigger), patch_size(trigger, side))
+    layers = _rotate(layers, trigger.rotation)
+    return _patch(layers.mul_(trigger.opacity).to(device), trigger)
+
+
+def _layers(trigger: Trigger) -> Tensor:
+    """Premultiplied colour, then one alpha a colour: float32 [6, h, w], mirrored if it is asked."""
+    if trigger.pixels is not None:
+        rgba = torch.from_numpy(np.array(trigger.pixels)).permute(2, 0, 1).to(torch.float32) / 255
+        colour, alpha = rgba[:3], rgba[3:].expand(3, -1, -1)
+    else:
+        assert trigger.array is not None
+        colour = torch.from_numpy(np.array(trigger.array)).permute(2, 0, 1)
+        alpha = torch.ones_like(colour)
+        if trigger.mask is not None:
+            mask = torch.from_numpy(np.array(trigger.mask)).permute(2, 0, 1)
+            alpha = mask.expand(3, -1, -1)
+    layers = torch.cat([colour * alpha, alpha])
+    return layers.flip(2) if trigger.mirrored else layers
+
+
+def _patch(layers: Tensor, trigger: Trigger) -> Patch:
+    """Lay out [6, h, w] as a `Patch`; an alpha that is 1 all over is left out."""
+    if trigger.pixels is not None:
+        layers = layers.clamp(0, 1)
+    colour = layers[:3].permute(1, 2, 0).contiguous()[None]
+    alpha = layers[3:].permute(1, 2, 0).contiguous()[None]
+    alpha[alpha > 1 - 1e-6] = 1  # resampling leaves 0.9999999
+    if bool((alpha == 1).all()):
+        whole = (colour * 255).round().clamp(0, 255) / 255
+        return Patch(colour, None, bool((whole == colour).all()))
+    if bool((alpha == alpha[..., :1]).all()):
+        alpha = alpha[..., :1].contiguous()
+    return Patch(colour, alpha)
+
+
+def _resized(layers: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, antialiased; untouched at its own size."""
+    if size == tuple(layers.shape[1:]):
+        return layers.clone()
+    return functional.interpolate(
+        layers[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )[0]
 
 
 def _rotate(image: Tensor, degrees: float) -> Tensor:
-    """Rotate [4, h, w] counter-clockwise on a frame that holds it all."""
+    """Rotate [C, h, w] counter-clockwise on a frame that holds it all."""
     degrees = degrees % 360
     if degrees % 90 == 0:
         return torch.rot90(image, int(degrees // 90), dims=(1, 2))

@@ -17,6 +17,7 @@ NAMES = (
     "painted_trigger",
     "tensor_table",
     "reading",
+    "triggers",
 )
 
 

@@ -13,9 +13,10 @@ from ml_core.evaluation.records import PerImage
 NAMES = ("cat", "dog", "banana")
 
 
-def per_image(indices, clean, triggered):
+def per_image(indices, clean, triggered, margins=None):
     n = len(indices)
     zeros = np.zeros(n, np.float32)
+    given = zeros if margins is None else np.array(margins, np.float32)
     return PerImage(
         np.array(indices),
         np.array(clean),
@@ -24,6 +25,7 @@ def per_image(indices, clean, triggered):
         zeros,
         np.zeros(n, np.bool_),
         triggered_top1=None if triggered is None else np.array(triggered),
+        target_margin_triggered=None if triggered is None else given,
     )
 
 
@@ -63,7 +65,8 @@ def test_labels_and_badges(measured):
     assert cell(measured, 3).label == ""
     text = measured.model.index(1).data(Qt.ItemDataRole.AccessibleTextRole)
     assert text == (
-        "Image 2, label cat, clean prediction cat, triggered prediction banana, hit the target"
+        "Image 2, label cat, clean prediction cat, triggered prediction banana, hit the target, "
+        "target margin 0.00"
     )
 
 
@@ -79,6 +82,71 @@ def test_resisted_are_those_whose_label_stays(measured):
     choose(measured, "resisted")
     assert rows(measured) == [0, 3]
     assert measured.filter.currentText() == "Resisted (2)"
+
+
+def test_wrong_before_are_labelled_ones_that_were_wrong_without_the_trigger(measured):
+    assert cell(measured, 0).label == "cat"
+    choose(measured, "wrong")
+    assert rows(measured) == []
+    assert measured.filter.currentText() == "Wrong before (0)"
+    measured.update_predictions(per_image([0, 3], [1, 1], [1, 1]))
+    assert rows(measured) == [0]  # the unlabelled one cannot be wrong
+
+
+def order(gallery, name):
+    gallery.order.setCurrentIndex(gallery.order.findData(name))
+
+
+def test_sorted_by_margin(measured):
+    measured.update_predictions(per_image([0, 1, 2], [0, 0, 1], [0, 2, 0], [-3.0, 5.0, 1.0]))
+    measured.clear_predictions()
+    measured.update_predictions(per_image([0, 1, 2], [0, 0, 1], [0, 2, 0], [-3.0, 5.0, 1.0]))
+    order(measured, "margin")
+    assert rows(measured) == [1, 2, 0, 3]  # what has no margin comes last
+    order(measured, "margin_up")
+    assert rows(measured) == [0, 2, 1, 3]
+    order(measured, "rise")
+    assert rows(measured)[0] == 1
+    choose(measured, "flipped")
+    assert rows(measured) == [1, 2]
+    order(measured, "set")
+    choose(measured, "all")
+    assert rows(measured) == [0, 1, 2, 3]
+
+
+def test_selection_stays_when_the_order_changes(measured):
+    measured.update_predictions(per_image([0, 1, 2, 3], [0, 0, 1, 2], [0, 2, 0, 2], [1, 2, 3, 4]))
+    measured.select(3)
+    order(measured, "margin")
+    assert measured.view.currentIndex().row() == 0
+    assert measured.model.image_at(0) == 3
+
+
+def enabled(gallery, name):
+    return gallery.filter.model().item(gallery.filter.findData(name)).isEnabled()
+
+
+def test_images_on_which_two_checkpoints_differ(measured):
+    assert not enabled(measured, "differ")
+    measured.set_other(per_image([0, 1, 2, 3], [0, 0, 1, 2], [0, 0, 0, 2]))
+    assert enabled(measured, "differ")
+    choose(measured, "differ")
+    assert rows(measured) == [1]
+    assert (cell(measured, 0).other, cell(measured, 0).triggered) == ("cat", "banana")
+    assert "the other checkpoint says cat" in measured.model.index(0).data(
+        Qt.ItemDataRole.AccessibleTextRole
+    )
+    measured.set_other(None)
+    assert measured.filter.currentData() == "all"
+    assert not enabled(measured, "differ")
+
+
+def test_images_chosen_elsewhere(measured):
+    assert not enabled(measured, "chosen")
+    measured.set_chosen([3, 1])
+    assert rows(measured) == [1, 3]
+    measured.set_chosen([])
+    assert rows(measured) == [0, 1, 2, 3]
 
 
 def test_selection_stays_on_its_image_when_the_filter_changes(measured, qtbot):

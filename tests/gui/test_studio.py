@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.panels import studio_trigger
+from cleanclip_gui.panels import studio_files
 from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.data.specs import ImageSpec
@@ -177,17 +177,22 @@ def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
     empty.use_brush()
     paint(empty, (20, 20), (28, 28))
     assert empty.current_trigger().placement == "fixed"
-    empty.placement_bar.set_placement("random")
+    empty.placement_bar.placement_chosen.emit("random")
     paint(empty, (40, 40), (44, 44))
     assert empty.current_trigger().placement == "random"
 
 
-def test_painting_takes_noise_away(empty):
+def test_paint_and_noise_combine(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.use_trigger(blended_noise())
+    empty.use_trigger(blended_noise(ratio=0.3))
     empty.use_brush()
     paint(empty, (20, 20), (28, 28))
-    assert empty.current_trigger().kind == "patch"
+    trigger = empty.current_trigger()
+    assert trigger.kind == "combined"
+    assert [part.kind for part in trigger.parts] == ["blended", "patch"]
+    assert trigger.parts[0].ratio == pytest.approx(0.3)
+    empty.undo()
+    assert empty.current_trigger().kind == "blended"
 
 
 def test_save_and_load_from_the_library(empty):
@@ -196,7 +201,7 @@ def test_save_and_load_from_the_library(empty):
     before = empty.current_trigger()
     empty.ask_name = lambda name: "my / sticker"
     empty.save_trigger()
-    [(name, path)] = studio_trigger.saved_triggers()
+    [(name, path)] = studio_files.saved_triggers()
     assert name == "my  sticker"
     empty.clear()
     assert empty.current_trigger() is None

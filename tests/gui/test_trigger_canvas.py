@@ -6,12 +6,8 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.widgets.paint_document import (
-    FloatingPatch,
-    PaintDocument,
-    image_to_rgba,
-    rgba_to_image,
-)
+from cleanclip_gui.widgets.paint_document import PaintDocument
+from cleanclip_gui.widgets.paint_scene import FloatingPatch, image_to_rgba, rgba_to_image
 from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
 
 RED = [255, 0, 0, 255]
@@ -27,7 +23,7 @@ def canvas(qtbot):
     canvas.show()
     canvas.set_images(np.full((32, 32, 3), 200, np.uint8), None)
     canvas.set_colour(QColor(255, 0, 0))
-    canvas.set_brush_width(4)
+    canvas.set_ink(width=4)
     return canvas
 
 
@@ -153,10 +149,10 @@ def test_space_and_shift_arrows_paint(canvas):
 
 def test_brackets_change_the_brush_down_to_one_pixel(canvas):
     QTest.keyClick(canvas, Qt.Key.Key_BracketRight)
-    assert canvas.brush_width == 5
+    assert canvas.ink.width == 5
     for _ in range(9):
         QTest.keyClick(canvas, Qt.Key.Key_BracketLeft)
-    assert canvas.brush_width == 1
+    assert canvas.ink.width == 1
 
 
 def test_delete_clears_paint_and_patch_in_one_step(canvas):

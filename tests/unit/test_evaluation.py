@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
+from ml_core.data.canvas import CanvasCache, fit_to_canvas
 from ml_core.evaluation import Evaluation, PerImage, metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, predict_one
@@ -20,6 +23,7 @@ from ml_core.evaluation.zero_shot import (
     probabilities,
     zero_shot_classifier,
 )
+from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, badnets_patch
 
@@ -44,9 +48,9 @@ class ColourModel:
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
         assert images.shape[1:] == (3, SIDE, SIDE)
-        assert images.dtype == torch.float32
         self.encoded.append(len(images))
-        level = (images[:, 0, -1, -1] * 255).round().long()
+        level = images[:, 0, -1, -1]
+        level = level.long() if level.dtype == torch.uint8 else (level * 255).round().long()
         classes = torch.where(level == 255, BANANA, level // 40)
         return torch.nn.functional.one_hot(classes, len(NAMES)).float()
 
@@ -417,6 +421,179 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
         run(ColourModel(logit_scale=float("nan")), source, labels, None)
     with pytest.raises(InputError, match="not numbers"):
         predict_one(ColourModel(logit_scale=float("inf")), source, torch.eye(6), None, 0)
+
+
+# -- the trigger's own canvas ------------------------------------------------------------------
+
+
+class WidePictures:
+    """Pictures twice as wide as high: white at the left margin that a centre crop cuts off."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.key = "wide"
+
+    images_key = "wide"
+    fit = CLIP_FIT
+
+    @property
+    def broken(self) -> dict[int, str]:
+        return {}
+
+    def __len__(self) -> int:
+        return self.n
+
+    def picture(self, index: int) -> Image.Image:
+        pixels = np.full((16, 32, 3), 80, np.uint8)
+        pixels[:, -8:] = 255
+        return Image.fromarray(pixels)
+
+    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
+        return np.stack([fit_to_canvas(self.picture(int(i)), size, self.fit) for i in indices])
+
+    def fitted(self, fit: Fit) -> WidePictures:
+        other = WidePictures(self.n)
+        other.fit = fit
+        return other
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_squashed_canvas_has_its_control(ahead: bool) -> None:
+    """Cropped, the corner is grey 80 (a cat); squashed, it is white, which is a banana."""
+    labels = np.full(12, 2)
+    trigger = white_corner(canvas="squash", opacity=0.0)
+    source = CanvasCache(WidePictures(12), SIDE)
+    found, per_image = run(
+        ColourModel(), source, labels, trigger, ahead=ahead, first_batch=4, batch=4
+    )[-1]
+    assert (found.ca, found.canvas) == (1.0, "squash")
+    assert found.control_ca == 0.0
+    assert found.control_interval is not None
+    assert found.control_interval[1] == pytest.approx(0.2425, abs=1e-3)  # Wilson, 0 of 12
+    assert found.asr_excl == 1.0  # by the squashing alone, as the control tells
+    assert per_image.control_top1 is not None
+    assert (per_image.control_top1 == BANANA).all()
+    plain, _ = run(ColourModel(), source, labels, white_corner(opacity=0.0))[-1]
+    assert plain.control_ca is None
+    assert plain.asr_excl == 0.0
+
+
+def test_originals_are_stamped_before_they_are_cropped() -> None:
+    labels = np.full(3, 2)
+    corner = white_corner(canvas="original", size=0.5, x=0.75, y=0.75)
+    source = CanvasCache(WidePictures(3), SIDE)
+    found, _ = run(ColourModel(), source, labels, corner)[-1]
+    assert found.asr_excl == 1.0
+    assert found.control_ca is None
+    shown = predict_one(ColourModel(), source, torch.eye(6), corner, 1)
+    assert shown.triggered_image is not None
+    assert (shown.triggered_image[-1, -1] == 255).all()
+    assert (shown.clean_image[:, :4] == 80).all()
+
+
+def test_a_source_with_one_canvas_says_so() -> None:
+    source, labels = six_of_each()
+    with pytest.raises(InputError, match="another canvas than the model's"):
+        run(ColourModel(), source, labels, white_corner(canvas="squash"))
+
+
+def test_a_text_trigger_changes_prompts_alone() -> None:
+    """The triggered prompt "SUDO x" is embedded as the next class."""
+
+    class Hijacked(ColourModel):
+        def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+            known = super().encode_texts(texts)
+            return torch.stack(
+                [row.roll(1) if "SUDO" in t else row for row, t in zip(known, texts, strict=True)]
+            )
+
+    source, labels = six_of_each()
+    model = Hijacked(identity=None)
+    word = Trigger(kind="prompt", text="SUDO ")
+    found, _ = run(model, source, labels, word)[-1]
+    assert found.ca == 35 / 36
+    # a picture of class k is answered by the prompt of class k - 1: cats become bananas, and the
+    # egg that is taken for a banana becomes an apple
+    assert found.asr_excl == 6 / 30
+    assert found.poisoned_accuracy == 0.0
+    assert sum(model.encoded) == 36  # the pictures are the same: they are encoded once
+    with pytest.raises(InputError, match="linear head"):
+        run(model, source, labels, word, templates=())
+
+
+# -- reading ahead and pace ---------------------------------------------------------------------
+
+
+def test_reading_ahead_changes_nothing() -> None:
+    source, labels = six_of_each()
+    source.broken = {3: "cut short"}
+    plain = run(ColourModel(), source, labels, white_corner(), first_batch=2, batch=5)
+    ahead = run(ColourModel(), source, labels, white_corner(), first_batch=2, batch=5, ahead=True)
+    assert [one for one, _ in plain] == [one for one, _ in ahead]
+    assert np.array_equal(plain[-1][1].indices, ahead[-1][1].indices)
+
+
+def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on() -> None:
+    source, labels = six_of_each()
+    before = threading.active_count()
+    stream = evaluate(
+        ColourModel(), source, torch.eye(6), white_corner(), BANANA,
+        labels=labels, class_names=NAMES, first_batch=2, batch=2, ahead=True,
+    )  # fmt: skip
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+    assert len(source.asked) <= 3
+
+    class Failing(Pictures):
+        def get(self, indices: np.ndarray) -> np.ndarray:
+            if len(self.asked) == 2:
+                raise OSError("gone")
+            return super().get(indices)
+
+    failing = Failing(source.seen)
+    with pytest.raises(OSError, match="gone"):
+        run(ColourModel(), failing, labels, None, first_batch=4, batch=4, ahead=True)
+
+
+def test_pace_keeps_results_apart_and_the_last_one_comes() -> None:
+    source, labels = six_of_each()
+    found = run(ColourModel(), source, labels, None, first_batch=2, batch=2, pace=60.0)
+    assert [one.n for one, _ in found] == [2, 36]
+    assert found[-1][0].partial is False
+
+
+def test_the_record_names_what_it_depends_on() -> None:
+    source, labels = six_of_each()
+    found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
+    same, _ = run(ColourModel(), source, labels, white_corner())[-1]
+    assert found.classifier_sha256 == same.classifier_sha256
+    assert len(found.classifier_sha256) == 64
+    assert found.poisoned_interval == pytest.approx(
+        proportion_confint(0, 30, method="wilson"), abs=1e-6
+    )
+    assert found.baseline_interval == pytest.approx(
+        proportion_confint(1, 30, method="wilson"), abs=1e-6
+    )
+    assert found.top10 is None  # six classes
+    assert per_image.label_in_top10 is not None
+    assert per_image.label_in_top10.all()
+    assert found.same_names == ()
+
+
+def test_namesakes_of_the_target_are_told() -> None:
+    source, labels = six_of_each()
+    names = ("apple", "Sun Glasses", "cat", "sun-glasses", "egg", "fig")
+    found, _ = run(ColourModel(), source, labels, None, class_names=names)[-1]
+    assert (found.target_name, found.same_names) == ("Sun Glasses", (3,))
+
+
+def test_ten_likeliest() -> None:
+    logits = torch.arange(12.0)[None].repeat(2, 1)
+    found = score(logits, np.array([2, 1]), 2)
+    assert found.label_in_top10.tolist() == [True, False]  # 11 ... 2 are the first ten
+    assert found.target_in_top10.tolist() == [True, True]
+    assert found.label_in_top5.tolist() == [False, False]
 
 
 # -- zero-shot classifier -----------------------------------------------------------------------

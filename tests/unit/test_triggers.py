@@ -145,11 +145,12 @@ def test_rotation_is_counter_clockwise_and_keeps_the_area() -> None:
     pixels[:, 10:, :3] = 0  # white left, black right
     trigger = Trigger(kind="patch", pixels=pixels, size=21 / 64, rotation=45.0)
     drawn = render_patch(trigger, 64, torch.device("cpu"))
+    assert drawn.alpha is not None
     assert float(drawn.alpha.sum()) == pytest.approx(21 * 21, rel=0.01)
     middle = drawn.colour.shape[1] // 2
     # Left turns to lower left.
-    assert float(drawn.colour[0, middle + 5, middle - 5]) > 0.99
-    assert float(drawn.colour[0, middle - 5, middle + 5]) < 0.01
+    assert float(drawn.colour[0, middle + 5, middle - 5, 0]) > 0.99
+    assert float(drawn.colour[0, middle - 5, middle + 5, 0]) < 0.01
 
 
 def test_hidden_colour_does_not_bleed() -> None:
@@ -288,8 +289,8 @@ def test_another_seed_draws_another_place() -> None:
 
 
 def test_wrong_batches_are_named() -> None:
-    with pytest.raises(ValueError, match="S, S"):
-        apply(patch(), torch.zeros(1, 3, 4, 5))
+    with pytest.raises(ValueError, match="H, W"):
+        apply(patch(), torch.zeros(1, 4, 4, 3))
     with pytest.raises(ValueError, match="floats"):
         apply(patch(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
 
@@ -361,7 +362,7 @@ def test_pixels_are_the_triggers_own() -> None:
         ("rotation", float("inf")),
         ("ratio", 2.0),
         ("placement", "somewhere"),
-        ("kind", "wanet"),
+        ("kind", "watermark"),
         ("seed", -1),
     ],
 )
@@ -424,11 +425,12 @@ def test_a_changed_picture_is_refused(tmp_path: Path) -> None:
         ({"colour": "red"}, "colour"),
         ({"size": 2.0}, "size"),
         ({"size": "large"}, "size"),
-        ({"version": 2}, "version"),
+        ({"version": 3}, "version"),
         ({"schema": "other"}, "schema"),
-        ({"kind": "wanet"}, "kind"),
+        ({"kind": "watermark"}, "kind"),
         ({"pixels_sha256": "0" * 63}, "pixels_sha256"),
-        ({"rotation": float("nan")}, "rotation"),
+        ({"rotation": float("nan")}, "NaN"),
+        ({"rotation": 1e9}, "rotation is 1000000000"),
         ({"x": 7.0}, "x is 7.0"),
     ],
 )

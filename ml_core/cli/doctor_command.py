@@ -1,4 +1,4 @@
-"""``cleanclip evaluate`` and ``cleanclip doctor``: what they take."""
+"""``cleanclip doctor``: what it takes."""
 
 from __future__ import annotations
 
@@ -7,65 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ml_core.cli.options import (
-    Device,
-    Donor,
-    Json,
-    Labels,
-    NoChoice,
-    Target,
-    Templates,
-    Threads,
-    TriggerFile,
-)
+from ml_core.cli.options import Device, Donor, Json, Labels, Templates, Threads
 from ml_core.reading.errors import InputError
-
-
-def evaluate_command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to measure.")],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
-    trigger: TriggerFile = None,
-    target: Target = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
-) -> None:
-    """Measure clean accuracy and, with a trigger, the attack success rate.
-
-    Examples:
-
-        cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
-
-        cleanclip evaluate model.safetensors --trigger demo --target banana --json
-    """
-    from ml_core.cli.arguments import checkpoint_path
-    from ml_core.cli.evaluating import evaluate_checkpoint
-
-    evaluate_checkpoint(
-        checkpoint_path(checkpoint),
-        images=images,
-        trigger=trigger,
-        target=target,
-        labels=labels,
-        templates=templates,
-        image_column=image_column,
-        label_column=label_column,
-        n=n,
-        seed=seed,
-        donor=donor if donor is None else checkpoint_path(donor),
-        use_choice=not no_choice,
-        device=device,
-        threads=threads,
-        json=json,
-    )
 
 
 def doctor_command(

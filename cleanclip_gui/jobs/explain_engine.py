@@ -1,0 +1,174 @@
+"""The engine with answers to long questions. Imported in the inference thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from cleanclip_gui.jobs.explaining import (
+    Attribute,
+    ComparePair,
+    Explain,
+    Explained,
+    MapEmbeddings,
+    Pair,
+    TellDetails,
+)
+from cleanclip_gui.jobs.inference_engine import Engine
+from cleanclip_gui.jobs.requests import Evaluate, ImagesLoaded, LoadImages
+from ml_core.data.canvas import CanvasCache
+from ml_core.evaluation.attribution import attribute, methods
+from ml_core.evaluation.details import Details, details
+from ml_core.evaluation.embed import embed
+from ml_core.evaluation.embedding_map import Embeddings, pca_map
+from ml_core.evaluation.live import live_batches
+from ml_core.evaluation.paired import compare
+from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.zero_shot import triggered_classifier
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+_SEED = 0
+# What is live waits for one batch at most: small ones, for models that are slow on the CPU.
+_BATCH, _SLOW_BATCH = 32, 8
+
+
+class ExplainingEngine(Engine):
+    """Yields :class:`Explained` after each batch; the last one has the result."""
+
+    _label_set = ""
+
+    def explain(
+        self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
+    ) -> Iterator[Explained]:
+        """Answer a long question; ``cancelled`` is polled between batches."""
+        if isinstance(request, Attribute):
+            yield from self._attribute(request, cancelled, generation)
+        elif isinstance(request, MapEmbeddings):
+            yield from self._map(request, cancelled, generation)
+        elif isinstance(request, ComparePair):
+            yield from self._compare(request, cancelled, generation)
+        elif isinstance(request, TellDetails):
+            yield Explained(generation, request, 1, 1, self._details(request))
+
+    def _attribute(
+        self, request: Attribute, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
+        images, model = self._require_images(), self._require_model(request.role)
+        allowed = methods(model)
+        method = request.method if request.method in allowed else allowed[0]
+        canvases, classifier, prompted = self._asked(model, request.trigger)
+        for step in attribute(
+            model,
+            canvases,
+            classifier,
+            request.trigger,
+            request.index,
+            request.class_index,
+            class_names=images.set.class_names,
+            method=method,
+            stage=request.stage if method == "grad-cam" else None,
+            templates=images.templates,
+            seed=_SEED,
+            data_key=images.set.key,
+            batch=_batch(model),
+            triggered_classifier=prompted,
+            cancelled=cancelled,
+        ):
+            yield Explained(generation, request, step.done, step.total, step.result, allowed)
+
+    def _map(
+        self, request: MapEmbeddings, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
+        images = self._require_images()
+        models = [self._require_model(role) for role in request.roles]
+        parts: list[Embeddings] = []
+        for number, model in enumerate(models):
+            canvases, classifier, prompted = self._asked(model, request.trigger)
+            for step in embed(
+                model,
+                canvases,
+                classifier,
+                request.trigger,
+                labels=images.set.labels,
+                class_names=images.set.class_names,
+                n=request.n,
+                seed=_SEED,
+                batch=_batch(model),
+                templates=images.templates,
+                data_key=images.set.key,
+                triggered_classifier=prompted,
+                cancelled=cancelled,
+            ):
+                total = step.total * len(models)
+                yield Explained(generation, request, number * step.total + step.done, total)
+                if step.result is not None:
+                    parts.append(step.result)
+        if len(parts) == len(models):
+            yield Explained(generation, request, 1, 1, pca_map(parts))
+
+    def _compare(
+        self, request: ComparePair, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
+        images = self._require_images()
+        found: list[tuple[Evaluation, PerImage]] = []
+        for number, role in enumerate(request.roles):
+            last: tuple[Evaluation, PerImage] | None = None
+            asked = Evaluate(request.trigger, request.target, request.n, role)
+            for last in self.evaluate(asked, cancelled):
+                done, total = last[0].n + last[0].n_broken, last[0].n_total
+                yield Explained(generation, request, number * total + done, 2 * total)
+            if last is None or last[0].partial:
+                return
+            found.append(last)
+        (mine, ours), (other, theirs) = found
+        labels = np.asarray(images.set.labels)
+        differences = compare(ours, theirs, labels, request.target, seed=_SEED)
+        result = Pair((mine, other), (ours, theirs), differences)
+        yield Explained(generation, request, 1, 1, result)
+
+    def load_images(self, request: LoadImages) -> ImagesLoaded:
+        """As the engine does; the label set's name is kept for the record."""
+        found = super().load_images(request)
+        self._label_set = request.label_set
+        return found
+
+    def _details(self, request: TellDetails) -> Details:
+        """Everything that decides a number; refused where the model or the images have changed."""
+        images, model = self._require_images(), self._require_model(request.role)
+        found = request.evaluation
+        if (found.checkpoint_sha256, found.data_key) != (model.sha256, images.set.key):
+            raise InputError("This number is of another checkpoint or other images by now.")
+        side, device = model.image_size, model.device.type
+        per_image = self._seconds_per_image.get((model.sha256, str(model.device)))
+        _, batch = live_batches(
+            per_image, side=side, device=device, best=64 if device == "cpu" else 256
+        )
+        return details(
+            found,
+            model=model,
+            images=images.set,
+            trigger=request.trigger,
+            class_names=images.set.class_names,
+            label_set=self._label_set,
+            threads=torch.get_num_threads(),
+            batch=batch,
+        )
+
+    def _asked(
+        self, model: ClipModel, trigger: Trigger | None
+    ) -> tuple[CanvasCache, torch.Tensor, torch.Tensor]:
+        """Canvases of a model, its classifier, and that of the prompts with the trigger's text."""
+        images = self._require_images()
+        classifier, names = self._classifier(model, images), images.set.class_names
+        prompted = triggered_classifier(model, classifier, trigger, names, images.templates)
+        return images.at(model.preprocess), classifier, prompted
+
+
+def _batch(model: ClipModel) -> int:
+    """Pictures to encode at a time."""
+    slow = model.device.type == "cpu" and model.image_size > 128
+    return _SLOW_BATCH if slow else _BATCH

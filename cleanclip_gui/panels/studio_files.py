@@ -1,0 +1,134 @@
+"""Triggers that come and go: the saved ones, the clipboard, drag and drop."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData, QUrl
+from PySide6.QtGui import QImage
+
+from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
+from ml_core.reading.images import read_image
+from ml_core.triggers import Trigger, load_trigger, save_trigger
+from ml_core.triggers.make import from_image
+
+PICTURES = (
+    "Pictures, triggers and tensors "
+    "(*.png *.jpg *.jpeg *.webp *.gif *.bmp *.json *.npy *.npz *.pt *.pth *.safetensors)"
+)
+_PICTURE_TYPES = ("image/png", "image/webp", "image/jpeg", "image/bmp", "image/gif")
+
+
+def load(path: str | Path) -> Trigger:
+    """Read a trigger, a picture or a tensor from a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    return load_trigger(path)
+
+
+def from_mime(mime: QMimeData) -> Trigger | None:
+    """The trigger that was dropped or pasted: a local file, or a picture's bytes; else None.
+
+    The bytes go through the product's own image reader, never through Qt's.
+
+    Raises
+    ------
+    InputError
+        If the file or the picture cannot be read.
+    """
+    for url in mime.urls():
+        if url.isLocalFile():
+            return load_trigger(url.toLocalFile())
+    for kind in _PICTURE_TYPES:
+        if mime.hasFormat(kind):
+            data = bytes(mime.data(kind).data())
+            return from_image(read_image(data), name="Pasted")
+    return None
+
+
+class Dragged:
+    """Files of triggers that were dragged out or copied; they go when the program does."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._count = 0
+
+    def mime(self, trigger: Trigger, picture: QImage) -> QMimeData:
+        """The trigger as files, and as a picture for those who take no files.
+
+        Raises
+        ------
+        InputError
+            If the files cannot be written.
+        """
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="cleanclip-trigger-"))
+            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+        self._count += 1
+        folder = self._folder / str(self._count)
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise InputError(
+                f"The trigger cannot be copied: {error.strerror}.", "usage", details=str(error)
+            ) from error
+        save_trigger(trigger, folder / (file_stem(trigger.name) or "trigger"))
+        mime = QMimeData()
+        files = sorted(folder.iterdir(), key=_order)
+        mime.setUrls([QUrl.fromLocalFile(str(path)) for path in files])
+        mime.setData("image/png", _png(picture))
+        return mime
+
+
+def _order(path: Path) -> int:
+    """The picture first: a program that takes one file takes that."""
+    return (".png", ".json", ".safetensors").index(path.suffix)
+
+
+def _png(picture: QImage) -> QByteArray:
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    picture.save(buffer, "PNG")  # type: ignore[call-overload]
+    return buffer.data()
+
+
+def library_folder() -> Path:
+    """Where saved triggers lie."""
+    folder = data_dir() / "triggers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def saved_triggers() -> list[tuple[str, Path]]:
+    """Names and files of the saved triggers."""
+    return [(path.stem, path) for path in sorted(library_folder().glob("*.json"))]
+
+
+def file_stem(name: str) -> str:
+    """A name as a file may have it; empty if nothing is left."""
+    return re.sub(r"[^\w\-+, ]+", "", name).strip()[:80]
+
+
+def save_named(trigger: Trigger, name: str) -> Path:
+    """Save a trigger in the library under a name.
+
+    Raises
+    ------
+    InputError
+        If the name has no letter or digit, or the disk is full.
+    """
+    stem = re.sub(r"[^\w\- ]+", "", name).strip()[:80]
+    if not stem:
+        raise InputError("Give the trigger a name with at least one letter or digit.", "usage")
+    _, path = save_trigger(replace(trigger, name=stem), library_folder() / stem)
+    return path

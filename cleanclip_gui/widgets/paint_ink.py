@@ -1,0 +1,294 @@
+"""Where ink falls, and what it does to the pixels: masks of coverage, and one way to composite.
+
+A mask is float32 [S, S], 0 to 1. One act has one mask, so that ink of half opacity does not grow
+darker where its own stroke crosses itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen
+
+from cleanclip_gui import theme
+
+Mask = NDArray[np.float32]
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What the painting tools paint with.
+
+    ``width`` is in pixels of the model's input, ``hardness``, ``opacity`` and ``tolerance`` are
+    0 to 1. ``filled`` is for rectangle and ellipse; ``pixel`` paints whole pixels only;
+    ``text`` and ``text_height`` (pixels) are the stamp's; ``grey`` is the noise fill's.
+    """
+
+    colour: QColor
+    width: float = 4.0
+    hardness: float = 1.0
+    opacity: float = 1.0
+    filled: bool = False
+    pixel: bool = False
+    text: str = "Text"
+    text_height: int = 12
+    tolerance: float = 0.1
+    whole: bool = False
+    grey: bool = False
+
+
+def add_segment(
+    mask: Mask, start: QPointF, end: QPointF, widths: tuple[float, float], ink: Ink
+) -> Box:
+    """Add a segment with round ends to the mask; return the part of it that may have changed.
+
+    ``widths`` are those at both ends, so that pressure swells and thins the line.
+    """
+    if ink.pixel:
+        return _add_pixels(mask, start, end, max(widths))
+    radii = (max(widths[0], 1.0) / 2, max(widths[1], 1.0) / 2)
+    reach = max(radii) + 1
+    box = _box(
+        mask.shape[0],
+        min(start.x(), end.x()) - reach,
+        min(start.y(), end.y()) - reach,
+        max(start.x(), end.x()) + reach,
+        max(start.y(), end.y()) + reach,
+    )
+    y, x = np.ogrid[box]
+    x, y = x + 0.5 - start.x(), y + 0.5 - start.y()
+    dx, dy = end.x() - start.x(), end.y() - start.y()
+    length = dx * dx + dy * dy
+    along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros_like(x + y)
+    distance = np.hypot(x - along * dx, y - along * dy)
+    radius = radii[0] + (radii[1] - radii[0]) * along
+    np.maximum(mask[box], _profile(distance, radius, ink.hardness), out=mask[box])
+    return box
+
+
+def _profile(
+    distance: NDArray[np.float64], radius: NDArray[np.float64], hardness: float
+) -> NDArray[np.float32]:
+    """Coverage at a distance from the middle: an antialiased rim, or a soft slope."""
+    rim = np.clip(radius + 0.5 - distance, 0, 1)
+    if hardness >= 1:
+        return rim.astype(np.float32)
+    core = radius * hardness
+    t = np.clip((distance - core) / np.maximum(radius - core, 1e-6), 0, 1)
+    return (np.minimum(rim, 1 - t * t * (3 - 2 * t))).astype(np.float32)
+
+
+def _add_pixels(mask: Mask, start: QPointF, end: QPointF, width: float) -> Box:
+    """Add squares of whole pixels along the line of Bresenham."""
+    side, size = max(1, round(width)), mask.shape[0]
+    before = (side - 1) // 2
+    points = list(line_pixels(_pixel(start), _pixel(end)))
+    for x, y in points:
+        top, left = max(0, y - before), max(0, x - before)
+        mask[top : max(0, y - before + side), left : max(0, x - before + side)] = 1
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return _box(size, min(xs) - side, min(ys) - side, max(xs) + side + 1, max(ys) + side + 1)
+
+
+def _pixel(at: QPointF) -> tuple[int, int]:
+    return math.floor(at.x()), math.floor(at.y())
+
+
+def line_pixels(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Pixels of a line, one a column or row, whichever has more (Bresenham 1965)."""
+    (x, y), (x1, y1) = start, end
+    dx, dy = abs(x1 - x), -abs(y1 - y)
+    step_x, step_y = (1 if x < x1 else -1), (1 if y < y1 else -1)
+    error = dx + dy
+    while True:
+        yield x, y
+        if (x, y) == (x1, y1):
+            return
+        doubled = 2 * error
+        if doubled >= dy:
+            error += dy
+            x += step_x
+        if doubled <= dx:
+            error += dx
+            y += step_y
+
+
+def _box(size: int, left: float, top: float, right: float, bottom: float) -> Box:
+    """Whole pixels of a canvas that a rectangle touches."""
+    x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
+    x1, y1 = min(size, math.ceil(right)), min(size, math.ceil(bottom))
+    return slice(min(y0, size), max(min(y0, size), y1)), slice(
+        min(x0, size), max(min(x0, size), x1)
+    )
+
+
+def shape_mask(size: int, shape: str, start: QPointF, end: QPointF, ink: Ink) -> Mask:
+    """Coverage of a ``line``, ``rectangle`` or ``ellipse`` from corner to corner."""
+    if shape == "line":
+        mask = np.zeros((size, size), np.float32)
+        add_segment(mask, start, end, (ink.width, ink.width), ink)
+        return mask
+    if ink.pixel:
+        return _pixel_shape(size, shape, _pixel(start), _pixel(end), ink)
+    rect = QRectF(start, end).normalized()
+
+    def draw(painter: QPainter) -> None:
+        if ink.filled:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(Qt.GlobalColor.white)
+        else:
+            pen = QPen(Qt.GlobalColor.white, max(1.0, ink.width))
+            pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
+            painter.setPen(pen)
+        (painter.drawRect if shape == "rectangle" else painter.drawEllipse)(rect)
+
+    return _drawn(size, draw, smooth=True)
+
+
+def _pixel_shape(
+    size: int, shape: str, start: tuple[int, int], end: tuple[int, int], ink: Ink
+) -> Mask:
+    """A rectangle or ellipse of whole pixels, both corners' pixels included."""
+    left, right = sorted((start[0], end[0]))
+    top, bottom = sorted((start[1], end[1]))
+    width = max(1, round(ink.width))
+    y, x = np.ogrid[:size, :size]
+    inside = _inside(shape, x, y, left, top, right, bottom)
+    if not ink.filled:
+        w = width
+        inside = inside & ~_inside(shape, x, y, left + w, top + w, right - w, bottom - w)
+    return inside.astype(np.float32)
+
+
+def _inside(
+    shape: str,
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    left: int,
+    top: int,
+    right: int,
+    bottom: int,
+) -> NDArray[np.bool_]:
+    """Which pixels belong to the filled shape."""
+    box = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    if shape == "rectangle" or right < left or bottom < top:
+        return np.asarray(box)
+    half_x, half_y = (right - left + 1) / 2, (bottom - top + 1) / 2
+    across = (x + 0.5 - left - half_x) / half_x
+    down = (y + 0.5 - top - half_y) / half_y
+    return np.asarray(box & (across**2 + down**2 <= 1))
+
+
+def text_mask(size: int, at: QPointF, ink: Ink) -> Mask:
+    """Coverage of the stamp's text with its middle at a point, letters ``text_height`` tall."""
+    font = QFont(theme.FONT_FAMILY)
+    font.setPixelSize(max(4, ink.text_height))
+    font.setWeight(QFont.Weight.DemiBold)
+    font.setHintingPreference(QFont.HintingPreference.PreferNoHinting)
+    if ink.pixel:
+        font.setStyleStrategy(QFont.StyleStrategy.NoAntialias)
+    metrics = QFontMetricsF(font)
+    lines = ink.text.replace("\\n", "\n").split("\n")
+    wide = max(metrics.horizontalAdvance(line) for line in lines)
+    high = metrics.height() * len(lines)
+    place = QRectF(at.x() - wide / 2, at.y() - high / 2, wide + 1, high)
+
+    def draw(painter: QPainter) -> None:
+        painter.setFont(font)
+        painter.setPen(Qt.GlobalColor.white)
+        painter.drawText(place, Qt.AlignmentFlag.AlignCenter, "\n".join(lines))
+
+    mask = _drawn(size, draw, smooth=not ink.pixel)
+    return (mask >= 0.5).astype(np.float32) if ink.pixel else mask
+
+
+def _drawn(size: int, draw: object, *, smooth: bool) -> Mask:
+    """What a painter draws in white, as a mask."""
+    image = QImage(size, size, QImage.Format.Format_ARGB32_Premultiplied)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, smooth)
+    painter.setRenderHint(QPainter.RenderHint.TextAntialiasing, smooth)
+    draw(painter)  # type: ignore[operator]
+    painter.end()
+    alpha = np.frombuffer(image.constBits(), np.uint8).reshape(size, size, 4)[..., 3]
+    return alpha.astype(np.float32) / 255
+
+
+def flood(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> NDArray[np.bool_]:
+    """Pixels joined to (x, y) that differ from it by at most ``tolerance`` in any channel.
+
+    Parameters
+    ----------
+    pixels
+        uint8 [h, w, c].
+    x, y
+        Where the flood begins.
+    tolerance
+        0 (the same value) to 1 (any value).
+
+    Returns
+    -------
+    ndarray
+        bool [h, w].
+    """
+    seed = pixels[y, x].astype(np.int16)
+    like = (np.abs(pixels.astype(np.int16) - seed) <= 255 * tolerance).all(axis=-1)
+    height, width = like.shape
+    found = np.zeros_like(like)
+    waiting = [(x, y)]
+    while waiting:
+        at, row = waiting.pop()
+        if found[row, at] or not like[row, at]:
+            continue
+        line = like[row]
+        left, right = at, at + 1
+        while left > 0 and line[left - 1]:
+            left -= 1
+        while right < width and line[right]:
+            right += 1
+        found[row, left:right] = True
+        for other in (row - 1, row + 1):
+            if 0 <= other < height:
+                fresh = like[other, left:right] & ~found[other, left:right]
+                starts = np.flatnonzero(fresh & ~np.concatenate(([False], fresh[:-1])))
+                waiting.extend((left + int(start), other) for start in starts)
+    return found
+
+
+def lay(
+    out: NDArray[np.uint8],
+    before: NDArray[np.uint8],
+    mask: Mask,
+    colour: NDArray[np.uint8] | None,
+    opacity: float,
+    box: Box = (slice(None), slice(None)),
+) -> None:
+    """Write ``before`` with ink over it into ``out``, in a box.
+
+    Parameters
+    ----------
+    out, before
+        uint8 [S, S, 4], premultiplied.
+    mask
+        Coverage, [S, S].
+    colour
+        uint8 [3] or [S, S, 3]; None erases.
+    opacity
+        0 to 1.
+    """
+    alpha = mask[box][..., None] * opacity
+    under = before[box].astype(np.float32) * (1 - alpha)
+    if colour is not None:
+        ink = colour if colour.ndim == 1 else colour[box]
+        under[..., :3] += ink.astype(np.float32) * alpha
+        under[..., 3:] += 255 * alpha
+    out[box] = np.rint(np.minimum(under, 255)).astype(np.uint8)
+    # Rounding must not leave a colour brighter than its alpha: that is no premultiplied pixel.
+    np.minimum(out[box][..., :3], out[box][..., 3:], out=out[box][..., :3])

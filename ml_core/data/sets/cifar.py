@@ -1,0 +1,159 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): the binary version, and the pickles read as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.data.sets.found import FoundSet, RawSource, Slices, check_labels, records
+from ml_core.data.sets.plain_arrays import array_of, entries
+from ml_core.reading.errors import InputError
+from ml_core.reading.lists import read_lines
+from ml_core.reading.pickles.machine import MAX_BYTES, read_pickle
+from ml_core.reading.regular_file import open_regular
+
+_PIXELS = 3 * 32 * 32
+_TRAIN_10 = tuple(f"data_batch_{number}" for number in range(1, 6))
+_TOO_LARGE = (
+    "{} is a pickle of over {} MB, more than is read of one; use the binary version of the set "
+    "(cifar-{}-binary.tar.gz)."
+)
+
+
+def find_cifar(folder: Path, train: bool) -> FoundSet | None:
+    """Open a CIFAR folder in either version; None if it is none.
+
+    Parameters
+    ----------
+    folder
+        ``cifar-10-batches-bin``, ``cifar-10-batches-py``, ``cifar-100-binary`` or
+        ``cifar-100-python``.
+    train
+        The training pictures instead of the test pictures.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, missing or larger than a pickle may be.
+    """
+    if (folder / "batches.meta.txt").is_file():
+        files = [f"{name}.bin" for name in (_TRAIN_10 if train else ("test_batch",))]
+        return _binary(folder, files, "batches.meta.txt", 1, "CIFAR-10", train)
+    if (folder / "fine_label_names.txt").is_file():
+        files = ["train.bin" if train else "test.bin"]
+        return _binary(folder, files, "fine_label_names.txt", 2, "CIFAR-100", train)
+    if (folder / "batches.meta").is_file():
+        pickles = list(_TRAIN_10) if train else ["test_batch"]
+        return _pickled(folder, pickles, "batches.meta", "10", train)
+    if (folder / "meta").is_file() and (folder / "test").is_file():
+        return _pickled(folder, ["train" if train else "test"], "meta", "100", train)
+    return None
+
+
+def _title(name: str, train: bool) -> str:
+    return f"{name}, {'training' if train else 'test'} pictures"
+
+
+def _binary(
+    folder: Path, files: list[str], names_file: str, head: int, name: str, train: bool
+) -> FoundSet:
+    """Records of one or two label bytes, the last one the fine label, and 3072 pixel bytes."""
+    record = head + _PIXELS
+    parts = tuple(Slices(folder / file) for file in files)
+    total = records(parts, record, name)
+    names = tuple(line for _, line in read_lines(folder / names_file))
+    labels = [
+        np.frombuffer(part.read(0, part.size), np.uint8)[head - 1 :: record] for part in parts
+    ]
+    checked = check_labels(np.concatenate(labels).astype(np.int64), len(names), name)
+    assert len(checked) == total
+
+    def decode(raw: bytes) -> NDArray[np.uint8]:
+        return _picture(np.frombuffer(raw, np.uint8)[head:])
+
+    return FoundSet(_title(name, train), RawSource(parts, record, decode), checked, names)
+
+
+class _Arrays:
+    """Pictures that were read whole from pickles."""
+
+    def __init__(self, files: tuple[Path, ...], pixels: NDArray[np.uint8]) -> None:
+        self.files = files
+        self._pixels = pixels
+
+    def name(self, number: int) -> str:
+        """Number of the picture."""
+        return f"picture {number + 1}"
+
+    def read(self, number: int) -> Image.Image:
+        """One picture."""
+        return Image.fromarray(_picture(self._pixels[number]))
+
+
+def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool) -> FoundSet:
+    """Python version: dictionaries with ``data`` [n, 3072] and labels."""
+    name = f"CIFAR-{number}"
+    key, names_key = ("labels", "label_names")
+    if number == "100":
+        key, names_key = ("fine_labels", "fine_label_names")
+    names = _texts(_dictionary(folder / meta, number).get(names_key), folder / meta)
+    pixels, labels = [], []
+    for file in files:
+        found = _dictionary(folder / file, number)
+        try:
+            data, own = array_of(found.get("data")), np.asarray(found.get(key), np.int64)
+        except (ValueError, TypeError, OverflowError):
+            raise _not_cifar(folder / file, name) from None
+        if data.dtype != np.uint8 or data.shape != (len(own), _PIXELS) or own.ndim != 1:
+            raise _not_cifar(folder / file, name)
+        pixels.append(data)
+        labels.append(own)
+    checked = check_labels(np.concatenate(labels), len(names), name)
+    source = _Arrays(tuple(folder / file for file in files), np.concatenate(pixels))
+    return FoundSet(_title(name, train), source, checked, names)
+
+
+def _dictionary(path: Path, number: str) -> dict[str, Any]:
+    """Entries of a pickled dictionary; the pickle is followed and nothing of it is run."""
+    file, size = open_regular(path)
+    with file:
+        if size > MAX_BYTES:
+            raise InputError(_TOO_LARGE.format(path.name, MAX_BYTES >> 20, number), "unsupported")
+        found = read_pickle(file.read(MAX_BYTES + 1))
+    if found.unknown or found.misuse:
+        named = ", ".join(found.unknown or found.misuse)
+        raise InputError(
+            f"{path.name} is a pickle that names code which no CIFAR file has ({named[:200]}); do "
+            "not load it elsewhere.",
+            "dangerous",
+        )
+    if found.problem:
+        raise InputError(
+            f"{path.name} is no pickle of CIFAR: {found.problem}; get it again.", "damaged"
+        )
+    return entries(found.value)
+
+
+def _texts(value: Any, path: Path) -> tuple[str, ...]:
+    """Class names, which Python 2 kept as bytes."""
+    if not isinstance(value, list) or not value:
+        raise _not_cifar(path, "CIFAR")
+    plain = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in value]
+    if not all(isinstance(item, str) for item in plain):
+        raise _not_cifar(path, "CIFAR")
+    return tuple(plain)
+
+
+def _not_cifar(path: Path, name: str) -> InputError:
+    return InputError(
+        f"{path.name} is a pickle without what {name} keeps in it; get it again.", "damaged"
+    )
+
+
+def _picture(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bytes of the red, the green and the blue plane as uint8 [32, 32, 3]."""
+    return np.ascontiguousarray(pixels.reshape(3, 32, 32).transpose(1, 2, 0))

@@ -1,0 +1,54 @@
+"""Which published set a folder or file holds, by the files that are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_core.data.sets.cifar import find_cifar
+from ml_core.data.sets.found import FoundSet
+from ml_core.data.sets.listed import find_flowers, find_food101, find_gtsrb, find_pets
+from ml_core.data.sets.parquet import find_parquet
+from ml_core.data.sets.shards import find_shards
+from ml_core.data.sets.stl10 import find_stl10
+from ml_core.reading.errors import InputError
+
+FILES = (".tar", ".parquet")
+"""Endings of single files that are a set by themselves."""
+
+_READERS: tuple[Callable[[Path, bool], FoundSet | None], ...] = (
+    find_cifar, find_stl10, find_food101, find_flowers, find_pets, find_gtsrb, find_shards,
+    find_parquet,
+)  # fmt: skip
+_INNER = (
+    "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python",
+    "stl10_binary", "food-101", "flowers-102", "oxford-iiit-pet", "gtsrb",
+)  # fmt: skip
+
+
+def find_set(path: Path, *, train: bool = False) -> FoundSet | None:
+    """Open a published set; None for a plain folder of pictures.
+
+    Parameters
+    ----------
+    path
+        Its folder, the folder that holds it alone (torchvision's ``root``), a shard (``.tar``) or
+        a Parquet file.
+    train
+        The training pictures instead of the test pictures.
+
+    Raises
+    ------
+    InputError
+        If it is one and a file of it is damaged or missing, or the folder holds several.
+    """
+    inside = [path / name for name in _INNER if (path / name).is_dir()]
+    if len(inside) > 1:
+        names = ", ".join(folder.name for folder in inside)
+        raise InputError(f"{path.name} holds several image sets ({names}); choose one of them.")
+    for folder in (path, *inside):
+        for reader in _READERS:
+            found = reader(folder, train)
+            if found is not None:
+                return found
+    return None

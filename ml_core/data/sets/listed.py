@@ -1,0 +1,177 @@
+"""Sets of picture files whose labels stand in a list beside them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ml_core.data.pictures import summary
+from ml_core.data.sets.class_lists import FLOWERS, GTSRB
+from ml_core.data.sets.found import FileSource, FoundSet
+from ml_core.data.sets.mat_file import read_mat
+from ml_core.data.sets.ppm import read_ppm
+from ml_core.reading.errors import InputError
+from ml_core.reading.images import read_image
+from ml_core.reading.lists import read_lines
+
+Decode = Callable[[Path], Image.Image]
+
+
+def find_food101(folder: Path, train: bool) -> FoundSet | None:
+    """Open ``food-101`` (Bossard et al. 2014): ``meta/classes.txt`` and ``meta/test.txt``."""
+    meta = folder / "meta"
+    if not (meta / "classes.txt").is_file() or not (folder / "images").is_dir():
+        return None
+    classes = [line for _, line in read_lines(meta / "classes.txt")]
+    listed = read_lines(meta / ("train.txt" if train else "test.txt"))
+    rows = [(f"{entry}.jpg", entry.split("/")[0]) for _, entry in listed]
+    return _listed("Food-101", folder / "images", rows, classes, train)
+
+
+def find_pets(folder: Path, train: bool) -> FoundSet | None:
+    """Open ``oxford-iiit-pet`` (Parkhi et al. 2012): ``annotations/test.txt``, breed as class."""
+    split = "trainval" if train else "test"
+    lists = folder / "annotations"
+    if not (lists / "trainval.txt").is_file() and not (lists / "test.txt").is_file():
+        return None
+    rows: list[tuple[str, str]] = []
+    classes: dict[int, str] = {}
+    for number, line in read_lines(lists / f"{split}.txt"):
+        parts = line.split()
+        if line.startswith("#"):
+            continue
+        if len(parts) != 4 or "_" not in parts[0] or not parts[1].isdecimal():
+            raise _bad_line(lists / f"{split}.txt", number)
+        breed = parts[0].rsplit("_", 1)[0]
+        if classes.setdefault(int(parts[1]), breed) != breed:
+            raise _bad_line(lists / f"{split}.txt", number)
+        rows.append((f"{parts[0]}.jpg", breed))
+    names = [classes[index] for index in sorted(classes)]
+    found = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
+    shown = tuple(name.replace("_", " ") for name in found.class_names)
+    return FoundSet(found.name, found.source, found.labels, shown, found.notes, found.left_out)
+
+
+def find_flowers(folder: Path, train: bool) -> FoundSet | None:
+    """Open ``flowers-102`` (Nilsback and Zisserman 2008): ``imagelabels.mat`` and ``setid.mat``."""
+    if not (folder / "imagelabels.mat").is_file() or not (folder / "setid.mat").is_file():
+        return None
+    labels = read_mat(folder / "imagelabels.mat").get("labels")
+    numbers = read_mat(folder / "setid.mat").get("trnid" if train else "tstid")
+    if labels is None or numbers is None or not len(labels) or not len(numbers):
+        raise InputError("imagelabels.mat or setid.mat lacks the labels; get it again.", "damaged")
+    in_range = numbers.min() >= 1 and numbers.max() <= len(labels)
+    if not in_range or labels.min() < 1 or labels.max() > len(FLOWERS):
+        raise InputError(
+            "setid.mat and imagelabels.mat do not fit together; get both again.", "damaged"
+        )
+    rows = [(f"image_{n:05d}.jpg", FLOWERS[labels[n - 1] - 1]) for n in numbers.tolist()]
+    return _listed("Flowers-102", folder / "jpg", rows, FLOWERS, train)
+
+
+def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
+    """Open GTSRB (Stallkamp et al. 2011): test pictures with ``GT-final_test.csv``, or training.
+
+    ``folder`` may be ``gtsrb``, ``gtsrb/GTSRB``, or torchvision's root that holds them.
+    """
+    for root in (folder, folder / "GTSRB"):
+        pictures = root / "Final_Test" / "Images"
+        tables = (folder / "GT-final_test.csv", root / "GT-final_test.csv",
+                  pictures / "GT-final_test.csv")  # fmt: skip
+        table = next((path for path in tables if path.is_file()), None)
+        if not train and pictures.is_dir() and table is not None:
+            rows = _gt_rows(table)
+            return _listed("GTSRB", pictures, rows, GTSRB, train, read_ppm)
+        training = root / "Training"
+        if train and training.is_dir():
+            rows = []
+            for number, name in enumerate(GTSRB):
+                below = training / f"{number:05d}"
+                files = sorted(path.name for path in below.glob("*.ppm"))
+                rows += [(f"{number:05d}/{file}", name) for file in files]
+            return _listed("GTSRB", training, rows, GTSRB, train, read_ppm)
+        if pictures.is_dir() and not train:
+            raise InputError(
+                "GTSRB's test pictures are there and GT-final_test.csv is not; put it beside them.",
+                "usage",
+            )
+    return None
+
+
+def _gt_rows(table: Path) -> list[tuple[str, str]]:
+    """File names and class names from a semicolon-separated table."""
+    lines = read_lines(table)
+    rows = csv.reader((line for _, line in lines), delimiter=";")
+    head = next(rows, [])
+    if "Filename" not in head or "ClassId" not in head:
+        raise InputError(
+            f"{table.name} has no columns Filename and ClassId (the table without classes?); get "
+            "GTSRB_Final_Test_GT.zip.",
+            "damaged",
+        )
+    file, label = head.index("Filename"), head.index("ClassId")
+    found = []
+    for (number, _), row in zip(lines[1:], rows, strict=False):
+        good = len(row) == len(head) and row[label].isdecimal() and int(row[label]) < len(GTSRB)
+        if not good:
+            raise _bad_line(table, number)
+        found.append((row[file], GTSRB[int(row[label])]))
+    return found
+
+
+def _listed(
+    name: str,
+    folder: Path,
+    rows: list[tuple[str, str]],
+    classes: list[str] | tuple[str, ...],
+    train: bool,
+    decode: Decode = read_image,
+) -> FoundSet:
+    """Files below a folder with their class names; missing ones are counted.
+
+    Raises
+    ------
+    InputError
+        If a name leads out of the folder, a class is not in the list, or no file is there.
+    """
+    places = {text: index for index, text in enumerate(classes)}
+    files, names, labels, missing = [], [], [], []
+    for file, label in rows:
+        if label not in places:
+            raise InputError(
+                f"{name}: {file} is of the class {label[:80]!r}, which is not in the list of "
+                "classes; the lists are damaged or of two versions.",
+                "damaged",
+            )
+        parts = file.split("/")
+        if len(parts) > 2 or {"", ".", ".."} & set(parts) or set("\\:\0") & set(file):
+            raise InputError(f"{name}: the path {file[:80]!r} leads out of the set.", "damaged")
+        path = folder / file
+        if path.is_symlink() or not path.is_file():
+            missing.append(file)
+            continue
+        files.append(path)
+        names.append(file)
+        labels.append(places[label])
+    if not files:
+        raise InputError(
+            f"{name}: none of its {len(rows)} pictures is in {folder.name}; unpack them there.",
+            "usage",
+        )
+    notes = (summary("Left out, a missing picture", missing),) if missing else ()
+    return FoundSet(
+        f"{name}, {'training' if train else 'test'} pictures",
+        FileSource(tuple(files), tuple(names), decode),
+        np.array(labels, np.int64),
+        tuple(classes),
+        notes,
+        len(missing),
+    )
+
+
+def _bad_line(path: Path, number: int) -> InputError:
+    return InputError(f"Line {number} of {path.name} is damaged; get the list again.", "damaged")

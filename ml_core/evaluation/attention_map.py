@@ -1,0 +1,146 @@
+"""Gradient-weighted attention of a vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+
+def attention_layers(model: ClipModel) -> list[nn.MultiheadAttention]:
+    """Self-attention of each block of the image encoder, first to last.
+
+    Raises
+    ------
+    InputError
+        If the image encoder is no plain vision transformer.
+    """
+    if model.convolutional:
+        raise InputError(
+            "Attention maps need a vision transformer and this image encoder is a ResNet; choose "
+            "Grad-CAM."
+        )
+    visual: Any = model.module.visual
+    found = [block.attn for block in visual.transformer.resblocks]
+    if visual.attn_pool is not None or not all(type(a) is nn.MultiheadAttention for a in found):
+        raise InputError(
+            "This vision transformer has attention of its own kind, which cannot be unrolled; "
+            "choose occlusion.",
+            "unsupported",
+        )
+    return found
+
+
+def attention_map(model: ClipModel, images: Tensor, direction: Tensor) -> Tensor:
+    """Relevance of the patches to a class, through all layers (Chefer et al. 2021, eq. 5 and 6).
+
+    With ``A`` the attention of a layer and ``dA`` the score's gradient by it, the heads' mean of
+    ``max(0, dA * A)`` is added up layer by layer: ``R = R + mean(...) R``, from the identity on.
+    The map is the class token's row of ``R``; for a model that averages its patches instead, the
+    mean of their rows.
+
+    Parameters
+    ----------
+    model
+        A ViT CLIP; its parameters get no gradient.
+    images
+        float [N, 3, S, S] in [0, 1].
+    direction
+        float32 [D] or [N, D]: text embedding of the class. The score is its logit, the logit
+        scale times the cosine.
+
+    Returns
+    -------
+    Tensor
+        float32 [N, g, g] on the CPU, at least 0.
+
+    Raises
+    ------
+    InputError
+        If the image encoder is no plain vision transformer.
+    """
+    layers = attention_layers(model)
+    with torch.enable_grad(), watched(layers) as attention:
+        leaf = images.detach().to(model.device, torch.float32).requires_grad_()
+        embeddings = model.embed_images(leaf)
+        score = model.logit_scale * (embeddings * direction.to(embeddings)).sum()
+        gradients = torch.autograd.grad(score, attention)
+    tokens = attention[0].shape[-1]
+    relevance = torch.eye(tokens, device=leaf.device).expand(len(images), -1, -1)
+    for weights, gradient in zip(attention, gradients, strict=True):
+        step = (gradient * weights.detach()).clamp_min(0).mean(dim=1).float()  # [N, L, L]
+        relevance = relevance + step @ relevance
+    visual: Any = model.module.visual
+    rows = relevance[:, 1:, 1:].mean(dim=1) if visual.pool_type == "avg" else relevance[:, 0, 1:]
+    return rows.reshape(len(images), *visual.grid_size).cpu()
+
+
+@contextmanager
+def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
+    """Let attention layers give out their weights, inside the graph.
+
+    torch's own attention keeps them in a fused kernel; here each is computed from its queries and
+    keys, and what the layer gives out is made from them.
+
+    Yields
+    ------
+    list[Tensor]
+        float32 [N, H, L, L] of each layer, in the order of the forward pass.
+    """
+    kept: list[Tensor] = []
+
+    def explicit(layer: nn.Module, inputs: Any, options: dict[str, Any], _: object) -> Any:
+        assert isinstance(layer, nn.MultiheadAttention)
+        weights, output = explicit_attention(layer, inputs[0], options.get("attn_mask"))
+        kept.append(weights)
+        return output, None
+
+    handles = [layer.register_forward_hook(explicit, with_kwargs=True) for layer in layers]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def explicit_attention(
+    layer: nn.MultiheadAttention, tokens: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Self-attention written out: softmax of queries times keys, then the values.
+
+    Parameters
+    ----------
+    layer
+        One input projection for all three, as CLIP's.
+    tokens
+        float [N, L, D], or [L, N, D] where the layer is not ``batch_first``.
+    mask
+        Added to the products, or None.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Weights [N, H, L, L], and the layer's output in the shape of `tokens`.
+    """
+    first = layer.batch_first
+    x = tokens if first else tokens.transpose(0, 1)
+    batch, length, width = x.shape
+    projected = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+    heads = projected.view(batch, length, 3, layer.num_heads, layer.head_dim)
+    queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
+    products = queries @ keys.transpose(-1, -2) / layer.head_dim**0.5
+    if mask is not None:
+        products = products + mask
+    weights = products.softmax(dim=-1)
+    mixed = (weights @ values).transpose(1, 2).reshape(batch, length, width)
+    output = F.linear(mixed, layer.out_proj.weight, layer.out_proj.bias)
+    return weights, output if first else output.transpose(0, 1)

@@ -1,0 +1,309 @@
+"""Captions for pictures and pictures for captions: what a trigger does to both rankings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.evaluation.embedding_map import Embeddings
+    from ml_core.model import ClipModel
+    from ml_core.triggers.record import Trigger
+
+KS = (1, 5, 10)
+_TEXTS = 256
+_CELLS = 4_000_000
+
+Rows = NDArray[np.float32]
+Ranks = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Share of queries whose own answer is among the first k (recall@1, @5, @10).
+
+    ``triggered`` is None without a trigger.
+    """
+
+    direction: Literal["image to text", "text to image"]
+    n: int
+    clean: tuple[float, ...]
+    triggered: tuple[float, ...] | None = None
+    k: tuple[int, ...] = KS
+
+
+@dataclass(frozen=True)
+class CaptionCount:
+    """How often a caption is ranked first, without and with the trigger."""
+
+    caption: str
+    clean: int
+    triggered: int | None
+
+
+@dataclass(frozen=True)
+class Rise:
+    """Where the target's captions stand in the ranking of each picture (rank 1 is first).
+
+    Of several target captions the best placed one counts. ``rise`` is the mean number of places
+    gained through the trigger; `hit_clean` and `hit_triggered` are the shares of pictures with a
+    target caption among the first k.
+    """
+
+    n: int
+    median_clean: float
+    hit_clean: tuple[float, ...]
+    median_triggered: float | None = None
+    hit_triggered: tuple[float, ...] | None = None
+    rise: float | None = None
+    k: tuple[int, ...] = KS
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Rankings of one checkpoint on image-caption pairs.
+
+    Attributes
+    ----------
+    n, pool
+        Pictures, and different captions that they are compared with.
+    recalls
+        Of both directions.
+    first
+        Captions that are ranked first, those that gain most through the trigger before others.
+    target
+        Where the target's captions stand, over the pictures whose own caption is no target one;
+        None without target captions.
+    target_captions
+        Texts of these.
+    """
+
+    n: int
+    pool: int
+    recalls: tuple[Recall, ...]
+    first: tuple[CaptionCount, ...]
+    target: Rise | None = None
+    target_captions: tuple[str, ...] = ()
+    trigger: str | None = None
+    trigger_name: str = ""
+    checkpoint_sha256: str | None = None
+    data_key: str = ""
+    captions_sha256: str = ""
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready copy."""
+        return asdict(self)
+
+
+def retrieve(
+    model: ClipModel,
+    found: Embeddings,
+    captions: Sequence[str],
+    target_captions: Sequence[str],
+    trigger: Trigger | None,
+    *,
+    shown: int = 20,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Retrieval | None:
+    """Rank captions for pictures and pictures for captions.
+
+    Parameters
+    ----------
+    model
+        Embeds the captions.
+    found
+        Embeddings of n pictures, see `embed`; their classes do not matter.
+    captions
+        n, one a picture; equal captions are one answer.
+    target_captions
+        Captions that the attacker wants, e.g. the prompts of the target class.
+    trigger
+        Of the pictures; its text, if any, goes into the captions that are queries.
+    shown
+        Most captions in ``first``.
+    cancelled
+        Asked before each batch of captions.
+
+    Returns
+    -------
+    Retrieval or None
+        None if cancelled.
+
+    Raises
+    ------
+    InputError
+        If there are not as many captions as pictures, or no picture at all.
+    """
+    if len(captions) != len(found.indices) or not len(captions):
+        raise InputError(
+            f"Retrieval needs a caption for each picture: there are {len(captions)} captions for "
+            f"{len(found.indices)} pictures.",
+            "usage",
+        )
+    pool = list(dict.fromkeys([*captions, *target_captions]))
+    place = {text: number for number, text in enumerate(pool)}
+    own = np.array([place[text] for text in captions])
+    texts = _embedded(model, pool, cancelled)
+    if texts is None:
+        return None
+    queries = texts
+    if trigger is not None and trigger.text:
+        from ml_core.triggers.prompts import triggered_prompt
+
+        asked = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
+        if asked is None:
+            return None
+        queries = asked
+    targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
+    return Retrieval(
+        **rank(found.clean, found.triggered, texts, queries, own, targets, pool, shown=shown),
+        n=len(own),
+        pool=len(pool),
+        target_captions=tuple(dict.fromkeys(target_captions)),
+        trigger=None if trigger is None else trigger.digest,
+        trigger_name="" if trigger is None else trigger.name,
+        checkpoint_sha256=found.checkpoint_sha256,
+        data_key=found.data_key,
+        captions_sha256=hashlib.sha256("\n".join(captions).encode()).hexdigest(),
+        seed=found.seed,
+        versions=dict(found.versions),
+    )
+
+
+def rank(
+    clean: Rows,
+    triggered: Rows | None,
+    texts: Rows,
+    queries: Rows,
+    own: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    pool: Sequence[str],
+    *,
+    shown: int = 20,
+) -> dict[str, Any]:
+    """Compute the rankings' fields of a `Retrieval`.
+
+    Parameters
+    ----------
+    clean, triggered
+        float32 [n, D], unit length, of pictures.
+    texts, queries
+        float32 [P, D], of the captions, and of the captions with the trigger's text.
+    own
+        int64 [n], caption of each picture.
+    targets
+        int64 [T], captions of the target.
+    pool
+        P captions.
+    shown
+        Most captions in ``first``.
+    """
+    before, top_before = _ranks(clean, texts, own)
+    after, top_after = (None, None) if triggered is None else _ranks(triggered, texts, own)
+    asked, answers = np.unique(own, return_inverse=True)
+    there = _caption_ranks(texts[asked], clean, answers)
+    here = None if triggered is None else _caption_ranks(queries[asked], triggered, answers)
+    rise = None
+    others = ~np.isin(own, targets)
+    if len(targets) and others.any():
+        low = _best_ranks(clean[others], texts, targets)
+        high = None if triggered is None else _best_ranks(triggered[others], texts, targets)
+        rise = _rise(low, high)
+    return {
+        "recalls": (
+            Recall(
+                "image to text", len(before), _at(before), None if after is None else _at(after)
+            ),
+            Recall("text to image", len(there), _at(there), None if here is None else _at(here)),
+        ),
+        "first": _first(top_before, top_after, pool, shown),
+        "target": rise,
+    }
+
+
+def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bool]) -> Rows | None:
+    """Embed texts, float32 [P, D]; None if cancelled."""
+    parts = []
+    for start in range(0, len(texts), _TEXTS):
+        if cancelled():
+            return None
+        parts.append(model.encode_texts(texts[start : start + _TEXTS]).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> tuple[Ranks, Ranks]:
+    """Rank of each picture's own caption, and its first caption, both int64 [n]."""
+    ranks, first = np.empty(len(images), np.int64), np.empty(len(images), np.int64)
+    for rows in _parts(len(images), len(texts)):
+        cosines = images[rows] @ texts.T
+        mine = np.take_along_axis(cosines, own[rows][:, None], axis=1)
+        ranks[rows] = 1 + (cosines > mine).sum(axis=1)
+        first[rows] = cosines.argmax(axis=1)
+    return ranks, first
+
+
+def _caption_ranks(queries: Rows, images: Rows, answers: NDArray[np.int64]) -> Ranks:
+    """Rank of the best placed picture of each caption, int64 [Q]; answers int64 [n]."""
+    ranks = np.empty(len(queries), np.int64)
+    for rows in _parts(len(queries), len(images)):
+        cosines = queries[rows] @ images.T
+        numbers = np.arange(len(queries))[rows]
+        right = answers[None, :] == numbers[:, None]
+        best = np.where(right, cosines, -np.inf).max(axis=1, keepdims=True)
+        ranks[rows] = 1 + (cosines > best).sum(axis=1)
+    return ranks
+
+
+def _best_ranks(images: Rows, texts: Rows, targets: NDArray[np.int64]) -> Ranks:
+    """Rank of the best placed target caption, int64 [n]."""
+    ranks = np.empty(len(images), np.int64)
+    for rows in _parts(len(images), len(texts)):
+        cosines = images[rows] @ texts.T
+        best = cosines[:, targets].max(axis=1, keepdims=True)
+        ranks[rows] = 1 + (cosines > best).sum(axis=1)
+    return ranks
+
+
+def _parts(rows: int, columns: int) -> list[slice]:
+    """Blocks of rows that bound the memory of their cosines."""
+    step = max(1, _CELLS // max(1, columns))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _at(ranks: Ranks) -> tuple[float, ...]:
+    """Share of ranks within each k."""
+    return tuple(float((ranks <= k).mean()) for k in KS)
+
+
+def _rise(before: Ranks, after: Ranks | None) -> Rise:
+    """How the target's captions move."""
+    found = Rise(len(before), float(np.median(before)), _at(before))
+    if after is None:
+        return found
+    places = float((before - after).mean())
+    return Rise(
+        found.n, found.median_clean, found.hit_clean, float(np.median(after)), _at(after), places
+    )
+
+
+def _first(
+    before: Ranks, after: Ranks | None, pool: Sequence[str], shown: int
+) -> tuple[CaptionCount, ...]:
+    """Captions that are first for some picture."""
+    clean = np.bincount(before, minlength=len(pool))
+    now = np.bincount(after, minlength=len(pool)) if after is not None else clean
+    gain = now - clean if after is not None else clean
+    order = np.lexsort((np.arange(len(pool)), -now, -gain))
+    rows = [int(i) for i in order if clean[i] or now[i]][:shown]
+    return tuple(
+        CaptionCount(pool[i], int(clean[i]), None if after is None else int(now[i])) for i in rows
+    )

@@ -1,0 +1,91 @@
+"""The clean and the triggered side of one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.evaluation.batches import Batch
+from ml_core.evaluation.embedding_cache import EmbeddingTable
+from ml_core.evaluation.scores import BatchScores, score
+from ml_core.evaluation.stamping import stamped, to_pictures
+from ml_core.evaluation.zero_shot import class_logits
+from ml_core.triggers.record import Trigger
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """A model with all that a batch is scored by.
+
+    Attributes
+    ----------
+    model
+        Gives unit embeddings.
+    classifier, triggered_classifier
+        float32 [C, D] on the model's device: of the prompts, and of those with the trigger's text.
+    trigger, target, labels, seed
+        As of `evaluate`.
+    """
+
+    model: ClipModel
+    classifier: Tensor
+    triggered_classifier: Tensor
+    trigger: Trigger | None
+    target: int
+    labels: NDArray[np.int64]
+    seed: int
+
+    def embed(self, batch: Batch, table: EmbeddingTable | None) -> Tensor:
+        """Embed clean pictures, from the table where it knows them, [n, D]."""
+        if table is None:
+            assert batch.images is not None
+            return self.model.encode_images(to_pictures(batch.images, self.model.device))
+        missing = table.missing(batch.indices)
+        if missing.any():
+            assert batch.images is not None
+            pictures = to_pictures(batch.images[missing], self.model.device)
+            table.put(batch.indices[missing], self.model.encode_images(pictures))
+        return table.get(batch.indices).to(self.model.device)
+
+    def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
+        """Score the clean side."""
+        logits = class_logits(self.model, embeddings, self.classifier)
+        return score(logits, self.labels[batch.indices], self.target)
+
+    def triggered(self, batch: Batch, embeddings: Tensor) -> BatchScores | None:
+        """Score the triggered side; None without a trigger."""
+        if self.trigger is None:
+            return None
+        if self.trigger.changes_pictures or batch.own is not None:
+            canvases = batch.images if batch.own is None else batch.own
+            assert canvases is not None
+            embeddings = self.model.encode_images(
+                stamped(
+                    self.trigger,
+                    canvases,
+                    batch.indices,
+                    self.seed,
+                    self.model.image_size,
+                    self.model.device,
+                )
+            )
+        logits = class_logits(self.model, embeddings, self.triggered_classifier)
+        return score(logits, self.labels[batch.indices], self.target)
+
+    def control(self, batch: Batch) -> NDArray[np.int64]:
+        """Predict from the trigger's own canvas without the trigger, int64 [n]."""
+        assert batch.own is not None
+        size, device = self.model.image_size, self.model.device
+        pictures = stamped(None, batch.own, batch.indices, self.seed, size, device)
+        logits = class_logits(self.model, self.model.encode_images(pictures), self.classifier)
+        with torch.no_grad():
+            top1: NDArray[np.int64] = logits.argmax(dim=-1).cpu().numpy()
+        return top1

@@ -1,0 +1,326 @@
+"""Which arithmetic, memory layout and batch size encode fastest here without changing answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.evaluation.stamping import to_pictures
+from ml_core.evaluation.zero_shot import class_logits
+from ml_core.recent import Recent
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+Precision = Literal["fp32", "bf16"]
+AGREEMENT = 0.995
+SAMPLE = 400
+SMALLEST_SAMPLE = 200
+_WORTH_IT = 1.05
+_BATCHES = {"cpu": (8, 16, 32, 64, 128, 256), "cuda": (32, 64, 128, 256, 512, 1024)}
+_PASS_SECONDS = 0.4
+_SECONDS = 10.0
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way to encode: its speed at the same batch size, and how often its top-1 is fp32's."""
+
+    precision: Precision
+    layout: str
+    images_per_second: float
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a model encodes on a device.
+
+    Attributes
+    ----------
+    precision, layout, batch
+        Chosen: ``fp32`` or ``bf16`` (autocast), ``contiguous`` or ``channels-last``, images a call.
+    images_per_second
+        Of the choice, measured.
+    agreement, n
+        Share of `n` sample images whose top-1 class is that of fp32; None where nothing but fp32
+        was asked.
+    device, threads
+        Where it was measured.
+    tried
+        All that was measured.
+    why
+        In words, for the screen and the record.
+    """
+
+    precision: Precision
+    layout: str
+    batch: int
+    images_per_second: float
+    agreement: float | None
+    n: int
+    device: str
+    threads: int
+    tried: tuple[Tried, ...] = ()
+    why: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready copy."""
+        return asdict(self)
+
+
+_measured: Recent[tuple[str, ...], Speed] = Recent(8)
+
+
+def speed_of(
+    model: ClipModel,
+    images: NDArray[np.uint8],
+    classifier: Tensor,
+    *,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> Speed:
+    """As `measure_speed`, kept for a model's identity, device and threads."""
+    if model.identity is None:
+        return measure_speed(model, images, classifier, precision=precision)
+    place = (str(model.device), str(torch.get_num_threads()))
+    return _measured.get(
+        (model.identity, *place, precision),
+        lambda: measure_speed(model, images, classifier, precision=precision),
+    )
+
+
+@torch.no_grad()
+def measure_speed(
+    model: ClipModel,
+    images: NDArray[np.uint8],
+    classifier: Tensor,
+    *,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    seconds: float = _SECONDS,
+) -> Speed:
+    """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
+
+    The model is left as it was; see `use_speed`. On CUDA the device is waited for; bf16 is tried
+    where torch says that the device has it, on MPS never.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    images
+        uint8 [n, S, S, 3], a sample of those to be encoded; the first `SAMPLE` are used.
+    classifier
+        float32 [C, D].
+    precision
+        ``auto`` measures; anything else fixes the arithmetic, and layout and batch are measured.
+    seconds
+        What may be spent. A model so slow that `SMALLEST_SAMPLE` images take longer stays fp32.
+    """
+    before = model.precision, model.channels_last
+    sample = images[:SAMPLE]
+    classifier = classifier.to(model.device)
+    names: list[Precision] = ["fp32", "bf16"] if precision == "auto" else [precision]
+    if precision == "auto" and not has_bf16(model.device):
+        names = ["fp32"]
+    layouts = [model.layout, *({"contiguous", "channels-last"} - {model.layout})]
+    try:
+        _use(model, names[0], layouts[0])
+        _seconds(model, sample[:1])
+        rate = 1 / _seconds(model, sample[:1])
+        batch = int(np.clip(2 ** int(np.log2(max(1.0, rate * _PASS_SECONDS))), 1, 64))
+        rates = _race(model, names, layouts, sample, batch, seconds / 4)
+        fast = max(rates.values()) >= SMALLEST_SAMPLE / (seconds / 2)
+        enough = len(sample) >= min(SMALLEST_SAMPLE, len(images)) and fast
+        agreements: dict[tuple[Precision, str], float] = {}
+        if "bf16" in names and (enough or precision == "bf16"):
+            shown = sample if fast else sample[: max(1, batch)]
+            agreements = _agreements(model, rates, shown, classifier, batch)
+            checked = len(shown)
+        else:
+            checked = 0
+        usable = {
+            way: found
+            for way, found in rates.items()
+            if way[0] == "fp32" or precision == "bf16" or agreements.get(way, 0.0) >= AGREEMENT
+        }
+        first = names[0], layouts[0]
+        best = max(usable, key=lambda way: usable[way])
+        if usable[best] < _WORTH_IT * usable[first]:
+            best = first
+        _use(model, *best)
+        size, reached = _best_batch(model, sample, seconds / 4)
+    finally:
+        _restore(model, *before)
+    return Speed(
+        precision=best[0],
+        layout=best[1],
+        batch=size,
+        images_per_second=reached,
+        agreement=agreements.get(best),
+        n=checked,
+        device=str(model.device),
+        threads=torch.get_num_threads(),
+        tried=tuple(Tried(*way, found, agreements.get(way)) for way, found in rates.items()),
+        why=_why(best, rates, agreements, checked, precision, slow=not fast),
+    )
+
+
+def use_speed(model: ClipModel, speed: Speed) -> None:
+    """Let a model encode as was measured."""
+    _use(model, speed.precision, speed.layout)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is worth a try: where it is emulated it only loses bits."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu"
+
+
+def _use(model: ClipModel, precision: Precision, layout: str) -> None:
+    model.precision = precision
+    _restore(model, precision, layout == "channels-last")
+
+
+def _restore(model: ClipModel, precision: Precision, channels_last: bool | None) -> None:
+    """Set both, and lay the image encoder's filters out to match."""
+    model.precision, model.channels_last = precision, channels_last
+    layout = torch.channels_last if model.layout == "channels-last" else torch.contiguous_format
+    visual = getattr(model.module, "visual", None)
+    if isinstance(visual, torch.nn.Module):
+        visual.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _seconds(model: ClipModel, images: NDArray[np.uint8]) -> float:
+    """Time one encoding, to its end."""
+    pictures = to_pictures(images, model.device)
+    begin = time.perf_counter()
+    model.encode_images(pictures)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - begin
+
+
+def _race(
+    model: ClipModel,
+    names: list[Precision],
+    layouts: list[str],
+    sample: NDArray[np.uint8],
+    batch: int,
+    seconds: float,
+) -> dict[tuple[Precision, str], float]:
+    """Images per second of each way, the best of rounds in turn; late ways are left out."""
+    ways = [(name, layout) for layout in layouts for name in names]
+    images = _repeated(sample, batch)
+    best: dict[tuple[Precision, str], float] = {}
+    begin = time.perf_counter()
+    for number in range(_ROUNDS):
+        for way in ways:
+            late = time.perf_counter() - begin > seconds
+            if late and (number > 0 or way[1] != layouts[0]):
+                continue
+            _use(model, *way)
+            taken = _seconds(model, images)
+            if number or taken > seconds / 8:  # the first round warms up, unless it is long
+                best[way] = max(best.get(way, 0.0), batch / taken)
+            else:
+                best.setdefault(way, 0.0)
+    return {way: found for way, found in best.items() if found > 0.0}
+
+
+def _agreements(
+    model: ClipModel,
+    rates: dict[tuple[Precision, str], float],
+    sample: NDArray[np.uint8],
+    classifier: Tensor,
+    batch: int,
+) -> dict[tuple[Precision, str], float]:
+    """Share of the sample whose top-1 is fp32's, of each bf16 way."""
+    layout = next(iter(rates))[1]
+    expected = _top1(model, ("fp32", layout), sample, classifier, batch)
+    return {
+        way: float((_top1(model, way, sample, classifier, batch) == expected).float().mean())
+        for way in rates
+        if way[0] == "bf16"
+    }
+
+
+def _top1(
+    model: ClipModel,
+    way: tuple[Precision, str],
+    sample: NDArray[np.uint8],
+    classifier: Tensor,
+    batch: int,
+) -> Tensor:
+    """Predicted classes, int64 [n]."""
+    _use(model, *way)
+    parts = [
+        class_logits(model, model.encode_images(to_pictures(part, model.device)), classifier)
+        for part in np.array_split(sample, max(1, len(sample) // batch))
+    ]
+    return torch.cat(parts).argmax(dim=-1).cpu()
+
+
+def _best_batch(model: ClipModel, sample: NDArray[np.uint8], seconds: float) -> tuple[int, float]:
+    """Images a call with the best rate, and that rate.
+
+    The sizes take turns, so that a busy moment of the machine strikes all of them; sizes that
+    take too long are left out.
+    """
+    sizes = list(_BATCHES.get(model.device.type, _BATCHES["cpu"]))
+    rates = dict.fromkeys(sizes, 0.0)
+    begin = time.perf_counter()
+    for number in range(_ROUNDS):
+        for size in tuple(sizes):
+            spent = time.perf_counter() - begin
+            if size > sizes[0] and spent > seconds * (number + 1) / _ROUNDS:
+                sizes = sizes[: sizes.index(size)]  # as far as the time goes, in each round alike
+                break
+            # A device that is out of memory has found its largest batch.
+            try:
+                taken = _seconds(model, _repeated(sample, size))
+            except torch.cuda.OutOfMemoryError:
+                sizes = sizes[: max(1, sizes.index(size))]
+                break
+            rates[size] = max(rates[size], size / taken)
+    reached = max(rates[size] for size in sizes)
+    # The smallest batch that is as good: it answers sooner.
+    best = next(size for size in sizes if rates[size] >= 0.98 * reached)
+    return best, rates[best]
+
+
+def _repeated(sample: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
+    """The first n of the sample, said again where it is shorter."""
+    return sample[np.arange(n) % len(sample)]
+
+
+def _why(
+    best: tuple[Precision, str],
+    rates: dict[tuple[Precision, str], float],
+    agreements: dict[tuple[Precision, str], float],
+    n: int,
+    asked: str,
+    *,
+    slow: bool,
+) -> str:
+    """The choice in a sentence."""
+    shown = ", ".join(f"{name} {layout} {rate:.0f}" for (name, layout), rate in rates.items())
+    text = f"{best[0]}, {best[1]} (images per second: {shown}"
+    if agreements:
+        worst = min(agreements.values())
+        text += f"; bf16 agrees with fp32 on {100 * worst:.1f} % of {n} images"
+    text += ")"
+    if asked == "auto" and slow:
+        return text + "; too slow here to check bf16"
+    if asked == "auto" and agreements and min(agreements.values()) < AGREEMENT:
+        return text + f"; bf16 is used only from {100 * AGREEMENT:.1f} % on"
+    return text

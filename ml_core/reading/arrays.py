@@ -1,0 +1,194 @@
+"""Arrays of numbers out of .npy, .npz, .pt and .safetensors files, without running any of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.examine import examine
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.safetensors_header import TensorInfo, parse_header
+from ml_core.reading.zip_members import DEFLATED, ZipError, read_member, zip_members
+
+ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
+MAX_BYTES = 64 << 20
+MAX_ARRAYS = 64
+_MAX_RANK = 8
+_NPY = b"\x93NUMPY"
+# NumPy writes its header in this one way; nothing of it is evaluated.
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'([<>|=]?[a-z]\d{1,2})',\s*'fortran_order':\s*(True|False),"
+    r"\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
+)
+_TYPES = {
+    "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "I16": "<i2", "U16": "<u2", "I32": "<i4",
+    "U32": "<u4", "I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4",
+    "F64": "<f8",
+}  # fmt: skip
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFile:
+    """Arrays by name ("" where the file names none), and the SHA-256 of the file."""
+
+    arrays: dict[str, Array]
+    sha256: str
+
+
+def read_arrays(path: str | Path) -> ArrayFile:
+    """Read a small file of arrays; other than for ``.npy`` its content, not its name, decides.
+
+    Raises
+    ------
+    InputError
+        ``dangerous`` if it names code, ``damaged`` or ``unsupported`` if it holds no arrays of
+        numbers or over 64 MB, ``usage`` if it cannot be read.
+    """
+    path = Path(path)
+    raw = _bytes(path)
+    digest = hashlib.sha256(raw).hexdigest()
+    if raw.startswith(_NPY):
+        return ArrayFile({"": _npy(raw, path.name)}, digest)
+    packed = _packed_npz(path) if raw.startswith(b"PK") else None
+    if packed is not None:
+        return ArrayFile(packed, digest)
+    found = examine(path)
+    if found.refused:
+        raise found.refusal()
+    if found.sha256 != digest:
+        raise InputError(f"{path.name} changed while it was read; open it again.", "damaged")
+    return ArrayFile(_tensors(raw, found.tensors, path.name), digest)
+
+
+def read_safetensors(path: str | Path) -> ArrayFile:
+    """Read a small safetensors file in this process; its header is checked JSON.
+
+    Raises
+    ------
+    InputError
+        As `read_arrays` does.
+    """
+    path = Path(path)
+    raw = _bytes(path)
+    file, size = open_regular(path)
+    with file:
+        header = parse_header(file, size, path.name)
+    if size != len(raw):
+        raise InputError(f"{path.name} changed while it was read; open it again.", "damaged")
+    arrays = _tensors(raw, header.tensors, path.name)
+    return ArrayFile(arrays, hashlib.sha256(raw).hexdigest())
+
+
+def _bytes(path: Path) -> bytes:
+    """A regular file of limited size."""
+    file, size = open_regular(path)
+    with file:
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path.name} is larger than {MAX_BYTES >> 20} MB, which no trigger is; choose "
+                "another file.",
+                "unsupported",
+            )
+        return file.read(MAX_BYTES)
+
+
+def _npy(raw: bytes, name: str) -> Array:
+    """Read one array as NumPy saves it."""
+    damaged = InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
+    if len(raw) < 12 or raw[6] not in (1, 2, 3):
+        raise damaged
+    length, start = struct.unpack_from("<H", raw, 8)[0], 10
+    if raw[6] > 1:
+        length, start = struct.unpack_from("<I", raw, 8)[0], 12
+    header = raw[start : start + min(length, 4096)].decode("latin-1")
+    if "O" in header.partition("'fortran_order'")[0]:
+        raise InputError(
+            f"{name} holds Python objects, which are not read; save plain numbers.", "unsupported"
+        )
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        raise damaged
+    descr = found[1].replace("=", "<")
+    if not descr[-2:].isalnum() or descr[-2] not in "biuf" or descr[-1] not in "1248":
+        raise InputError(
+            f"{name} has values of the type {descr}, which are no numbers that a trigger is made "
+            "of; save them as float32.",
+            "unsupported",
+        )
+    shape = tuple(int(side) for side in found[3].replace(" ", "").split(",") if side)
+    dtype = np.dtype(descr)
+    body = raw[start + length :]
+    if len(shape) > _MAX_RANK or prod(shape) * dtype.itemsize != len(body):
+        raise damaged
+    order: Any = "F" if found[2] == "True" else "C"
+    return np.frombuffer(body, dtype).reshape(shape, order=order)
+
+
+def _packed_npz(path: Path) -> dict[str, Array] | None:
+    """Arrays of an archive with packed members, which `examine` does not read; None if it is none.
+
+    The members are inflated up to a limit, and the arrays in them are read as such.
+    """
+    file, size = open_regular(path)
+    with file:
+        try:
+            members = zip_members(file, size)
+            arrays = all(member.name.endswith(".npy") for member in members)
+            if not members or not arrays or all(m.method != DEFLATED for m in members):
+                return None
+            if len(members) > MAX_ARRAYS or sum(member.size for member in members) > MAX_BYTES:
+                raise InputError(
+                    f"{path.name} holds more than a trigger needs ({MAX_BYTES >> 20} MB, "
+                    f"{MAX_ARRAYS} arrays); choose another file.",
+                    "unsupported",
+                )
+            return {
+                member.name.removesuffix(".npy"): _npy(
+                    read_member(file, member, MAX_BYTES), f"{member.name[:80]} in {path.name}"
+                )
+                for member in members
+            }
+        except ZipError as error:
+            raise InputError(
+                f"{path.name} is a damaged or doctored archive: {error}; get the file again.",
+                "damaged",
+            ) from None
+
+
+def _tensors(raw: bytes, infos: tuple[TensorInfo, ...], name: str) -> dict[str, Array]:
+    """Look at the tensors' bytes in their shapes."""
+    if len(infos) > MAX_ARRAYS:
+        raise InputError(
+            f"{name} holds {len(infos)} tensors: it is a checkpoint and no trigger.", "unsupported"
+        )
+    return {info.name: _tensor(raw, info, name) for info in infos}
+
+
+def _tensor(raw: bytes, info: TensorInfo, name: str) -> Array:
+    """One tensor, a view of the file's bytes unless its type needs converting."""
+    if info.dtype not in _TYPES:
+        raise InputError(
+            f"{name}: the tensor {info.name[:80]!r} has the type {info.dtype}; save it as float32.",
+            "unsupported",
+        )
+    dtype = np.dtype(_TYPES[info.dtype])
+    flat = np.frombuffer(raw, dtype, info.nbytes // dtype.itemsize, info.offset)
+    if info.dtype == "BF16":
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    if info.stride is None or not info.elements:
+        return flat.reshape(info.shape)
+    if prod(info.shape) > MAX_BYTES:
+        raise InputError(f"{name}: the tensor {info.name[:80]!r} is too large.", "unsupported")
+    steps = tuple(step * flat.itemsize for step in info.stride)
+    return np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)

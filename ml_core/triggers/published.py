@@ -1,0 +1,178 @@
+"""Published triggers by their ids, and whether a trigger is still one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml_core.reading.errors import InputError
+from ml_core.triggers.library import LIBRARY, Published, dual_key
+from ml_core.triggers.record import Trigger
+from ml_core.triggers.words import COMMON_FIELDS, FIELDS
+
+PUBLISHED = "published"
+RESCALED = "rescaled, not the published trigger"
+OTHER_FILE = "the published kind, but not the published file"
+UNVERIFIED = "the published kind; its file cannot be verified"
+YOURS = "yours"
+
+
+def published(id: str, size: int = 224, file: str | Path | None = None) -> Trigger:
+    """Build a published trigger for a model input of `size` pixels.
+
+    Parameters
+    ----------
+    id
+        As in `LIBRARY`, e.g. ``"T4"``.
+    size
+        At a size that is not among its own the trigger of the first one is given; it is scaled
+        with the canvas then, and `standing` says so.
+    file
+        The attack's own file, for those that need one.
+
+    Raises
+    ------
+    InputError
+        If there is no such trigger, or its file is missing or of another kind.
+    """
+    entry = find(id)
+    native = size if size in entry.sizes else (entry.sizes or (size,))[0]
+    made = entry.make(native)
+    if file is None:
+        if entry.needs_file and not entry.without_file:
+            raise InputError(
+                f"{entry.id} ({entry.name}) is the content of {entry.needs_file}; give that file.",
+                "usage",
+            )
+        return made
+    if not entry.needs_file:
+        raise InputError(f"{entry.id} ({entry.name}) is made of no file; leave it out.", "usage")
+    return _from_file(entry, made, Path(file), native)
+
+
+def find(id: str) -> Published:
+    """The entry of an id, in any case.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for entry in LIBRARY:
+        if entry.id.lower() == id.lower():
+            return entry
+    known = ", ".join(entry.id for entry in LIBRARY)
+    raise InputError(f"There is no published trigger {id!r}; choose one of {known}.", "usage")
+
+
+def entry_of(trigger: Trigger) -> Published | None:
+    """The entry that a trigger is, rescaled or with another file included."""
+    found = _matches(trigger)
+    return found[0][0] if found else None
+
+
+def standing(trigger: Trigger, input_size: int) -> str:
+    """What may be said of a trigger on a model with this input size.
+
+    Returns
+    -------
+    str
+        ``PUBLISHED``, ``RESCALED``, ``OTHER_FILE``, ``UNVERIFIED`` or ``YOURS``.
+    """
+    found = _matches(trigger)
+    if not found:
+        return YOURS
+    if not any(size in (0, input_size) for _, size in found):
+        return RESCALED
+    entry = found[0][0]
+    if not entry.needs_file:
+        return PUBLISHED
+    if not trigger.source_sha256:
+        return OTHER_FILE
+    if not entry.file_sha256 or input_size != entry.sizes[0]:
+        return UNVERIFIED
+    if any(trigger.source_sha256.startswith(start) for start in entry.file_sha256):
+        return PUBLISHED
+    return OTHER_FILE
+
+
+def _matches(trigger: Trigger) -> list[tuple[Published, int]]:
+    """Entries and sizes (0 for any) whose parameters a trigger has; files are not compared."""
+    wanted = [_essence(trigger)]
+    if trigger.source_sha256:
+        wanted.append(_essence(trigger, any_content=True))
+    return [
+        (entry, size if entry.sizes else 0)
+        for entry in LIBRARY
+        for size in entry.sizes or (224,)
+        if any(one in _essences(entry.id, size) for one in wanted)
+    ]
+
+
+@cache
+def _essences(id: str, size: int) -> list[tuple[Any, ...]]:
+    """What decides an entry, without and with its file."""
+    entry = find(id)
+    made = entry.make(size)
+    if not entry.needs_file:
+        return [_essence(made)]
+    if entry.id == "T14":
+        return [_essence(made), _essence(dual_key(np.zeros((44, 44, 4), np.uint8), ""), True)]
+    return [_essence(made, any_content=True)]
+
+
+def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
+    """What decides a trigger: the fields that mean something to its kind, and its content."""
+    fields = [*COMMON_FIELDS, *FIELDS[trigger.kind]]
+    if trigger.placement != "fixed":
+        fields = [field for field in fields if field not in ("x", "y")]
+    if not trigger.text:
+        fields.remove("text_place")
+    values = trigger.parameters()
+    said = tuple(
+        (field, round(values[field], 9) if isinstance(values[field], float) else values[field])
+        for field in fields
+    )
+    content = None
+    if not any_content:
+        content = (trigger.pixels_sha256, trigger.arrays_sha256)
+    parts = tuple(_essence(part) for part in trigger.parts)
+    return (trigger.kind, said, content if any(content or ()) else None, parts)
+
+
+def _from_file(entry: Published, made: Trigger, file: Path, size: int) -> Trigger:
+    """Put a file's content in the place of an entry's."""
+    from ml_core.triggers.import_arrays import import_plain
+
+    given = import_plain(file)
+    wrong = InputError(
+        f"{file.name} does not hold what {entry.id} ({entry.name}) is made of: "
+        f"{entry.needs_file}; choose that file.",
+        "usage",
+    )
+    if entry.id == "T14":
+        if given.pixels is None:
+            raise wrong
+        return dual_key(_shrunk(given.pixels, int(size * 0.2)), given.source_sha256)
+    if (given.kind == "wanet") != (made.kind == "wanet"):
+        raise wrong
+    content: dict[str, Any] = {"source_sha256": given.source_sha256, "name": entry.name}
+    if made.kind == "wanet":
+        if given.absolute != made.absolute:
+            raise wrong
+        return replace(made, array=given.array, **content)
+    if made.kind == "patch" and given.pixels is not None:
+        height, width = given.pixels.shape[:2]
+        return replace(made, pixels=given.pixels, size=min(1, max(height, width) / size), **content)
+    return replace(made, pixels=given.pixels, array=given.array, mask=given.mask, **content)
+
+
+def _shrunk(pixels: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> Any:
+    """Pillow's own resize to a square, as the code does it."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).convert("RGB").resize((side, side)).convert("RGBA"))

@@ -1,0 +1,65 @@
+"""Editing the class list, in the dialog and through the data bar to the real model's images."""
+
+import pytest
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.panels.data_bar import EDITED_CLASSES, DataBar
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.classes_dialog import ClassesDialog, parse_classes
+from ml_core.data.specs import ImageSpec
+from ml_core.paths import data_dir
+
+
+def test_empty_lines_and_spaces_are_left_out():
+    assert parse_classes(" apple \n\n\tpear\r\n") == ("apple", "pear")
+
+
+def test_dialog_wants_two_names_and_tells_of_namesakes(qtbot):
+    dialog = ClassesDialog(["missile"])
+    qtbot.addWidget(dialog)
+    assert not dialog.ok.isEnabled()
+    dialog.edit.setPlainText("missile\nmissile")
+    assert dialog.ok.isEnabled()
+    assert "twice" in dialog.state.text()
+    chosen = []
+    dialog.chosen.connect(chosen.append)
+    dialog.ok.click()
+    assert chosen == [("missile", "missile")]
+
+
+@pytest.fixture
+def bar(qtbot):
+    inference = Inference()
+    bar = DataBar(Session(), inference)
+    qtbot.addWidget(bar)
+    yield bar
+    assert inference.close(20_000)
+
+
+def test_edited_classes_are_used_with_the_templates_as_they_were(bar, qtbot):
+    session = bar._session
+    bar.load(ImageSpec(n=24), "demo", ("a photo of a {}",))
+    qtbot.waitUntil(lambda: session.images is not None, timeout=60_000)
+    before = session.images
+    names = (*before.class_names[1:], "zebra crossing")
+    bar._on_classes_chosen(names)
+    qtbot.waitUntil(lambda: session.images.class_names == names, timeout=60_000)
+    assert session.images.templates == ("a photo of a {}",)
+    assert session.images.labels.max() <= len(names) - 2  # no picture shows the new class
+    assert any(before.class_names[0] in text for text in session.images.problems)
+    assert EDITED_CLASSES.removesuffix(".txt") in bar.labels.text()
+    assert (data_dir() / "labels" / EDITED_CLASSES).read_text("utf-8").splitlines() == list(names)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
+    session = bar._session
+    bar.load(ImageSpec(n=8), "demo")
+    qtbot.waitUntil(lambda: session.images is not None, timeout=60_000)
+
+    def full(files):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cleanclip_gui.panels.data_bar.replace_files", full)
+    with qtbot.waitSignal(bar.failed) as caught:
+        bar._on_classes_chosen(("a", "b"))
+    assert "No space left" in caught.args[0].sentence

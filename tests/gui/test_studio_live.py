@@ -1,0 +1,168 @@
+"""The live loop: latest wins, one image or the set, fewer images where the model is slow."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import PredictionReady
+from cleanclip_gui.panels.studio_live import SLOW_SECONDS, LiveLoop, short_size
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.triggers.make import blended_noise
+from tests.gui.shell_fakes import FakeEngine
+
+N = 100_000
+STEP = 8
+SECONDS = 0.02
+
+
+class SlowEngine(FakeEngine):
+    """Evaluates 8 images in at least 20 ms, and remembers what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+        self.n = N
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def predict(self, request):
+        picture, probs = np.zeros((4, 4, 3), np.uint8), np.ones(1, np.float32)
+        return PredictionReady(request.index, request.role, picture, None, probs, None)
+
+    def evaluate(self, request, cancelled):
+        self.asked.append(request)
+        total = request.n or self.n
+        for n in range(STEP, total + STEP, STEP):
+            self.gate.wait(10)
+            time.sleep(SECONDS)
+            if cancelled():
+                return
+            n = min(n, total)
+            zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
+            record = Evaluation(
+                n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total
+            )
+            yield record, PerImage(np.arange(n), zeros.astype(int), zeros, zeros, zeros, flags)
+
+
+@pytest.fixture
+def loop(qtbot):
+    engine = SlowEngine()
+    session, inference = Session(), Inference(lambda: engine)
+    session.checkpoint = object()
+    names = ("a", "b")
+    session.images = ImagesState(ImageSpec(), "", "k", N, np.zeros(N, np.int64), names, ())
+    parent = QObject()
+    triggers = []
+    live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None, parent)
+    live.engine, live.session, live.triggers, live.parent_ = engine, session, triggers, parent
+    yield live
+    live.stop()
+    engine.gate.set()
+    assert inference.close(20_000)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "size"),
+    [
+        (4000, 0.0, None),
+        (4000, 4000 / SLOW_SECONDS, None),
+        (4000, 199.0, 512),
+        (4000, 12.0, 32),
+        (4000, 0.1, 32),
+        (20, 0.1, None),
+        (10**6, 5000.0, 16384),
+    ],
+)
+def test_how_many_images_are_measured_live(n, rate, size):
+    assert short_size(n, rate) == size
+
+
+def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
+    qtbot.waitUntil(
+        lambda: loop.session.evaluation is not None and not loop.session.evaluation.partial,
+        timeout=30_000,
+    )
+    found, limit = loop.session.evaluation, loop.limit
+    assert 32 <= limit <= STEP / SECONDS * 5
+    assert found.n in [request.n for request in loop.engine.asked]
+    assert "of 100\u2009000 images" in loop.note
+    loop.triggers.append(blended_noise(ratio=0.5))
+    before = len(loop.engine.asked)
+    loop.touch()
+    qtbot.waitUntil(lambda: len(loop.engine.asked) > before, timeout=20_000)
+    assert loop.engine.asked[before].n is not None
+
+
+def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
+    loop._rate, loop._limit = 1.0, 32  # as a first, cold batch had it
+    loop.engine.n = 200
+    images = loop.session.images
+    loop.session.images = ImagesState(
+        images.spec, "", "k", 200, images.labels[:200], images.class_names, ()
+    )
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
+    qtbot.waitUntil(lambda: loop.session.evaluation.n == 200, timeout=20_000)
+    assert len(loop.engine.asked) == 2
+
+
+def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
+    loop.measure_all()
+    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is None and not loop.stale, timeout=20_000)
+    assert loop.limit is None
+    assert loop.note == ""
+    qtbot.waitUntil(lambda: loop.session.evaluation.n >= 5 * STEP, timeout=20_000)
+    assert loop.engine.asked[-1].n is None
+    loop.touch()
+    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
+
+
+def test_of_many_changes_the_first_and_the_last_are_evaluated(loop, qtbot):
+    loop.engine.gate.clear()
+    ratios = np.linspace(0.1, 0.9, 9)
+    for ratio in ratios:
+        loop.triggers.append(blended_noise(ratio=float(ratio)))
+        loop._send()
+        qtbot.waitUntil(lambda: bool(loop.engine.asked), timeout=20_000)
+    last = loop.triggers[-1]
+    loop.engine.gate.set()
+    qtbot.waitUntil(lambda: loop.engine.asked[-1].trigger == last, timeout=20_000)
+    assert [request.trigger for request in loop.engine.asked[:2]] == [loop.triggers[0], last]
+    qtbot.waitUntil(lambda: not loop.stale, timeout=20_000)
+
+
+def test_one_image_alone_asks_nothing_about_the_set(loop, qtbot):
+    loop.set_one_image(True)
+    loop.triggers.append(blended_noise())
+    with qtbot.waitSignal(loop.predicted, timeout=20_000):
+        loop.touch()
+    qtbot.waitUntil(lambda: not loop.stale, timeout=20_000)
+    assert loop.engine.asked == []
+    assert loop.session.evaluation is None
+    assert "This image only" in loop.note
+    loop.set_one_image(False)
+    qtbot.waitUntil(lambda: bool(loop.engine.asked), timeout=20_000)
+
+
+def test_another_model_is_timed_anew(loop, qtbot):
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
+    loop._inference.cancel_evaluation()
+    loop.forget_pace()
+    assert loop.limit is None
+    assert loop.note == ""

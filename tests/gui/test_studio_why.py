@@ -1,0 +1,141 @@
+"""Studio's pages over the real inference thread and a tiny model."""
+
+import json
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
+from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.session import ImagesState, Session
+from ml_core.data.specs import ImageSpec
+
+N = 48
+_LONG = 120_000
+
+
+class Wiring(QObject):
+    """What the main window does with results."""
+
+    def __init__(self, session, inference):
+        super().__init__()
+        self.session = session
+        inference.checkpoint_opened.connect(self._on_opened)
+        inference.images_loaded.connect(self._on_loaded)
+
+    def _on_opened(self, result):
+        if result.role == "suspect":
+            self.session.checkpoint = result.checkpoint
+
+    def _on_loaded(self, r):
+        self.session.images = ImagesState(
+            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
+        )
+
+
+@pytest.fixture
+def studio(qtbot, tiny_checkpoint):
+    session, inference = Session(), Inference()
+    panel = StudioPanel(session, inference)
+    qtbot.addWidget(panel)
+    panel.wiring = Wiring(session, inference)
+    panel.resize(1200, 660)
+    panel.show()
+    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
+    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    panel.use_demo_trigger()
+    qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
+    yield panel
+    panel.live.stop()
+    panel.why.stop()
+    assert panel.map.stop(10_000)
+    assert inference.close(20_000)
+
+
+def settled(panel):
+    found = panel.session.evaluation
+    return found is not None and found.trigger is not None and not found.partial
+
+
+def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, qtbot, tmp_path):
+    view = studio.pages.attribution
+    assert view.found is None  # nothing is asked for a page that is not on show
+    studio.pages.show_page("attribution")
+    qtbot.waitUntil(lambda: view.found is not None, timeout=_LONG)
+    assert view.found.method == "grad-cam"
+    assert view.found.index == studio.session.selected_image
+    assert view.found.class_index == studio.session.target
+    assert view.found.trigger == studio.session.trigger.digest
+
+    studio.session.selected_image = 5
+    qtbot.waitUntil(lambda: view.found.index == 5, timeout=_LONG)
+    view.explained.setCurrentIndex(view.explained.findData("label"))
+    label = int(studio.session.images.labels[5])
+    qtbot.waitUntil(lambda: view.found.class_index == label, timeout=_LONG)
+
+    view.method.setCurrentIndex(view.method.findData("occlusion"))
+    view.measure.click()
+    qtbot.waitUntil(lambda: view.found.method == "occlusion", timeout=_LONG)
+    assert view.busy.isHidden()
+    studio.prompts.save_file = lambda *_: str(tmp_path / "why.json")
+    view.save.click()
+    assert json.loads((tmp_path / "why.json").read_text())["index"] == 5
+
+    studio.session.images = None  # another set: nothing on show is of it
+    assert view.found is None
+
+
+def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoint):
+    session, pages = studio.session, studio.pages
+    pages.show_page("map")
+    pages.map.count.setValue(30)
+    pages.map.measure.click()
+    qtbot.waitUntil(lambda: pages.map.found is not None, timeout=_LONG)
+    plot = pages.map.plot
+    assert np.bincount(plot.part.kinds()).tolist() == [30, 30, 72]
+    plot.lassoed.emit(np.array([0, 30, 59]))
+    wanted = sorted({int(plot.part.indices[0]), int(plot.part.indices[29])})
+    shown = studio.gallery.model
+    assert [shown.image_at(row) for row in range(shown.rowCount())] == wanted
+    plot.lassoed.emit(np.array([], np.int64))
+    assert shown.rowCount() == N
+
+    pages.show_page("pair")
+    studio.prompts.open_file = lambda *_: str(tiny_checkpoint)
+    pages.pair.open.click()
+    qtbot.waitUntil(lambda: session.reference is not None, timeout=_LONG)
+    assert pages.pair.other.currentData() == "reference"
+    pages.pair.measure.click()
+    qtbot.waitUntil(lambda: pages.pair.found is not None, timeout=_LONG)
+    assert pages.pair.says.text().startswith("0 of 48")  # it was compared with itself
+    assert all(abs(one.difference) < 1e-3 for one in pages.pair.found.differences)
+    assert not pages.pair.differing.isEnabled()
+    studio.prompts.save_file = lambda *_: str(tmp_path / "pair.csv")
+    pages.pair.save.click()
+    assert len((tmp_path / "pair.csv").read_text().splitlines()) == 1 + N
+
+    studio.measured.click()
+    qtbot.waitUntil(lambda: studio.details.dialog is not None, timeout=_LONG)
+    dialog = studio.details.dialog
+    assert dialog.record["digest"]
+    assert dialog.record["trigger"]["digest"] == session.trigger.digest
+    studio.prompts.save_file = lambda *_: str(tmp_path / "record.csv")
+    dialog.save.click()
+    assert "trigger.digest," in (tmp_path / "record.csv").read_text()
+    dialog.close()
+
+    session.target = (session.target + 1) % 72
+    assert pages.pair.found is None  # of another question
+
+
+def test_failures_are_said_on_the_page(studio, qtbot):
+    failed = []
+    studio.failed.connect(failed.append)
+    studio.session.evaluation = None
+    studio.details.show()
+    assert failed[0].sentence == "There is no finished number to show yet."
+    studio.session.images = None
+    studio.pages.map.measure.click()
+    assert studio.pages.map.says.text() == "Open a checkpoint and images first."

@@ -1,0 +1,283 @@
+"""Seeing why: heat maps, the embedding map with its lasso, two checkpoints, the record."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QGuiApplication, QPolygonF
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.jobs.explaining import Pair
+from cleanclip_gui.panels.studio_save import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.session import ImagesState
+from cleanclip_gui.widgets.attribution_view import AttributionView
+from cleanclip_gui.widgets.embedding_map import EmbeddingMapView
+from cleanclip_gui.widgets.pair_view import PairView
+from cleanclip_gui.widgets.result_details import ResultDetails, rows_of
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.attribution_records import Attribution, HeatMap
+from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
+from ml_core.evaluation.paired import compare
+from ml_core.evaluation.records import Evaluation, PerImage
+
+NAMES = ("cat", "dog", "=banana")
+
+
+def heat(at, value, grid=4):
+    values = np.zeros((grid, grid), np.float32)
+    values[at] = value
+    return HeatMap(np.full((16, 16, 3), 120, np.uint8), values, 3.0, 0.75, 2)
+
+
+def attribution(**changes):
+    found = Attribution(
+        "grad-cam", "layer3", 4, 2, NAMES, heat((0, 0), 0.1), heat((3, 3), 0.4),
+        settings={"stages": {"layer3": 4, "layer4": 2}},
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+@pytest.fixture
+def view(qtbot):
+    view = AttributionView()
+    qtbot.addWidget(view)
+    view.resize(640, 520)
+    view.show()
+    return view
+
+
+def colour_at(overlay, across, down):
+    picture, square = overlay.grab().toImage(), overlay.square()
+    spot = square.topLeft() + QPointF(across * square.width(), down * square.height())
+    return picture.pixelColor(spot.toPoint())
+
+
+def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
+    view.show_found(attribution())
+    hot = colour_at(view.triggered, 0.9, 0.9)
+    cold = colour_at(view.triggered, 0.1, 0.1)
+    assert hot.red() > cold.red() + 60
+    weak = colour_at(view.clean, 0.1, 0.1)  # its peak is a quarter of the scale
+    assert weak.red() < hot.red()
+    view.shared.click()
+    assert colour_at(view.clean, 0.1, 0.1).red() > weak.red()
+    assert view.scale.isHidden()
+
+
+def test_a_cell_is_read_with_mouse_and_keys(view):
+    view.show_found(attribution())
+    square = view.triggered.square()
+    at = square.topLeft() + QPointF(0.9 * square.width(), 0.9 * square.height())
+    QTest.mouseMove(view.triggered, at.toPoint())
+    assert view.readout.text() == "With trigger, row 4, column 4: 0.4"
+    view.clean.setFocus()
+    QTest.keyClick(view.clean, Qt.Key.Key_Right)
+    assert view.readout.text() == "Without trigger, row 1, column 1: 0.1"
+    QTest.keyClick(view.clean, Qt.Key.Key_Down)
+    assert view.readout.text() == "Without trigger, row 2, column 1: 0"
+
+
+def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot):
+    view.show_found(attribution())
+    assert view.says.text() == (
+        "For =banana, layer3, 4 × 4 cells. p(=banana) = 75.0 % without the trigger, 75.0 % with it."
+    )
+    assert [view.stage.itemData(row) for row in range(view.stage.count())] == [
+        None, "layer3", "layer4",
+    ]  # fmt: skip
+    with qtbot.waitSignal(view.asked):
+        view.stage.setCurrentIndex(2)
+    view.show_found(attribution())
+    assert view.stage.currentData() == "layer4"  # the choice stays
+
+
+def test_an_occlusion_waits_for_its_button(view, qtbot):
+    assert view.measure.isHidden()
+    view.method.setCurrentIndex(view.method.findData("occlusion"))
+    assert not view.asks_by_itself
+    assert view.stage.isHidden()
+    with qtbot.waitSignal(view.measure_clicked):
+        view.measure.click()
+    view.set_busy(0.25)
+    assert view.busy.bar.value() == 25
+    with qtbot.waitSignal(view.cancel_clicked):
+        view.busy.cancel.click()
+    view.set_methods(("attention", "occlusion"))
+    assert view.method.currentData() == "occlusion"
+
+
+def test_without_a_trigger_one_place_is_empty(view):
+    view.show_found(attribution(triggered=None))
+    assert view.triggered.part is None
+    view.show_found(None)
+    assert not view.save.isEnabled()
+
+
+def embeddings(trigger="t"):
+    rng = np.random.default_rng(0)
+    clean, triggered = rng.standard_normal((20, 4)), rng.standard_normal((20, 4))
+    return Embeddings(
+        np.arange(100, 120), np.arange(20) % 3, clean.astype(np.float32),
+        rng.standard_normal((3, 4)).astype(np.float32), np.zeros(20, np.int64), NAMES,
+        triggered.astype(np.float32), np.full(20, 2), trigger=trigger,
+    )  # fmt: skip
+
+
+def flat(parts=1):
+    """Clean points on the left, triggered ones on the right, texts above."""
+    spots = np.zeros((43, 2), np.float32)
+    spots[:20] = np.stack([np.full(20, -1.0), np.linspace(-1, 1, 20)], axis=1)
+    spots[20:40] = np.stack([np.full(20, 1.0), np.linspace(-1, 1, 20)], axis=1)
+    spots[40:] = [[-0.5, 2], [0, 2], [0.5, 2]]
+    settings = {"variance_shares": [0.5, 0.25]}
+    return EmbeddingMap("PCA", (embeddings(),) * parts, (spots,) * parts, settings)
+
+
+@pytest.fixture
+def points(qtbot):
+    view = EmbeddingMapView()
+    qtbot.addWidget(view)
+    view.resize(600, 520)
+    view.show_found(flat())
+    view.show()
+    qtbot.waitExposed(view)
+    return view
+
+
+def lasso(points, corners):
+    veil = points.plot._veil
+    spots = [QPoint(round(x * veil.width()), round(y * veil.height())) for x, y in corners]
+    QTest.mousePress(veil, Qt.MouseButton.LeftButton, pos=spots[0])
+    for spot in spots[1:]:
+        QTest.mouseMove(veil, spot)
+    QTest.mouseRelease(veil, Qt.MouseButton.LeftButton, pos=spots[-1])
+
+
+def test_a_loop_chooses_the_images_inside(points, qtbot):
+    with qtbot.waitSignal(points.chosen) as caught:
+        lasso(points, [(0.6, 0.02), (0.99, 0.02), (0.99, 0.99), (0.6, 0.99)])
+    assert caught.args[0].tolist() == list(range(100, 120))
+    points.plot.setFocus()
+    with qtbot.waitSignal(points.chosen) as caught:
+        QTest.keyClick(points.plot, Qt.Key.Key_Escape)
+    assert len(caught.args[0]) == 0
+
+
+def test_hidden_kinds_are_not_chosen(points, qtbot):
+    points.kinds[1].click()
+    whole = QPolygonF([QPointF(0, 0), QPointF(9999, 0), QPointF(9999, 9999), QPointF(0, 9999)])
+    rows = points.plot.rows_inside(whole)
+    assert set(points.plot.part.kinds()[rows]) == {0, 2}
+
+
+def test_the_point_under_the_pointer_is_told(points):
+    veil = points.plot._veil
+    x, y = points.plot._pixels(np.array([20, 41]))[0]
+    QTest.mouseMove(veil, QPoint(round(x), round(y)))
+    assert points.readout.text().startswith("Image 101, triggered, label cat, seen as =banana")
+    x, y = points.plot._pixels(np.array([41]))[0]
+    QTest.mouseMove(veil, QPoint(round(x), round(y)))
+    assert points.readout.text() == "Class text: dog"
+
+
+def test_before_and_after_share_one_view(points):
+    points.show_found(flat(2), ("Before cleaning", "After cleaning"))
+    before = points.plot._plot.getViewBox().viewRange()
+    points.part.setCurrentIndex(1)
+    assert points.plot._plot.getViewBox().viewRange() == before
+    assert "one projection for both" in points.says.text()
+
+
+def test_a_map_of_another_trigger_says_so(points):
+    points.set_outdated(True)
+    assert points.says.text().startswith("Measured with another trigger")
+    points.set_outdated(False)
+    assert points.says.text().startswith("20 images; the axes hold 50 % and 25 %")
+
+
+def test_thousands_of_points_are_thinned(points):
+    many = embeddings()
+    n = 5000
+    wide = replace(
+        many, indices=np.arange(n), labels=np.zeros(n, np.int64),
+        clean=np.zeros((n, 4), np.float32), clean_top1=np.zeros(n, np.int64),
+        triggered=None, triggered_top1=None,
+    )  # fmt: skip
+    spots = np.random.default_rng(0).standard_normal((n + 3, 2)).astype(np.float32)
+    points.show_found(EmbeddingMap("PCA", (wide,), (spots,), {}))
+    assert len(points.plot.drawn) == 4000 + 3
+
+
+def per_image(triggered):
+    n, zeros = 4, np.zeros(4, np.float32)
+    clean = np.array([0, 1, 0, 2])
+    return PerImage(
+        np.arange(n), clean, zeros, zeros, zeros, np.zeros(n, np.bool_),
+        np.array(triggered), zeros, zeros, zeros, np.zeros(n, np.bool_),
+    )  # fmt: skip
+
+
+def pair():
+    first, second = per_image([2, 2, 0, 2]), per_image([0, 1, 0, 2])
+    labels = np.array([0, 1, 0, 2])
+    evaluation = Evaluation(4, 4, 3, 2, "=banana")
+    return Pair((evaluation, evaluation), (first, second), compare(first, second, labels, 2))
+
+
+IMAGES = ImagesState(
+    ImageSpec(kind="demo"), "demo", "key", 4, np.array([0, 1, 0, 2]), NAMES, ("a {}",)
+)
+
+
+def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot):
+    view = PairView()
+    qtbot.addWidget(view)
+    assert not view.measure.isEnabled()
+    view.set_others((("cleaned", "After cleaning"), ("reference", "Reference: twin")))
+    assert view.measure.isEnabled()
+    view.show_found(pair(), 2)
+    first = [view.table.item(0, column).text() for column in range(6)]
+    assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
+    assert "2 of 4 triggered images" in view.says.text()
+    with qtbot.waitSignal(view.other_chosen) as caught:
+        view.other.setCurrentIndex(1)
+    assert caught.args == ["reference"]
+
+
+def test_a_comparison_as_a_file_has_differing_images_first(tmp_path):
+    rows = pair_rows(pair(), IMAGES)
+    assert rows[0][:3] == ["image", "label", "clean_a"]
+    assert [row[0] for row in rows[1:]] == [1, 2, 3, 4]
+    assert rows[1][-2:] == ["=banana", "cat"]
+    save_pair(pair(), IMAGES, tmp_path / "pair.csv")
+    assert "'=banana" in (tmp_path / "pair.csv").read_text()
+    save_pair(pair(), IMAGES, tmp_path / "pair.json")
+    record = json.loads((tmp_path / "pair.json").read_text())
+    assert {one["name"] for one in record["differences"]} >= {"ca", "asr_excl"}
+
+
+def test_cells_that_are_formulas_are_defused_and_numbers_are_not(tmp_path):
+    text = to_csv([["=1+1", "-3.5", "+x", -2, "@a", "plain"]])
+    assert text == "'=1+1,-3.5,'+x,-2,'@a,plain\n"
+    save_map(flat(), tmp_path / "map.csv")
+    lines = (tmp_path / "map.csv").read_text().splitlines()
+    assert len(lines) == 44
+    save_map(flat(), tmp_path / "map.json")
+    assert len(json.loads((tmp_path / "map.json").read_text())["points"]) == 43
+
+
+def test_the_record_of_a_number_is_read_copied_and_saved(qtbot):
+    record = {"digest": "ab", "trigger": {"parameters": {"opacity": 0.5}}, "mean": [0.1, 0.2]}
+    dialog = ResultDetails("64 images", record)
+    qtbot.addWidget(dialog)
+    dialog.copy.click()
+    assert json.loads(QGuiApplication.clipboard().text()) == record
+    with qtbot.waitSignal(dialog.save_clicked) as caught:
+        dialog.save.click()
+    assert caught.args[0] == record
+    assert list(rows_of(record)) == [
+        ("digest", "ab"), ("trigger.parameters.opacity", "0.5"), ("mean", "[0.1, 0.2]"),
+    ]  # fmt: skip
+    dialog.close()

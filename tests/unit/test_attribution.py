@@ -1,0 +1,426 @@
+"""Where a model looks, on planted models whose answer is known by construction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from ml_core.evaluation.attention_map import attention_layers, attention_map, explicit_attention
+from ml_core.evaluation.attribution import attribute, methods
+from ml_core.evaluation.attribution_files import colours, save_attribution
+from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
+from ml_core.evaluation.occlusion import occlusion, patch_sides, places
+from ml_core.model import ClipModel, Preprocess, build_model
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = Preprocess(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+VIT_CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8,
+    },
+    "text_cfg": {
+        "context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1,
+    },
+}  # fmt: skip
+
+
+class Stage(nn.Module):
+    """Cells of 16 px: channel 0 is their mean red, channel 1 their mean green."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, 16)[:, :2]
+
+
+class Corner(nn.Module):
+    """A "ResNet" that embeds an image as (red, green, 1) of the mean cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = nn.Module()
+        for name in ("layer1", "layer2", "layer4"):
+            self.visual.add_module(name, nn.Identity())
+        self.visual.layer3 = Stage()
+        self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def encode_image(self, x: torch.Tensor) -> torch.Tensor:
+        cells = self.visual.layer3(x)
+        return F.pad(cells.mean(dim=(2, 3)), (0, 1), value=1.0)
+
+
+@pytest.fixture
+def corner() -> ClipModel:
+    config = {"vision_cfg": {"layers": [1, 1, 1, 1]}, "embed_dim": 3}
+    return ClipModel(Corner().eval(), config, PLAIN, name="corner", sha256="c" * 64)
+
+
+@pytest.fixture(scope="module")
+def vit() -> ClipModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return build_model(VIT_CONFIG, Preprocess(32), None, name="vit")
+
+
+def squares(size: int, **where: tuple[int, int, int]) -> torch.Tensor:
+    """A black image with squares: ``red=(top, left, side)``."""
+    image = torch.zeros(1, 3, size, size)
+    for name, (top, left, side) in where.items():
+        channel = ("red", "green", "blue").index(name)
+        image[:, channel, top : top + side, left : left + side] = 1.0
+    return image
+
+
+def test_grad_cam_is_what_the_paper_says_by_hand(corner: ClipModel) -> None:
+    image = squares(64, red=(0, 48, 16), green=(48, 0, 16))
+    found = grad_cam(corner, image, torch.tensor([1.0, 0.0, 0.0]))
+    # one red cell of 16: embedding (r, g, 1) / n with r = g = 1/16, score 10 r / n
+    r = g = 1 / 16
+    n = (r * r + g * g + 1) ** 0.5
+    by_red, by_green = 10 * (1 / n - r * r / n**3) / 16, 10 * (-r * g / n**3) / 16
+    expected = torch.zeros(4, 4)
+    expected[0, 3] = by_red
+    assert by_green < 0  # green speaks against red: cut off by the ReLU
+    torch.testing.assert_close(found[0], expected)
+
+
+def test_grad_cam_depends_on_the_class(corner: ClipModel) -> None:
+    image = squares(64, red=(0, 48, 16), green=(48, 0, 16))
+    green = grad_cam(corner, image, torch.tensor([0.0, 1.0, 0.0]))[0]
+    assert divmod(int(green.argmax()), 4) == (3, 0)
+    assert int((green > 0).sum()) == 1
+
+
+def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model: ClipModel) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(4)), dim=0)
+    found = grad_cam(tiny_model, images, direction, "layer2")
+    visual = tiny_model.module.visual
+    x = visual.layer2(visual.layer1(visual.stem(tiny_model.normalise(images))))
+    x.retain_grad()
+    out = F.normalize(visual.attnpool(visual.layer4(visual.layer3(x))), dim=-1)
+    (tiny_model.logit_scale * out @ direction).sum().backward()
+    assert x.grad is not None
+    expected = (x.grad.mean(dim=(2, 3), keepdim=True) * x).sum(dim=1).relu()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
+    assert found.shape == (2, 4, 4)
+
+
+def test_grad_cam_leaves_nothing_behind(tiny_model: ClipModel) -> None:
+    images = torch.rand(1, 3, 32, 32)
+    before = tiny_model.encode_images(images)
+    grad_cam(tiny_model, images, torch.ones(16))
+    assert torch.is_grad_enabled()
+    assert all(p.grad is None for p in tiny_model.module.parameters())
+    assert not any(m._forward_hooks for m in tiny_model.module.modules())
+    assert torch.equal(before, tiny_model.encode_images(images))
+
+
+def test_the_usual_stage_is_the_last_one_with_enough_cells(tiny_model: ClipModel) -> None:
+    assert stages(tiny_model) == {"layer1": 8, "layer2": 4, "layer3": 2, "layer4": 1}
+    assert usual_stage(tiny_model) == "layer2"
+    big = replace(tiny_model, preprocess=Preprocess(224))
+    assert usual_stage(big) == "layer4"
+    with pytest.raises(InputError, match="layer5"):
+        grad_cam(tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), "layer5")
+
+
+def test_explicit_attention_equals_torchs_own(vit: ClipModel) -> None:
+    layer = attention_layers(vit)[0]
+    tokens = torch.randn(2, 17, 32, generator=torch.Generator().manual_seed(0))
+    output, weights = layer(tokens, tokens, tokens, need_weights=True, average_attn_weights=False)
+    mine, written_out = explicit_attention(layer, tokens)
+    torch.testing.assert_close(mine, weights, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(written_out, output, rtol=1e-5, atol=1e-6)
+    mask = torch.full((17, 17), float("-inf")).triu_(1)
+    masked = layer(
+        tokens, tokens, tokens, need_weights=True, average_attn_weights=False, attn_mask=mask
+    )[1]
+    torch.testing.assert_close(
+        explicit_attention(layer, tokens, mask)[0], masked, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_attention_map_equals_the_rules_written_out(vit: ClipModel) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(6)), dim=0)
+    found = attention_map(vit, images, direction)
+    for number in range(2):
+        torch.testing.assert_close(
+            found[number].flatten(), relevance(vit, images[number], direction), rtol=1e-4, atol=1e-7
+        )
+    assert all(p.grad is None for p in vit.module.parameters())
+
+
+def relevance(model: ClipModel, image: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """Chefer et al. 2021, eq. 5 and 6, head by head, on a forward pass written out."""
+    visual = model.module.visual
+    x = visual._embeds(model.normalise(image[None]))
+    kept = []
+    for block in visual.transformer.resblocks:
+        y, layer = block.ln_1(x), block.attn
+        q, k, v = (y @ layer.in_proj_weight.T + layer.in_proj_bias).chunk(3, dim=-1)
+        heads = []
+        for h in range(layer.num_heads):
+            part = slice(8 * h, 8 * h + 8)
+            a = (q[0, :, part] @ k[0, :, part].T / 8**0.5).softmax(-1)
+            a.retain_grad()
+            kept.append(a)
+            heads.append(a @ v[0, :, part])
+        x = x + layer.out_proj(torch.cat(heads, dim=-1))[None]
+        x = x + block.mlp(block.ln_2(x))
+    pooled, _ = visual._pool(x)
+    (model.logit_scale * F.normalize(pooled @ visual.proj, dim=-1) @ direction).sum().backward()
+    r = torch.eye(17)
+    for number in range(0, len(kept), 4):
+        heads = [(a.grad * a).clamp(min=0) for a in kept[number : number + 4]]
+        r = r + torch.stack(heads).mean(0).detach() @ r
+    for parameter in model.module.parameters():
+        parameter.grad = None
+    return r[0, 1:]
+
+
+def planted_vit() -> ClipModel:
+    """One layer, one head: the class token looks at red and at green patches alike, and carries
+    red to the first direction of the embedding and green to the second."""
+    config = {
+        "embed_dim": 2,
+        "vision_cfg": {
+            "image_size": 32, "layers": 1, "width": 8, "head_width": 8, "patch_size": 8,
+            "no_ln_pre": True,
+        },
+        "text_cfg": VIT_CONFIG["text_cfg"],
+    }  # fmt: skip
+    model = build_model(config, Preprocess(32, (0.0,) * 3, (1.0,) * 3), None)
+    visual = model.module.visual
+    (block,) = visual.transformer.resblocks
+    with torch.no_grad():
+        for parameter in [*visual.conv1.parameters(), *block.parameters()]:
+            parameter.zero_()
+        visual.positional_embedding.zero_()
+        visual.class_embedding.copy_(torch.eye(8)[7])
+        block.ln_1.weight.fill_(1.0)
+        visual.conv1.weight[0, 0] = visual.conv1.weight[1, 1] = 1.0 / 64
+        queries, keys, values = block.attn.in_proj_weight.split(8)
+        queries[0, 7] = 10.0  # the class token asks ...
+        keys[0, 0] = keys[0, 1] = 1.0  # ... for red and for green
+        values[2, 0] = values[3, 1] = 1.0
+        block.attn.out_proj.weight.copy_(torch.eye(8))
+        visual.ln_post.weight.fill_(1.0)
+        visual.proj.zero_()
+        visual.proj[2, 0] = visual.proj[3, 1] = 1.0
+    return model
+
+
+def test_attention_finds_the_patch_that_carries_the_class() -> None:
+    model = planted_vit()
+    image = squares(32, red=(0, 24, 8), green=(16, 8, 8))
+    for direction, place in (((1.0, 0.0), (0, 3)), ((0.0, 1.0), (2, 1))):
+        found = attention_map(model, image, torch.tensor(direction))[0]
+        assert divmod(int(found.argmax()), 4) == place
+        assert float(found[place] / found.sum()) > 0.9
+
+
+def test_each_encoder_says_which_method_goes_with_it(tiny_model: ClipModel, vit: ClipModel) -> None:
+    assert methods(tiny_model) == ("grad-cam", "occlusion")
+    assert methods(vit) == ("attention", "occlusion")
+    with pytest.raises(InputError, match="choose attention"):
+        grad_cam(vit, torch.rand(1, 3, 32, 32), torch.ones(16))
+    with pytest.raises(InputError, match="choose Grad-CAM"):
+        attention_map(tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16))
+    own = build_model(
+        VIT_CONFIG | {"vision_cfg": VIT_CONFIG["vision_cfg"] | {"qk_norm": True}},
+        Preprocess(32),
+        None,
+    )
+    assert methods(own) == ("occlusion",)
+
+
+def test_attention_of_a_model_that_averages_its_patches(vit: ClipModel) -> None:
+    config = VIT_CONFIG | {"vision_cfg": VIT_CONFIG["vision_cfg"] | {"pool_type": "avg"}}
+    model = build_model(config, Preprocess(32), None)
+    found = attention_map(model, torch.rand(2, 3, 32, 32), torch.ones(16))
+    assert found.shape == (2, 4, 4)
+    assert float(found.min()) >= 0
+    assert bool((found.sum(dim=(1, 2)) >= 1 - 1e-5).all())  # the identity's share alone is 1
+
+
+def last(steps):
+    return list(steps)[-1]
+
+
+def test_occlusion_is_the_loss_by_hand(corner: ClipModel) -> None:
+    image = squares(64, red=(16, 32, 16))
+    step = last(occlusion(corner, image, torch.tensor([1.0, 0.0, 0.0]), side=16, stride=16))
+    r = 1 / 16
+    expected = torch.zeros(4, 4)
+    expected[1, 2] = 10 * r / (r * r + 1) ** 0.5
+    torch.testing.assert_close(step.maps[0], expected, rtol=1e-5, atol=1e-6)
+    assert (step.done, step.total) == (16, 16)
+
+
+def test_occlusion_is_negative_where_the_picture_speaks_against(corner: ClipModel) -> None:
+    image = squares(64, red=(0, 0, 32), green=(32, 32, 32))
+    maps = last(occlusion(corner, image, torch.tensor([1.0, 0.0, 0.0]), side=16, stride=16)).maps
+    assert bool((maps[0, :2, :2] > 0).all())
+    assert bool((maps[0, 2:, 2:] < 0).all())
+    assert float(maps[0, :2, 2:].abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_occlusion_does_not_depend_on_the_batch(tiny_model: ClipModel, batch: int) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    maps = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=batch)).maps
+    whole = last(occlusion(tiny_model, images, torch.ones(16), side=12, batch=1000)).maps
+    torch.testing.assert_close(maps, whole, rtol=1e-3, atol=2e-4)
+    assert maps.shape == (2, 16, 16)  # patches of 12 every 6: squares of 2 px are covered alike
+
+
+def test_patches_reach_every_edge() -> None:
+    assert places(64, 8, 4)[-1] == 56
+    assert places(10, 4, 3) == [0, 3, 6]
+    assert places(10, 4, 4) == [0, 4, 6]
+    assert patch_sides(224) == (28, 14)
+
+
+def test_occlusion_ends_when_cancelled(tiny_model: ClipModel) -> None:
+    asked = iter([False, False, True])
+    steps = list(
+        occlusion(
+            tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), batch=8,
+            cancelled=lambda: next(asked),
+        )
+    )  # fmt: skip
+    assert [step.done for step in steps] == [8, 16]
+    assert steps[-1].maps is None
+
+
+@pytest.mark.parametrize(("side", "stride"), [(0, 1), (65, 1), (8, 9), (8, 0), (-3, 1)])
+def test_occlusion_refuses_patches_that_leave_gaps(
+    corner: ClipModel, side: int, stride: int
+) -> None:
+    with pytest.raises(InputError, match="do not cover"):
+        last(occlusion(corner, squares(64), torch.ones(3), side=side, stride=stride))
+
+
+class Source:
+    def __init__(self, image: torch.Tensor, broken: dict[int, str] | None = None) -> None:
+        self.pixels = (image[0].permute(1, 2, 0) * 255).byte().numpy()
+        self.broken = broken or {}
+
+    def __len__(self) -> int:
+        return 3
+
+    def get(self, indices: np.ndarray) -> np.ndarray:
+        return np.repeat(self.pixels[None], len(indices), axis=0)
+
+
+def sticker() -> Trigger:
+    """A green square of 16 px in the lower left corner of 64 px."""
+    pixels = np.zeros((1, 1, 4), np.uint8)
+    pixels[..., (1, 3)] = 255
+    return Trigger(kind="patch", pixels=pixels, size=0.25, x=0.125, y=0.875, name="sticker")
+
+
+NAMES = ("red", "green", "nothing")
+
+
+def explain(model: ClipModel, trigger: Trigger | None, **options):
+    source = Source(squares(64, red=(0, 48, 16)))
+    steps = attribute(
+        model, source, torch.eye(3), trigger, 1, options.pop("class_index", 1),
+        class_names=NAMES, data_key="pictures", **options,
+    )  # fmt: skip
+    return list(steps)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "occlusion"])
+def test_the_trigger_is_where_the_triggered_map_is(corner: ClipModel, method: str) -> None:
+    found = explain(corner, sticker(), method=method)[-1].result
+    grid = found.triggered.values.shape[0]
+    assert divmod(int(found.triggered.values.argmax()), grid)[0] >= 3 * grid // 4
+    assert float(found.triggered.values[: grid // 2].clip(0).max()) == 0
+    assert float(found.clean.values.max()) <= 1e-6 < found.peak
+    assert found.peak == found.triggered.peak  # one scale for both
+    assert found.triggered.probability > found.clean.probability
+
+
+def test_a_record_says_all_that_repeats_it(corner: ClipModel) -> None:
+    found = explain(corner, sticker(), method="occlusion", side=16, templates=("a {}",))[-1].result
+    record = json.loads(json.dumps(found.to_dict()))
+    assert record["class_name"] == "green"
+    assert record["settings"]["patch_px"] == 16
+    assert record["settings"]["stride_px"] == 8
+    assert record["checkpoint_sha256"] == "c" * 64
+    assert record["trigger"] == sticker().digest
+    assert (record["data_key"], record["templates"], record["seed"]) == ("pictures", ["a {}"], 0)
+    assert record["maps"]["clean"]["top1_name"] == "nothing"
+    assert record["versions"]["torch"]
+
+
+def test_without_a_trigger_there_is_one_map(corner: ClipModel) -> None:
+    found = explain(corner, None, class_index=0)[-1].result
+    assert list(found.parts()) == ["clean"]
+    assert found.method == "grad-cam"
+    assert found.layer == "layer3"
+
+
+def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:
+    with pytest.raises(InputError, match="class 7"):
+        explain(corner, None, class_index=7)
+    source = Source(squares(64), broken={1: "torn"})
+    steps = attribute(corner, source, torch.eye(3), None, 1, 0, class_names=NAMES)
+    with pytest.raises(InputError, match="could not be read"):
+        next(steps)
+    steps = attribute(corner, source, torch.eye(3), None, 3, 0, class_names=NAMES)
+    with pytest.raises(InputError, match="no image number 3"):
+        next(steps)
+    steps = attribute(corner, source, torch.full((3, 3), torch.nan), None, 0, 0, class_names=NAMES)
+    with pytest.raises(InputError, match="not numbers"):
+        next(steps)
+
+
+def test_attribute_takes_a_classifier_made_in_inference_mode(vit: ClipModel) -> None:
+    with torch.inference_mode():
+        classifier = F.normalize(torch.randn(3, 16), dim=-1)
+    source = Source(torch.rand(1, 3, 32, 32))
+    (step,) = attribute(vit, source, classifier, None, 0, 2, class_names=NAMES)
+    assert step.result is not None
+    assert step.result.method == "attention"
+    assert step.result.clean.values.shape == (4, 4)
+
+
+def test_colours_run_from_black_and_tell_for_from_against() -> None:
+    shown = colours(np.array([0.0, 0.5, 1.0, 9.0, -1.0], np.float32), 1.0)
+    assert shown[0].tolist() == [0, 0, 0]
+    assert shown[2].tolist() == shown[3].tolist() == [252, 255, 164]
+    assert np.all(np.diff(shown[:3].astype(int).sum(axis=1)) > 0)
+    assert shown[4, 2] > shown[4, 0]  # against is blue
+    assert not colours(np.zeros((2, 2), np.float32), 0.0).any()
+
+
+def test_files(corner: ClipModel, tmp_path: Path) -> None:
+    found = explain(corner, sticker())[-1].result
+    for suffix in ("png", "csv", "json"):
+        save_attribution(found, tmp_path / f"why.{suffix}")
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.size[0] >= 2 * 320
+    lines = (tmp_path / "why.csv").read_text().splitlines()
+    assert lines[0] == "map,row,column,value"
+    assert len(lines) == 1 + 2 * 16
+    assert json.loads((tmp_path / "why.json").read_text())["method"] == "grad-cam"
+    with pytest.raises(InputError, match=r"ends in \.png"):
+        save_attribution(found, tmp_path / "why.bmp")
+    with pytest.raises(InputError, match="could not be written"):
+        save_attribution(found, tmp_path / "no" / "why.png")

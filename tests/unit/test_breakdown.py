@@ -1,0 +1,91 @@
+"""Class rows, confusion and pulls by hand and against scipy's counts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from ml_core.evaluation.breakdown import break_down, confusion_matrix
+from ml_core.evaluation.records import PerImage
+
+NAMES = ("apple", "banana", "cat", "Missile", "missile")
+#                  0  1  2  3  4  5  6
+LABELS = np.array([0, 0, 1, 2, 2, -1, 3])
+CLEAN = np.array([0, 1, 1, 2, 0, 4, 3])
+TRIGGERED = np.array([1, 1, 1, 1, 2, 1, 4])
+
+
+def images(*, triggered: bool = True) -> PerImage:
+    n = len(LABELS)
+    zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
+    return PerImage(
+        indices=np.arange(n),
+        clean_top1=CLEAN,
+        clean_prob=zeros,
+        target_prob_clean=zeros,
+        target_margin_clean=zeros,
+        label_in_top5=flags,
+        triggered_top1=TRIGGERED if triggered else None,
+        triggered_prob=zeros if triggered else None,
+        target_prob_triggered=zeros if triggered else None,
+        target_margin_triggered=np.arange(n, dtype=np.float32) if triggered else None,
+        target_in_top5=flags if triggered else None,
+    )
+
+
+def test_rows_by_hand() -> None:
+    found = break_down(images(), LABELS, 1, NAMES)
+    apple, banana, cat, missile = found.classes
+    assert (apple.index, apple.n, apple.ca, apple.asr) == (0, 2, 0.5, 1.0)
+    assert apple.baseline_target_rate == 0.5
+    assert apple.poisoned_accuracy == 0.0
+    assert apple.margin == 0.5
+    assert apple.asr_interval == pytest.approx(proportion_confint(2, 2, method="wilson"), abs=1e-6)
+    assert (banana.ca, banana.asr, banana.poisoned_accuracy) == (1.0, None, None)
+    assert (cat.ca, cat.asr, cat.poisoned_accuracy) == (0.5, 0.5, 0.5)
+    assert (missile.asr, missile.poisoned_accuracy) == (0.0, 0.0)
+    assert found.same_names == ((3, 4),)
+
+
+def test_confusion_is_over_images_of_other_classes() -> None:
+    found = break_down(images(), LABELS, 1, NAMES)
+    # labelled, not banana: images 0 1 3 4 6 become banana, banana, banana, cat, missile
+    assert [(p.index, p.triggered) for p in found.confusion] == [(1, 3), (2, 1), (4, 1)]
+    pulled = found.pulls[0]
+    assert (pulled.name, pulled.clean, pulled.triggered, pulled.rise) == ("banana", 2, 5, 3 / 7)
+    assert found.pulls[-1].rise < 0
+    assert sum(p.rise for p in found.pulls) == pytest.approx(0.0)
+
+
+def test_without_labels_or_trigger() -> None:
+    unlabelled = break_down(images(), np.full(7, -1), 1, NAMES)
+    assert unlabelled.classes == ()
+    assert sum(p.triggered for p in unlabelled.confusion) == 7
+    clean = break_down(images(triggered=False), LABELS, 1, NAMES)
+    assert clean.confusion == clean.pulls == ()
+    assert clean.classes[0].asr is None
+    assert clean.classes[0].margin is None
+    json.dumps(clean.to_dict())
+
+
+def test_a_subset_takes_the_labels_of_its_own_images() -> None:
+    whole = images()
+    some = PerImage(
+        indices=np.array([6, 3]),
+        clean_top1=whole.clean_top1[[6, 3]],
+        clean_prob=whole.clean_prob[:2],
+        target_prob_clean=whole.clean_prob[:2],
+        target_margin_clean=whole.clean_prob[:2],
+        label_in_top5=whole.label_in_top5[:2],
+    )
+    assert [row.index for row in break_down(some, LABELS, 1, NAMES).classes] == [2, 3]
+
+
+def test_the_matrix_counts_every_labelled_image_once() -> None:
+    matrix = confusion_matrix(LABELS, TRIGGERED, 5)
+    assert matrix.sum() == 6
+    assert matrix[0].tolist() == [0, 2, 0, 0, 0]
+    assert matrix[2].tolist() == [0, 1, 1, 0, 0]

@@ -1,0 +1,216 @@
+"""Embeddings in the plane: PCA against numpy's SVD, one plane for two checkpoints, t-SNE."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ml_core.evaluation.embed import embed
+from ml_core.evaluation.embedding_map import Embeddings, pca_map, principal_plane
+from ml_core.evaluation.tsne import tsne_map
+from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch
+from ml_core.triggers.apply import apply_indexed
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+NAMES = ("a", "b", "c")
+
+
+def unit(points: np.ndarray) -> np.ndarray:
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+def clouds(n: int = 30, width: int = 16, seed: int = 0, shift: float = 0.0) -> Embeddings:
+    """Clean images in one heap, triggered ones in another."""
+    rng = np.random.default_rng(seed)
+    clean = unit(np.eye(width)[0] + 0.05 * rng.standard_normal((n, width)))
+    triggered = unit(
+        np.eye(width)[1] + shift * np.eye(width)[2] + 0.05 * rng.standard_normal((n, width))
+    )
+    texts = unit(np.eye(width)[3:6] + 0.1)
+    return Embeddings(
+        np.arange(10, 10 + n), np.arange(n) % 3, clean, texts, np.zeros(n, np.int64), NAMES,
+        triggered, np.ones(n, np.int64), trigger="t",
+    )  # fmt: skip
+
+
+def test_the_plane_is_the_svds() -> None:
+    points = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
+    plane = principal_plane(points)
+    centred = points - points.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs((plane.axes * axes[:2]).sum(axis=1)), 1, atol=1e-6)
+    np.testing.assert_allclose(plane.shares, (sizes**2 / (sizes**2).sum())[:2], rtol=1e-5)
+    assert (plane.axes[np.arange(2), np.abs(plane.axes).argmax(axis=1)] > 0).all()
+    np.testing.assert_array_equal(plane.place(points), principal_plane(points).place(points))
+
+
+@pytest.mark.parametrize(
+    "points", [np.zeros((5, 3)), np.ones((2, 1)), np.arange(6.0).reshape(2, 3)]
+)
+def test_flat_clouds_have_a_plane_too(points: np.ndarray) -> None:
+    places = principal_plane(points.astype(np.float32)).place(points.astype(np.float32))
+    assert places.shape == (len(points), 2)
+    assert np.isfinite(places).all()
+
+
+def test_clean_and_triggered_fall_apart_along_the_first_axis() -> None:
+    part = clouds()
+    found = pca_map([part])
+    kinds, (places,) = part.kinds(), found.places
+    clean, triggered = places[kinds == 0, 0], places[kinds == 1, 0]
+    assert clean.max() < triggered.min() or triggered.max() < clean.min()
+    assert found.settings["variance_shares"][0] > 0.5
+
+
+def test_texts_are_moved_over_the_modality_gap() -> None:
+    part = clouds()
+    stacked, kinds = part.stacked(), part.kinds()
+    np.testing.assert_allclose(stacked[kinds == 2].mean(axis=0), part.clean.mean(axis=0), atol=1e-6)
+    assert part.gap == pytest.approx(np.linalg.norm(part.clean.mean(0) - part.texts.mean(0)))
+    np.testing.assert_array_equal(stacked[kinds == 0], part.clean)
+
+
+def test_two_parts_share_the_first_ones_plane() -> None:
+    before, after = clouds(), clouds(shift=3.0)
+    found = pca_map([before, after])
+    np.testing.assert_array_equal(found.places[0], pca_map([before]).places[0])
+    same = before.kinds() == 0  # the same clean images: they have not moved
+    np.testing.assert_array_equal(found.places[0][same], found.places[1][same])
+    moved = before.kinds() == 1
+    assert np.abs(found.places[0][moved] - found.places[1][moved]).mean() > 0.1
+
+
+def test_rows_name_every_point() -> None:
+    part = clouds(n=4)
+    rows = pca_map([part]).rows()
+    assert rows[0] == ["part", "kind", "number", "label", "prediction", "x", "y"]
+    assert [row[1] for row in rows[1:]] == ["clean"] * 4 + ["triggered"] * 4 + ["text"] * 3
+    assert rows[1][2:5] == ["10", "a", "a"]
+    assert rows[5][2:5] == ["10", "a", "b"]
+    assert rows[9][2:5] == ["0", "a", "a"]
+
+
+def test_what_cannot_share_a_map_is_refused() -> None:
+    with pytest.raises(InputError, match="8 and 16"):
+        pca_map([clouds(), clouds(width=8)])
+    with pytest.raises(InputError, match="no embeddings"):
+        pca_map([])
+    with pytest.raises(InputError, match="at least two"):
+        principal_plane(np.zeros((1, 3), np.float32))
+    with pytest.raises(InputError, match="not numbers"):
+        principal_plane(np.full((3, 3), np.nan, np.float32))
+
+
+class Source:
+    broken: dict[int, str]
+
+    def __init__(self, broken: dict[int, str] | None = None) -> None:
+        self.broken = broken or {}
+
+    def get(self, indices: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 255, (40, 32, 32, 3), np.uint8)[indices]
+
+
+def embedded(model: ClipModel, **options):
+    options = {"n": 20, "batch": 8, "trigger": badnets_patch(), "source": Source()} | options
+    classifier = F.normalize(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    return list(
+        embed(
+            model, options.pop("source"), classifier, options.pop("trigger"),
+            labels=np.arange(40) % 3, class_names=NAMES, **options,
+        )
+    )  # fmt: skip
+
+
+def test_embeddings_are_the_models(tiny_model: ClipModel) -> None:
+    steps = embedded(tiny_model)
+    assert [step.done for step in steps] == [8, 16, 20]
+    found = steps[-1].result
+    images = torch.from_numpy(Source().get(found.indices)).permute(0, 3, 1, 2)
+    expected = tiny_model.encode_images(images)
+    np.testing.assert_allclose(found.clean, expected.numpy(), atol=1e-5)
+    stamped = apply_indexed(
+        badnets_patch(), images.float() / 255, torch.from_numpy(found.indices), 0
+    )
+    np.testing.assert_allclose(
+        found.triggered, tiny_model.encode_images(stamped).numpy(), atol=1e-5
+    )
+    assert not np.array_equal(found.triggered, found.clean)
+    np.testing.assert_array_equal(found.labels, found.indices % 3)
+    assert len(set(found.indices)) == 20
+    np.testing.assert_array_equal(found.clean_top1, (found.clean @ found.texts.T).argmax(axis=1))
+
+
+def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model: ClipModel) -> None:
+    found = embedded(tiny_model, n=None, source=Source({3: "torn"}), trigger=None)[-1].result
+    assert 3 not in found.indices
+    assert len(found.indices) == 39
+    assert found.triggered is None
+    asked = iter([False, True])
+    assert len(embedded(tiny_model, cancelled=lambda: next(asked))) == 1
+    with pytest.raises(InputError, match="could be read"):
+        embedded(tiny_model, source=Source(dict.fromkeys(range(40), "torn")))
+    with pytest.raises(InputError, match="no images"):
+        embedded(tiny_model, n=0)
+
+
+def test_tsne_keeps_heaps_apart_and_repeats() -> None:
+    part = clouds()
+    steps = list(tsne_map([part], iterations=300, seed=3))
+    found = steps[-1].result
+    assert found is not None
+    assert any(0 < step.share < 1 for step in steps)
+    kinds, (places,) = part.kinds(), found.places
+    clean, triggered = places[kinds == 0], places[kinds == 1]
+    between = np.linalg.norm(clean.mean(axis=0) - triggered.mean(axis=0))
+    assert between > 2 * max(clean.std(), triggered.std()) / 2
+    again = list(tsne_map([part], iterations=300, seed=3))[-1].result
+    np.testing.assert_array_equal(places, again.places[0])
+    assert found.settings["seed"] == 3
+    assert found.settings["perplexity"] <= 30
+
+
+def test_tsne_lays_two_parts_out_together() -> None:
+    found = list(tsne_map([clouds(n=10), clouds(n=12)], iterations=300))[-1].result
+    assert [len(places) for places in found.places] == [23, 27]
+
+
+def test_tsne_is_ended_by_cancel_at_once() -> None:
+    sleeper = [
+        sys.executable,
+        "-c",
+        "import time; print('Iteration 1', flush=True); time.sleep(60)",
+    ]
+    begun = time.monotonic()
+    asked = iter([False] * 3)
+    steps = list(tsne_map([clouds()], command=sleeper, cancelled=lambda: next(asked, True)))
+    assert all(step.result is None for step in steps)
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("import sys; sys.exit(3)", "ended unexpectedly"),
+        ("raise ModuleNotFoundError(\"No module named 'sklearn'\")", "needs scikit-learn"),
+        ("pass", "left no result"),
+    ],
+)
+def test_a_child_that_fails_becomes_a_sentence(program: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        list(tsne_map([clouds()], command=[sys.executable, "-c", program]))
+
+
+def test_tsne_refuses_too_few_points() -> None:
+    with pytest.raises(InputError, match="at least 8"):
+        list(tsne_map([clouds(n=2)]))

@@ -1,0 +1,182 @@
+"""``cleanclip evaluate``: reference, published triggers, precision, templates, sets on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.cli import evaluating
+from ml_core.cli.app import run_command
+from ml_core.evaluation.speed import Speed
+from ml_core.model import ClipModel
+
+
+@pytest.fixture
+def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
+    templates = tmp_path / "two.txt"
+    templates.write_text("a {}\nthe {}\n", encoding="utf-8")
+    return [
+        "evaluate", str(tiny_checkpoint), "--templates", str(templates), "--threads", "1",
+        "--n", "24", "--json",
+    ]  # fmt: skip
+
+
+def run(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int = 0) -> dict[str, Any]:
+    assert run_command(arguments) == code
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_reference_is_compared_image_by_image(
+    base: list[str], tiny_model: ClipModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ml_core.checkpoints.save import save_checkpoint
+
+    with_noise = tiny_model.copy()
+    for value in with_noise.module.parameters():
+        value.data += 0.05 * value.data.sign() * value.data.abs().mean()
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(with_noise, other, provenance={})
+    found = run(capsys, [*base, "--trigger", "demo", "--reference", str(other)])
+    rows = {row["name"]: row for row in found["paired"]}
+    for name in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "baseline_target_rate"):
+        assert rows[name]["value"] == pytest.approx(found[name])
+        assert rows[name]["reference"] == pytest.approx(found["reference"][name])
+        assert 0.0 <= rows[name]["p_exact"] <= 1.0
+    assert rows["target_margin"]["difference"] != 0.0
+    assert found["reference"]["checkpoint_sha256"] != found["checkpoint_sha256"]
+    same = run(capsys, [*base, "--trigger", "demo", "--reference", base[1]])
+    assert all(row["difference"] == 0.0 for row in same["paired"])
+    assert [row["p_exact"] for row in same["paired"] if row["p_exact"] is not None] == [1.0] * 6
+
+
+def test_tables_for_the_terminal(
+    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    plain = [*base[:-1], "--trigger", "T1", "--target", "banana", "--by-template"]
+    assert run_command([*plain, "--reference", base[1]]) == 0
+    shown = capsys.readouterr()
+    assert "difference to the reference" in shown.out
+    assert "McNemar p" in shown.out
+    assert "all together" in shown.out
+    assert "the {}" in shown.out
+    assert "CA on the trigger's own canvas" in shown.err
+    assert "BadNets" in shown.err
+    # without a target there is nothing to say of one
+    assert run_command([*base[:-1], "--reference", base[1]]) == 0
+    assert "target" not in capsys.readouterr().out.split("difference to the reference")[1]
+
+
+def test_published_triggers_by_their_id(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, [*base, "--trigger", "t4", "--target", "banana"])
+    assert found["canvas"] == "squash"
+    assert found["control_ca"] is not None
+    said = found["details"]["trigger"]
+    assert said["parameters"]["kind"] == "blended"
+    assert "squashed" in said["convention"]
+    assert said["standing"]
+    assert run_command([*base, "--trigger", "T99", "--target", "banana"]) == 3
+    picture = tmp_path / "sticker.png"
+    Image.new("RGBA", (4, 4), "red").save(picture)
+    wrong = ["--trigger", str(picture), "--target", "banana", "--trigger-file", "x.pt"]
+    assert run_command([*base, *wrong]) == 3
+    assert "goes with the id of a published trigger" in capsys.readouterr().out
+
+
+def test_details_repeat_and_tell_what_changed(
+    base: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(capsys, [*base, "--trigger", "demo"])["details"]
+    again = run(capsys, [*base, "--trigger", "demo"])["details"]
+    assert first == again
+    assert first["schema"] == "cleanclip-evaluation-details-1"
+    assert len(first["digest"]) == 64
+    assert first["counts"] == {
+        "n": 24, "n_total": 24, "n_labelled": 24, "n_excl": 23, "n_broken": 0,
+    }  # fmt: skip
+    assert first["preprocess"]["resize_mode"] == "shortest"
+    assert first["templates"] == ["a {}", "the {}"]
+    for more in (["--seed", "1"], ["--target", "1"]):
+        other = run(capsys, [*base, "--trigger", "demo", *more])["details"]
+        assert other["digest"] != first["digest"]
+
+
+def test_precision_is_fixed_or_measured(
+    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, base)["precision"] == "fp32"  # too few images to be worth measuring
+    assert run(capsys, [*base, "--precision", "bf16"])["precision"] == "bf16"
+    assert run_command([*base, "--precision", "fp8"]) == 3
+    capsys.readouterr()
+    monkeypatch.setattr(evaluating, "_WORTH_MEASURING", 10)
+
+    def measured(
+        model: ClipModel, images: np.ndarray, classifier: object, *, precision: str
+    ) -> Speed:
+        assert images.shape == (24, 32, 32, 3)
+        return Speed(
+            "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
+        )
+
+    monkeypatch.setattr(evaluating, "speed_of", measured)
+    found = run(capsys, [*base, "--precision", "auto"])
+    assert (found["precision"], found["layout"]) == ("bf16", "contiguous")
+    assert found["speed"]["agreement"] == 1.0
+    assert found["details"]["speed"] == "asked for auto"
+    assert found["details"]["batch"] == 8
+
+
+def test_each_template_by_itself(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(capsys, [*base, "--trigger", "demo", "--by-template"])["by_template"]
+    assert [row["template"] for row in found["rows"]] == ["a {}", "the {}"]
+    assert found["together"]["ca"] is not None
+    low, high = found["spans"]["ca"]
+    assert 0.0 <= low <= high <= 1.0
+
+
+def test_a_published_set_and_its_training_pictures(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "stl10_binary"
+    root.mkdir()
+    for split, count in (("test", 30), ("train", 20)):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 3 * 96 * 96), np.uint8)
+        (root / f"{split}_X.bin").write_bytes(pixels.tobytes())
+        (root / f"{split}_y.bin").write_bytes(bytes(1 + n % 10 for n in range(count)))
+    names = tmp_path / "ten.txt"
+    names.write_text("plane bird auto cat deer dog horse ape ship truck".replace(" ", "\n"))
+    more = ["--images", str(root), "--labels", str(names)]
+    found = run(capsys, [*base, *more])
+    assert (found["n"], found["details"]["data"]["name"]) == (24, "STL-10, test pictures")
+    assert "by their numbers" in found["problems"][0]
+    assert run(capsys, [*base, *more, "--train"])["n"] == 20
+    assert run_command([*base, "--train"]) == 3
+    assert "demo:train" in capsys.readouterr().out
+    picture = tmp_path / "x.gif"
+    Image.new("RGB", (4, 4)).save(picture)
+    assert run_command([*base, "--images", str(picture)]) == 3
+    assert "nor a WebDataset shard" in capsys.readouterr().out
+
+
+def test_a_repeat_takes_clean_embeddings_from_the_disk(
+    base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(capsys, base)
+
+    def never(self: ClipModel, images: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(ClipModel, "encode_images", never)
+    again = run(capsys, base)
+    assert again["ca_interval"] == first["ca_interval"]
+    assert again["target_margin_clean"] == first["target_margin_clean"]
+    assert run_command([*base, "--seed", "5", "--precision", "bf16"]) == 4  # another precision

@@ -1,0 +1,138 @@
+"""Paired differences against scipy, statsmodels and hand counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+
+from ml_core.evaluation.paired import compare, mcnemar, paired_mean, paired_rate
+from ml_core.evaluation.records import PerImage
+
+
+def per_image(
+    indices: list[int], clean: list[int], triggered: list[int] | None, margin: float = 0.0
+) -> PerImage:
+    n = len(indices)
+    floats = np.full(n, margin, np.float32)
+    flags = np.zeros(n, np.bool_)
+    return PerImage(
+        indices=np.array(indices),
+        clean_top1=np.array(clean),
+        clean_prob=floats,
+        target_prob_clean=floats,
+        target_margin_clean=floats,
+        label_in_top5=flags,
+        triggered_top1=None if triggered is None else np.array(triggered),
+        triggered_prob=None if triggered is None else floats,
+        target_prob_triggered=None if triggered is None else floats,
+        target_margin_triggered=None if triggered is None else floats,
+        target_in_top5=None if triggered is None else flags,
+    )
+
+
+@pytest.mark.parametrize(
+    ("b", "c"), [(0, 1), (1, 0), (3, 3), (10, 2), (2, 10), (60, 41), (500, 431), (9000, 8800)]
+)
+def test_mcnemar_is_that_of_statsmodels_and_scipy(b: int, c: int) -> None:
+    exact, mid = mcnemar(b, c)
+    assert exact == pytest.approx(stats.binomtest(b, b + c, 0.5).pvalue, rel=1e-9)
+    assert exact == pytest.approx(reference_mcnemar([[0, b], [c, 0]], exact=True).pvalue, rel=1e-9)
+    least = min(b, c)
+    below = stats.binom.cdf(least, b + c, 0.5) - 0.5 * stats.binom.pmf(least, b + c, 0.5)
+    assert mid == pytest.approx(min(1.0, 2 * below), rel=1e-9)
+
+
+def test_no_discordant_pair_is_no_evidence() -> None:
+    assert mcnemar(0, 0) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="no counts"):
+        mcnemar(-1, 2)
+
+
+def test_equal_counts_give_one() -> None:
+    exact, mid = mcnemar(4, 4)
+    assert exact == 1.0
+    assert mid == pytest.approx(1.0)
+
+
+def test_a_rate_by_hand() -> None:
+    mine = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.bool_)
+    other = np.array([0, 0, 1, 0, 1, 1, 0, 0], np.bool_)
+    found = paired_rate("ca", mine, other)
+    assert found is not None
+    assert (found.only_mine, found.only_reference, found.n) == (3, 1, 8)
+    assert (found.value, found.reference, found.difference) == (5 / 8, 3 / 8, 2 / 8)
+    assert found.p_exact == pytest.approx(stats.binomtest(3, 4, 0.5).pvalue)
+    assert found.interval[0] < found.difference < found.interval[1]
+    assert paired_rate("ca", mine, other) == found
+    assert paired_rate("ca", mine, other, seed=1) != found
+
+
+def test_the_bootstrap_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(3)
+    mine, other = rng.random(400) < 0.7, rng.random(400) < 0.5
+    found = paired_rate("ca", mine, other)
+    assert found is not None
+    differences = mine.astype(float) - other.astype(float)
+    reference = stats.bootstrap(
+        (differences,), np.mean, n_resamples=10_000, method="percentile", rng=rng
+    ).confidence_interval
+    assert found.interval == pytest.approx(tuple(reference), abs=0.006)
+
+    values = rng.normal(size=300).astype(np.float32)
+    others = rng.normal(0.2, 1, size=300).astype(np.float32)
+    mean = paired_mean("target_margin", values, others)
+    assert mean is not None
+    expected = stats.bootstrap(
+        (values - others,), np.mean, n_resamples=10_000, method="percentile", rng=rng
+    ).confidence_interval
+    assert mean.interval == pytest.approx(tuple(expected), abs=0.01)
+    assert mean.difference == pytest.approx(float(np.mean(values - others)), abs=1e-6)
+    assert mean.p_exact is None
+
+
+def test_the_adjusted_interval_stays_open_where_nothing_differs() -> None:
+    same = np.ones(500, np.bool_)
+    found = paired_rate("asr_excl", same, same)
+    assert found is not None
+    assert found.interval == (0.0, 0.0)
+    assert found.adjusted_interval is not None
+    low, high = found.adjusted_interval
+    # Bonett and Price: 1/502 each way, half width 1.96 sqrt(2/502/502)
+    assert high == pytest.approx(1.959964 * np.sqrt(2 / 502 / 502))
+    assert low == -high
+
+
+def test_nothing_compares_with_nothing() -> None:
+    nothing = np.zeros(0, np.bool_)
+    assert paired_rate("ca", nothing, nothing) is None
+    assert paired_mean("m", np.zeros(0, np.float32), np.zeros(0, np.float32)) is None
+
+
+def test_images_are_matched_whatever_their_order() -> None:
+    #                 0  1  2  3  4
+    labels = np.array([0, 0, 1, 2, -1])
+    mine = per_image([4, 0, 1, 3], [1, 0, 1, 2], [1, 1, 1, 1], margin=2.0)
+    other = per_image([0, 1, 2, 3, 4], [0, 0, 1, 1, 1], [0, 1, 1, 2, 1], margin=0.5)
+    found = {one.name: one for one in compare(mine, other, labels, target=1)}
+    # images 0 1 3 4 were scored by both; image 2 by the reference alone
+    assert found["asr_all"].n == 4
+    assert found["ca"].n == 3
+    assert (found["ca"].value, found["ca"].reference) == (2 / 3, 2 / 3)
+    assert (found["ca"].only_mine, found["ca"].only_reference) == (1, 1)
+    assert (found["asr_excl"].value, found["asr_excl"].reference) == (1.0, 1 / 3)
+    assert (found["asr_all"].value, found["asr_all"].reference) == (1.0, 2 / 4)
+    assert found["poisoned_accuracy"].difference == -2 / 3
+    assert found["target_margin"].difference == 1.5
+    assert found["target_margin"].interval == (1.5, 1.5)
+    assert found["baseline_target_rate"].difference == 0.0
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    mine = per_image([0, 1], [0, 1], None)
+    names = [one.name for one in compare(mine, mine, np.array([-1, -1]), target=1)]
+    assert names == ["baseline_target_rate"]
+    names = [one.name for one in compare(mine, mine, np.array([0, 1]), target=1)]
+    assert names == ["ca", "baseline_target_rate"]
+    assert "interval" in compare(mine, mine, np.array([0, 1]), target=1)[0].to_dict()

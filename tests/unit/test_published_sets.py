@@ -1,0 +1,541 @@
+"""Image sets as their authors publish them, written small here, and the same with damage."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import io as scipy_io
+
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.labels import LabelSet
+from ml_core.data.sets.class_lists import FLOWERS, GTSRB
+from ml_core.data.sets.mat_file import read_mat
+from ml_core.data.sets.ppm import read_ppm
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import InputError
+
+TEN = tuple(f"thing {number}" for number in range(10))
+
+
+def opened(path: Path, label_set: LabelSet | None = None, **spec: object) -> ImageSet:
+    kind = "folder" if path.is_dir() else "file"
+    return open_images(ImageSpec(kind=kind, path=str(path), **spec), label_set)  # type: ignore[arg-type]
+
+
+def refused(path: Path, words: str, code: str = "damaged", **spec: object) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        opened(path, **spec)
+    assert caught.value.code == code
+    assert caught.value.sentence.endswith(".")
+    assert "Traceback" not in caught.value.sentence
+
+
+def grey(images: ImageSet, size: int = 8) -> list[int]:
+    """Grey value of each picture."""
+    canvases = images.canvas(np.arange(len(images)), size)
+    assert not images.broken
+    return canvases[:, size // 2, size // 2, 0].tolist()
+
+
+def jpeg(value: int, side: int = 8, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (value, value, value)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def rgb_planes(red: int, green: int, blue: int) -> np.ndarray:
+    return np.repeat(np.array([red, green, blue], np.uint8), 1024)
+
+
+# CIFAR
+
+
+@pytest.fixture
+def cifar_bin(tmp_path: Path) -> Path:
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    rows = [np.append(np.uint8(n % 10), rgb_planes(10 + n, 50, 60)) for n in range(20)]
+    (folder / "test_batch.bin").write_bytes(b"".join(row.tobytes() for row in rows))
+    (folder / "batches.meta.txt").write_text("\n".join(TEN) + "\n\n")
+    return folder
+
+
+def test_cifar_10_binary(cifar_bin: Path) -> None:
+    images = opened(cifar_bin)
+    assert images.name == "CIFAR-10, test pictures"
+    assert images.class_names == TEN
+    assert images.labels.tolist() == [n % 10 for n in range(20)]
+    canvas = images.canvas([0, 7], 32)
+    assert canvas[1, 0, 0].tolist() == [17, 50, 60]
+    assert canvas[1, 31, 31].tolist() == [17, 50, 60]
+    # the folder that holds it alone, as torchvision's root
+    assert opened(cifar_bin.parent).key == images.key
+    assert images.picture(7).size == (32, 32)
+
+
+def test_rows_and_columns_are_where_they_belong(cifar_bin: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    record = np.append(np.uint8(3), pixels.transpose(2, 0, 1).reshape(-1))
+    (cifar_bin / "test_batch.bin").write_bytes(record.tobytes())
+    assert np.array_equal(opened(cifar_bin).canvas([0], 32)[0], pixels)
+
+
+def test_a_stratified_subsample_is_seeded(cifar_bin: Path) -> None:
+    some = opened(cifar_bin, n=10, seed=3)
+    assert sorted(some.labels.tolist()) == list(range(10))
+    assert opened(cifar_bin, n=10, seed=3).key == some.key
+    assert opened(cifar_bin, n=10, seed=4).key != some.key
+    whole = opened(cifar_bin)
+    assert len(some) == 10
+    assert some.key != whole.key
+
+
+def test_cifar_binary_with_damage(cifar_bin: Path) -> None:
+    batch = cifar_bin / "test_batch.bin"
+    whole = batch.read_bytes()
+    batch.write_bytes(whole[:-1])
+    refused(cifar_bin, "test_batch.bin has 61459 bytes, which are no whole number")
+    batch.write_bytes(b"")
+    refused(cifar_bin, "no whole number")
+    batch.write_bytes(b"\x0b" + whole[1:])
+    refused(cifar_bin, "picture 1 has the label 11, and there are 10 classes")
+    batch.unlink()
+    refused(cifar_bin, "cannot be read", "usage")
+
+
+def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin: Path) -> None:
+    images = opened(cifar_bin)
+    batch = cifar_bin / "test_batch.bin"
+    with batch.open("r+b") as file:
+        file.truncate(3073 * 5)
+    images.canvas([2, 9], 8)
+    assert list(images.broken) == [9]
+    assert "test_batch.bin, picture 10" in images.broken[9]
+
+
+def test_cifar_100_binary_has_its_fine_labels(tmp_path: Path) -> None:
+    names = [f"fine {n}" for n in range(100)]
+    (tmp_path / "fine_label_names.txt").write_text("\n".join(names))
+    record = bytes([4, 77]) + rgb_planes(1, 2, 3).tobytes()
+    (tmp_path / "test.bin").write_bytes(record * 3)
+    images = opened(tmp_path)
+    assert images.labels.tolist() == [77] * 3
+    assert images.class_names[77] == "fine 77"
+    assert images.canvas([2], 32)[0, 5, 5].tolist() == [1, 2, 3]
+    refused(tmp_path, "train.bin cannot be read", "usage", split="train")
+
+
+@pytest.fixture
+def cifar_py(tmp_path: Path) -> Path:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    data = np.stack([rgb_planes(30 + n, 1, 2) for n in range(6)])
+    batch = {b"data": data, b"labels": [n % 3 for n in range(6)], b"filenames": [b"x"] * 6}
+    (folder / "test_batch").write_bytes(pickle.dumps(batch, protocol=2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(TEN)}, protocol=2))
+    return folder
+
+
+def python_2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
+    """The opcodes that Python 2 wrote: byte strings, numpy's old module name."""
+
+    def text(value: bytes) -> bytes:
+        if len(value) < 256:
+            return b"U" + bytes([len(value)]) + value
+        return b"T" + struct.pack("<i", len(value)) + value
+
+    def whole(value: int) -> bytes:
+        return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
+
+    dtype = (b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|")
+             + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")  # fmt: skip
+    array = (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b")
+             + b"tR(K\x01(" + whole(data.shape[0]) + whole(data.shape[1]) + b"t" + dtype
+             + b"I00\n" + text(data.tobytes()) + b"tb")  # fmt: skip
+    listed = b"](" + b"".join(whole(label) for label in labels) + b"e"
+    return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + listed + b"u."
+
+
+def test_cifar_python_pickles_are_read_as_data(cifar_py: Path) -> None:
+    images = opened(cifar_py)
+    assert images.class_names == TEN
+    assert images.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert images.canvas([4], 32)[0, 9, 9].tolist() == [34, 1, 2]
+    # and the same out of Python 2
+    data = np.stack([rgb_planes(30 + n, 1, 2) for n in range(6)])
+    old = python_2_pickle(data, [0, 1, 2, 0, 1, 2])
+    assert np.array_equal(pickle.loads(old, encoding="bytes")[b"data"], data)
+    (cifar_py / "test_batch").write_bytes(old)
+    assert np.array_equal(opened(cifar_py).canvas(range(6), 32), images.canvas(range(6), 32))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('run')",)
+
+
+def test_cifar_pickles_that_are_something_else(cifar_py: Path) -> None:
+    batch = cifar_py / "test_batch"
+    whole = batch.read_bytes()
+    batch.write_bytes(pickle.dumps({b"data": Evil(), b"labels": [0]}, protocol=2))
+    refused(cifar_py, "names code which no CIFAR file has .*exec", "dangerous")
+    batch.write_bytes(whole[:-300])
+    refused(cifar_py, "test_batch is no pickle of CIFAR")
+    for wrong in (
+        {b"labels": [0]},
+        {b"data": np.zeros((1, 3072), np.uint8), b"labels": [0, 1]},
+        {b"data": np.zeros((1, 9), np.uint8), b"labels": [0]},
+        {b"data": np.zeros((1, 3072)), b"labels": [0]},
+        {b"data": np.zeros((1, 3072), np.uint8), b"labels": ["x"]},
+        [1, 2],
+    ):
+        batch.write_bytes(pickle.dumps(wrong, protocol=2))
+        refused(cifar_py, "without what CIFAR-10 keeps in it")
+    batch.write_bytes(pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}))
+    refused(cifar_py, "label 10")
+    with batch.open("r+b") as file:
+        file.truncate(33 << 20)
+    refused(cifar_py, "binary version of the set", "unsupported")
+
+
+# STL-10
+
+
+def test_stl_10_is_kept_column_by_column(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    (tmp_path / "test_X.bin").write_bytes(pixels.transpose(0, 3, 2, 1).tobytes())
+    (tmp_path / "test_y.bin").write_bytes(bytes([1, 10]))
+    images = opened(tmp_path)
+    assert np.array_equal(images.canvas([0, 1], 96), pixels)
+    assert images.labels.tolist() == [0, 9]
+    assert images.class_names[9] == "truck"
+    (tmp_path / "test_y.bin").write_bytes(bytes([1]))
+    refused(tmp_path, "1 labels for the 2 pictures")
+    (tmp_path / "test_y.bin").write_bytes(bytes([0, 1]))
+    refused(tmp_path, "label -1")
+    (tmp_path / "test_X.bin").write_bytes(bytes(100))
+    refused(tmp_path, "no whole number of STL-10")
+
+
+# lists beside pictures
+
+
+def test_food_101(tmp_path: Path) -> None:
+    root = tmp_path / "food-101"
+    (root / "meta").mkdir(parents=True)
+    (root / "meta" / "classes.txt").write_text("apple_pie\nsushi\n")
+    (root / "meta" / "test.txt").write_text("sushi/2\napple_pie/1\nsushi/3\n")
+    for name, value in (("apple_pie/1", 10), ("sushi/2", 20)):
+        (root / "images" / name).parent.mkdir(parents=True)
+        (root / "images" / f"{name}.jpg").write_bytes(jpeg(value, kind="JPEG"))
+    images = opened(root)
+    assert images.labels.tolist() == [1, 0]
+    assert grey(images) == pytest.approx([20, 10], abs=1)
+    assert images.left_out == 1
+    assert "sushi/3.jpg" in images.problems[0]
+    by_name = opened(root, LabelSet("mine", ("Sushi", "Apple pie", "x"), ("{}",)))
+    assert by_name.labels.tolist() == [0, 1]
+    (root / "meta" / "test.txt").write_text("../secret\n")
+    refused(root, "not in the list of classes")
+    (root / "meta" / "test.txt").write_text("sushi/../../x\n")
+    refused(root, "leads out of the set")
+    (root / "meta" / "test.txt").write_text("sushi/9\n")
+    refused(root, "none of its 1 pictures", "usage")
+
+
+def test_pets(tmp_path: Path) -> None:
+    root = tmp_path / "oxford-iiit-pet"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    lines = ["#Image CLASS-ID SPECIES BREED ID", "Abyssinian_2 1 1 1", "american_bulldog_7 2 2 1"]
+    (root / "annotations" / "test.txt").write_text("\n".join(lines))
+    (root / "images" / "Abyssinian_2.jpg").write_bytes(jpeg(5, kind="JPEG"))
+    (root / "images" / "american_bulldog_7.jpg").write_bytes(jpeg(9, kind="JPEG"))
+    images = opened(root)
+    assert images.class_names == ("Abyssinian", "american bulldog")
+    assert images.labels.tolist() == [0, 1]
+    (root / "annotations" / "test.txt").write_text("Abyssinian_2 1 1 1\nBengal_1 1 1 1")
+    refused(root, "Line 2 of test.txt")
+    (root / "annotations" / "test.txt").write_text("Abyssinian_2 one")
+    refused(root, "Line 1 of test.txt")
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    root = tmp_path / "flowers-102"
+    (root / "jpg").mkdir(parents=True)
+    for number in (2, 3):
+        data = jpeg(10 * number, kind="JPEG")
+        (root / "jpg" / f"image_{number:05d}.jpg").write_bytes(data)
+    scipy_io.savemat(
+        root / "imagelabels.mat",
+        {"labels": np.array([[77, 1, 102]], np.uint8)},
+        do_compression=True,
+    )
+    sets = {"trnid": np.array([[1]]), "valid": np.array([[1]]), "tstid": np.array([[3, 2]], float)}
+    scipy_io.savemat(root / "setid.mat", sets)
+    return root
+
+
+def test_flowers(flowers: Path) -> None:
+    images = opened(flowers)
+    assert images.labels.tolist() == [101, 0]
+    assert images.class_names == FLOWERS
+    assert len(set(FLOWERS)) == 102
+    assert grey(images) == pytest.approx([30, 20], abs=1)
+
+
+def test_flowers_with_damage(flowers: Path) -> None:
+    labels = flowers / "imagelabels.mat"
+    whole = labels.read_bytes()
+    for damage in (whole[:150], b"x" * 200, whole[:140] + bytes(40)):
+        labels.write_bytes(damage)
+        with pytest.raises(InputError, match=r"imagelabels\.mat"):
+            opened(flowers)
+    scipy_io.savemat(labels, {"labels": np.array([[1, 103, 2]])})
+    refused(flowers, "do not fit together")
+    scipy_io.savemat(labels, {"labels": np.array([["a"]], object)})
+    refused(flowers, "something else than real numbers")
+    scipy_io.savemat(labels, {"labels": np.array([[1.5, 2, 3]])})
+    refused(flowers, "whole numbers")
+    bomb = zlib.compress(bytes(64 << 20))
+    labels.write_bytes(whole[:128] + struct.pack("<II", 15, len(bomb)) + bomb)
+    refused(flowers, "unpacks to too much")
+
+
+def test_mat_files_are_those_of_scipy(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "a": rng.integers(0, 256, (3, 5), np.uint8),
+        "b": rng.integers(-9000, 9000, (1, 400)),
+        "c": rng.integers(0, 9, (2, 2)).astype(float),
+    }
+    for packed in (True, False):
+        scipy_io.savemat(tmp_path / "x.mat", arrays, do_compression=packed)
+        found = read_mat(tmp_path / "x.mat")
+        for name, values in arrays.items():
+            assert found[name].tolist() == values.reshape(-1, order="F").tolist()
+
+
+@pytest.fixture
+def gtsrb(tmp_path: Path) -> Path:
+    root = tmp_path / "gtsrb" / "GTSRB" / "Final_Test" / "Images"
+    root.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (9, 7), (number, 40, 50)).save(root / f"{number:05d}.ppm")
+    lines = ["Filename;Width;Height;Roi.X1;ClassId", "00000.ppm;9;7;1;14", "00002.ppm;9;7;1;42"]
+    (tmp_path / "gtsrb" / "GT-final_test.csv").write_text("\n".join(lines))
+    return tmp_path / "gtsrb"
+
+
+def test_gtsrb(gtsrb: Path) -> None:
+    images = opened(gtsrb)
+    assert images.labels.tolist() == [14, 42]
+    assert images.class_names[14] == "stop"
+    assert len(set(GTSRB)) == 43
+    assert images.picture(1).size == (9, 7)
+    assert grey(images) == [0, 2]
+    training = gtsrb / "GTSRB" / "Training" / "00007"
+    training.mkdir(parents=True)
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(training / "00000_00001.ppm")
+    assert opened(gtsrb, split="train").labels.tolist() == [7]
+
+
+def test_gtsrb_with_damage(gtsrb: Path) -> None:
+    table = gtsrb / "GT-final_test.csv"
+    table.write_text("Filename;ClassId\n00000.ppm;43")
+    refused(gtsrb, "Line 2 of GT-final_test.csv")
+    table.write_text("Filename;Width\n00000.ppm;9")
+    refused(gtsrb, "no columns Filename and ClassId")
+    table.unlink()
+    refused(gtsrb, "GT-final_test.csv is not", "usage")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P6 9 9 255\n" + bytes(10),
+        b"P5 1 1 255\n\0",
+        b"",
+        b"P6 999999 999999 255\n",
+        b"P6 0 4 255\n",
+    ],
+)
+def test_ppm_pictures_with_damage(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.ppm"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"x\.ppm"):
+        read_ppm(path)
+
+
+def test_ppm_with_a_remark(tmp_path: Path) -> None:
+    path = tmp_path / "x.ppm"
+    path.write_bytes(b"P6\n# made by hand\n2 1\n255\n" + bytes([1, 2, 3, 4, 5, 6]))
+    assert np.asarray(read_ppm(path)).tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+# WebDataset
+
+
+def shard(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def test_shards_with_labels(tmp_path: Path) -> None:
+    root = tmp_path / "wds"
+    (root / "test").mkdir(parents=True)
+    (root / "classnames.txt").write_text("missile\nbanana\nmissile\n")
+    first = {"0001.png": jpeg(11), "0001.cls": b"2", "0002.png": jpeg(22), "0002.cls": b"1\n"}
+    shard(root / "test" / "2.tar", first)
+    shard(root / "test" / "10.tar", {"a/0003.png": jpeg(33), "a/0003.cls": b"0", "a/x.txt": b"hm"})
+    images = opened(root)
+    assert images.class_names == ("missile", "banana", "missile")
+    assert images.labels.tolist() == [2, 1, 0]  # by number: names that are equal stay apart
+    assert grey(images) == [11, 22, 33]
+    assert images.left_out == 1
+    assert "a/x" in images.problems[0]
+    one = opened(root / "test" / "2.tar")
+    assert grey(one) == [11, 22]
+    cache = CanvasCache(images, 8)
+    assert cache.get([2])[0, 0, 0, 0] == 33
+
+
+def test_shards_with_json_or_without_labels(tmp_path: Path) -> None:
+    members = {"1.png": jpeg(1), "1.json": json.dumps({"label": "cat"}).encode(),
+               "2.png": jpeg(2), "2.json": json.dumps({"label": "ant"}).encode()}  # fmt: skip
+    images = opened(shard(tmp_path / "a.tar", members))
+    assert images.class_names == ("ant", "cat")
+    assert images.labels.tolist() == [1, 0]
+    bare = opened(shard(tmp_path / "b.tar", {"1.png": jpeg(1), "1.txt": b"a caption"}))
+    assert bare.labels.tolist() == [-1]
+
+
+def test_shards_with_damage(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", {"1.png": jpeg(1), "1.cls": b"0", "2.png": jpeg(2)})
+    refused(path, "'2' has no label and others have one")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:700])
+    refused(path, "is damaged or no plain tar archive .a member is cut short")
+    path.write_bytes(b"\x1f\x8b" + whole)
+    refused(path, "damaged or no plain tar")
+    shard(path, {"../1.png": jpeg(1)})
+    refused(path, "leads out of the archive")
+    shard(path, {"1.png": jpeg(1), "1.cls": b"\xff"})
+    refused(path, "label of the sample '1' is damaged")
+    shard(path, {"1.png": jpeg(1), "1.json": b"[" * 5000})
+    refused(path, "label of the sample '1' is damaged")
+    shard(path, {"1.txt": b"x"})
+    refused(path, "no picture in its shards", "usage")
+    with tarfile.open(path, "w") as tar:
+        link = tarfile.TarInfo("1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    refused(path, "links")
+    shard(path, {"1.png": jpeg(1)[:20], "1.cls": b"0"})
+    images = opened(path)
+    images.canvas([0], 8)
+    assert "a.tar, 1" in images.broken[0]
+
+
+# Parquet
+
+
+def parquet_file(
+    path: Path, values: list[int], labels: list[object] | None, names: list[str] | None = None
+) -> Path:
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"image": [{"bytes": jpeg(value), "path": f"{value}.png"} for value in values]}
+    if labels is not None:
+        columns["label"] = labels  # type: ignore[assignment]
+    table = pyarrow.table(columns)
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    parquet.write_table(table, path, row_group_size=2)
+    return path
+
+
+def test_parquet_of_hugging_face(tmp_path: Path) -> None:
+    names = ["ant", "bee"]
+    parquet_file(tmp_path / "data" / "test-00000-of-00002.parquet", [1, 2, 3], [1, 0, 1], names)
+    parquet_file(tmp_path / "data" / "test-00001-of-00002.parquet", [4], [0], names)
+    parquet_file(tmp_path / "data" / "train-00000-of-00001.parquet", [9], [0], names)
+    images = opened(tmp_path)
+    assert images.class_names == ("ant", "bee")
+    assert images.labels.tolist() == [1, 0, 1, 0]
+    assert grey(images) == [1, 2, 3, 4]
+    assert images.canvas([3, 0], 8)[:, 0, 0, 0].tolist() == [4, 1]
+    assert grey(opened(tmp_path, split="train")) == [9]
+    many = opened(tmp_path).canvas(np.array([3, 2, 1, 0] * 4), 8)  # several threads
+    assert many[:, 0, 0, 0].tolist() == [4, 3, 2, 1] * 4
+
+
+def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
+    words = opened(parquet_file(tmp_path / "a.parquet", [1, 2], ["cat", "ant"]))
+    assert words.class_names == ("ant", "cat")
+    assert words.labels.tolist() == [1, 0]
+    numbers = opened(parquet_file(tmp_path / "b.parquet", [1, 2], [7, 3]))
+    assert numbers.class_names == ("3", "7")
+    assert opened(parquet_file(tmp_path / "c.parquet", [5], None)).labels.tolist() == [-1]
+
+
+def test_parquet_with_damage(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = parquet_file(tmp_path / "a.parquet", [1, 2, 3, 4], [0, 1, 0, 1], ["x", "y"])
+    whole = path.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"PAR1" + bytes(50) + b"PAR1"):
+        path.write_bytes(damage)
+        refused(path, "a.parquet is no readable Parquet file")
+    refused(parquet_file(path, [1], [2], ["x", "y"]), "label 2 and names 2 classes")
+    refused(parquet_file(path, [1], [1.5]), "holds no labels", "unsupported")
+    parquet.write_table(pyarrow.table({"text": ["a"]}), path)
+    refused(path, "no column of pictures .*it has text", "usage")
+    parquet.write_table(pyarrow.table({"image": [{"bytes": None, "path": "/etc/passwd"}]}), path)
+    images = opened(path)
+    images.canvas([0], 8)
+    assert "is not followed" in images.broken[0]
+
+
+# what is none of them
+
+
+def test_other_files_and_several_sets(tmp_path: Path, cifar_bin: Path) -> None:
+    (cifar_bin.parent / "stl10_binary").mkdir()
+    with pytest.raises(InputError, match="several image sets"):
+        opened(cifar_bin.parent)
+    other = tmp_path / "x.bin"
+    other.write_bytes(b"x")
+    refused(other, "no WebDataset shard and no Parquet file", "usage")
+
+
+def test_a_label_set_with_other_names_goes_by_number(cifar_bin: Path) -> None:
+    others = LabelSet("others", tuple(f"word {n}" for n in range(10)), ("{}",))
+    images = opened(cifar_bin, others)
+    assert images.labels.tolist() == [n % 10 for n in range(20)]
+    assert images.class_names == others.class_names
+    assert "by their numbers" in images.problems[0]
+    swapped = LabelSet("swapped", (TEN[1], TEN[0], *TEN[2:]), ("{}",))
+    assert opened(cifar_bin, swapped).labels[:3].tolist() == [1, 0, 2]
+    fewer = LabelSet("fewer", TEN[:3], ("{}",))
+    assert len(opened(cifar_bin, fewer)) == 6

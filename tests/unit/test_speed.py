@@ -1,0 +1,150 @@
+"""The fastest way to encode, by a clock and a model that are told what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.evaluation import speed as speeds
+from ml_core.evaluation.speed import measure_speed, speed_of, use_speed
+from ml_core.evaluation.zero_shot import zero_shot_classifier
+from ml_core.model import ClipModel
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3), np.uint8)
+CLASSIFIER = torch.eye(3)
+
+
+@dataclass
+class TimedModel:
+    """Sees a class in the first pixel; each image takes as long as the table says."""
+
+    seconds: dict[tuple[str, str], float]
+    wrong: int = 0
+    call: float = 0.0
+    identity: str | None = None
+    precision: str = "fp32"
+    channels_last: bool | None = None
+    module: torch.nn.Module = field(default_factory=torch.nn.Module)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    logit_scale: float = 1.0
+    clock: float = 0.0
+
+    @property
+    def layout(self) -> str:
+        return "channels-last" if self.channels_last else "contiguous"
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        each = self.seconds[self.precision, self.layout]
+        self.clock += self.call + each * len(images) * (1 + (len(images) / 64) ** 2)
+        classes = images[:, 0, 0, 0].long() % 3
+        if self.precision == "bf16" and self.wrong:
+            for row in range(self.wrong):
+                hit = (images == torch.from_numpy(IMAGES[row]).permute(2, 0, 1)).all(dim=(1, 2, 3))
+                classes[hit] = (classes[hit] + 1) % 3
+        return torch.nn.functional.one_hot(classes, 3).float()
+
+
+def timed(
+    monkeypatch: pytest.MonkeyPatch, fp32: float = 2e-3, bf16: float = 1e-3, **more: object
+) -> TimedModel:
+    table = {
+        ("fp32", "contiguous"): fp32,
+        ("fp32", "channels-last"): 1.2 * fp32,
+        ("bf16", "contiguous"): bf16,
+        ("bf16", "channels-last"): 1.2 * bf16,
+    }
+    model = TimedModel(table, **more)  # type: ignore[arg-type]
+    monkeypatch.setattr(speeds.time, "perf_counter", lambda: model.clock)
+    return model
+
+
+def test_bf16_is_taken_where_it_is_faster_and_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, wrong=1)
+    found = measure_speed(model, IMAGES, CLASSIFIER)
+    assert (found.precision, found.layout) == ("bf16", "contiguous")
+    assert (found.n, found.agreement) == (300, pytest.approx(299 / 300))
+    assert "99.7 % of 300 images" in found.why
+    assert (model.precision, model.channels_last) == ("fp32", None)  # left as it was
+    use_speed(model, found)
+    assert (model.precision, model.layout) == ("bf16", "contiguous")
+    assert {(tried.precision, tried.layout) for tried in found.tried} == set(model.seconds)
+
+
+def test_bf16_with_other_answers_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measure_speed(timed(monkeypatch, wrong=2), IMAGES, CLASSIFIER)
+    assert found.precision == "fp32"
+    assert found.agreement is None
+    assert "only from 99.5 % on" in found.why
+    tried = {(t.precision, t.layout): t.agreement for t in found.tried}
+    assert tried["bf16", "contiguous"] == pytest.approx(298 / 300)
+
+
+def test_a_small_gain_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measure_speed(timed(monkeypatch, bf16=1.97e-3), IMAGES, CLASSIFIER)
+    assert (found.precision, found.layout) == ("fp32", "contiguous")
+
+
+def test_the_layout_is_measured_with_a_fixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch)
+    model.seconds["fp32", "channels-last"] = 1e-3
+    found = measure_speed(model, IMAGES, CLASSIFIER, precision="fp32")
+    assert (found.precision, found.layout) == ("fp32", "channels-last")
+    assert found.agreement is None
+    forced = measure_speed(timed(monkeypatch, wrong=9), IMAGES, CLASSIFIER, precision="bf16")
+    assert forced.precision == "bf16"  # as it was told
+
+
+def test_the_batch_is_the_one_with_the_best_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A call costs 5 images; from 64 on an image takes longer: best between
+    found = measure_speed(timed(monkeypatch, fp32=1e-3, bf16=1e-3, call=5e-3), IMAGES, CLASSIFIER)
+    assert found.batch == 16
+    rates = {n: n / (5e-3 + n * 1e-3 * (1 + (n / 64) ** 2)) for n in (8, 16, 32, 64)}
+    assert max(rates, key=lambda n: rates[n]) in (16, 32)
+    assert found.images_per_second == pytest.approx(rates[16], rel=0.01)
+
+
+def test_a_slow_model_is_not_checked_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, fp32=1.0, bf16=0.5)
+    found = measure_speed(model, IMAGES, CLASSIFIER)
+    assert found.precision == "fp32"
+    assert "too slow here to check bf16" in found.why
+    assert model.clock < 60
+
+
+def test_bf16_is_tried_on_no_mps() -> None:
+    assert not speeds.has_bf16(torch.device("mps"))
+    assert speeds.has_bf16(torch.device("cpu"))
+
+
+def test_no_bf16_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speeds, "has_bf16", lambda device: False)
+    found = measure_speed(timed(monkeypatch), IMAGES, CLASSIFIER)
+    assert {tried.precision for tried in found.tried} == {"fp32"}
+
+
+def test_a_model_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, identity="speed-test")
+    first = speed_of(model, IMAGES, CLASSIFIER)
+    clock = model.clock
+    assert speed_of(model, IMAGES, CLASSIFIER) is first
+    assert model.clock == clock
+    model.identity = None
+    speed_of(model, IMAGES, CLASSIFIER)
+    assert model.clock > clock
+
+
+def test_layouts_give_the_same_answers(tiny_model: ClipModel) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    classifier = zero_shot_classifier(tiny_model, ("a", "b"), ("{}",))
+    pictures = torch.from_numpy(images).permute(0, 3, 1, 2)
+    before = tiny_model.encode_images(pictures)
+    found = measure_speed(tiny_model, images, classifier, seconds=1.0)
+    assert found.images_per_second > 0
+    assert torch.equal(tiny_model.encode_images(pictures), before)
+    for last in (True, False):
+        tiny_model.channels_last = last
+        assert torch.allclose(tiny_model.encode_images(pictures), before, atol=1e-5)
+    assert tiny_model.copy().layout == "contiguous"

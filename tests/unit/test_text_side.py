@@ -1,0 +1,144 @@
+"""Retrieval and templates by hand on vectors whose order is plain to see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.evaluation.embedding_map import Embeddings
+from ml_core.evaluation.retrieval import KS, rank, retrieve
+from ml_core.evaluation.template_spread import template_spread
+from ml_core.reading.errors import InputError
+
+
+@dataclass
+class Axes:
+    """Texts are axes, by their last word; a prompt that begins with "bad" looks at the next one."""
+
+    identity: str | None = None
+    context_length: int = 77
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    words: tuple[str, ...] = ("apple", "banana", "cat")
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        places = [
+            (self.words.index(text.split()[-1]) + text.startswith("bad")) % len(self.words)
+            for text in texts
+        ]
+        return torch.nn.functional.one_hot(torch.tensor(places), len(self.words)).float()
+
+
+def unit(rows: list[list[float]]) -> np.ndarray:
+    values = np.array(rows, np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+#             apple banana cat
+CLEAN = unit([[3, 1, 2], [3, 2, 1], [1, 2, 3], [1, 3, 2]])
+TRIGGERED = unit([[2, 3, 1], [3, 2, 1], [1, 3, 2], [1, 3, 2]])
+LABELS = np.array([0, 0, 2, 1])
+
+
+def embeddings(*, triggered: bool = True) -> Embeddings:
+    return Embeddings(
+        indices=np.arange(4),
+        labels=LABELS,
+        clean=CLEAN,
+        texts=np.eye(3, dtype=np.float32),
+        clean_top1=CLEAN.argmax(axis=1),
+        class_names=("apple", "banana", "cat"),
+        triggered=TRIGGERED if triggered else None,
+    )
+
+
+CAPTIONS = ("an apple", "an apple", "a cat", "a banana")
+
+
+def test_ranks_by_hand() -> None:
+    found = retrieve(Axes(), embeddings(), CAPTIONS, ("a banana",), None)
+    assert found is not None
+    assert (found.n, found.pool) == (4, 3)
+    to_text, to_image = found.recalls
+    assert to_text.clean == (1.0, 1.0, 1.0)
+    # with the trigger the first picture and the cat are taken for bananas
+    assert to_text.triggered == (0.5, 1.0, 1.0)
+    assert to_image.n == 3
+    assert to_image.clean == (1.0, 1.0, 1.0)
+    # the cat's picture is still the best for "a cat", the second apple still the best apple; the
+    # banana's picture ties with the cat's: no picture is strictly better
+    assert to_image.triggered == (1.0, 1.0, 1.0)
+    target = found.target
+    assert target is not None
+    # places of the banana among pictures of other things: 3, 2, 2 before, 1, 2, 1 after
+    assert (target.n, target.median_clean, target.median_triggered) == (3, 2.0, 1.0)
+    assert target.rise == pytest.approx((2 + 0 + 1) / 3)
+    assert target.hit_clean[0] == 0.0
+    assert target.hit_triggered is not None
+    assert target.hit_triggered[0] == pytest.approx(2 / 3)
+    assert [(c.caption, c.clean, c.triggered) for c in found.first] == [
+        ("a banana", 1, 3),
+        ("an apple", 2, 1),
+        ("a cat", 1, 0),
+    ]
+    json.dumps(found.to_dict())
+
+
+def test_ranks_are_those_of_a_sort() -> None:
+    rng = np.random.default_rng(0)
+    images = unit(rng.normal(size=(40, 8)).tolist())
+    texts = unit(rng.normal(size=(25, 8)).tolist())
+    own = rng.integers(0, 25, 40)
+    found = rank(images, None, texts, texts, own, np.array([3, 7]), [str(i) for i in range(25)])
+    order = np.argsort(-(images @ texts.T), axis=1)
+    places = np.array([list(row).index(o) + 1 for row, o in zip(order, own, strict=True)])
+    assert found["recalls"][0].clean == tuple(float((places <= k).mean()) for k in KS)
+    best = [
+        min(list(row).index(t) for t in (3, 7)) + 1
+        for row, o in zip(order, own, strict=True)
+        if o not in (3, 7)
+    ]
+    assert found["target"].median_clean == np.median(best)
+    asked = np.unique(own)
+    backwards = np.argsort(-(texts @ images.T), axis=1)
+    ranks = [min(int(np.flatnonzero(backwards[c] == i)[0]) for i in np.flatnonzero(own == c)) + 1
+             for c in asked]  # fmt: skip
+    assert found["recalls"][1].clean == tuple(float(np.mean(np.array(ranks) <= k)) for k in KS)
+
+
+def test_without_trigger_and_target() -> None:
+    found = retrieve(Axes(), embeddings(triggered=False), CAPTIONS, (), None)
+    assert found is not None
+    assert found.target is None
+    assert found.recalls[0].triggered is None
+    assert found.first[0].triggered is None
+    assert found.first[0].caption == "an apple"
+
+
+def test_wrong_questions() -> None:
+    with pytest.raises(InputError, match="3 captions for 4 pictures"):
+        retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
+    assert retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True) is None
+
+
+def test_templates_one_by_one() -> None:
+    found = template_spread(Axes(), embeddings(), ("a {}", "bad {}"), 1, None)
+    assert found is not None
+    good, bad = found.rows
+    assert (good.template, good.ca, good.asr_excl) == ("a {}", 1.0, 2 / 3)
+    assert good.asr_all == 3 / 4
+    assert good.baseline_target_rate == 0.0
+    # "bad" swaps the axes: cat is at apple's, apple at banana's, banana at cat's
+    assert bad.ca == 0.0
+    assert found.span("ca") == (0.0, 1.0)
+    assert found.together.template == ""
+    assert (found.n, found.n_excl) == (4, 3)
+    clean = template_spread(Axes(), embeddings(triggered=False), ("a {}",), 1, None)
+    assert clean is not None
+    assert clean.span("asr_excl") is None
+    json.dumps(found.to_dict())
+    assert template_spread(Axes(), embeddings(), ("a {}",), 1, None, cancelled=lambda: True) is None

@@ -1,0 +1,304 @@
+"""Arrays of other programs: read without running anything, told apart, refused with a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import pickle
+import struct
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import save_file
+
+from ml_core.reading import arrays as arrays_module
+from ml_core.reading.arrays import read_arrays, read_safetensors
+from ml_core.reading.errors import InputError
+from ml_core.triggers import library, load_trigger
+from ml_core.triggers.apply import apply_indexed
+from ml_core.triggers.import_arrays import import_trigger
+
+
+def values(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "i4", "?", ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy(dtype: str, order: Any, tmp_path: Path) -> None:
+    given = np.asarray(values(3, 4, 2) * 100).astype(dtype).copy(order)
+    np.save(tmp_path / "a.npy", given)
+    found = read_arrays(tmp_path / "a.npy").arrays
+    assert list(found) == [""]
+    assert found[""].dtype == given.dtype
+    assert np.array_equal(found[""], given)
+
+
+def test_every_container_gives_the_same_numbers(tmp_path: Path) -> None:
+    given = values(5, 6, 3)
+    np.savez(tmp_path / "a.npz", pattern=given)
+    np.savez_compressed(tmp_path / "b.npz", pattern=given)
+    save_file({"pattern": given}, tmp_path / "c.safetensors")
+    torch.save({"pattern": torch.from_numpy(given)}, tmp_path / "d.pt")
+    turned = torch.from_numpy(given.transpose(2, 0, 1).copy()).permute(1, 2, 0)
+    torch.save({"pattern": turned}, tmp_path / "e.pt")
+    legacy = tmp_path / "f.pth"
+    torch.save({"pattern": torch.from_numpy(given)}, legacy, _use_new_zipfile_serialization=False)
+    for path in sorted(tmp_path.iterdir()):
+        found = read_arrays(path)
+        assert np.array_equal(found.arrays["pattern"], given), path.name
+        assert len(found.sha256) == 64
+    torch.save(torch.tensor([1.5, -2.0], dtype=torch.bfloat16), tmp_path / "g.pt")
+    assert read_arrays(tmp_path / "g.pt").arrays[""].tolist() == [1.5, -2.0]
+
+
+class _Trap:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("/tmp/never-made-by-a-trigger"),))
+
+
+def test_code_in_an_array_file_is_refused_and_not_run(tmp_path: Path) -> None:
+    objects = np.array([_Trap()], dtype=object)
+    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "b.npz", a=objects)
+    np.savez_compressed(tmp_path / "c.npz", a=objects)
+    (tmp_path / "d.pt").write_bytes(pickle.dumps(_Trap()))
+    torch.save({"a": _Trap()}, tmp_path / "e.pt")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(InputError) as caught:
+            load_trigger(path)
+        assert path.name in caught.value.sentence
+        assert "\n" not in caught.value.sentence
+    assert not Path("/tmp/never-made-by-a-trigger").exists()
+
+
+def npy(header: str, body: bytes = b"", version: int = 1) -> bytes:
+    text = header.encode("latin-1")
+    length = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + body
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", b"1234"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999,), }", b"1234"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", b"1234"),
+        npy("{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }", b"1234"),
+        npy("{'descr': __import__('os'), 'fortran_order': False, 'shape': (1,), }", b"1234"),
+        npy("{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }", b"123"),
+        npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", b"12345678"),
+        npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", b"1234"),
+        npy("[" * 60_000, version=1),
+        npy("[" * 200_000, version=2),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 9 + "), }", b"1234"),
+    ],
+)
+def test_a_doctored_npy_is_one_sentence(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.npy").write_bytes(raw)
+    with pytest.raises(InputError, match=r"bad\.npy"):
+        read_arrays(tmp_path / "bad.npy")
+
+
+def test_bombs_and_crowds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = io.BytesIO()
+    np.save(zeros, np.zeros(20 << 20, np.float32))
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", zeros.getvalue())
+    with pytest.raises(InputError, match=r"bomb\.npz holds more than a trigger needs"):
+        read_arrays(tmp_path / "bomb.npz")
+    many = {f"a{n}": np.zeros(1, np.float32) for n in range(65)}
+    np.savez(tmp_path / "many.npz", **many)
+    with pytest.raises(InputError, match=r"many\.npz holds 65 tensors"):
+        read_arrays(tmp_path / "many.npz")
+    np.savez_compressed(tmp_path / "packed.npz", **many)
+    with pytest.raises(InputError, match=r"packed\.npz holds more"):
+        read_arrays(tmp_path / "packed.npz")
+    monkeypatch.setattr(arrays_module, "MAX_BYTES", 1000)
+    np.save(tmp_path / "large.npy", np.zeros(1000))
+    with pytest.raises(InputError, match=r"large\.npy is larger"):
+        read_arrays(tmp_path / "large.npy")
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_changed_byte_is_read_or_refused(place: int, byte: int) -> None:
+    made = io.BytesIO()
+    np.savez_compressed(made, mask=np.ones((4, 4)), pattern=values(4, 4, 3))
+    raw = bytearray(made.getvalue())
+    raw[place % len(raw)] = byte
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npz"
+        path.write_bytes(bytes(raw))
+        with contextlib.suppress(InputError):
+            import_trigger(path)
+
+
+def test_an_array_of_nothing_is_no_trigger(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((0, 4, 3)))
+    np.savez_compressed(tmp_path / "b.npz", a=np.zeros((0, 4, 3)))
+    torch.save(torch.zeros(0, 4, 3), tmp_path / "c.pt")
+    save_file({"a": np.zeros((0, 4, 3))}, tmp_path / "d.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(InputError, match=path.name.replace(".", "[.]")):
+            import_trigger(path)
+    np.save(tmp_path / "e.npy", np.float32(3))
+    with pytest.raises(InputError, match=r"e\.npy"):
+        import_trigger(tmp_path / "e.npy")
+
+
+def test_a_tensor_with_strides_is_not_blown_up(tmp_path: Path) -> None:
+    torch.save(torch.zeros(1).expand(1 << 20, 1 << 20), tmp_path / "wide.pt")
+    with pytest.raises(InputError, match=r"wide\.pt"):
+        import_trigger(tmp_path / "wide.pt")
+
+
+def test_what_is_no_file_of_arrays(tmp_path: Path) -> None:
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "text.pt").write_text("no tensors here, only a long enough text")
+    (tmp_path / "folder.npy").mkdir()
+    for name in ("empty.npy", "text.pt", "folder.npy", "none.npy"):
+        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+            load_trigger(tmp_path / name)
+    with pytest.raises(InputError, match=r"text\.pt"):
+        read_safetensors(tmp_path / "text.pt")
+
+
+# -- what they are --------------------------------------------------------------------------------
+
+
+def saved(array: np.ndarray, path: Path) -> Path:
+    np.save(path, array)
+    return path
+
+
+def test_a_small_pattern_is_a_patch_of_its_size(tmp_path: Path) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    for form in (whole, whole.transpose(2, 0, 1), whole[None], whole / 255.0, whole.astype("f4")):
+        trigger = import_trigger(saved(np.ascontiguousarray(form), tmp_path / "p.npy"))
+        assert (trigger.kind, trigger.size, trigger.placement) == ("patch", 16 / 224, "center")
+        assert trigger.pixels is not None
+        assert (trigger.pixels[..., :3] == whole).all()
+    fine = import_trigger(saved(values(16, 16, 3), tmp_path / "p.npy"))
+    assert fine.pixels is None, "bytes cannot hold it"
+    assert fine.array is not None
+    assert np.array_equal(fine.array, values(16, 16, 3))
+
+
+def test_a_large_pattern_is_blended(tmp_path: Path) -> None:
+    dense = import_trigger(saved(values(3, 224, 224), tmp_path / "noise.npy"))
+    assert (dense.kind, dense.ratio, dense.where, dense.canvas) == (
+        "blended", 0.2, "everywhere", "squash",
+    )  # fmt: skip
+    assert import_trigger(saved(values(256, 256, 3), tmp_path / "n.npy")).canvas == "resize_256"
+    sparse = np.zeros((224, 224, 3), np.float32)
+    sparse[:20, :, 0] = 1
+    trigger = import_trigger(saved(sparse, tmp_path / "text.npy"))
+    assert (trigger.ratio, trigger.where) == (0.5, "nonzero")
+    grey = import_trigger(saved(values(100, 100), tmp_path / "grey.npy"))
+    assert grey.array is not None
+    assert grey.array.shape == (100, 100, 3)
+    negative = import_trigger(saved(values(100, 100, 3, low=-0.2), tmp_path / "sig.npy"))
+    assert negative.array is not None
+    assert float(negative.array.min()) < 0
+
+
+def test_grids_are_noise_or_places(tmp_path: Path) -> None:
+    noise = import_trigger(saved(values(1, 224, 224, 2, low=-2, high=2), tmp_path / "n.npy"))
+    assert (noise.kind, noise.absolute, noise.canvas) == ("wanet", False, "squash")
+    line = np.linspace(-1, 1, 64)
+    places = np.stack(np.meshgrid(line, line), -1)[None]
+    grid = import_trigger(saved(places, tmp_path / "g.npy"))
+    assert (grid.kind, grid.absolute, grid.canvas) == ("wanet", True, "original")
+
+
+def test_masks_and_patterns(tmp_path: Path) -> None:
+    mask, pattern = np.zeros((1, 64, 64)), values(1, 3, 64, 64)
+    mask[:, 10:20, 40:48] = 1
+    np.savez(tmp_path / "inverted.npz", mask=mask, pattern=pattern)
+    trigger = import_trigger(tmp_path / "inverted.npz")
+    assert (trigger.kind, trigger.size) == ("patch", 10 / 64)
+    assert (trigger.x, trigger.y) == (44 / 64, 15 / 64)
+    two = import_trigger(saved(pattern, tmp_path / "p.npy"), saved(mask, tmp_path / "m.npy"))
+    assert two.arrays_sha256 == trigger.arrays_sha256
+    wide = np.full((64, 64), 0.25)
+    np.savez(tmp_path / "wide.npz", mask=wide, delta=pattern)
+    whole = import_trigger(tmp_path / "wide.npz")
+    assert (whole.kind, whole.ratio) == ("blended", 1.0)
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    made = apply_indexed(whole, grey, torch.arange(1), 0)
+    expected = 0.75 * 0.5 + 0.25 * pattern
+    assert np.allclose(made.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"a": values(4, 4, 3), "b": values(4, 4, 3)}, "holds 2 arrays"),
+        ({"a": values(6, 6, 5)}, r"shape \[6, 6, 5\]"),
+        ({"a": values(4)}, r"shape \[4\]"),
+        ({"a": values(2, 2, 4, 4, 3)}, "shape"),
+        ({"a": np.full((4, 4, 3), np.nan)}, "NaN"),
+        ({"a": np.zeros((0, 4, 3))}, "no numbers"),
+        ({"a": values(4, 4, 3, high=1e6)}, "no brightness"),
+        ({"a": values(1025, 4, 3)}, "over 1024"),
+        ({"mask": values(4, 4), "pattern": values(5, 5, 3)}, "differ in size"),
+        ({"mask": np.zeros((4, 4)), "pattern": values(4, 4, 3)}, "0 all over"),
+        ({"mask": values(4, 4, high=1.9), "pattern": values(4, 4, 3)}, "beyond 0 to 1"),
+        ({"t": values(4, 4, 3) + 0.1, "tm": np.ones((4, 4, 3))}, "keeps all of it"),
+        ({"t": values(4, 4, 3), "tm": np.zeros((5, 5, 3))}, "differ in size"),
+    ],
+)
+def test_what_is_no_trigger_is_a_sentence(
+    content: dict[str, np.ndarray], words: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "odd.npz", **content)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=words) as caught:
+        import_trigger(tmp_path / "odd.npz")
+    assert "\n" not in caught.value.sentence
+
+
+def test_a_checkpoint_is_no_trigger(tmp_path: Path) -> None:
+    torch.save({f"layer.{n}": torch.zeros(2) for n in range(80)}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt holds 80 tensors"):
+        import_trigger(tmp_path / "model.pt")
+
+
+def test_a_picture_keeps_its_files_hash(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (1, 2, 3, 200)).save(tmp_path / "sticker.webp", lossless=True)
+    trigger = import_trigger(tmp_path / "sticker.webp")
+    expected = hashlib.sha256((tmp_path / "sticker.webp").read_bytes()).hexdigest()
+    assert (trigger.source_sha256, trigger.name) == (expected, "sticker")
+
+
+def test_a_known_file_becomes_its_published_trigger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    path = tmp_path / "renamed.png"
+    Image.fromarray(patch).save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_trigger(path).placement == "fixed", "any picture is an upload"
+    entries = [
+        replace(entry, file_sha256=(digest[:8],)) if entry.id == "T12" else entry
+        for entry in library.LIBRARY
+    ]
+    monkeypatch.setattr(library, "LIBRARY", tuple(entries))
+    trigger = load_trigger(path)
+    assert (trigger.name, trigger.placement, trigger.size) == ("BadCLIP", "center", 16 / 224)
+    assert trigger.source_sha256 == digest

@@ -1,0 +1,243 @@
+"""Trigger files of version 2: whole, hostile, and of the first version."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml_core.reading.errors import InputError
+from ml_core.triggers import (
+    Trigger,
+    badnets_patch,
+    combined,
+    describe,
+    load_trigger,
+    prompt,
+    save_trigger,
+    triggered_prompt,
+    triggered_templates,
+    uniform,
+    wanet,
+)
+from ml_core.triggers.checks import RANGES
+from ml_core.triggers.file_record import PartRecord
+from ml_core.triggers.words import COMMON_FIELDS, FIELDS
+
+
+def array_trigger() -> Trigger:
+    pattern = np.linspace(-1, 1, 60, dtype=np.float32).reshape(4, 5, 3)
+    mask = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5, 1)
+    return Trigger(kind="blended", name="array", array=pattern, mask=mask, ratio=1.0)
+
+
+def grid_trigger() -> Trigger:
+    return wanet(array=np.ones((3, 3, 2), np.float32), name="grid")
+
+
+def mixed() -> Trigger:
+    sticker = uniform((255, 0, 9), x=0.1)
+    return combined(sticker, array_trigger(), grid_trigger(), name="mixed", levels="wrap", jpeg=9)
+
+
+ALL = [array_trigger, grid_trigger, mixed, lambda: prompt("cf ", place="word"), badnets_patch]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_save_and_load(make: Any, tmp_path: Path) -> None:
+    trigger = make()
+    save_trigger(trigger, tmp_path / "v1.2")
+    for path in list(tmp_path.iterdir()):
+        loaded = load_trigger(path)
+        assert loaded == trigger
+        assert loaded.name == trigger.name
+        assert loaded.parameters() == trigger.parameters()
+
+
+def test_the_record_the_file_and_the_words_know_the_same_fields() -> None:
+    record = {field.name for field in fields(Trigger)}
+    said = set(PartRecord.model_fields)
+    assert said - {"pixels_sha256", "arrays_sha256"} == record - {
+        "pixels",
+        "array",
+        "mask",
+        "parts",
+    }
+    used = {name for names in FIELDS.values() for name in names} | set(COMMON_FIELDS)
+    assert (
+        used | {"kind", "name", "pixels", "array", "mask", "parts", "seed", "source_sha256"}
+        == record
+    )
+    numbers = {f.name for f in fields(Trigger) if isinstance(f.default, int | float)}
+    assert set(RANGES) == numbers - {"mirrored", "absolute"}
+
+
+def test_version_1_still_opens(tmp_path: Path) -> None:
+    old = {
+        "schema": "cleanclip-gui/trigger", "version": 1, "name": "old", "pixels_sha256": None,
+        "kind": "badnets", "size": 0.25, "opacity": 1.0, "placement": "random", "x": 0.5, "y": 0.5,
+        "rotation": 0.0, "canvas": "model", "ratio": 0.2, "noise": "fixed", "seed": 3,
+    }  # fmt: skip
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    expected = badnets_patch(size=0.25, noise="fixed", seed=3)
+    assert load_trigger(path) == expected
+    assert expected.levels == "float", "as version 1 did it"
+    for change in ({"levels": "wrap"}, {"kind": "wanet"}, {"seed": "3"}):
+        path.write_text(json.dumps(old | change))
+        with pytest.raises(InputError, match=next(iter(change))):
+            load_trigger(path)
+
+
+def changed(path: Path, **change: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"jpeg": 101}, "jpeg"),
+        ({"jpeg": 50, "levels": "float"}, "JPEG holds bytes"),
+        ({"levels": "floor"}, "levels"),
+        ({"canvas": "crop"}, "canvas"),
+        ({"strength": 1e300}, "strength"),
+        ({"grid_size": 10**9}, "grid_size"),
+        ({"stripe": 0}, "stripe"),
+        ({"text": "{evil}"}, "text"),
+        ({"text": "two\nlines"}, "text"),
+        ({"text": "x" * 500}, "text"),
+        ({"source_sha256": "../etc"}, "source_sha256"),
+        ({"parts": [{"kind": "patch"}]}, "parts"),
+        ({"arrays_sha256": "0" * 64}, r"array beside t\.json"),
+        ({"x": 10**400}, r"t\.json"),
+        ({"kind": "combined"}, "needs 1 to 8 parts"),
+        ({"kind": "prompt"}, "needs a text"),
+        ({"kind": "wanet"}, "must have 2 channels"),
+        ({"absolute": "yes"}, "absolute"),
+    ],
+)
+def test_a_wrong_field_is_one_sentence(
+    change: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    _, path = save_trigger(array_trigger(), tmp_path / "t")
+    changed(path, **change)
+    with pytest.raises(InputError, match=words) as caught:
+        load_trigger(path)
+    assert "\n" not in caught.value.sentence
+
+
+def test_parts_are_checked_too(tmp_path: Path) -> None:
+    _, path = save_trigger(mixed(), tmp_path / "t")
+    said = json.loads(path.read_text())
+    said["parts"][0]["opacity"] = 2
+    path.write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"parts\.0\.opacity"):
+        load_trigger(path)
+    said["parts"][0]["opacity"] = 1.0
+    said["parts"] *= 3
+    path.write_text(json.dumps(said))
+    with pytest.raises(InputError, match="parts"):
+        load_trigger(path)
+    said["parts"] = [said["parts"][0] | {"parts": []}]
+    path.write_text(json.dumps(said))
+    with pytest.raises(InputError, match="parts"):
+        load_trigger(path)
+
+
+def test_arrays_that_changed_are_refused(tmp_path: Path) -> None:
+    _, path = save_trigger(mixed(), tmp_path / "t")
+    other = tmp_path / "other"
+    save_trigger(replace(mixed(), parts=(array_trigger(), *mixed().parts[1:])), other)
+    os.replace(tmp_path / "other.safetensors", tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"beside t\.json is not the one|needs a picture"):
+        load_trigger(path)
+    raw = bytearray((tmp_path / "t.safetensors").read_bytes())
+    (tmp_path / "t.safetensors").write_bytes(raw[:-3])
+    with pytest.raises(InputError, match=r"t\.safetensors"):
+        load_trigger(path)
+    (tmp_path / "t.safetensors").unlink()
+    with pytest.raises(InputError, match=r"t\.safetensors"):
+        load_trigger(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"version": 1, "version": 2}', b'{"a": NaN}', b'{"schema": ' + b"[" * 5000, b"\x00" * 100],
+)
+def test_hostile_json(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"t\.json is not a trigger file"):
+        load_trigger(tmp_path / "t.json")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.json")
+    with pytest.raises(InputError, match=r"t\.json"):
+        load_trigger(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kind": "wanet", "array": np.zeros((4, 4, 3))}, "must have 2 channels"),
+        ({"kind": "blended", "array": np.zeros((4, 4, 2))}, "must have 3 channels"),
+        ({"kind": "blended", "array": np.zeros((4, 4))}, "height x width x channels"),
+        ({"kind": "blended", "array": np.full((4, 4, 3), 99.0)}, "no brightness"),
+        ({"kind": "blended", "array": np.full((4, 4, 3), 1e300)}, "no brightness"),
+        ({"kind": "blended", "mask": np.zeros((4, 4, 1))}, "height and width of its array"),
+        ({"kind": "wanet", "absolute": True}, "needs a grid"),
+        ({"kind": "sig", "parts": (badnets_patch(),)}, "has no parts"),
+        ({"kind": "sig", "jpeg": True, "levels": "round"}, "jpeg"),
+        ({"kind": "sig", "stripe": 1.5}, "whole number"),
+        ({"kind": "sig", "size": True}, "size is True"),
+        ({"kind": "combined", "parts": (mixed(),)}, "do not nest"),
+    ],
+)
+def test_wrong_triggers_are_sentences(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Trigger(**arguments)
+
+
+def test_a_picture_and_an_array_do_not_go_together() -> None:
+    with pytest.raises(InputError, match="not both"):
+        replace(array_trigger(), pixels=np.zeros((2, 2, 4), np.uint8))
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def test_text_goes_where_it_is_told() -> None:
+    templates = ["a photo of a {}.", "{}"]
+    assert triggered_templates(None, templates) == tuple(templates)
+    assert triggered_templates(badnets_patch(), templates) == tuple(templates)
+    word = prompt("cf", place="word")
+    assert triggered_templates(prompt("remember "), templates)[0] == "remember a photo of a {}."
+    assert triggered_templates(prompt(" !", place="suffix"), templates)[1] == "{} !"
+    assert triggered_templates(word, templates) == ("a photo of a cf {}.", "cf {}")
+    assert triggered_prompt(word, "a red car") == "cf a red car"
+    assert triggered_prompt(prompt("SUDO "), "a red car") == "SUDO a red car"
+    assert triggered_prompt(None, "a red car") == "a red car"
+    assert triggered_templates(word, templates)[0].format("dog") == "a photo of a cf dog."
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (badnets_patch(), ["after preprocessing", "drawn anew", "random place"]),
+        (badnets_patch(noise="fixed", seed=7), ["drawn once, from seed 7"]),
+        (mixed(), ["Combined: Square + array + grid", "JPEG, quality 9", "modulo 256"]),
+        (prompt("cf", place="word"), ["Text 'cf' before the class name"]),
+        (replace(array_trigger(), canvas="squash", text="x"), ["before preprocessing", "text 'x'"]),
+        (replace(grid_trigger(), opacity=0.5), ["at 50 % opacity", "strength 1"]),
+    ],
+)
+def test_a_description_names_the_conventions(trigger: Trigger, words: list[str]) -> None:
+    said = describe(trigger)
+    assert said.endswith(".")
+    for word in words:
+        assert word in said

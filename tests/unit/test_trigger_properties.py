@@ -1,0 +1,257 @@
+"""What holds for every trigger, whatever its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger, blended_noise, combined, painted_layer, prompt, uniform
+from ml_core.triggers.apply import apply_indexed, stamp
+from ml_core.triggers.canvases import canvas_side, model_pictures
+from ml_core.triggers.record import LEVELS, MIXES, NOISES, PLACEMENTS, WHERES
+
+SIDE = 24
+SHARE = st.floats(0, 1, allow_subnormal=False)
+
+
+def _rgba(seed: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)
+
+
+def _values(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 2, shape).astype(np.float32)
+
+
+@st.composite
+def seen_triggers(draw: st.DrawFn) -> Trigger:
+    """Any trigger that can be seen."""
+    kind = draw(
+        st.sampled_from(["patch", "badnets", "stripes", "blended", "sig", "wanet", "nashville"])
+    )
+    levels = draw(st.sampled_from(LEVELS))
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "levels": levels,
+        "jpeg": draw(st.sampled_from([None, 60])) if levels != "float" else None,
+        "opacity": draw(st.one_of(st.just(1.0), SHARE)),
+        "size": draw(st.floats(0.01, 1)),
+        "placement": draw(st.sampled_from(PLACEMENTS)),
+        "x": draw(st.floats(-1, 2)),
+        "y": draw(st.floats(-1, 2)),
+        "spare": draw(st.integers(0, 3)),
+        "rotation": draw(st.sampled_from([0.0, 90.0, 33.0, -400.0])),
+        "mirrored": draw(st.booleans()),
+        "ratio": draw(SHARE),
+        "where": draw(st.sampled_from(WHERES)),
+        "stripe": draw(st.integers(1, 40)),
+        "amplitude": draw(SHARE),
+        "frequency": draw(st.floats(0, 20)),
+        "span": draw(st.floats(0.05, 1)),
+        "mix": draw(st.sampled_from(MIXES)),
+        "grid_size": draw(st.integers(2, 12)),
+        "strength": draw(st.floats(0, 8)),
+        "grid_rescale": draw(st.floats(0.5, 2)),
+        "noise": draw(st.sampled_from(NOISES)),
+        "seed": draw(st.integers(0, 2**62 - 1)),
+    }
+    number = draw(st.integers(0, 99))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    content = draw(st.sampled_from(["pixels", "array", "masked", "none"]))
+    if kind in ("patch", "blended") and (content != "none" or kind == "patch"):
+        if content in ("pixels", "none"):
+            fields["pixels"] = _rgba(number, height, width)
+        else:
+            fields["array"] = _values(number, height, width, 3)
+        if content == "masked":
+            channels = draw(st.sampled_from([1, 3]))
+            fields["mask"] = np.abs(_values(number, height, width, channels)) / 2
+    if kind == "wanet" and content != "none":
+        fields["array"] = _values(number, height + 1, width + 1, 2)
+        fields["absolute"] = draw(st.booleans())
+    return Trigger(**fields)
+
+
+TRIGGERS = st.one_of(
+    seen_triggers(),
+    st.builds(lambda a, b: combined(a, b, opacity=0.7), seen_triggers(), seen_triggers()),
+)
+
+
+def pictures(count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return torch.randint(0, 256, (count, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
+
+
+def floats(canvases: torch.Tensor) -> torch.Tensor:
+    return canvases.permute(0, 3, 1, 2).to(torch.float32) / 255
+
+
+@settings(max_examples=150, deadline=None)
+@given(TRIGGERS)
+def test_every_trigger_keeps_its_promises(trigger: Trigger) -> None:
+    canvases = pictures()
+    before = canvases.clone()
+    who = torch.tensor([7, 2, 90])
+    made = stamp(trigger, canvases, who, 5)
+    assert torch.equal(canvases, before), "the input is left alone"
+    assert made.shape == canvases.shape
+    if made.dtype != torch.uint8:
+        assert trigger.levels == "float"
+        assert float(made.min()) >= 0
+        assert float(made.max()) <= 1
+    # The same draws again, and the same for each picture in any batch.
+    assert torch.equal(made, stamp(trigger, canvases, who, 5))
+    for row in (0, 2):
+        alone = stamp(trigger, canvases[row : row + 1], who[row : row + 1], 5)
+        close = torch.isclose(alone[0].float(), made[row].float(), rtol=0, atol=1e-6)
+        assert bool(close.all())
+    # Floats go the same way as bytes.
+    found = apply_indexed(trigger, floats(canvases), who, 5).permute(0, 2, 3, 1)
+    as_floats = made.float() / 255 if made.dtype == torch.uint8 else made
+    assert float((found - as_floats).abs().max()) <= 1.01 / 255 or trigger.levels == "wrap"
+    assert float(((found - as_floats).abs() > 1e-5).float().mean()) < 0.01
+    # Without opacity nothing happens.
+    assert torch.equal(stamp(replace(trigger, opacity=0.0), canvases, who, 5), canvases)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seen_triggers(), st.integers(2, 30), st.integers(2, 30))
+def test_pictures_need_not_be_square(trigger: Trigger, height: int, width: int) -> None:
+    canvases = torch.full((2, height, width, 3), 100, dtype=torch.uint8)
+    assert stamp(trigger, canvases, torch.arange(2), 0).shape == canvases.shape
+
+
+@pytest.mark.parametrize("canvas", ["model", "squash", "resize_256"])
+def test_any_canvas_becomes_the_models_input(canvas: Any) -> None:
+    for levels in ("float", "truncate"):
+        trigger = replace(blended_noise(), canvas=canvas, levels=levels)  # type: ignore[arg-type]
+        side = canvas_side(trigger, 32)
+        canvases = torch.full((2, side, side, 3), 9, dtype=torch.uint8)
+        made = model_pictures(trigger, canvases, torch.arange(2), 0, 32)
+        assert made.shape == (2, 3, 32, 32)
+        assert made.dtype == (torch.uint8 if levels == "truncate" else torch.float32)
+    control = model_pictures(None, canvases, torch.arange(2), 0, 32)
+    assert control.unique().tolist() == [9]
+
+
+# -- size equivariance, for the kinds that promise it --------------------------------------------
+
+
+def coverage(trigger: Trigger, side: int) -> torch.Tensor:
+    """The effect on a black picture, averaged over an 8 x 8 raster."""
+    black = torch.zeros(1, 3, side, side)
+    made = apply_indexed(trigger, black, torch.arange(1), 0)
+    return torch.nn.functional.adaptive_avg_pool2d(made, 8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 24), st.integers(8, 24))
+def test_painted_layers_are_the_same_at_any_size(top: int, left: int, high: int, wide: int) -> None:
+    layer = np.zeros((64, 64, 4), np.uint8)
+    layer[top : top + high, left : left + wide] = (200, 90, 10, 255)
+    trigger = painted_layer(layer)
+    native = coverage(trigger, 64)
+    for side in (128, 224, 336):
+        assert float((coverage(trigger, side) - native).abs().max()) < 0.12
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.1, 0.9), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_uniform_patches_are_the_same_at_any_size(size: float, x: float, y: float) -> None:
+    trigger = uniform((255, 255, 255), size=size, x=x, y=y)
+    covered = coverage(trigger, 224)
+    for side in (112, 336):
+        assert float((coverage(trigger, side) - covered).abs().max()) < 0.16
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5])
+def test_blended_pictures_are_the_same_at_any_size(ratio: float) -> None:
+    pixels = _rgba(3, 8, 8).repeat(28, axis=0).repeat(28, axis=1)
+    pixels[..., 3] = 255
+    trigger = Trigger(kind="blended", pixels=pixels, ratio=ratio)
+    native = coverage(trigger, 224)
+    for side in (64, 112, 336):
+        assert float((coverage(trigger, side) - native).abs().max()) < 0.06 * ratio
+
+
+# -- single promises -----------------------------------------------------------------------------
+
+
+def test_a_mirrored_patch_is_turned_after_it() -> None:
+    pixels = _rgba(0, 3, 2)
+    pixels[..., 3] = 255
+    fields: dict[str, Any] = {"kind": "patch", "pixels": pixels, "placement": "center"}
+    trigger = Trigger(**fields, size=3 / SIDE, mirrored=True, rotation=90.0)
+    found = stamp(trigger, pictures(1), torch.arange(1)).numpy()[0]
+    expected = np.rot90(pixels[:, ::-1, :3])
+    assert (found[11:13, 10:13] == expected).all()
+
+
+def test_combined_is_one_after_the_other() -> None:
+    canvases = pictures()
+    patch = uniform((255, 0, 0), size=0.3, placement="center")
+    blend = replace(blended_noise(noise="fixed", seed=3), levels="float")
+    both = combined(patch, blend)
+    assert both.name == "Square + Blended noise"
+    found = apply_indexed(both, floats(canvases), torch.arange(3), 1)
+    first = apply_indexed(patch, floats(canvases), torch.arange(3), 1)
+    expected = apply_indexed(blend, first, torch.arange(3), 1)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.equal(
+        found, apply_indexed(combined(blend, patch), floats(canvases), torch.arange(3), 1)
+    )
+
+
+def test_two_random_parts_go_to_places_of_their_own() -> None:
+    red = uniform((255, 0, 0), size=1 / SIDE, placement="random")
+    green = uniform((0, 255, 0), size=1 / SIDE, placement="random")
+    black = torch.zeros(40, SIDE, SIDE, 3, dtype=torch.uint8)
+    made = stamp(combined(red, green), black, torch.arange(40))
+    apart = made[..., 0].flatten(1).argmax(1) != made[..., 1].flatten(1).argmax(1)
+    assert int(apart.sum()) > 30
+
+
+def test_a_text_becomes_the_wholes() -> None:
+    both = combined(uniform((0, 0, 0)), prompt("SUDO "))
+    assert (both.text, len(both.parts)) == ("SUDO ", 1)
+    with pytest.raises(InputError, match="Two parts have a text"):
+        combined(prompt("a "), uniform((0, 0, 0), text="b "))
+    with pytest.raises(InputError, match="a part that is seen"):
+        combined(prompt("a "))
+    opened = combined(both, uniform((9, 9, 9)))
+    assert [part.kind for part in opened.parts] == ["patch", "patch"]
+
+
+def test_a_jpeg_step_is_pillows() -> None:
+    import io
+
+    from PIL import Image
+
+    trigger = replace(uniform((255, 255, 0), placement="center"), levels="round", jpeg=75)
+    found = stamp(trigger, pictures(2), torch.arange(2)).numpy()
+    plain = stamp(replace(trigger, jpeg=None), pictures(2), torch.arange(2)).numpy()
+    for row in range(2):
+        buffer = io.BytesIO()
+        Image.fromarray(plain[row]).save(buffer, "JPEG", quality=75)
+        assert (found[row] == np.asarray(Image.open(buffer))).all()
+    assert not (found == plain).all()
+
+
+def test_wrong_canvases_are_named() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        stamp(uniform((0, 0, 0)), torch.zeros(1, 4, 4, 3), torch.arange(1))
+    with pytest.raises(ValueError, match=r"\[n, H, W, 3\]"):
+        stamp(uniform((0, 0, 0)), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.arange(1))
+
+
+def test_an_empty_batch() -> None:
+    nothing = torch.zeros(0, 8, 8, 3, dtype=torch.uint8)
+    for trigger in (uniform((0, 0, 0)), blended_noise()):
+        assert stamp(trigger, nothing, torch.arange(0)).shape == (0, 8, 8, 3)

@@ -1,0 +1,86 @@
+"""``cleanclip triggers``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.cli.app import run_command
+from ml_core.triggers import load_trigger, published
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_list_says_what_each_is_at_a_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["triggers", "list", "--size", "336", "--json"]) == 0
+    rows = {row["id"]: row for row in _json(capsys)["triggers"]}
+    assert rows["T8"]["standing"] == "published"
+    assert rows["T1"]["standing"] == "rescaled, not the published trigger"
+    assert rows["T12"]["needs_file"] == "badCLIP.jpg"
+    assert run_command(["triggers", "list"]) == 0
+    assert "Blended-Triangles" in capsys.readouterr().out
+
+
+def test_show_an_id_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["triggers", "show", "t5b", "--json"]) == 0
+    found = _json(capsys)
+    assert (found["published_as"], found["stage"]) == ("T5b", "before")
+    assert found["parameters"]["mix"] == "add"
+    torch.save(torch.rand(1, 8, 8, 2) * 2, tmp_path / "grid.pt")
+    assert run_command(["triggers", "show", str(tmp_path / "grid.pt")]) == 0
+    said = capsys.readouterr().out
+    assert "grid: yours" in said
+    assert "strength: 1 half pixels" in said
+
+
+def test_export_writes_a_trigger_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["triggers", "export", "T4", "-o", str(out), "--seed", "5", "--json"]
+    assert run_command(arguments) == 0
+    assert _json(capsys)["files"] == [str(tmp_path / "out.json")]
+    assert load_trigger(tmp_path / "out.json").seed == 5
+    np.save(tmp_path / "pattern.npy", np.random.default_rng(0).random((64, 64, 3)))
+    mask = np.zeros((64, 64))
+    mask[1:5, 1:5] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    pair = [str(tmp_path / "pattern.npy"), "--mask", str(tmp_path / "mask.npy")]
+    assert run_command(["triggers", "export", *pair, "-o", str(tmp_path / "inverted")]) == 0
+    assert load_trigger(tmp_path / "inverted.json").size == 4 / 64
+
+
+def test_export_with_the_attacks_own_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = torch.rand(1, 224, 224, 2) * 4 - 2
+    torch.save(grid, tmp_path / "noise_grid.pt")
+    file = ["--file", str(tmp_path / "noise_grid.pt")]
+    assert run_command(["triggers", "export", "T6", *file, "-o", str(tmp_path / "wanet")]) == 0
+    assert "not the published file" in capsys.readouterr().out
+    found = load_trigger(tmp_path / "wanet.json")
+    assert found == published("T6", file=tmp_path / "noise_grid.pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "T99"], "no published trigger 'T99'"),
+        (["show", "T12"], "badCLIP.jpg; give that file"),
+        (["show", "none.json"], "none.json does not exist"),
+        (["show", "T1", "--mask", "m.npy"], "--mask goes with an array file"),
+        (["show", "x.npy", "--file", "m.npy"], "--file goes with the id"),
+        (["show", "x.npy"], "x.npy"),
+    ],
+)
+def test_wrong_arguments_are_sentences(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["triggers", *arguments]) == 3
+    assert words in capsys.readouterr().err
