@@ -283,3 +283,23 @@ def template_table(spread: dict[str, Any]) -> Table:
             *(percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
         )
     return table
+
+
+def retrieval_table(found: dict[str, Any]) -> Table:
+    """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
+    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    ks = found["recalls"][0]["k"]
+    for k in ks:
+        table.add_column(f"@{k}", justify="right")
+    for k in ks:
+        table.add_column(f"triggered @{k}", justify="right")
+    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
+    target = found["target"]
+    if target is not None:
+        rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
+    for name, clean, triggered in rows:
+        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
+        table.add_row(name, *("–" if s is None else f"{100 * s:.1f} %" for s in shares))
+    return table

@@ -143,6 +143,36 @@ def test_each_template_by_itself(base: list[str], capsys: pytest.CaptureFixture[
     assert 0.0 <= low <= high <= 1.0
 
 
+def test_retrieval_on_pairs(
+    base: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = ["image,caption"]
+    for number in range(6):
+        Image.new("RGB", (40, 40), (40 * number, 90, 200 - 30 * number)).save(
+            tmp_path / f"{number}.png"
+        )
+        lines.append(f"{number}.png,a thing of number {number % 4}")
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(lines))
+    arguments = [*base, "--trigger", "demo", "--captions", str(table)]
+    found = run(capsys, arguments)["retrieval"]
+    assert (found["n"], found["pool"], found["pairs"]) == (6, 6, "pairs.csv")
+    assert found["target_captions"] == ["a banana", "the banana"]
+    for recall in found["recalls"]:
+        assert list(recall["clean"]) == sorted(recall["clean"])
+        assert recall["triggered"] is not None
+    assert found["target"]["n"] == 6
+    monkeypatch.setenv("COLUMNS", "160")
+    arguments.remove("--json")
+    assert run_command(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "retrieval, 6 pictures, 6 captions" in shown
+    assert "target caption" in shown
+
+
 def test_a_published_set_and_its_training_pictures(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
