@@ -240,7 +240,7 @@ def _speed(model: ClipModel, bench: Bench, classifier: Tensor, precision: str) -
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
     sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-    speed = speed_of(model, sample, classifier, precision=wanted)
+    speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
     return speed

@@ -120,8 +120,9 @@ def test_precision_is_fixed_or_measured(
     monkeypatch.setattr(evaluating, "_WORTH_MEASURING", 10)
 
     def measured(
-        model: ClipModel, images: np.ndarray, classifier: object, *, precision: str
+        model: ClipModel, images: np.ndarray, classifier: object, *, precision: str, encodes: int
     ) -> Speed:
+        assert encodes == 24
         assert images.shape == (24, 32, 32, 3)
         return Speed(
             "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
