@@ -62,8 +62,14 @@ def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
     assert bar.standing.isVisible()
     assert bar.standing.text() == "rescaled"
     assert bar.standing.toolTip() == "rescaled, not the published trigger"
+    assert bar.name.text() == "BadNets yellow"
+    studio.rotate()
+    studio.placement_bar.size_slider.slider.setValue(40)
+    assert not bar.standing.isVisible()
+    assert bar.name.toolTip() == "BadNets yellow, changed"
     studio.use_demo_trigger()
     assert not bar.standing.isVisible()
+    assert bar.name.toolTip() == "Demo sticker"
 
 
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
