@@ -365,6 +365,19 @@ def test_mask_and_pattern_of_one_file_are_both_taken(studio, tmp_path):
     assert shown.pixelColor(40, 40).alpha() == 0
 
 
+def test_a_pattern_and_its_mask_are_dropped_together(studio, tmp_path):
+    mask = np.zeros((64, 64), np.float32)
+    mask[:8, :8] = 1
+    np.save(tmp_path / "trigger_mask.npy", mask)
+    np.save(tmp_path / "trigger.npy", np.full((64, 64, 3), 0.5, np.float32))
+    mime = QMimeData()
+    names = ("trigger_mask.npy", "trigger.npy")
+    mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name)) for name in names])
+    studio.canvas.dropped.emit(mime)
+    assert studio.current_trigger().mask.sum() == 64
+    assert studio.current_trigger().array.shape == (8, 8, 3)
+
+
 def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio, qtbot, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
     mime = QMimeData()
