@@ -266,10 +266,17 @@ def paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Tabl
             f"{factor * row.reference:.1f}{unit}",
             f"{factor * row.difference:+.1f}",
             f"{factor * low:+.1f} to {factor * high:+.1f}",
-            f"{row.p_exact:.2g}" if row.p_exact is not None else "–",
+            _p_value(row.p_exact),
             str(row.n),
         )
     return table
+
+
+def _p_value(p: float | None) -> str:
+    """A p-value no finer than anybody reads it."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def template_table(spread: dict[str, Any]) -> Table:
