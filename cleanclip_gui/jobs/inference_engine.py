@@ -29,6 +29,7 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import load_label_set
 from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import evaluate, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -97,7 +98,7 @@ class Engine:
         self._device = self.devices()[0]
         self._models: dict[Role, ClipModel] = {}
         self._images: _Images | None = None
-        self._clean = EmbeddingCache()
+        self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
 
     def devices(self) -> tuple[str, ...]:

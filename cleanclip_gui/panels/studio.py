@@ -251,10 +251,11 @@ class StudioPanel(StudioActs, QWidget):
             trigger = self.current_trigger()
         except InputError:
             trigger = None
-        name = "No trigger" if trigger is None else trigger.name or "Trigger"
-        size = self.document.size
-        standing = "" if trigger is None else studio_library.standing_of(trigger, size)
-        self.source_bar.set_name(name, standing)
+        if trigger is None:
+            self.source_bar.set_name("No trigger")
+        else:
+            standing = studio_library.standing_of(trigger, self.document.size)
+            self.source_bar.set_name(studio_library.shown_name(trigger, standing), standing)
         self.source_bar.chip.set_picture(None if trigger is None else self.canvas.cut_out())
         if self.form is not None and self.form.isVisible():
             self._fill_form()

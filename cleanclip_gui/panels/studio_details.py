@@ -29,6 +29,10 @@ class StudioDetails(QObject):
         self.dialog: ResultDetails | None = None
         inference.explained.connect(self._on_explained)
         inference.failed.connect(self._on_failed)
+        events = panel.session.events
+        for event in (events.evaluation, events.trigger):
+            event.connect(self._on_change)
+        self._on_change()
 
     @property
     def can_show(self) -> bool:
@@ -46,6 +50,9 @@ class StudioDetails(QObject):
             self._panel.failed.emit(InputError("There is no finished number to show yet."))
             return
         self._inference.submit(TellDetails(session.evaluation, session.trigger, session.role))
+
+    def _on_change(self, *_: object) -> None:
+        self._panel.measured.setEnabled(self.can_show)
 
     def _on_explained(self, step: Explained) -> None:
         if isinstance(step.request, TellDetails) and step.result is not None:

@@ -16,6 +16,7 @@ from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.triggers import Trigger, load_trigger, save_trigger
+from ml_core.triggers.import_arrays import import_trigger
 from ml_core.triggers.make import from_image
 
 PICTURES = (
@@ -39,16 +40,21 @@ def load(path: str | Path) -> Trigger:
 def from_mime(mime: QMimeData) -> Trigger | None:
     """The trigger that was dropped or pasted: a local file, or a picture's bytes; else None.
 
-    The bytes go through the product's own image reader, never through Qt's.
+    Two files of which one is called a mask are a pattern and its mask. A picture's bytes go
+    through the product's own image reader, never through Qt's.
 
     Raises
     ------
     InputError
         If the file or the picture cannot be read.
     """
-    for url in mime.urls():
-        if url.isLocalFile():
-            return load_trigger(url.toLocalFile())
+    files = [Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile()]
+    masks = [file for file in files if "mask" in file.stem.lower()]
+    if len(files) == 2 and len(masks) == 1:
+        (pattern,) = (file for file in files if file not in masks)
+        return import_trigger(pattern, masks[0])
+    if files:
+        return load_trigger(files[0])
     for kind in _PICTURE_TYPES:
         if mime.hasFormat(kind):
             data = bytes(mime.data(kind).data())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cleanclip_gui.panels.studio import StudioPanel
 
 _RIGHT = 348
+_MIDDLE = 300  # in the smallest window the bars leave out words
 
 
 def lay_out(panel: StudioPanel) -> None:
@@ -31,6 +32,7 @@ def lay_out(panel: StudioPanel) -> None:
     middle.addLayout(painting, 1)
     middle.addWidget(panel.placement_bar)
     panel.pages = StudioPages(canvas_page)
+    panel.pages.setMinimumWidth(_MIDDLE)
     layout = QHBoxLayout(panel)
     layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
     layout.setSpacing(theme.SPACE_L)

@@ -69,6 +69,12 @@ def standing_of(trigger: Trigger, size: int) -> str:
     return "" if words == YOURS else words
 
 
+def shown_name(trigger: Trigger, standing: str) -> str:
+    """The trigger's name; a published one that was changed is not called by its name alone."""
+    known = any(entry.name == trigger.name for entry in LIBRARY)
+    return f"{trigger.name}, changed" if known and not standing else trigger.name or "Trigger"
+
+
 def is_published(words: str) -> bool:
     """Whether a standing says that it is the published trigger."""
     return words == PUBLISHED

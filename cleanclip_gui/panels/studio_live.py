@@ -17,6 +17,7 @@ THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
 SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
+_JUDGED_AFTER = 1.0  # seconds; the first small batches say little
 
 
 def run_note(run: RunState | None) -> str:
@@ -73,7 +74,7 @@ class LiveLoop(QObject):
         self._all_asked = False
         self._grown = False
         self._rate = 0.0
-        self._seen = (-1, 0)  # generation and images of the last result
+        self._first = (-1, 0)  # generation and images of an evaluation's first result
         self._pace = QElapsedTimer()
         self._since = QElapsedTimer()
         self._timer = QTimer(self)
@@ -106,7 +107,7 @@ class LiveLoop(QObject):
         if self.limit is None or images is None:
             return run_note(self._session.run)
         return (
-            f"A slow model: {count_text(self.limit)} of {count_text(images.n)} images. "
+            f"Slow here: {count_text(self.limit)} of {count_text(images.n)} images. "
             "Ctrl+Shift+M measures all."
         )
 
@@ -127,7 +128,7 @@ class LiveLoop(QObject):
 
     def forget_pace(self) -> None:
         """Another model, set or device: how fast it is must be seen again."""
-        self._rate, self._limit, self._seen = 0.0, None, (-1, 0)
+        self._rate, self._limit, self._first = 0.0, None, (-1, 0)
 
     def touch(self) -> None:
         """The trigger or the question changed: ask again soon."""
@@ -199,12 +200,13 @@ class LiveLoop(QObject):
     def _keep_pace(self, result: EvaluationUpdated, older: bool) -> None:
         """Learn how fast the model is; ask for fewer images where the whole set takes long."""
         generation, n = result.generation, result.evaluation.n
-        if self._seen[0] == generation and n > self._seen[1]:
-            seconds = max(self._pace.nsecsElapsed() / 1e9, 1e-6)
-            rate = (n - self._seen[1]) / seconds
-            self._rate = max(rate, 0.8 * self._rate + 0.2 * rate)  # another load passes
-        self._seen = (generation, n)
-        self._pace.start()
+        partial = result.evaluation.partial
+        if self._first[0] != generation:
+            self._first = (generation, n)
+            self._pace.start()
+        seconds = self._pace.nsecsElapsed() / 1e9
+        if n > self._first[1] and (seconds >= _JUDGED_AFTER or not partial):
+            self._rate = (n - self._first[1]) / max(seconds, 1e-6)
         images = self._session.images
         if images is None or self._rate == 0:
             return
@@ -212,7 +214,6 @@ class LiveLoop(QObject):
         if older:
             return
         asked, wanted = result.evaluation.n_total, self.limit or images.n
-        partial = result.evaluation.partial
         # Fewer at once when it turns out slow; more, once, when these are done and it was not.
         grows = not partial and wanted > asked and not self._grown
         self._grown = self._grown or grows

@@ -223,7 +223,10 @@ class StudioWhy(QObject):
         self._pair.set_busy(None)
         gallery.update_predictions(found.per_image[0])
         gallery.set_other(found.per_image[1])
-        self._pair.show_found(found, gallery.model.counts()["differ"])
+        differing = gallery.model.counts()["differ"]
+        self._pair.show_found(found, differing)
+        if differing and gallery.filter.currentData() == "all":
+            gallery.show_filter("differ")
 
     def _on_differing_clicked(self) -> None:
         self._panel.gallery.show_filter("differ")

@@ -125,10 +125,13 @@ class Gallery(QWidget):
         self._show_counts()
 
     def set_chosen(self, images: Sequence[int]) -> None:
-        """Show images that were chosen elsewhere, or all again where there are none."""
+        """Show images that were chosen elsewhere; where there are none, all again."""
         self.model.set_chosen(images)
         self._show_counts()
-        self.show_filter("chosen" if len(images) else "all")
+        if len(images):
+            self.show_filter("chosen")
+        elif self.filter.currentData() == "chosen":
+            self.show_filter("all")
 
     def update_predictions(self, per_image: PerImage) -> None:
         """Take what the model said about some images."""

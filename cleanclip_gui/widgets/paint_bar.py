@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QLineEdit,
-    QSizePolicy,
-    QSlider,
     QToolButton,
     QWidget,
 )
@@ -17,6 +15,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.text import tip
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.option_slider import GivingBar, OptionSlider
 from cleanclip_gui.widgets.paint_ink import Ink
 from cleanclip_gui.widgets.tool_strip import tool_button
 
@@ -35,49 +34,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-class OptionSlider(QWidget):
-    """A caption, a slider and its value."""
-
-    changed = Signal(int)
-
-    def __init__(self, caption: str, name: str, low: int, high: int, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-        self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(low, high)
-        self.slider.setAccessibleName(name)
-        self.slider.setToolTip(name)
-        self.slider.setMinimumWidth(36)
-        self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.value = Label("", "caption")
-        self.value.setMinimumWidth(
-            self.value.fontMetrics().horizontalAdvance(f"{high}\u2009{unit}") + 2
-        )
-        self.value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_XS)
-        row.addWidget(Label(caption, "caption"))
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.value)
-        self.slider.valueChanged.connect(self._on_value)
-        self._on_value(self.slider.value())
-
-    def set_value(self, value: int | None) -> None:
-        """Show a value without telling anybody; None where there is none."""
-        blocker = QSignalBlocker(self)
-        self.setEnabled(value is not None)
-        if value is not None:
-            self.slider.setValue(value)
-        blocker.unblock()
-        self.value.setText("" if value is None else f"{value}\u2009{self._unit}")
-
-    def _on_value(self, value: int) -> None:
-        self.value.setText(f"{value}\u2009{self._unit}")
-        self.changed.emit(value)
-
-
-class PaintBar(QWidget):
+class PaintBar(GivingBar):
     """Options of the tool in hand; ``ink_chosen(dict)`` carries fields of :class:`Ink`.
 
     ``act_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
@@ -106,6 +63,9 @@ class PaintBar(QWidget):
         self.filled = QCheckBox("Filled")
         self.whole = QCheckBox("Whole canvas")
         self.grey = QCheckBox("Grey")
+        for box in (self.filled, self.whole, self.grey):
+            box.setAccessibleName(box.text())
+            box.setToolTip(box.text())
         self.pixel = tool_button("pixel", "Whole pixels, no soft rims", "P", checkable=True)
         self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
         self.grid.setChecked(True)
@@ -152,8 +112,7 @@ class PaintBar(QWidget):
         return button
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = self.row
         row.setSpacing(theme.SPACE_S)
         sliders = (self.width_slider, self.hardness, self.opacity, self.letters, self.tolerance)
         for option in self._options.values():
@@ -165,7 +124,6 @@ class PaintBar(QWidget):
         for button in (self.undo, self.redo, self.clear):
             acts.addWidget(button)
         row.addLayout(acts)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.setMinimumHeight(36)
 
     def _connect(self) -> None:
@@ -184,11 +142,21 @@ class PaintBar(QWidget):
 
     def set_tool(self, name: str) -> None:
         """Show the options of a tool."""
-        shown = _OPTIONS[name]
+        shown = self._shown = _OPTIONS[name]
         for key, option in self._options.items():
             option.setVisible(key in shown)
         fills = any(isinstance(self._options[key], OptionSlider | QLineEdit) for key in shown)
         self._filler.setVisible(not fills)
+        self.fit()
+
+    def set_compact(self, compact: bool) -> None:
+        """Leave out words, or show them again."""
+        super().set_compact(compact)
+        for key in ("pick_hint", "move_hint", "hand_hint"):
+            self._options[key].setVisible(not compact and key in self._shown)
+        self.angle.setFixedWidth(66 if compact else 84)
+        for box in (self.filled, self.whole, self.grey):
+            box.setText("" if compact else box.accessibleName())
 
     def set_ink(self, ink: Ink) -> None:
         """Show what is painted with."""

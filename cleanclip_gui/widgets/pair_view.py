@@ -70,6 +70,7 @@ class PairView(QWidget):
         self.save.setAccessibleName("Save the comparison")
         self.save.setToolTip("Save the comparison as CSV or JSON")
         self.says = Label(_EMPTY, wrap=True)
+        self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setAccessibleName("Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
@@ -135,7 +136,7 @@ class PairView(QWidget):
         n = found.evaluations[0].n
         self.says.setText(
             f"{count_text(differing)} of {count_text(n)} triggered images get another class from "
-            "the two checkpoints. The difference is A − B, paired image by image."
+            "the two checkpoints. Differences are paired image by image."
         )
         rows = sorted(found.differences, key=lambda one: -abs(one.difference))
         rows.sort(key=lambda one: one.p_exact is None)  # rates first, then means

@@ -63,7 +63,7 @@ class Swatch(QToolButton):
         self.colour = colour
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setFixedSize(30, 26)
+        self.setFixedSize(30, 24)
         self.setIconSize(QSize(16, 16))
         self.set_colour(name, colour)
 
@@ -99,7 +99,7 @@ class ToolStrip(QWidget):
         super().__init__(parent)
         self.tools: dict[str, QToolButton] = {}
         tools = QGridLayout()
-        tools.setSpacing(2)
+        tools.setSpacing(1)
         group = QButtonGroup(self)
         for place, (name, icon, text, key) in enumerate(TOOLS):
             button = tool_button(icon, text, key, checkable=True)
@@ -138,13 +138,15 @@ class ToolStrip(QWidget):
             label.setFont(theme.figure_font(9))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.SPACE_S)
+        column.setSpacing(theme.SPACE_XS)
         column.addLayout(tools)
         column.addLayout(colours)
         column.addStretch()
-        column.addWidget(self.place)
-        column.addWidget(self.shade)
-        column.addWidget(self.scale)
+        told = QVBoxLayout()
+        told.setSpacing(0)
+        for label in (self.place, self.shade, self.scale):
+            told.addWidget(label)
+        column.addLayout(told)
         widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
         self.setFixedWidth(max(widest, self.sizeHint().width()) + 2)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)

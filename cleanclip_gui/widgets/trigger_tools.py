@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
-    QHBoxLayout,
     QLineEdit,
     QSizePolicy,
     QToolButton,
@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain, tip
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.paint_bar import OptionSlider
+from cleanclip_gui.widgets.option_slider import GivingBar, OptionSlider
 from cleanclip_gui.widgets.paint_scene import SLOTS
 from cleanclip_gui.widgets.tool_strip import tool_button
 from cleanclip_gui.widgets.trigger_chip import TriggerChip
@@ -29,7 +29,7 @@ PLACEMENTS: tuple[tuple[str, str], ...] = (
 )
 
 
-class SourceBar(QWidget):
+class SourceBar(GivingBar):
     """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots."""
 
     library_clicked = Signal()
@@ -42,7 +42,7 @@ class SourceBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        row = _row(self)
+        row = self.row
         self.library = tool_button("library", "Trigger library", "Ctrl+Shift+L")
         self.library.setText("Library…")
         self.library.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -101,9 +101,17 @@ class SourceBar(QWidget):
         """Show which snapshot is on the canvas."""
         self.slots[slot].setChecked(True)
 
-    def resizeEvent(self, event: object) -> None:  # noqa: N802
+    def set_compact(self, compact: bool) -> None:
+        """Leave out words, or show them again."""
+        super().set_compact(compact)
+        style = Qt.ToolButtonStyle
+        self.library.setToolButtonStyle(
+            style.ToolButtonIconOnly if compact else style.ToolButtonTextBesideIcon
+        )
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Cut the name to what fits."""
-        super().resizeEvent(event)  # type: ignore[arg-type]
+        super().resizeEvent(event)
         self._elide()
 
     def _elide(self) -> None:
@@ -116,7 +124,7 @@ class SourceBar(QWidget):
         self.slot_chosen.emit(button.property("slotName"))
 
 
-class PlacementBar(QWidget):
+class PlacementBar(GivingBar):
     """Place, size and opacity of the trigger, its word for prompts, and its scope."""
 
     placement_chosen = Signal(str)
@@ -127,10 +135,11 @@ class PlacementBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        row = _row(self)
+        row = self.row
         row.setSpacing(theme.SPACE_S)
         self.placement = QComboBox()
         self.placement.setAccessibleName("Place of the trigger")
+        self.placement.setMinimumWidth(84)
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
         self.size_slider = OptionSlider(
@@ -147,7 +156,8 @@ class PlacementBar(QWidget):
             "A word that a dual-key attack adds to every prompt; how, is among the parameters"
         )
         self.text.setMaxLength(200)
-        self.text.setFixedWidth(106)
+        self.text.setMinimumWidth(60)
+        self.text.setMaximumWidth(106)
         self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
         row.addWidget(self.placement)
         row.addWidget(self.size_slider, 1)
@@ -189,12 +199,3 @@ class PlacementBar(QWidget):
 
     def _on_opacity(self, value: int) -> None:
         self.opacity_chosen.emit(value / 100)
-
-
-def _row(widget: QWidget) -> QHBoxLayout:
-    """A row without margins."""
-    row = QHBoxLayout(widget)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.setSpacing(2)
-    widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-    return row

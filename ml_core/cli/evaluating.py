@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, target_index
+from ml_core.cli.text_side import by_template, retrieval
 from ml_core.data.labels import LabelSet, load_label_set, load_templates
 from ml_core.evaluation.breakdown import break_down
 from ml_core.evaluation.details import details
@@ -21,7 +21,6 @@ from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.paired import PairedDifference, compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
-from ml_core.evaluation.template_spread import template_spread
 from ml_core.events import Control
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.measure import Bench, classifier_of, measure_images, open_bench
@@ -57,6 +56,7 @@ class Options:
     trigger_file: Path | None = None
     reference: Path | None = None
     by_template: bool = False
+    captions: str | None = None
     train: bool = False
     precision: str = "auto"
     donor: Path | None = None
@@ -129,7 +129,11 @@ def evaluate_checkpoint(checkpoint: Path, options: Options, *, json: bool) -> No
         record["reference"] = other.record
         record["paired"] = [one.to_dict() for one in compared]
     if options.by_template:
-        record["by_template"] = _by_template(found, label_set, aim)
+        record["by_template"] = by_template(found.model, found.bench)
+    if options.captions is not None:
+        record["retrieval"] = retrieval(
+            found.model, found.bench, options.captions, n=options.n, targeted=target is not None
+        )
     if target is None:
         for each in (record, record.get("reference")):
             if each is not None:
@@ -160,6 +164,8 @@ def evaluate_checkpoint(checkpoint: Path, options: Options, *, json: bool) -> No
         output.show(output.paired_table(compared, with_target=target is not None))
     if options.by_template:
         output.show(output.template_table(record["by_template"]))
+    if options.captions is not None:
+        output.show(output.retrieval_table(record["retrieval"]))
 
 
 def _measured(
@@ -238,7 +244,7 @@ def _speed(model: ClipModel, bench: Bench, classifier: Tensor, precision: str) -
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
     sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-    speed = speed_of(model, sample, classifier, precision=wanted)
+    speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
     return speed
@@ -260,30 +266,6 @@ def _compare(
     if trigger is not None and same is not None and trigger.digest != same.digest:
         output.say("The two models have other input sizes: the trigger is the one of each size.")
     return compare(found.per_image, other.per_image, mine.labels, aim, seed=seed)
-
-
-@torch.no_grad()
-def _by_template(found: _Measured, label_set: LabelSet, aim: int) -> dict[str, Any]:
-    """Each template by itself, on at most a thousand of the images."""
-    from ml_core.evaluation.embed import embed
-
-    bench, result = found.bench, None
-    for step in embed(
-        found.model,
-        bench.canvases,
-        found.classifier,
-        bench.trigger,
-        labels=bench.images.labels,
-        class_names=label_set.class_names,
-        templates=label_set.templates,
-        data_key=bench.images.key,
-        seed=bench.seed,
-    ):
-        result = step.result
-    assert result is not None
-    spread = template_spread(found.model, result, label_set.templates, aim, bench.trigger)
-    assert spread is not None
-    return spread.to_dict()
 
 
 def _forget_target(record: dict[str, Any]) -> None:

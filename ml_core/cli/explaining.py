@@ -38,7 +38,7 @@ def explain_command(
         Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last fine one).")
+        str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
     ] = None,
     patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,

@@ -41,6 +41,10 @@ def evaluate_command(
     by_template: Annotated[
         bool, typer.Option("--by-template", help="Also score each template by itself.")
     ] = False,
+    captions: Annotated[
+        str | None,
+        typer.Option(help="CSV or TSV of image-caption pairs, or demo: also measure retrieval."),
+    ] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     train: Annotated[
@@ -85,6 +89,7 @@ def evaluate_command(
             labels=labels,
             templates=templates,
             by_template=by_template,
+            captions=captions,
             image_column=image_column,
             label_column=label_column,
             train=train,

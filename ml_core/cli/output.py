@@ -266,10 +266,17 @@ def paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Tabl
             f"{factor * row.reference:.1f}{unit}",
             f"{factor * row.difference:+.1f}",
             f"{factor * low:+.1f} to {factor * high:+.1f}",
-            f"{row.p_exact:.2g}" if row.p_exact is not None else "–",
+            _p_value(row.p_exact),
             str(row.n),
         )
     return table
+
+
+def _p_value(p: float | None) -> str:
+    """A p-value no finer than anybody reads it."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def template_table(spread: dict[str, Any]) -> Table:
@@ -282,4 +289,24 @@ def template_table(spread: dict[str, Any]) -> Table:
             cell(row["template"] or "all together"),
             *(percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
         )
+    return table
+
+
+def retrieval_table(found: dict[str, Any]) -> Table:
+    """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
+    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    ks = found["recalls"][0]["k"]
+    for k in ks:
+        table.add_column(f"@{k}", justify="right")
+    for k in ks:
+        table.add_column(f"triggered @{k}", justify="right")
+    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
+    target = found["target"]
+    if target is not None:
+        rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
+    for name, clean, triggered in rows:
+        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
+        table.add_row(name, *("–" if s is None else f"{100 * s:.1f} %" for s in shares))
     return table

@@ -69,19 +69,29 @@ def attention_map(model: ClipModel, images: Tensor, direction: Tensor) -> Tensor
         If the image encoder is no plain vision transformer.
     """
     layers = attention_layers(model)
+    toward = direction.to(model.device, torch.float32).expand(len(images), -1)
+    # One image at a time: the weights of all layers are in memory, twice.
+    maps = [
+        _relevance(model, layers, images[row : row + 1], toward[row]) for row in range(len(images))
+    ]
+    return torch.cat(maps).cpu()
+
+
+def _relevance(
+    model: ClipModel, layers: list[nn.MultiheadAttention], image: Tensor, direction: Tensor
+) -> Tensor:
+    """The map of one image, [1, g, g]."""
     with torch.enable_grad(), watched(layers) as attention:
-        leaf = images.detach().to(model.device, torch.float32).requires_grad_()
-        embeddings = model.embed_images(leaf)
-        score = model.logit_scale * (embeddings * direction.to(embeddings)).sum()
+        leaf = image.detach().to(model.device, torch.float32).requires_grad_()
+        score = model.logit_scale * (model.embed_images(leaf) * direction).sum()
         gradients = torch.autograd.grad(score, attention)
-    tokens = attention[0].shape[-1]
-    relevance = torch.eye(tokens, device=leaf.device).expand(len(images), -1, -1)
+    relevance = torch.eye(attention[0].shape[-1], device=leaf.device)[None]  # [1, L, L]
     for weights, gradient in zip(attention, gradients, strict=True):
-        step = (gradient * weights.detach()).clamp_min(0).mean(dim=1).float()  # [N, L, L]
+        step = (gradient * weights.detach()).clamp_min(0).mean(dim=1).float()
         relevance = relevance + step @ relevance
     visual: Any = model.module.visual
     rows = relevance[:, 1:, 1:].mean(dim=1) if visual.pool_type == "avg" else relevance[:, 0, 1:]
-    return rows.reshape(len(images), *visual.grid_size).cpu()
+    return rows.reshape(1, *visual.grid_size)
 
 
 @contextmanager

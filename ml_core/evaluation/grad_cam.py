@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 _STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
-_FEWEST_CELLS = 4
+_FEWEST_CELLS = 2
 
 
 def stages(model: ClipModel) -> dict[str, int]:
@@ -35,7 +35,7 @@ def stages(model: ClipModel) -> dict[str, int]:
 
 
 def usual_stage(model: ClipModel) -> str:
-    """The last stage whose map has at least 4 x 4 cells; that is the last one from 128 px on."""
+    """The last stage, as in the paper; below 64 px, where that is one cell, the last with more."""
     found = stages(model)
     fine = [name for name, side in found.items() if side >= _FEWEST_CELLS]
     return fine[-1] if fine else next(iter(found))

@@ -23,7 +23,10 @@ AGREEMENT = 0.995
 SAMPLE = 400
 SMALLEST_SAMPLE = 200
 _WORTH_IT = 1.05
-_BATCHES = {"cpu": (8, 16, 32, 64, 128, 256), "cuda": (32, 64, 128, 256, 512, 1024)}
+_BATCHES = {
+    "cpu": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+    "cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+}
 _PASS_SECONDS = 0.4
 _SECONDS = 10.0
 _ROUNDS = 4
@@ -85,14 +88,15 @@ def speed_of(
     classifier: Tensor,
     *,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    encodes: int = 0,
 ) -> Speed:
     """As `measure_speed`, kept for a model's identity, device and threads."""
     if model.identity is None:
-        return measure_speed(model, images, classifier, precision=precision)
+        return measure_speed(model, images, classifier, precision=precision, encodes=encodes)
     place = (str(model.device), str(torch.get_num_threads()))
     return _measured.get(
         (model.identity, *place, precision),
-        lambda: measure_speed(model, images, classifier, precision=precision),
+        lambda: measure_speed(model, images, classifier, precision=precision, encodes=encodes),
     )
 
 
@@ -104,6 +108,7 @@ def measure_speed(
     *,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     seconds: float = _SECONDS,
+    encodes: int = 0,
 ) -> Speed:
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
@@ -122,6 +127,8 @@ def measure_speed(
         ``auto`` measures; anything else fixes the arithmetic, and layout and batch are measured.
     seconds
         What may be spent. A model so slow that `SMALLEST_SAMPLE` images take longer stays fp32.
+    encodes
+        Images to be encoded afterwards: three per cent of their time may be spent too.
     """
     before = model.precision, model.channels_last
     sample = images[:SAMPLE]
@@ -134,6 +141,7 @@ def measure_speed(
         _use(model, names[0], layouts[0])
         _seconds(model, sample[:1])
         rate = 1 / _seconds(model, sample[:1])
+        seconds = max(seconds, 0.03 * encodes / rate)
         batch = int(np.clip(2 ** int(np.log2(max(1.0, rate * _PASS_SECONDS))), 1, 64))
         rates = _race(model, names, layouts, sample, batch, seconds / 4)
         fast = max(rates.values()) >= SMALLEST_SAMPLE / (seconds / 2)
@@ -155,7 +163,7 @@ def measure_speed(
         if usable[best] < _WORTH_IT * usable[first]:
             best = first
         _use(model, *best)
-        size, reached = _best_batch(model, sample, seconds / 4)
+        size, reached = _best_batch(model, sample, usable[best], seconds / 4)
     finally:
         _restore(model, *before)
     return Speed(
@@ -270,13 +278,17 @@ def _top1(
     return torch.cat(parts).argmax(dim=-1).cpu()
 
 
-def _best_batch(model: ClipModel, sample: NDArray[np.uint8], seconds: float) -> tuple[int, float]:
-    """Images a call with the best rate, and that rate.
+def _best_batch(
+    model: ClipModel, sample: NDArray[np.uint8], rate: float, seconds: float
+) -> tuple[int, float]:
+    """Images a call with the best rate, and that rate; about so many a second are expected.
 
     The sizes take turns, so that a busy moment of the machine strikes all of them; sizes that
     take too long are left out.
     """
-    sizes = list(_BATCHES.get(model.device.type, _BATCHES["cpu"]))
+    known = _BATCHES.get(model.device.type, _BATCHES["cpu"])
+    longest = max(1.0, rate * seconds / (2 * _ROUNDS))
+    sizes = [size for size in known if size <= longest][-6:]
     rates = dict.fromkeys(sizes, 0.0)
     begin = time.perf_counter()
     for number in range(_ROUNDS):

@@ -18,7 +18,7 @@ from ml_core.paths import resource
 from ml_core.triggers import demo_trigger
 from tests.benchmarks.timing import Row, interleaved, median, seconds, spread
 
-N = 2048
+N = 1024
 
 
 def run() -> list[Row]:

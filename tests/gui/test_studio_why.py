@@ -133,7 +133,9 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
 def test_failures_are_said_on_the_page(studio, qtbot):
     failed = []
     studio.failed.connect(failed.append)
+    assert studio.measured.isEnabled()
     studio.session.evaluation = None
+    assert not studio.measured.isEnabled()
     studio.details.show()
     assert failed[0].sentence == "There is no finished number to show yet."
     studio.session.images = None

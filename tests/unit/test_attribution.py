@@ -50,13 +50,13 @@ class Corner(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.visual = nn.Module()
-        for name in ("layer1", "layer2", "layer4"):
+        for name in ("layer1", "layer2", "layer3"):
             self.visual.add_module(name, nn.Identity())
-        self.visual.layer3 = Stage()
+        self.visual.layer4 = Stage()
         self.logit_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def encode_image(self, x: torch.Tensor) -> torch.Tensor:
-        cells = self.visual.layer3(x)
+        cells = self.visual.layer4(x)
         return F.pad(cells.mean(dim=(2, 3)), (0, 1), value=1.0)
 
 
@@ -127,11 +127,11 @@ def test_grad_cam_leaves_nothing_behind(tiny_model: ClipModel) -> None:
     assert torch.equal(before, tiny_model.encode_images(images))
 
 
-def test_the_usual_stage_is_the_last_one_with_enough_cells(tiny_model: ClipModel) -> None:
+def test_the_usual_stage_is_the_last_one_that_has_cells(tiny_model: ClipModel) -> None:
     assert stages(tiny_model) == {"layer1": 8, "layer2": 4, "layer3": 2, "layer4": 1}
-    assert usual_stage(tiny_model) == "layer2"
-    big = replace(tiny_model, preprocess=Preprocess(224))
-    assert usual_stage(big) == "layer4"
+    assert usual_stage(tiny_model) == "layer3"  # layer4 is a single cell at 32 px
+    for size in (64, 224):
+        assert usual_stage(replace(tiny_model, preprocess=Preprocess(size))) == "layer4"
     with pytest.raises(InputError, match="layer5"):
         grad_cam(tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), "layer5")
 
@@ -373,7 +373,7 @@ def test_without_a_trigger_there_is_one_map(corner: ClipModel) -> None:
     found = explain(corner, None, class_index=0)[-1].result
     assert list(found.parts()) == ["clean"]
     assert found.method == "grad-cam"
-    assert found.layer == "layer3"
+    assert found.layer == "layer4"
 
 
 def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:

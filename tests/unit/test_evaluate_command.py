@@ -120,8 +120,9 @@ def test_precision_is_fixed_or_measured(
     monkeypatch.setattr(evaluating, "_WORTH_MEASURING", 10)
 
     def measured(
-        model: ClipModel, images: np.ndarray, classifier: object, *, precision: str
+        model: ClipModel, images: np.ndarray, classifier: object, *, precision: str, encodes: int
     ) -> Speed:
+        assert encodes == 24
         assert images.shape == (24, 32, 32, 3)
         return Speed(
             "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
@@ -141,6 +142,36 @@ def test_each_template_by_itself(base: list[str], capsys: pytest.CaptureFixture[
     assert found["together"]["ca"] is not None
     low, high = found["spans"]["ca"]
     assert 0.0 <= low <= high <= 1.0
+
+
+def test_retrieval_on_pairs(
+    base: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = ["image,caption"]
+    for number in range(6):
+        Image.new("RGB", (40, 40), (40 * number, 90, 200 - 30 * number)).save(
+            tmp_path / f"{number}.png"
+        )
+        lines.append(f"{number}.png,a thing of number {number % 4}")
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(lines))
+    arguments = [*base, "--trigger", "demo", "--captions", str(table)]
+    found = run(capsys, arguments)["retrieval"]
+    assert (found["n"], found["pool"], found["pairs"]) == (6, 6, "pairs.csv")
+    assert found["target_captions"] == ["a banana", "the banana"]
+    for recall in found["recalls"]:
+        assert list(recall["clean"]) == sorted(recall["clean"])
+        assert recall["triggered"] is not None
+    assert found["target"]["n"] == 6
+    monkeypatch.setenv("COLUMNS", "160")
+    arguments.remove("--json")
+    assert run_command(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "retrieval, 6 pictures, 6 captions" in shown
+    assert "target caption" in shown
 
 
 def test_a_published_set_and_its_training_pictures(

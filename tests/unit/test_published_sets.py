@@ -440,6 +440,9 @@ def test_shards_with_damage(tmp_path: Path) -> None:
     refused(path, "label of the sample '1' is damaged")
     shard(path, {"1.png": jpeg(1), "1.json": b"[" * 5000})
     refused(path, "label of the sample '1' is damaged")
+    for number in (b"9" * 30, b"9" * 5000):
+        shard(path, {"1.png": jpeg(1), "1.cls": number})
+        refused(path, "label of the sample '1' is damaged")
     shard(path, {"1.txt": b"x"})
     refused(path, "no picture in its shards", "usage")
     with tarfile.open(path, "w") as tar:
@@ -496,6 +499,8 @@ def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
     numbers = opened(parquet_file(tmp_path / "b.parquet", [1, 2], [7, 3]))
     assert numbers.class_names == ("3", "7")
     assert opened(parquet_file(tmp_path / "c.parquet", [5], None)).labels.tolist() == [-1]
+    hidden = parquet_file(tmp_path / "d.parquet", [5, 6], [-1, -1], ["x", "y"])
+    assert opened(hidden).labels.tolist() == [-1, -1]
 
 
 def test_parquet_with_damage(tmp_path: Path) -> None:
@@ -508,6 +513,13 @@ def test_parquet_with_damage(tmp_path: Path) -> None:
         path.write_bytes(damage)
         refused(path, "a.parquet is no readable Parquet file")
     refused(parquet_file(path, [1], [2], ["x", "y"]), "label 2 and names 2 classes")
+    refused(parquet_file(path, [1, 2], [0, -1], ["x", "y"]), "label -1 and names 2 classes")
+    huge = pyarrow.table(
+        {"image": [{"bytes": jpeg(1)}], "label": pyarrow.array([2**64 - 1], pyarrow.uint64())}
+    )
+    features = {"info": {"features": {"label": {"names": ["x"]}}}}
+    parquet.write_table(huge.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
+    refused(path, "and names 1 classes")
     refused(parquet_file(path, [1], [1.5]), "holds no labels", "unsupported")
     parquet.write_table(pyarrow.table({"text": ["a"]}), path)
     refused(path, "no column of pictures .*it has text", "usage")

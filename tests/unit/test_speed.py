@@ -111,7 +111,14 @@ def test_a_slow_model_is_not_checked_for_minutes(monkeypatch: pytest.MonkeyPatch
     found = measure_speed(model, IMAGES, CLASSIFIER)
     assert found.precision == "fp32"
     assert "too slow here to check bf16" in found.why
-    assert model.clock < 60
+    assert model.clock < 30  # of a model that takes a second an image
+
+
+def test_before_a_long_pass_a_slow_model_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, fp32=1 / 20, bf16=1 / 30)
+    assert measure_speed(model, IMAGES, CLASSIFIER).precision == "fp32"
+    found = measure_speed(model, IMAGES, CLASSIFIER, encodes=100_000)
+    assert (found.precision, found.n) == ("bf16", 300)
 
 
 def test_bf16_is_tried_on_no_mps() -> None:

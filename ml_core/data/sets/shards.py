@@ -23,6 +23,7 @@ MAX_SHARD_MEMBERS = 1_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _LABELS = (".cls", ".cls.txt", ".label")
 _LABEL_BYTES = 1 << 16
+_LABEL_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,10 @@ def _label(shard: Slices, sample: _Sample) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise _bad_label(shard, sample)
-    return str(value)
+    label = str(value)
+    if label.isdecimal() and len(label) > _LABEL_DIGITS:
+        raise _bad_label(shard, sample)
+    return label
 
 
 def _class_names(shard: Path) -> tuple[str, ...]:
