@@ -205,7 +205,7 @@ _FILE: tuple[Command, ...] = (
         lambda w: w.checkpoint.actions_.can_choose_donor,
     ),
     Command(
-        "file.head", "&Save the linear head…", "&File",
+        "file.head", "Sa&ve the linear head…", "&File",
         lambda w: w.checkpoint.actions_.save_head(),
         "Write the linear head that the file holds beside its CLIP.", "save", "", 4,
         lambda w: w.checkpoint.actions_.can_save_head,
@@ -276,7 +276,7 @@ _STUDIO: tuple[Command, ...] = (
     ),
     Command(
         "trigger.library", "&Library…", "&Trigger", _studio("show_library"),
-        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+L", 1, _in_studio,
+        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1, _in_studio,
     ),
     Command(
         "trigger.parameters", "Param&eters…", "&Trigger", _studio("show_parameters"),

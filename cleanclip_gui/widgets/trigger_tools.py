@@ -43,7 +43,7 @@ class SourceBar(GivingBar):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         row = self.row
-        self.library = tool_button("library", "Trigger library", "Ctrl+Shift+L")
+        self.library = tool_button("library", "Trigger library", "Ctrl+Shift+B")
         self.library.setText("Library…")
         self.library.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.upload = tool_button("upload", "Open a picture, a trigger or a tensor", "Ctrl+U")
