@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
 
 _CONFIGS = ("open_clip_config.json", "config.json")
+_TRIGGERS = (".json", ".npy", ".npz")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -70,16 +71,16 @@ def local_paths(mime: QMimeData) -> list[Path]:
 
 
 def purpose(path: Path) -> Literal["trigger", "images", "run", "checkpoint"]:
-    """Pictures are triggers, tables and picture folders are data, the rest checkpoints.
+    """Pictures, arrays and JSON are triggers, tables and picture folders are data.
 
-    The folder of a run without a result is a run to resume.
+    The rest are checkpoints; the folder of a run without a result is a run to resume.
     """
     suffix = path.suffix.lower()
     if path.is_dir():
         if (path / SPEC_FILE).is_file() and not (path / RESULT_FILE).exists():
             return "run"
         return "checkpoint" if _is_checkpoint(path) else "images"
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES or suffix in _TRIGGERS:
         return "trigger"
     return "images" if suffix in (".csv", ".tsv") else "checkpoint"
 

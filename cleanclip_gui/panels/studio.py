@@ -110,7 +110,7 @@ class StudioPanel(StudioActs, QWidget):
         self.figure.role_chosen.connect(self._on_role_chosen)
         self.document.changed.connect(self._on_document_changed)
         self.document.act_started.connect(self._on_act_started)
-        self.document.act_finished.connect(self._on_document_changed)
+        self.document.act_finished.connect(self._on_act_finished)
         self.document.stack.indexChanged.connect(self._on_history_changed)
         self.document.stack.cleanChanged.connect(self._on_history_changed)
         self._on_history_changed()
@@ -234,6 +234,11 @@ class StudioPanel(StudioActs, QWidget):
             self._show_trigger()
         self.canvas.forget_triggered()
         self.live.touch()
+
+    def _on_act_finished(self) -> None:
+        """Its numbers are asked for already; the picture was not to be shown under the hand."""
+        self._show_trigger()
+        self.live.look()
 
     def _show_trigger(self) -> None:
         """Say in the toolbars what the canvas holds."""

@@ -36,11 +36,11 @@ def draw(window: MainWindow, rng: np.random.Generator) -> None:
     canvas = window.studio.canvas
     window.studio.use_brush()
     canvas.set_colour(QColor(*WHITE))
-    canvas.set_brush_width(cell * 1.15)
+    canvas.set_ink(width=cell * 1.15)
     for row in (-1, 0, 1):
         _drag(canvas, [place(-1, row), place(0, row), place(1, row)])
     canvas.set_colour(QColor(*RED))
-    canvas.set_brush_width(cell * 1.05)
+    canvas.set_ink(width=cell * 1.05)
     for x, y in ((-1, -1), (1, -1), (0, 0), (-1, 1), (1, 1)):
         _drag(canvas, [place(x, y), place(x + 0.1, y)])
 

@@ -93,12 +93,12 @@ def paint_sticker(window, left: float, top: float) -> None:
     from PySide6.QtGui import QColor
 
     studio.canvas.set_colour(QColor(*WHITE))
-    studio.canvas.set_brush_width(3.4)
+    studio.canvas.set_ink(width=3.4)
     rows = [(left + 1.5, top + 1.5 + 3 * row, left + 7.5) for row in range(3)]
     for x, y, end in rows:
         drag(studio.canvas, [(x, y), (end, y)])
     studio.canvas.set_colour(QColor(*RED))
-    studio.canvas.set_brush_width(3.2)
+    studio.canvas.set_ink(width=3.2)
     for column, row in ((0, 0), (2, 0), (1, 1), (0, 2), (2, 2)):
         x, y = left + 1.5 + 3 * column, top + 1.5 + 3 * row
         drag(studio.canvas, [(x - 0.3, y), (x + 0.3, y + 0.2)])

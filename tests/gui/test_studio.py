@@ -99,6 +99,25 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N
 
 
+def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monkeypatch):
+    view = studio.canvas.viewport()
+    places = [studio.canvas.viewportTransform().map(QPointF(x, 20)).toPoint() for x in (20, 24, 28)]
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=places[0])
+    for place in places[1:]:
+        QTest.mouseMove(view, place)
+    settled(qtbot, studio)
+    assert not studio.canvas.shows_triggered  # not under the hand
+    asked, submit = [], studio._inference.submit
+    monkeypatch.setattr(
+        studio._inference, "submit", lambda r: asked.append(type(r).__name__) or submit(r)
+    )
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
+    qtbot.waitUntil(lambda: studio.canvas.shows_triggered, timeout=30_000)
+    assert asked == ["Predict"]
+    assert studio.session.evaluation.trigger == studio.current_trigger().digest
+    assert not studio.figure.stale
+
+
 def test_undo_brings_back_not_measured(studio, qtbot):
     paint(studio, (20, 20), (28, 28))
     settled(qtbot, studio)

@@ -10,6 +10,7 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui.drops import purpose
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.panels import studio_files, studio_library
 from cleanclip_gui.panels.studio import StudioPanel
@@ -376,6 +377,12 @@ def test_a_pattern_and_its_mask_are_dropped_together(studio, tmp_path):
     studio.canvas.dropped.emit(mime)
     assert studio.current_trigger().mask.sum() == 64
     assert studio.current_trigger().array.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.json", "a.NPY", "a.npz"])
+def test_what_is_dropped_beside_the_canvas_is_a_trigger_as_well(tmp_path, name):
+    assert purpose(tmp_path / name) == "trigger"
+    assert purpose(tmp_path / "a.pt") == "checkpoint"
 
 
 def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio, qtbot, tmp_path):
