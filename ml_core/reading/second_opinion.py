@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 _ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".zip", ".npy", ".npz")
 _SHOWN = 5
 SECONDS = 2.0
+_AGAIN = 0.05
 MEMORY = 250 << 20  # what its process may take above an idle one, see `worker`
 
 
@@ -94,7 +95,8 @@ def _limited() -> Iterator[None]:
         raise _LateError
 
     before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    # Again and again: what is raised in a callback of the garbage collector is lost.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, _AGAIN)
     try:
         yield
     finally:
