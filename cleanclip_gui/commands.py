@@ -2,141 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from cleanclip_gui.command import (
+    MENUS,
+    Command,
+    can_clean,
+    can_redo,
+    can_undo,
+    clean,
+    has_checkpoint,
+    has_cleaned,
+    has_images,
+    has_inspection,
+    has_trigger,
+    has_work,
+    holds,
+    in_studio,
+    is_cleaning,
+    is_station,
+    is_theme,
+    on_slot,
+    page,
+    station,
+    studio,
+    theme,
+    tool,
+    with_key,
+)
 from cleanclip_gui.widgets.tool_strip import TOOLS
 
-if TYPE_CHECKING:
-    from cleanclip_gui.main_window import MainWindow
-
-    Act = Callable[[MainWindow], None]
-    Predicate = Callable[[MainWindow], bool]
-
-
-@dataclass(frozen=True)
-class Command:
-    """One thing the user can do.
-
-    ``menu`` is a title of :data:`MENUS`; ``group`` commands are kept between two lines. With
-    ``checked`` the command is a switch, exclusive among those of the same ``choice``. ``rail``
-    puts it on the left rail.
-    """
-
-    id: str
-    text: str
-    menu: str
-    act: Act
-    help: str
-    icon: str = ""
-    shortcut: str = ""
-    group: int = 0
-    enabled: Predicate | None = None
-    checked: Predicate | None = None
-    choice: str = ""
-    rail: bool = False
-
-
-MENUS = ("&File", "&Edit", "&Paint", "&Trigger", "&Clean", "&View", "&Help")
-
-
-def _in_studio(window: MainWindow) -> bool:
-    return window.station == "studio"
-
-
-def _can_undo(window: MainWindow) -> bool:
-    return _in_studio(window) and window.studio.document.stack.canUndo()
-
-
-def _can_redo(window: MainWindow) -> bool:
-    return _in_studio(window) and window.studio.document.stack.canRedo()
-
-
-def _has_trigger(window: MainWindow) -> bool:
-    return _in_studio(window) and window.session.trigger is not None
-
-
-def _has_checkpoint(window: MainWindow) -> bool:
-    return window.session.checkpoint is not None
-
-
-def _has_inspection(window: MainWindow) -> bool:
-    """Whether there is a file to look at, were it a refused one."""
-    return _has_checkpoint(window) or window.checkpoint.inspection is not None
-
-
-def _has_work(window: MainWindow) -> bool:
-    """Whether the Clean station has something to clean, or a run of an earlier window."""
-    return _has_checkpoint(window) or window.clean.is_running() or window.clean.is_offering()
-
-
-def _has_images(window: MainWindow) -> bool:
-    return window.session.images is not None
-
-
-def _studio(slot: str) -> Act:
-    """Act of the Studio panel."""
-    return lambda window: getattr(window.studio, slot)()
-
-
-def _tool(name: str) -> Act:
-    return lambda window: window.studio.use_tool(name)
-
-
-def _with_key(text: str, key: str) -> str:
-    """Underline the tool's key in its name, or else a p."""
-    at = text.lower().find(key.lower())
-    at = text.find("p") if at < 0 else at
-    return f"{text[:at]}&{text[at:]}"
-
-
-def _holds(name: str) -> Predicate:
-    return lambda window: window.studio.canvas.tool == name
-
-
-def _on_slot(name: str) -> Predicate:
-    return lambda window: window.studio.document.scene.slot == name
-
-
-def _clean(slot: str) -> Act:
-    """Act of the Clean panel."""
-    return lambda window: getattr(window.clean, slot)()
-
-
-def _can_clean(window: MainWindow) -> bool:
-    return window.session.checkpoint is not None and not window.clean.is_running()
-
-
-def _is_cleaning(window: MainWindow) -> bool:
-    return window.clean.is_running()
-
-
-def _has_cleaned(window: MainWindow) -> bool:
-    run = window.session.run
-    return run is not None and run.status in ("finished", "stopped") and bool(run.result)
-
-
-def _theme(name: str) -> Act:
-    return lambda window: window.set_theme(name)
-
-
-def _is_theme(name: str) -> Predicate:
-    return lambda window: window.settings.value.theme == name
-
-
-def _station(name: str) -> Act:
-    return lambda window: window.show_station(name)
-
-
-def _page(name: str) -> Act:
-    """Act that shows a page of Studio."""
-    return lambda window: (window.show_station("studio"), window.studio.pages.show_page(name))[1]
-
-
-def _is_station(name: str) -> Predicate:
-    return lambda window: window.station == name
-
+__all__ = ["COMMANDS", "MENUS", "Command"]
 
 _FILE: tuple[Command, ...] = (
     Command(
@@ -172,11 +66,11 @@ _FILE: tuple[Command, ...] = (
     ),
     Command(
         "file.classes", "Edit the cla&sses…", "&File", lambda w: w.data_bar.edit_classes(),
-        "Change the class names that the model chooses from.", "tag", "", 2, _has_images,
+        "Change the class names that the model chooses from.", "tag", "", 2, has_images,
     ),
     Command(
         "file.templates", "&Prompt templates…", "&File", lambda w: w.data_bar.edit_templates(),
-        "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2, _has_images,
+        "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2, has_images,
     ),
     Command(
         "file.convert", "&Convert to safetensors…", "&File",
@@ -223,100 +117,100 @@ _FILE: tuple[Command, ...] = (
 
 _STUDIO: tuple[Command, ...] = (
     Command(
-        "edit.undo", "&Undo", "&Edit", _studio("undo"), "Undo the last act on the canvas.",
-        "undo", "Ctrl+Z", 0, _can_undo,
+        "edit.undo", "&Undo", "&Edit", studio("undo"), "Undo the last act on the canvas.",
+        "undo", "Ctrl+Z", 0, can_undo,
     ),
     Command(
-        "edit.redo", "&Redo", "&Edit", _studio("redo"), "Do it again.",
-        "redo", "Ctrl+Shift+Z", 0, _can_redo,
+        "edit.redo", "&Redo", "&Edit", studio("redo"), "Do it again.",
+        "redo", "Ctrl+Shift+Z", 0, can_redo,
     ),
     Command(
-        "edit.paste", "&Paste picture as trigger", "&Edit", _studio("paste"),
-        "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, _in_studio,
+        "edit.paste", "&Paste picture as trigger", "&Edit", studio("paste"),
+        "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, in_studio,
     ),
     Command(
-        "edit.copy", "C&opy trigger", "&Edit", _studio("copy"),
-        "Copy the trigger, as files and as a picture.", "copy", "Ctrl+C", 1, _has_trigger,
+        "edit.copy", "C&opy trigger", "&Edit", studio("copy"),
+        "Copy the trigger, as files and as a picture.", "copy", "Ctrl+C", 1, has_trigger,
     ),
     Command(
-        "edit.clear", "&Clear the canvas", "&Edit", _studio("clear"),
-        "Remove paint and patch.", "clear", "Ctrl+Backspace", 1, _has_trigger,
+        "edit.clear", "&Clear the canvas", "&Edit", studio("clear"),
+        "Remove paint and patch.", "clear", "Ctrl+Backspace", 1, has_trigger,
     ),
     Command(
-        "trigger.flip_a", "Flip to snapshot &A", "&Trigger", _studio("flip_to_a"),
-        "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, _in_studio, _on_slot("A"), "slot",
+        "trigger.flip_a", "Flip to snapshot &A", "&Trigger", studio("flip_to_a"),
+        "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, in_studio, on_slot("A"), "slot",
     ),
     Command(
-        "trigger.flip_b", "Flip to snapshot &B", "&Trigger", _studio("flip_to_b"),
-        "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, _in_studio, _on_slot("B"), "slot",
+        "trigger.flip_b", "Flip to snapshot &B", "&Trigger", studio("flip_to_b"),
+        "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, in_studio, on_slot("B"), "slot",
     ),
     Command(
-        "trigger.mirror", "Mirror left and &right", "&Trigger", _studio("mirror_h"),
-        "Mirror selection, patch or paint.", "mirror-h", "", 0, _has_trigger,
+        "trigger.mirror", "Mirror left and &right", "&Trigger", studio("mirror_h"),
+        "Mirror selection, patch or paint.", "mirror-h", "", 0, has_trigger,
     ),
     Command(
-        "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", _studio("mirror_v"),
-        "Mirror selection, patch or paint.", "mirror-v", "", 0, _has_trigger,
+        "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", studio("mirror_v"),
+        "Mirror selection, patch or paint.", "mirror-v", "", 0, has_trigger,
     ),
     Command(
-        "trigger.rotate", "&Turn by 90°", "&Trigger", _studio("rotate"),
-        "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0, _has_trigger,
+        "trigger.rotate", "&Turn by 90°", "&Trigger", studio("rotate"),
+        "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0, has_trigger,
     ),
     *(
         Command(
-            f"trigger.tool_{tool}", _with_key(text, key), "&Paint", _tool(tool),
-            f"{key} while the canvas has the focus.", icon, "", 0, _in_studio, _holds(tool), "tool",
+            f"trigger.tool_{name}", with_key(text, key), "&Paint", tool(name),
+            f"{key} while the canvas has the focus.", icon, "", 0, in_studio, holds(name), "tool",
         )
-        for tool, icon, text, key in TOOLS
+        for name, icon, text, key in TOOLS
     ),
     Command(
-        "trigger.demo", "Use the &demo sticker", "&Trigger", _studio("use_demo_trigger"),
+        "trigger.demo", "Use the &demo sticker", "&Trigger", studio("use_demo_trigger"),
         "Stamp the sticker that the demo model was poisoned with.", "stamp", "Ctrl+J", 1,
-        _in_studio,
+        in_studio,
     ),
     Command(
-        "trigger.library", "&Library…", "&Trigger", _studio("show_library"),
-        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1, _in_studio,
+        "trigger.library", "&Library…", "&Trigger", studio("show_library"),
+        "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1, in_studio,
     ),
     Command(
-        "trigger.parameters", "Param&eters…", "&Trigger", _studio("show_parameters"),
+        "trigger.parameters", "Param&eters…", "&Trigger", studio("show_parameters"),
         "Every number of the trigger, with its range and unit.", "sliders", "Ctrl+Shift+P", 1,
-        _in_studio,
+        in_studio,
     ),
     Command(
-        "trigger.upload", "&Upload picture or trigger…", "&Trigger", _studio("upload"),
-        "Stamp a picture, or a trigger saved before.", "upload", "Ctrl+U", 1, _in_studio,
+        "trigger.upload", "&Upload picture or trigger…", "&Trigger", studio("upload"),
+        "Stamp a picture, or a trigger saved before.", "upload", "Ctrl+U", 1, in_studio,
     ),
     Command(
-        "trigger.save", "&Save trigger in the library…", "&Trigger", _studio("save_trigger"),
-        "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, _has_trigger,
+        "trigger.save", "&Save trigger in the library…", "&Trigger", studio("save_trigger"),
+        "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, has_trigger,
     ),
     Command(
-        "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", _studio("save_trigger_as"),
-        "Write the trigger where you say.", "save", "", 1, _has_trigger,
+        "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", studio("save_trigger_as"),
+        "Write the trigger where you say.", "save", "", 1, has_trigger,
     ),
     Command(
-        "trigger.measure_all", "Measure on the &whole set", "&Trigger", _studio("measure_all"),
-        "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2, _in_studio,
+        "trigger.measure_all", "Measure on the &whole set", "&Trigger", studio("measure_all"),
+        "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2, in_studio,
     ),
     Command(
-        "trigger.next", "&Next picture", "&Trigger", _studio("next_image"),
-        "Look at the next picture of the gallery.", "next", "Alt+Right", 2, _in_studio,
+        "trigger.next", "&Next picture", "&Trigger", studio("next_image"),
+        "Look at the next picture of the gallery.", "next", "Alt+Right", 2, in_studio,
     ),
     Command(
-        "trigger.previous", "&Previous picture", "&Trigger", _studio("previous_image"),
-        "Look at the picture before it.", "back", "Alt+Left", 2, _in_studio,
+        "trigger.previous", "&Previous picture", "&Trigger", studio("previous_image"),
+        "Look at the picture before it.", "back", "Alt+Left", 2, in_studio,
     ),
 )  # fmt: skip
 
 _CLEAN: tuple[Command, ...] = (
     Command(
-        "clean.estimate", "&Estimate", "&Clean", _clean("estimate"),
-        "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0, _can_clean,
+        "clean.estimate", "&Estimate", "&Clean", clean("estimate"),
+        "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0, can_clean,
     ),
     Command(
-        "clean.start", "&Start cleaning", "&Clean", _clean("start"),
-        "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, _can_clean,
+        "clean.start", "&Start cleaning", "&Clean", clean("start"),
+        "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, can_clean,
     ),
     Command(
         "clean.resume_folder", "&Resume a run…", "&Clean", lambda w: w.resuming.choose(),
@@ -324,25 +218,25 @@ _CLEAN: tuple[Command, ...] = (
         lambda w: not w.clean.is_running(),
     ),
     Command(
-        "clean.pause", "&Pause or go on", "&Clean", _clean("pause"),
-        "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1, _is_cleaning,
+        "clean.pause", "&Pause or go on", "&Clean", clean("pause"),
+        "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1, is_cleaning,
     ),
     Command(
-        "clean.stop", "S&top and save", "&Clean", _clean("stop_and_save"),
-        "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1, _is_cleaning,
+        "clean.stop", "S&top and save", "&Clean", clean("stop_and_save"),
+        "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1, is_cleaning,
     ),
     Command(
-        "clean.cancel", "&Cancel", "&Clean", _clean("cancel"),
-        "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1, _is_cleaning,
+        "clean.cancel", "&Cancel", "&Clean", clean("cancel"),
+        "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1, is_cleaning,
     ),
     Command(
-        "clean.try", "Try in St&udio", "&Clean", _clean("try_cleaned"),
-        "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2, _has_cleaned,
+        "clean.try", "Try in St&udio", "&Clean", clean("try_cleaned"),
+        "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2, has_cleaned,
     ),
     Command(
-        "clean.save", "Save cleaned c&heckpoint…", "&Clean", _clean("save_cleaned"),
+        "clean.save", "Save cleaned c&heckpoint…", "&Clean", clean("save_cleaned"),
         "Copy the cleaned checkpoint to a place of your choice.", "save", "Ctrl+S", 2,
-        _has_cleaned,
+        has_cleaned,
     ),
 )  # fmt: skip
 
@@ -355,41 +249,41 @@ _WHY = (
 
 _VIEW: tuple[Command, ...] = (
     Command(
-        "view.checkpoint", "&Checkpoint", "&View", _station("checkpoint"), "What is this file?",
-        "checkpoint", "Ctrl+1", 0, _has_inspection, _is_station("checkpoint"), "station", True,
+        "view.checkpoint", "&Checkpoint", "&View", station("checkpoint"), "What is this file?",
+        "checkpoint", "Ctrl+1", 0, has_inspection, is_station("checkpoint"), "station", True,
     ),
     Command(
-        "view.studio", "&Studio", "&View", _station("studio"), "What does a trigger do?",
-        "studio", "Ctrl+2", 0, _has_checkpoint, _is_station("studio"), "station", True,
+        "view.studio", "&Studio", "&View", station("studio"), "What does a trigger do?",
+        "studio", "Ctrl+2", 0, has_checkpoint, is_station("studio"), "station", True,
     ),
     Command(
-        "view.clean", "Clea&n", "&View", _station("clean"), "Can the backdoor be removed?",
-        "clean", "Ctrl+3", 0, _has_work, _is_station("clean"), "station", True,
+        "view.clean", "Clea&n", "&View", station("clean"), "Can the backdoor be removed?",
+        "clean", "Ctrl+3", 0, has_work, is_station("clean"), "station", True,
     ),
     Command(
-        "view.welcome", "&Welcome page", "&View", _station("welcome"), "Back to the first page.",
-        "back", "Ctrl+0", 0, None, _is_station("welcome"), "station",
+        "view.welcome", "&Welcome page", "&View", station("welcome"), "Back to the first page.",
+        "back", "Ctrl+0", 0, None, is_station("welcome"), "station",
     ),
     *(
-        Command(f"view.{page}", text, "&View", _page(page), says, icon, keys, 5, _has_checkpoint)
-        for page, text, says, icon, keys in _WHY
+        Command(f"view.{name}", text, "&View", page(name), says, icon, keys, 5, has_checkpoint)
+        for name, text, says, icon, keys in _WHY
     ),
     Command(
         "view.number", "How this was &measured…", "&View", lambda w: w.studio.details.show(),
         "Everything that is needed to get the same number again.", "info", "Ctrl+Shift+N", 5,
-        lambda w: _in_studio(w) and w.studio.details.can_show,
+        lambda w: in_studio(w) and w.studio.details.can_show,
     ),
     Command(
-        "view.light", "&Light", "&View", _theme("light"), "Dark on light.", "sun", "", 1,
-        None, _is_theme("light"), "theme",
+        "view.light", "&Light", "&View", theme("light"), "Dark on light.", "sun", "", 1,
+        None, is_theme("light"), "theme",
     ),
     Command(
-        "view.dark", "&Dark", "&View", _theme("dark"), "Light on dark.", "moon", "", 1,
-        None, _is_theme("dark"), "theme",
+        "view.dark", "&Dark", "&View", theme("dark"), "Light on dark.", "moon", "", 1,
+        None, is_theme("dark"), "theme",
     ),
     Command(
-        "view.system", "&As the desktop", "&View", _theme("system"),
-        "Follow the desktop's setting.", "settings", "", 1, None, _is_theme("system"), "theme",
+        "view.system", "&As the desktop", "&View", theme("system"),
+        "Follow the desktop's setting.", "settings", "", 1, None, is_theme("system"), "theme",
     ),
     Command(
         "view.switch_theme", "Switch &theme", "&View", lambda w: w.switch_theme(),
