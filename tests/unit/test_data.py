@@ -324,6 +324,18 @@ def test_canvas_equals_open_clips(shape: tuple[int, int], size: int, fit: Fit) -
     assert np.abs(got - expected).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(420, 301), (301, 420), (640, 480), (500, 333), (900, 120)])
+@pytest.mark.parametrize("size", [64, 224, 336])
+def test_canvas_is_torchvisions_byte_for_byte(shape: tuple[int, int], size: int) -> None:
+    """Cutting before resizing changed the order of Pillow's passes: up to 24 levels on noise."""
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    image = noise(*shape)
+    expected = CenterCrop(size)(Resize(size, InterpolationMode.BICUBIC)(image))
+    got = fit_to_canvas(image, size, Fit("shortest", "bicubic"))
+    np.testing.assert_array_equal(got, np.asarray(expected))
+
+
 @pytest.mark.parametrize("fit", FITS, ids=str)
 def test_canvas_keeps_a_fitting_picture_and_bounds_a_thin_one(fit: Fit) -> None:
     image = noise(32, 32)
