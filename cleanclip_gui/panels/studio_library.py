@@ -60,7 +60,7 @@ def short_standing(words: str) -> str:
     """The standing in a word or two; nothing for one's own triggers."""
     if words == YOURS:
         return ""
-    return "other file" if words == OTHER_FILE else words.split(",")[0].split(";")[0]
+    return "not its file" if words == OTHER_FILE else words.split(",")[0].split(";")[0]
 
 
 def standing_of(trigger: Trigger, size: int) -> str:
