@@ -74,6 +74,8 @@ class Closing(QObject):
         window.status.stop()
         window.studio.live.stop()
         window.studio.why.stop()
+        window.studio.speed.stop()
+        window.studio.text.stop()
         deadline = QDeadlineTimer(_LIMIT_MS)
         window.studio.map.stop(min(_READERS_MS, deadline.remainingTime()))
         window.clean.stop(deadline.remainingTime())

@@ -245,6 +245,8 @@ _WHY = (
     ("attribution", "Where the model loo&ks", "On one picture.", "eye", "Ctrl+Shift+2"),
     ("map", "&Embedding map", "Pictures and class texts in the plane.", "dot", "Ctrl+Shift+3"),
     ("pair", "Two c&heckpoints", "On the same pictures.", "compare", "Ctrl+Shift+4"),
+    ("classes", "N&umbers by class", "What triggered images become.", "grid", "Ctrl+Shift+5"),
+    ("text", "Te&xt side", "Captions and templates, one by one.", "text", "Ctrl+Shift+6"),
 )
 
 _VIEW: tuple[Command, ...] = (

@@ -178,6 +178,7 @@ class MainWindow(QMainWindow):
         events.trigger.connect(self._on_data_change)
         events.images.connect(self._on_data_change)
         events.run.connect(self._on_run_change)
+        events.speed.connect(self.status.set_speed)
 
     @Slot()
     def start_demo(self) -> None:

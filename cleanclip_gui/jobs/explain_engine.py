@@ -13,30 +13,31 @@ from cleanclip_gui.jobs.explaining import (
     Explain,
     Explained,
     MapEmbeddings,
+    MeasureSpeed,
     Pair,
+    RetrieveCaptions,
+    SpreadTemplates,
     TellDetails,
 )
-from cleanclip_gui.jobs.inference_engine import Engine
+from cleanclip_gui.jobs.inference_engine import Opened
 from cleanclip_gui.jobs.requests import Evaluate, ImagesLoaded, LoadImages
+from cleanclip_gui.jobs.text_engine import SEED, TextEngine, batch_of
 from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet
+from ml_core.data.sampling import stratified_order
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
-from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.zero_shot import triggered_classifier
+from ml_core.evaluation.speed import SAMPLE, SpeedCancelledError, speed_of
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-_SEED = 0
-# What is live waits for one batch at most: small ones, for models that are slow on the CPU.
-_BATCH, _SLOW_BATCH = 32, 8
 
-
-class ExplainingEngine(Engine):
+class ExplainingEngine(TextEngine):
     """Yields :class:`Explained` after each batch; the last one has the result."""
 
     _label_set = ""
@@ -51,6 +52,12 @@ class ExplainingEngine(Engine):
             yield from self._map(request, cancelled, generation)
         elif isinstance(request, ComparePair):
             yield from self._compare(request, cancelled, generation)
+        elif isinstance(request, MeasureSpeed):
+            yield from self._measure(request, cancelled, generation)
+        elif isinstance(request, SpreadTemplates):
+            yield from self._spread(request, cancelled, generation)
+        elif isinstance(request, RetrieveCaptions):
+            yield from self._retrieve(request, cancelled, generation)
         elif isinstance(request, TellDetails):
             yield Explained(generation, request, 1, 1, self._details(request))
 
@@ -72,9 +79,9 @@ class ExplainingEngine(Engine):
             method=method,
             stage=request.stage if method == "grad-cam" else None,
             templates=images.templates,
-            seed=_SEED,
+            seed=SEED,
             data_key=images.set.key,
-            batch=_batch(model),
+            batch=batch_of(model),
             triggered_classifier=prompted,
             cancelled=cancelled,
         ):
@@ -96,8 +103,8 @@ class ExplainingEngine(Engine):
                 labels=images.set.labels,
                 class_names=images.set.class_names,
                 n=request.n,
-                seed=_SEED,
-                batch=_batch(model),
+                seed=SEED,
+                batch=batch_of(model),
                 templates=images.templates,
                 data_key=images.set.key,
                 triggered_classifier=prompted,
@@ -114,6 +121,21 @@ class ExplainingEngine(Engine):
         self, request: ComparePair, cancelled: Callable[[], bool], generation: int
     ) -> Iterator[Explained]:
         images = self._require_images()
+        models = [self._require_model(role) for role in request.roles]
+        try:
+            # A difference of two checkpoints must not be one of their arithmetic.
+            self._all_alike = len({model.precision for model in models}) > 1
+            yield from self._compared(request, images, cancelled, generation)
+        finally:
+            self._all_alike = False
+
+    def _compared(
+        self,
+        request: ComparePair,
+        images: Opened[ImageSet],
+        cancelled: Callable[[], bool],
+        generation: int,
+    ) -> Iterator[Explained]:
         found: list[tuple[Evaluation, PerImage]] = []
         for number, role in enumerate(request.roles):
             last: tuple[Evaluation, PerImage] | None = None
@@ -126,9 +148,29 @@ class ExplainingEngine(Engine):
             found.append(last)
         (mine, ours), (other, theirs) = found
         labels = np.asarray(images.set.labels)
-        differences = compare(ours, theirs, labels, request.target, seed=_SEED)
+        differences = compare(ours, theirs, labels, request.target, seed=SEED)
         result = Pair((mine, other), (ours, theirs), differences)
         yield Explained(generation, request, 1, 1, result)
+
+    def _measure(
+        self, request: MeasureSpeed, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
+        """Find the fastest way to encode, and use it; ends without a result to make way."""
+        images, model = self._require_images(), self._require_model(request.role)
+        order = stratified_order(images.set.labels, SEED)[:SAMPLE]
+        canvases, parts = images.at(model.preprocess), []
+        for first in range(0, len(order), batch_of(model)):
+            if cancelled():
+                return
+            parts.append(canvases.get(order[first : first + batch_of(model)]))
+        sample = np.concatenate(parts)
+        try:
+            found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
+        except SpeedCancelledError:
+            return
+        self._speeds[model.sha256, str(model.device)] = found
+        self._settle(model)
+        yield Explained(generation, request, 1, 1, found)
 
     def load_images(self, request: LoadImages) -> ImagesLoaded:
         """As the engine does; the label set's name is kept for the record."""
@@ -142,11 +184,7 @@ class ExplainingEngine(Engine):
         found = request.evaluation
         if (found.checkpoint_sha256, found.data_key) != (model.sha256, images.set.key):
             raise InputError("This number is of another checkpoint or other images by now.")
-        side, device = model.image_size, model.device.type
-        per_image = self._seconds_per_image.get((model.sha256, str(model.device)))
-        _, batch = live_batches(
-            per_image, side=side, device=device, best=64 if device == "cpu" else 256
-        )
+        _, batch = self._batches(model)
         return details(
             found,
             model=model,
@@ -156,6 +194,7 @@ class ExplainingEngine(Engine):
             label_set=self._label_set,
             threads=torch.get_num_threads(),
             batch=batch,
+            speed=self._speeds.get((model.sha256, str(model.device))),
         )
 
     def _asked(
@@ -163,12 +202,6 @@ class ExplainingEngine(Engine):
     ) -> tuple[CanvasCache, torch.Tensor, torch.Tensor]:
         """Canvases of a model, its classifier, and that of the prompts with the trigger's text."""
         images = self._require_images()
-        classifier, names = self._classifier(model, images), images.set.class_names
-        prompted = triggered_classifier(model, classifier, trigger, names, images.templates)
+        classifier = self._classifier(model, images)
+        prompted = self._prompted(model, images, classifier, trigger)
         return images.at(model.preprocess), classifier, prompted
-
-
-def _batch(model: ClipModel) -> int:
-    """Pictures to encode at a time."""
-    slow = model.device.type == "cpu" and model.image_size > 128
-    return _SLOW_BATCH if slow else _BATCH

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cleanclip_gui.session.records import Role
+    from ml_core.data.specs import PairSpec
     from ml_core.evaluation.attribution_records import Method
     from ml_core.evaluation.paired import PairedDifference
     from ml_core.evaluation.records import Evaluation, PerImage
@@ -59,6 +61,38 @@ class TellDetails(Explain):
 
 
 @dataclass(frozen=True, eq=False)
+class MeasureSpeed(Explain):
+    """Ask which arithmetic and layout are fastest for a model, and use them from then on."""
+
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
+class SpreadTemplates(Explain):
+    """Ask what each prompt template alone gives, on ``n`` images."""
+
+    trigger: Trigger | None
+    target: int
+    role: Role = "suspect"
+    n: int = 200
+
+
+@dataclass(frozen=True, eq=False)
+class RetrieveCaptions(Explain):
+    """Ask which captions rank first for pictures, without and with the trigger.
+
+    ``captions`` are pictures with captions (``n`` of them), or a list of captions in a text file,
+    which are ranked for the evaluation images. ``target`` is what the attacker wants said.
+    """
+
+    trigger: Trigger | None
+    captions: PairSpec | Path
+    target: str
+    role: Role = "suspect"
+    n: int = 200
+
+
+@dataclass(frozen=True, eq=False)
 class Pair:
     """What two checkpoints say of the same images, and whether that is more than chance."""
 
@@ -71,7 +105,8 @@ class Pair:
 class Explained:
     """How far an explanation is.
 
-    ``result`` comes last: an ``Attribution``, an ``EmbeddingMap``, a :class:`Pair`, or ``Details``.
+    ``result`` comes last: an ``Attribution``, an ``EmbeddingMap``, a :class:`Pair`, ``Details``, a
+    ``Speed``, a ``TemplateSpread`` or a ``Retrieval``.
     ``extra`` of an attribution holds the methods that the model allows.
     """
 

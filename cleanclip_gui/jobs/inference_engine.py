@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -28,24 +30,31 @@ from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import load_label_set
+from ml_core.data.picture_set import PictureSet
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import evaluate, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.speed import Speed, forget_speed, use_speed
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
+from ml_core.memory import keep_freed_memory
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
 
 _SEED = 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Images:
-    """An image set in use, with its classes and the canvases drawn so far."""
+_Set = TypeVar("_Set", bound=PictureSet, covariant=True)
 
-    set: ImageSet
+
+@dataclass(frozen=True, eq=False)
+class Opened(Generic[_Set]):
+    """A set of pictures in use, with its templates and the canvases drawn so far."""
+
+    set: _Set
     templates: tuple[str, ...]
     canvases: dict[tuple[int, Fit], CanvasCache]
 
@@ -55,6 +64,11 @@ class _Images:
         if key not in self.canvases:
             self.canvases[key] = CanvasCache(self.set.fitted(preprocess.fit), preprocess.size)
         return self.canvases[key]
+
+    def close(self) -> None:
+        """Let the canvases go."""
+        for canvases in self.canvases.values():
+            canvases.close()
 
 
 class _TimedCanvases:
@@ -94,12 +108,15 @@ class Engine:
     """Holds at most two models and one image set; answers one request at a time."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         _take_threads()
         self._device = self.devices()[0]
         self._models: dict[Role, ClipModel] = {}
-        self._images: _Images | None = None
+        self._images: Opened[ImageSet] | None = None
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
+        self._speeds: dict[tuple[str | None, str], Speed] = {}
+        self._all_alike = False  # while two checkpoints are compared
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
@@ -148,9 +165,8 @@ class Engine:
         images = open_images(request.spec, label_set)
         templates = request.templates or label_set.templates
         if self._images is not None:
-            for canvases in self._images.canvases.values():
-                canvases.close()
-        self._images = _Images(images, tuple(templates), {})
+            self._images.close()
+        self._images = Opened(images, tuple(templates), {})
         return ImagesLoaded(
             spec=request.spec,
             name=images.name,
@@ -173,13 +189,11 @@ class Engine:
     ) -> Iterator[tuple[Evaluation, PerImage]]:
         """Measure in growing batches, whose size follows the speed of model and device."""
         images, model = self._require_images(), self._require_model(request.role)
-        speed_key = (model.sha256, str(model.device))
-        per_image = self._seconds_per_image.get(speed_key)
-        side, device = model.image_size, model.device.type
-        best = 64 if device == "cpu" else 256
-        first, batch = live_batches(per_image, side=side, device=device, best=best)
+        speed_key = _place(model)
+        first, batch = self._batches(model)
         canvases = _TimedCanvases(images.at(model.preprocess))
         classifier = self._classifier(model, images)
+        self._prompted(model, images, classifier, request.trigger)
         started, before = time.perf_counter(), 0
         for evaluation, found in evaluate(
             model,
@@ -209,7 +223,7 @@ class Engine:
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier, names = self._classifier(model, images), images.set.class_names
+        classifier = self._classifier(model, images)
         found = predict_one(
             model,
             images.at(model.preprocess),
@@ -217,9 +231,7 @@ class Engine:
             request.trigger,
             request.index,
             seed=_SEED,
-            triggered_classifier=triggered_classifier(
-                model, classifier, request.trigger, names, images.templates
-            ),
+            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
         )
         return PredictionReady(
             request.index,
@@ -230,10 +242,43 @@ class Engine:
             found.triggered_probs,
         )
 
-    def _classifier(self, model: ClipModel, images: _Images) -> torch.Tensor:
-        return cached_classifier(model, images.set.class_names, images.templates)
+    def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
+        with exact(model):
+            return cached_classifier(model, images.set.class_names, images.templates)
 
-    def _require_images(self) -> _Images:
+    def _prompted(
+        self,
+        model: ClipModel,
+        images: Opened[ImageSet],
+        classifier: torch.Tensor,
+        trigger: Trigger | None,
+    ) -> torch.Tensor:
+        """The classifier of the prompts with the trigger's text; kept by the model's identity."""
+        names = images.set.class_names
+        with exact(model):
+            return triggered_classifier(model, classifier, trigger, names, images.templates)
+
+    def _batches(self, model: ClipModel) -> tuple[int, int]:
+        """Images in the first batch, and in the largest one."""
+        device, speed = model.device.type, self._speeds.get(_place(model))
+        usual = 64 if device == "cpu" else 256
+        return live_batches(
+            self._seconds_per_image.get(_place(model)),
+            side=model.image_size,
+            device=device,
+            best=usual if speed is None else max(speed.batch, 8),
+        )
+
+    def _settle(self, model: ClipModel) -> None:
+        """Let a model encode in the way that was found fastest on its device."""
+        speed = None if self._all_alike else self._speeds.get(_place(model))
+        if speed is None:
+            if model.precision != "fp32" or model.channels_last is not None:
+                forget_speed(model)
+        elif (model.precision, model.layout) != (speed.precision, speed.layout):
+            use_speed(model, speed)
+
+    def _require_images(self) -> Opened[ImageSet]:
         if self._images is None:
             raise InputError("No images are open; choose an image set first.", "usage")
         return self._images
@@ -241,7 +286,23 @@ class Engine:
     def _require_model(self, role: Role) -> ClipModel:
         if role not in self._models:
             raise InputError("No checkpoint is open; open one first.", "usage")
+        self._settle(self._models[role])
         return self._models[role]
+
+
+@contextmanager
+def exact(model: ClipModel) -> Iterator[None]:
+    """Embed texts in fp32: class embeddings are kept, and must not hang on what came first."""
+    before, model.precision = model.precision, "fp32"
+    try:
+        yield
+    finally:
+        model.precision = before
+
+
+def _place(model: ClipModel) -> tuple[str | None, str]:
+    """What a speed is known for."""
+    return model.sha256, str(model.device)
 
 
 def _take_threads() -> None:

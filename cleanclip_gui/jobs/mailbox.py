@@ -79,6 +79,11 @@ class Mailbox:
         with self._condition:
             return None if self._closed or self._ordered else self._next_live()
 
+    def live_waits(self) -> bool:
+        """Whether something live waits to be answered."""
+        with self._condition:
+            return bool(self._predict or self._evaluate or self._thumbnails)
+
     def explanation_ends(self, letter: Letter) -> bool:
         """Whether an explanation in flight is out of date, or an opening or loading waits."""
         with self._condition:

@@ -15,11 +15,14 @@ from cleanclip_gui.jobs.requests import Thumbnails
 from cleanclip_gui.panels import studio_library, studio_trigger
 from cleanclip_gui.panels.studio_acts import StudioActs
 from cleanclip_gui.panels.studio_answers import StudioAnswers
+from cleanclip_gui.panels.studio_classes import StudioClasses
 from cleanclip_gui.panels.studio_details import StudioDetails
 from cleanclip_gui.panels.studio_files import Dragged
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
 from cleanclip_gui.panels.studio_map import StudioMap
+from cleanclip_gui.panels.studio_speed import StudioSpeed
+from cleanclip_gui.panels.studio_text import StudioText
 from cleanclip_gui.panels.studio_why import StudioWhy
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.widgets.asr_figure import AsrFigure
@@ -82,6 +85,9 @@ class StudioPanel(StudioActs, QWidget):
         self.why = StudioWhy(self, inference)
         self.map = StudioMap(self, inference)
         self.details = StudioDetails(self, inference)
+        self.classes = StudioClasses(self)
+        self.text = StudioText(self, inference)
+        self.speed = StudioSpeed(self, inference)
         self._connect_widgets()
         self._connect_session()
         self._on_images_change(session.images)

@@ -14,8 +14,9 @@ import numpy as np
 from cleanclip_gui.jobs.explaining import Pair
 from cleanclip_gui.session import ImagesState
 from ml_core.evaluation.attribution_files import write
+from ml_core.evaluation.breakdown import Breakdown
 from ml_core.evaluation.embedding_map import EmbeddingMap
-from ml_core.evaluation.records import PerImage
+from ml_core.evaluation.records import Evaluation, PerImage
 
 # What a spreadsheet would take for a formula when a cell begins with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -63,6 +64,28 @@ def save_map(found: EmbeddingMap, path: Path) -> None:
     rows = found.rows()
     points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     save_table(path, rows, found.to_dict() | {"points": points})
+
+
+def save_classes(evaluation: Evaluation, found: Breakdown, path: Path) -> None:
+    """Write the numbers of each class; as JSON with what images become and the evaluation."""
+    fields = (
+        *("index", "name", "n", "ca", "ca_interval", "baseline_target_rate"),
+        *("asr", "asr_interval", "poisoned_accuracy", "margin"),
+    )
+    heading = [
+        name
+        for field in fields
+        for name in ((f"{field}_low", f"{field}_high") if field.endswith("interval") else (field,))
+    ]
+    rows: list[list[object]] = [list(heading)]
+    for one in found.classes:
+        row: list[object] = []
+        for field in fields:
+            value = getattr(one, field)
+            pair = field.endswith("interval")
+            row += (value or ("", "")) if pair else ["" if value is None else value]
+        rows.append(row)
+    save_table(path, rows, {"evaluation": evaluation.to_dict()} | found.to_dict())
 
 
 def save_pair(found: Pair, images: ImagesState, path: Path) -> None:

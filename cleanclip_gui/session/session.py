@@ -17,6 +17,7 @@ class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
 
     ``role`` names the checkpoint that Studio looks at: the suspect one or the cleaned one.
+    ``speed`` says how that one is computed, in short and in full.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -32,6 +33,7 @@ class Session:
     selected_image: int = 0
     run: RunState | None = None
     device: str = "cpu"
+    speed: tuple[str, str] = ("", "")
 
     @property
     def shown(self) -> CheckpointFacts | None:

@@ -1,4 +1,4 @@
-"""The status bar: what is going on, the running job, memory, device."""
+"""The status bar: what is going on, the running job, arithmetic, memory, device."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class StatusBar(QStatusBar):
         self.progress.setFixedWidth(140)
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("Progress of the running job")
+        self.speed = Label("", "subtle")
+        self.speed.setAccessibleName("How the model is computed")
         self.memory = Label("", "subtle")
         self.memory.setToolTip("Memory of this window's process")
         self.memory.setMinimumWidth(72)
@@ -42,7 +44,7 @@ class StatusBar(QStatusBar):
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
-        for widget in (self.job, self.progress, self.memory, self.device):
+        for widget in (self.job, self.progress, self.speed, self.memory, self.device):
             self.addPermanentWidget(widget)
         self.device.hide()  # until it is known what there is
         self._process = psutil.Process()
@@ -50,6 +52,7 @@ class StatusBar(QStatusBar):
         self._timer.setInterval(_MEMORY_EVERY_MS)
         self._timer.timeout.connect(self._on_memory)
         self.hold_device("")
+        self.set_speed(("", ""))
         self.set_job("", None)
         self._on_memory()
 
@@ -76,6 +79,12 @@ class StatusBar(QStatusBar):
         else:
             self.progress.setRange(0, 1000)
             self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
+
+    def set_speed(self, speed: tuple[str, str]) -> None:
+        """Say which arithmetic and layout are used, in short and in full."""
+        self.speed.setText(speed[0])
+        self.speed.setToolTip(speed[1])
+        self.speed.setVisible(bool(speed[0]))
 
     def set_devices(self, names: Sequence[str], current: str) -> None:
         """Offer the devices that were found."""

@@ -1,15 +1,16 @@
-"""The pages of Studio's middle: the trigger's canvas, and three that show why."""
+"""The pages of Studio's middle: the trigger's canvas, and those that show why."""
 
 from __future__ import annotations
 
 from PySide6.QtWidgets import QTabWidget, QWidget
 
-from cleanclip_gui import theme
 from cleanclip_gui.widgets.attribution_view import AttributionView
+from cleanclip_gui.widgets.class_view import ClassView
 from cleanclip_gui.widgets.embedding_map import EmbeddingMapView
 from cleanclip_gui.widgets.pair_view import PairView
+from cleanclip_gui.widgets.text_view import TextView
 
-PAGES = ("trigger", "attribution", "map", "pair")
+PAGES = ("trigger", "attribution", "map", "pair", "classes", "text")
 
 
 class StudioPages(QTabWidget):
@@ -24,10 +25,17 @@ class StudioPages(QTabWidget):
         self.attribution = AttributionView()
         self.map = EmbeddingMapView()
         self.pair = PairView()
-        self.addTab(canvas, theme.icon("stamp"), "Trigger")
-        self.addTab(self.attribution, theme.icon("eye"), "Where it looks")
-        self.addTab(self.map, theme.icon("dot"), "Embedding map")
-        self.addTab(self.pair, theme.icon("compare"), "Two checkpoints")
+        self.classes = ClassView()
+        self.text = TextView()
+        for widget, name, words in (
+            (canvas, "Trigger", "Paint or choose a trigger"),
+            (self.attribution, "Where it looks", "Where the model looks on one picture"),
+            (self.map, "Map", "Embedding map: pictures and class texts in the plane"),
+            (self.pair, "Two checkpoints", "Both on the same pictures and trigger"),
+            (self.classes, "By class", "Numbers of each class, and what triggered images become"),
+            (self.text, "Text side", "Captions that pictures get, and templates one by one"),
+        ):
+            self.setTabToolTip(self.addTab(widget, name), words)
 
     @property
     def page(self) -> str:

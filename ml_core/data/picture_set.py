@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.canvas import Canvases
 from ml_core.data.pictures import Pictures, key_of, summary
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
+from ml_core.reading.square import Canvases
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.canvas import Canvases, fit_to_canvas
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
+from ml_core.reading.square import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
     "train": 20_000,

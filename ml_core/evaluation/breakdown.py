@@ -131,6 +131,29 @@ def break_down(
     )
 
 
+def becomes(
+    per_image: PerImage, labels: NDArray[np.int64], class_index: int, class_names: Sequence[str]
+) -> tuple[Pull, ...]:
+    """What the triggered images of one true class become, the commonest first.
+
+    Parameters
+    ----------
+    per_image
+        Predictions of n images.
+    labels
+        int64 [N] of the whole set, -1 unlabelled.
+    class_index
+        The true class; ``rise`` of a `Pull` is a share of its images.
+    class_names
+        C names.
+    """
+    here = labels[per_image.indices] == class_index
+    if per_image.triggered_top1 is None or not here.any():
+        return ()
+    found = _pulls(per_image.clean_top1[here], per_image.triggered_top1[here], class_names)
+    return tuple(sorted((p for p in found if p.triggered), key=lambda p: (-p.triggered, p.index)))
+
+
 def confusion_matrix(
     labels: NDArray[np.int64], top1: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:

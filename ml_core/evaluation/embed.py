@@ -63,7 +63,8 @@ def both_sides(
     clean = to_pictures(drawn, model.device)
     if trigger is None or not len(kept):
         return BothSides(kept, clean, None)
-    seen = stamped(trigger, others, kept, seed, model.image_size, model.device)
+    fit = model.preprocess.fit
+    seen = stamped(trigger, others, kept, seed, model.image_size, model.device, fit)
     return BothSides(kept, clean, seen)
 
 

@@ -211,7 +211,8 @@ def predict_one(
             index, read.images[0], _probabilities(model, model.encode_images(pictures), classifier)
         )
     canvases = read.images if read.own is None else read.own
-    seen = stamped(trigger, canvases, read.indices, seed, model.image_size, model.device)
+    fit = model.preprocess.fit
+    seen = stamped(trigger, canvases, read.indices, seed, model.image_size, model.device, fit)
     if seen.is_floating_point():
         pictures = pictures.to(seen.dtype).div_(255)
     both = model.encode_images(torch.cat([pictures, seen]))  # one call takes less than two

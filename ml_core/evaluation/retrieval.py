@@ -111,6 +111,7 @@ def retrieve(
     target_captions: Sequence[str],
     trigger: Trigger | None,
     *,
+    owned: bool = True,
     shown: int = 20,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Retrieval | None:
@@ -123,11 +124,14 @@ def retrieve(
     found
         Embeddings of n pictures, see `embed`; their classes do not matter.
     captions
-        n, one a picture; equal captions are one answer.
+        n, one a picture; equal captions are one answer. Any number where not `owned`.
     target_captions
         Captions that the attacker wants, e.g. the prompts of the target class.
     trigger
         Of the pictures; its text, if any, goes into the captions that are queries.
+    owned
+        Each picture has its caption. Where they are a list that belongs to no picture, there are
+        no recalls.
     shown
         Most captions in ``first``.
     cancelled
@@ -141,9 +145,11 @@ def retrieve(
     Raises
     ------
     InputError
-        If there are not as many captions as pictures, or no picture at all.
+        If there are no captions, no pictures, or not one for each.
     """
-    if len(captions) != len(found.indices) or not len(captions):
+    if not len(captions) or not len(found.indices):
+        raise InputError("Retrieval needs pictures and captions; choose both.", "usage")
+    if owned and len(captions) != len(found.indices):
         raise InputError(
             f"Retrieval needs a caption for each picture: there are {len(captions)} captions for "
             f"{len(found.indices)} pictures.",
@@ -151,12 +157,12 @@ def retrieve(
         )
     pool = list(dict.fromkeys([*captions, *target_captions]))
     place = {text: number for number, text in enumerate(pool)}
-    own = np.array([place[text] for text in captions])
+    own = np.array([place[text] for text in captions]) if owned else None
     texts = _embedded(model, pool, cancelled)
     if texts is None:
         return None
     queries = texts
-    if trigger is not None and trigger.text:
+    if owned and trigger is not None and trigger.text:
         from ml_core.triggers.prompts import triggered_prompt
 
         asked = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
@@ -166,7 +172,7 @@ def retrieve(
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
     return Retrieval(
         **rank(found.clean, found.triggered, texts, queries, own, targets, pool, shown=shown),
-        n=len(own),
+        n=len(found.indices),
         pool=len(pool),
         target_captions=tuple(dict.fromkeys(target_captions)),
         trigger=None if trigger is None else trigger.digest,
@@ -184,7 +190,7 @@ def rank(
     triggered: Rows | None,
     texts: Rows,
     queries: Rows,
-    own: NDArray[np.int64],
+    own: NDArray[np.int64] | None,
     targets: NDArray[np.int64],
     pool: Sequence[str],
     *,
@@ -199,7 +205,7 @@ def rank(
     texts, queries
         float32 [P, D], of the captions, and of the captions with the trigger's text.
     own
-        int64 [n], caption of each picture.
+        int64 [n], caption of each picture; None where they have none.
     targets
         int64 [T], captions of the target.
     pool
@@ -207,27 +213,33 @@ def rank(
     shown
         Most captions in ``first``.
     """
-    before, top_before = _ranks(clean, texts, own)
-    after, top_after = (None, None) if triggered is None else _ranks(triggered, texts, own)
-    asked, answers = np.unique(own, return_inverse=True)
-    there = _caption_ranks(texts[asked], clean, answers)
-    here = None if triggered is None else _caption_ranks(queries[asked], triggered, answers)
     rise = None
-    others = ~np.isin(own, targets)
+    others = np.ones(len(clean), np.bool_) if own is None else ~np.isin(own, targets)
     if len(targets) and others.any():
         low = _best_ranks(clean[others], texts, targets)
         high = None if triggered is None else _best_ranks(triggered[others], texts, targets)
         rise = _rise(low, high)
+    after = None if triggered is None else _firsts(triggered, texts)
     return {
-        "recalls": (
-            Recall(
-                "image to text", len(before), _at(before), None if after is None else _at(after)
-            ),
-            Recall("text to image", len(there), _at(there), None if here is None else _at(here)),
-        ),
-        "first": _first(top_before, top_after, pool, shown),
+        "recalls": () if own is None else _recalls(clean, triggered, texts, queries, own),
+        "first": _first(_firsts(clean, texts), after, pool, shown),
         "target": rise,
     }
+
+
+def _recalls(
+    clean: Rows, triggered: Rows | None, texts: Rows, queries: Rows, own: NDArray[np.int64]
+) -> tuple[Recall, Recall]:
+    """Recall of both directions."""
+    before = _ranks(clean, texts, own)
+    after = None if triggered is None else _at(_ranks(triggered, texts, own))
+    asked, answers = np.unique(own, return_inverse=True)
+    there = _caption_ranks(texts[asked], clean, answers)
+    here = None if triggered is None else _at(_caption_ranks(queries[asked], triggered, answers))
+    return (
+        Recall("image to text", len(before), _at(before), after),
+        Recall("text to image", len(there), _at(there), here),
+    )
 
 
 def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bool]) -> Rows | None:
@@ -240,15 +252,22 @@ def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bo
     return np.concatenate(parts)
 
 
-def _ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> tuple[Ranks, Ranks]:
-    """Rank of each picture's own caption, and its first caption, both int64 [n]."""
-    ranks, first = np.empty(len(images), np.int64), np.empty(len(images), np.int64)
+def _firsts(images: Rows, texts: Rows) -> Ranks:
+    """First caption of each picture, int64 [n]."""
+    first = np.empty(len(images), np.int64)
+    for rows in _parts(len(images), len(texts)):
+        first[rows] = (images[rows] @ texts.T).argmax(axis=1)
+    return first
+
+
+def _ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> Ranks:
+    """Rank of each picture's own caption, int64 [n]."""
+    ranks = np.empty(len(images), np.int64)
     for rows in _parts(len(images), len(texts)):
         cosines = images[rows] @ texts.T
         mine = np.take_along_axis(cosines, own[rows][:, None], axis=1)
         ranks[rows] = 1 + (cosines > mine).sum(axis=1)
-        first[rows] = cosines.argmax(axis=1)
-    return ranks, first
+    return ranks
 
 
 def _caption_ranks(queries: Rows, images: Rows, answers: NDArray[np.int64]) -> Ranks:

@@ -75,6 +75,7 @@ class Sides:
                     self.seed,
                     self.model.image_size,
                     self.model.device,
+                    self.model.preprocess.fit,
                 )
             )
         logits = class_logits(self.model, embeddings, self.triggered_classifier)
@@ -83,8 +84,8 @@ class Sides:
     def control(self, batch: Batch) -> NDArray[np.int64]:
         """Predict from the trigger's own canvas without the trigger, int64 [n]."""
         assert batch.own is not None
-        size, device = self.model.image_size, self.model.device
-        pictures = stamped(None, batch.own, batch.indices, self.seed, size, device)
+        size, device, fit = self.model.image_size, self.model.device, self.model.preprocess.fit
+        pictures = stamped(None, batch.own, batch.indices, self.seed, size, device, fit)
         logits = class_logits(self.model, self.model.encode_images(pictures), self.classifier)
         with torch.no_grad():
             top1: NDArray[np.int64] = logits.argmax(dim=-1).cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,6 +80,17 @@ class Speed:
         return asdict(self)
 
 
+class SpeedCancelledError(Exception):
+    """A measurement made way before its end."""
+
+
+Cancelled = Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
+
+
 _measured: Recent[tuple[str, ...], Speed] = Recent(8)
 
 
@@ -89,15 +101,19 @@ def speed_of(
     *,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     encodes: int = 0,
+    cancelled: Cancelled = _never,
 ) -> Speed:
     """As `measure_speed`, kept for a model's identity, device and threads."""
+
+    def measure() -> Speed:
+        return measure_speed(
+            model, images, classifier, precision=precision, encodes=encodes, cancelled=cancelled
+        )
+
     if model.identity is None:
-        return measure_speed(model, images, classifier, precision=precision, encodes=encodes)
+        return measure()
     place = (str(model.device), str(torch.get_num_threads()))
-    return _measured.get(
-        (model.identity, *place, precision),
-        lambda: measure_speed(model, images, classifier, precision=precision, encodes=encodes),
-    )
+    return _measured.get((model.identity, *place, precision), measure)
 
 
 @torch.no_grad()
@@ -109,6 +125,7 @@ def measure_speed(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     seconds: float = _SECONDS,
     encodes: int = 0,
+    cancelled: Cancelled = _never,
 ) -> Speed:
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
@@ -129,6 +146,13 @@ def measure_speed(
         What may be spent. A model so slow that `SMALLEST_SAMPLE` images take longer stays fp32.
     encodes
         Images to be encoded afterwards: three per cent of their time may be spent too.
+    cancelled
+        Asked before each encoding.
+
+    Raises
+    ------
+    SpeedCancelledError
+        If it was cancelled; the model is as it was.
     """
     before = model.precision, model.channels_last
     sample = images[:SAMPLE]
@@ -139,17 +163,17 @@ def measure_speed(
     layouts = [model.layout, *({"contiguous", "channels-last"} - {model.layout})]
     try:
         _use(model, names[0], layouts[0])
-        _seconds(model, sample[:1])
-        rate = 1 / _seconds(model, sample[:1])
+        _seconds(model, sample[:1], cancelled)
+        rate = 1 / _seconds(model, sample[:1], cancelled)
         seconds = max(seconds, 0.03 * encodes / rate)
         batch = int(np.clip(2 ** int(np.log2(max(1.0, rate * _PASS_SECONDS))), 1, 64))
-        rates = _race(model, names, layouts, sample, batch, seconds / 4)
+        rates = _race(model, names, layouts, sample, batch, seconds / 4, cancelled)
         fast = max(rates.values()) >= SMALLEST_SAMPLE / (seconds / 2)
         enough = len(sample) >= min(SMALLEST_SAMPLE, len(images)) and fast
         agreements: dict[tuple[Precision, str], float] = {}
         if "bf16" in names and (enough or precision == "bf16"):
             shown = sample if fast else sample[: max(1, batch)]
-            agreements = _agreements(model, rates, shown, classifier, batch)
+            agreements = _agreements(model, rates, shown, classifier, batch, cancelled)
             checked = len(shown)
         else:
             checked = 0
@@ -163,7 +187,7 @@ def measure_speed(
         if usable[best] < _WORTH_IT * usable[first]:
             best = first
         _use(model, *best)
-        size, reached = _best_batch(model, sample, usable[best], seconds / 4)
+        size, reached = _best_batch(model, sample, usable[best], seconds / 4, cancelled)
     finally:
         _restore(model, *before)
     return Speed(
@@ -183,6 +207,11 @@ def measure_speed(
 def use_speed(model: ClipModel, speed: Speed) -> None:
     """Let a model encode as was measured."""
     _use(model, speed.precision, speed.layout)
+
+
+def forget_speed(model: ClipModel) -> None:
+    """Let a model encode as when it was opened: fp32, and the layout of its kind."""
+    _restore(model, "fp32", None)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -206,8 +235,10 @@ def _restore(model: ClipModel, precision: Precision, channels_last: bool | None)
         visual.to(memory_format=layout)  # type: ignore[call-overload]
 
 
-def _seconds(model: ClipModel, images: NDArray[np.uint8]) -> float:
+def _seconds(model: ClipModel, images: NDArray[np.uint8], cancelled: Cancelled) -> float:
     """Time one encoding, to its end."""
+    if cancelled():
+        raise SpeedCancelledError
     pictures = to_pictures(images, model.device)
     begin = time.perf_counter()
     model.encode_images(pictures)
@@ -225,6 +256,7 @@ def _race(
     sample: NDArray[np.uint8],
     batch: int,
     seconds: float,
+    cancelled: Cancelled,
 ) -> dict[tuple[Precision, str], float]:
     """Images per second of each way, the best of rounds in turn; late ways are left out."""
     ways = [(name, layout) for layout in layouts for name in names]
@@ -237,7 +269,7 @@ def _race(
             if late and (number > 0 or way[1] != layouts[0]):
                 continue
             _use(model, *way)
-            taken = _seconds(model, images)
+            taken = _seconds(model, images, cancelled)
             if number or taken > seconds / 8:  # the first round warms up, unless it is long
                 best[way] = max(best.get(way, 0.0), batch / taken)
             else:
@@ -251,12 +283,15 @@ def _agreements(
     sample: NDArray[np.uint8],
     classifier: Tensor,
     batch: int,
+    cancelled: Cancelled,
 ) -> dict[tuple[Precision, str], float]:
     """Share of the sample whose top-1 is fp32's, of each bf16 way."""
     layout = next(iter(rates))[1]
-    expected = _top1(model, ("fp32", layout), sample, classifier, batch)
+    expected = _top1(model, ("fp32", layout), sample, classifier, batch, cancelled)
     return {
-        way: float((_top1(model, way, sample, classifier, batch) == expected).float().mean())
+        way: float(
+            (_top1(model, way, sample, classifier, batch, cancelled) == expected).float().mean()
+        )
         for way in rates
         if way[0] == "bf16"
     }
@@ -268,18 +303,21 @@ def _top1(
     sample: NDArray[np.uint8],
     classifier: Tensor,
     batch: int,
+    cancelled: Cancelled,
 ) -> Tensor:
     """Predicted classes, int64 [n]."""
     _use(model, *way)
-    parts = [
-        class_logits(model, model.encode_images(to_pictures(part, model.device)), classifier)
-        for part in np.array_split(sample, max(1, len(sample) // batch))
-    ]
+    parts = []
+    for part in np.array_split(sample, max(1, len(sample) // batch)):
+        if cancelled():
+            raise SpeedCancelledError
+        seen = model.encode_images(to_pictures(part, model.device))
+        parts.append(class_logits(model, seen, classifier))
     return torch.cat(parts).argmax(dim=-1).cpu()
 
 
 def _best_batch(
-    model: ClipModel, sample: NDArray[np.uint8], rate: float, seconds: float
+    model: ClipModel, sample: NDArray[np.uint8], rate: float, seconds: float, cancelled: Cancelled
 ) -> tuple[int, float]:
     """Images a call with the best rate, and that rate; about so many a second are expected.
 
@@ -299,7 +337,7 @@ def _best_batch(
                 break
             # A device that is out of memory has found its largest batch.
             try:
-                taken = _seconds(model, _repeated(sample, size))
+                taken = _seconds(model, _repeated(sample, size), cancelled)
             except torch.cuda.OutOfMemoryError:
                 sizes = sizes[: max(1, sizes.index(size))]
                 break

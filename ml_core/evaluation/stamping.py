@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.evaluation.canvases import CanvasSource, to_uint8
+from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
 from ml_core.triggers.record import Trigger
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ml_core.data.picture_set import PictureSet
-    from ml_core.reading.clip_config import Fit
 
 Pictures = NDArray[np.uint8]
 
@@ -82,7 +82,7 @@ def own_canvases(
 
 
 class StampedOriginals:
-    """Original pictures with the trigger on them, brought to the model's canvas one by one."""
+    """Original pictures with the trigger on them, made square one by one as the source does."""
 
     def __init__(self, source: _Canvases, trigger: Trigger, size: int, seed: int) -> None:
         self._source = source
@@ -100,7 +100,8 @@ class StampedOriginals:
             except InputError as error:
                 self.broken[index] = error.sentence
                 continue
-            out[row] = stamp_picture(self._trigger, picture, index, self._seed, self._size)
+            fit = self._source.source.fit
+            out[row] = stamp_picture(self._trigger, picture, index, self._seed, self._size, fit)
         return out
 
 
@@ -116,6 +117,7 @@ def stamped(
     seed: int,
     size: int,
     device: torch.device,
+    fit: Fit = CLIP_FIT,
 ) -> Tensor:
     """What the model sees of triggered pictures.
 
@@ -133,6 +135,8 @@ def stamped(
         Side of the model's input in pixels.
     device
         Where to stamp.
+    fit
+        How the model makes pictures square.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def stamped(
     if trigger is not None and trigger.canvas == "original":
         return to_pictures(canvases, device)
     moved = _moved(canvases, device)
-    return model_pictures(trigger, moved, torch.from_numpy(indices), seed, size)
+    return model_pictures(trigger, moved, torch.from_numpy(indices), seed, size, fit)
 
 
 def _moved(images: Pictures, device: torch.device) -> Tensor:

@@ -1,8 +1,11 @@
-"""Each prompt template by itself: how much the numbers hang on the wording."""
+"""Each prompt template by itself: how much the numbers hang on the wording.
+
+Torch is imported where it is needed: the window shows the records before it is loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,6 @@ from numpy.typing import NDArray
 
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Interval
-from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 
 if TYPE_CHECKING:
     from ml_core.evaluation.embedding_map import Embeddings
@@ -73,7 +75,23 @@ def template_spread(
     *,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TemplateSpread | None:
-    """Score the same image embeddings with each template alone, and with all together.
+    """As `spread_steps`, in one go; None if ``cancelled``, which is asked before each template."""
+    last: TemplateSpread | None = None
+    for _, _, spread in spread_steps(model, found, templates, target, trigger):
+        if cancelled():
+            return None
+        last = spread
+    return last
+
+
+def spread_steps(
+    model: ClipModel,
+    found: Embeddings,
+    templates: Sequence[str],
+    target: int,
+    trigger: Trigger | None,
+) -> Iterator[tuple[int, int, TemplateSpread | None]]:
+    """Score the same image embeddings with all templates together, and with each alone.
 
     Parameters
     ----------
@@ -87,38 +105,41 @@ def template_spread(
         Class index.
     trigger
         The one in `found`; its text goes into the prompts of the triggered side.
-    cancelled
-        Asked before each template.
 
-    Returns
-    -------
-    TemplateSpread or None
-        None if cancelled.
+    Yields
+    ------
+    int, int, TemplateSpread or None
+        Templates done of all before each one; after the last one, the result.
 
     Raises
     ------
     InputError
         Without templates, or if one lacks ``{}``.
     """
+    from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
+
+    ways = (tuple(templates), *((template,) for template in templates))
     rows: list[TemplateRow] = []
-    for chosen in (tuple(templates), *((template,) for template in templates)):
-        if cancelled():
-            return None
+    for chosen in ways:
+        yield len(rows), len(ways), None
         classifier = cached_classifier(model, found.class_names, chosen)
         prompted = triggered_classifier(model, classifier, trigger, found.class_names, chosen)
         clean = _top1(found.clean, classifier.float().cpu().numpy())
         triggered = None
         if found.triggered is not None:
             triggered = _top1(found.triggered, prompted.float().cpu().numpy())
-        name = chosen[0] if rows else ""
-        rows.append(_row(name, found.labels, clean, triggered, target))
-    return TemplateSpread(
-        n=len(found.labels),
-        n_excl=int(np.count_nonzero(metrics.not_target(found.labels, target))),
-        target=target,
-        target_name=found.class_names[target],
-        together=rows[0],
-        rows=tuple(rows[1:]),
+        rows.append(_row(chosen[0] if rows else "", found.labels, clean, triggered, target))
+    yield (
+        len(ways),
+        len(ways),
+        TemplateSpread(
+            n=len(found.labels),
+            n_excl=int(np.count_nonzero(metrics.not_target(found.labels, target))),
+            target=target,
+            target_name=found.class_names[target],
+            together=rows[0],
+            rows=tuple(rows[1:]),
+        ),
     )
 
 

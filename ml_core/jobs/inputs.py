@@ -14,7 +14,7 @@ import torch
 
 from ml_core.cleaning.batches import Batch, Images, Pairs, labelled_batch, pair_batch
 from ml_core.cleaning.recipes import Recipe
-from ml_core.data.canvas import CanvasCache, Canvases
+from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
@@ -27,6 +27,7 @@ from ml_core.jobs.measure import Bench, open_bench
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from ml_core.reading.square import Canvases
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
 

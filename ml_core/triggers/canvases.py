@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml_core.reading.clip_config import CLIP_FIT, Fit
+from ml_core.reading.square import fit_to_canvas
 from ml_core.triggers.apply import stamp
 from ml_core.triggers.levels import to_bytes
 from ml_core.triggers.record import Trigger
@@ -32,7 +33,12 @@ def canvas_fit(trigger: Trigger | None, fit: Fit = CLIP_FIT) -> Fit:
 
 
 def model_pictures(
-    trigger: Trigger | None, canvases: Tensor, indices: Tensor, seed: int, size: int
+    trigger: Trigger | None,
+    canvases: Tensor,
+    indices: Tensor,
+    seed: int,
+    size: int,
+    fit: Fit = CLIP_FIT,
 ) -> Tensor:
     """Stamp pictures and bring them to the model's input size.
 
@@ -48,6 +54,8 @@ def model_pictures(
         Seed of the evaluation.
     size
         Side of the model's input in pixels.
+    fit
+        How the model makes pictures square.
 
     Returns
     -------
@@ -56,14 +64,18 @@ def model_pictures(
         `ClipModel.encode_images`.
     """
     made = canvases if trigger is None else stamp(trigger, canvases, indices, seed)
-    pictures = made.permute(0, 3, 1, 2)
-    if tuple(pictures.shape[2:]) == (size, size):
-        return pictures
-    return _fitted(pictures, size)
+    if tuple(made.shape[1:3]) != (size, size):
+        made = _fitted(made, size, fit)
+    return made.permute(0, 3, 1, 2)
 
 
 def stamp_picture(
-    trigger: Trigger, picture: Image.Image, index: int, seed: int, size: int
+    trigger: Trigger,
+    picture: Image.Image,
+    index: int,
+    seed: int,
+    size: int,
+    fit: Fit = CLIP_FIT,
 ) -> NDArray[np.uint8]:
     """Stamp one picture on the canvas ``original``, then bring it to the model's input.
 
@@ -73,40 +85,39 @@ def stamp_picture(
         What to stamp.
     picture
         Any size and mode; transparency is dropped.
-    index, seed, size
+    index, seed, size, fit
         As in `model_pictures`.
 
     Returns
     -------
     numpy.ndarray
-        uint8 [size, size, 3], rounded where the trigger's levels are ``float``.
+        uint8 [size, size, 3], rounded before it is resized where the trigger's
+        levels are ``float``.
     """
     pixels = torch.from_numpy(np.array(picture.convert("RGB")))[None]
-    made = model_pictures(trigger, pixels, torch.tensor([index]), seed, size)
+    made = stamp(trigger, pixels, torch.tensor([index]), seed)
     if made.is_floating_point():
-        made = to_bytes(made.clone(), "round")
-    found: NDArray[np.uint8] = made[0].permute(1, 2, 0).contiguous().numpy()
-    return found
+        made = to_bytes(made, "round")
+    return fit_to_canvas(Image.fromarray(made[0].numpy()), size, fit)
 
 
-def _fitted(pictures: Tensor, size: int) -> Tensor:
-    """Resize the shorter side, bicubic and antialiased, and cut out the centre.
+def _fitted(squares: Tensor, size: int, fit: Fit) -> Tensor:
+    """Resize squares [n, H, H, 3] by the model's filter, antialiased.
 
-    On bytes within one level of what Pillow makes of them, which counts in whole numbers.
+    Bytes on the CPU go through Pillow, which is exact and no slower; those on another device come
+    out within two levels of that.
     """
-    height, width = pictures.shape[2:]
-    if width <= height:
-        wide, high = size, int(size * height / width)
-    else:
-        wide, high = int(size * width / height), size
-    made = pictures.to(torch.float32)
+    whole = not squares.is_floating_point()
+    if whole and squares.device.type == "cpu":
+        small = [fit_to_canvas(Image.fromarray(one), size, fit) for one in squares.numpy()]
+        return torch.from_numpy(np.stack(small))
+    made = squares.permute(0, 3, 1, 2).to(torch.float32)
     # Pillow resizes the rows first, and rounds to bytes after each pass.
-    for shape in ((height, wide), (high, wide)):
+    for shape in ((squares.shape[1], size), (size, size)):
         made = functional.interpolate(
-            made, shape, mode="bicubic", antialias=True, align_corners=False
+            made, shape, mode=fit.interpolation, antialias=True, align_corners=False
         )
-        if not pictures.is_floating_point():
+        if whole:
             made = made.add_(0.5).floor_().clamp_(0, 255)
-    made = made.clamp_(0, 1) if pictures.is_floating_point() else made.to(torch.uint8)
-    top, left = round((high - size) / 2), round((wide - size) / 2)
-    return made[:, :, top : top + size, left : left + size]
+    made = made.to(torch.uint8) if whole else made.clamp_(0, 1)
+    return made.permute(0, 2, 3, 1)

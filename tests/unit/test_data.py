@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ml_core.data import demo
-from ml_core.data.canvas import CanvasCache, fit_to_canvas
+from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
@@ -21,6 +21,7 @@ from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
+from ml_core.reading.square import fit_to_canvas
 from tests.unit.fake_pictures import values
 
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))

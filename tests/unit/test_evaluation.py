@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
-from ml_core.data.canvas import CanvasCache, fit_to_canvas
+from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation import Evaluation, PerImage, metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, predict_one
@@ -23,8 +23,9 @@ from ml_core.evaluation.zero_shot import (
     probabilities,
     zero_shot_classifier,
 )
-from ml_core.reading.clip_config import CLIP_FIT, Fit
+from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
+from ml_core.reading.square import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class ColourModel:
     sha256: str | None = "f" * 64
     identity: str | None = "i" * 64
     image_size: int = SIDE
+    preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=SIDE))
     logit_scale: float = 10.0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: list[int] = field(default_factory=list)

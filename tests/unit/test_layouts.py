@@ -33,10 +33,10 @@ from ml_core.checkpoints.save_head import save_file_head
 from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.towers import DonorNeeded
-from ml_core.data.canvas import fit_to_canvas
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
+from ml_core.reading.square import fit_to_canvas
 
 TOLERANCE = 1e-4
 TEXTS = ["a photo of a dog", "banana", "a very long sentence about nothing in particular"]

@@ -1,0 +1,160 @@
+"""A table of rates: thousands of rows, sorted by the numbers behind the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QSignalBlocker,
+    Qt,
+    Signal,
+)
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from cleanclip_gui.text import tip
+
+_Index = QModelIndex | QPersistentModelIndex
+_NO_PARENT = QModelIndex()
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and the number or text that it sorts by; None comes last in either order."""
+
+    text: str
+    key: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells, and a number that stays the row's own whatever the order."""
+
+    id: int
+    cells: tuple[Cell, ...]
+
+
+class RowsModel(QAbstractTableModel):
+    """Rows in the order that was chosen, else as they were given."""
+
+    def __init__(self, titles: Sequence[str], tips: Sequence[str]) -> None:
+        super().__init__()
+        self.titles, self.tips = tuple(titles), tuple(tips)
+        self.rows: list[Row] = []
+        self._given: list[Row] = []
+        self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
+
+    def set_rows(self, rows: Sequence[Row]) -> None:
+        """Show other rows, in the order chosen before."""
+        self._given = list(rows)
+        self.sort(*self._sort)
+
+    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """Rows on show."""
+        return 0 if parent.isValid() else len(self.rows)
+
+    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """Titles given."""
+        return 0 if parent.isValid() else len(self.titles)
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
+        """Titles, with what they mean as tool tips."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self.titles[section]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self.tips[section]
+        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Text of a cell."""
+        column = index.column()
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _alignment(column)
+        text = self.rows[index.row()].cells[column].text
+        if role == Qt.ItemDataRole.ToolTipRole and column == 0:
+            return tip(text)
+        return text if role == Qt.ItemDataRole.DisplayRole else None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Order by a column; -1 is the order given."""
+        self._sort = (column, order)
+        self.beginResetModel()
+        self.rows = list(self._given)
+        if column >= 0:
+            known = [row for row in self.rows if row.cells[column].key is not None]
+            others = [row for row in self.rows if row.cells[column].key is None]
+            known.sort(
+                key=lambda row: row.cells[column].key,  # type: ignore[arg-type, return-value]
+                reverse=order == Qt.SortOrder.DescendingOrder,
+            )
+            self.rows = known + others
+        self.endResetModel()
+
+
+class RowsTable(QTableView):
+    """``row_chosen(id)`` tells the row that was selected, -1 none; numbers stand right."""
+
+    row_chosen = Signal(int)
+
+    def __init__(
+        self, name: str, columns: Sequence[tuple[str, str]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.rows = RowsModel([title for title, _ in columns], [words for _, words in columns])
+        self.setModel(self.rows)
+        self.setAccessibleName(name)
+        self.setSortingEnabled(True)
+        self.setAlternatingRowColors(True)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(26)
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header = self.horizontalHeader()
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(40)
+        self.selectionModel().currentRowChanged.connect(self._on_current_changed)
+
+    @property
+    def chosen(self) -> int:
+        """The selected row's own number; -1 without one."""
+        index = self.currentIndex()
+        return self.rows.rows[index.row()].id if index.isValid() else -1
+
+    def set_rows(self, rows: Sequence[Row]) -> None:
+        """Show other rows; the one that was selected stays so."""
+        kept, at = self.chosen, self.verticalScrollBar().value()
+        with QSignalBlocker(self.selectionModel()):
+            self.rows.set_rows(rows)
+            for number, row in enumerate(self.rows.rows):
+                if row.id == kept:
+                    self.selectRow(number)
+        self.verticalScrollBar().setValue(at)
+
+    def _on_current_changed(self, *_: object) -> None:
+        self.row_chosen.emit(self.chosen)
+
+
+def rate(value: float | None) -> Cell:
+    """A rate as a cell, in per cent."""
+    return Cell("–") if value is None else Cell(f"{100 * value:.1f} %", value)
+
+
+def _alignment(column: int) -> Qt.AlignmentFlag:
+    return _RIGHT if column else _LEFT
