@@ -52,12 +52,22 @@ _FILE: tuple[Command, ...] = (
     Command(
         "file.images_folder", "Evaluation &images from a folder…", "&File",
         lambda w: w.data_bar.choose_folder(),
-        "Evaluate on pictures of your own: a folder per class.", "image", "Ctrl+I", 2,
+        "Evaluate on a folder per class, or a set such as CIFAR-10.", "image", "Ctrl+I", 2,
     ),
     Command(
         "file.images_table", "Evaluation images from a &table…", "&File",
         lambda w: w.data_bar.choose_table(),
         "Evaluate on pictures that a CSV or TSV names.", "image", "Ctrl+Shift+I", 2,
+    ),
+    Command(
+        "file.images_file", "Evaluation i&mages from a shard or Parquet…", "&File",
+        lambda w: w.data_bar.choose_file(),
+        "Evaluate on a WebDataset shard or a Parquet file.", "library", "", 2,
+    ),
+    Command(
+        "file.images_back", "&Back to the images before", "&File", lambda w: w.data_bar.go_back(),
+        "Use the images, classes and templates that were in use before.", "undo", "", 2,
+        lambda w: w.data_bar.can_go_back,
     ),
     Command(
         "file.labels", "Class &list from a file…", "&File",

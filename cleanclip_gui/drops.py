@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _CONFIGS = ("open_clip_config.json", "config.json")
 _TRIGGERS = (".json", ".npy", ".npz")
+_TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -71,7 +72,7 @@ def local_paths(mime: QMimeData) -> list[Path]:
 
 
 def purpose(path: Path) -> Literal["trigger", "images", "run", "checkpoint"]:
-    """Pictures, arrays and JSON are triggers, tables and picture folders are data.
+    """Pictures, arrays and JSON are triggers; tables, shards and picture folders are data.
 
     The rest are checkpoints; the folder of a run without a result is a run to resume.
     """
@@ -82,7 +83,20 @@ def purpose(path: Path) -> Literal["trigger", "images", "run", "checkpoint"]:
         return "checkpoint" if _is_checkpoint(path) else "images"
     if suffix in IMAGE_SUFFIXES or suffix in _TRIGGERS:
         return "trigger"
-    return "images" if suffix in (".csv", ".tsv") else "checkpoint"
+    if suffix in (".csv", ".tsv", ".parquet") or (suffix == ".tar" and _is_shard(path)):
+        return "images"
+    return "checkpoint"
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether a file is a tar archive, and not one of PyTorch's first format."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    name = head[:100].split(b"\0")[0].removeprefix(b"./").split(b"/")[0]
+    return head[257:262] == b"ustar" and name not in _TORCH_TAR
 
 
 def _is_checkpoint(folder: Path) -> bool:

@@ -168,7 +168,9 @@ class ExplainingEngine(TextEngine):
             found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
         except SpeedCancelledError:
             return
-        self._speeds[model.sha256, str(model.device)] = found
+        place = model.sha256, str(model.device)
+        self._speeds[place] = found
+        self._seconds_per_image.pop(place, None)
         self._settle(model)
         yield Explained(generation, request, 1, 1, found)
 

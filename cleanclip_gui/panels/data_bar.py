@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages
+from cleanclip_gui.own_classes import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.classes_dialog import ClassesDialog
@@ -28,10 +29,9 @@ from cleanclip_gui.widgets.images_dialog import ImagesDialog
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
-from ml_core.atomic import replace_files
 from ml_core.data.labels import label_sets
+from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
-from ml_core.paths import data_dir
 from ml_core.reading import InputError
 
 DEMO_TARGET = "banana"
@@ -43,6 +43,7 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
 )
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
 _TABLES = "Tables (*.csv *.tsv)"
+_FILES = "Image sets (*.tar *.parquet)"
 _LISTS = "Class lists (*.txt classes.py)"
 
 
@@ -69,6 +70,7 @@ class DataBar(QWidget):
         self._label_set = "demo"
         self._templates: tuple[str, ...] | None = None
         self._good: _Choice = (None, "demo", None)
+        self._before: _Choice = (None, "demo", None)
         self._asked: deque[_Choice] = deque()  # answers come in the order of the questions
 
         self.images = _chip("image", "Evaluation images")
@@ -132,9 +134,30 @@ class DataBar(QWidget):
         if path:
             self.open_path(Path(path))
 
+    @Slot()
+    def choose_file(self) -> None:
+        """Ask for a file that is an image set by itself."""
+        path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def go_back(self) -> None:
+        """Use the images, classes and templates that were in use before."""
+        if self._before[0] is not None:
+            self._spec, self._label_set, self._templates = self._before
+            self._submit()
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether other images were in use before."""
+        return self._before[0] is not None
+
     def open_path(self, path: Path) -> None:
-        """Show the dialog that maps columns and classes of a folder or table."""
-        kind: Literal["folder", "csv"] = "folder" if path.is_dir() else "csv"
+        """Show the dialog that maps columns and classes of a folder, file or table."""
+        kind: Literal["folder", "file", "csv"] = "folder" if path.is_dir() else "csv"
+        if kind == "csv" and path.suffix.lower() in FILES:
+            kind = "file"
         try:
             dialog = ImagesDialog(path, kind, self._label_set, self.window())
         except InputError as error:
@@ -204,6 +227,10 @@ class DataBar(QWidget):
         menu.addSeparator()
         menu.addAction(theme.icon("folder"), "Folder of images…", self.choose_folder)
         menu.addAction(theme.icon("open"), "CSV or TSV table…", self.choose_table)
+        menu.addAction(theme.icon("library"), "WebDataset shard or Parquet…", self.choose_file)
+        menu.addSeparator()
+        self._back = menu.addAction(theme.icon("undo"), "Back to those before", self.go_back)
+        self._back.setEnabled(False)
         return menu
 
     def _labels_menu(self) -> QMenu:
@@ -247,7 +274,8 @@ class DataBar(QWidget):
     @Slot(object)
     def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
         if self._asked:
-            self._good = self._asked.popleft()
+            self._before, self._good = self._good, self._asked.popleft()
+            self._back.setEnabled(self.can_go_back)
         before = self._session.images
         wanted = DEMO_TARGET
         if before is not None and self._session.target < len(before.class_names):
@@ -277,7 +305,18 @@ class DataBar(QWidget):
 
     @Slot(object)
     def _on_spec_chosen(self, spec: ImageSpec) -> None:
-        self.load(spec)
+        dialog = self.sender()
+        chosen = dialog.classes_chosen if isinstance(dialog, ImagesDialog) else self._label_set
+        try:
+            title = f"classes of {Path(spec.path or '').stem}"
+            name = chosen if isinstance(chosen, str) else label_set_of(chosen, title)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        if name == self._label_set:
+            self.load(spec)
+        else:
+            self.load(spec, name)
 
     @Slot(object)
     def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
@@ -286,17 +325,15 @@ class DataBar(QWidget):
     @Slot(object)
     def _on_classes_chosen(self, names: tuple[str, ...]) -> None:
         """Keep the names in a file, and the templates as they are."""
-        images, path = self._session.images, data_dir() / "labels" / EDITED_CLASSES
+        images = self._session.images
         if images is None:
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_files({path: "".join(f"{name}\n" for name in names).encode()})
-        except OSError as error:
-            sentence = f"The class list cannot be kept in {path.parent}: {error.strerror}."
-            self.failed.emit(InputError(sentence, "usage", details=str(error)))
+            self._label_set = label_set_of(names, EDITED_CLASSES.removesuffix(".txt"))
+        except InputError as error:
+            self.failed.emit(error)
             return
-        self._label_set, self._templates = str(path), images.templates
+        self._templates = images.templates
         self._submit()
 
     @Slot()

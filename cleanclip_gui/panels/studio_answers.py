@@ -69,7 +69,10 @@ class StudioAnswers(QObject):
         self._panel.figure.set_note(self._panel.live.note)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        self._panel.figure.set_note(self._panel.live.note)
+        note = self._panel.live.note
+        if not note and result.evaluation.same_names:
+            note = "Other classes have the target's name; see By class."
+        self._panel.figure.set_note(note)
         self._panel.figure.set_evaluation(result.evaluation, stale=older)
         self._panel.gallery.update_predictions(result.per_image)
 

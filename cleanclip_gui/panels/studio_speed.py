@@ -63,6 +63,7 @@ class StudioSpeed(QObject):
             session, found = self._panel.session, step.result
             if session.evaluation is not None:
                 self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
+            self._panel.live.forget_pace()
             session.speed = speed_text(found), found.why  # type: ignore[arg-type, attr-defined]
 
     def _forget(self, *_: object) -> None:

@@ -22,7 +22,6 @@ _CLASSES = (
     ("True class", "Classes that have labelled images"),
     ("n", "Images of it that were scored"),
     ("CA %", "Predicted right without the trigger"),
-    ("Before %", "Predicted as the target without the trigger"),
     ("ASR %", "Predicted as the target with the trigger"),
     ("95 % interval", "Wilson interval of the ASR"),
     ("Kept %", "Poisoned accuracy: predicted right in spite of the trigger"),
@@ -78,6 +77,7 @@ class ClassView(QWidget):
             "Mean of target logit minus best other logit, without and with the trigger.",
         )
         self.classes = RowsTable("Numbers by class", _CLASSES)
+        self.classes.set_widths((52, 66, 70, 116, 72, 76))
         self.heading = Label("What triggered images become", "heading")
         self.becomes = RowsTable("What triggered images become", _BECOMES)
         self.everything = QPushButton("All other classes")
@@ -235,7 +235,6 @@ def _class_row(one: ClassRow) -> Row:
             Cell(plain(one.name, 120), one.name.lower()),
             Cell(count_text(one.n), one.n),
             _per_cent(one.ca),
-            _per_cent(one.baseline_target_rate),
             _per_cent(one.asr),
             Cell(_range(one.asr_interval).removesuffix("\u2009%") or "–", low),
             _per_cent(one.poisoned_accuracy),

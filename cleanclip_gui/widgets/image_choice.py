@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.own_classes import label_set_of
 from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.images_dialog import ImagesDialog
 from cleanclip_gui.widgets.label import Label
@@ -19,7 +20,8 @@ from ml_core.reading import InputError
 
 _TABLES = "Tables (*.csv *.tsv)"
 _LISTS = "Class lists (*.txt classes.py)"
-_FOLDER, _TABLE, _LIST = "folder", "csv", "list"
+_FILES = "Image sets (*.tar *.parquet)"
+_FOLDER, _TABLE, _FILE, _LIST = "folder", "csv", "file", "list"
 _DEMO = (("test", "Demo: test images"), ("val", "Demo: validation images"))
 _FEW, _MANY, _USUAL = 20, 10_000, 300
 
@@ -36,8 +38,9 @@ class ImageChoice(QWidget):
         self.images = _combo("Labelled images")
         for split, text in _DEMO:
             self.images.addItem(text, (ImageSpec(kind="demo", split=split), "demo"))  # type: ignore[arg-type]
-        self.images.addItem("A folder per class…", _FOLDER)
+        self.images.addItem("A folder per class, or a published set…", _FOLDER)
         self.images.addItem("CSV or TSV table…", _TABLE)
+        self.images.addItem("WebDataset shard or Parquet…", _FILE)
         self.labels = _combo("Label set")
         for name in label_sets():
             self.labels.addItem(name, name)
@@ -76,13 +79,27 @@ class ImageChoice(QWidget):
         n = min(self.n.value(), spec.n or self.n.value())
         return spec.model_copy(update={"n": n}), str(self.labels.currentData())
 
-    def take(self, spec: ImageSpec) -> None:
-        """Use images of one's own."""
+    def take(self, spec: ImageSpec, label_set: str = "") -> None:
+        """Use images of one's own; an empty label set keeps the one on show."""
         name = Path(spec.path or "").name
-        self.images.insertItem(0, plain(name, 60), (spec, ""))
+        self.images.insertItem(0, plain(name, 60), (spec, label_set))
         self.images.setCurrentIndex(0)
         self._good = 0
         self._follow()
+
+    @Slot(object)
+    def _on_chosen(self, spec: ImageSpec) -> None:
+        """Take images with the classes that were chosen for them."""
+        dialog = self.sender()
+        assert isinstance(dialog, ImagesDialog)
+        classes = dialog.classes_chosen
+        title = f"classes of {Path(spec.path or '').stem}"
+        try:
+            name = classes if isinstance(classes, str) else label_set_of(classes, title)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.take(spec, name)
 
     def _follow(self) -> None:
         """Some images come with their label set."""
@@ -99,19 +116,21 @@ class ImageChoice(QWidget):
     @Slot(int)
     def _on_images_activated(self, place: int) -> None:
         wanted = self.images.itemData(place)
-        if wanted not in (_FOLDER, _TABLE):
+        if wanted not in (_FOLDER, _TABLE, _FILE):
             self._good = place
             self._follow()
             return
         self.images.setCurrentIndex(self._good)  # until something is chosen
         if wanted == _FOLDER:
             path = self._prompts.open_folder(self, "Folder of labelled images", "")
+        elif wanted == _FILE:
+            path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
         else:
             path = self._prompts.open_file(self, "Table of labelled images", "", _TABLES)
         if path:
-            self._map(Path(path), "folder" if wanted == _FOLDER else "csv")
+            self._map(Path(path), wanted)
 
-    def _map(self, path: Path, kind: Literal["folder", "csv"]) -> None:
+    def _map(self, path: Path, kind: Literal["folder", "file", "csv"]) -> None:
         """Ask which columns and classes are meant."""
         try:
             dialog = ImagesDialog(path, kind, str(self.labels.currentData()), self.window())
@@ -119,7 +138,7 @@ class ImageChoice(QWidget):
             self.failed.emit(error)
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self.take)
+        dialog.chosen.connect(self._on_chosen)
         dialog.open()
 
     @Slot(int)

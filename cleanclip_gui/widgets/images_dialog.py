@@ -1,19 +1,21 @@
-"""Which columns of a table hold images and labels, and which class each label means."""
+"""Which pictures of a folder, file or table to use, and which class each label means."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QStringListModel, Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QFormLayout,
     QHBoxLayout,
     QHeaderView,
+    QProgressBar,
     QPushButton,
     QSpinBox,
     QTableWidget,
@@ -26,7 +28,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.label import Label
-from ml_core.data.labels import load_label_set, map_labels
+from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
 from ml_core.reading import InputError
@@ -34,14 +36,26 @@ from ml_core.reading.tables import read_columns, read_table
 
 _NO_LABELS = "(no labels)"
 _LEAVE_OUT = "(leave out)"
+_OWN = "own"
 _MAX_SHOWN = 500
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Labels with their counts; a published set has a name, its classes in order, and notes."""
+
+    counts: Counter[str]
+    name: str = ""
+    n: int = 0
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class ImagesDialog(QDialog):
-    """Emits ``chosen(ImageSpec)``.
+    """Emits ``chosen(ImageSpec)``; the classes to use are in :attr:`classes_chosen`.
 
     Labels that the label set lacks come first, with a class to choose for each; left alone they
-    are left out and counted.
+    are left out and counted. A published set brings its own classes.
 
     Raises
     ------
@@ -54,13 +68,15 @@ class ImagesDialog(QDialog):
     def __init__(
         self,
         path: Path,
-        kind: Literal["folder", "csv"],
+        kind: Literal["folder", "file", "csv"],
         label_set: str,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._path, self._kind = path, kind
+        self._label_set = label_set
         self._classes = load_label_set(label_set)
+        self._read = _Read(Counter())
         self._reading: Background | None = None
         self._choices: dict[str, QComboBox] = {}
         self.setWindowTitle("Evaluation images")
@@ -80,6 +96,17 @@ class ImagesDialog(QDialog):
             )
             form.addRow(Label("Image column", buddy=self.image_column), self.image_column)
             form.addRow(Label("Label column", buddy=self.label_column), self.label_column)
+        self.split = _combo("Which pictures of the set")
+        self.split.addItem("Test pictures", "test")
+        self.split.addItem("Training pictures", "train")
+        self.label_set = _combo("Classes")
+        self.label_set.addItem("Its own", _OWN)
+        for name in dict.fromkeys((label_set, *label_sets())):
+            self.label_set.addItem(plain(Path(name).name, 60), name)
+        self.label_set.setCurrentIndex(1)
+        form.addRow(Label("Pictures", buddy=self.split), self.split)
+        form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
+        self._form = form
         self.n = QSpinBox()
         self.n.setRange(0, 10_000_000)
         self.n.setSingleStep(500)
@@ -91,6 +118,10 @@ class ImagesDialog(QDialog):
 
         self.state = Label("", "subtle")
         self.state.setWordWrap(True)
+        self.busy = QProgressBar()
+        self.busy.setRange(0, 0)
+        self.busy.setTextVisible(False)
+        self.busy.setAccessibleName("Reading")
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Labels and the class each one means")
         self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
@@ -120,10 +151,14 @@ class ImagesDialog(QDialog):
         layout.addWidget(heading)
         layout.addLayout(form)
         layout.addWidget(self.state)
+        layout.addWidget(self.busy)
         layout.addWidget(self.table, 1)
         layout.addLayout(buttons)
         self.resize(640, 560)
         self.label_column.currentTextChanged.connect(self._count_labels)
+        self.split.currentIndexChanged.connect(self._count_labels)
+        self.label_set.currentIndexChanged.connect(self._on_label_set_changed)
+        form.setRowVisible(self.split, False)
         self._count_labels()
 
     def spec(self) -> ImageSpec:
@@ -137,11 +172,21 @@ class ImagesDialog(QDialog):
         return ImageSpec(
             kind=self._kind,
             path=str(self._path),
+            split=self.split.currentData(),
             image_column=self.image_column.currentText() or None,
             label_column=None if label in ("", _NO_LABELS) else label,
             class_map=mapped,
             n=self.n.value() or None,
         )
+
+    @property
+    def classes_chosen(self) -> str | tuple[str, ...]:
+        """A label set, or the names that the set brings."""
+        name = self.label_set.currentData()
+        return self._own_classes() if name == _OWN else str(name)
+
+    def _own_classes(self) -> tuple[str, ...]:
+        return self._read.classes or tuple(sorted(self._read.counts))
 
     def done(self, result: int) -> None:
         """Close, and end the reading beside the window."""
@@ -156,42 +201,75 @@ class ImagesDialog(QDialog):
         if self._reading is not None:
             self._reading.abandon()
         path, kind, column = self._path, self._kind, self.label_column.currentText()
-        self._choices = {}
+        train = self.split.currentData() == "train"
+        self._choices, self._read = {}, _Read(Counter())
         self.table.setRowCount(0)
         if kind == "csv" and column == _NO_LABELS:
+            self._end_reading()
             self.state.setText("Without labels flips are counted, but not accuracy.")
             return
         self.state.setText("Reading labels…")
+        self.busy.show()
+        self.ok.setEnabled(kind == "csv")
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Counter[str]]:
+        def work(cancelled: Callable[[], bool]) -> Iterator[_Read]:
             if kind == "csv":
-                yield Counter(row[0] for row in read_table(path, (column,)).rows)
+                yield _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
             else:
-                folders = sorted(
-                    p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")
-                )
-                yield Counter(
-                    {p.name: sum(1 for f in p.rglob("*") if f.is_file()) for p in folders}
-                )
+                yield _looked_into(path, kind, train)
 
         self._reading = Background(work)
         self._reading.yielded.connect(self._on_counted)
         self._reading.failed.connect(self._on_failed)
         self._reading.begin()
 
+    def _end_reading(self) -> None:
+        self.busy.hide()
+        self.ok.setEnabled(True)
+
     @Slot(object)
-    def _on_counted(self, counts: Counter[str]) -> None:
+    def _on_counted(self, read: _Read) -> None:
         if self.sender() is not self._reading:
             return
-        names = list(counts)
+        self._end_reading()
+        self._read = read
+        self._form.setRowVisible(self.split, bool(read.name) and self._kind == "folder")
+        self._form.setRowVisible(self.label_set, bool(read.counts))
+        with QSignalBlocker(self.label_set):
+            if read.name and read.counts:
+                self.label_set.setCurrentIndex(0)
+        self._show_labels()
+
+    @Slot()
+    def _on_label_set_changed(self) -> None:
+        name = self.label_set.currentData()
+        if name != _OWN:
+            try:
+                self._classes = load_label_set(name)
+            except InputError as error:
+                self.state.setText(error.sentence)
+                return
+        self._show_labels()
+
+    def _show_labels(self) -> None:
+        """Show labels and classes; those that the label set lacks first."""
+        read, own = self._read, self.label_set.currentData() == _OWN
+        self._choices = {}
+        self.table.setRowCount(0)
+        names, head = list(read.counts), _head(read)
+        if not names:
+            self.state.setText(f"{head}No labels: flips are counted, but not accuracy.")
+            return
+        if own:
+            classes = plural(len(self._own_classes()), "class", "classes")
+            self.state.setText(f"{head}{classes} of its own become the label set.")
+            self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
+            return
         found = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))
         unmatched = [name for name in names if found[name] < 0]
-        if not names:
-            self.state.setText("No class folders: the images count as unlabelled.")
-            return
         total = plural(len(names), "label")
         lacking = f"{count_text(len(unmatched))} not in the label set {self._classes.name}"
-        state = f"{total}, {lacking if unmatched else 'every one matches a class'}."
+        state = f"{head}{total}, {lacking if unmatched else 'every one matches a class'}."
         shown = (unmatched + [name for name in names if found[name] >= 0])[:_MAX_SHOWN]
         if len(shown) < len(names):
             lost = max(0, len(unmatched) - len(shown))
@@ -199,18 +277,21 @@ class ImagesDialog(QDialog):
             state += f" The first {count_text(len(shown))} of {count_text(len(names))} are shown"
             state += f"{rest}."
         self.state.setText(state)
+        self._fill(shown, found, own=False)
+
+    def _fill(self, shown: list[str], found: dict[str, int], *, own: bool) -> None:
         self.table.setRowCount(len(shown))
         choices = QStringListModel(
             [_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)], self
         )
         for row, name in enumerate(shown):
             self.table.setItem(row, 0, QTableWidgetItem(plain(name, 120)))
-            number = QTableWidgetItem(count_text(counts[name]))
+            number = QTableWidgetItem(count_text(self._read.counts[name]))
             number.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.table.setItem(row, 1, number)
-            if found[name] >= 0:
-                text = plain(self._classes.class_names[found[name]], 120)
-                self.table.setItem(row, 2, QTableWidgetItem(text))
+            if own or found[name] >= 0:
+                text = name if own else self._classes.class_names[found[name]]
+                self.table.setItem(row, 2, QTableWidgetItem(plain(text, 120)))
                 continue
             box = _combo(f"Class of {plain(name, 60)}")
             box.setModel(choices)
@@ -220,12 +301,43 @@ class ImagesDialog(QDialog):
     @Slot(object)
     def _on_failed(self, error: InputError) -> None:
         if self.sender() is self._reading:
-            self.state.setText(error.sentence)
+            self.busy.hide()
+            self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
+            self.state.setText(plain(error.sentence, 500))
 
     @Slot()
     def _on_accepted(self) -> None:
         self.chosen.emit(self.spec())
         self.accept()
+
+
+def _looked_into(path: Path, kind: str, train: bool) -> _Read:
+    """The labels of a published set, else of a folder per class."""
+    from ml_core.data.sets.detect import find_set
+
+    found = None
+    if not (path / "labels.csv").is_file():
+        found = find_set(path, train=train)
+    if found is None and kind == "file":
+        raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
+    if found is None:
+        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        files = {p.name: sum(1 for f in p.rglob("*") if f.is_file()) for p in folders}
+        return _Read(Counter(files))
+    counts: Counter[str] = Counter()
+    if found.labels is not None:
+        sizes = Counter(found.labels.tolist())
+        for number, name in enumerate(found.class_names):
+            counts[name] += sizes[number]
+    return _Read(counts, found.name, found.n, found.class_names, found.notes)
+
+
+def _head(read: _Read) -> str:
+    """What a published set is, and what of it is left out."""
+    if not read.name:
+        return ""
+    notes = "".join(f" {plain(note, 200)}." for note in read.notes[:3])
+    return f"{plain(read.name, 120)}: {plural(read.n, 'picture')}.{notes} "
 
 
 def _combo(name: str) -> QComboBox:

@@ -147,6 +147,7 @@ class PairView(QWidget):
                 if column:
                     flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     item.setTextAlignment(flags)
+                item.setToolTip(behind(one) if column > 3 else "")
                 self.table.setItem(row, column, item)
 
     def set_busy(self, share: float | None) -> None:
@@ -178,3 +179,16 @@ def cells(one: PairedDifference) -> tuple[str, ...]:
             "< 0.001" if one.p_exact < 0.001 else f"{one.p_exact:.3f}",
         )  # fmt: skip
     return (name, *(text.replace("-", "−") for text in shown))
+
+
+def behind(one: PairedDifference) -> str:
+    """What interval and p of a line stand on: discordant images, and the bootstrap's interval."""
+    scale = 1.0 if one.p_exact is None else 100.0
+    low, high = (f"{scale * end:+.2f}".replace("-", "−") for end in one.interval)
+    text = f"Bootstrap over {count_text(one.n)} images, 95 %: {low} to {high}."
+    if one.p_exact is None or one.p_mid is None:
+        return text
+    return (
+        f"{text} In A alone: {count_text(one.only_mine)} images, in B alone: "
+        f"{count_text(one.only_reference)}; McNemar's mid-p {one.p_mid:.3g}."
+    )

@@ -131,6 +131,13 @@ class RowsTable(QTableView):
         header.setMinimumSectionSize(40)
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
+    def set_widths(self, widths: Sequence[int]) -> None:
+        """Fix the width of the columns after the first one, in pixels."""
+        header = self.horizontalHeader()
+        for column, width in enumerate(widths, start=1):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
+            self.setColumnWidth(column, width)
+
     @property
     def chosen(self) -> int:
         """The selected row's own number; -1 without one."""

@@ -51,7 +51,7 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
         objects = [
             (f"the array {member.name!r}", _pickle(file, member, at, budget))
             for member, (descr, _, _, at) in arrays
-            if "O" in descr
+            if "O" in descr or "object" in descr
         ]
     except ZipError as error:
         raise doctored(file, size, name, error) from None

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """One more with every change by which the verdict of a file can change."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import pickletools
-import re
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 from warnings import catch_warnings
 
 from ml_core.reading.errors import ErrorCode
+from ml_core.reading.pickles.opcodes import OddText, lenient_opcodes
+from ml_core.reading.two_formats import ends_as_zip, fits_tar, is_name, names_code
 from ml_core.reading.zip_names import zip_names
 
 HEAD = 1 << 16
-_LONG = 1 << 20
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
 _CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 
@@ -40,11 +39,14 @@ TAR = Kind("tar archive")
 GZIP = Kind("gzip file")
 BROKEN_ZIP = Kind("zip archive", "damaged", "is a zip archive without a readable list of members")
 
+NPY = Kind("NumPy array")
+_UNKNOWN = "unknown format"
+_BINARY = {b"PK\x03\x04": ZIP, b"\x1f\x8b": GZIP, b"\x93NUMPY": NPY}  # no name begins so
+
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "GGUF model"),
     (b"ggjt", "GGML model"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 or Keras file"),
-    (b"\x93NUMPY", "NumPy array"),
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
     (b"Rar!\x1a\x07", "RAR archive"),
     (b"BZh", "bzip2 archive"),
@@ -65,106 +67,41 @@ def sniff(file: BinaryIO, size: int) -> Kind:
     head = file.read(HEAD)
     if not head:
         return Kind("empty file", "damaged", "is empty; get the file again")
-    if _is_tar(head):
-        if _looks_safetensors(head):
-            return _two_at_once(SAFETENSORS, "a tar archive")
-        return _two_at_once(TORCH_STREAM, "a tar archive") if _is_stream(head) else TAR
+    if fits_tar(head):
+        other = _beside_tar(file, head, size)
+        return _two_at_once(other, "a tar archive") if other else TAR
     kind = SAFETENSORS if _looks_safetensors(head) else None
     kind = kind or _pickle_kind(file, head, size) or _other_kind(head)
-    if kind in (SAFETENSORS, TORCH_STREAM) and _ends_as_zip(file, size):
+    if kind in (SAFETENSORS, TORCH_STREAM) and ends_as_zip(file, size):
         return _two_at_once(kind, "a zip archive")
-    if kind is SAFETENSORS and _names_code(file, size):
+    # What an archive was put into as it is ends with its list too, but its offsets are others.
+    if kind is GZIP and ends_as_zip(file, size, shifted=False):
+        return _two_at_once(kind, "a zip archive")
+    if kind is SAFETENSORS and names_code(file, size):
         return _two_at_once(kind, "a Python pickle")
+    if kind.code == "unsupported" and kind.format == _UNKNOWN and names_code(file, size):
+        return PICKLE
     return kind
+
+
+def _beside_tar(file: BinaryIO, head: bytes, size: int) -> Kind | None:
+    """What else a tar archive is, if it is anything."""
+    if _looks_safetensors(head):
+        return SAFETENSORS
+    if _is_stream(head):
+        return TORCH_STREAM
+    for mark, kind in _BINARY.items():
+        if head.startswith(mark):
+            return kind
+    if names_code(file, size):
+        return PICKLE
+    return ZIP if ends_as_zip(file, size, shifted=False) else None
 
 
 def _two_at_once(kind: Kind, other: str) -> Kind:
     """Refuse a file that two readers understand differently."""
     why = f"is a {kind.format} and {other} at once, which no honest program writes; do not load it"
     return Kind(f"{kind.format} and {other.partition(' ')[2]}", "dangerous", f"{why} elsewhere")
-
-
-def _is_tar(head: bytes) -> bool:
-    """Tell by the sum of a tar header; old ones have no other mark, and torch.load tries tar first.
-
-    Numbers are octal, or binary where the first bit is set; Python also takes signed sums.
-    """
-    if len(head) < 512:
-        return False
-    field = head[148:156]
-    text = field.split(b"\0")[0].strip()
-    if field[0] in (0x80, 0xFF):
-        told = int.from_bytes(field[1:], "big") - (0 if field[0] == 0x80 else 1 << 56)
-    elif text and not text.strip(b"01234567"):
-        told = int(text, 8)
-    else:
-        return False
-    rest = head[:148] + head[156:512]
-    unsigned = 256 + sum(rest)
-    return told in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
-
-
-def _ends_as_zip(file: BinaryIO, size: int) -> bool:
-    """Tell whether a zip archive's list of members stands at the end of a file of another kind."""
-    begin = max(0, size - (1 << 16) - 22)
-    file.seek(begin)
-    tail = file.read(size - begin)
-    at = tail.find(b"PK\x05\x06")
-    while at >= 0:
-        if len(tail) - at >= 22:
-            length, start = struct.unpack_from("<2L", tail, at + 12)
-            for place in (start, begin + at - length):
-                if 0 <= place < size:
-                    file.seek(place)
-                    if file.read(4) == b"PK\x01\x02":
-                        return True
-        at = tail.find(b"PK\x05\x06", at + 1)
-    return False
-
-
-class _Forward(io.RawIOBase):
-    """A file that is read from its start and gives no long text: only its length matters."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        file.seek(0)
-        self._file, self._left = file, size
-
-    def read(self, size: int = -1) -> Any:
-        if _LONG < size <= self._left:
-            raise _LongTextError
-        raw = self._file.read(size)
-        self._left -= len(raw)
-        return raw
-
-    def readline(self, size: int | None = -1) -> bytes:
-        raw = self._file.readline(_LONG)
-        self._left -= len(raw)
-        return raw
-
-
-class _LongTextError(Exception):
-    """A text of a pickle reaches far into the file."""
-
-
-def _names_code(file: BinaryIO, size: int) -> bool:
-    """Tell whether a file is also a pickle that names something."""
-    texts = 0
-    with catch_warnings(action="ignore"):
-        try:
-            opcodes = pickletools.genops(cast(BinaryIO, _Forward(file, size)))
-            for count, (opcode, argument, _) in enumerate(opcodes):
-                if opcode.name in ("GLOBAL", "INST") and _is_name(argument):
-                    return True
-                if opcode.name == "STACK_GLOBAL" and texts > 1:
-                    return True
-                if opcode.name == "STOP" or count > 100_000:
-                    return opcode.name != "STOP"
-                texts += isinstance(argument, str)
-        except _LongTextError:
-            return True
-        except (ValueError, IndexError, OverflowError, struct.error):
-            return False
-    return False
 
 
 def _looks_safetensors(head: bytes) -> bool:
@@ -181,6 +118,8 @@ def _pickle_kind(file: BinaryIO, head: bytes, size: int) -> Kind | None:
     """Recognise what holds pickles, and archives."""
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(zip_names(file, size))
+    if head.startswith(b"\x93NUMPY"):
+        return NPY
     if _is_stream(head):
         return TORCH_STREAM
     if looks_pickle(head):
@@ -204,23 +143,26 @@ def looks_pickle(head: bytes) -> bool:
     """Tell whether the first bytes of something are those of a pickle of any protocol."""
     if head[:1] == b"\x80":
         return len(head) > 1 and head[1] <= 5
-    # Protocols 0 and 1 have no mark: accept what the opcode parser follows to a STOP or a call.
-    names = False
+    # Protocols 0 and 1 have no mark: accept what the opcodes lead to a STOP or a call from. Where
+    # only some unpicklers follow, it is most often other text, unless it names something.
+    names = odd = False
+    texts = 0
     with catch_warnings(action="ignore"):
         try:
-            for opcode, argument, _ in pickletools.genops(head):
-                if opcode.name in ("GLOBAL", "INST"):
-                    names |= _is_name(argument)
-                if opcode.name == "STOP" or (names and opcode.name in _CALLS):
+            for name, argument, _ in lenient_opcodes(io.BytesIO(head)):
+                if name in ("GLOBAL", "INST"):
+                    names |= is_name(argument)
+                if name == "STACK_GLOBAL":
+                    if not texts:
+                        return False
+                    names = True
+                odd |= isinstance(argument, OddText)
+                texts += isinstance(argument, str)
+                if (name == "STOP" and (names or not odd)) or (names and name in _CALLS):
                     return True
-        except (ValueError, IndexError, OverflowError, struct.error):
+        except (ValueError, IndexError, OverflowError):
             return False
     return False
-
-
-def _is_name(argument: Any) -> bool:
-    """Tell whether an opcode names an object as Python can."""
-    return all(part.isidentifier() for part in re.split(r"[. ]", str(argument)))
 
 
 def _other_kind(head: bytes) -> Kind:
@@ -244,7 +186,7 @@ def _other_kind(head: bytes) -> Kind:
     if start.startswith(b"{") and b'"weight_map"' in head:
         why = f"is the index of a checkpoint in several shards; {_OPENS}"
         return Kind("index of sharded safetensors", "unsupported", why)
-    return Kind("unknown format", "unsupported", f"is of a format that is not known; {_OPENS}")
+    return Kind(_UNKNOWN, "unsupported", f"is of a format that is not known; {_OPENS}")
 
 
 def _unsupported(name: str) -> Kind:

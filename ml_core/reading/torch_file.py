@@ -67,8 +67,11 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
             )
     for label, reading in readings:
         if reading.problem:
+            # Another loader may get further than this one, if it is no accident.
+            caution = "" if reading.short else ", and do not load this one elsewhere"
             sentence = (
-                f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file again."
+                f"{name} is damaged: {label} cannot be read, {reading.problem}; get the file again"
+                f"{caution}."
             )
             raise TruncatedError(sentence) if reading.short else InputError(sentence, "damaged")
     return names

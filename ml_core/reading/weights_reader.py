@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
-from ml_core.reading.bare_pickle import read_bare_pickle
+from ml_core.reading.bare_pickle import read_bare_pickle, read_npy
 from ml_core.reading.container import Container
 from ml_core.reading.doctored_zip import doctored
 from ml_core.reading.errors import InputError
@@ -14,6 +14,7 @@ from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
     GZIP,
+    NPY,
     NPZ,
     PICKLE,
     SAFETENSORS,
@@ -99,4 +100,5 @@ _READERS: Mapping[str, Callable[[BinaryIO, int, str], WeightsFile]] = {
     TORCH_STREAM.format: read_torch_stream,
     PICKLE.format: read_bare_pickle,
     NPZ.format: read_npz,
+    NPY.format: read_npy,
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.bare_pickle import check_members
 from ml_core.reading.container import Container, checksums_of, container_of
 from ml_core.reading.doctored_zip import doctored, zip_refusal
 from ml_core.reading.errors import InputError
@@ -55,6 +56,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         )
     inside = [member for member in found if member.name.lower().endswith(_ENDINGS)]
     if len(inside) != 1:
+        check_members(file, found, name)
         many = f"{len(inside)} files that may be checkpoints" if inside else "no checkpoint"
         raise InputError(
             f"{name} is an archive with {many}; unpack it and open one file.", "unsupported"

@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
     def full(files):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cleanclip_gui.panels.data_bar.replace_files", full)
+    monkeypatch.setattr("cleanclip_gui.own_classes.replace_files", full)
     with qtbot.waitSignal(bar.failed) as caught:
         bar._on_classes_chosen(("a", "b"))
     assert "No space left" in caught.args[0].sentence

@@ -104,6 +104,13 @@ def _scripted(make: Callable[[], Any]) -> Write:
     return write
 
 
+def _was_scripted() -> nn.Module:
+    """torch.jit.script leaves a table in what it looks at."""
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    torch.jit.script(layers)
+    return layers
+
+
 def _safetensors(**metadata: str) -> Write:
     def write(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file, save_file
@@ -216,6 +223,7 @@ def benign() -> dict[str, Write]:
     for name in modules():
         for label, options in (("zip", {}), ("legacy", LEGACY)):
             found[f"module {name} {label}.pt"] = _saved(lambda n=name: modules()[n], **options)
+    found["a module that was scripted.pt"] = _saved(_was_scripted)
     found["a module in a dict.pt"] = _saved(lambda: {"epoch": 1, "model": modules()["layers"]})
     image, text = torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, dtype=torch.long)
     found["scripted.pt"] = _scripted(lambda: torch.jit.script(Scripted()))

@@ -105,6 +105,16 @@ def values() -> dict[str, Any]:
             "record": np.zeros(2, dtype=[("x", "f4"), ("y", "i8")]),
             "objects": np.array([None, "x", 1], dtype=object),
             "dtype": np.dtype("float16"),
+            "turned": np.arange(4, dtype=">f4"),
+            "inner": np.zeros(2, dtype=[("x", "U2"), ("z", "f4", (2,)), ("o", "O")]),
+            "aligned": np.zeros(2, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+            "titled": np.zeros(1, dtype=[(("T", "a"), "f4")]),
+            "when": np.array(["2026-01-02"], dtype="M8[D]"),
+            "same type": [np.ones(2, "V8"), np.zeros(1, "V8"), np.zeros((0, 3)), np.array(1.0)],
+            "noted": np.zeros(1, np.dtype("f4", metadata={"a": 1})),
+            "nothing": np.zeros(2, dtype=[]),
+            "texts": np.array([b"ab", b""], dtype="S3"),
+            "empty text": np.str_(""),
         },
         "plain facts": {
             "w": torch.ones(2),
@@ -145,6 +155,13 @@ def values() -> dict[str, Any]:
             for kind in (
                 *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8),
                 *(torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+            )
+        },
+        "types without a storage class": {
+            str(kind).partition(".")[2]: torch.arange(5).to(kind)
+            for kind in (
+                *(torch.float8_e4m3fn, torch.float8_e5m2),
+                *(torch.uint16, torch.uint32, torch.uint64),
             )
         },
         "views": {

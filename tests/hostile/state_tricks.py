@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.hostile.archives import archive, legacy, records
 from tests.hostile.item import Expected, Item
-from tests.hostile.ops import Raw, call, checkpoint, named, pickled, plain
+from tests.hostile.ops import Raw, call, checkpoint, named, pickled, plain, tensor
 
 _OPTIONS = named("argparse", "Namespace") + b")\x81"
 _MODULE = named("torch.nn.modules.linear", "Linear") + b")\x81"
@@ -14,10 +14,23 @@ _ORDERED = named("collections", "OrderedDict") + b")R"
 _OBJECTS = call("numpy", "dtype", "O8", False, True)
 
 
-def _array(kind: bytes, held: object) -> bytes:
+def _array(kind: bytes, held: object, shape: tuple[int, ...] = (1,)) -> bytes:
     begun = plain((Raw(named("numpy", "ndarray")), (0,), b"b"))
     made = named("numpy.core.multiarray", "_reconstruct") + begun + b"R"
-    return made + plain((1, (1,), Raw(kind), False, held)) + b"b"
+    return made + plain((1, shape, Raw(kind), False, held)) + b"b"
+
+
+def _record(size: int = 8, at: int = 0, inner: bytes = b"", flags: int = 16) -> bytes:
+    """The state of a type with one field, set."""
+    field = (Raw(inner or call("numpy", "dtype", "f8", False, True)), at)
+    return plain((3, "|", None, ("a",), {"a": field}, size, 1, flags)) + b"b"
+
+
+_V8 = call("numpy", "dtype", "V8", False, True)
+_KEPT, _AGAIN = b"q\x07", b"h\x07"
+_LATE = _AGAIN + _record(inner=_OBJECTS, flags=27)
+_OUTER = _V8 + _record(inner=_AGAIN)
+_LATE_HOOKS = plain({0: Raw(named("torch.nn.modules.linear", "Identity"))})[2:]
 
 
 def _dangerous() -> Iterator[tuple[str, bytes]]:
@@ -42,6 +55,53 @@ def _dangerous() -> Iterator[tuple[str, bytes]]:
 
 STATES: dict[str, tuple[bytes, Expected]] = {
     **{name: (ops, "dangerous") for name, ops in _dangerous()},
+    "a type that holds objects later": (
+        b"](" + _array(_V8 + _KEPT, b"A" * 8) + _LATE + b"e",
+        "dangerous",
+    ),
+    "a type inside a type that holds objects later": (
+        b"](" + _V8 + _KEPT + _array(_OUTER, b"A" * 8) + _LATE + b"e",
+        "dangerous",
+    ),
+    "a type of a number that holds objects later": (
+        b"](" + call("numpy.core.multiarray", "scalar", Raw(_V8 + _KEPT), b"A" * 8) + _LATE + b"e",
+        "dangerous",
+    ),
+    "a field beyond its element": (_array(_V8 + _record(at=1 << 30), b"A" * 8), "damaged"),
+    "a field before its element": (_array(_V8 + _record(at=-4096), b"A" * 8), "damaged"),
+    "an element that is larger than told": (_array(_V8 + _record(16), b"A" * 8), "damaged"),
+    "numbers that are told to be objects": (_array(_V8 + _record(flags=17), b"A" * 8), "damaged"),
+    "objects that are told to be numbers": (
+        _array(_V8 + _record(inner=_OBJECTS, flags=16), [None]),
+        "damaged",
+    ),
+    "an array with a side below zero": (_array(_V8, b"A" * 8, (-1,)), "damaged"),
+    "an array of fewer bytes than told": (_array(_V8, b"A" * 8, (1 << 40,)), "damaged"),
+    "a type by several letters": (_array(call("numpy", "dtype", "f4,O"), b"A" * 8), "damaged"),
+    "hooks that come later": (
+        tensor().replace(b")R", b")R" + _KEPT) + b"0" + _AGAIN + _LATE_HOOKS,
+        "damaged",
+    ),
+    "the class of a rebuilt parameter": (
+        call(
+            *("torch._utils", "_rebuild_parameter_with_state", Raw(tensor()), False, None),
+            {"__class__": Raw(named("torch.nn.modules.linear", "Identity"))},
+        ),
+        "dangerous",
+    ),
+    "overloads of a module": (_MODULE + plain({"__overloads__": {"a": 1}}) + b"b", "dangerous"),
+    "overloads of a module that come later": (
+        _MODULE
+        + b"}"
+        + plain("__overloads__")
+        + b"}"
+        + _KEPT
+        + b"s"
+        + b"b0"
+        + _AGAIN
+        + plain({"a": 1})[1:],
+        "damaged",
+    ),
     "a path with a state": (
         call("pathlib", "PosixPath", "x") + plain({"a": 1}) + b"b",
         "dangerous",

@@ -133,4 +133,4 @@ def test_a_type_inside_itself_ends() -> None:
         + plain((3, "|", (Raw(b"h\x00"), (2,)), None, None, 8, 1, 0))
         + b"b"
     )
-    assert read(array(itself, bytes(8))).problem
+    assert read(array(itself, bytes(8))).misuse

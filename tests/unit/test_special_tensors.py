@@ -23,6 +23,8 @@ KINDS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
     "sparse, by coordinates": (lambda: torch.eye(3).to_sparse(), "sparse"),
     "sparse, by rows": (lambda: torch.eye(3).to_sparse_csr(), "sparse"),
     "quantised": (quantised, "quantised"),
+    "complex": (lambda: torch.ones(2, dtype=torch.complex64), "of a type that no CLIP has"),
+    "half complex": (lambda: torch.ones(2, dtype=torch.complex32), "of a type that no CLIP has"),
     "without numbers": (lambda: torch.empty(3, device="meta"), "without numbers"),
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from ml_core.reading.pickles.names import TYPES
 from ml_core.reading.pickles.records import Global, Object, Storage, Table, Tensor
 
 MAX_RANK = 16
@@ -16,7 +18,7 @@ BUILDERS = {
     *(
         f"torch._utils _rebuild_{name}"
         for name in (
-            *("tensor", "tensor_v2", "parameter", "parameter_with_state", "qtensor"),
+            *("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor"),
             *("sparse_tensor", "meta_tensor_no_storage"),
         )
     ),
@@ -41,16 +43,22 @@ def build(called: Global, arguments: tuple[Any, ...]) -> Any:
     """
     if called.full in ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor"):
         return _tensor(arguments)
+    if called.full == "torch._utils _rebuild_tensor_v3":
+        return _typed_tensor(arguments)
+    if called.full == "torch._utils _rebuild_qtensor" and len(arguments) == 7:
+        _no_hooks(arguments[6])
     if called.full == "torch._utils _rebuild_parameter":
         return _parameter(arguments)
     if called.full == "torch._utils _rebuild_parameter_with_state" and len(arguments) == 4:
         return _parameter(arguments[:3])
     if called.full == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
         function, kind, inner, _ = arguments
-        known = isinstance(function, Global) and function.full == "torch._utils _rebuild_tensor_v2"
         plain = isinstance(kind, Global) and kind.full in _PLAIN_TENSORS
-        if known and plain and isinstance(inner, tuple):
-            return _tensor(inner)
+        if plain and isinstance(function, Global) and isinstance(inner, tuple):
+            if function.full == "torch._utils _rebuild_tensor_v2":
+                return _tensor(inner)
+            if function.full == "torch._utils _rebuild_tensor_v3":
+                return _typed_tensor(inner)
     if called.full == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple):
         return arguments[0]
     if called.full == "_codecs encode":
@@ -74,6 +82,14 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
     return Tensor(storage, offset, shape, stride)
 
 
+def _typed_tensor(arguments: tuple[Any, ...]) -> Tensor:
+    """(storage of bytes, offset, shape, stride, requires_grad, hooks, type[, metadata])."""
+    kind = arguments[6] if len(arguments) in (7, 8) else None
+    if not isinstance(kind, Global) or kind.module != "torch" or kind.name not in TYPES:
+        raise ValueError("a tensor is of a type that is none")
+    return replace(_tensor(arguments[:6]), typed=TYPES[kind.name])
+
+
 def _parameter(arguments: tuple[Any, ...]) -> Any:
     """(tensor, requires_grad, hooks)."""
     if len(arguments) != 3 or not isinstance(arguments[0], Tensor | Object):
@@ -83,9 +99,11 @@ def _parameter(arguments: tuple[Any, ...]) -> Any:
 
 
 def _no_hooks(hooks: Any) -> None:
-    """Refuse functions that run when gradients flow."""
+    """Refuse functions that run when gradients flow, also such as come later."""
     if hooks is not None and not (isinstance(hooks, Table) and not hooks.items):
         raise ValueError("a tensor carries hooks")
+    if hooks is not None:
+        hooks.given = True
 
 
 def _encoded(arguments: tuple[Any, ...]) -> bytes:

@@ -7,15 +7,12 @@ from typing import Any
 from ml_core.reading.pickles.budget import Budget, PickleError
 from ml_core.reading.pickles.builders import BUILDERS, build
 from ml_core.reading.pickles.names import MAPPINGS
+from ml_core.reading.pickles.numpy_types import check_call
 from ml_core.reading.pickles.reading import Reading
 from ml_core.reading.pickles.records import Global, Object, Table
-from ml_core.reading.pickles.states import holds_objects
+from ml_core.reading.pickles.states import misuse_of_tensor
 
-_OF_NUMPY = {
-    f"numpy.{core}.{name}"
-    for core in ("core", "_core")
-    for name in ("multiarray scalar", "numeric _frombuffer")
-}
+_WITH_STATE = ("_rebuild_parameter_with_state", "_rebuild_from_type_v2")
 
 
 def made(called: Any, arguments: Any, how: str, reading: Reading, budget: Budget) -> Any:
@@ -41,12 +38,15 @@ def made(called: Any, arguments: Any, how: str, reading: Reading, budget: Budget
         raise PickleError(f"{called.full} {how}, which checkpoints do not need")
     if called.name == "_rebuild_from_type_v2":
         _rebuilt_by(arguments, reading)
+    stated = called.name in _WITH_STATE and len(arguments) == 4
+    if stated and (misuse := misuse_of_tensor(arguments[3])):
+        reading.misused(misuse)
     if called.full in MAPPINGS:
         return _mapping(called, arguments, reading, budget)
     if called.full == "_codecs encode" and arguments and isinstance(arguments[0], str):
         budget.spend_bytes(len(arguments[0]))
-    if called.full in _OF_NUMPY and holds_objects(_type_in(called, arguments), budget):
-        raise PickleError("a number of numpy takes its bytes for an object")
+    if called.module.startswith("numpy"):
+        check_call(called, arguments, budget)
     try:
         return build(called, arguments)
     except ValueError as error:
@@ -94,9 +94,3 @@ def _mapping(called: Global, arguments: tuple[Any, ...], reading: Reading, budge
         elif not isinstance(argument, Global | None):
             raise PickleError(f"{called.full} is given something that is no dictionary")
     return table
-
-
-def _type_in(called: Global, arguments: tuple[Any, ...]) -> Any:
-    """The type among the arguments of a function of numpy."""
-    at = 1 if called.name == "_frombuffer" else 0
-    return arguments[at] if len(arguments) > at else None

@@ -42,24 +42,23 @@ def place_tensors(
     for name, tensor in tensors:
         storage = tensor.storage
         label = f"the tensor {name[:80]!r}"
-        if not storage.dtype:
+        if not tensor.dtype:
             raise ValueError(f"{label} is of a type that no CLIP has")
-        width = storage.width
+        width = tensor.width
         block = blocks.get(storage.key)
         if block is None:
             raise ValueError(f"the numbers of {label} are missing")
-        if block.nbytes != storage.elements * width:
-            raise ValueError(
-                f"{label} needs {storage.elements * width} bytes and has {block.nbytes}"
-            )
-        if types.setdefault(storage.key, storage.dtype) != storage.dtype:
+        told = storage.elements * storage.width
+        if block.nbytes != told:
+            raise ValueError(f"{label} needs {told} bytes and has {block.nbytes}")
+        if types.setdefault(storage.key, tensor.dtype) != tensor.dtype:
             raise ValueError(f"{label} reads the same bytes as another one in another type")
         elements = prod(tensor.shape)
         if prod(side for side in tensor.shape if side) > _MAX_ELEMENTS:
             raise ValueError(f"{label} has no valid shape")
         wanted += elements * width
         span = _span(tensor)
-        if tensor.offset + span > storage.elements:
+        if tensor.offset + span > block.nbytes // width:
             raise ValueError(f"{label} reaches beyond its numbers")
         if elements > span:
             expanded += elements * width
@@ -68,7 +67,7 @@ def place_tensors(
         placed.append(
             TensorInfo(
                 name,
-                storage.dtype,
+                tensor.dtype,
                 tensor.shape,
                 block.offset + tensor.offset * width,
                 span * width,

@@ -24,16 +24,14 @@ from ml_core.reading.pickles.budget import (
     PickleError,
 )
 from ml_core.reading.pickles.calls import made, note_misuse
+from ml_core.reading.pickles.opcodes import Opcode
 from ml_core.reading.pickles.reading import Reading
 from ml_core.reading.pickles.records import Global, Object, Table
 from ml_core.reading.pickles.search import add_names
-from ml_core.reading.pickles.states import misuse_of_state
+from ml_core.reading.pickles.states import freeze, misuse_of_state
 from ml_core.reading.pickles.storages import storage_of
 
 __all__ = ["MAX_BYTES", "Budget", "Reading", "read_pickle"]
-
-
-Opcode = tuple[str, Any, int]  # name, argument, position
 
 
 class _Mark:
@@ -90,7 +88,7 @@ def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
         found.value = None
         # What follows an end that is too early is read by nobody.
         if not found.end:
-            add_names(raw, machine.rest(), machine.stack, machine.memo, found, budget)
+            add_names(raw, machine.undone(), machine.stack, machine.memo, found, budget)
     return found
 
 
@@ -107,7 +105,6 @@ class _Machine:
         self.opcodes = _opcodes(raw)
         # An opcode is done when the next one is known to begin where it ends.
         self.before: Opcode | None = None
-        self.now: Opcode | None = None
 
     def run(self) -> None:
         """Follow the opcodes to STOP."""
@@ -115,7 +112,6 @@ class _Machine:
             raise PickleError(f"it has more than {MAX_BYTES >> 20} MiB")
         frame_end = 0
         for now in self.opcodes:
-            self.now = now
             if self.before is not None:
                 name, value, start = self.before
                 position = now[2]
@@ -136,13 +132,9 @@ class _Machine:
             self.budget.spend(1)
         raise PickleError("it has no end")
 
-    def rest(self) -> Iterator[Opcode]:
-        """Opcodes that are not done yet."""
-        if self.before is not None:
-            yield self.before
-        if self.now is not None and self.now is not self.before:
-            yield self.now
-        yield from self.opcodes
+    def undone(self) -> int:
+        """Position of the first opcode that is not done yet."""
+        return self.before[2] if self.before is not None else 0
 
     def _frame(self, name: str, value: Any, start: int, end: int, frame_end: int) -> int:
         """Keep opcodes inside their frame: readers disagree about those that cross its end."""
@@ -235,7 +227,10 @@ class _Machine:
     def _on_get(self, key: Any) -> None:
         if int(key) not in self.memo:
             raise PickleError("it asks for an object that it did not keep")
-        self.stack.append(self.memo[int(key)])
+        value = self.memo[int(key)]
+        if isinstance(value, Object):
+            value.given = True
+        self.stack.append(value)
 
     def _on_tuple(self, size: int) -> None:
         values = [self._pop() for _ in range(size)]
@@ -324,9 +319,7 @@ class _Machine:
             if onto.state is not None:
                 raise PickleError("an object has its state set twice")
             onto.state = state
-            for part in state if isinstance(state, tuple) else (state,):
-                if isinstance(part, Table):
-                    part.given = True
+            freeze(state)
 
     def _on_persid(self, _: Any) -> None:
         self.stack.append(storage_of(self._pop()))

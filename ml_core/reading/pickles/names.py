@@ -24,11 +24,18 @@ STORAGES = {
 """Storage classes of torch: the safetensors type ("" where there is none) and the bytes of one
 element."""
 
+TYPES = {
+    "float8_e4m3fn": ("F8_E4M3", 1), "float8_e5m2": ("F8_E5M2", 1), "float8_e4m3fnuz": ("", 1),
+    "float8_e5m2fnuz": ("", 1), "float8_e8m0fnu": ("", 1), "uint16": ("U16", 2),
+    "uint32": ("U32", 4), "uint64": ("U64", 8), "complex32": ("", 4),
+}  # fmt: skip
+"""Types that have no storage class, so that the builder is told of them."""
+
 _DTYPES = {
+    *TYPES,
     "float16", "float32", "float64", "bfloat16", "half", "float", "double", "uint8", "int8",
-    "int16", "int32", "int64", "short", "int", "long", "bool", "uint16", "uint32", "uint64",
-    "complex32", "complex64", "complex128", "cfloat", "cdouble", "chalf", "float8_e4m3fn",
-    "float8_e5m2", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
+    "int16", "int32", "int64", "short", "int", "long", "bool", "complex64", "complex128",
+    "cfloat", "cdouble", "chalf", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
     "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last",
     "preserve_format", "per_tensor_affine", "per_channel_affine",
 }  # fmt: skip
@@ -42,6 +49,7 @@ _TENSORS = {
     "torch device",
     "torch._utils _rebuild_tensor",
     "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_tensor_v3",
     "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_parameter_with_state",
     "torch._utils _rebuild_qtensor",

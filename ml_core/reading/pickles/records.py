@@ -43,16 +43,24 @@ class Table:
         if not isinstance(key, str):
             self.named = False
         elif key.startswith("__") and key.endswith("__"):
-            self.special = self.special or key
+            # torch.jit.script leaves an empty table of that name in a module.
+            if key == "__overloads__" and isinstance(value, Table) and not value.items:
+                value.given = True
+            else:
+                self.special = self.special or key
 
 
 @dataclass(eq=False, slots=True)
 class Object:
-    """An object of a class that was not made: its class, arguments and state."""
+    """An object of a class that was not made: its class, arguments and state.
+
+    ``given`` is whether the memo gave it out, without which it can be in one place only.
+    """
 
     of: Global
     arguments: tuple[Any, ...] = ()
     state: Any = None
+    given: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,10 +82,22 @@ class Storage:
 class Tensor:
     """A tensor as the pickle describes it; nothing of it is checked yet.
 
-    ``offset`` and ``stride`` count elements of the storage.
+    ``offset`` and ``stride`` count elements. ``typed`` is the type of them and the bytes of one,
+    where the storage is told to be of bytes; None where they are the storage's.
     """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    typed: tuple[str, int] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """safetensors' name of the elements' type, "" where there is none."""
+        return self.typed[0] if self.typed else self.storage.dtype
+
+    @property
+    def width(self) -> int:
+        """Bytes of an element."""
+        return self.typed[1] if self.typed else self.storage.width

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ml_core.reading.pickles.budget import STEPS_OF_A_NAME, Budget
+from ml_core.reading.pickles.budget import STEPS_OF_A_NAME, Budget, PickleError
+from ml_core.reading.pickles.opcodes import lenient_opcodes
 from ml_core.reading.pickles.reading import Reading
 
 # A second line of a name, with whatever follows where the object is used (a mark, a value, the
@@ -25,13 +27,13 @@ _STACKED = re.compile(
 )
 _LINE = 100
 _MAX_ENDS = 200_000
-
-Opcodes = Iterator[tuple[str, Any, int]]
+# How far behind a byte that is no opcode: every unpickler that is known stops there.
+_BEHIND = 1 << 16
 
 
 def add_names(
     raw: bytes,
-    rest: Opcodes,
+    start: int,
     stack: Sequence[Any],
     memo: Mapping[int, Any],
     found: Reading,
@@ -39,25 +41,27 @@ def add_names(
 ) -> None:
     """Add the names behind the place where a pickle could not be followed.
 
-    Its opcodes are read on, as an ordinary loader does until it stumbles; where the budget ends,
-    the bytes behind are searched.
+    Its opcodes are read on, as the most lenient loader does until it stumbles; where that is, or
+    the budget ends, the bytes behind are searched.
 
     Parameters
     ----------
-    raw, rest
-        The pickle, and its opcodes from there on.
+    raw, start
+        The pickle, and the first opcode that was not done.
     stack, memo
         What was kept by then; of the stack, only texts matter.
     """
-    texts = [item for item in stack[-4:] if isinstance(item, str)][-2:]
+    texts = [item if isinstance(item, str) else "" for item in stack[-2:]]
     kept = {key: item for key, item in memo.items() if isinstance(item, str)}
     last = texts[-1] if texts else ""
     places = len(memo)
+    file = io.BytesIO(raw)
+    file.seek(start)
     try:
-        for name, argument, at in rest:
+        for name, argument, at in lenient_opcodes(file):
             budget.beyond -= 1
             if budget.beyond < 0:
-                _search(raw, at, found, budget)
+                _search(raw, at, len(raw), found, budget)
                 return
             known = len(found.names)
             if name in ("GLOBAL", "INST"):
@@ -65,12 +69,20 @@ def add_names(
                 found.name(module, attribute)
             elif name == "STACK_GLOBAL" and len(texts) == 2:
                 found.name(texts[0], texts[1])
+            elif name == "STACK_GLOBAL":
+                # Picklers put both texts right before it; this can be any two.
+                found.misused("a name is put together while it is loaded")
+            elif name == "DUP":
+                texts = [*texts[-1:], *texts[-1:]]
+                continue
             elif name == "MEMOIZE":
                 kept[places] = last
                 places += 1
+                continue
             elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
                 kept[argument] = last
                 places += 1
+                continue
             elif name in ("GET", "BINGET", "LONG_BINGET"):
                 last = kept.get(argument, "")
                 texts = [*texts[-1:], last]
@@ -79,16 +91,18 @@ def add_names(
                 last = argument
                 texts = [*texts[-1:], argument]
                 continue
-            last = ""
+            last, texts = "", []
             if len(found.names) > known:
                 budget.beyond -= STEPS_OF_A_NAME
-    except (ValueError, IndexError, OverflowError, AttributeError):  # a PickleError is a ValueError
+    except PickleError:  # there are too many names
         return
+    except (ValueError, IndexError, OverflowError, AttributeError):
+        _search(raw, file.tell(), min(len(raw), file.tell() + _BEHIND), found, budget)
 
 
-def _search(raw: bytes, position: int, found: Reading, budget: Budget) -> None:
-    """Look for what reads like a name in the bytes from a place on."""
-    end = min(len(raw), position + budget.searched)
+def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget) -> None:
+    """Look for what reads like a name in the bytes between two places."""
+    end = min(end, position + budget.searched)
     budget.searched -= end - position
     try:
         for match in _SECOND.finditer(raw, position, end):

@@ -36,7 +36,7 @@ class Contents:
     facts
         Names and short texts of plain values near the top: epoch, name, options.
     special
-        Names and kinds of tensors that are not read: sparse, quantised, subclass.
+        Names and kinds of tensors that are not read: sparse, quantised, complex, subclass.
     """
 
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -59,6 +59,9 @@ def contents(value: Any) -> Contents:
     visits = letters = 0  # of all names: a short pickle can give one long prefix to very many
     while stack:
         name, depth, item = stack.pop()
+        if isinstance(item, Tensor) and not item.dtype:
+            found.special.append((name[:_MAX_TEXT], "of a type that no CLIP has"))
+            continue
         if isinstance(item, Tensor):
             if len(name) > MAX_NAME:
                 raise ValueError(f"a tensor's name has {len(name)} characters")
