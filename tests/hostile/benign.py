@@ -223,6 +223,13 @@ def benign() -> dict[str, Write]:
     for name in modules():
         for label, options in (("zip", {}), ("legacy", LEGACY)):
             found[f"module {name} {label}.pt"] = _saved(lambda n=name: modules()[n], **options)
+    # torch itself does not read these types back from its legacy layout.
+    found["types without a storage class.pt"] = _saved(
+        lambda: {
+            str(kind).partition(".")[2]: torch.arange(5).to(kind)
+            for kind in (torch.float8_e4m3fn, torch.float8_e5m2)
+        }
+    )
     found["a module that was scripted.pt"] = _saved(_was_scripted)
     found["a module in a dict.pt"] = _saved(lambda: {"epoch": 1, "model": modules()["layers"]})
     image, text = torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, dtype=torch.long)

@@ -157,13 +157,6 @@ def values() -> dict[str, Any]:
                 *(torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
             )
         },
-        "types without a storage class": {
-            str(kind).partition(".")[2]: torch.arange(5).to(kind)
-            for kind in (
-                *(torch.float8_e4m3fn, torch.float8_e5m2),
-                *(torch.uint16, torch.uint32, torch.uint64),
-            )
-        },
         "views": {
             "turned": base.t(),
             "strided": base[::2, 1::2],

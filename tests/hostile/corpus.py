@@ -9,6 +9,7 @@ from tests.hostile.container_tricks import container_items
 from tests.hostile.folders import folder_items
 from tests.hostile.gadgets import gadget_items
 from tests.hostile.item import Item
+from tests.hostile.lenient_tricks import lenient_items
 from tests.hostile.lies import lies
 from tests.hostile.memo_bombs import memo_items
 from tests.hostile.packed import packed_items
@@ -27,6 +28,7 @@ def items() -> tuple[Item, ...]:
         *state_items(),
         *memo_items(),
         *container_items(),
+        *lenient_items(),
         *zip_items(),
         *lies(),
         *torchscript_items(),

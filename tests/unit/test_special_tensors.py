@@ -52,3 +52,14 @@ def test_a_class_of_tensors_from_elsewhere_is_unknown_code(tmp_path: Path, zippe
     found = inspect(path)
     assert (found.verdict, found.reason_code) == ("dangerous", "unknown_code")
     assert "Own" in found.reasons[0]
+
+
+@pytest.mark.parametrize("kind", [torch.uint16, torch.uint32, torch.uint64, torch.float8_e5m2])
+def test_types_without_a_storage_class_are_read(tmp_path: Path, kind: torch.dtype) -> None:
+    torch.save({"a": torch.arange(6).to(kind)[2:]}, tmp_path / "m.pt")
+    found = inspect(tmp_path / "m.pt")
+    assert found.verdict == "loads", found.reasons
+    (tensor,) = found.tensors
+    assert (tensor.shape, tensor.nbytes) == ((4,), 4 * kind.itemsize)
+    assert tensor.dtype in ("U16", "U32", "U64", "F8_E5M2")
+    assert "unknown" not in found.globals
