@@ -10,12 +10,11 @@ from warnings import catch_warnings
 
 from ml_core.reading.errors import ErrorCode
 from ml_core.reading.pickles.opcodes import OddText, lenient_opcodes
-from ml_core.reading.two_formats import ends_as_zip, fits_tar, is_name, names_code
+from ml_core.reading.two_formats import CALLS, ends_as_zip, fits_tar, is_name, names_code
 from ml_core.reading.zip_names import zip_names
 
 HEAD = 1 << 16
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # ends a pickle of any protocol from 2
-_CALLS = ("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX")
 
 _OPENS = "this version opens safetensors files, PyTorch files and open_clip folders"
 
@@ -79,7 +78,11 @@ def sniff(file: BinaryIO, size: int) -> Kind:
         return _two_at_once(kind, "a zip archive")
     if kind is SAFETENSORS and names_code(file, size):
         return _two_at_once(kind, "a Python pickle")
-    if kind.code == "unsupported" and kind.format == _UNKNOWN and names_code(file, size):
+    if (
+        kind.code == "unsupported"
+        and kind.format == _UNKNOWN
+        and names_code(file, size, calls=True)
+    ):
         return PICKLE
     return kind
 
@@ -158,7 +161,7 @@ def looks_pickle(head: bytes) -> bool:
                     names = True
                 odd |= isinstance(argument, OddText)
                 texts += isinstance(argument, str)
-                if (name == "STOP" and (names or not odd)) or (names and name in _CALLS):
+                if (name == "STOP" and (names or not odd)) or (names and name in CALLS):
                     return True
         except (ValueError, IndexError, OverflowError):
             return False
