@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, cast
 from warnings import catch_warnings
 
-from ml_core.reading.pickles.opcodes import lenient_opcodes
+from ml_core.reading.pickles.opcodes import SkippedError, lenient_opcodes
 
 _LONG = 1 << 20
 _MAX_OPCODES = 100_000
@@ -120,23 +120,23 @@ class _Forward(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> Any:
-        left = self._size - self._at
-        if not 0 <= size <= left:
+        if not 0 <= size <= self._size - self._at:
             return b""  # it is cut short, for every reader
         if size > _LONG:
-            raise _LongTextError
+            self._at += size
+            self._file.seek(self._at)
+            raise SkippedError
         raw = self._file.read(size)
         self._at += len(raw)
         return raw
 
     def readline(self, size: int | None = -1) -> bytes:
-        raw = self._file.readline(_LONG)
-        self._at += len(raw)
-        return raw
-
-
-class _LongTextError(Exception):
-    """A text of a pickle reaches far into the file."""
+        raw = part = self._file.readline(_LONG)
+        while part and part[-1:] != b"\n":
+            self._at += len(part)
+            part = self._file.readline(_LONG)
+        self._at += len(part)
+        return raw if raw is part else raw + part[-1:]
 
 
 def names_code(file: BinaryIO, size: int, *, calls: bool = False) -> bool:
@@ -158,8 +158,6 @@ def names_code(file: BinaryIO, size: int, *, calls: bool = False) -> bool:
                 if count > _MAX_OPCODES or (names and (not calls or name in CALLS)):
                     return True
                 texts += isinstance(argument, str)
-        except _LongTextError:
-            return True
         except OSError:  # of the file, not of what it holds; one kind is a ValueError too
             raise
         except (ValueError, IndexError, OverflowError):

@@ -140,6 +140,15 @@ def test_a_file_that_cannot_be_read_is_no_answer() -> None:
         names_code(Closed(), 100)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("length", [10, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_long_texts_are_passed_over(length: int) -> None:
+    behind = named("os", "system") + b"."
+    for begin in (b"V" + b"-" * length + b"\n", b"X" + struct.pack("<L", length) + b"-" * length):
+        raw = begin + behind
+        assert names_code(io.BytesIO(raw), len(raw))
+        assert not names_code(io.BytesIO(raw[:-11] + b"."), len(raw) - 10)
+
+
 def test_a_text_longer_than_the_file_is_not_read() -> None:
     raw = b"\x8e" + struct.pack("<Q", 1 << 62)
     assert not names_code(io.BytesIO(raw), len(raw))

@@ -21,10 +21,15 @@ class OddText(str):
     """An argument that ``pickletools`` does not take, as text."""
 
 
+class SkippedError(Exception):
+    """Raised by a file that went past many bytes instead of giving them."""
+
+
 def lenient_opcodes(file: BinaryIO) -> Iterator[Opcode]:
     """Follow opcodes from where a file stands to STOP; it needs read, readline and tell.
 
-    Arguments that only some unpicklers take become `OddText`.
+    Arguments that only some unpicklers take become `OddText`, and so do those that the file skips
+    (`SkippedError`).
 
     Raises
     ------
@@ -56,6 +61,8 @@ def _argument(opcode: pickletools.OpcodeInfo, file: BinaryIO) -> Any:
             return OddText(_text(line.strip(b"\"'")))
     try:
         return opcode.arg.reader(file)
+    except SkippedError:
+        return OddText()
     except UnicodeDecodeError as error:
         # Its bytes were read, so the next opcode is known.
         return OddText(_text(bytes(error.object)))
