@@ -94,10 +94,19 @@ def standing(trigger: Trigger, input_size: int) -> str:
     if not trigger.source_sha256:
         return OTHER_FILE
     if not entry.file_sha256 or input_size != entry.sizes[0]:
-        return UNVERIFIED
+        return UNVERIFIED if _covers(trigger, input_size) else RESCALED
     if any(trigger.source_sha256.startswith(start) for start in entry.file_sha256):
         return PUBLISHED
     return OTHER_FILE
+
+
+def _covers(trigger: Trigger, input_size: int) -> bool:
+    """Whether a pattern over the whole canvas has that canvas's size, so that it is not scaled."""
+    content = trigger.pixels if trigger.array is None else trigger.array
+    if trigger.kind != "blended" or content is None:
+        return True
+    side = 256 if trigger.canvas == "resize_256" else input_size
+    return content.shape[:2] == (side, side)
 
 
 def _matches(trigger: Trigger) -> list[tuple[Published, int]]:

@@ -285,6 +285,24 @@ def test_trojvqa_has_two_keys(tmp_path: Path) -> None:
     assert standing(trigger, 224) == UNVERIFIED
 
 
+@pytest.mark.parametrize(
+    ("id", "side", "size", "expected"),
+    [
+        ("T11", 336, 336, UNVERIFIED),
+        ("T11", 224, 336, RESCALED),
+        ("T11", 224, 64, RESCALED),
+        ("T17", 256, 336, UNVERIFIED),
+        ("T17", 224, 224, RESCALED),
+    ],
+)
+def test_a_pattern_of_another_size_than_its_canvas_is_rescaled(
+    tmp_path: Path, id: str, side: int, size: int, expected: str
+) -> None:
+    pattern = torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
+    trigger = published(id, size, saved(pattern, tmp_path / "pattern.pt"))
+    assert standing(trigger, size) == expected
+
+
 def test_white_grid_after_preprocessing() -> None:
     trigger = published("T16")
     assert trigger.stage == "after"
