@@ -53,9 +53,10 @@ class StudioSpeed(QObject):
         self._inference.cancel_explanation(MeasureSpeed)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        found = result.evaluation
+        found, images = result.evaluation, self._panel.session.images
+        many = images is not None and images.n >= FEWEST
         known = self._known == (found.checkpoint_sha256, found.device)
-        if not older and not found.partial and not known and found.n_total >= FEWEST:
+        if not older and not found.partial and many and not known:
             self._timer.start()
 
     def _on_explained(self, step: Explained) -> None:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.panels.checkpoint_doctor import Doctoring
@@ -203,14 +204,42 @@ def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, f
     doctoring.prompts = Answers(tmp_path).prompts()
     doctoring.open(found)
     choice = doctoring.dialog.images
-    place = choice.images.findText("A folder per class…")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    place = choice.images.findData("folder")
     choice.images.setCurrentIndex(place)
     choice.images.activated.emit(place)
     from cleanclip_gui.widgets.images_dialog import ImagesDialog
 
     (asked,) = doctoring.dialog.window().findChildren(ImagesDialog)
+    assert not asked.ok.isEnabled()  # until it is known what the folder holds
+    qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
     asked.ok.click()
     spec, label_set = choice.chosen()
     assert (spec.kind, spec.path) == ("folder", str(tmp_path))
     assert label_set == "demo"
     assert choice.labels.isEnabled()
+
+
+def test_a_published_set_of_ones_own_brings_its_classes(doctoring, qtbot, tmp_path, found):
+    from cleanclip_gui.widgets.images_dialog import ImagesDialog
+    from ml_core.data.labels import load_label_set
+    from tests.gui.test_sets_dialog import TEN, cifar, shard
+
+    doctoring.prompts = Answers(cifar(tmp_path / "cifar-10-batches-bin")).prompts()
+    doctoring.open(found)
+    choice = doctoring.dialog.images
+    place = choice.images.findData("folder")
+    choice.images.activated.emit(place)
+    asked = doctoring.dialog.window().findChildren(ImagesDialog)[-1]
+    qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
+    asked.ok.click()
+    spec, label_set = choice.chosen()
+    assert spec.path.endswith("cifar-10-batches-bin")
+    assert load_label_set(label_set).class_names == TEN
+
+    choice._prompts = Answers(shard(tmp_path / "a.tar")).prompts()
+    choice.images.activated.emit(choice.images.findData("file"))
+    asked = doctoring.dialog.window().findChildren(ImagesDialog)[-1]
+    qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
+    asked.ok.click()
+    assert choice.chosen()[0].kind == "file"

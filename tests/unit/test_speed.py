@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from ml_core.evaluation import speed as speeds
-from ml_core.evaluation.speed import measure_speed, speed_of, use_speed
+from ml_core.evaluation.speed import (
+    SpeedCancelledError,
+    forget_speed,
+    measure_speed,
+    speed_of,
+    use_speed,
+)
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.model import ClipModel
 
@@ -155,3 +161,19 @@ def test_layouts_give_the_same_answers(tiny_model: ClipModel) -> None:
         tiny_model.channels_last = last
         assert torch.allclose(tiny_model.encode_images(pictures), before, atol=1e-5)
     assert tiny_model.copy().layout == "contiguous"
+
+
+@pytest.mark.parametrize("calls", [0, 1, 5, 20])
+def test_a_measurement_makes_way_and_leaves_the_model_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    model = timed(monkeypatch, identity=f"cancelled after {calls}")
+    answers = iter([False] * calls)
+    with pytest.raises(SpeedCancelledError):
+        speed_of(model, IMAGES, CLASSIFIER, cancelled=lambda: next(answers, True))
+    assert (model.precision, model.channels_last) == ("fp32", None)
+    found = speed_of(model, IMAGES, CLASSIFIER)  # nothing half-measured was kept
+    assert found.precision == "bf16"
+    use_speed(model, found)
+    forget_speed(model)
+    assert (model.precision, model.channels_last) == ("fp32", None)

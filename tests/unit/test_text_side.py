@@ -14,6 +14,7 @@ from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import KS, rank, retrieve
 from ml_core.evaluation.template_spread import template_spread
 from ml_core.reading.errors import InputError
+from ml_core.triggers import demo_trigger
 
 
 @dataclass
@@ -142,3 +143,18 @@ def test_templates_one_by_one() -> None:
     assert clean.span("asr_excl") is None
     json.dumps(found.to_dict())
     assert template_spread(Axes(), embeddings(), ("a {}",), 1, None, cancelled=lambda: True) is None
+
+
+def test_captions_that_belong_to_no_picture_have_no_recall() -> None:
+    found = retrieve(
+        Axes(), embeddings(), ["an apple", "a cat"], ["a banana"], demo_trigger(), owned=False
+    )
+    assert found is not None
+    assert (found.n, found.pool, found.recalls) == (4, 3, ())
+    assert {one.caption: (one.clean, one.triggered) for one in found.first} == {
+        "an apple": (2, 1), "a cat": (1, 0), "a banana": (1, 3),
+    }  # fmt: skip
+    assert found.target is not None
+    assert found.target.n == 4
+    with pytest.raises(InputError, match="pictures and captions"):
+        retrieve(Axes(), embeddings(), [], [], None, owned=False)

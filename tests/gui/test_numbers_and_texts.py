@@ -1,0 +1,229 @@
+"""Numbers by class, captions, templates and the fastest arithmetic, over the real thread."""
+
+import csv
+import json
+
+import pytest
+from PySide6.QtCore import Qt
+
+from cleanclip_gui.jobs.explaining import MeasureSpeed, RetrieveCaptions
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
+from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.session import Session
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.breakdown import ClassRow
+from tests.gui.test_studio_why import Wiring, settled
+
+N = 216
+_LONG = 120_000
+
+
+@pytest.fixture
+def studio(qtbot, tiny_checkpoint):
+    session, inference = Session(), Inference()
+    panel = StudioPanel(session, inference)
+    qtbot.addWidget(panel)
+    panel.wiring = Wiring(session, inference)
+    panel.resize(1200, 660)
+    panel.show()
+    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
+    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    panel.use_demo_trigger()
+    qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
+    yield panel
+    for part in (panel.live, panel.why, panel.text, panel.speed):
+        part.stop()
+    assert panel.map.stop(10_000)
+    assert inference.close(20_000)
+
+
+def column(table, number):
+    model = table.rows
+    return [model.index(row, number).data() for row in range(model.rowCount())]
+
+
+def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
+    view = studio.pages.classes
+    assert view.classes.rows.rowCount() == 0  # nothing is counted for a page that is not on show
+    studio.pages.show_page("classes")
+    assert view.classes.rows.rowCount() == 72
+    assert sum(int(text) for text in column(view.classes, 1)) == N
+    found = studio.session.evaluation
+    others = N - studio.session.images.labels.tolist().count(studio.session.target)
+    assert sum(int(text) for text in column(view.becomes, 2)) == others
+    assert f"{100 * found.flip_rate:.1f}" in view.flips.value.text()
+    assert view.control.value.text() == "as clean accuracy"
+
+    view.classes.sortByColumn(2, Qt.SortOrder.DescendingOrder)
+    rates = [float(text) for text in column(view.classes, 2)]
+    assert rates == sorted(rates, reverse=True)
+    view.classes.selectRow(5)
+    name = column(view.classes, 0)[5]
+    assert name in view.heading.text()
+    assert sum(int(text) for text in column(view.becomes, 2)) == int(column(view.classes, 1)[5])
+    studio.session.target = (studio.session.target + 1) % 72
+    qtbot.waitUntil(lambda: settled(studio) and not studio.live.stale, timeout=_LONG)
+    assert column(view.classes, 0)[view.classes.currentIndex().row()] == name
+    view.everything.click()
+    assert view.heading.text() == "What triggered images become"
+
+    for ending in ("csv", "json"):
+        path = tmp_path / f"numbers.{ending}"
+        studio.prompts.save_file = lambda *_, path=path: str(path)
+        view.save.click()
+    rows = list(csv.DictReader((tmp_path / "numbers.csv").read_text().splitlines()))
+    assert len(rows) == 72
+    assert {"asr", "asr_interval_low", "poisoned_accuracy"} <= set(rows[0])
+    record = json.loads((tmp_path / "numbers.json").read_text())
+    assert record["evaluation"]["target"] == studio.session.target
+    assert len(record["classes"]) == 72
+    studio.session.images = None
+    assert view.classes.rows.rowCount() == 0
+
+
+def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
+    from dataclasses import replace
+
+    studio.use_trigger(replace(studio.session.trigger, canvas="squash"))
+    studio.pages.show_page("classes")
+    view = studio.pages.classes
+    qtbot.waitUntil(
+        lambda: "squashed pictures" in view.control.remark.text() and settled(studio),
+        timeout=_LONG,
+    )
+    assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
+
+
+def test_equal_names_are_warned_of(studio, qtbot, tmp_path):
+    path = tmp_path / "names.txt"
+    names = list(studio.session.images.class_names)
+    names[5] = names[studio.session.target]
+    path.write_text("\n".join(names))
+    studio.pages.show_page("classes")
+    studio._inference.submit(LoadImages(ImageSpec(n=N), str(path), ("a {}",)))
+    qtbot.waitUntil(lambda: not studio.pages.classes.warning.isHidden(), timeout=_LONG)
+    assert "#5" in studio.pages.classes.warning.text()
+    assert "target's name" in studio.figure.note.text()
+
+
+def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_path):
+    pages, view = studio.pages, studio.pages.text
+    view.count.setValue(40)
+    assert view.retrieval is None
+    pages.show_page("text")
+    qtbot.waitUntil(lambda: view.retrieval is not None, timeout=_LONG)
+    assert view.retrieval.trigger == studio.session.trigger.digest
+    assert (
+        view.target.text()
+        == "a photo of a " + studio.session.images.class_names[studio.session.target]
+    )
+    assert view.retrieval.target_captions == (view.target.text(),)
+    assert "places on average" in view.says.text()
+    assert view.recalls.rows.rowCount() == 2
+    assert "→" in column(view.recalls, 1)[0]
+    assert sum(int(text) for text in column(view.first, 1)) <= 40
+
+    studio.clear()  # the page follows
+    qtbot.waitUntil(lambda: view.retrieval.trigger is None, timeout=_LONG)
+    assert "No trigger is chosen." in view.says.text()
+    assert column(view.first, 2)[0] == "–"
+
+    listed = tmp_path / "captions.txt"
+    listed.write_text("a dog\na cat\n\na dog\n")
+    studio.prompts.open_file = lambda *_: str(listed)
+    view.file.click()
+    qtbot.waitUntil(lambda: view.retrieval.pool == 3, timeout=_LONG)  # two, and the wanted one
+    assert view.recalls.isHidden()
+    assert sum(int(text) for text in column(view.first, 1)) == 40
+    studio.prompts.save_file = lambda *_: str(tmp_path / "first.csv")
+    view.save.click()
+    assert (tmp_path / "first.csv").read_text().startswith("caption,clean,triggered")
+
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"\xff\xfe\x00")
+    studio.prompts.open_file = lambda *_: str(bad)
+    view.file.click()
+    qtbot.waitUntil(lambda: "bad.txt" in view.says.text(), timeout=_LONG)
+    assert view.busy.isHidden()
+
+
+def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
+    view = studio.pages.text
+    view.count.setValue(40)
+    studio.pages.show_page("text")
+    view.templates.click()
+    qtbot.waitUntil(lambda: view.spread is not None, timeout=_LONG)
+    templates = studio.session.images.templates
+    assert column(view.spread_table, 0) == ["All together", *templates]
+    assert "ASR" in view.spread_says.text()
+
+    asked = []
+    monkeypatch.setattr(studio._inference, "submit", asked.append)
+    view.captions.click()
+    view.measure.click()
+    assert isinstance(asked[-1], RetrieveCaptions)
+    assert view.busy.isVisible()
+    view.busy.cancel.click()
+    assert view.busy.isHidden()
+    assert view.measure.isEnabled()
+
+
+def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
+    view = studio.pages.text
+    monkeypatch.setattr("cleanclip_gui.panels.studio_text._LIVE_SIDE", 1)
+    asked = []
+    monkeypatch.setattr(studio._inference, "submit", asked.append)
+    studio.pages.show_page("text")
+    studio.text._ask_live()
+    assert not any(isinstance(one, RetrieveCaptions) for one in asked)
+    view.measure.click()
+    assert isinstance(asked[-1], RetrieveCaptions)
+
+
+def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(studio, qtbot):
+    session = studio.session
+    qtbot.waitUntil(lambda: session.speed[0] != "", timeout=_LONG)
+    assert "batch" in session.speed[0]
+    assert "images per second" in session.speed[1]
+    studio.details.show()
+    qtbot.waitUntil(lambda: studio.details.dialog is not None, timeout=_LONG)
+    assert studio.details.dialog.record["speed"] == session.speed[1]
+    studio.details.dialog.close()
+    studio.measure_all()
+    qtbot.waitUntil(lambda: not studio.live.stale and settled(studio), timeout=_LONG)
+    found = session.evaluation
+    assert session.speed[0].startswith(f"{found.precision}, {found.layout.replace('-', ' ')}")
+    assert not studio.speed._timer.isActive()  # it is known now
+    session.role = "cleaned"
+    assert session.speed == ("", "")
+
+
+def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, qtbot, monkeypatch):
+    asked, cancelled = [], []
+    inference = studio._inference
+    submit, cancel = inference.submit, inference.cancel_explanation
+    monkeypatch.setattr(inference, "submit", lambda r: (asked.append(type(r)), submit(r))[1])
+    monkeypatch.setattr(
+        inference, "cancel_explanation", lambda kind: (cancelled.append(kind), cancel(kind))
+    )
+    studio.live.touch()
+    assert MeasureSpeed in cancelled
+    assert not studio.speed._timer.isActive()
+    qtbot.waitUntil(lambda: MeasureSpeed in asked, timeout=_LONG)
+
+
+def test_rows_without_a_number_come_last_in_either_order(studio):
+    from cleanclip_gui.widgets.class_view import _class_row
+
+    table = studio.pages.classes.classes
+    rows = [
+        ClassRow(n, f"c{n}", 1, 0.5, (0.0, 1.0), 0.0, asr) for n, asr in enumerate((0.2, None, 0.9))
+    ]
+    table.set_rows([_class_row(row) for row in rows])
+    for order, wanted in (
+        (Qt.SortOrder.AscendingOrder, ["20.0", "90.0", "–"]),
+        (Qt.SortOrder.DescendingOrder, ["90.0", "20.0", "–"]),
+    ):
+        table.sortByColumn(3, order)
+        assert column(table, 3) == wanted
