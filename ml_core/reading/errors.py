@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+SAFETENSORS_COPY = "ask its author for a safetensors copy"
+"""What helps where a limit is reached: getting the file again does not."""
+
 ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
 
 

@@ -70,8 +70,9 @@ def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: Fal
         As `examine` does.
     """
     path = locate(path)
-    if not path.is_file():  # it would wait for a pipe's other end
-        return f"picklescan was not asked about {path.name}, which is no regular file."
+    # It would wait for a pipe's other end; files of the kernel's say that they are empty.
+    if not path.is_file() or not path.stat().st_size:
+        return f"picklescan was not asked about {path.name}, which is empty or no regular file."
     try:
         raw = _answer(path, "picklescan", cancelled)
     except _EndedError as ended:

@@ -28,6 +28,9 @@ from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError
 
+_MAX_SIZE = 1 << 40
+_MAX_REFUSED = 16 << 30  # a refused file of more bytes is not hashed
+
 
 def inspect(path: str | Path) -> Inspection:
     """Examine a checkpoint in this process; see `Inspection` and `ml_core.reading.examine`.
@@ -69,6 +72,8 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             raise
         return refuse(path, error, "not a regular file")
     with file:
+        if problem := _not_to_be_read(name, size):
+            return refuse(path, problem, "not read" if size else "empty file", size)
         before, began = os.fstat(file.fileno()), started()
         kind = sniff(file, size)
         found, problem = WeightsFile(kind.format, ()), None
@@ -82,6 +87,8 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             problem = error
         except ZipError:  # what was unpacked a moment ago cannot be unpacked any more
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
+        if problem and size > _MAX_REFUSED:
+            return _without_hash(path, problem, found, size)
         try:
             stamp, wrong = pass_over(file, before, began, () if problem else found.checksums)
             sha256 = stamp.sha256
@@ -119,6 +126,27 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
         pieces=found.pieces,
         files=(stamp,),
     )
+
+
+def _not_to_be_read(name: str, size: int) -> InputError | None:
+    """Why nothing of a file is read; None if it is."""
+    if not size:
+        # A file of the kernel's says this of itself, and may wait or never end when it is read.
+        return InputError(f"{name} is empty; get the file again.", "damaged")
+    if size > _MAX_SIZE:
+        return InputError(
+            f"{name} has {size >> 40} TiB, more than any checkpoint; choose another file.",
+            "unsupported",
+        )
+    return None
+
+
+def _without_hash(path: Path, problem: InputError, found: WeightsFile, size: int) -> Inspection:
+    """The record of a refused file that is too large to be read to its end for nothing."""
+    names = problem.names if isinstance(problem, UnknownCodeError) else found.names
+    refused = refuse(path, problem, found.format, size, globals=names)
+    said = f"Its SHA-256 was not computed, as it has {size >> 30} GiB and is refused in any case."
+    return replace(refused, reasons=(*refused.reasons, said))
 
 
 def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:

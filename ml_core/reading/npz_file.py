@@ -41,8 +41,8 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     UnknownCodeError
         If an array of objects names code that is not on the list.
     InputError
-        ``damaged`` if it is not what it says, ``unsupported`` for arrays of objects and other
-        types of values.
+        ``damaged`` if it is not what it says, ``unsupported`` for arrays of objects, or if all
+        arrays are of other types.
     """
     try:
         members = zip_members(file, size)
@@ -70,19 +70,44 @@ def read_npz(file: BinaryIO, size: int, name: str) -> WeightsFile:
     tensors = tuple(
         _tensor(member, start, *header, name)
         for (member, header), start in zip(arrays, starts, strict=True)
+        if header[0] in _DTYPES
     )
+    left_out = [(member, descr) for member, (descr, *_) in arrays if descr not in _DTYPES]
+    if not tensors and left_out:
+        member, descr = left_out[0]
+        raise InputError(
+            f"The array {_title(member)[:80]!r} of {name} has values of the type {descr[:40]!r}, "
+            "which no CLIP has; save them as float32.",
+            "unsupported",
+        )
     try:
         Unpacked(file, pieces).verify()
     except ZipError as error:
         raise doctored(file, size, name, error) from None
+    unread = tuple(member.name for member, _ in left_out)
     return WeightsFile(
         "NumPy archive (.npz)",
         tensors,
         names=names,
+        unread=unread,
+        notes=_note(left_out),
         container=container_of("zip", members),
         pieces=pieces,
-        checksums=checksums_of(members),
+        checksums=checksums_of(member for member in members if member.name not in unread),
     )
+
+
+def _note(left_out: list[tuple[Member, str]]) -> tuple[str, ...]:
+    """Say which arrays are of types that are not read."""
+    if not left_out:
+        return ()
+    listed = ", ".join(f"{_title(member)[:80]} ({descr[:40]})" for member, descr in left_out[:3])
+    more = " and more" if len(left_out) > 3 else ""
+    return (f"Arrays of types that this tool does not read were left out: {listed}{more}.",)
+
+
+def _title(member: Member) -> str:
+    return member.name.removesuffix(".npy")
 
 
 def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...], int]:
@@ -127,14 +152,8 @@ def _tensor(
     name: str,
 ) -> TensorInfo:
     """Find an array's bytes."""
-    title = member.name.removesuffix(".npy")
+    title = _title(member)
     label = f"the array {title[:80]!r} of {name}"
-    if descr not in _DTYPES:
-        raise InputError(
-            f"{label[0].upper()}{label[1:]} has values of the type {descr[:40]!r}, which no CLIP "
-            "has; save them as float32.",
-            "unsupported",
-        )
     nbytes = prod(shape) * DTYPE_BYTES[_DTYPES[descr]]
     if at + nbytes != member.size or len(title) > MAX_NAME:
         raise InputError(

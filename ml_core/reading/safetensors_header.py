@@ -84,11 +84,11 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
     if size < 10:
         raise _damaged(name, f"it has only {size} bytes", short=True)
     (length,) = struct.unpack("<Q", file.read(8))
-    if length > MAX_HEADER:
-        raise _damaged(name, f"its header claims {length} bytes, the limit is {MAX_HEADER}")
     if length > size - 8:
         short = f"its header claims {length} bytes and the file has {size}"
         raise _damaged(name, short, short=True)
+    if length > MAX_HEADER:
+        raise _too_much(name, f"its header has {length} bytes, the limit is {MAX_HEADER}")
     raw = file.read(length)
     if not raw.startswith(b"{"):
         raise _damaged(name, "its header does not start with '{'")
@@ -98,7 +98,7 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
         raise _damaged(name, f"in its header, {error}") from None
     metadata = _metadata(entries.pop("__metadata__", {}), name)
     if len(entries) > MAX_TENSORS:
-        raise _damaged(name, f"it lists {len(entries)} tensors, the limit is {MAX_TENSORS}")
+        raise _too_much(name, f"it lists {len(entries)} tensors, the limit is {MAX_TENSORS}")
     start = 8 + length
     tensors = [_tensor(key, entry, start, name) for key, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
@@ -110,6 +110,12 @@ def _damaged(name: str, what: str, short: bool = False) -> InputError:
     """Make the sentence; ``short`` if bytes are missing at the end."""
     sentence = f"{name} is a damaged safetensors file: {what}; get the file again."
     return TruncatedError(sentence) if short else InputError(sentence, "damaged")
+
+
+def _too_much(name: str, what: str) -> InputError:
+    """Make the sentence on a limit of this tool."""
+    advice = "ask its author for a file of the model alone"
+    return InputError(f"{name} cannot be used: {what}; {advice}.", "unsupported")
 
 
 def _metadata(value: Any, name: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.folder import check_link
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import MAX_TENSORS
-from ml_core.reading.strict_json import MAX_BYTES, JsonError, parse_object
+from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
 
 _MAX_SHARDS = 1000
 
@@ -34,26 +34,28 @@ def read_index(path: Path, label: str) -> dict[str, frozenset[str]]:
     ------
     InputError
         ``damaged`` if a name is no plain file name, or a file is missing; ``unsupported`` if one
-        is a link that leads out of the folder.
+        is a link that leads out of the folder, or if there is too much.
     """
     file, _ = open_regular(path)
     with file:
         raw = file.read(MAX_BYTES + 1)
     try:
         weight_map = parse_object(raw).get("weight_map")
+    except JsonLimitError as error:
+        raise _too_much(label, str(error)) from None
     except JsonError as error:
         raise _damaged(label, str(error)) from None
     if not isinstance(weight_map, dict) or not weight_map:
         raise _damaged(label, "it has no weight_map")
     if len(weight_map) > MAX_TENSORS:
-        raise _damaged(label, f"it lists {len(weight_map)} tensors, the limit is {MAX_TENSORS}")
+        raise _too_much(label, f"it lists {len(weight_map)} tensors, the limit is {MAX_TENSORS}")
     shards: dict[str, set[str]] = {}
     for tensor, name in weight_map.items():
         if not isinstance(name, str) or not _is_plain(name, path):
             raise _damaged(label, f"{str(name)[:80]!r} is no file name of its folder")
         shards.setdefault(name, set()).add(tensor)
     if len(shards) > _MAX_SHARDS:
-        raise _damaged(label, f"it lists {len(shards)} files, the limit is {_MAX_SHARDS}")
+        raise _too_much(label, f"it lists {len(shards)} files, the limit is {_MAX_SHARDS}")
     for name in shards:
         if not (path.parent / name).exists():
             raise _damaged(label, f"the file {name[:80]} is missing")
@@ -95,6 +97,11 @@ def hash_of_shards(hashes: Mapping[str, str]) -> str:
         return hashes[""]
     lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _too_much(label: str, what: str) -> InputError:
+    advice = "ask its author for a copy in one file"
+    return InputError(f"{label} cannot be used: {what}; {advice}.", "unsupported")
 
 
 def _damaged(label: str, what: str) -> InputError:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any
 
 MAX_BYTES = 32 << 20
 _MAX_PARTS = 2_000_000
+_MAX_DIGITS = 4000  # Python makes no number of more than 4300
 
 
 class JsonError(ValueError):
     """The text is not JSON that this tool accepts; the message is half a sentence."""
+
+
+class JsonLimitError(JsonError):
+    """It is longer, deeper or larger than this tool takes; getting it again does not help."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -26,6 +32,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _no_constant(name: str) -> None:
     """Refuse NaN and Infinity."""
     raise JsonError(f"{name} is not a JSON number")
+
+
+def _whole(digits: str) -> int:
+    """Refuse numbers that Python does not make of text."""
+    if len(digits) > _MAX_DIGITS:
+        raise JsonLimitError(f"it holds a number of {len(digits)} digits")
+    return int(digits)
 
 
 def parse_object(
@@ -57,24 +70,53 @@ def parse_object(
         With half a sentence that says what is wrong.
     """
     if len(raw) > max_bytes:
-        raise JsonError(f"it has {len(raw)} bytes, more than the limit of {max_bytes}")
+        raise JsonLimitError(f"it has {len(raw)} bytes, more than the limit of {max_bytes}")
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > max_parts:
-        raise JsonError(f"it has more than {max_parts} parts")
+        raise JsonLimitError(f"it has more than {max_parts} parts")
+    infinite = False
+
+    def real(digits: str) -> float:
+        nonlocal infinite
+        value = float(digits)
+        infinite = infinite or not isfinite(value)
+        return value
+
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_whole,
+            parse_float=real,
+        )
     except JsonError:
         raise
     except RecursionError:
-        raise JsonError("it is nested too deeply") from None
+        raise JsonLimitError("it is nested too deeply") from None
     except (UnicodeDecodeError, ValueError) as error:
         raise JsonError(f"it is not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise JsonError("it is not a JSON object")
     _check_depth(value, max_depth)
+    if infinite:
+        _check_finite(value)
     if not half_characters and b"\\u" in raw:
         _check_text(value)
     return value
+
+
+def _check_finite(value: object, name: str = "") -> None:
+    """Refuse numbers that are too large for their kind: 1e999 is read as infinity."""
+    if isinstance(value, float):
+        if not isfinite(value):
+            raise JsonError(f"the key {name[:80]!r} holds a number that is too large")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_finite(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, name)
 
 
 def _check_text(value: object) -> None:
@@ -96,7 +138,7 @@ def _check_text(value: object) -> None:
 def _check_depth(value: dict[str, Any] | list[Any], left: int) -> None:
     """Refuse nesting beyond ``left`` levels."""
     if left == 0:
-        raise JsonError("it is nested too deeply")
+        raise JsonLimitError("it is nested too deeply")
     for item in value.values() if isinstance(value, dict) else value:
         if type(item) in (dict, list):
             _check_depth(item, left - 1)

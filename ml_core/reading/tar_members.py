@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
+from ml_core.reading.errors import SAFETENSORS_COPY
 from ml_core.reading.zip_members import (
     MAX_MEMBERS,
     STORED,
@@ -66,7 +67,7 @@ def tar_members(file: BinaryIO, size: int, *, most: int = MAX_MEMBERS) -> tuple[
         elif kind != _FOLDERS:
             raise ZipError("it holds links, devices or sparse files")
         if len(members) > most:
-            raise ZipError(f"it lists more than {most} members")
+            raise ZipError(f"it lists more than {most} members", SAFETENSORS_COPY)
     if len({member.name for member in members}) != len(members):
         raise ZipError("two of its members have the same name")
     return tuple(members)

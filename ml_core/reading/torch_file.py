@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ml_core.reading.errors import InputError, TruncatedError
+from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
+from ml_core.reading.pickles.budget import TooMuchError
 from ml_core.reading.pickles.geometry import Block, place_tensors
 from ml_core.reading.pickles.machine import Reading
 from ml_core.reading.pickles.walk import contents
@@ -42,7 +43,7 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
     UnknownCodeError
         If loading the file elsewhere would run code that is not on the list.
     InputError
-        ``damaged`` if a pickle cannot be read.
+        ``damaged`` if a pickle cannot be read, ``unsupported`` if it asks for too much.
     """
     readings = list(readings)
     groups: dict[str, dict[str, None]] = {}
@@ -66,6 +67,12 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 names,
             )
     for label, reading in readings:
+        if reading.problem and reading.excess:
+            raise InputError(
+                f"{name} cannot be used: {label} asks for more than this tool gives, "
+                f"{reading.problem}; {SAFETENSORS_COPY}, and do not load this one elsewhere.",
+                "unsupported",
+            )
         if reading.problem:
             # Another loader may get further than this one, if it is no accident.
             caution = "" if reading.short else ", and do not load this one elsewhere"
@@ -85,11 +92,14 @@ def tensors_of(
     Raises
     ------
     InputError
-        ``damaged`` if a tensor does not fit its bytes.
+        ``damaged`` if a tensor does not fit its bytes, ``unsupported`` if there is too much.
     """
     try:
         found = contents(value)
         tensors = place_tensors(found.tensors, blocks)
+    except TooMuchError as error:
+        sentence = f"{name} cannot be used: {error}; {SAFETENSORS_COPY}."
+        raise InputError(sentence, "unsupported") from None
     except ValueError as error:
         raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
     notes: tuple[str, ...] = ()

@@ -65,6 +65,12 @@ def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
         return to_json(replace(inspect(path), sandbox=sandbox))
     except InputError as error:
         told = error
+    except OSError as error:
+        told = InputError(
+            f"{path.name} cannot be read: {error.strerror or 'the system refuses it'}; choose a "
+            "checkpoint file.",
+            "unsupported",
+        )
     except MemoryError:
         told = InputError(
             f"{path.name} needs more memory to be read than a checkpoint should; get the file "

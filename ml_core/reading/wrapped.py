@@ -21,6 +21,8 @@ _ENDINGS = (
     ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".zip", ".tar",
 )  # fmt: skip
 
+_BESIDE = "__MACOSX/"  # what macOS keeps beside each file of an archive
+
 List = Callable[[BinaryIO, int], tuple[Member, ...]]
 Read = Callable[[BinaryIO, int, str], WeightsFile]
 
@@ -54,7 +56,11 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
             "it elsewhere.",
             "dangerous",
         )
-    inside = [member for member in found if member.name.lower().endswith(_ENDINGS)]
+    inside = [
+        member
+        for member in found
+        if member.name.lower().endswith(_ENDINGS) and not member.name.startswith(_BESIDE)
+    ]
     if len(inside) != 1:
         check_members(file, found, name)
         many = f"{len(inside)} files that may be checkpoints" if inside else "no checkpoint"

@@ -14,6 +14,8 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from ml_core.reading.errors import SAFETENSORS_COPY
+
 MAX_MEMBERS = 20_000
 _MAX_DIRECTORY = 8 << 20
 _END = struct.Struct("<4s4H2LH")
@@ -27,7 +29,6 @@ STORED, DEFLATED = 0, 8
 _TABLES = 1024
 _LONGEST_END = 22 + 65535  # an end record and its comment
 _NEWEST = 63  # version 6.3 of the format: readers refuse members that ask for more
-SAFETENSORS_COPY = "ask for a safetensors copy of it"
 _UNPACK = "unpack it and open the file inside"
 _OTHER_NAME = 0x7075  # an extra field that some readers take for the name
 

@@ -144,6 +144,7 @@ def _inside(kind: str) -> Write:
         if kind == "zip":
             with zipfile.ZipFile(path, "w") as made:
                 made.writestr("model/README.md", "notes")
+                made.writestr("__MACOSX/model/._epoch.pt", b"\x00\x05\x16\x07\x00\x02\x00\x00")
                 made.writestr("model/epoch.pt", raw.getvalue())
         else:
             with tarfile.open(path, "w") as tar:

@@ -23,6 +23,10 @@ class PickleError(ValueError):
     """The pickle cannot be read; half a sentence says why."""
 
 
+class TooMuchError(PickleError):
+    """The pickle asks for more than this tool gives to any; getting it again does not help."""
+
+
 @dataclass
 class Budget:
     """Steps that are left, shared by the pickles of one file.
@@ -52,7 +56,7 @@ class Budget:
         """
         self.steps -= steps
         if self.steps < 0:
-            raise PickleError(f"it takes more than the {MAX_WORK} steps that a file may take")
+            raise TooMuchError(f"it takes more than the {MAX_WORK} steps that a file may take")
 
     def spend_bytes(self, count: int) -> None:
         """Take away what making so many bytes costs."""

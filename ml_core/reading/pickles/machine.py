@@ -22,6 +22,7 @@ from ml_core.reading.pickles.budget import (
     STEPS_OF_A_NAME,
     Budget,
     PickleError,
+    TooMuchError,
 )
 from ml_core.reading.pickles.calls import made, note_misuse
 from ml_core.reading.pickles.opcodes import Opcode
@@ -77,13 +78,15 @@ def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
         if ends and found.end != len(raw):
             raise PickleError("bytes follow its end")
     except PickleError as error:
-        found.problem = str(error)
+        found.problem, found.excess = str(error), isinstance(error, TooMuchError)
     except (ValueError, IndexError, OverflowError, AttributeError) as error:
         # What genops raises for opcodes and arguments that are none.
-        found.problem = f"it cannot be parsed ({str(error)[:120]})"
+        found.excess = "int_max_str_digits" in str(error)
+        what = "a number in it has too many digits" if found.excess else ""
+        found.problem = what or f"it cannot be parsed ({str(error)[:120]})"
         found.short = _SHORT.search(str(error)) is not None
     except RecursionError:
-        found.problem = "it is nested too deeply"
+        found.problem, found.excess = "it is nested too deeply", True
     if found.problem:
         found.value = None
         # What follows an end that is too early is read by nobody.
@@ -109,7 +112,7 @@ class _Machine:
     def run(self) -> None:
         """Follow the opcodes to STOP."""
         if len(self.raw) > MAX_BYTES:
-            raise PickleError(f"it has more than {MAX_BYTES >> 20} MiB")
+            raise TooMuchError(f"it has more than {MAX_BYTES >> 20} MiB")
         frame_end = 0
         for now in self.opcodes:
             if self.before is not None:
@@ -163,7 +166,7 @@ class _Machine:
         if name in _VALUES:
             self.stack.append(argument)
             if len(self.stack) > MAX_STACK:
-                raise PickleError(f"it puts more than {MAX_STACK} objects on its stack")
+                raise TooMuchError(f"it puts more than {MAX_STACK} objects on its stack")
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in _MAKERS:
@@ -202,7 +205,7 @@ class _Machine:
         self.stack.append(_MARK)
         self.marks += 1
         if self.marks > MAX_MARKS:
-            raise PickleError("it is nested too deeply")
+            raise TooMuchError("it is nested too deeply")
 
     def _on_pop(self, _: Any) -> None:
         if not self.stack:
@@ -219,7 +222,7 @@ class _Machine:
             raise PickleError("it keeps an object at a place that no pickler chooses")
         self.memo[int(key)] = self._top()
         if len(self.memo) > MAX_MEMO:
-            raise PickleError(f"it keeps more than {MAX_MEMO} objects")
+            raise TooMuchError(f"it keeps more than {MAX_MEMO} objects")
 
     def _on_memoize(self, _: Any) -> None:
         self._on_put(len(self.memo))

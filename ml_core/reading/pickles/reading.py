@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.reading.pickles.budget import MAX_NAME, PickleError
+from ml_core.reading.pickles.budget import MAX_NAME, TooMuchError
 from ml_core.reading.pickles.names import group_of
 from ml_core.reading.pickles.records import Global
 
@@ -32,6 +32,8 @@ class Reading:
         How many were read.
     problem
         Why the pickle cannot be read, as half a sentence; empty if it can.
+    excess
+        Whether the problem is a limit of this tool.
     short
         Whether the problem is that it ends too early.
     script
@@ -44,6 +46,7 @@ class Reading:
     end: int = 0
     opcodes: int = 0
     problem: str = ""
+    excess: bool = False
     short: bool = False
     script: bool = False
 
@@ -57,7 +60,7 @@ class Reading:
 
         Raises
         ------
-        PickleError
+        TooMuchError
             If there are too many of them, or the name is longer than any; it is noted before,
             cut.
         """
@@ -68,10 +71,10 @@ class Reading:
             known = Global(module, name, group_of(module, name, script=self.script))
             if len(self.names) < _MAX_KNOWN or known.group == "unknown":
                 if len(self.names) > _MAX_UNKNOWN:
-                    raise PickleError("it names too many objects")
+                    raise TooMuchError("it names too many objects")
                 self.names[known.full] = known
         if long:
-            raise PickleError(f"a name in it has more than {MAX_NAME} characters")
+            raise TooMuchError(f"a name in it has more than {MAX_NAME} characters")
         return known
 
     def misused(self, how: str) -> None:

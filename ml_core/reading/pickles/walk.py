@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.reading.pickles.budget import MAX_WORK
+from ml_core.reading.pickles.budget import MAX_WORK, TooMuchError
 from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
 
 MAX_NAME = 1024
@@ -64,9 +64,9 @@ def contents(value: Any) -> Contents:
             continue
         if isinstance(item, Tensor):
             if len(name) > MAX_NAME:
-                raise ValueError(f"a tensor's name has {len(name)} characters")
+                raise TooMuchError(f"a tensor's name has {len(name)} characters")
             if len(names) >= _MAX_TENSORS:
-                raise ValueError(f"it lists more than {_MAX_TENSORS} tensors")
+                raise TooMuchError(f"it lists more than {_MAX_TENSORS} tensors")
             if not _is_text(name):
                 raise ValueError("a tensor's name is no valid text")
             if name in names:
@@ -82,7 +82,7 @@ def contents(value: Any) -> Contents:
             continue
         seen.add(id(item))
         if depth > _MAX_DEPTH:
-            raise ValueError("its objects are nested too deeply")
+            raise TooMuchError("its objects are nested too deeply")
         if isinstance(item, Object) and item.of.name in _NO_BUILDERS:
             found.special.append((name[:_MAX_TEXT], _NO_BUILDERS[item.of.name]))
             continue
@@ -92,9 +92,9 @@ def contents(value: Any) -> Contents:
             letters += len(inner[-1][0])
             visits += 1
             if visits > MAX_WORK:
-                raise ValueError("its objects are given out again too often")
+                raise TooMuchError("its objects are given out again too often")
             if letters > _MAX_LETTERS:
-                raise ValueError("the names in it are longer together than any checkpoint's")
+                raise TooMuchError("the names in it are longer together than any checkpoint's")
         stack.extend(reversed(inner))
     return found
 

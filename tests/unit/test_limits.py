@@ -1,0 +1,141 @@
+"""Where a limit of this tool is reached, the sentence says so and asks for no second download."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_core.reading import Inspection, examine, inspect, worker
+from ml_core.reading.strict_json import JsonError, JsonLimitError, parse_object
+from tests.hostile.archives import archive, legacy, records
+from tests.hostile.ops import checkpoint, pickled, tensor
+
+PICKLES = {
+    "nesting": b"(" * 1500 + b"t" * 1500,
+    "a deep list": b"]" * 900 + b"a" * 899,
+    "objects on the stack": b"(" + b"N" * 10 + b"K\x01" * 310_000 + b"t",
+    "steps": b"N0" * 400_000 + b"N",
+    "places in the memo": b"N" + b"\x94" * 310_000,
+    "digits": b"L" + b"9" * 5000 + b"L\n",
+}
+
+
+def told(found: Inspection) -> str:
+    assert (found.verdict, found.reason_code) == ("damaged", "unsupported"), found.reasons
+    sentence = found.reasons[0]
+    assert "again" not in sentence
+    assert "sys." not in sentence
+    return sentence
+
+
+@pytest.mark.parametrize("name", PICKLES)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_beyond_a_limit(tmp_path: Path, name: str, zipped: bool) -> None:
+    raw = pickled(checkpoint(PICKLES[name]))
+    path = tmp_path / "m.pt"
+    path.write_bytes(archive(records() | {"data.pkl": raw}) if zipped else legacy(raw))
+    assert "ask its author for a safetensors copy" in told(inspect(path))
+
+
+def test_a_header_beyond_a_limit(tmp_path: Path) -> None:
+    entry = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+    many = json.dumps({f"t{number}": entry for number in range(100_001)}).encode()
+    long = b'{"__metadata__": {"a": "' + b" " * (17 << 20) + b'"}}'
+    for raw in (many, long):
+        path = tmp_path / "m.safetensors"
+        path.write_bytes(struct.pack("<Q", len(raw)) + raw)
+        told(inspect(path))
+
+
+def test_an_index_beyond_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    index = {"weight_map": {f"t{number}": "a.safetensors" for number in range(100_001)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    told(inspect(tmp_path))
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b": [0, 1e999]}}', '{"a": {"b": -1e999}}'])
+def test_numbers_that_become_infinite_are_refused_with_their_key(text: str) -> None:
+    with pytest.raises(JsonError, match=r"'a\.b' holds a number that is too large"):
+        parse_object(text.encode())
+
+
+def test_long_numbers_are_a_limit() -> None:
+    with pytest.raises(JsonLimitError, match="5000 digits"):
+        parse_object(b'{"a": ' + b"9" * 5000 + b"}")
+    assert parse_object(b'{"a": 1e3, "b": -12}') == {"a": 1000.0, "b": -12}
+
+
+def test_arrays_of_other_types_are_left_out(tmp_path: Path) -> None:
+    good = np.arange(3, dtype="f4")
+    np.savez(tmp_path / "m.npz", w=good, names=np.array(["a"]), turned=good.astype(">f4"))
+    found = inspect(tmp_path / "m.npz")
+    assert found.verdict == "caution"
+    assert "names (<U1), turned (>f4)" in found.reasons[0]
+    assert [tensor.name for tensor in found.tensors] == ["w"]
+    assert found.unread == ("names.npy", "turned.npy")
+    np.savez(tmp_path / "m.npz", names=np.array(["a"]))
+    refused = inspect(tmp_path / "m.npz")
+    assert (refused.verdict, refused.reason_code) == ("damaged", "unsupported")
+    assert "'names'" in refused.reasons[0]
+
+
+def test_a_tensor_of_another_type_does_not_spoil_the_others(tmp_path: Path) -> None:
+    ops = pickled(checkpoint(tensor(kind="ComplexFloatStorage", elements=2, shape=(2,))))
+    (tmp_path / "m.pt").write_bytes(archive(records() | {"data.pkl": ops}))
+    found = inspect(tmp_path / "m.pt")
+    assert found.verdict == "caution"
+    assert [each.name for each in found.tensors] == ["state_dict.a.weight"]
+    assert "args (of a type that no CLIP has)" in found.reasons[0]
+
+
+def test_a_huge_file_is_refused_by_its_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    raw = json.dumps({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw)
+    os.truncate(path, 200 << 30)  # of which nothing is on the disk
+    found = inspect(path)
+    assert (found.verdict, found.sha256) == ("damaged", "")
+    assert "bytes after its last tensor" in found.reasons[0]
+    assert found.reasons[1] == (
+        "Its SHA-256 was not computed, as it has 200 GiB and is refused in any case."
+    )
+
+
+def test_what_is_larger_than_any_checkpoint_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(bytes(100))
+    monkeypatch.setattr(sys.modules[inspect.__module__], "_MAX_SIZE", 99)
+    found = inspect(path)
+    assert (found.verdict, found.reason_code, found.sha256) == ("damaged", "unsupported", "")
+    assert "more than any checkpoint" in found.reasons[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no such file system")
+@pytest.mark.parametrize("name", ["mem", "environ", "maps"])
+def test_files_of_the_kernel_are_not_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.pt"
+    path.symlink_to(f"/proc/self/{name}")
+    for found in (inspect(path), examine(path)):
+        assert found.verdict == "damaged"
+        assert "empty" in found.reasons[0]
+
+
+def test_an_error_of_the_system_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(worker, "inspect", broken)
+    sentence, code, details = json.loads(worker._examined(tmp_path / "m.pt", {}))["error"]
+    assert sentence == "m.pt cannot be read: Input/output error; choose a checkpoint file."
+    assert (code, details) == ("unsupported", "")
