@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ml_core.cli.options import Device, Donor, Json, Labels, Templates, Threads
+from ml_core.cli.options import Device, Donor, Json, Labels, Templates, Threads, given_path
 from ml_core.reading.errors import InputError
 
 
 def doctor_command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to ask about.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint to ask about.", parser=given_path)
+    ],
     images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
     labels: Labels = "demo",
     templates: Templates = None,

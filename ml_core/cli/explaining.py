@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
+from ml_core.cli.options import given_path
 from ml_core.reading.errors import InputError
 
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
@@ -20,7 +21,9 @@ _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
 def explain_command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to look into.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint to look into.", parser=given_path)
+    ],
     out: Annotated[
         Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
     ],

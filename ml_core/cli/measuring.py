@@ -16,11 +16,14 @@ from ml_core.cli.options import (
     Target,
     Templates,
     Threads,
+    given_path,
 )
 
 
 def evaluate_command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to measure.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint to measure.", parser=given_path)
+    ],
     images: Annotated[
         str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
     ] = "demo:test",

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def given_path(text: str) -> Path:
+    """A path that was given; an empty one would be the current folder."""
+    if not str(text):
+        raise typer.BadParameter("the name is empty; give a file, a folder or hf-hub:owner/name")
+    return Path(text)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
@@ -25,7 +33,10 @@ Donor = Annotated[
     Path | None,
     typer.Option(help="A whole CLIP whose other encoder goes with a file that holds one."),
 ]
-Checkpoint = Annotated[Path, typer.Argument(help="A file, a folder, or hf-hub:owner/name.")]
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(help="A file, a folder, or hf-hub:owner/name.", parser=given_path),
+]
 NoChoice = Annotated[
     bool,
     typer.Option(

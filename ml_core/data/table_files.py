@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ml_core.data.pictures import summary
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import read_table, resolver
+from ml_core.reading.tables import iter_rows, resolver
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
@@ -90,14 +91,17 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
         ``usage`` if no row can be used.
     """
     columns = (image_column,) if text_column is None else (image_column, text_column)
-    table = read_table(path, columns)
-    resolve = resolver(path.parent)
+    resolve = cache(resolver(path.parent))  # many rows may name one picture
+    known: dict[str, str] = {}
     paths: list[Path] = []
     names: list[str] = []
     texts: list[str] = []
-    bad = [sentence for _, sentence in table.bad_rows]
+    bad: list[str] = []
     missing: list[str] = []
-    for number, row in zip(table.numbers, table.rows, strict=True):
+    for number, row in iter_rows(path, columns):
+        if isinstance(row, str):
+            bad.append(row)
+            continue
         name = f"row {number} ({row[0][:80]!r})"
         if text_column is not None and not row[1].strip():
             bad.append(f"row {number}: the column {text_column!r} is empty")
@@ -112,7 +116,8 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
             continue
         paths.append(file)
         names.append(name)
-        texts.append(row[1].strip() if text_column is not None else "")
+        text = row[1].strip() if text_column is not None else ""
+        texts.append(known.setdefault(text, text))
     problems = []
     if bad:
         problems.append(summary("Left out, a bad row", bad))

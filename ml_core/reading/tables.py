@@ -78,16 +78,33 @@ def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Tabl
         lists the columns it has).
     """
     path = Path(path)
+    wanted = read_columns(path) if columns is None else columns
+    table = Table(wanted, [], [], [])
+    for number, row in iter_rows(path, wanted):
+        if isinstance(row, str):
+            table.bad_rows.append((number, row))
+        else:
+            table.rows.append(row)
+            table.numbers.append(number)
+    return table
+
+
+def iter_rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...] | str]]:
+    """Row numbers of a table with the wanted fields, or a sentence on a bad row, one by one.
+
+    Raises
+    ------
+    InputError
+        As `read_table` does.
+    """
     records = _records(path)
     header = _header(path, next(records, None))
-    wanted = header if columns is None else columns
     for name in wanted:
         if name not in header:
             raise InputError(
                 f"{path.name} has no column {name!r}; its columns are {', '.join(header)}.", "usage"
             )
     places = [header.index(name) for name in wanted]
-    table = Table(wanted, [], [], [])
     for number, record in enumerate(records, start=2):
         if number > MAX_ROWS:
             raise InputError(f"{path.name} has over {MAX_ROWS:,} rows; split it.", "unsupported")
@@ -95,11 +112,9 @@ def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Tabl
             continue
         problem = record if isinstance(record, str) else _problem(record, len(header))
         if problem:
-            table.bad_rows.append((number, f"row {number}: {problem}"))
-            continue
-        table.rows.append(tuple(record[place] for place in places))
-        table.numbers.append(number)
-    return table
+            yield number, f"row {number}: {problem}"
+        else:
+            yield number, tuple(record[place] for place in places)
 
 
 def _records(path: Path) -> Iterator[list[str] | str]:

@@ -133,6 +133,8 @@ def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture
         (["inspect"], "Missing argument"),
         (["wash"], "No such command"),
         (["inspect", "/no/such/file"], "cannot be opened"),
+        (["inspect", ""], "the name is empty"),
+        (["evaluate", ""], "the name is empty"),
         (["inspect", "~nobody-here/file"], "cannot be opened"),
         (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
         (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
