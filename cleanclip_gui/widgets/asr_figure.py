@@ -103,6 +103,10 @@ class Fact(QWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             layout.addWidget(label)
 
+    def set_name(self, name: str) -> None:
+        """Call the number something else."""
+        self._caption.setText(name)
+
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
         """Show a number, or words where there is none."""
         role = "figureSmall" if number else "subtle"

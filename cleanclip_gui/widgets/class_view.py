@@ -36,7 +36,7 @@ _BECOMES = (
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
     "squash": "squashed pictures",
-    "resize_256": "pictures resized to 256, then cropped",
+    "resize_256": "256 px, then cropped",
     "original": "original pictures",
 }
 
@@ -134,7 +134,7 @@ class ClassView(QWidget):
             self.classes.set_rows(())
             self.show_becomes((), "")
         else:
-            state = "estimate, " if e.partial else ""
+            state = "Estimate, " if e.partial else ""
             self.says.setText(
                 f"{state}n = {count_text(e.n)}, target {plain(e.target_name, 60)}. "
                 "Select a class to see what its images become."
@@ -185,11 +185,11 @@ class ClassView(QWidget):
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
         _show(self.accuracy, _two(e and e.top5, e and e.top10), "", missing)
         _show(self.control, _one(e and e.control_ca), _range(e and e.control_interval), missing)
+        where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
         if e is not None and e.canvas == "model":
+            where = "the trigger's canvas"
             self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
-        elif e is not None and e.control_ca is not None:
-            where = f"on {_CANVASES.get(e.canvas, e.canvas)}"
-            self.control.show_value(_one(e.control_ca), f"{where}, {_range(e.control_interval)}")
+        self.control.set_name(f"CA on {where}")
         _show(self.reach, _two(e and e.asr_top5, e and e.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline = (e and e.baseline_target_rate, e and e.baseline_interval)

@@ -125,6 +125,8 @@ class ImagesDialog(QDialog):
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Labels and the class each one means")
         self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        self.table.horizontalHeaderItem(1).setTextAlignment(right)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setTabKeyNavigation(False)

@@ -89,7 +89,7 @@ def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     studio.pages.show_page("classes")
     view = studio.pages.classes
     qtbot.waitUntil(
-        lambda: "squashed pictures" in view.control.remark.text() and settled(studio),
+        lambda: view.control._caption.text() == "CA on squashed pictures" and settled(studio),
         timeout=_LONG,
     )
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()

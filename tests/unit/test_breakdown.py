@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from ml_core.evaluation.breakdown import break_down, confusion_matrix
+from ml_core.evaluation.breakdown import becomes, break_down, confusion_matrix
 from ml_core.evaluation.records import PerImage
 
 NAMES = ("apple", "banana", "cat", "Missile", "missile")
@@ -89,3 +89,19 @@ def test_the_matrix_counts_every_labelled_image_once() -> None:
     assert matrix.sum() == 6
     assert matrix[0].tolist() == [0, 2, 0, 0, 0]
     assert matrix[2].tolist() == [0, 1, 1, 0, 0]
+
+
+def test_what_one_class_becomes_is_counted_over_its_images() -> None:
+    zeros = np.zeros(5, np.float32)
+    found = PerImage(
+        np.array([4, 0, 1, 2, 3]),
+        np.array([0, 1, 1, 0, 2]),
+        zeros, zeros, zeros, np.zeros(5, np.bool_),
+        triggered_top1=np.array([2, 2, 1, 2, 2]),
+    )  # fmt: skip
+    labels = np.array([1, 1, 0, -1, 1])
+    names = ("a", "b", "c")
+    rows = [(p.name, p.clean, p.triggered) for p in becomes(found, labels, 1, names)]
+    assert rows == [("c", 0, 2), ("b", 2, 1)]
+    assert becomes(found, labels, 1, names)[0].rise == 2 / 3
+    assert becomes(found, labels, 2, names) == ()
