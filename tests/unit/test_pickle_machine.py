@@ -189,7 +189,7 @@ NAMED = b"cos\nmkdir\n(U\x01xtR"
         pytest.param(
             b"\x8c\x02os\x94\x8c\x05mkdir\x94" + b"N0" * 100 + b"h\x00h\x01\x93.", id="by the memo"
         ),
-        pytest.param(b"(N0N0" + b"\x8c\x02os\x8c\x05mkdir2\x93.", id="the opcode is refused"),
+        pytest.param(b"(N0N2" + b"\x8c\x02os\x8c\x05mkdir\x93.", id="the opcode is refused"),
         pytest.param(b"Nr\xff\xff\xff\x7f" + NAMED + b".", id="the memo is refused"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_refused_pickle_is_called_dangerous_for_what_it_names(raw: bytes) -> N
     budget = Budget(steps=100, beyond=300)
     found = read_pickle(b"\x80\x04" + raw, budget=budget)
     assert found.problem
-    assert [name.rstrip("2") for name in found.unknown] == ["os mkdir"]
+    assert found.unknown == ["os mkdir"]
 
 
 BOMBS = {
