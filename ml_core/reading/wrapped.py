@@ -15,13 +15,13 @@ from ml_core.reading.one_pass import ChecksumError, compare_checksums
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
-from ml_core.reading.zip_members import STORED, Member, ZipError
+from ml_core.reading.zip_members import STORED, Member, ZipError, read_head
 
 _ENDINGS = (
     ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".zip", ".tar",
 )  # fmt: skip
 
-_BESIDE = "__MACOSX/"  # what macOS keeps beside each file of an archive
+_BESIDE, _APPLE_DOUBLE = "__MACOSX/", b"\0\x05\x16\x07"
 
 List = Callable[[BinaryIO, int], tuple[Member, ...]]
 Read = Callable[[BinaryIO, int, str], WeightsFile]
@@ -59,7 +59,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     inside = [
         member
         for member in found
-        if member.name.lower().endswith(_ENDINGS) and not member.name.startswith(_BESIDE)
+        if member.name.lower().endswith(_ENDINGS) and not _is_beside(file, member)
     ]
     if len(inside) != 1:
         check_members(file, found, name)
@@ -113,6 +113,11 @@ def read_gzip(file: BinaryIO, size: int, name: str, read: Read) -> WeightsFile:
     container = Container(kind, members, members, size, image.size, protocol=inner.protocol)
     packed = "" if weights.format.endswith("in an archive") else ", compressed"
     return replace(weights, format=f"{weights.format}{packed}", container=container)
+
+
+def _is_beside(file: BinaryIO, member: Member) -> bool:
+    """Whether it is what macOS keeps beside each file of an archive, by name and content."""
+    return member.name.startswith(_BESIDE) and read_head(file, member, 4) == _APPLE_DOUBLE
 
 
 def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:

@@ -134,3 +134,40 @@ def test_a_type_inside_itself_ends() -> None:
         + b"b"
     )
     assert read(array(itself, bytes(8))).misuse
+
+
+def test_numpy_types_stay_what_they_were_when_they_were_used() -> None:
+    kind = call("numpy", "dtype", "V8", False, True) + b"q\x00"
+    state = plain((3, "|", None, None, None, 8, 1, 0)) + b"b"
+    assert read(array(kind + state, bytes(8))).problem == ""
+    late = b"](" + array(kind, bytes(8)) + b"h\x00" + state + b"e"
+    assert read(late).misuse == ["a type of numpy is changed after it may have been used"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {1: "x"},
+        {2: 1},
+        {3: ("a",)},
+        {4: 1},
+        {5: 9},
+        {5: -1},
+        {6: 0},
+        {6: 1 << 20},
+        {7: 1},
+        {7: "a"},
+    ],
+)
+def test_states_of_numpy_types_must_fit(changed: dict[int, Any]) -> None:
+    state = [3, "|", None, None, None, 8, 1, 0]
+    kind = call("numpy", "dtype", "V8", False, True)
+    assert read(kind + plain(tuple(state)) + b"b").problem == ""
+    for place, value in changed.items():
+        state[place] = value
+    assert "numpy" in read(kind + plain(tuple(state)) + b"b").problem
+
+
+@pytest.mark.parametrize("text", ["f4,O", "object", "i3", "V8\n", "", "float32", "(2,)f4", "f4 "])
+def test_types_of_numpy_are_spelled_in_one_way(text: str) -> None:
+    assert "none that holds numbers" in read(call("numpy", "dtype", text, False, True)).problem

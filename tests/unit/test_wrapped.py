@@ -161,3 +161,13 @@ def test_a_wrong_sum_and_a_short_tar_are_refused() -> None:
     for bad in (raw[:300] + b"x" + raw[301:], raw[:700], raw[:0]):
         with pytest.raises(ZipError):
             tar_members(io.BytesIO(bad), len(bad))
+
+
+def test_what_macos_keeps_beside_a_file_is_listed_and_counts_by_content(tmp_path: Path) -> None:
+    beside = "__MACOSX/._epoch.pt"
+    double = b"\0\x05\x16\x07\0\x02\0\0" + bytes(100)
+    found = inspect(zipped(tmp_path / "m", {"epoch.pt": torch_bytes(TENSORS), beside: double}))
+    assert found.verdict == "loads"
+    assert beside in found.unread
+    two = {"epoch.pt": torch_bytes(TENSORS), beside: torch_bytes(TENSORS)}
+    assert "2 files that may be checkpoints" in inspect(zipped(tmp_path / "n", two)).reasons[0]
