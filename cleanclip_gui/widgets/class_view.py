@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -33,6 +34,7 @@ _BECOMES = (
     ("Triggered", "Images called so with the trigger"),
     ("Change", "Of the share of these images, in percentage points"),
 )
+_WIDE = 480
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
     "squash": "squashed pictures",
@@ -56,7 +58,7 @@ class ClassView(QWidget):
         self.save.setAccessibleName("Save the numbers by class")
         self.save.setToolTip("Save the numbers by class as CSV or JSON")
         self.accuracy = Fact(
-            "Clean accuracy, top 5 · top 10",
+            "CA, top 5 · top 10",
             "True label among the likeliest classes, without the trigger.",
         )
         self.control = Fact(
@@ -92,16 +94,10 @@ class ClassView(QWidget):
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.says, 1)
         head.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
-        grid = QGridLayout()
+        grid = self._grid = QGridLayout()
         grid.setHorizontalSpacing(theme.SPACE_L)
         grid.setVerticalSpacing(theme.SPACE_S)
-        facts = (
-            *(self.accuracy, self.control, self.baseline),
-            *(self.reach, self.flips, self.margin),
-        )
-        for place, fact in enumerate(facts):
-            grid.addWidget(fact, place // 3, place % 3)
-            grid.setColumnStretch(place % 3, 1)
+        self._place_facts(3)
         lower = QWidget()
         below = QVBoxLayout(lower)
         below.setContentsMargins(0, theme.SPACE_S, 0, 0)
@@ -124,6 +120,22 @@ class ClassView(QWidget):
         layout.addWidget(self.warning)
         layout.addLayout(grid)
         layout.addWidget(tables, 1)
+
+    def _place_facts(self, columns: int) -> None:
+        """Put the six numbers into so many columns."""
+        facts = (
+            *(self.accuracy, self.control, self.baseline),
+            *(self.reach, self.flips, self.margin),
+        )
+        for place, fact in enumerate(facts):
+            self._grid.addWidget(fact, place // columns, place % columns)
+        for column in range(3):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Two columns where three do not fit."""
+        super().resizeEvent(event)
+        self._place_facts(3 if self.width() >= _WIDE else 2)
 
     def show_found(self, e: Evaluation | None, found: Breakdown | None) -> None:
         """Show an evaluation and what lies behind it."""
@@ -198,7 +210,7 @@ class ClassView(QWidget):
         margin = ""
         if e is not None and e.target_margin is not None and e.target_margin_clean is not None:
             margin = f"{e.target_margin_clean:+.1f} → {e.target_margin:+.1f}".replace("-", "−")
-        _show(self.margin, margin, "logits, without and with trigger", no_trigger)
+        _show(self.margin, margin, "logits, clean → triggered", no_trigger)
 
 
 def _show(fact: Fact, text: str, remark: str, missing: str) -> None:
@@ -213,7 +225,8 @@ def _one(value: float | None) -> str:
 
 
 def _two(five: float | None, ten: float | None) -> str:
-    return " · ".join(text for text in (_one(five), _one(ten)) if text)
+    shown = [f"{100 * value:.1f}" for value in (five, ten) if value is not None]
+    return f"{' · '.join(shown)}\u2009%" if shown else ""
 
 
 def _range(interval: tuple[float, float] | None) -> str:

@@ -13,12 +13,14 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.text import tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
+_NARROWEST = 130
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
@@ -127,8 +129,9 @@ class RowsTable(QTableView):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.setMinimumSectionSize(40)
+        header.sectionResized.connect(self._on_section_resized)
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
     def set_widths(self, widths: Sequence[int]) -> None:
@@ -153,6 +156,19 @@ class RowsTable(QTableView):
                 if row.id == kept:
                     self.selectRow(number)
         self.verticalScrollBar().setValue(at)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The first column takes what the others leave, and no less than its texts need."""
+        super().resizeEvent(event)
+        self._fit_first()
+
+    def _fit_first(self) -> None:
+        others = sum(map(self.columnWidth, range(1, self.rows.columnCount())))
+        self.setColumnWidth(0, max(_NARROWEST, self.viewport().width() - others))
+
+    def _on_section_resized(self, section: int, *_: object) -> None:
+        if section:
+            self._fit_first()
 
     def _on_current_changed(self, *_: object) -> None:
         self.row_chosen.emit(self.chosen)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QButtonGroup,
     QComboBox,
     QHBoxLayout,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 Side = Literal["captions", "templates"]
 
+_WIDE = 520
 _RECALLS = (
     ("Recall", "Share of queries whose own answer is among the first ones"),
     *((f"@{k}", f"Among the first {k}, without and with the trigger") for k in (1, 5, 10)),
@@ -64,6 +68,7 @@ class TextView(QWidget):
         super().__init__(parent)
         self.retrieval: Retrieval | None = None
         self.spread: TemplateSpread | None = None
+        self._rows: list[QBoxLayout] = []
         self.sides = QButtonGroup(self)
         self.captions = self._side("Captions")
         self.templates = self._side("Prompt templates")
@@ -109,21 +114,33 @@ class TextView(QWidget):
         self.sides.addButton(button)
         return button
 
+    def _row(self, first: Sequence[QWidget], second: Sequence[QWidget]) -> QBoxLayout:
+        """Two groups of widgets: side by side, or one below the other where it is narrow."""
+        row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        row.setSpacing(theme.SPACE_S)
+        for group in (first, second):
+            inner = QHBoxLayout()
+            inner.setSpacing(theme.SPACE_S)
+            for widget in group:
+                inner.addWidget(widget, 1 if widget in (self.source, self.target) else 0)
+            row.addLayout(inner, 1 if self.target in group or self.source in group else 0)
+            if group is first and self.source not in group:
+                row.addStretch(1)
+        self._rows.append(row)
+        return row
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Break the rows where they do not fit."""
+        super().resizeEvent(event)
+        wide = self.width() >= _WIDE
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        for row in self._rows:
+            row.setDirection(across if wide else down)
+
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.captions)
-        head.addWidget(self.templates)
-        head.addStretch(1)
-        head.addWidget(self.count)
-        head.addWidget(self.measure)
-        head.addWidget(self.save)
-        source = QHBoxLayout()
-        source.setSpacing(theme.SPACE_S)
-        source.addWidget(self.source, 2)
-        source.addWidget(self.file)
-        source.addWidget(Label("Wanted", "subtle", buddy=self.target))
-        source.addWidget(self.target, 3)
+        head = self._row((self.captions, self.templates), (self.count, self.measure, self.save))
+        wanted = Label("Wanted", "subtle", buddy=self.target)
+        source = self._row((self.source, self.file), (wanted, self.target))
         captions, templates = QWidget(), QWidget()
         upper = QVBoxLayout(captions)
         upper.addLayout(source)
