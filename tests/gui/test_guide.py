@@ -28,7 +28,13 @@ def window(qtbot, tmp_path):
 
 
 def measured(**fields):
-    shown = {"ca": 0.99, "asr_excl": None, "baseline_target_rate": 0.0, "target_name": "banana"}
+    shown = {
+        "ca": 0.99,
+        "asr_excl": None,
+        "baseline_target_rate": 0.0,
+        "target_name": "banana",
+        "trigger": None,
+    }
     return SimpleNamespace(**(shown | fields))
 
 
