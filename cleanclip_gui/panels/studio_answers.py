@@ -74,7 +74,8 @@ class StudioAnswers(QObject):
             note = "Other classes have the target's name; see By class."
         self._panel.figure.set_note(note)
         self._panel.figure.set_evaluation(result.evaluation, stale=older)
-        self._panel.gallery.update_predictions(result.per_image)
+        last = not older and not result.evaluation.partial
+        self._panel.gallery.update_predictions(result.per_image, older=older, last=last)
 
     def _on_predicted(self, result: PredictionReady, older: bool) -> None:
         panel, images = self._panel, self._panel.session.images

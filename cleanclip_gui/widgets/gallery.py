@@ -133,9 +133,11 @@ class Gallery(QWidget):
         elif self.filter.currentData() == "chosen":
             self.show_filter("all")
 
-    def update_predictions(self, per_image: PerImage) -> None:
-        """Take what the model said about some images."""
-        self.model.update_predictions(per_image)
+    def update_predictions(
+        self, per_image: PerImage, *, older: bool = False, last: bool = False
+    ) -> None:
+        """Take what the model said about some images, see `GalleryModel.update_predictions`."""
+        self.model.update_predictions(per_image, older=older, last=last)
         self._show_counts()
 
     def clear_predictions(self, *, clean: bool = False) -> None:

@@ -80,9 +80,17 @@ class GalleryModel(QAbstractListModel):
             self._known.forget_clean()
         self._refilter()
 
-    def update_predictions(self, per_image: PerImage) -> None:
-        """Take what the model said about some images."""
-        self._known.update(per_image)
+    def update_predictions(
+        self, per_image: PerImage, *, older: bool = False, last: bool = False
+    ) -> None:
+        """Take what the model said about some images.
+
+        ``older``: of an older trigger; ``last``: nothing more comes of the present one, and no
+        image may go on wearing an older one's label.
+        """
+        self._known.update(per_image, fresh=not older)
+        if last:
+            self._known.forget_stale()
         self._refilter()
 
     def set_other(self, per_image: PerImage | None) -> None:

@@ -57,8 +57,8 @@ class GalleryRows:
             unknown.copy(), nothing.copy(),
         )  # fmt: skip
 
-    def update(self, found: PerImage) -> None:
-        """Take what the model said about some images."""
+    def update(self, found: PerImage, *, fresh: bool = True) -> None:
+        """Take what the model said about some images; not ``fresh``: of an older trigger."""
         at = found.indices
         self.clean[at] = found.clean_top1
         self.margin_clean[at] = found.target_margin_clean
@@ -68,12 +68,18 @@ class GalleryRows:
             self.triggered[at] = found.triggered_top1
         if found.target_margin_triggered is not None:
             self.margin[at] = found.target_margin_triggered
-        self.fresh[at] = True
+        self.fresh[at] = fresh
 
     def forget_triggered(self) -> None:
         """Forget what was said with the trigger."""
         self.triggered[:] = -1
         self.margin[:] = np.nan
+
+    def forget_stale(self) -> None:
+        """Forget what was said with older triggers."""
+        old = ~self.fresh
+        self.triggered[old] = -1
+        self.margin[old] = np.nan
 
     def forget_clean(self) -> None:
         """Forget what was said without it."""

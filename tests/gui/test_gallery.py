@@ -176,6 +176,17 @@ def test_partial_results_leave_older_labels_faded(measured):
     assert cell(measured, 2).badge == "flip"
 
 
+def test_a_late_answer_about_an_older_trigger_is_faded_and_goes_with_the_last_new_one(measured):
+    measured.set_stale()
+    measured.update_predictions(per_image([2], [0], [1]), older=True)
+    assert cell(measured, 2).badge
+    assert not cell(measured, 2).fresh
+    measured.update_predictions(per_image([1], [0], [0]), last=True)
+    assert [row for row in range(4) if cell(measured, row).triggered] == [1]
+    counts = measured.model.counts()
+    assert (counts["flipped"], counts["hit"], counts["resisted"]) == (0, 0, 1)
+
+
 def test_without_a_trigger_no_triggered_label_remains(measured):
     measured.update_predictions(per_image([0, 1, 2, 3], [0, 0, 1, 2], None))
     assert {cell(measured, row).triggered for row in range(4)} == {""}
