@@ -31,3 +31,8 @@ class Recent(Generic[_K, _V]):
             while len(self._kept) > self._entries:
                 self._kept.popitem(last=False)
         return made
+
+    def forget(self, key: _K) -> None:
+        """Make it anew when it is asked for again."""
+        with self._lock:
+            self._kept.pop(key, None)

@@ -155,7 +155,10 @@ class ExplainingEngine(TextEngine):
     def _measure(
         self, request: MeasureSpeed, cancelled: Callable[[], bool], generation: int
     ) -> Iterator[Explained]:
-        """Find the fastest way to encode, and use it; ends without a result to make way."""
+        """Find the fastest way to encode, and use it unless others were busy here meanwhile.
+
+        Ends without a result to make way.
+        """
         images, model = self._require_images(), self._require_model(request.role)
         order = stratified_order(images.set.labels, SEED)[:SAMPLE]
         canvases, parts = images.at(model.preprocess), []
@@ -168,10 +171,11 @@ class ExplainingEngine(TextEngine):
             found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
         except SpeedCancelledError:
             return
-        place = model.sha256, str(model.device)
-        self._speeds[place] = found
-        self._seconds_per_image.pop(place, None)
-        self._settle(model)
+        if not found.busy:
+            place = model.sha256, str(model.device)
+            self._speeds[place] = found
+            self._seconds_per_image.pop(place, None)
+            self._settle(model)
         yield Explained(generation, request, 1, 1, found)
 
     def load_images(self, request: LoadImages) -> ImagesLoaded:

@@ -62,6 +62,8 @@ class StudioSpeed(QObject):
     def _on_explained(self, step: Explained) -> None:
         if isinstance(step.request, MeasureSpeed) and step.result is not None:
             session, found = self._panel.session, step.result
+            if found.busy:  # type: ignore[attr-defined]
+                return  # the engine has not taken it, and is asked again after the next numbers
             if session.evaluation is not None:
                 self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
             self._panel.live.forget_pace()

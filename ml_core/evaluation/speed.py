@@ -31,6 +31,7 @@ _BATCHES = {
 _PASS_SECONDS = 0.4
 _SECONDS = 10.0
 _ROUNDS = 4
+_OWN_SHARE = 0.7  # of a processor; with less, other programs were measured too
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Speed:
         All that was measured.
     why
         In words, for the screen and the record.
+    busy
+        Other programs had the processor for much of the time: the next question measures anew.
     """
 
     precision: Precision
@@ -74,6 +77,7 @@ class Speed:
     threads: int
     tried: tuple[Tried, ...] = ()
     why: str = ""
+    busy: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""
@@ -103,7 +107,7 @@ def speed_of(
     encodes: int = 0,
     cancelled: Cancelled = _never,
 ) -> Speed:
-    """As `measure_speed`, kept for a model's identity, device and threads."""
+    """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
 
     def measure() -> Speed:
         return measure_speed(
@@ -113,7 +117,11 @@ def speed_of(
     if model.identity is None:
         return measure()
     place = (str(model.device), str(torch.get_num_threads()))
-    return _measured.get((model.identity, *place, precision), measure)
+    key = (model.identity, *place, precision)
+    found = _measured.get(key, measure)
+    if found.busy:
+        _measured.forget(key)
+    return found
 
 
 @torch.no_grad()
@@ -155,6 +163,7 @@ def measure_speed(
         If it was cancelled; the model is as it was.
     """
     before = model.precision, model.channels_last
+    begin = time.perf_counter(), time.thread_time()
     sample = images[:SAMPLE]
     classifier = classifier.to(model.device)
     names: list[Precision] = ["fp32", "bf16"] if precision == "auto" else [precision]
@@ -190,6 +199,7 @@ def measure_speed(
         size, reached = _best_batch(model, sample, usable[best], seconds / 4, cancelled)
     finally:
         _restore(model, *before)
+    busy = model.device.type == "cpu" and _was_busy(*begin)
     return Speed(
         precision=best[0],
         layout=best[1],
@@ -200,7 +210,9 @@ def measure_speed(
         device=str(model.device),
         threads=torch.get_num_threads(),
         tried=tuple(Tried(*way, found, agreements.get(way)) for way, found in rates.items()),
-        why=_why(best, rates, agreements, checked, precision, slow=not fast),
+        why=_why(best, rates, agreements, checked, precision, slow=not fast)
+        + ("; other programs were busy meanwhile" if busy else ""),
+        busy=busy,
     )
 
 
@@ -233,6 +245,11 @@ def _restore(model: ClipModel, precision: Precision, channels_last: bool | None)
     visual = getattr(model.module, "visual", None)
     if isinstance(visual, torch.nn.Module):
         visual.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _was_busy(wall: float, own: float) -> bool:
+    """Whether this thread, which encodes all the time, got too little of it since then."""
+    return time.thread_time() - own < _OWN_SHARE * (time.perf_counter() - wall)
 
 
 def _seconds(model: ClipModel, images: NDArray[np.uint8], cancelled: Cancelled) -> float:

@@ -6,13 +6,14 @@ import json
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.jobs.explaining import MeasureSpeed, RetrieveCaptions
+from cleanclip_gui.jobs.explaining import Explained, MeasureSpeed, RetrieveCaptions
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import Session
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
+from ml_core.evaluation.speed import Speed
 from tests.gui.test_studio_why import Wiring, settled
 
 N = 216
@@ -181,7 +182,11 @@ def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
     assert isinstance(asked[-1], RetrieveCaptions)
 
 
-def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(studio, qtbot):
+def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
+    studio, qtbot, monkeypatch
+):
+    # Whatever else the machine does
+    monkeypatch.setattr("ml_core.evaluation.speed._OWN_SHARE", 0.0)
     session = studio.session
     qtbot.waitUntil(lambda: session.speed[0] != "", timeout=_LONG)
     assert "batch" in session.speed[0]
@@ -197,6 +202,17 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(studio
     assert not studio.speed._timer.isActive()  # it is known now
     session.role = "cleaned"
     assert session.speed == ("", "")
+
+
+def test_what_was_measured_while_others_were_busy_is_neither_used_nor_told(studio, monkeypatch):
+    busy = Speed("bf16", "channels-last", 2, 9.0, 1.0, 400, "cpu", 1, busy=True)
+    studio.speed._timer.stop()
+    paces = []
+    monkeypatch.setattr(studio.live, "forget_pace", lambda: paces.append(1))
+    studio._inference.explained.emit(Explained(10**6, MeasureSpeed("suspect"), 1, 1, busy))
+    assert studio.session.speed == ("", "")
+    assert paces == []
+    assert studio.speed._known is None
 
 
 def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, qtbot, monkeypatch):

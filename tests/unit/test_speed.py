@@ -54,7 +54,11 @@ class TimedModel:
 
 
 def timed(
-    monkeypatch: pytest.MonkeyPatch, fp32: float = 2e-3, bf16: float = 1e-3, **more: object
+    monkeypatch: pytest.MonkeyPatch,
+    fp32: float = 2e-3,
+    bf16: float = 1e-3,
+    share: float = 1.0,
+    **more: object,
 ) -> TimedModel:
     table = {
         ("fp32", "contiguous"): fp32,
@@ -64,6 +68,7 @@ def timed(
     }
     model = TimedModel(table, **more)  # type: ignore[arg-type]
     monkeypatch.setattr(speeds.time, "perf_counter", lambda: model.clock)
+    monkeypatch.setattr(speeds.time, "thread_time", lambda: share * model.clock)
     return model
 
 
@@ -147,6 +152,17 @@ def test_a_model_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model.identity = None
     speed_of(model, IMAGES, CLASSIFIER)
     assert model.clock > clock
+
+
+def test_what_was_measured_on_a_busy_machine_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, share=0.5, identity="busy")
+    first = speed_of(model, IMAGES, CLASSIFIER)
+    assert first.busy
+    assert first.why.endswith("other programs were busy meanwhile")
+    monkeypatch.setattr(speeds.time, "thread_time", lambda: model.clock)
+    second = speed_of(model, IMAGES, CLASSIFIER)
+    assert not second.busy
+    assert speed_of(model, IMAGES, CLASSIFIER) is second
 
 
 def test_layouts_give_the_same_answers(tiny_model: ClipModel) -> None:
