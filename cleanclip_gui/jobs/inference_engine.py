@@ -105,7 +105,7 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds at most two models and one image set; answers one request at a time."""
+    """Holds a model for each role and one image set; answers one request at a time."""
 
     def __init__(self) -> None:
         keep_freed_memory()

@@ -306,11 +306,13 @@ class AsrFigure(QFrame):
         elif e is None or e.poisoned_accuracy is None:
             self.poisoned.show_value(NOT_MEASURED if e else "–", number=False)
         else:
-            self.poisoned.show_value(percent(e.poisoned_accuracy))
+            interval = _range(e.poisoned_interval)
+            self.poisoned.show_value(percent(e.poisoned_accuracy), interval)
         if e is None or e.baseline_target_rate is None:
             self.baseline.show_value("–", number=False)
         else:
-            self.baseline.show_value(percent(e.baseline_target_rate))
+            interval = _range(e.baseline_interval)
+            self.baseline.show_value(percent(e.baseline_target_rate), interval)
         if e is None or not triggered:
             self.pulled.show_value(NOT_MEASURED if e else "–", number=False)
         elif e.most_pulled is None:

@@ -38,7 +38,7 @@ _WIDE = 480
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
     "squash": "squashed pictures",
-    "resize_256": "256 px, then cropped",
+    "resize_256": "pictures squashed to 256 px",
     "original": "original pictures",
 }
 

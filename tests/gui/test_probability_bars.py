@@ -34,7 +34,9 @@ def measured(**changes):
         "asr_all": 0.97,
         "asr_all_interval": (0.94, 0.99),
         "baseline_target_rate": 0.004,
+        "baseline_interval": (0.001, 0.022),
         "poisoned_accuracy": 0.02,
+        "poisoned_interval": (0.008, 0.046),
         "most_pulled": "banana",
         "most_pulled_rise": 0.95,
         "trigger": "abc",
@@ -117,6 +119,8 @@ def test_partial_result_is_called_an_estimate(figure):
         "95 % interval 94.4 to 98.7 %\nn = 250 images of other classes; all images: 97.0 %"
     )
     assert plain(figure.baseline.value.text()) == "0.4 %"
+    assert plain(figure.baseline.remark.text()) == "0.1 to 2.2 %"
+    assert plain(figure.poisoned.remark.text()) == "0.8 to 4.6 %"
     assert figure.pulled.value.text() == "banana"
     figure.set_evaluation(measured(partial=False))
     assert figure.status.text() == "n = 256"
