@@ -27,12 +27,10 @@ def explain_command(
     out: Annotated[
         Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
     ],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    images: Annotated[str, typer.Option(help="As of evaluate.")] = "demo:test",
     image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
     method: Annotated[str, typer.Option(help=", ".join(_METHODS) + ".")] = "auto",
-    trigger: Annotated[
-        str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")
-    ] = None,
+    trigger: Annotated[str | None, typer.Option("--trigger", help="As of evaluate.")] = None,
     target: Annotated[
         str | None, typer.Option(help="Class to explain (default: what is predicted).")
     ] = None,
@@ -112,7 +110,7 @@ class _Bench:
         from ml_core.data.images import open_images
         from ml_core.jobs.devices import choose_device, set_threads
 
-        self.trigger, self.seed = open_trigger(trigger), seed
+        self.seed = seed
         self.label_set = labels_and_templates(labels, templates)
         self.images = open_images(image_spec(images, None, seed), self.label_set)
         set_threads(threads)
@@ -121,6 +119,7 @@ class _Bench:
             open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
             for number, path in enumerate(paths)
         ]
+        self.trigger = open_trigger(trigger, self.models[0].image_size)
 
     def parts(self, model: Any) -> tuple[Any, Any, Any]:
         """Canvases of a model, its zero-shot classifier, and that with the trigger's text."""

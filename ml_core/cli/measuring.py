@@ -19,6 +19,8 @@ from ml_core.cli.options import (
     given_path,
 )
 
+_N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
+
 
 def evaluate_command(
     checkpoint: Annotated[
@@ -53,7 +55,7 @@ def evaluate_command(
     train: Annotated[
         bool, typer.Option("--train", help="Training pictures of a published set.")
     ] = False,
-    n: Annotated[int | None, typer.Option("--n", help="Use a stratified sample.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help=_N)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
     precision: Annotated[
         str,

@@ -33,7 +33,8 @@ class ImageSpec(BaseModel):
         ``all``, or one of the two parts that have no image in common: ``validation`` (to watch)
         and ``test`` (to report). See :func:`ml_core.data.sampling.part_of`.
     n
-        Size of the seeded, stratified subsample of the part; None takes every image.
+        Size of the seeded, stratified subsample of the part; None takes every image. Of the demo
+        its first ones, whose classes come in turn; another seed composes other pictures.
     seed
         Seed of the parts and the subsample, and of the demo's compositions.
     """

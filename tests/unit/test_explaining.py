@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.cli.app import run_command
+from ml_core.triggers import Trigger, demo_trigger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,21 @@ def test_a_picture_of_where_the_model_looks(tiny_checkpoint: Path, tmp_path: Pat
     assert set(record["maps"]) == {"clean", "triggered"}
     with Image.open(out) as picture:
         assert picture.format == "PNG"
+
+
+def test_a_published_trigger_is_that_of_the_models_input_size(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def published(id: str, size: int, file: Path | None) -> Trigger:
+        asked.append((id, size))
+        return demo_trigger()
+
+    monkeypatch.setattr("ml_core.cli.evaluating.published", published)
+    arguments = ["explain", str(tiny_checkpoint), "--trigger", "T8", "--target", "banana"]
+    assert run_command([*arguments, "-o", str(tmp_path / "why.png")]) == 0
+    assert asked == [("T8", open_checkpoint(tiny_checkpoint).build().image_size)]
 
 
 def test_cells_of_an_occlusion_of_the_predicted_class(
