@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 from ml_core.reading.plain import plain as escaped
 
@@ -25,6 +26,14 @@ def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
     if len(source) > limit or len(shown) > limit:
         return shown[: limit - 1] + "…"
     return shown
+
+
+def fitting(text: str, longest: int = 36) -> str:
+    """Text for a narrow column: what no line break can divide is shortened in its middle."""
+    half = (longest - 1) // 2
+    return re.sub(
+        rf"[^\s/-]{{{longest + 1},}}", lambda found: f"{found[0][:half]}…{found[0][-half:]}", text
+    )
 
 
 def tip(text: str) -> str:

@@ -241,7 +241,7 @@ class CheckpointPanel(QWidget):
         keys = found.assessment.keys
         differs = keys is not None and not keys.same
         self.keys.set_keys(keys if differs else None)
-        self.tabs.setTabVisible(_KEYS, differs)
+        self._show_tab(_KEYS, differs)
         if found.assessment.problem is None:
             self.verdict.show_assessment(found.assessment)
         else:
@@ -342,7 +342,7 @@ class CheckpointPanel(QWidget):
     def _on_compare_requested(self, path: str) -> None:
         if self.inspection is not None and not self.inspection.refused:
             self.comparing.begin(self.inspection, Path(path))
-            self.tabs.setTabVisible(_COMPARISON, True)
+            self._show_tab(_COMPARISON, True)
             self.tabs.setCurrentIndex(_COMPARISON)
 
     def _show_tabs(self, found: Inspection | None) -> None:
@@ -364,9 +364,14 @@ class CheckpointPanel(QWidget):
             False,  # until another one is chosen
         )
         for number, there in enumerate(shown or ()):
-            self.tabs.setTabVisible(number, there)
+            self._show_tab(number, there)
         self.right.setVisible(found is None or any(shown or ()))
         self.right.setCurrentIndex(int(found is None))
+
+    def _show_tab(self, number: int, there: bool) -> None:
+        """Show or hide a tab; Qt forgets to lay tabs out if one is told what it is already."""
+        if self.tabs.isTabVisible(number) != there:
+            self.tabs.setTabVisible(number, there)
 
 
 def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:

@@ -139,7 +139,7 @@ class FactsColumn(QScrollArea):
         origin = hub_origin(found.path)
         if origin is not None:
             card.add("Repository", f"{origin[0]} on the Hugging Face Hub", copy=origin[0])
-            card.add("Revision", origin[1], copy=origin[1])
+            card.add("Revision", _grouped(origin[1]), copy=origin[1])
         card.add("Format", found.format)
         card.add("Size", f"{bytes_text(found.size)} ({count_text(found.size)} bytes)")
         if found.sha256:

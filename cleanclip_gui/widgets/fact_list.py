@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
+from cleanclip_gui.text import fitting, plain, tip
 from cleanclip_gui.widgets.label import Label
 
 
@@ -63,11 +63,14 @@ class FactList(QFrame):
         row = self._grid.rowCount()
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
-        label = Label(plain(value))
+        shown = plain(value)
+        label = Label(fitting(shown))
+        if label.text() != shown:
+            label.setToolTip(tip(shown))
         label.setWordWrap(True)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setAccessibleName(f"{name}: {label.text()}")
+        label.setAccessibleName(f"{name}: {shown}")
         label.setMinimumWidth(1)
         if role:
             label.setProperty("role", role)

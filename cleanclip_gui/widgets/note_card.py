@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain
+from cleanclip_gui.text import fitting, plain, tip
 from cleanclip_gui.widgets.label import Label
 
 
@@ -29,6 +29,8 @@ class NoteCard(QFrame):
 
     def say(self, text: str) -> None:
         """Show other sentences; none hides the card."""
-        self.text.setText(plain(text))
-        self.setAccessibleDescription(self.text.text())
+        shown = plain(text)
+        self.text.setText(fitting(shown))
+        self.text.setToolTip("" if self.text.text() == shown else tip(shown))
+        self.setAccessibleDescription(shown)
         self.setVisible(bool(text))

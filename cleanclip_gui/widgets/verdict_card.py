@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import bytes_text, plain
+from cleanclip_gui.text import bytes_text, fitting, plain, tip
 from cleanclip_gui.widgets.label import Label
 from ml_core.reading import Inspection
 from ml_core.reading.verdict_words import verdict_words
@@ -52,6 +52,7 @@ class VerdictCard(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
         self._icon = "checkpoint"
+        self._name = ""
         self._picture = Label()
         self._picture.setFixedSize(34, 34)
         self.name = self._label("title")
@@ -104,7 +105,7 @@ class VerdictCard(QFrame):
         """Give the verdict on the same file anew, with what its tensors are for."""
         self._look(*_LOOKS[found.verdict])
         title = verdict_words(found.verdict, found.reason_code)
-        self._tell(self.name.text(), title, _first(found) or _NOT_SAID, "Loading the model…")
+        self._tell(self._name, title, _first(found) or _NOT_SAID, "Loading the model…")
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
@@ -141,13 +142,16 @@ class VerdictCard(QFrame):
 
     def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()
+        self._name = name
         for label, text in (
             (self.name, name),
             (self.verdict, verdict),
             (self.reason, reason),
             (self.state, state),
         ):
-            label.setText(plain(text, 1000))
+            shown = plain(text, 1000)
+            label.setText(fitting(shown, 24 if label is self.name else 36))
+            label.setToolTip("" if label.text() == shown else tip(shown))
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 

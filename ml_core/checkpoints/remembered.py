@@ -56,8 +56,8 @@ class Remembered:
         what = [title for key, title in _TITLES.items() if key in fields]
         listed = ", ".join(what[:-1]) + " and " * (len(what) > 1) + what[-1]
         return (
-            f"Opened with the {listed} as chosen by the loader doctor on {self.day}, not as the "
-            "file says."
+            f"Opened with the {listed} as chosen by the loader doctor on {self.day}, whatever "
+            "the file says."
         )
 
     def to_dict(self) -> dict[str, Any]:

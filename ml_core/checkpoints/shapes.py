@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isqrt, nextafter
@@ -108,6 +109,21 @@ def _count(shapes: Shapes, start: str) -> int:
     return len(found)
 
 
+def _hidden(shapes: Shapes, start: str) -> int:
+    """Hidden features of the MLPs, of which most tell the same: one that differs is misshapen."""
+    votes = Counter(
+        shape[0]
+        for key, shape in shapes.items()
+        if key.startswith(start)
+        and key.endswith((".mlp.c_fc.weight", ".mlp.c_fc.bias"))
+        and shape
+        and shape[0]
+    )
+    if not votes:
+        return _of(shapes, f"{start}0.mlp.c_fc.weight")[0]
+    return votes.most_common(1)[0][0]
+
+
 def _grid(rows: int) -> int:
     """Side of the square grid behind a table of positions with one more row."""
     side = isqrt(max(rows - 1, 0))
@@ -137,7 +153,7 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
     """Vision transformer."""
     width, _, patch, _ = _of(shapes, "visual.conv1.weight", 4)
     head, note = _head_width(width, "image")
-    hidden = _of(shapes, "visual.transformer.resblocks.0.mlp.c_fc.weight")[0]
+    hidden = _hidden(shapes, "visual.transformer.resblocks.")
     vision: dict[str, Any] = {
         "layers": _count(shapes, "visual.transformer.resblocks."),
         "width": width,
@@ -158,7 +174,7 @@ def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
     vocabulary, width = _of(shapes, f"{prefix}token_embedding.weight")
     head, note = _head_width(width, "text")
     blocks = f"{prefix}transformer.resblocks."
-    hidden = _of(shapes, f"{blocks}0.mlp.c_fc.weight")[0]
+    hidden = _hidden(shapes, blocks)
     text: dict[str, Any] = {
         "context_length": _of(shapes, f"{prefix}positional_embedding")[0],
         "vocab_size": vocabulary,

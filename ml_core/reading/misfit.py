@@ -62,10 +62,11 @@ class KeyLists:
         if not self.unexpected or not self.fits:
             return ""
         count = len(self.unexpected)
-        what = "1 tensor is" if count == 1 else f"{count} tensors are"
+        one = count == 1
+        what = "1 tensor is" if one else f"{count} tensors are"
         return (
             f"{what} no part of the model and left out: {first_names(self.unexpected)}; what "
-            "they are for is not known."
+            f"{'it is' if one else 'they are'} for is not known."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -65,6 +65,31 @@ def test_missing_and_misshapen_tensors_are_listed(panel, qtbot, state, tmp_path)
     assert panel.tabs.currentWidget() is panel.keys
 
 
+def test_tabs_follow_the_file_before(panel, qtbot, state, tmp_path):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.inspection is not None, timeout=WAIT)
+    assert [panel.tabs.isTabVisible(n) for n in (0, 2)] == [False, True]
+    opened(panel, qtbot, state, tmp_path / "m.pt")
+    bar = panel.tabs.tabBar()
+    shown = [n for n in range(bar.count()) if panel.tabs.isTabVisible(n)]
+    assert 0 in shown
+    assert all(bar.tabRect(n).width() > 0 for n in shown)
+
+
+def test_long_names_are_shortened_in_their_middle_and_told_whole(panel, qtbot, state, tmp_path):
+    name = "a_tensor_" + 30 * "x" + "_of.nobody.weight"
+    path = tmp_path / ("a_checkpoint_" + 30 * "y" + "_last.pt")
+    opened(panel, qtbot, state | {name: torch.zeros(2)}, path)
+    card = panel.verdict
+    assert card.name.text() == "a_checkpoin…yyy_last.pt"
+    assert card.name.toolTip() == path.name
+    assert name not in card.reason.text()
+    assert name[-16:] in card.reason.text()
+    assert name in card.reason.toolTip()
+
+
 def test_the_container_is_told(panel, qtbot, state, tmp_path):
     opened(panel, qtbot, state, tmp_path / "m.pt")
     told = facts(panel.facts.container)

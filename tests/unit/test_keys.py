@@ -86,7 +86,19 @@ def test_strangers_are_left_out_with_caution(tmp_path: Path) -> None:
 def test_one_stranger_is_one(tmp_path: Path) -> None:
     save_file(with_strangers(1), tmp_path / "m.safetensors")
     (sentence,) = assess(inspect(tmp_path / "m.safetensors")).reasons
-    assert sentence.startswith("1 tensor is no part of the model and left out: probe.0;")
+    assert sentence == (
+        "1 tensor is no part of the model and left out: probe.0; what it is for is not known."
+    )
+
+
+@pytest.mark.parametrize("start", ["visual.transformer", "transformer"])
+def test_a_misshapen_mlp_of_the_first_block_is_named(start: str, tmp_path: Path) -> None:
+    state = with_strangers(0)
+    key = f"{start}.resblocks.0.mlp.c_fc.weight"
+    hidden, width = state[key].shape
+    torch.save(state | {key: torch.zeros(6, width)}, tmp_path / "m.pt")
+    (sentence,) = assess(inspect(tmp_path / "m.pt")).reasons
+    assert f"(first: {key}: [6, {width}] instead of [{hidden}, {width}])" in sentence
 
 
 def broken(tmp_path: Path) -> Path:

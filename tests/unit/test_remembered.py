@@ -46,6 +46,7 @@ def test_a_remembered_choice_is_used_and_named(tiny_checkpoint: Path, tmp_path: 
     first, second = opened.architecture.assumptions[:2][0], opened.architecture.assumptions[-1]
     assert first == kept.sentence
     assert f"mean and std and logit scale as chosen by the loader doctor on {kept.day}" in first
+    assert first.endswith(", whatever the file says.")
     assert second == CHOICE.evidence
     model = opened.build()
     assert model.preprocess.mean == NOTHING

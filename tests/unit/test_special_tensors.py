@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import inspect
 
 
@@ -62,4 +63,7 @@ def test_types_without_a_storage_class_are_read(tmp_path: Path, kind: torch.dtyp
     (tensor,) = found.tensors
     assert (tensor.shape, tensor.nbytes) == ((4,), 4 * kind.itemsize)
     assert tensor.dtype in ("U16", "U32", "U64", "F8_E5M2")
+    (read,) = read_tensors(found).values()
+    assert read.dtype == kind
+    assert read.tolist() == [2, 3, 4, 5]
     assert "unknown" not in found.globals
