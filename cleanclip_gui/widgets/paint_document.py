@@ -208,10 +208,11 @@ class PaintDocument(QObject):
             self.set_patch(change(self.patch), text, merges=True)
 
     def move_patch(self, dx: float, dy: float) -> None:
-        """Move the patch by canvas pixels."""
-        self.change_patch(
-            lambda p: moved(p, p.x + dx / self.size, p.y + dy / self.size), "Move patch"
-        )
+        """Move the patch by canvas pixels; from then on it stays where it was put."""
+        patch = self.patch
+        if patch is not None:
+            there = moved(patch, patch.x + dx / self.size, patch.y + dy / self.size)
+            self.set_scene("Move patch", merges=True, patch=there, placement="fixed")
 
     def scale_patch(self, factor: float) -> None:
         """Resize the patch about its centre."""

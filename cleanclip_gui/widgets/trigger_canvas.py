@@ -305,8 +305,6 @@ class TriggerCanvas(CanvasView):
         if self.selection is not None:
             self.select.nudge(dx * step, dy * step)
         elif self.document.patch is not None:
-            if self.document.scene.placement != "fixed":
-                self.document.set_scene("Place patch", placement="fixed")
             self.document.move_patch(dx * step, dy * step)
         else:
             return False

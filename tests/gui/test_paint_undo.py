@@ -161,6 +161,19 @@ class Painting(RuleBasedStateMachine):
             self.canvas.deleteLater()
 
 
+def test_moving_a_patch_that_was_drawn_anywhere_is_one_step(qapp):
+    document = PaintDocument(SIZE)
+    document.set_scene("Place", placement="random")
+    image = QImage(4, 3, QImage.Format.Format_RGBA8888)
+    image.fill(QColor(0, 0, 255))
+    document.set_patch(FloatingPatch(image, "blue", x=0.2, y=0.2, size=0.5), "Stamp")
+    steps = document.stack.count()
+    document.move_patch(1, 0)
+    assert (document.stack.count(), document.scene.placement) == (steps + 1, "fixed")
+    document.undo()
+    assert document.scene.placement == "random"
+
+
 def test_any_acts_can_be_taken_back_and_done_again(qapp):
     machine = settings(max_examples=40, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Painting, settings=machine)
