@@ -20,6 +20,7 @@ from ml_core.cli.options import (
     Templates,
     Threads,
     TriggerFile,
+    given_path,
 )
 from ml_core.reading.errors import InputError
 
@@ -27,7 +28,8 @@ from ml_core.reading.errors import InputError
 def clean_command(
     context: typer.Context,
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="The checkpoint to clean (not with --job).")
+        Path | None,
+        typer.Argument(help="The checkpoint to clean (not with --job).", parser=given_path),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for everything written.")

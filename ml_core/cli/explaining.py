@@ -44,11 +44,12 @@ def explain_command(
     patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Map: a second checkpoint, e.g. the cleaned one.")
+        Path | None,
+        typer.Option(help="Map: a second checkpoint, e.g. the cleaned one.", parser=given_path),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
-    donor: Annotated[Path | None, typer.Option(help="As of evaluate.")] = None,
+    donor: Annotated[Path | None, typer.Option(help="As of evaluate.", parser=given_path)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
+from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice, given_path
 from ml_core.reading.errors import InputError
 
 known_app = typer.Typer(
@@ -78,7 +78,7 @@ def convert_command(
 
 def compare_command(
     first: Checkpoint,
-    second: Annotated[Path, typer.Argument(help="The one to compare it with.")],
+    second: Annotated[Path, typer.Argument(help="The one to compare it with.", parser=given_path)],
     tensors: Annotated[
         bool, typer.Option("--tensors", help="List every tensor that differs, not layers.")
     ] = False,

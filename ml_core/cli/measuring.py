@@ -39,7 +39,9 @@ def evaluate_command(
     target: Target = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="A checkpoint to compare with on the same images and trigger."),
+        typer.Option(
+            help="A checkpoint to compare with on the same images and trigger.", parser=given_path
+        ),
     ] = None,
     labels: Labels = "demo",
     templates: Templates = None,

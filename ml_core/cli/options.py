@@ -31,7 +31,9 @@ Method = Annotated[str, typer.Option(help="cleanclip, mmcl or supervised.")]
 Preset = Annotated[str, typer.Option(help="default, talk or paper.")]
 Donor = Annotated[
     Path | None,
-    typer.Option(help="A whole CLIP whose other encoder goes with a file that holds one."),
+    typer.Option(
+        help="A whole CLIP whose other encoder goes with a file that holds one.", parser=given_path
+    ),
 ]
 Checkpoint = Annotated[
     Path,

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "pandas.read_pickle", "yaml.load", "yaml.unsafe_load", "eval", "exec", "builtins.eval",
     "builtins.exec", "os.system",
 }  # fmt: skip
+EXTRACTORS = ("extract", "extractall", "unpack_archive")
 
 
 def product_files() -> list[Path]:
@@ -74,7 +75,8 @@ def forbidden_calls(tree: ast.Module) -> list[str]:
             for k in node.keywords
             if k.arg == "allow_pickle"
         )
-        if called in FORBIDDEN or pickled_array:
+        unpacks = parts[-1] in EXTRACTORS
+        if called in FORBIDDEN or pickled_array or unpacks:
             found.append(f"{called} in line {node.lineno}")
     return found
 
@@ -188,6 +190,9 @@ def test_arrows_that_run_down_pass() -> None:
         "exec('1')",
         "import numpy as np\nnp.load('x', allow_pickle=True)",
         "import numpy as np\nnp.load('x', allow_pickle=flag)",
+        "import zipfile\nzipfile.ZipFile('x').extractall()",
+        "import tarfile\ntarfile.open('x').extract('y')",
+        "from shutil import unpack_archive\nunpack_archive('x')",
     ],
 )
 def test_a_dangerous_call_is_noticed(source: str) -> None:
