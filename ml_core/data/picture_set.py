@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.pictures import Pictures, key_of, summary
+from ml_core.data.pictures import Pictures, key_of, known_by, summary
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -50,6 +50,17 @@ class PictureSet:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def known_by(self) -> str:
+        """What `key` knows the pictures by: their content, or, of very large sets, less.
+
+        Raises
+        ------
+        OSError
+            If a file vanished since.
+        """
+        return known_by(getattr(self.pictures, "files", ()))
 
     @property
     def broken(self) -> Mapping[int, str]:

@@ -112,7 +112,7 @@ def draw_each(
 def files_key(paths: Sequence[Path]) -> str:
     """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
     facts = [path.stat() for path in paths]
-    if sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT:
+    if _small(facts):
         total = hashlib.sha256(b"content")
         for path in paths:
             total.update(hashlib.sha256(path.read_bytes()).digest())
@@ -121,6 +121,15 @@ def files_key(paths: Sequence[Path]) -> str:
     for path, fact in zip(paths, facts, strict=True):
         total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
     return total.hexdigest()
+
+
+def known_by(paths: Sequence[Path]) -> str:
+    """What `files_key` is made of, for records."""
+    return "content" if _small([path.stat() for path in paths]) else "names, sizes and times"
+
+
+def _small(facts: Sequence[os.stat_result]) -> bool:
+    return sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT
 
 
 class FilePictures:
@@ -145,6 +154,11 @@ class FilePictures:
     def key(self) -> str:
         """Hash of the files, see `files_key`."""
         return files_key(self._paths)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that decide the pictures."""
+        return self._paths
 
     def members(self) -> AbstractSet[object]:
         """The files."""
@@ -176,9 +190,14 @@ class SourcePictures:
 
     def key(self) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self._source.files).encode())
+        total = hashlib.sha256(files_key(self.files).encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that decide the pictures."""
+        return self._source.files
 
     def members(self) -> AbstractSet[object]:
         """The numbers in the set, which its first file stands for."""

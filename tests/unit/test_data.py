@@ -226,6 +226,21 @@ def test_subsample_is_stratified_and_seeded(tmp_path: Path) -> None:
     assert open_images(spec.model_copy(update={"seed": 4}), PETS).key != images.key
 
 
+def test_a_very_large_set_says_that_its_content_was_not_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        picture(tmp_path / "cat" / f"{number}.png", number)
+    spec = ImageSpec(kind="folder", path=str(tmp_path))
+    images = open_images(spec, PETS)
+    assert images.known_by == "content"
+    assert open_images(ImageSpec(n=3)).known_by == "content"
+    monkeypatch.setattr("ml_core.data.pictures._CONTENT_LIMIT", 1)
+    large = open_images(spec, PETS)
+    assert large.known_by == "names, sizes and times"
+    assert large.key != images.key
+
+
 def test_images_of_a_part(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for i in range(30):

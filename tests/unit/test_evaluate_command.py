@@ -104,6 +104,7 @@ def test_details_repeat_and_tell_what_changed(
         "n": 24, "n_total": 24, "n_labelled": 24, "n_excl": 23, "n_broken": 0,
     }  # fmt: skip
     assert first["preprocess"]["resize_mode"] == "shortest"
+    assert first["data"]["known_by"] == "content"
     assert first["templates"] == ["a {}", "the {}"]
     for more in (["--seed", "1"], ["--target", "1"]):
         other = run(capsys, [*base, "--trigger", "demo", *more])["details"]
