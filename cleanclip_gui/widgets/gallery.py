@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QStandardItemModel
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QShowEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -76,6 +76,7 @@ class Gallery(QWidget):
         self.model = GalleryModel(self)
         self.view = GalleryView(self.model, self)
         self._selected = -1
+        self._unseen = False
         self.filter = QComboBox()
         self.filter.setAccessibleName("Show images")
         for name, text, _ in FILTERS:
@@ -173,6 +174,16 @@ class Gallery(QWidget):
                 index, QItemSelectionModel.SelectionFlag.ClearAndSelect
             )
             self.view.scrollTo(index)
+            self._unseen = not self.isVisible()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """While it was hidden it did not know where the selected image would be."""
+        super().showEvent(event)
+        if self._unseen:
+            QTimer.singleShot(0, self._on_shown)
+
+    def _on_shown(self) -> None:
+        self._show_current(self.model.row_of(self._selected))
 
     def _on_filter_changed(self, index: int) -> None:
         self.model.set_filter(self.filter.itemData(index))

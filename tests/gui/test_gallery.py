@@ -167,6 +167,24 @@ def test_arrow_keys_walk(measured, qtbot):
     assert caught.args == [1]
 
 
+def test_an_image_selected_while_hidden_is_in_sight_when_shown(qtbot):
+    gallery = Gallery()
+    qtbot.addWidget(gallery)
+    gallery.resize(gallery.width(), 180)
+    gallery.set_images(np.zeros(4000, np.int64), NAMES)
+    gallery.select(1)  # laid out in rows of the hidden view's width
+    assert gallery.view.verticalScrollBar().value() > 0
+    gallery.resize(gallery.width(), 600)
+    gallery.show()
+    view = gallery.view
+    qtbot.waitUntil(lambda: view.viewport().rect().contains(view.visualRect(view.currentIndex())))
+    view.scrollToBottom()
+    gallery.hide()
+    gallery.show()
+    qtbot.wait(50)
+    assert view.verticalScrollBar().value() > 0  # where the user was
+
+
 def test_partial_results_leave_older_labels_faded(measured):
     measured.set_stale()
     measured.update_predictions(per_image([1], [0], [0]))
