@@ -25,6 +25,8 @@ from ml_core.evaluation.records import PerImage
 
 __all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
 
+_LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
+
 
 class GalleryView(QListView):
     """A grid of equal cells; arrow keys walk it."""
@@ -180,7 +182,7 @@ class Gallery(QWidget):
         """While it was hidden it did not know where the selected image would be."""
         super().showEvent(event)
         if self._unseen:
-            QTimer.singleShot(0, self._on_shown)
+            QTimer.singleShot(_LAID_OUT_MS, self._on_shown)
 
     def _on_shown(self) -> None:
         self._show_current(self.model.row_of(self._selected))
