@@ -78,7 +78,8 @@ def explain_command(
     from ml_core.cli.arguments import checkpoint_path
 
     paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
-    bench = _Bench(paths, images, labels, templates, trigger, seed, donor, device, threads)
+    giver = None if donor is None else checkpoint_path(donor)
+    bench = _Bench(paths, images, labels, templates, trigger, seed, giver, device, threads)
     if mapping:
         record = bench.map(method, n, out)
     else:

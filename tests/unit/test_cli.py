@@ -140,6 +140,7 @@ def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture
         (["compare", "m.pt", ""], "the name is empty"),
         (["clean", "", "-o", "cleaned"], "the name is empty"),
         (["explain", "m.pt", "--compare", "", "-o", "map.csv"], "the name is empty"),
+        (["explain", "m.pt", "--donor", "hf-hub:", "-o", "a.png"], "names no repository"),
         (["inspect", "~nobody-here/file"], "cannot be opened"),
         (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
         (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
