@@ -155,8 +155,10 @@ class TriggerForm(QDialog):
             for field in section.fields:
                 editor = self._editor(section.key, field)
                 grid.addWidget(Label(field.caption, "field", buddy=editor), row, 0)
-                grid.addWidget(editor, row, 1)
-                grid.addWidget(Label(_range(field), "caption"), row, 2)
+                remark = _range(field)
+                grid.addWidget(editor, row, 1, 1, 1 if remark else 2)  # choices are long
+                if remark:
+                    grid.addWidget(Label(remark, "caption"), row, 2)
                 self.editors[section.key, field.name] = editor
                 row += 1
             grid.setRowMinimumHeight(row, theme.SPACE_S)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QComboBox
 
 from cleanclip_gui.drops import purpose
 from cleanclip_gui.jobs.inference import Inference
@@ -235,6 +235,16 @@ def test_parameters_are_made_from_the_record_and_change_it(studio):
     canvas.setCurrentIndex(canvas.findData("original"))
     canvas.activated.emit(canvas.currentIndex())
     assert studio.current_trigger().canvas == "original"
+    studio.form.close()
+
+
+def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
+    studio.use_trigger(badnets_patch())
+    studio.show_parameters()
+    qtbot.wait(50)
+    choices = studio.form.findChildren(QComboBox)
+    assert len(choices) >= 3
+    assert [c.accessibleName() for c in choices if c.width() < c.sizeHint().width()] == []
     studio.form.close()
 
 
