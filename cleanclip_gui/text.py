@@ -28,7 +28,7 @@ def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
     return shown
 
 
-def fitting(text: str, longest: int = 36) -> str:
+def fitting(text: str, longest: int = 46) -> str:
     """Text for a narrow column: what no line break can divide is shortened in its middle."""
     half = (longest - 1) // 2
     return re.sub(

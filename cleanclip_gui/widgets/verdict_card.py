@@ -150,7 +150,7 @@ class VerdictCard(QFrame):
             (self.state, state),
         ):
             shown = plain(text, 1000)
-            label.setText(fitting(shown, 24 if label is self.name else 36))
+            label.setText(fitting(shown, 26 if label is self.name else 46))
             label.setToolTip("" if label.text() == shown else tip(shown))
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")

@@ -83,7 +83,7 @@ def test_long_names_are_shortened_in_their_middle_and_told_whole(panel, qtbot, s
     path = tmp_path / ("a_checkpoint_" + 30 * "y" + "_last.pt")
     opened(panel, qtbot, state | {name: torch.zeros(2)}, path)
     card = panel.verdict
-    assert card.name.text() == "a_checkpoin…yyy_last.pt"
+    assert card.name.text() == "a_checkpoint…yyyy_last.pt"
     assert card.name.toolTip() == path.name
     assert name not in card.reason.text()
     assert name[-16:] in card.reason.text()
