@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QShowEvent, QStandardItemModel
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import (
+    QHideEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QShowEvent,
+    QStandardItemModel,
+)
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -79,6 +86,8 @@ class Gallery(QWidget):
         self.view = GalleryView(self.model, self)
         self._selected = -1
         self._unseen = False
+        self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
+        self._laid_out.timeout.connect(self._on_shown)
         self.filter = QComboBox()
         self.filter.setAccessibleName("Show images")
         for name, text, _ in FILTERS:
@@ -182,8 +191,14 @@ class Gallery(QWidget):
         """While it was hidden it did not know where the selected image would be."""
         super().showEvent(event)
         if self._unseen:
-            QTimer.singleShot(_LAID_OUT_MS, self._on_shown)
+            self._laid_out.start()
 
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """What nobody sees need not be scrolled."""
+        super().hideEvent(event)
+        self._laid_out.stop()
+
+    @Slot()
     def _on_shown(self) -> None:
         self._show_current(self.model.row_of(self._selected))
 
