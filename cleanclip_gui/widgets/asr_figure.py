@@ -186,7 +186,7 @@ class AsrFigure(QFrame):
         head = QHBoxLayout()
         head.addWidget(self._heading)
         head.addStretch()
-        head.addWidget(self.status)
+        head.addWidget(self.status, 0, Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.SPACE_L)
         grid.setVerticalSpacing(theme.SPACE_S)
@@ -332,9 +332,9 @@ class AsrFigure(QFrame):
             text, tone = f"estimate, n = {count_text(e.n)}", "info"
         else:
             text, tone = f"n = {count_text(e.n)}", ""
+        theme.set_property(self.status, "tone", tone)
         self.status.setText(text)
         self.status.setVisible(bool(text))
-        theme.set_property(self.status, "tone", tone)
 
     def _on_role_clicked(self, button: QPushButton) -> None:
         self.role_chosen.emit(button.property("roleName"))
