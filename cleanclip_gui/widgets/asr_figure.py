@@ -93,7 +93,7 @@ class Fact(QWidget):
         super().__init__()
         self._caption = Label(name, "caption")
         self.value = Label("–", "figureSmall")
-        self.value.setMinimumHeight(24)
+        self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
         self.setToolTip(help_text)
         layout = QVBoxLayout(self)
