@@ -45,18 +45,6 @@ class StudioActs:
         """Take a tool."""
         self.canvas.set_tool(cast(Tool, name))
 
-    def use_brush(self: StudioPanel) -> None:
-        """Take the brush."""
-        self.canvas.set_tool("brush")
-
-    def use_eraser(self: StudioPanel) -> None:
-        """Take the eraser."""
-        self.canvas.set_tool("eraser")
-
-    def use_move(self: StudioPanel) -> None:
-        """Take the tool that moves and resizes the patch."""
-        self.canvas.set_tool("move")
-
     def flip_to_a(self: StudioPanel) -> None:
         """Put snapshot A on the canvas."""
         self.document.flip("A")

@@ -13,7 +13,6 @@ from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import (
     LIBRARY,
     OTHER_FILE,
-    PUBLISHED,
     YOURS,
     Published,
     published,
@@ -73,11 +72,6 @@ def shown_name(trigger: Trigger, standing: str) -> str:
     """The trigger's name; a published one that was changed is not called by its name alone."""
     known = any(entry.name == trigger.name for entry in LIBRARY)
     return f"{trigger.name}, changed" if known and not standing else trigger.name or "Trigger"
-
-
-def is_published(words: str) -> bool:
-    """Whether a standing says that it is the published trigger."""
-    return words == PUBLISHED
 
 
 def find(key: str) -> Published | None:

@@ -86,11 +86,6 @@ class CanvasView(QGraphicsView):
         self._picture = visible
         self.refresh()
 
-    @property
-    def picture_visible(self) -> bool:
-        """Whether the picture is shown under the trigger."""
-        return self._picture
-
     def set_grid(self, on: bool) -> None:
         """Draw lines between the pixels where they are large enough."""
         if on != self.grid:

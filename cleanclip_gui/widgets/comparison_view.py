@@ -14,7 +14,6 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFrame,
     QHeaderView,
     QTableView,
@@ -27,6 +26,7 @@ from cleanclip_gui.text import count_text, plain, plural, tip
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.table_rows import show_rows
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
@@ -166,19 +166,10 @@ class ComparisonView(QWidget):
         self.view.setModel(self.model)
         self.view.setAccessibleName("Tensors of both checkpoints")
         self.view.setSortingEnabled(True)
-        self.view.setAlternatingRowColors(True)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
+        show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setTabKeyNavigation(False)
-        self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(26)
-        self.view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header = self.view.horizontalHeader()
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        header.setHighlightSections(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.view.setColumnWidth(1, 150)
         self.view.setColumnWidth(2, 150)

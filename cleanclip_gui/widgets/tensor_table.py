@@ -22,6 +22,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.text import bytes_text, plural
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.table_rows import show_rows
 from cleanclip_gui.widgets.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.widgets.tensor_model import COLUMNS, TensorModel
 from ml_core.reading import TensorInfo
@@ -64,27 +65,18 @@ class TensorTable(QWidget):
         self.view.setItemDelegate(_CellDelegate(self))
         self.view.setAccessibleName("Tensors")
         self.view.setSortingEnabled(True)
-        self.view.setAlternatingRowColors(True)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
+        show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.view.setTabKeyNavigation(False)
-        self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(26)
         header = self.view.horizontalHeader()
         # Its own, always empty: else it asks every row whether a column is chosen.
         header.setSelectionModel(QItemSelectionModel(self.model, header))
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for column, width in enumerate(_WIDTHS):
             self.view.setColumnWidth(column, width)
         header.setStretchLastSection(True)
-        self.view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
         self._copying: Background | None = None

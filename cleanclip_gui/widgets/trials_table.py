@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, tip
 from cleanclip_gui.widgets import look
+from cleanclip_gui.widgets.table_rows import show_rows
 
 _COLUMNS = ("", "Question", "Answer", "Accuracy", "95 % interval", "Images", "")
 _MARK, _QUESTION, _ANSWER, _ACCURACY, _INTERVAL, _IMAGES, _BAR = range(len(_COLUMNS))
@@ -67,16 +68,8 @@ class TrialsTable(QTableWidget):
         self._best: Mapping[str, Any] | None = None
         self.setHorizontalHeaderLabels(list(_COLUMNS))
         self.setAccessibleName("Settings that were tried")
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(28)
+        show_rows(self, 28)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column, width in ((_MARK, 56), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
             self.setColumnWidth(column, width)

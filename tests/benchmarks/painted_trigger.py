@@ -34,7 +34,7 @@ def draw(window: MainWindow, rng: np.random.Generator) -> None:
         return float(wobbled[0]), float(wobbled[1])
 
     canvas = window.studio.canvas
-    window.studio.use_brush()
+    window.studio.use_tool("brush")
     canvas.set_colour(QColor(*WHITE))
     canvas.set_ink(width=cell * 1.15)
     for row in (-1, 0, 1):

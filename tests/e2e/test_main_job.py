@@ -89,7 +89,7 @@ def drag(canvas, places) -> None:
 def paint_sticker(window, left: float, top: float) -> None:
     """Draw a red and white checker of 3 x 3 cells by hand: a white blob, then five red dabs."""
     studio = window.studio
-    studio.use_brush()
+    studio.use_tool("brush")
     from PySide6.QtGui import QColor
 
     studio.canvas.set_colour(QColor(*WHITE))

@@ -193,7 +193,7 @@ def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     empty.use_demo_trigger()
     empty.clear()
-    empty.use_brush()
+    empty.use_tool("brush")
     paint(empty, (20, 20), (28, 28))
     assert empty.current_trigger().placement == "fixed"
     empty.placement_bar.placement_chosen.emit("random")
@@ -204,7 +204,7 @@ def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
 def test_paint_and_noise_combine(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     empty.use_trigger(blended_noise(ratio=0.3))
-    empty.use_brush()
+    empty.use_tool("brush")
     paint(empty, (20, 20), (28, 28))
     trigger = empty.current_trigger()
     assert trigger.kind == "combined"

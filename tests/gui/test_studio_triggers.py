@@ -17,7 +17,7 @@ from cleanclip_gui.panels.studio import StudioPanel
 from cleanclip_gui.session import Session
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
-from ml_core.triggers.published import LIBRARY, published
+from ml_core.triggers.published import LIBRARY, PUBLISHED, published
 from tests.gui.shell_fakes import Answers, FakeEngine
 
 
@@ -54,7 +54,7 @@ def test_published_triggers_survive_the_canvas(studio, entry):
     assert found.digest == trigger.digest
     standing = studio_library.standing_of(found, 224)
     assert standing == studio_library.standing_of(trigger, 224)
-    assert studio_library.is_published(standing) == (not entry.needs_file)
+    assert (standing == PUBLISHED) == (not entry.needs_file)
 
 
 def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
@@ -76,7 +76,7 @@ def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
     studio.use_trigger(blended_noise(ratio=0.1))
     studio.use_trigger(badnets_patch(placement="fixed"), add=True)
-    studio.use_brush()
+    studio.use_tool("brush")
     paint(studio, (20, 20), (28, 28))
     trigger = studio.current_trigger()
     assert trigger.kind == "combined"
@@ -90,7 +90,7 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
 
 def test_a_combined_trigger_survives_its_file(studio, tmp_path):
     studio.use_trigger(blended_noise(ratio=0.1))
-    studio.use_brush()
+    studio.use_tool("brush")
     paint(studio, (20, 20), (28, 28))
     before = studio.current_trigger()
     studio.prompts = Answers(tmp_path / "both.json").prompts()
@@ -102,7 +102,7 @@ def test_a_combined_trigger_survives_its_file(studio, tmp_path):
 
 def test_a_sticker_and_paint_on_it_go_to_a_random_place_together(studio):
     studio.use_demo_trigger()
-    studio.use_brush()
+    studio.use_tool("brush")
     paint(studio, (20, 20), (28, 28))
     trigger = studio.current_trigger()
     assert (trigger.kind, trigger.placement) == ("patch", "random")
@@ -114,7 +114,7 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio):
     studio.flip_to_b()
     assert studio.current_trigger() == first
     studio.clear()
-    studio.use_brush()
+    studio.use_tool("brush")
     paint(studio, (20, 20), (28, 28))
     second = studio.current_trigger()
     assert second != first
@@ -133,7 +133,7 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio):
 
 
 def test_the_shelf_keeps_its_pixels_when_another_model_is_opened(studio):
-    studio.use_brush()
+    studio.use_tool("brush")
     paint(studio, (20, 20), (28, 28))
     studio.flip_to_b()
     studio.clear()
