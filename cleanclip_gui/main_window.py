@@ -50,14 +50,13 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rail import Rail
 from cleanclip_gui.widgets.status_bar import StatusBar
 from cleanclip_gui.widgets.welcome import WelcomePage
-from ml_core.cleaning.recipes import METHOD_TITLES
+from ml_core.cleaning.catalogue import method_title
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from ml_core.reading import InputError, Inspection
 
 _LOG = logging.getLogger(__name__)
-_TITLES = {str(method): title for method, title in METHOD_TITLES.items()}
 
 
 class MainWindow(QMainWindow):
@@ -343,7 +342,7 @@ class MainWindow(QMainWindow):
     def _on_run_change(self, run: RunState | None) -> None:
         live = is_live(run)
         words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
-        title = _TITLES.get(run.method, run.method) if run is not None else ""
+        title = method_title(run.method) if run is not None else ""
         text = f"{title} {words[run.status]}" if run and live else ""
         self.status.set_job(text, self._job_share())
         gpu = run is not None and live and run.device != "cpu"

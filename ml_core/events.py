@@ -56,10 +56,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A file that is complete on disk. ``what`` tells a resume state from a checkpoint."""
+    """A file that is complete on disk. ``what`` tells a resume state from a checkpoint.
+
+    ``step`` is the checkpoint of one evaluation, kept beside the final one.
+    """
 
     path: str
-    what: Literal["resume", "checkpoint", "result"]
+    what: Literal["resume", "step", "checkpoint", "result"]
     step: int = 0
 
 

@@ -25,7 +25,8 @@ from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
 from cleanclip_gui.panels.studio_device import StudioDevice
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.text import count_text, plain
-from ml_core.cleaning.recipes import METHOD_TITLES, Recipe
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
@@ -339,7 +340,7 @@ class CleanPanel(CleanView):
     def _method_title(self) -> str:
         """The method, and what it works on where another checkpoint was opened meanwhile."""
         method = self._recipe.method if self._recipe is not None else "cleanclip"
-        title = METHOD_TITLES[method].removesuffix(" (control)")
+        title = FACTS[method].title
         return (
             f"{title} on {plain(Path(self._source).name, 40)}" if self._is_of_another() else title
         )

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWi
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
-from ml_core.cleaning.recipes import METHOD_TITLES
+from ml_core.cleaning.catalogue import FACTS
 
 NOT_MEASURED = "not measured"
 # Less than this many points is no change in either direction.
@@ -118,7 +118,7 @@ def duration_text(seconds: float) -> str:
 
 def summary(result: Mapping[str, Any]) -> str:
     """One sentence that says what the run did to the two headline rates."""
-    method = METHOD_TITLES.get(result.get("method", ""), "The run").removesuffix(" (control)")
+    method = FACTS[result["method"]].title if result.get("method") in FACTS else "The run"
     attack, clean = rows_of(result)[:2]
     parts = []
     for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):

@@ -11,15 +11,9 @@ from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plural
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.recipe_fields import Chooser, FieldRow
-from ml_core.cleaning.recipes import (
-    METHOD_TITLES,
-    METHODS,
-    PRESET_SOURCES,
-    Method,
-    Recipe,
-    fields_of,
-    presets,
-)
+from ml_core.cleaning.catalogue import METHODS, Method, method_title
+from ml_core.cleaning.presets import PRESET_SOURCES, presets
+from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
 # Always in sight; the others are behind "All settings".
@@ -49,7 +43,7 @@ class RecipeForm(QWidget):
         self.method = Chooser()
         self.method.setAccessibleName("Method")
         for method in METHODS:
-            self.method.addItem(METHOD_TITLES[method], method)
+            self.method.addItem(method_title(method), method)
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
         self._about_method = Label("", "caption", wrap=True)

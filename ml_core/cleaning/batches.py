@@ -76,6 +76,8 @@ class Batch:
         int64 [N, L] of the captions and of their augmented views.
     labels
         int64 [N].
+    numbers
+        int64 [N], which examples of the set these are; stays on the CPU.
     """
 
     images: Tensor
@@ -83,6 +85,25 @@ class Batch:
     tokens: Tensor | None = None
     token_views: Tensor | None = None
     labels: Tensor | None = None
+    numbers: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the examples."""
+
+        def cut(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[rows]
+
+        return Batch(
+            self.images[rows],
+            cut(self.image_views),
+            cut(self.tokens),
+            cut(self.token_views),
+            cut(self.labels),
+            cut(self.numbers),
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -98,6 +119,7 @@ class Batch:
             move(self.tokens),
             move(self.token_views),
             move(self.labels),
+            self.numbers,
         )
 
 
@@ -159,13 +181,26 @@ def pair_batch(
     """
     indices, images = _readable(pairs, step_indices(recipe, len(pairs), step), size)
     captions = pairs.captions(indices)
-    if recipe.method != "cleanclip" or recipe.lambda_inmodal == 0.0:
-        return Batch(as_tensor(images), tokens=tokenize(captions))
+    if not draws_views(recipe):
+        return Batch(
+            as_tensor(images), tokens=tokenize(captions), numbers=torch.from_numpy(indices)
+        )
     draws = step_generator(recipe.seed, _VIEWS, step)
     views = augment_images(images, recipe.image_augmentation, draws)
     words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
     caption_views = [caption_view(caption, words) for caption in captions]
-    return Batch(as_tensor(images), as_tensor(views), tokenize(captions), tokenize(caption_views))
+    return Batch(
+        as_tensor(images),
+        as_tensor(views),
+        tokenize(captions),
+        tokenize(caption_views),
+        numbers=torch.from_numpy(indices),
+    )
+
+
+def draws_views(recipe: Recipe) -> bool:
+    """Whether the method trains on augmented views beside the originals."""
+    return recipe.method == "cleanclip" and (recipe.lambda_image > 0 or recipe.lambda_text > 0)
 
 
 def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batch:
@@ -186,7 +221,11 @@ def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batc
     indices, pixels = _readable(images, usable[step_indices(recipe, len(usable), step)], size)
     draws = step_generator(recipe.seed, _VIEWS, step)
     views = augment_images(pixels, recipe.image_augmentation, draws)
-    return Batch(as_tensor(views), labels=torch.from_numpy(images.labels[indices]))
+    return Batch(
+        as_tensor(views),
+        labels=torch.from_numpy(images.labels[indices]),
+        numbers=torch.from_numpy(indices),
+    )
 
 
 def _readable(

@@ -7,26 +7,20 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, prefetch
-from ml_core.cleaning.losses import MAX_LOG_SCALE
-from ml_core.cleaning.methods import (
-    LossParts,
-    contrastive_parts,
-    new_head,
-    supervised_parts,
-    trained_parameters,
-)
-from ml_core.cleaning.optimizer import make_optimizer, rate_at, set_rate
+from ml_core.cleaning.methods.build import build_method
+from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.speed import Speed, autocast, measure_speed, speed_from_dict
-from ml_core.cleaning.state import Named, load_state, save_state
+from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
+from ml_core.cleaning.state import load_state, save_state
+from ml_core.cleaning.step import clamp_scale, forward, take_step, training_mode
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -35,6 +29,7 @@ _PROGRESS_SECONDS = 0.25
 _RATE_MEMORY = 0.9
 
 Validate = Callable[[Tensor | None], dict[str, float] | None]
+Keep = Callable[[int, Tensor | None], Saved]
 Status = Literal["finished", "stopped", "cancelled"]
 
 
@@ -87,8 +82,9 @@ def train(
     make_batch: Callable[[int], Batch],
     control: Control,
     *,
-    classifier: Tensor | None = None,
+    given: Given | None = None,
     validate: Validate | None = None,
+    keep: Keep | None = None,
     state_path: Path | None = None,
     resume: bool = False,
     identity: str = "",
@@ -106,11 +102,14 @@ def train(
         Step to batch, called in a background thread; must depend on the step alone.
     control
         Cancel, stop and pause; looked at between steps.
-    classifier
-        Zero-shot classifier [C, D]; supervised finetuning starts its head from it.
+    given
+        What the method needs besides batches.
     validate
         Measures the model (given the head, or None) on validation images and returns the
         values of an evaluation Metric, or None if cancelled.
+    keep
+        Saves the model (given the step and the head, or None) after each evaluation, so that
+        the best of them can be chosen.
     state_path
         Where the state for resuming is kept; None keeps none.
     resume
@@ -134,14 +133,14 @@ def train(
         If the loss is no longer a number, or the saved state does not fit.
     """
     total = recipe.total_steps
-    head = _make_head(model, recipe, classifier)
-    named: Named = list(trained_parameters(model, recipe, head))
+    given = given or Given()
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
+    method = build_method(model, recipe, given)
+    named, head = method.trained, method.head
     for _, parameter in named:
         parameter.requires_grad_(True)
     optimizer = make_optimizer(model.module, named, recipe)
-    loss_parts = _loss_parts(model, recipe, head)
     run = _Run()
     if resume and state_path is not None:
         facts = load_state(state_path, model.module, named, optimizer)
@@ -155,9 +154,9 @@ def train(
             )
     else:
         torch.manual_seed(recipe.seed)
-        _clamp_scale(model.module)
+        clamp_scale(model.module)
         yield Progress("prepare", 0, 0)
-        speed = _choose_speed(model, recipe, head, make_batch)
+        speed = _choose_speed(model, recipe, given, make_batch)
         yield Progress("prepare", 1, 1)
     yield Message(_describe(speed))
 
@@ -184,6 +183,8 @@ def train(
     if validate is not None and recipe.eval_every and run.start_ca is None:
         yield Progress("validate", 0, 0)
         yield from _evaluate(run, total, model, head, validate)
+        if keep is not None and not control.cancelled:
+            yield keep(run.step, head)
         yield Progress("validate", 1, 1)
         if control.cancelled:
             return outcome("cancelled")
@@ -197,7 +198,7 @@ def train(
             begin = time.perf_counter()
             batch = next(batches).to(model.device)
             rate = rate_at(run.step, total, recipe)
-            values = _step(model, optimizer, named, loss_parts, batch, recipe, rate, speed)
+            values = take_step(model, method, optimizer, batch, recipe, rate, speed)
             if not math.isfinite(values["loss"]):
                 raise InputError(_diverged(run.step, state_path), "usage")
             run.step += 1
@@ -208,6 +209,8 @@ def train(
             due = recipe.eval_every and run.step % recipe.eval_every == 0
             if validate is not None and recipe.eval_every and (due or run.step == total):
                 yield from _evaluate(run, total, model, head, validate)
+                if keep is not None and not control.cancelled:
+                    yield keep(run.step, head)
                 if _fell(run, recipe):
                     break
             if recipe.save_every and run.step % recipe.save_every == 0 and run.step < total:
@@ -216,6 +219,8 @@ def train(
                     yield saved
     if control.cancelled:
         return outcome("cancelled")
+    if method.finish is not None:
+        method.finish()
     saved = save()
     if saved is not None:
         yield saved
@@ -224,34 +229,22 @@ def train(
     return outcome("finished" if run.step >= total and not run.reason else "stopped")
 
 
-def _make_head(model: ClipModel, recipe: Recipe, classifier: Tensor | None) -> nn.Parameter | None:
-    """The linear head of supervised finetuning."""
-    if recipe.uses_pairs:
-        return None
-    if classifier is None:
-        raise ValueError("supervised finetuning needs the zero-shot classifier")
-    return nn.Parameter(new_head(recipe, classifier).to(model.device))
-
-
-def _loss_parts(model: ClipModel, recipe: Recipe, head: Tensor | None) -> LossParts:
-    """The method as a function of a batch."""
-    if head is None:
-        return partial(contrastive_parts, model, recipe)
-    return partial(supervised_parts, model, recipe, head, model.logit_scale)
-
-
 def _choose_speed(
-    model: ClipModel, recipe: Recipe, head: Tensor | None, make_batch: Callable[[int], Batch]
+    model: ClipModel, recipe: Recipe, given: Given, make_batch: Callable[[int], Batch]
 ) -> Speed:
     """Measure on a copy, so that neither weights nor BatchNorm statistics move."""
     if recipe.precision != "auto":
         return Speed(recipe.precision == "bf16", {})
     trial = model.copy()
-    trial.module.train()
-    trial_head = None if head is None else head.detach().clone().requires_grad_(True)
-    parts = _loss_parts(trial, recipe, trial_head)
+    method = build_method(trial, recipe, given)
+    training_mode(trial, method, recipe)
     batch = make_batch(0).to(model.device)
-    return measure_speed(recipe, model.device, lambda: parts(batch)["loss"], trial.module)
+    return measure_speed(
+        recipe,
+        model.device,
+        lambda half: forward(trial, method, batch, Speed(half, {}))["loss"],
+        trial.module,
+    )
 
 
 def _describe(speed: Speed) -> str:
@@ -276,40 +269,6 @@ def _take_up(run: _Run, facts: dict[str, Any], recipe: Recipe, identity: str) ->
     run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
     run.start_ca = facts["start_ca"]
     return speed_from_dict(facts["speed"])
-
-
-def _step(
-    model: ClipModel,
-    optimizer: torch.optim.Optimizer,
-    named: Named,
-    loss_parts: LossParts,
-    batch: Batch,
-    recipe: Recipe,
-    rate: float,
-    speed: Speed,
-) -> dict[str, float]:
-    """One optimizer step; returns the loss parts and the gradient's norm."""
-    model.module.train()
-    set_rate(optimizer, rate)
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(model.device, speed.autocast):
-        parts = loss_parts(batch)
-    parts["loss"].backward()  # type: ignore[no-untyped-call]
-    limit = recipe.grad_clip if recipe.grad_clip > 0 else math.inf
-    norm = nn.utils.clip_grad_norm_([p for _, p in named], limit)
-    values = {name: float(part.detach()) for name, part in parts.items()}
-    if math.isfinite(values["loss"]):
-        optimizer.step()
-        _clamp_scale(model.module)
-    return {**values, "grad_norm": float(norm)}
-
-
-def _clamp_scale(module: nn.Module) -> None:
-    """Keep the logit scale in [0, ln 100], as CLIP does after every step."""
-    scale = module.logit_scale
-    if isinstance(scale, Tensor):
-        with torch.no_grad():
-            scale.clamp_(0.0, MAX_LOG_SCALE)
 
 
 def _diverged(step: int, state_path: Path | None) -> str:

@@ -7,20 +7,12 @@ is loaded, and a value out of range is refused before anything starts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.reading.errors import InputError
-
-Method = Literal["cleanclip", "mmcl", "supervised"]
-METHODS: tuple[Method, ...] = get_args(Method)
-METHOD_TITLES: Mapping[Method, str] = {
-    "cleanclip": "CleanCLIP",
-    "mmcl": "MMCL only (control)",
-    "supervised": "Supervised finetuning",
-}
-_PAIR_METHODS = ("cleanclip", "mmcl")
 
 
 def _field(
@@ -108,10 +100,18 @@ class Recipe(BaseModel):
         ge=0.0,
         le=100.0,
     )
-    lambda_inmodal: float = _field(
+    lambda_image: float = _field(
         0.5,
-        "Weight of self-supervision",
-        "How much each image and each caption is pulled to its augmented view.",
+        "Weight of image views",
+        "How much each image is pulled to its augmented view.",
+        methods="cleanclip",
+        ge=0.0,
+        le=100.0,
+    )
+    lambda_text: float = _field(
+        0.5,
+        "Weight of caption views",
+        "How much each caption is pulled to its augmented view.",
         methods="cleanclip",
         ge=0.0,
         le=100.0,
@@ -175,12 +175,40 @@ class Recipe(BaseModel):
         "Precision",
         "Automatic measures three steps and takes bfloat16 where it is faster.",
     )
+    batch_norm: Literal["train", "frozen"] = _field(
+        "train",
+        "BatchNorm",
+        "Train takes each batch's statistics and updates the stored ones; frozen uses the stored "
+        "ones, as gradient caching and more than one process need.",
+    )
+    cache_chunk: int = _field(
+        0,
+        "Gradient caching",
+        "Examples encoded at a time; the gradient stays that of the whole batch (GradCache). "
+        "0 encodes the batch at once. Needs frozen BatchNorm in a ResNet.",
+        unit="examples",
+        ge=0,
+        le=65_536,
+    )
+    checkpoint_activations: bool = _field(
+        False,
+        "Checkpoint activations",
+        "Computes activations twice and keeps them once: less memory, about a third slower.",
+    )
+    compile: bool = _field(
+        False, "Compile", "Compile the encoders with torch.compile; on CUDA only."
+    )
     seed: int = _field(0, "Seed", "Repeats the run's order and augmentations.", ge=0, le=2**32 - 1)
 
     @property
+    def facts(self) -> MethodFacts:
+        """What the method is and what it needs."""
+        return FACTS[self.method]
+
+    @property
     def uses_pairs(self) -> bool:
-        """Whether the method trains on image-caption pairs (otherwise on labelled images)."""
-        return self.method in _PAIR_METHODS
+        """Whether the method trains on image-caption pairs."""
+        return self.facts.data == "pairs"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -244,85 +272,3 @@ def explain(error: ValidationError) -> str:
         shown = f", not {given!r}" if isinstance(given, (int, float, str)) else ""
         parts.append(f"{name} {message[:1].lower()}{message[1:]}{shown}")
     return "; ".join(parts) + "."
-
-
-# CleanCLIP's README (Bansal et al. 2023): 100 K pairs, batch 64, 10 epochs, rate 1e-5, cosine
-# with 50 warm-up steps, both lambdas 1. Supervised: 10 epochs at 1e-4 with 500 warm-up steps.
-_PAPER: dict[str, Any] = {
-    "preset": "paper",
-    "pairs": 100_000,
-    "epochs": 10,
-    "batch_size": 64,
-    "lr": 1e-5,
-    "warmup_steps": 50,
-    "weight_decay": 0.1,
-    "lambda_inmodal": 1.0,
-    "eval_every": 500,
-    "save_every": 500,
-}
-_TALK: dict[str, Any] = {"preset": "talk", "pairs": 13_440, "eval_every": 35, "save_every": 0}
-# Self-supervision costs accuracy for a while; the other methods have no reason to fall as far.
-_MMCL: dict[str, Any] = {
-    "lambda_inmodal": 0.0,
-    "image_augmentation": "none",
-    "stop_below_ca": 25.0,
-}
-_SUPERVISED: dict[str, Any] = {"lambda_inmodal": 0.0, "stop_below_ca": 25.0}
-_METHOD_FIELDS: dict[Method, dict[str, dict[str, Any]]] = {
-    "cleanclip": {"default": {}, "talk": _TALK, "paper": _PAPER},
-    "mmcl": {
-        "default": {**_MMCL, "pairs": 76_800},
-        "talk": {**_TALK, **_MMCL, "pairs": 28_800},
-        "paper": {**_PAPER, **_MMCL},
-    },
-    "supervised": {
-        "default": {**_SUPERVISED, "pairs": 76_800, "lr": 1.4e-3},
-        "talk": {**_TALK, **_SUPERVISED, "pairs": 25_600},
-        "paper": {
-            **_PAPER,
-            **_SUPERVISED,
-            "pairs": 50_000,
-            "lr": 1e-4,
-            "warmup_steps": 500,
-            "weight_decay": 0.01,
-            "head_init": "random",
-            "image_augmentation": "none",
-            "stop_below_ca": 60.0,  # a random head starts from nothing
-        },
-    },
-}
-PRESET_SOURCES: Mapping[str, str] = {
-    "default": "Chosen on validation images of the built-in demo; at most 4 minutes on 2 cores.",
-    "talk": "The default with fewer examples; at most 90 seconds on 2 cores.",
-    "paper": "CleanCLIP's published recipe (Bansal et al., ICCV 2023); hours on a CPU.",
-}
-
-
-def presets(method: Method) -> dict[str, Recipe]:
-    """Named recipes of ``method``: ``default``, ``talk`` and ``paper``.
-
-    Raises
-    ------
-    InputError
-        If the method is unknown.
-    """
-    if method not in _METHOD_FIELDS:
-        raise InputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
-    return {
-        name: make_recipe({"method": method, "preset": name, **fields})
-        for name, fields in _METHOD_FIELDS[method].items()
-    }
-
-
-def preset(method: Method, name: str) -> Recipe:
-    """One preset by name.
-
-    Raises
-    ------
-    InputError
-        If the method or the preset is unknown.
-    """
-    named = presets(method)
-    if name not in named:
-        raise InputError(f"Unknown preset {name!r}; choose one of {', '.join(named)}.")
-    return named[name]

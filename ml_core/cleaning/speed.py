@@ -50,7 +50,7 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 
 def measure_speed(
-    recipe: Recipe, device: torch.device, loss: Callable[[], torch.Tensor], module: nn.Module
+    recipe: Recipe, device: torch.device, loss: Callable[[bool], torch.Tensor], module: nn.Module
 ) -> Speed:
     """Time three forward and backward passes in each precision, interleaved; keep the faster.
 
@@ -61,7 +61,7 @@ def measure_speed(
     device
         Where the model is. On MPS nothing is measured: fp32.
     loss
-        Computes the loss of one batch under the caller's autocast.
+        Computes the loss of one batch, in bfloat16 if True.
     module
         Its gradients are thrown away; its BatchNorm statistics are the caller's to protect.
 
@@ -76,8 +76,7 @@ def measure_speed(
     for number in range(_STEPS + 1):
         for name, taken in seconds.items():
             begin = time.perf_counter()
-            with autocast(device, name == "bf16"):
-                value = loss()
+            value = loss(name == "bf16")
             value.backward()  # type: ignore[no-untyped-call]
             module.zero_grad(set_to_none=True)
             if device.type == "cuda":

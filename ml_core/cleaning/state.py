@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.write_safetensors import write_safetensors
+from ml_core.cleaning.methods.method import Named
 from ml_core.reading.errors import InputError
 
 _FORMAT = "cleanclip-state-1"
-Named = list[tuple[str, nn.Parameter]]
 
 
 def save_state(

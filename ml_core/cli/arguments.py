@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_core.cleaning.recipes import METHODS, Method, Recipe, preset
+from ml_core.cleaning.catalogue import METHODS, Method
+from ml_core.cleaning.presets import preset
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError

@@ -71,7 +71,9 @@ def clean_spec(
         use_choice=use_choice,
         recipe=recipe,
         pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
-        training_images=None if recipe.uses_pairs else image_spec(training_images),
+        training_images=(
+            image_spec(training_images) if recipe.facts.data in ("labelled", "images") else None
+        ),
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,

@@ -68,11 +68,15 @@ def demo_spec(
     test_images
         Size of the test set.
     """
+    data = recipe.facts.data
     return CleanSpec(
         checkpoint=str(checkpoint or demo_checkpoint()),
         recipe=recipe,
-        pairs=PairSpec(kind="demo", split="clean") if recipe.uses_pairs else None,
-        training_images=None if recipe.uses_pairs else ImageSpec(kind="demo", split="clean"),
+        pairs=PairSpec(kind="demo", split="clean") if data == "pairs" else None,
+        training_images=(
+            ImageSpec(kind="demo", split="clean") if data in ("labelled", "images") else None
+        ),
+        reference=str(demo_checkpoint(twin=True)) if "reference" in recipe.facts.needs else None,
         images=ImageSpec(kind="demo", split="val", n=min(VALIDATION_IMAGES, test_images)),
         test_images=ImageSpec(kind="demo", split="test", n=test_images),
         heldout_images=ImageSpec(kind="demo", split="heldout", n=min(HELDOUT_IMAGES, test_images)),

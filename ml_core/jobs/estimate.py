@@ -16,8 +16,8 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.loop import train
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
+from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, open_inputs
-from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 
@@ -62,10 +62,10 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     few = recipe.model_copy(
         update={"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     )
-    classifier = None if recipe.uses_pairs else classifier_of(model, inputs.label_set)
+    given = given_for(spec, inputs, model)
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
-    steps = train(model, few, lambda step: made[step % len(made)], control, classifier=classifier)
+    steps = train(model, few, lambda step: made[step % len(made)], control, given=given)
     while True:
         try:
             event = next(steps)
@@ -126,7 +126,7 @@ def _batch_seconds(inputs: Inputs) -> float:
 def _evaluated_images(inputs: Inputs) -> int:
     """Image encodings of all evaluations of the job, clean and triggered."""
     sides = 2 if inputs.trigger is not None else 1
-    heads = 1 if inputs.recipe.uses_pairs else 2
+    heads = 1 if inputs.recipe.facts.data != "labelled" else 2
     tests = sum(len(bench.images) for bench in inputs.benches.values()) * (1 + heads)
     watched = 0
     if inputs.validation is not None and inputs.recipe.eval_every:

@@ -23,16 +23,23 @@ def provenance(
 
     Holds no date, path or time, so that equal runs give equal files.
     """
+    made = step_provenance(spec, inputs, outcome.step, source_sha256)
+    return made | {"total_steps": outcome.total_steps, "precision": outcome.speed.precision}
+
+
+def step_provenance(
+    spec: CleanSpec, inputs: Inputs, step: int, source_sha256: str | None
+) -> dict[str, Any]:
+    """What stands in the metadata of a checkpoint saved at an evaluation."""
     return {
         "made_by": "cleaning",
         "method": inputs.recipe.method,
         "source_sha256": source_sha256,
         "source_name": Path(spec.checkpoint).name,
         "recipe": inputs.recipe.model_dump(),
-        "steps": outcome.step,
-        "total_steps": outcome.total_steps,
+        "steps": step,
+        "total_steps": inputs.recipe.total_steps,
         "training_data": inputs.training_key,
-        "precision": outcome.speed.precision,
         "device": inputs.device.type,
         "versions": dict(versions()),
     }

@@ -9,8 +9,11 @@ import json
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
@@ -19,11 +22,12 @@ from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.failures import failure
+from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, open_inputs
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.linear_head import save_head
 from ml_core.jobs.measure import classifier_of, measure, metric_values
-from ml_core.jobs.results import provenance, result_record
+from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -31,6 +35,7 @@ from ml_core.jobs.specs import (
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
+    STEPS_FOLDER,
     CleanSpec,
     check_spec,
     write_spec,
@@ -120,8 +125,9 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         inputs.recipe,
         inputs.make_batch,
         control,
-        classifier=classifier,
+        given=given_for(spec, inputs, model),
         validate=_validator(model, inputs, control),
+        keep=partial(_keep, spec, inputs, model, source_sha256) if spec.keep_steps else None,
         state_path=folder / STATE_FILE,
         resume=resume,
         identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
@@ -157,6 +163,24 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     write_json(result, folder / RESULT_FILE)
     yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
     yield Done(outcome.status, result)
+
+
+def _keep(
+    spec: CleanSpec,
+    inputs: Inputs,
+    model: ClipModel,
+    source_sha256: str | None,
+    step: int,
+    head: Tensor | None,
+) -> Saved:
+    """Save the checkpoint of an evaluation, and its head."""
+    path = Path(spec.output_dir) / STEPS_FOLDER / f"step-{step:06}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    save_checkpoint(model, path, provenance=step_provenance(spec, inputs, step, source_sha256))
+    if head is not None:
+        names = inputs.label_set.class_names
+        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
+    return Saved(str(path), "step", step)
 
 
 def _origin(model: ClipModel) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ml_core.reading.errors import InputError
 SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
+STEPS_FOLDER = "steps"
 CLEANED_FILE = "cleaned.safetensors"
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
@@ -57,6 +58,10 @@ class CleanSpec(BaseModel):
         Prompt templates; None takes those of the label set.
     output_dir
         Folder of everything the job writes.
+    reference
+        A clean checkpoint of the same architecture; needed by methods that take one.
+    keep_steps
+        Whether the checkpoint of every evaluation is kept, in ``steps/``.
     device
         ``auto``, ``cpu``, ``mps`` or ``cuda:N``.
     threads
@@ -79,6 +84,8 @@ class CleanSpec(BaseModel):
     label_set: str = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: str
+    reference: str | None = None
+    keep_steps: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)
 
@@ -91,13 +98,19 @@ def check_spec(spec: CleanSpec) -> None:
     InputError
         If the data that the method needs are not named, or a file is missing.
     """
-    if spec.recipe.uses_pairs and spec.pairs is None:
+    facts = spec.recipe.facts
+    if facts.data == "pairs" and spec.pairs is None:
         raise InputError(
-            f"{spec.recipe.method} trains on image-caption pairs: name a pair table or the demo."
+            f"{facts.title} trains on image-caption pairs: name a pair table or the demo."
         )
-    if not spec.recipe.uses_pairs and spec.training_images is None:
+    if facts.data in ("labelled", "images") and spec.training_images is None:
+        kind = "labelled images" if facts.data == "labelled" else "images"
+        raise InputError(f"{facts.title} trains on {kind}: name a folder, a CSV or the demo.")
+    if "trigger" in facts.needs and spec.trigger is None:
+        raise InputError(f"{facts.title} needs the trigger: paint or open one, or name its file.")
+    if "reference" in facts.needs and spec.reference is None:
         raise InputError(
-            "Supervised finetuning trains on labelled images: name a folder, a CSV or the demo."
+            f"{facts.title} needs a clean checkpoint of the same architecture: name a reference."
         )
     training = spec.training_images
     if training is not None and training.kind == "demo" and training.split not in TRAINING_SPLITS:
@@ -111,6 +124,7 @@ def check_spec(spec: CleanSpec) -> None:
     for what, path in (
         ("checkpoint", spec.checkpoint),
         ("donor", spec.donor),
+        ("reference", spec.reference),
         ("trigger", spec.trigger),
     ):
         if path is not None and not Path(path).exists():
@@ -157,10 +171,10 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         "checkpoint": str(folder / spec.checkpoint),
         "output_dir": str(folder / spec.output_dir),
     }
-    if spec.donor is not None:
-        changes["donor"] = str(folder / spec.donor)
-    if spec.trigger is not None:
-        changes["trigger"] = str(folder / spec.trigger)
+    for name in ("donor", "reference", "trigger"):
+        given = getattr(spec, name)
+        if given is not None:
+            changes[name] = str(folder / given)
     if spec.label_set not in label_sets():
         changes["label_set"] = str(folder / spec.label_set)
     for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):

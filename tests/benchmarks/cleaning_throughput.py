@@ -10,9 +10,11 @@ import torch
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import pair_batch
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.methods import contrastive_parts
-from ml_core.cleaning.recipes import preset
-from ml_core.cleaning.speed import autocast
+from ml_core.cleaning.methods.build import build_method
+from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.presets import preset
+from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.step import forward
 from ml_core.data.eda import augment
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
@@ -54,10 +56,11 @@ def run() -> list[Row]:
         model.module.train()
         for parameter in model.module.parameters():
             parameter.requires_grad_(True)
+        method = build_method(model, recipe, Given())
+        speed = Speed(recipe.precision == "bf16", {})
         begin = time.perf_counter()
         for _ in range(STEPS):
-            with autocast(model.device, recipe.precision == "bf16"):
-                loss = contrastive_parts(model, recipe, in_memory)["loss"]
+            loss = forward(model, method, in_memory, speed)["loss"]
             loss.backward()  # type: ignore[no-untyped-call]
             model.module.zero_grad()
         return recipe.pairs / (time.perf_counter() - begin)

@@ -17,7 +17,7 @@ from cleanclip_gui.jobs.requests import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.paths import resource

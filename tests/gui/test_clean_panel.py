@@ -28,7 +28,8 @@ from cleanclip_gui.widgets.before_after import (
     tone_colour,
 )
 from cleanclip_gui.widgets.run_bar import progress_text
-from ml_core.cleaning.recipes import METHODS, fields_of
+from ml_core.cleaning.catalogue import METHODS
+from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec

@@ -11,7 +11,7 @@ import pytest
 
 from cleanclip_gui.panels.clean_spec import write_job
 from cleanclip_gui.session import ImagesState, Session
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec, read_spec
 

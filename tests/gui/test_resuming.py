@@ -13,7 +13,7 @@ from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.session import RunState
 from cleanclip_gui.settings import SettingsStore
 from cleanclip_gui.widgets.error_dialog import ErrorDialog
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, write_spec

@@ -16,7 +16,7 @@ from cleanclip_gui.jobs.saved_run import (
     read_saved_run,
     was_interrupted,
 )
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Message, Metric, Saved
 from ml_core.jobs.specs import CleanSpec, write_spec

@@ -20,7 +20,8 @@ from ml_core.cleaning.batches import (
     step_indices,
 )
 from ml_core.cleaning.loop import Outcome, train
-from ml_core.cleaning.methods import trained_parameters
+from ml_core.cleaning.methods.build import build_method
+from ml_core.cleaning.methods.method import Given
 from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
@@ -84,7 +85,7 @@ def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
 
 
 def test_mmcl_draws_no_views(tiny_model: ClipModel) -> None:
-    batch = _maker(tiny_model, make_recipe(SMALL | {"method": "mmcl", "lambda_inmodal": 0}))(0)
+    batch = _maker(tiny_model, make_recipe(SMALL | {"method": "mmcl"}))(0)
     assert batch.image_views is None
     assert batch.token_views is None
 
@@ -138,7 +139,7 @@ def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> No
     other = tiny_model.copy()
     for parameter in other.module.parameters():
         nn.init.zeros_(parameter)
-    named = list(trained_parameters(other, recipe, None))
+    named = build_method(other, recipe, Given()).trained
     optimizer = make_optimizer(other.module, named, recipe)
     facts = load_state(path, other.module, named, optimizer)
     assert facts["recipe"] == recipe.model_dump()
@@ -155,7 +156,7 @@ def test_a_failed_save_leaves_the_old_state(
     tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(SMALL)
-    named = list(trained_parameters(tiny_model, recipe, None))
+    named = build_method(tiny_model, recipe, Given()).trained
     optimizer = make_optimizer(tiny_model.module, named, recipe)
     path = tmp_path / "state.safetensors"
     save_state(path, tiny_model.module, named, optimizer, {"step": 1})
@@ -173,7 +174,7 @@ def test_a_failed_save_leaves_the_old_state(
 
 def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
     recipe = make_recipe(SMALL)
-    named = list(trained_parameters(tiny_model, recipe, None))
+    named = build_method(tiny_model, recipe, Given()).trained
     optimizer = make_optimizer(tiny_model.module, named, recipe)
     path = tmp_path / "state.safetensors"
     with pytest.raises(InputError, match="There is no saved state"):
@@ -227,7 +228,7 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     before = tiny_model.encode_texts(["a cat"])
     scale = tiny_model.logit_scale
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), classifier=classifier)
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
     _, outcome = _drain(run)
     assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
     assert tiny_model.logit_scale == scale
@@ -247,12 +248,12 @@ def test_resume_after_a_stop_gives_the_same_bits(
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     whole, halves = tiny_model.copy(), tiny_model.copy()
     _, expected = _drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), classifier=classifier)
+        train(whole, recipe, _maker(whole, recipe), Control(), given=Given(classifier))
     )
     path = tmp_path / "state.safetensors"
     control = Control()
     first = train(
-        halves, recipe, _maker(halves, recipe), control, classifier=classifier, state_path=path
+        halves, recipe, _maker(halves, recipe), control, given=Given(classifier), state_path=path
     )
     for event in first:
         if isinstance(event, Metric) and event.step == 7:
@@ -266,7 +267,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
             recipe,
             _maker(fresh, recipe),
             Control(),
-            classifier=classifier,
+            given=Given(classifier),
             state_path=path,
             resume=True,
         )

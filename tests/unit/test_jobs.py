@@ -202,7 +202,7 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
-        small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=10, batch_size=5),
+        small_recipe(method="mmcl", pairs=10, batch_size=5),
         pairs=PairSpec(kind="csv", path=str(table)),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )

@@ -209,7 +209,7 @@ def test_packages_and_records_import_no_torch() -> None:
         module_name(path)
         for path in product_files()
         if (path.name == "__init__.py" and "ml_core" in path.parts)
-        or path.stem in ("specs", "records", "recipes", "spec", "session")
+        or path.stem in ("specs", "records", "recipes", "presets", "catalogue", "spec", "session")
         or module_name(path).startswith(("ml_core.reading.", "ml_core.events", "ml_core.paths"))
     ]
     assert "ml_core.checkpoints" in light

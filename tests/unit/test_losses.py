@@ -14,8 +14,10 @@ from ml_core.cleaning.losses import (
     match,
     scale_of,
 )
-from ml_core.cleaning.methods import contrastive_parts, new_head, supervised_parts
-from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.methods.build import build_method
+from ml_core.cleaning.methods.method import Given, Parts
+from ml_core.cleaning.methods.supervised import new_head
+from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.model import ClipModel
 
 E1, E2 = [1.0, 0.0], [0.0, 1.0]
@@ -78,6 +80,11 @@ def test_gradients_match_finite_differences() -> None:
     assert torch.autograd.gradcheck(loss, (images, texts, scale))
 
 
+def _parts(model: ClipModel, recipe: Recipe, batch: Batch, given: Given | None = None) -> Parts:
+    method = build_method(model, recipe, given or Given())
+    return method.loss(method.encode(batch), batch)
+
+
 def _batch(model: ClipModel, views: bool) -> Batch:
     generator = torch.Generator().manual_seed(3)
     pixels = torch.randint(0, 256, (2, 4, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -89,11 +96,13 @@ def _batch(model: ClipModel, views: bool) -> Batch:
 
 
 def test_cleanclip_is_the_weighted_sum_of_its_parts(tiny_model: ClipModel) -> None:
-    recipe = make_recipe({"lambda_clip": 0.7, "lambda_inmodal": 2.0})
-    parts = contrastive_parts(tiny_model, recipe, _batch(tiny_model, views=True))
+    recipe = make_recipe({"lambda_clip": 0.7, "lambda_image": 2.0, "lambda_text": 3.0})
+    parts = _parts(tiny_model, recipe, _batch(tiny_model, views=True))
     assert set(parts) == {"loss", "clip", "image", "text"}
     clip, image, text = (parts[name].item() for name in ("clip", "image", "text"))
-    assert parts["loss"].item() == pytest.approx(0.7 * clip + 2.0 * (image + text) / 2, rel=1e-5)
+    assert parts["loss"].item() == pytest.approx(
+        0.7 * clip + (2.0 * image + 3.0 * text) / 2, rel=1e-5
+    )
 
 
 def test_cleanclip_agrees_with_the_equation_written_out(tiny_model: ClipModel) -> None:
@@ -110,13 +119,13 @@ def test_cleanclip_agrees_with_the_equation_written_out(tiny_model: ClipModel) -
 
     expected = (ce(images, texts) + ce(texts, images)) / 2
     expected += 0.5 * (ce(images, views) + ce(texts, text_views)) / 2
-    parts = contrastive_parts(tiny_model, make_recipe({"lambda_inmodal": 0.5}), batch)
+    parts = _parts(tiny_model, make_recipe({"lambda_image": 0.5, "lambda_text": 0.5}), batch)
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_mmcl_is_the_clip_loss_alone(tiny_model: ClipModel) -> None:
-    recipe = make_recipe({"method": "mmcl", "lambda_inmodal": 0.0})
-    parts = contrastive_parts(tiny_model, recipe, _batch(tiny_model, views=False))
+    recipe = make_recipe({"method": "mmcl"})
+    parts = _parts(tiny_model, recipe, _batch(tiny_model, views=False))
     assert set(parts) == {"loss", "clip"}
     assert parts["loss"].item() == parts["clip"].item()
 
@@ -130,7 +139,7 @@ def test_zero_shot_head_gives_the_zero_shot_answers(tiny_model: ClipModel) -> No
     logits = tiny_model.logit_scale * tiny_model.encode_images(batch.images) @ classifier.T
     labels = logits.argmax(1)
     supervised = Batch(batch.images, labels=labels)
-    parts = supervised_parts(tiny_model, recipe, head, tiny_model.logit_scale, supervised)
+    parts = _parts(tiny_model, recipe, supervised, Given(classifier))
     assert parts["accuracy"].item() == 1.0
     expected = F.cross_entropy(logits, labels).item()
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-4)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.cleaning.recipes import METHODS, Recipe, fields_of, make_recipe, preset, presets
+from ml_core.cleaning.catalogue import METHODS
+from ml_core.cleaning.presets import preset, presets
+from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec, check_spec, read_spec, write_spec
 from ml_core.reading.errors import InputError
@@ -35,13 +37,15 @@ def test_paper_preset_is_the_published_recipe() -> None:
     paper = preset("cleanclip", "paper")
     assert (paper.pairs, paper.batch_size, paper.epochs) == (100_000, 64, 10)
     assert (paper.lr, paper.warmup_steps, paper.weight_decay) == (1e-5, 50, 0.1)
-    assert (paper.lambda_clip, paper.lambda_inmodal) == (1.0, 1.0)
+    assert (paper.lambda_clip, paper.lambda_image, paper.lambda_text) == (1.0, 1.0, 1.0)
     supervised = preset("supervised", "paper")
     assert (supervised.lr, supervised.warmup_steps, supervised.weight_decay) == (1e-4, 500, 0.01)
 
 
 def test_mmcl_has_no_self_supervision() -> None:
-    assert all(recipe.lambda_inmodal == 0.0 for recipe in presets("mmcl").values())
+    assert all(
+        recipe.lambda_image == recipe.lambda_text == 0.0 for recipe in presets("mmcl").values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_mmcl_has_no_self_supervision() -> None:
         ("lr", 0.0, "Learning rate (lr) should be greater than 0, not 0.0"),
         ("lr", 2.0, "Learning rate (lr) should be less than or equal to 1, not 2.0"),
         ("batch_size", 1, "Batch size (batch_size) should be greater than or equal to 2, not 1"),
-        ("lambda_inmodal", -1, "Weight of self-supervision (lambda_inmodal)"),
+        ("lambda_image", -1, "Weight of image views (lambda_image)"),
         ("lr", float("nan"), "Learning rate (lr) should be a finite number"),
         ("epochs", "many", "Epochs (epochs) should be a valid integer"),
         ("speed", 3, "speed extra inputs are not permitted"),
@@ -83,8 +87,8 @@ def test_unknown_names_are_refused() -> None:
 def test_fields_belong_to_their_methods() -> None:
     assert "head_init" in fields_of("supervised")
     assert "head_init" not in fields_of("cleanclip")
-    assert "lambda_inmodal" in fields_of("cleanclip")
-    assert "lambda_inmodal" not in fields_of("mmcl")
+    assert "lambda_image" in fields_of("cleanclip")
+    assert "lambda_image" not in fields_of("mmcl")
     assert {"lr", "seed", "pairs"} <= set(fields_of("mmcl"))
 
 

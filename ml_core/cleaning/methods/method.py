@@ -1,0 +1,65 @@
+"""What the loop asks of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ml_core.cleaning.batches import Batch
+from ml_core.triggers.record import Trigger
+
+Features = dict[str, Tensor]
+Parts = dict[str, Tensor]
+Named = list[tuple[str, nn.Parameter]]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a method may be given besides batches.
+
+    Attributes
+    ----------
+    classifier
+        Zero-shot classifier [C, D] of the checkpoint before cleaning.
+    trigger, target
+        The trigger, known or inverted, and the class it aims at.
+    reference
+        State dict of a clean checkpoint of the same architecture.
+    """
+
+    classifier: Tensor | None = None
+    trigger: Trigger | None = None
+    target: int = 0
+    reference: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One method on one model.
+
+    Attributes
+    ----------
+    encode
+        Batch to features, each [N, ...] in float32: what the encoders give, row i of example i
+        alone, so that a large batch can be encoded in parts (with BatchNorm frozen).
+    loss
+        Features and batch to scalar parts; ``loss`` is what is minimised. It sees the whole
+        batch, and may use parameters that ``encode`` does not (logit scale, head).
+    trained
+        Names and parameters that the optimizer moves.
+    head
+        The linear head [C, D], if the method trains one.
+    frozen
+        Whether the encoders run in evaluation mode while training.
+    finish
+        Called once after the last step, before the result is measured.
+    """
+
+    encode: Callable[[Batch], Features]
+    loss: Callable[[Features, Batch], Parts]
+    trained: Named
+    head: nn.Parameter | None = None
+    frozen: bool = False
+    finish: Callable[[], None] | None = None

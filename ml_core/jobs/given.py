@@ -1,0 +1,48 @@
+"""What a method gets besides batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.methods.method import Given
+from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+
+def given_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Given:
+    """Classifier of the model as it is, trigger and target, and the reference's weights.
+
+    Raises
+    ------
+    InputError
+        If the reference cannot be opened, or is of another architecture.
+    """
+    reference = None
+    if "reference" in spec.recipe.facts.needs and spec.reference is not None:
+        reference = _reference(Path(spec.reference), model)
+    classifier = classifier_of(model, inputs.label_set)
+    return Given(classifier, inputs.trigger, spec.target, reference)
+
+
+def _reference(path: Path, model: ClipModel) -> dict[str, Tensor]:
+    """The reference's weights, if they can stand beside the model's."""
+    other = open_checkpoint(path).build("cpu")
+    mine, theirs = model.module.state_dict(), other.module.state_dict()
+    odd = [
+        name
+        for name in mine.keys() | theirs.keys()
+        if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape
+    ]
+    if odd:
+        raise InputError(
+            f"{path.name} is of another architecture than {model.name}: {len(odd)} tensors "
+            "differ in name or shape. Choose a reference of the same architecture.",
+            details="\n".join(sorted(odd)[:50]),
+        )
+    return theirs
