@@ -38,7 +38,7 @@ def rank_captions(
     model, bench
         The checkpoint; trigger, target and classes.
     spec
-        The pairs; ``n`` of them, by default a thousand.
+        The pairs; ``n`` of them, by default the spec's own number, else a thousand.
     targeted
         Whether the target's prompts are looked for.
     cancelled
@@ -54,7 +54,7 @@ def rank_captions(
     InputError
         If the pairs cannot be opened.
     """
-    pairs = open_pairs(spec.model_copy(update={"n": n or MOST})).fitted(model.preprocess.fit)
+    pairs = open_pairs(spec.model_copy(update={"n": n or spec.n or MOST})).fitted(model.preprocess.fit)
     canvases = CanvasCache(pairs, model.image_size)
     unlabelled = np.full(len(pairs), -1, np.int64)
     found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)

@@ -196,7 +196,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
         before=str(tiny_checkpoint),
         after=str(tiny_checkpoint),
         images=ImageSpec(split="test", n=36),
-        pairs=PairSpec(kind="demo", split="clean", seed=5),
+        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
         other_labels="imagenet-1k",
         trigger=trigger,
         templates=TEMPLATES,
