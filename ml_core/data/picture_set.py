@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.pictures import Pictures, key_of, known_by, summary
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -108,7 +109,7 @@ class PictureSet:
         return replace(self, fit=fit, images_key=key_of(self.images_key, fit))
 
 
-def hashed(pictures: Pictures, name: str) -> str:
+def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
     """The pictures' key.
 
     Raises
@@ -117,7 +118,7 @@ def hashed(pictures: Pictures, name: str) -> str:
         ``usage`` if a file vanished since it was listed.
     """
     try:
-        return pictures.key()
+        return pictures.key(watch)
     except OSError as error:
         raise InputError(
             f"A picture of {name} vanished or cannot be read; check the files and open it again.",

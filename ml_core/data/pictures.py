@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -31,6 +32,7 @@ DEMO_SIZES: Mapping[str, int] = {
 DEMO_SIDE = 64
 _BLOCK = 256
 _CONTENT_LIMIT = 512 * 1024**2
+_CHUNK = 4 * 1024**2
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -49,7 +51,7 @@ class Pictures(Protocol):
     def picture(self, index: int) -> Image.Image:
         """One picture as it is, RGB or RGBA; InputError if it is damaged."""
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the pictures and their order."""
 
     def members(self) -> AbstractSet[object]:
@@ -109,13 +111,22 @@ def draw_each(
     return out
 
 
-def files_key(paths: Sequence[Path]) -> str:
-    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
-    facts = [path.stat() for path in paths]
+def files_key(paths: Sequence[Path], watch: Watch = unwatched) -> str:
+    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead.
+
+    ``watch`` is told bytes, and may end it.
+    """
+    facts = [path.stat() for path in watched(paths, watch, "Looking at files", len(paths))]
     if _small(facts):
-        total = hashlib.sha256(b"content")
+        total, done, size = hashlib.sha256(b"content"), 0, sum(fact.st_size for fact in facts)
         for path in paths:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+            content = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    content.update(chunk)
+                    done += len(chunk)
+                    watch("Hashing", min(done, size), size)
+            total.update(content.digest())
         return total.hexdigest()
     total = hashlib.sha256(b"listing")
     for path, fact in zip(paths, facts, strict=True):
@@ -151,9 +162,9 @@ class FilePictures:
         """Decode a file."""
         return read_image(self._paths[index])
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the files, see `files_key`."""
-        return files_key(self._paths)
+        return files_key(self._paths, watch)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -188,9 +199,9 @@ class SourcePictures:
         """Decode one."""
         return self._source.read(int(self._numbers[index]))
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self.files).encode())
+        total = hashlib.sha256(files_key(self.files, watch).encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 
@@ -247,7 +258,7 @@ class DemoPictures:
 
         return list(demo.describe(self._split, self._numbers[indices].tolist(), seed=self._seed)[1])
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
         total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ml_core.data.pictures import summary
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import iter_rows, resolver
 
@@ -69,7 +70,9 @@ def require_column(path: Path, columns: Sequence[str], wanted: str | None, what:
     return found
 
 
-def read_files(path: Path, image_column: str, text_column: str | None) -> TableFiles:
+def read_files(
+    path: Path, image_column: str, text_column: str | None, watch: Watch = unwatched
+) -> TableFiles:
     """Read a table's picture files, each inside the table's folder, and the text beside each.
 
     Parameters
@@ -79,6 +82,8 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
     image_column, text_column
         Column of the pictures' paths, and of their labels or captions; without the latter the
         texts are empty.
+    watch
+        Is told the rows read so far, and may end it.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
     texts: list[str] = []
     bad: list[str] = []
     missing: list[str] = []
-    for number, row in iter_rows(path, columns):
+    for number, row in watched(iter_rows(path, columns), watch, "Reading rows"):
         if isinstance(row, str):
             bad.append(row)
             continue

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.lists import read_lines
@@ -57,7 +58,7 @@ class ShardSource:
         return read_image(data, name=self.name(number))
 
 
-def find_shards(path: Path, train: bool) -> FoundSet | None:
+def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> FoundSet | None:
     """Open a shard, or a folder of shards; None if there is none.
 
     A folder may have its shards in ``test`` or ``train``, as clip_benchmark lays them out. Labels
@@ -76,12 +77,14 @@ def find_shards(path: Path, train: bool) -> FoundSet | None:
     samples: list[_Sample] = []
     alone: list[str] = []
     for number, shard in enumerate(shards):
+        watch("Reading shards", number, len(shards))
         found, without = _samples(number, shard)
         samples += found
         alone += without
     if not samples:
         raise InputError(f"{path.name} holds no picture in its shards.", "usage")
-    texts = [_label(shards[sample.shard], sample) for sample in samples]
+    told = watched(samples, watch, "Reading labels", len(samples))
+    texts = [_label(shards[sample.shard], sample) for sample in told]
     notes = (summary("Left out, a sample without a picture", alone),) if alone else ()
     source = ShardSource(shards, samples)
     title = path.name
