@@ -22,6 +22,7 @@ from ml_core.data.order import WINDOW
 from ml_core.data.sets.found import Slices
 from ml_core.data.sets.shards import shard_samples, shards_in
 from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -132,7 +133,7 @@ def runs(counts: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
     return np.asarray(end - begin, np.int64)
 
 
-def open_shards(text: str) -> FoundPairs:
+def open_shards(text: str, watch: Watch) -> FoundPairs:
     """Open a shard, a folder of shards (or its ``train``), or a pattern ``{000000..000123}.tar``.
 
     A sample's caption is its ``.txt`` (or ``.caption``, ``.text``), else the field ``caption``,
@@ -150,6 +151,7 @@ def open_shards(text: str) -> FoundPairs:
     large = Tally("Left out, a sample with a picture or caption that is too large")
     places, sizes, kinds, blocks = array("q"), array("i"), bytearray(), array("q")
     for number, shard in enumerate(shards):
+        watch("Reading shards", number, len(shards))
         before = len(kinds)
         samples, without = shard_samples(number, shard)
         for key in without:

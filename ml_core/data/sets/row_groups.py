@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 
@@ -33,7 +34,7 @@ class RowGroups:
         int64 [g], rows of each row group that has some.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], watch: Watch = unwatched) -> None:
         self.paths = tuple(paths)
         self.columns: tuple[str, ...] = ()
         self.metadata: dict[bytes, bytes] = {}
@@ -41,6 +42,7 @@ class RowGroups:
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         places: list[tuple[int, int, int, int]] = []
         for number, path in enumerate(self.paths):
+            watch("Reading Parquet files", number, len(self.paths))
             with parquet_file(path) as file:
                 schema = file.schema_arrow
                 if number == 0:
