@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ml_core.data.folder_files import FolderFiles, list_folder
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.order import WINDOW, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
@@ -60,7 +61,7 @@ class _Found:
 
     ``take`` makes the pictures of some numbers. ``class_names`` are the set's own and ``numbers``
     int64 [n] the places of the labels in them; empty and None where the set has no order of its
-    own.
+    own. ``blocks`` and ``window`` as `PictureSet` has them.
     """
 
     name: str
@@ -71,6 +72,8 @@ class _Found:
     left_out: int
     class_names: tuple[str, ...] = ()
     numbers: NDArray[np.int64] | None = None
+    blocks: NDArray[np.int64] | None = None
+    window: int = WINDOW
 
 
 def open_images(
@@ -112,7 +115,8 @@ def open_images(
     pictures = found.take(chosen)
     left_out = found.left_out + len(labels) - len(keep)
     notes = found.notes + notes
-    return _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
+    made = _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
+    return replace(made, blocks=kept_blocks(found.blocks, chosen), window=found.window)
 
 
 def _finish(
@@ -206,6 +210,8 @@ def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
         found.left_out,
         found.class_names,
         labels,
+        getattr(source, "blocks", None),  # of files and records there is none
+        getattr(source, "window", WINDOW),
     )
 
 

@@ -18,7 +18,7 @@ from ml_core.data.exclusions import (
     excluded_numbers,
     read_exclusions,
 )
-from ml_core.data.order import WINDOW, epoch_order
+from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
@@ -144,7 +144,7 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
         pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
     else:
         pictures = CaptionedPictures(source, chosen)
-    blocks = _blocks(source.blocks, chosen)
+    blocks = kept_blocks(source.blocks, chosen)
     return _pair_set(found.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window)
 
 
@@ -212,17 +212,6 @@ def _pair_set(
         blocks=blocks,
         window=window,
     )
-
-
-def _blocks(
-    blocks: NDArray[np.int64] | None, chosen: NDArray[np.int64]
-) -> NDArray[np.int64] | None:
-    """Sizes of the blocks of what was chosen, int64 [b]."""
-    if blocks is None:
-        return None
-    owner = np.searchsorted(np.cumsum(blocks), chosen, side="right")
-    counts = np.bincount(owner, minlength=len(blocks))
-    return counts[counts > 0].astype(np.int64)
 
 
 def _mixed(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -31,8 +31,7 @@ class ParquetPairs:
         self._resolve = resolver(folder)
         self.files = groups.paths
         self.blocks: NDArray[np.int64] | None = groups.blocks
-        # Half of what is kept: the end of one window and the start of the next are needed at once.
-        self.window = max(1, groups.kept_rows // 2)
+        self.window = groups.window
 
     def __len__(self) -> int:
         return self._groups.rows

@@ -66,10 +66,13 @@ class RowGroups:
         self.rows = int(self._ends[-1]) if len(self._ends) else 0
 
     @property
-    def kept_rows(self) -> int:
-        """Rows of average size that are kept in memory, at least 1."""
+    def window(self) -> int:
+        """Rows of average size that may be asked for in any order, at least 1.
+
+        They are half of what is kept: a window's end and the next one's start are wanted at once.
+        """
         total = int(self._places[:, 3].sum())
-        return max(1, KEPT_BYTES * self.rows // max(1, total))
+        return max(1, KEPT_BYTES // 2 * self.rows // max(1, total))
 
     def value(self, number: int, column: str) -> Any:
         """One field as Python has it.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.links import stays_inside
+from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
 from ml_core.data.watch import Watch, unwatched, watched
@@ -43,12 +44,16 @@ class Sample:
 
 
 class ShardSource:
-    """Pictures in tar files that stay open."""
+    """Pictures in tar files."""
 
     def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
         self._shards = shards
         self._samples = samples
+        owners = np.array([sample.shard for sample in samples], np.int64)
+        counts = np.bincount(owners, minlength=len(shards)).astype(np.int64)
+        self.blocks: NDArray[np.int64] | None = runs(counts[counts > 0])
+        self.window = WINDOW
 
     def name(self, number: int) -> str:
         """Shard and sample."""
