@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -98,6 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--doctor", action="store_true", help="the spec asks the loader doctor, not for cleaning"
     )
+    parser.add_argument(
+        "--audit", action="store_true", help="the spec asks for an audit of training pairs"
+    )
     options = parser.parse_args(arguments)
     output, control = Output(_own_stdout()), Control()
     if options.supervised:
@@ -108,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _on_sigterm(control)
     try:
-        spec = read_doctor_spec(options.spec) if options.doctor else read_spec(options.spec)
+        spec = _read(options)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
@@ -120,8 +124,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
+def _read(options: argparse.Namespace) -> CleanSpec | DoctorSpec | AuditSpec:
+    """The job, of the kind that the options say."""
+    if options.doctor:
+        return read_doctor_spec(options.spec)
+    return read_audit_spec(options.spec) if options.audit else read_spec(options.spec)
+
+
 def _events(
-    spec: CleanSpec | DoctorSpec, control: Control, resume: bool, estimate: bool
+    spec: CleanSpec | DoctorSpec | AuditSpec, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
     """The job's events; torch is imported here, after the commands are listened to."""
     from ml_core.jobs.devices import lower_priority
@@ -131,6 +142,11 @@ def _events(
         from ml_core.jobs.doctor import examine_settings
 
         yield from examine_settings(spec, control)
+        return
+    if isinstance(spec, AuditSpec):
+        from ml_core.jobs.audit import audit
+
+        yield from audit(spec, control)
         return
     if estimate:
         from ml_core.jobs.estimate import estimate as measure
