@@ -18,6 +18,7 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
+from cleanclip_gui.panels.clean_audit import Auditing
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_try import TryCleaned
@@ -63,6 +64,7 @@ class CleanPanel(CleanView):
         self.session = session
         self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
         self.saving = SaveCleaned(self)
+        self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
         self._runner: JobRunner | None = None
         self._mode: Mode = "run"
@@ -179,6 +181,7 @@ class CleanPanel(CleanView):
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
         ended = self._runner is None or self._runner.close(timeout_ms)
+        ended = self.auditing.stop(deadline.remainingTime()) and ended
         return self.saving.stop(deadline.remainingTime()) and ended
 
     # How a run begins and ends
@@ -356,6 +359,8 @@ class CleanPanel(CleanView):
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
         self.browse_output.clicked.connect(self.choose_output)
+        self.audit_button.clicked.connect(self.auditing.open)
+        self.auditing.failed.connect(self.failed)
         self.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
@@ -413,6 +418,9 @@ class CleanPanel(CleanView):
         self.estimate_button.setEnabled(ready and not running)
         self.setup.setEnabled(not running)
         self.resume_button.setEnabled(not running)
+        self.audit_button.setEnabled(self.session.checkpoint is not None)
+        for part in (self.audit_button, self.audit_hint):
+            part.setVisible(self.data.takes_pairs)
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
         elif self.session.images is None:

@@ -46,6 +46,9 @@ STAGES = {
     "after": "After",
     "evaluate": "Evaluating",
     "reference": "Reference",
+    "overlap": "Overlap",
+    "embed": "Embedding",
+    "pictures": "Pictures",
 }
 
 

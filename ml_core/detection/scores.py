@@ -8,7 +8,8 @@ How they fail: k-distance, SLOF and DAO look for points that lie far from others
 look like each other to a backdoored model; where more than k of them are in one chunk, their
 neighbours are planted too, they lie close together, and the three scores call them the least
 suspicious of all. LID looks at how fast the number of neighbours grows with the distance and can
-still tell them. A clean reference as neighbours has not this weakness.
+still tell them, but calls the members of a group of fewer than k the least suspicious. With a
+clean reference to find neighbours in, no planted pair has planted neighbours.
 """
 
 from __future__ import annotations

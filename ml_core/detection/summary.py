@@ -182,8 +182,9 @@ def _notes(
             f"Neighbours were looked for within random chunks of about {found.neighbours} pairs, "
             f"as published. Where more than {k} planted pairs are in one chunk they are each "
             f"other's neighbours, and DAO, SLOF and k-distance fail: they then call the planted "
-            "pairs ordinary. LID can survive that, and need not. Look at Close group, the "
-            "isolation forest and CLIPScore too, or name pairs known to be clean as a reference."
+            "pairs ordinary. LID may still tell them, and misses the smaller groups instead. Look "
+            "at Close group, the isolation forest and CLIPScore too, or name pairs known to be "
+            "clean as a reference: they have no planted neighbours."
         )
         if n < _FEW_CHUNKS:
             said.append(

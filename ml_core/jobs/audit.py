@@ -79,6 +79,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         yield Progress("overlap", place, len(spec.images))
         images = open_images(part, label_set)
         evaluated[images.name] = overlap(pairs, images, cancelled)
+        yield Progress("overlap", place + 1, len(spec.images))
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     found: Found | None = None
     pace = _Pace()
@@ -116,6 +117,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     if cancelled():
         yield Done("cancelled")
         return
+    yield Progress("pictures", len(record.pairs), len(record.pairs))
     for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
         yield Saved(str(folder / name), "result")
     shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
@@ -126,16 +128,16 @@ class _Pace:
     """Turns steps into Progress with a rate; what was found in the cache counts too."""
 
     def __init__(self) -> None:
-        self._stage, self._begin = "", 0.0
+        self._stage, self._last = "", time.monotonic()
+        self._begin = self._last
 
     def __call__(self, step: Step) -> Progress:
-        now = time.monotonic()
         if step.stage != self._stage:
-            self._stage, self._begin = step.stage, now
-        spent = now - self._begin
-        if not spent or not step.done:
+            self._stage, self._begin = step.stage, self._last
+        self._last = time.monotonic()
+        rate = step.done / max(self._last - self._begin, 1e-6)
+        if not step.done:
             return Progress(step.stage, step.done, step.total)
-        rate = step.done / spent
         return Progress(step.stage, step.done, step.total, rate, (step.total - step.done) / rate)
 
 
