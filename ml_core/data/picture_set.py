@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.pictures import Pictures, key_of, known_by, summary
+from ml_core.data.order import WINDOW
+from ml_core.data.pictures import DRAFT, Pictures, key_of, known_by, summary
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -40,6 +41,14 @@ class PictureSet:
         How many pictures or rows were left out then.
     fit
         How `canvas` makes a picture square.
+    draft
+        Whether `canvas` decodes large JPEGs at a reduced size: faster and a little different, for
+        training alone; whatever is measured is decoded exactly.
+    blocks
+        int64, sizes of consecutive runs of pictures that are stored together, see
+        :func:`ml_core.data.order.epoch_order`; None where random access is cheap.
+    window
+        Pictures that an epoch's order may mix at a time, given ``blocks``.
     """
 
     name: str
@@ -49,6 +58,9 @@ class PictureSet:
     left_out: int
     pictures: Pictures
     fit: Fit = CLIP_FIT
+    draft: bool = False
+    blocks: NDArray[np.int64] | None = None
+    window: int = WINDOW
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -91,7 +103,8 @@ class PictureSet:
         numpy.ndarray
             uint8 [n, size, size, 3]; black where a picture is broken.
         """
-        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size, self.fit)
+        numbers = np.asarray(indices, np.int64).reshape(-1)
+        return self.pictures.draw(numbers, size, self.fit, draft=self.draft)
 
     def picture(self, index: int) -> Image.Image:
         """One picture as it is in its file, RGB or RGBA.
@@ -108,6 +121,12 @@ class PictureSet:
         if fit == self.fit:
             return self
         return replace(self, fit=fit, images_key=key_of(self.images_key, fit))
+
+    def drafted(self) -> Self:
+        """The same pictures to train on, with canvases of their own, see ``draft``."""
+        if self.draft:
+            return self
+        return replace(self, draft=True, images_key=key_of(self.images_key, "draft", DRAFT))
 
 
 def hashed(pictures: Pictures, name: str) -> str:

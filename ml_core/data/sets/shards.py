@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.links import stays_inside
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
 from ml_core.reading.errors import InputError
@@ -23,23 +24,27 @@ from ml_core.reading.zip_members import Member, ZipError
 MAX_SHARD_MEMBERS = 1_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _LABELS = (".cls", ".cls.txt", ".label")
+_TEXTS = (".txt", ".caption", ".text")
 _LABEL_BYTES = 1 << 16
 _LABEL_DIGITS = 9
 
 
-@dataclass(frozen=True)
-class _Sample:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Members of one name: a picture, and what there is of label, caption and ``.json``."""
+
     shard: int
     key: str
     picture: Member
     label: Member | None
+    text: Member | None
     info: Member | None
 
 
 class ShardSource:
     """Pictures in tar files that stay open."""
 
-    def __init__(self, shards: tuple[Slices, ...], samples: list[_Sample]) -> None:
+    def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
         self._shards = shards
         self._samples = samples
@@ -49,9 +54,9 @@ class ShardSource:
         sample = self._samples[number]
         return f"{self.files[sample.shard].name}, {sample.key}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Decode a member in place."""
-        return read_image(self.raw(number), name=self.name(number))
+        return read_image(self.raw(number), name=self.name(number), least=least)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sizes of the members."""
@@ -81,10 +86,10 @@ def find_shards(path: Path, train: bool) -> FoundSet | None:
     if not files:
         return None
     shards = tuple(Slices(file) for file in files)
-    samples: list[_Sample] = []
+    samples: list[Sample] = []
     alone: list[str] = []
     for number, shard in enumerate(shards):
-        found, without = _samples(number, shard)
+        found, without = shard_samples(number, shard)
         samples += found
         alone += without
     if not samples:
@@ -133,14 +138,26 @@ def _shard_files(path: Path, train: bool) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     for folder in (path, path / ("train" if train else "test")):
-        found = [p for p in folder.glob("*.tar") if p.is_file() and not p.is_symlink()]
+        found = shards_in(folder)
         if found:
-            return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
+            return found
     return []
 
 
-def _samples(number: int, shard: Slices) -> tuple[list[_Sample], list[str]]:
-    """Samples of a shard, and the keys of those without a picture."""
+def shards_in(folder: Path) -> list[Path]:
+    """The ``.tar`` files that lie in a folder, by the numbers in their names."""
+    found = [p for p in folder.glob("*.tar") if p.is_file() and stays_inside(folder, p)]
+    return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
+
+
+def shard_samples(number: int, shard: Slices) -> tuple[list[Sample], list[str]]:
+    """Samples of a shard, and the keys of those without a picture.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is no plain tar archive or holds links or unsafe names.
+    """
     file, size = open_regular(shard.path)
     with file:
         try:
@@ -164,11 +181,12 @@ def _samples(number: int, shard: Slices) -> tuple[list[_Sample], list[str]]:
             without.append(key)
             continue
         label = next((parts[ending] for ending in _LABELS if ending in parts), None)
-        samples.append(_Sample(number, key, picture, label, parts.get(".json")))
+        text = next((parts[ending] for ending in _TEXTS if ending in parts), None)
+        samples.append(Sample(number, key, picture, label, text, parts.get(".json")))
     return samples, without
 
 
-def _label(shard: Slices, sample: _Sample) -> str | None:
+def _label(shard: Slices, sample: Sample) -> str | None:
     """Text of a sample's label; None without one."""
     member = sample.label or sample.info
     if member is None:
@@ -204,7 +222,7 @@ def _class_names(shard: Path) -> tuple[str, ...]:
     return ()
 
 
-def _bad_label(shard: Slices, sample: _Sample) -> InputError:
+def _bad_label(shard: Slices, sample: Sample) -> InputError:
     return InputError(
         f"{shard.path.name}: the label of the sample {sample.key[:80]!r} is damaged.", "damaged"
     )
