@@ -143,7 +143,7 @@ def score_pairs(
         if known is None:
             return
     values: dict[str, Values] = {s.name: np.full(len(pairs), np.nan, np.float32) for s in SCORES}
-    parts = chunks_of(len(pairs), settings.chunk, settings.seed)
+    parts = chunks_of(pairs, settings.chunk, settings.seed)
     forest = known.forest if known is not None else None
     duplicates = done = 0
     for embedded in embed_chunks(
@@ -205,9 +205,10 @@ def _prepare(
 ) -> Iterator[Step | _Reference]:
     """Embed the clean reference: half of it, a chunk at most, to find neighbours in."""
     order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(reference))
+    order = order.astype(np.int64)
     most = min(settings.chunk, len(reference) // 2)
-    first = np.sort(order[:most].astype(np.int64))
-    rest = order[most : most + _REFERENCE_CHUNKS * settings.chunk].astype(np.int64)
+    first = np.sort(order[:most])
+    rest = order[most : most + _REFERENCE_CHUNKS * settings.chunk]
     parts = [first, *(np.sort(p) for p in np.array_split(rest, -(-len(rest) // settings.chunk)))]
     total = len(first) + len(rest)
     known: _Reference | None = None

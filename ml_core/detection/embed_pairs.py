@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.data.order import epoch_order
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
@@ -32,6 +33,14 @@ class Pairs(Protocol):
     @property
     def broken(self) -> Mapping[int, str]:
         """Undecodable pictures found so far, number to sentence."""
+
+    @property
+    def blocks(self) -> Indices | None:
+        """Sizes of the runs of pairs that are stored together; None: random access is cheap."""
+
+    @property
+    def window(self) -> int:
+        """Of how many pairs in such runs an order is made, see `epoch_order`."""
 
     def __len__(self) -> int: ...
 
@@ -69,13 +78,14 @@ class Embedded:
     chunk: Chunk | None = None
 
 
-def chunks_of(n: int, size: int, seed: int) -> list[Indices]:
+def chunks_of(pairs: Pairs, size: int, seed: int) -> list[Indices]:
     """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
 
     As published, each is a random sample of the set: it holds poisons at the rate of the whole.
+    Of a set that is stored in blocks (shards, Parquet) it is a sample of several random blocks.
     """
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(n).astype(np.int64)
-    return [np.sort(part) for part in np.array_split(order, max(1, round(n / size)))]
+    order = epoch_order(seed, 0, len(pairs), pairs.blocks, pairs.window)
+    return [np.sort(part) for part in np.array_split(order, max(1, round(len(order) / size)))]
 
 
 def embed_chunks(
@@ -131,8 +141,9 @@ def embed_chunks(
                     return
                 part = slice(first, first + batch)
                 canvases = pairs.canvas(chunk[part], model.image_size)
+                captions = pairs.captions(chunk[part])
                 read[part] = ~np.isin(chunk[part], np.fromiter(pairs.broken, np.int64))
-                values[part] = _encode(model, canvases, pairs.captions(chunk[part]))
+                values[part] = _encode(model, canvases, captions)
                 yield Embedded(done + min(first + batch, len(chunk)))
             if store is not None:
                 store.save(key, values, read)

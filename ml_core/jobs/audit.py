@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
+from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
@@ -64,10 +65,10 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
     set_threads(spec.threads)
     model = checkpoint.build().to(choose_device(spec.device))
-    pairs = open_pairs(spec.pairs).fitted(model.preprocess.fit)
+    pairs = open_pairs(spec.pairs, cancelled).fitted(model.preprocess.fit)
     reference = None
     if spec.reference is not None:
-        reference = open_pairs(spec.reference).fitted(model.preprocess.fit)
+        reference = open_pairs(spec.reference, cancelled).fitted(model.preprocess.fit)
         if reference.key == pairs.key:
             raise InputError(
                 "The clean reference is the set that is to be audited; name other pairs, which are "
@@ -104,7 +105,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         found,
         settings,
         most=spec.worst,
-        describe=lambda index: _described(pairs, index),
+        describe=_Describe(pairs),
         evaluated=evaluated,
         facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
         notes=[*model.assumptions, *_problems(pairs, reference)],
@@ -141,16 +142,26 @@ class _Pace:
         return Progress(step.stage, step.done, step.total, rate, (step.total - step.done) / rate)
 
 
-def _described(pairs: PairSet, index: int) -> dict[str, Any]:
+class _Describe:
     """What a pair is and what to call it."""
-    known = pairs.excluded(index, "")
-    (caption,) = pairs.captions([index])
-    return {
-        "member": known.identity,
-        "size": known.size,
-        "name": known.name,
-        "caption": caption,
-    }
+
+    def __init__(self, pairs: PairSet) -> None:
+        self._pairs = pairs
+        self._sized = pairs.pictures.sizes() is not None  # looks at every file: once is enough
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        pictures = self._pairs.pictures
+        (texts,) = pictures.texts(np.array([index], np.int64))
+        (caption,) = self._pairs.captions([index])
+        more = f" (and {len(texts) - 1} more captions)" if len(texts) > 1 else ""
+        raw, name = pictures.raw(index), pictures.name(index)
+        known = excluded(raw, texts, name, "", sized=self._sized)
+        return {
+            "member": known.identity,
+            "size": known.size,
+            "name": known.name + more,
+            "caption": caption,
+        }
 
 
 def _problems(pairs: PairSet, reference: PairSet | None) -> list[str]:
