@@ -44,8 +44,9 @@ class Auditing(QObject):
     """One dialog, one process.
 
     ``failed`` carries an InputError for the window to show; ``excluded(str, object)`` the path of
-    an exclusions file that was saved, and the `PairSpec` that it is of. ``pairs`` is asked for the
-    pairs in use when the dialog is opened; None where the method takes labelled images.
+    an exclusions file that was saved (empty: it is no longer used), and the `PairSpec` that it is
+    of; a run asks :meth:`kept`. ``pairs`` is asked for the pairs in use when the dialog is opened;
+    None where the method takes labelled images.
     """
 
     failed = Signal(object)
@@ -60,10 +61,22 @@ class Auditing(QObject):
         self.new_runner: Callable[..., JobRunner] = audit_runner
         self.dialog: AuditDialog | None = None
         self._spec: PairSpec | None = None
+        self._files: dict[PairSpec, str] = {}  # exclusions that were saved, by the pairs
         self._folder: Path | None = None
         self._audit: Audit | None = None
         self._runner: JobRunner | None = None
         self._ending: JobRunner | None = None  # of a dialog that was closed
+
+    def kept(self, pairs: PairSpec | None) -> PairSpec | None:
+        """The pairs without those that were excluded here, for a run."""
+        if pairs is None or pairs not in self._files:
+            return pairs
+        return pairs.model_copy(update={"exclude": self._files[pairs]})
+
+    def forget(self, pairs: PairSpec | None) -> None:
+        """Take in again what was excluded; the file stays."""
+        if pairs is not None and self._files.pop(pairs, None) is not None:
+            self.excluded.emit("", pairs)
 
     @Slot()
     def open(self) -> None:
@@ -116,7 +129,7 @@ class Auditing(QObject):
             spec = AuditSpec(
                 checkpoint=facts.path,
                 donor=facts.donor or None,
-                pairs=pairs if wish.n is None else pairs.model_copy(update={"n": wish.n}),
+                pairs=_looked_at(self.kept(pairs) or pairs, wish.n),
                 reference=wish.reference,
                 images=() if images is None else (images.spec,),
                 label_set=label_set_in_use(images, folder),
@@ -163,8 +176,11 @@ class Auditing(QObject):
             dialog.show_state(error.sentence, "error")
             return
         pairs = plural(len(made.pairs), "pair")
-        dialog.show_saved(f"{plain(path.name, 80)} names {pairs} to leave out.")
-        self.excluded.emit(str(path), self._spec)
+        words = f"{plain(path.name, 80)} names {pairs}; runs on this set leave them out."
+        dialog.show_saved(words)
+        if self._spec is not None:
+            self._files[self._spec] = str(path)
+            self.excluded.emit(str(path), self._spec)
 
     def stop(self, timeout_ms: int) -> bool:
         """End when the window closes; whether it ended in time."""
@@ -247,6 +263,11 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or len(pictures) != len(audit.pairs):
         raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
     return audit, pictures
+
+
+def _looked_at(pairs: PairSpec, n: int | None) -> PairSpec:
+    """A random part of the pairs, or all of them."""
+    return pairs if n is None else pairs.model_copy(update={"n": n})
 
 
 def _new_folder() -> Path:

@@ -14,7 +14,7 @@ from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from ml_core.detection.records import SCORE, SCORES, Distribution, SuspectPair
 
 _AXIS = 34
-_PICTURE = 128
+_PICTURE = 112
 _COLUMNS = (
     ("Score", "What was computed; each looks for something else."),
     ("Value", "The number itself: it has no unit, and only its rank among others tells."),
@@ -130,8 +130,10 @@ class SuspectDetails(QFrame):
         self.looks_for = Label("", "caption", wrap=True)
         self.spread = ScoreSpread()
         self.standings = RowsTable("Where the chosen pair stands", _COLUMNS)
-        self.standings.set_widths((76, 68, 68))
-        self.standings.setMinimumHeight(150)
+        self.standings.set_widths((72, 64, 72))
+        self.standings.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.standings.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.standings.setFixedHeight(self.standings.horizontalHeader().sizeHint().height() + 190)
         words = QVBoxLayout()
         words.addWidget(self.caption)
         words.addWidget(self.name)
@@ -146,7 +148,8 @@ class SuspectDetails(QFrame):
         layout.addLayout(head)
         layout.addWidget(self.looks_for)
         layout.addWidget(self.spread)
-        layout.addWidget(self.standings, 1)
+        layout.addStretch(1)
+        layout.addWidget(self.standings)
 
     def show_score(self, name: str, spread: Distribution | None) -> None:
         """Show how a score is spread, with what it looks for."""
@@ -158,6 +161,8 @@ class SuspectDetails(QFrame):
 
     def show_pair(self, pair: SuspectPair | None, pixmap: QPixmap | None, score: str) -> None:
         """Show a pair; None shows none."""
+        for part in (self.picture, self.looks_for, self.spread, self.standings):
+            part.setVisible(pair is not None)
         if pair is None:
             self.caption.setText("No pair is chosen")
             self.name.setText("")
@@ -181,9 +186,9 @@ class SuspectDetails(QFrame):
             at = pair.standings[one.name]
             cells = (
                 Cell(one.title, one.title),
-                Cell(f"{at.value:.4g}", at.value),
+                Cell(f"{at.value:.3g}", at.value),
                 Cell(count_text(at.rank), at.rank),
-                Cell(f"{at.share:.2g}", at.share),
+                Cell(f"{100 * at.share:.2g} %", at.share),
             )
             rows.append(Row(number, cells))
         self.standings.set_rows(rows)

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import plain, plural
+from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.audit_details import SuspectDetails
 from cleanclip_gui.widgets.audit_gallery import SuspectView
 from cleanclip_gui.widgets.audit_model import EVALUATED, EXCLUDED, SuspectModel
@@ -30,7 +30,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import PairSpec
-from ml_core.detection.records import FIVE_POISONS, SCORE, SCORES, Audit
+from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
 from ml_core.events import Progress
 
 _STAGES = {
@@ -43,7 +43,7 @@ _STAGES = {
 _EMPTY = (
     "Start the audit: the pairs that the checkpoint finds oddest are shown here, the worst first."
 )
-_DETAILS = 350
+_DETAILS = 376
 
 
 class AuditDialog(QDialog):
@@ -82,6 +82,7 @@ class AuditDialog(QDialog):
         self.state = Label("", "subtle", wrap=True)
         self.lists = QComboBox()
         self.lists.setAccessibleName("Show the worst by")
+        self.lists.setMinimumContentsLength(26)
         self.exclude = QPushButton(theme.icon("cancel"), "Exclude")
         self.exclude.setToolTip("Leave the selected pairs out (Delete).")
         self.include = QPushButton(theme.icon("check"), "Include")
@@ -153,7 +154,7 @@ class AuditDialog(QDialog):
         self.lists.addItem("Excluded", EXCLUDED)
         self.lists.blockSignals(False)
         among = audit.facts.get("neighbours_among", 0)
-        words = f"{plural(audit.n, 'pair')} scored, each among {plural(int(among), 'pair')}."
+        words = f"{plural(audit.n, 'pair')} scored, with neighbours among {count_text(int(among))}."
         if audit.unread:
             words += f" {plural(audit.unread, 'picture')} could not be read."
         if overlap:
@@ -370,8 +371,3 @@ class _Mark(QUndoCommand):
     def redo(self) -> None:
         """To what is out now."""
         self._dialog.set_excluded(self._after)
-
-
-def score_of(dialog: AuditDialog) -> str:
-    """The score that pairs are judged by now."""
-    return dialog.model.score if dialog.model.score in SCORE else SCORES[0].name

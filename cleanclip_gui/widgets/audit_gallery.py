@@ -36,7 +36,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.audit_model import CELL_ROLE, SuspectCell, SuspectModel
 from cleanclip_gui.widgets.look import sized
 
-CELL = QSize(136, 168)
+CELL = QSize(130, 166)
 _PICTURE = 112
 _MARK = 24
 _Index = QModelIndex | QPersistentModelIndex

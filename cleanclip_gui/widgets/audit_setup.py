@@ -101,6 +101,6 @@ def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:
     box.setRange(low, high)
     box.setValue(value)
     box.setSingleStep(step)
-    box.setGroupSeparatorShown(True)
+    box.lineEdit().setTextMargins(6, 0, 0, 0)
     box.setAccessibleName(name)
     return box
