@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ml_core.cleaning.autoaugment import augment_images
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.order import WINDOW, kept_blocks, order_slice
 from ml_core.reading.errors import InputError
 
-_ORDER, _VIEWS, _CAPTIONS = 1, 2, 3
+_VIEWS, _CAPTIONS = 2, 3  # 1 is the order's
 _DEPTH = 4
 
 Tokenize = Callable[[Sequence[str]], Tensor]
@@ -35,8 +36,8 @@ class Pairs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def captions(self, indices: npt.NDArray[np.int64], /) -> list[str]:
-        """Captions of some pairs."""
+    def captions(self, indices: npt.NDArray[np.int64], epoch: int, /) -> list[str]:
+        """A caption of each of some pairs, which an epoch may choose; damaged: in `broken`."""
         ...
 
     def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
@@ -106,7 +107,13 @@ def step_generator(seed: int, stream: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, stream, number]))
 
 
-def step_indices(recipe: Recipe, count: int, step: int) -> npt.NDArray[np.int64]:
+def step_indices(
+    recipe: Recipe,
+    count: int,
+    step: int,
+    blocks: npt.NDArray[np.int64] | None = None,
+    window: int = WINDOW,
+) -> npt.NDArray[np.int64]:
     """Numbers of the examples of one step, [batch_size]; each epoch is a new permutation.
 
     Parameters
@@ -117,13 +124,25 @@ def step_indices(recipe: Recipe, count: int, step: int) -> npt.NDArray[np.int64]
         Examples there are; the first ``recipe.pairs`` of them are used.
     step
         Step from the start of the run.
+    blocks, window
+        Where examples that are stored together are read together, see
+        :func:`ml_core.data.order.epoch_order`.
     """
     used = min(count, recipe.pairs)
-    per_epoch = max(1, used // recipe.batch_size)
-    epoch, place = divmod(step, per_epoch)
-    order = step_generator(recipe.seed, _ORDER, epoch).permutation(used)
+    epoch, place = _epoch_and_place(recipe, used, step)
     start = place * recipe.batch_size
-    return order[start : start + recipe.batch_size].astype(np.int64)
+    stop = start + recipe.batch_size
+    return order_slice(recipe.seed, epoch, used, blocks, window, start, stop)
+
+
+def _epoch_and_place(recipe: Recipe, count: int, step: int) -> tuple[int, int]:
+    """Epoch of a step, and its place in it."""
+    return divmod(step, max(1, min(count, recipe.pairs) // recipe.batch_size))
+
+
+def _stored(source: Pairs | Images) -> tuple[npt.NDArray[np.int64] | None, int]:
+    """Blocks and window of a set that is read in runs; most are not and need not say so."""
+    return getattr(source, "blocks", None), getattr(source, "window", WINDOW)
 
 
 def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -157,8 +176,11 @@ def pair_batch(
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
     """
-    indices, images = _readable(pairs, step_indices(recipe, len(pairs), step), size)
-    captions = pairs.captions(indices)
+    wanted = step_indices(recipe, len(pairs), step, *_stored(pairs))
+    epoch, _ = _epoch_and_place(recipe, len(pairs), step)
+    texts = dict(zip(wanted.tolist(), pairs.captions(wanted, epoch), strict=True))
+    indices, images = _readable(pairs, wanted, size)  # also without those of damaged captions
+    captions = [texts[index] for index in indices.tolist()]
     if recipe.method != "cleanclip" or recipe.lambda_inmodal == 0.0:
         return Batch(as_tensor(images), tokens=tokenize(captions))
     draws = step_generator(recipe.seed, _VIEWS, step)
@@ -183,7 +205,9 @@ def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batc
         Step from the start of the run; the batch depends on it and on the seed alone.
     """
     usable = np.flatnonzero(images.labels >= 0)
-    indices, pixels = _readable(images, usable[step_indices(recipe, len(usable), step)], size)
+    blocks, window = _stored(images)
+    chosen = step_indices(recipe, len(usable), step, kept_blocks(blocks, usable), window)
+    indices, pixels = _readable(images, usable[chosen], size)
     draws = step_generator(recipe.seed, _VIEWS, step)
     views = augment_images(pixels, recipe.image_augmentation, draws)
     return Batch(as_tensor(views), labels=torch.from_numpy(images.labels[indices]))

@@ -39,15 +39,37 @@ def clean_command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
     ] = None,
-    pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
+    pairs: Annotated[
+        str,
+        typer.Option(
+            help="Clean pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
+            "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
+        ),
+    ] = "demo",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Exclusions file of an audit: pairs to leave out.", parser=given_path),
+    ] = None,
     image_column: Annotated[
-        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
+        str,
+        typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file."),
     ] = "image",
     caption_column: Annotated[
-        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
+        str,
+        typer.Option(
+            "--caption-column", "--caption_key", help="Captions in a table or Parquet file."
+        ),
     ] = "caption",
     training_images: Annotated[
-        str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
+        str,
+        typer.Option(
+            help="Labelled images for supervised: folder, published set (its training pictures), "
+            "CSV, shard, Parquet or demo:SPLIT."
+        ),
     ] = "demo:clean",
     images: Annotated[
         str | None,
@@ -104,6 +126,8 @@ def clean_command(
             pairs=pairs,
             image_column=image_column,
             caption_column=caption_column,
+            pictures=pictures,
+            exclude=exclude,
             training_images=training_images,
             images=images,
             test_images=test_images,

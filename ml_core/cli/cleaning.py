@@ -31,6 +31,8 @@ def clean_spec(
     pairs: str,
     image_column: str,
     caption_column: str,
+    pictures: Path | None = None,
+    exclude: Path | None = None,
     training_images: str,
     images: str | None,
     test_images: str | None,
@@ -70,8 +72,10 @@ def clean_spec(
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         use_choice=use_choice,
         recipe=recipe,
-        pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
-        training_images=None if recipe.uses_pairs else image_spec(training_images),
+        pairs=pair_spec(pairs, image_column, caption_column, pictures=pictures, exclude=exclude)
+        if recipe.uses_pairs
+        else None,
+        training_images=None if recipe.uses_pairs else image_spec(training_images, training=True),
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,

@@ -7,7 +7,7 @@ the picture and its captions. Rows may be sorted anew, files renamed and shards 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.data.pictures import printable
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -26,7 +27,7 @@ FORMAT = "cleanclip-exclusions"
 VERSION = 1
 MAX_BYTES = 512 << 20
 _MAX_PARTS = 20_000_000
-_AT_ONCE = 1024
+_AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500
 
 
@@ -142,7 +143,7 @@ class _Whole(Protocol):
 
 
 def excluded_numbers(
-    whole: _Whole, listed: Exclusions, cancelled: Callable[[], bool]
+    whole: _Whole, listed: Exclusions, watch: Watch = unwatched
 ) -> tuple[NDArray[np.int64], int]:
     """Which pairs of a set are listed, and how many of the listed ones that is.
 
@@ -154,11 +155,6 @@ def excluded_numbers(
         int64 [n], ascending. A pair that is in the set twice is there twice.
     int
         Distinct pairs of the list that were found.
-
-    Raises
-    ------
-    InterruptedError
-        If ``cancelled`` says so.
     """
     wanted = {one.identity for one in listed.pairs}
     captions = {one.captions for one in listed.pairs}
@@ -171,9 +167,8 @@ def excluded_numbers(
     out: list[int] = []
     for start in range(0, len(numbers), _AT_ONCE):
         part = numbers[start : start + _AT_ONCE]
+        watch("Looking for excluded pairs", start, len(numbers))
         for number, texts in zip(part.tolist(), whole.texts(part), strict=True):
-            if cancelled():
-                raise InterruptedError("cancelled")
             if None not in captions and identity_of(b"", texts) not in captions:
                 continue
             with suppress(InputError):

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 WINDOW = 8192
 """Examples of a window, if the set asks for no other number."""
+RUN = 256
+"""Samples of a shard that are read together: about 10 MB, which any disk reads at full speed."""
 _STREAM = 1
 
 
@@ -83,6 +85,27 @@ def order_slice(
             parts.append(mixed[max(0, start - base) : stop - base])
         first, number, base = after, number + 1, end
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def runs(counts: NDArray[np.int64], longest: int = RUN) -> NDArray[np.int64]:
+    """Sizes of about equal pieces of at most ``longest`` that shards are cut into."""
+    pieces = -(-counts // longest)
+    own = np.repeat(np.arange(len(counts)), pieces)
+    rank = np.arange(len(own)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = rank * counts[own] // pieces[own]
+    end = (rank + 1) * counts[own] // pieces[own]
+    return np.asarray(end - begin, np.int64)
+
+
+def kept_blocks(
+    blocks: NDArray[np.int64] | None, chosen: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Sizes of the blocks of what was chosen, ascending numbers; None of no blocks."""
+    if blocks is None:
+        return None
+    owner = np.searchsorted(np.cumsum(blocks), chosen, side="right")
+    counts = np.bincount(owner, minlength=len(blocks))
+    return counts[counts > 0].astype(np.int64)
 
 
 def _expanded(firsts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

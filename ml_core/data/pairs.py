@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from ml_core.data.exclusions import (
     excluded_numbers,
     read_exclusions,
 )
-from ml_core.data.order import WINDOW, epoch_order
+from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
@@ -30,6 +30,7 @@ from ml_core.data.pictures import (
 )
 from ml_core.data.sampling import stratified_order
 from ml_core.data.specs import PairSpec
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 
 
@@ -108,45 +109,43 @@ class PairSet(PictureSet):
         return excluded(picture, texts, name, reason, sized=self.pictures.sizes() is not None)
 
 
-def open_pairs(spec: PairSpec, cancelled: Callable[[], bool] = lambda: False) -> PairSet:
+def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     """Open the pairs a spec names.
 
     Parameters
     ----------
     spec
         What to open. ``n`` takes a seeded random part; what ``exclude`` lists is left out of it.
-    cancelled
-        Asked while pairs are compared with those to exclude.
+    watch
+        Is told how far it is, and may end it by raising `OpeningCancelledError`.
 
     Raises
     ------
     InputError
         If the set cannot be read, a table lacks a column (the sentence lists those it has), no
         picture is there, or everything is excluded.
-    InterruptedError
-        If it was cancelled.
     """
     pictures: PairPictures
     if spec.kind == "demo":
         size = spec.n or DEMO_SIZES[spec.split]
         title = f"Demo, {spec.split} split"
         whole = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
-        chosen, notes, left_out = _kept(spec, whole, title, None, cancelled)
+        chosen, notes, left_out = _kept(spec, whole, title, None, watch)
         pictures = DemoPictures(spec.split, chosen, spec.seed)
-        return _pair_set(title, pictures, notes, left_out, spec.seed)
-    found = open_source(spec)
+        return _pair_set(title, pictures, notes, left_out, spec.seed, watch)
+    found = open_source(spec, watch)
     everything = np.arange(len(found.source), dtype=np.int64)
     own = CaptionedPictures(found.source, everything)
     together = found.source.blocks if found.source.whole_blocks else None
-    chosen, notes, left_out = _kept(spec, own, found.name, together, cancelled)
+    chosen, notes, left_out = _kept(spec, own, found.name, together, watch)
     source, notes, left_out = found.source, found.notes + notes, found.left_out + left_out
     smaller = source.chosen(chosen)
     if smaller is not None:
         pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
     else:
         pictures = CaptionedPictures(source, chosen)
-    blocks = _blocks(source.blocks, chosen)
-    return _pair_set(found.name, pictures, notes, left_out, spec.seed, blocks, source.window)
+    blocks = kept_blocks(source.blocks, chosen)
+    return _pair_set(found.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window)
 
 
 def _kept(
@@ -154,7 +153,7 @@ def _kept(
     whole: PairPictures,
     name: str,
     together: NDArray[np.int64] | None,
-    cancelled: Callable[[], bool],
+    watch: Watch,
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Ascending numbers of the pairs to use, notes, and how many were excluded.
 
@@ -168,7 +167,7 @@ def _kept(
     if spec.exclude is not None:
         path = Path(spec.exclude)
         listed = read_exclusions(path)
-        out, found = excluded_numbers(whole, listed, cancelled)
+        out, found = excluded_numbers(whole, listed, watch)
         wanted = len({one.identity for one in listed.pairs})
         if len(out):
             names = [whole.name(number) for number in out[:20].tolist()]
@@ -196,11 +195,12 @@ def _pair_set(
     notes: tuple[str, ...],
     left_out: int,
     seed: int,
+    watch: Watch,
     blocks: NDArray[np.int64] | None = None,
     window: int = WINDOW,
 ) -> PairSet:
     """Hash and freeze."""
-    images_key = hashed(pictures, name)
+    images_key = hashed(pictures, name, watch)
     return PairSet(
         name=name,
         key=key_of(images_key, pictures.texts_key()),
@@ -212,17 +212,6 @@ def _pair_set(
         blocks=blocks,
         window=window,
     )
-
-
-def _blocks(
-    blocks: NDArray[np.int64] | None, chosen: NDArray[np.int64]
-) -> NDArray[np.int64] | None:
-    """Sizes of the blocks of what was chosen, int64 [b]."""
-    if blocks is None:
-        return None
-    owner = np.searchsorted(np.cumsum(blocks), chosen, side="right")
-    counts = np.bincount(owner, minlength=len(blocks))
-    return counts[counts > 0].astype(np.int64)
 
 
 def _mixed(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

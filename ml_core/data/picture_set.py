@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
@@ -14,6 +14,7 @@ from PIL import Image
 
 from ml_core.data.order import WINDOW
 from ml_core.data.pictures import DRAFT, Pictures, key_of, known_by, summary
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -129,7 +130,7 @@ class PictureSet:
         return replace(self, draft=True, images_key=key_of(self.images_key, "draft", DRAFT))
 
 
-def hashed(pictures: Pictures, name: str) -> str:
+def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
     """The pictures' key.
 
     Raises
@@ -138,7 +139,7 @@ def hashed(pictures: Pictures, name: str) -> str:
         ``usage`` if a file vanished since it was listed.
     """
     try:
-        return pictures.key()
+        return pictures.key(watch)
     except OSError as error:
         raise InputError(
             f"A picture of {name} vanished or cannot be read; check the files and open it again.",
@@ -147,30 +148,21 @@ def hashed(pictures: Pictures, name: str) -> str:
         ) from error
 
 
-def shared(
-    first: PictureSet, second: PictureSet, cancelled: Callable[[], bool] = lambda: False
-) -> int:
+def shared(first: PictureSet, second: PictureSet, watch: Watch = unwatched) -> int:
     """How many pictures of ``first`` stand in ``second`` too, whatever they are called there.
 
     Two pictures are the same if their bytes are: one that was saved anew is another. Only pictures
-    of a size that both sets have are read, where sizes are known without reading.
-
-    Raises
-    ------
-    InterruptedError
-        If ``cancelled`` says so; it is asked for every picture that is read.
+    of a size that both sets have are read, where sizes are known without reading. ``watch`` is told
+    how far it is, and may end it.
     """
-    seen = set(_digests(second.pictures, first.pictures.sizes(), cancelled))
-    return sum(one in seen for one in _digests(first.pictures, second.pictures.sizes(), cancelled))
+    seen = set(_digests(second.pictures, first.pictures.sizes(), watch))
+    return sum(one in seen for one in _digests(first.pictures, second.pictures.sizes(), watch))
 
 
-def _digests(
-    pictures: Pictures, sizes: NDArray[np.int64] | None, cancelled: Callable[[], bool]
-) -> Iterator[bytes]:
+def _digests(pictures: Pictures, sizes: NDArray[np.int64] | None, watch: Watch) -> Iterator[bytes]:
     """SHA-256 of the pictures that have one of the sizes (None: any); unreadable ones have none."""
-    for index in of_sizes(pictures, sizes).tolist():
-        if cancelled():
-            raise InterruptedError("cancelled")
+    numbers = of_sizes(pictures, sizes).tolist()
+    for index in watched(numbers, watch, "Comparing pictures", len(numbers)):
         with suppress(InputError):
             yield hashlib.sha256(pictures.raw(index)).digest()
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -34,6 +35,7 @@ DRAFT = 1.5
 """A draft is decoded at no less than so many times the canvas: a JPEG to 1/2, 1/4 or 1/8."""
 _BLOCK = 256
 _CONTENT_LIMIT = 512 * 1024**2
+_CHUNK = 4 * 1024**2
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -60,7 +62,7 @@ class Pictures(Protocol):
     def name(self, index: int) -> str:
         """What to call a picture in a sentence."""
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the pictures and their order."""
 
     def raw(self, index: int) -> bytes:
@@ -129,15 +131,25 @@ def draw_each(
     return out
 
 
-def files_key(paths: Sequence[Path]) -> str:
-    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
-    if _small(paths):
-        total = hashlib.sha256(b"content")
+def files_key(paths: Sequence[Path], watch: Watch = unwatched) -> str:
+    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead.
+
+    ``watch`` is told bytes, and may end it.
+    """
+    size = _content_size(paths, watch)
+    if size is not None:
+        total, done = hashlib.sha256(b"content"), 0
         for path in paths:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+            content = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    content.update(chunk)
+                    done += len(chunk)
+                    watch("Hashing", min(done, size), size)
+            total.update(content.digest())
         return total.hexdigest()
     total = hashlib.sha256(b"listing")
-    for path in paths:
+    for path in watched(paths, watch, "Looking at files", len(paths)):
         fact = path.stat()
         total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
     return total.hexdigest()
@@ -154,17 +166,18 @@ def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
 
 def known_by(paths: Sequence[Path]) -> str:
     """What `files_key` is made of, for records."""
-    return "content" if _small(paths) else "names, sizes and times"
+    known = _content_size(paths, unwatched) is not None
+    return "content" if known else "names, sizes and times"
 
 
-def _small(paths: Sequence[Path]) -> bool:
-    """Whether all bytes can be hashed soon; stops looking once they cannot."""
+def _content_size(paths: Sequence[Path], watch: Watch) -> int | None:
+    """Bytes of files that can be hashed soon; None, without looking at all of them, of larger."""
     total = 0
-    for path in paths:
+    for path in watched(paths, watch, "Looking at files", len(paths)):
         total += path.stat().st_size
         if total > _CONTENT_LIMIT:
-            return False
-    return True
+            return None
+    return total
 
 
 class FilePictures:
@@ -200,9 +213,9 @@ class FilePictures:
         """Sizes of the files."""
         return file_sizes(self._paths)
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the files, see `files_key`."""
-        return files_key(self._paths)
+        return files_key(self._paths, watch)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -248,9 +261,9 @@ class SourcePictures:
         """Where each stands in the set."""
         return self._numbers
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self.files).encode())
+        total = hashlib.sha256(files_key(self.files, watch).encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 
@@ -309,7 +322,7 @@ class DemoPictures:
         """Nothing but what decides the pictures."""
         return "captions"
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
         total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())

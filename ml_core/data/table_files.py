@@ -12,6 +12,7 @@ from typing import overload
 
 from ml_core.data.packed import PackedPaths, PackedTexts
 from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import iter_rows, resolver
 
@@ -104,6 +105,7 @@ def read_files(
     path: Path,
     image_column: str,
     text_column: str | None,
+    watch: Watch = unwatched,
     take: Callable[[str], None] | None = None,
 ) -> TableFiles:
     """Read a table's picture files, each inside the table's folder, and the text beside each.
@@ -115,6 +117,8 @@ def read_files(
     image_column, text_column
         Column of the pictures' paths, and of their labels or captions; without the latter the
         texts are empty.
+    watch
+        Is told the rows read so far, and may end it.
     take
         Takes the text of each good row instead of ``texts``; a ValueError from it, with half a
         sentence, makes the row a bad one.
@@ -136,7 +140,7 @@ def read_files(
     below, numbers = PackedTexts(), array("q")
     texts: list[str] = []
     bad, missing = Tally("Left out, a bad row"), Tally("Left out, a missing picture")
-    for number, row in iter_rows(path, columns):
+    for number, row in watched(iter_rows(path, columns), watch, "Reading rows"):
         if isinstance(row, str):
             bad.add(row)
             continue

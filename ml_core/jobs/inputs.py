@@ -160,7 +160,7 @@ def _training(
         wanted = spec.pairs
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
-        pairs = open_pairs(wanted).fitted(model.preprocess.fit)
+        pairs = open_pairs(wanted).fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
@@ -171,7 +171,7 @@ def _training(
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
         share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share)})
-    images = open_images(named, label_set).fitted(model.preprocess.fit)
+    images = open_images(named, label_set).fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
     labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
@@ -205,6 +205,7 @@ class _KeptPairs:
     def __init__(self, pairs: PairSet, size: int) -> None:
         self._pairs = pairs
         self._cache = CanvasCache(pairs, size)
+        self.blocks, self.window = pairs.blocks, pairs.window
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -214,9 +215,9 @@ class _KeptPairs:
         """Undecodable pictures found so far."""
         return self._pairs.broken
 
-    def captions(self, indices: Indices) -> list[str]:
+    def captions(self, indices: Indices, epoch: int) -> list[str]:
         """Captions of some pairs."""
-        return self._pairs.captions(indices)
+        return self._pairs.captions(indices, epoch)
 
     def canvas(self, indices: Indices, size: int) -> Canvases:
         """Pictures from the cache."""
@@ -228,6 +229,7 @@ class _KeptImages:
 
     def __init__(self, images: ImageSet, size: int) -> None:
         self.labels = images.labels
+        self.blocks, self.window = images.blocks, images.window
         self._cache = CanvasCache(images, size)
 
     @property

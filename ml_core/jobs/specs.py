@@ -165,6 +165,8 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         changes["label_set"] = str(folder / spec.label_set)
     for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
         part = getattr(spec, name)
-        if part is not None and part.path is not None:
-            changes[name] = part.model_copy(update={"path": str(folder / part.path)})
+        own = {field: getattr(part, field, None) for field in ("path", "pictures", "exclude")}
+        named = {field: str(folder / path) for field, path in own.items() if path is not None}
+        if part is not None and named:
+            changes[name] = part.model_copy(update=named)
     return spec.model_copy(update=changes)

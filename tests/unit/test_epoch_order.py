@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_core.data.captioned.shards import runs
-from ml_core.data.order import epoch_order, order_slice
+from ml_core.data.order import epoch_order, order_slice, runs
 
 blocks_of = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 

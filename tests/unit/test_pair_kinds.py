@@ -18,6 +18,7 @@ from ml_core.data.order import epoch_order, order_slice
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.watch import OpeningCancelledError
 from ml_core.reading import InputError
 from tests.unit.pair_files import KINDS, MAKERS, coco, parquet, png, shards, table, tar, text_folder
 
@@ -87,11 +88,16 @@ def test_excluded_pairs_are_left_out_wherever_they_stand(kind: str, tmp_path: Pa
     if kind != "parquet":
         assert len(part) == 8
         assert set(whole) - set(part) <= {(17, "grey 17"), (29, "grey 29")}
-    with pytest.raises(InterruptedError):
-        open_pairs(
-            PairSpec(kind=kind, path=str(moved), exclude=str(list_path)),  # type: ignore[arg-type]
-            lambda: True,
-        )
+    said: list[str] = []
+
+    def watch(what: str, done: int, total: int) -> None:
+        said.append(what)
+        if what == "Looking for excluded pairs":
+            raise OpeningCancelledError
+
+    with pytest.raises(OpeningCancelledError):
+        open_pairs(PairSpec(kind=kind, path=str(moved), exclude=str(list_path)), watch)  # type: ignore[arg-type]
+    assert len(set(said)) > 1
 
 
 def test_all_excluded_or_another_caption(tmp_path: Path) -> None:
@@ -124,9 +130,12 @@ def test_overlap_with_evaluation_images_is_by_content(kind: str, tmp_path: Path)
     images = open_images(ImageSpec(kind="folder", path=str(photos)))
     assert shared(images, pairs) == 2
     assert shared(pairs, images) == 2
-    asked = iter([False] * 2 + [True] * 50)
-    with pytest.raises(InterruptedError):
-        shared(images, pairs, lambda: next(asked))
+
+    def watch(what: str, done: int, total: int) -> None:
+        raise OpeningCancelledError
+
+    with pytest.raises(OpeningCancelledError):
+        shared(images, pairs, watch)
 
 
 def test_overlap_reads_only_pictures_of_equal_size(

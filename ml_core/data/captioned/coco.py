@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
 from ml_core.data.packed import PackedPaths, PackedTexts
 from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_lists import iter_lists
 from ml_core.reading.regular_file import open_regular
@@ -23,7 +24,7 @@ MAX_BYTES = 8 << 30
 _TRIED = 50
 
 
-def open_coco(path: Path, pictures: Path | None) -> FoundPairs:
+def open_coco(path: Path, pictures: Path | None, watch: Watch) -> FoundPairs:
     """Open a captions file; a picture has all captions that name it, in the file's order.
 
     Parameters
@@ -41,7 +42,7 @@ def open_coco(path: Path, pictures: Path | None) -> FoundPairs:
     """
     path = captions_file(path)
     try:
-        ids, names, owners, texts, bad = _read(path)
+        ids, names, owners, texts, bad = _read(path, watch)
     except JsonError as error:
         raise InputError(f"{path.name} is no COCO captions file: {error}.", "damaged") from None
     folder = _folder(path, pictures, names)
@@ -57,7 +58,7 @@ def open_coco(path: Path, pictures: Path | None) -> FoundPairs:
     image = np.where(known, order[place], len(ids)) if len(ids) else np.zeros(len(owners), np.int64)
     by_image = np.argsort(image, kind="stable")[: int(known.sum())]  # captions, image by image
     counts = np.bincount(image[known], minlength=len(ids))
-    return _paired(path, folder, names, texts, by_image, counts, (bad, lost))
+    return _paired(path, folder, names, texts, by_image, counts, (bad, lost), watch)
 
 
 def captions_file(path: Path) -> Path:
@@ -80,7 +81,7 @@ def captions_file(path: Path) -> Path:
 
 
 def _read(
-    path: Path,
+    path: Path, watch: Watch
 ) -> tuple[NDArray[np.int64], PackedTexts, NDArray[np.int64], PackedTexts, Tally]:
     """Ids and file names of images; image ids and texts of captions; bad captions."""
     ids, owners = array("q"), array("q")
@@ -90,7 +91,8 @@ def _read(
     with file:
         if size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 30} GB.", "unsupported")
-        for kind, entry in iter_lists(file, ("images", "annotations")):
+        entries = iter_lists(file, ("images", "annotations"))
+        for kind, entry in watched(entries, watch, "Reading captions"):
             if kind == "images":
                 name = entry.get("file_name")
                 if not isinstance(name, str):
@@ -158,6 +160,7 @@ def _paired(
     by_image: NDArray[np.int64],
     counts: NDArray[np.int64],
     tallies: tuple[Tally, ...],
+    watch: Watch,
 ) -> FoundPairs:
     """Images that are there with their captions."""
     root = os.path.realpath(folder)
@@ -167,7 +170,8 @@ def _paired(
     missing = Tally("Left out, a missing picture")
     forbidden = Tally("Left out, a bad path")
     start = 0
-    for number, count in enumerate(counts.tolist()):
+    told = watched(counts.tolist(), watch, "Looking for pictures", len(names))
+    for number, count in enumerate(told):
         own, start = by_image[start : start + count], start + count
         name = names[number]
         if not count:

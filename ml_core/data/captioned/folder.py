@@ -14,6 +14,7 @@ from ml_core.data.links import stays_inside
 from ml_core.data.packed import PackedPaths, PackedTexts
 from ml_core.data.pictures import printable
 from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.regular_file import open_regular
@@ -23,7 +24,7 @@ _MAX_TEXT = 1 << 20
 _MAX_LINES = 1000
 
 
-def open_folder(folder: Path) -> FoundPairs:
+def open_folder(folder: Path, watch: Watch) -> FoundPairs:
     """Open a folder, subfolders and all, in the order of the names.
 
     Hidden files are passed over. Pictures without a text file, damaged or empty text files, and
@@ -43,7 +44,7 @@ def open_folder(folder: Path) -> FoundPairs:
     links = Tally("Left out, a link out of the folder or to a folder")
     bad = Tally("Left out, a bad text file")
     closed = Tally("Left out, a folder that cannot be read")
-    for picture, text in _walk(root, links, closed):
+    for picture, text in watched(_walk(root, links, closed), watch, "Reading text files"):
         name = printable(picture)
         if text is None:
             alone.add(name)

@@ -13,6 +13,7 @@ from ml_core.data.captioned.source import FoundPairs, checked, named_folder
 from ml_core.data.sets.parquet import parquet_files
 from ml_core.data.sets.row_groups import RowGroups
 from ml_core.data.table_files import require_column
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, picture_bytes, read_image
 from ml_core.reading.tables import resolver
@@ -30,8 +31,7 @@ class ParquetPairs:
         self._resolve = resolver(folder)
         self.files = groups.paths
         self.blocks: NDArray[np.int64] | None = groups.blocks
-        # Half of what is kept: the end of one window and the start of the next are needed at once.
-        self.window = max(1, groups.kept_rows // 2)
+        self.window = groups.window
 
     def __len__(self) -> int:
         return self._groups.rows
@@ -83,7 +83,7 @@ class ParquetPairs:
         """What is left over costs nothing."""
 
 
-def open_parquet(path: Path, image_column: str, caption_column: str) -> FoundPairs:
+def open_parquet(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:
     """Open a Parquet file or a folder of them (or its ``data``), the training split if it has one.
 
     The image column holds Hugging Face's ``{bytes, path}``, plain bytes, or paths below the folder
@@ -97,7 +97,7 @@ def open_parquet(path: Path, image_column: str, caption_column: str) -> FoundPai
     files = parquet_files(path, train=True)
     if not files:
         raise InputError(f"{path.name} holds no Parquet file; choose another folder.", "usage")
-    groups = RowGroups(files)
+    groups = RowGroups(files, watch)
     image = require_column(path, groups.columns, image_column, "image")
     caption = require_column(path, groups.columns, caption_column, "caption")
     if not groups.rows:

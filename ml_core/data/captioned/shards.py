@@ -18,17 +18,16 @@ from ml_core.data.captioned.source import (
     named_folder,
     one_line,
 )
-from ml_core.data.order import WINDOW
+from ml_core.data.order import WINDOW, runs
 from ml_core.data.sets.found import Slices
 from ml_core.data.sets.shards import shard_samples, shards_in
 from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_SHARDS = 100_000
-RUN = 256
-"""Samples that are read together: about 10 MB, which any disk reads at full speed."""
 _FIELDS = ("caption", "text", "txt", "title")
 _MAX_INFO = 1 << 18
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -64,7 +63,7 @@ class ShardPairs:
         is_json: NDArray[np.bool_],
     ) -> None:
         self.files = tuple(shard.path for shard in shards)
-        self.blocks: NDArray[np.int64] | None = runs(counts, RUN)
+        self.blocks: NDArray[np.int64] | None = runs(counts)
         self._shards, self._ends = shards, np.cumsum(counts)
         self._places, self._sizes, self._is_json = places, sizes, is_json
 
@@ -122,17 +121,7 @@ class ShardPairs:
         return int(self._ends[at - 1]) if at else 0
 
 
-def runs(counts: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-    """Sizes of about equal pieces of at most ``longest`` that shards are cut into."""
-    pieces = -(-counts // longest)
-    own = np.repeat(np.arange(len(counts)), pieces)
-    rank = np.arange(len(own)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    begin = rank * counts[own] // pieces[own]
-    end = (rank + 1) * counts[own] // pieces[own]
-    return np.asarray(end - begin, np.int64)
-
-
-def open_shards(text: str) -> FoundPairs:
+def open_shards(text: str, watch: Watch) -> FoundPairs:
     """Open a shard, a folder of shards (or its ``train``), or a pattern ``{000000..000123}.tar``.
 
     A sample's caption is its ``.txt`` (or ``.caption``, ``.text``), else the field ``caption``,
@@ -150,6 +139,7 @@ def open_shards(text: str) -> FoundPairs:
     large = Tally("Left out, a sample with a picture or caption that is too large")
     places, sizes, kinds, blocks = array("q"), array("i"), bytearray(), array("q")
     for number, shard in enumerate(shards):
+        watch("Reading shards", number, len(shards))
         before = len(kinds)
         samples, without = shard_samples(number, shard)
         for key in without:

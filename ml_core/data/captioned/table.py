@@ -7,10 +7,11 @@ from pathlib import Path
 from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
 from ml_core.data.packed import PackedTexts
 from ml_core.data.table_files import read_files, require_column, table_path
+from ml_core.data.watch import Watch
 from ml_core.reading.tables import read_columns
 
 
-def open_table(path: Path, image_column: str, caption_column: str) -> FoundPairs:
+def open_table(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:
     """Open a table; pictures are looked for in its own folder.
 
     Raises
@@ -23,6 +24,6 @@ def open_table(path: Path, image_column: str, caption_column: str) -> FoundPairs
     images = require_column(path, columns, image_column, "image")
     captions = require_column(path, columns, caption_column, "caption")
     texts = PackedTexts()
-    files = read_files(path, images, captions, lambda text: texts.append(checked(text)))
+    files = read_files(path, images, captions, watch, lambda text: texts.append(checked(text)))
     source = FilePairs(files.paths, files.names, texts)
     return FoundPairs(path.name, source, files.problems, files.left_out)

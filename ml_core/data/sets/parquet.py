@@ -28,6 +28,8 @@ class ParquetSource:
         self.rows = groups.rows
         self._groups = groups
         self._column = column
+        self.blocks: NDArray[np.int64] | None = groups.blocks
+        self.window = groups.window
 
     def name(self, number: int) -> str:
         """File set and row."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 
@@ -33,7 +34,7 @@ class RowGroups:
         int64 [g], rows of each row group that has some.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], watch: Watch = unwatched) -> None:
         self.paths = tuple(paths)
         self.columns: tuple[str, ...] = ()
         self.metadata: dict[bytes, bytes] = {}
@@ -41,6 +42,7 @@ class RowGroups:
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         places: list[tuple[int, int, int, int]] = []
         for number, path in enumerate(self.paths):
+            watch("Reading Parquet files", number, len(self.paths))
             with parquet_file(path) as file:
                 schema = file.schema_arrow
                 if number == 0:
@@ -64,10 +66,13 @@ class RowGroups:
         self.rows = int(self._ends[-1]) if len(self._ends) else 0
 
     @property
-    def kept_rows(self) -> int:
-        """Rows of average size that are kept in memory, at least 1."""
+    def window(self) -> int:
+        """Rows of average size that may be asked for in any order, at least 1.
+
+        They are half of what is kept: a window's end and the next one's start are wanted at once.
+        """
         total = int(self._places[:, 3].sum())
-        return max(1, KEPT_BYTES * self.rows // max(1, total))
+        return max(1, KEPT_BYTES // 2 * self.rows // max(1, total))
 
     def value(self, number: int, column: str) -> Any:
         """One field as Python has it.

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.links import stays_inside
+from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.lists import read_lines
@@ -42,12 +44,16 @@ class Sample:
 
 
 class ShardSource:
-    """Pictures in tar files that stay open."""
+    """Pictures in tar files."""
 
     def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
         self._shards = shards
         self._samples = samples
+        owners = np.array([sample.shard for sample in samples], np.int64)
+        counts = np.bincount(owners, minlength=len(shards)).astype(np.int64)
+        self.blocks: NDArray[np.int64] | None = runs(counts[counts > 0])
+        self.window = WINDOW
 
     def name(self, number: int) -> str:
         """Shard and sample."""
@@ -70,7 +76,7 @@ class ShardSource:
         return self._shards[sample.shard].read(sample.picture.offset, sample.picture.size)
 
 
-def find_shards(path: Path, train: bool) -> FoundSet | None:
+def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> FoundSet | None:
     """Open a shard, or a folder of shards; None if there is none.
 
     A folder may have its shards in ``test`` or ``train``, as clip_benchmark lays them out. Labels
@@ -89,12 +95,14 @@ def find_shards(path: Path, train: bool) -> FoundSet | None:
     samples: list[Sample] = []
     alone: list[str] = []
     for number, shard in enumerate(shards):
+        watch("Reading shards", number, len(shards))
         found, without = shard_samples(number, shard)
         samples += found
         alone += without
     if not samples:
         raise InputError(f"{path.name} holds no picture in its shards.", "usage")
-    texts = [_label(shards[sample.shard], sample) for sample in samples]
+    told = watched(samples, watch, "Reading labels", len(samples))
+    texts = [_label(shards[sample.shard], sample) for sample in told]
     notes = (summary("Left out, a sample without a picture", alone),) if alone else ()
     source = ShardSource(shards, samples)
     title = path.name
