@@ -223,6 +223,11 @@ _CLEAN: tuple[Command, ...] = (
         "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, can_clean,
     ),
     Command(
+        "clean.audit", "&Audit training pairs…", "&Clean", lambda w: w.clean.auditing.open(),
+        "Look for poisoned pairs in what the checkpoint is to be cleaned with.", "search",
+        "Ctrl+Shift+A", 0, lambda w: w.session.checkpoint is not None and w.clean.data.takes_pairs,
+    ),
+    Command(
         "clean.resume_folder", "&Resume a run…", "&Clean", lambda w: w.resuming.choose(),
         "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
         lambda w: not w.clean.is_running(),

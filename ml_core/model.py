@@ -142,6 +142,10 @@ class ClipModel:
         Where gradients are on they reach float input and every parameter, as attribution and the
         search for triggers need.
         """
+        return F.normalize(self.image_features(images), dim=-1)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """What `embed_images` makes unit vectors of: fp32 ``[N, D]`` as the encoder gives it."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = self.image_size
             raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
@@ -152,8 +156,8 @@ class ClipModel:
             last = self.layout == "channels-last"
             layout = torch.channels_last if last else torch.contiguous_format
             inputs = inputs.contiguous(memory_format=layout)
-            features = self.module.encode_image(inputs)  # type: ignore[operator]
-            return F.normalize(features.float(), dim=-1)
+            features: Tensor = self.module.encode_image(inputs)  # type: ignore[operator]
+            return features.float()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts.

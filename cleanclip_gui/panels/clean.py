@@ -18,6 +18,7 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
+from cleanclip_gui.panels.clean_audit import Auditing
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_try import TryCleaned
@@ -27,6 +28,8 @@ from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import PairSpec
+from ml_core.detection.records import FIVE_POISONS
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
@@ -64,6 +67,7 @@ class CleanPanel(CleanView):
         self.session = session
         self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
         self.saving = SaveCleaned(self)
+        self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
         self._runner: JobRunner | None = None
         self._mode: Mode = "run"
@@ -180,6 +184,7 @@ class CleanPanel(CleanView):
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
         ended = self._runner is None or self._runner.close(timeout_ms)
+        ended = self.auditing.stop(deadline.remainingTime()) and ended
         return self.saving.stop(deadline.remainingTime()) and ended
 
     # How a run begins and ends
@@ -198,7 +203,7 @@ class CleanPanel(CleanView):
                 self.session,
                 recipe,
                 folder,
-                pairs=self.data.pairs(),
+                pairs=self.auditing.kept(self.data.pairs()),
                 training_images=self.data.images(),
             )
         except InputError as error:
@@ -357,6 +362,10 @@ class CleanPanel(CleanView):
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
         self.browse_output.clicked.connect(self.choose_output)
+        self.audit_button.clicked.connect(self.auditing.open)
+        self.auditing.failed.connect(self.failed)
+        self.auditing.excluded.connect(self._refresh_exclusions)
+        self.all_again.clicked.connect(lambda: self.auditing.forget(self._named_pairs()))
         self.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
@@ -375,6 +384,23 @@ class CleanPanel(CleanView):
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
+
+    def _named_pairs(self) -> PairSpec | None:
+        """The pairs that are named, if they can be used."""
+        try:
+            return self.data.pairs()
+        except InputError:
+            return None
+
+    def _refresh_exclusions(self, *_: object) -> None:
+        """Say which file leaves pairs out, or why one should look for such pairs."""
+        kept = self.auditing.kept(self._named_pairs())
+        path = kept.exclude if kept is not None else None
+        name = plain(Path(path).name, 60) if path else ""
+        self.audit_hint.setText(
+            f"Left out of the run: what {name} names." if path else FIVE_POISONS
+        )
+        self.all_again.setVisible(path is not None)
 
     def _on_setup_changed(self) -> None:
         self.show_estimate("")
@@ -414,6 +440,10 @@ class CleanPanel(CleanView):
         self.estimate_button.setEnabled(ready and not running)
         self.setup.setEnabled(not running)
         self.resume_button.setEnabled(not running)
+        self.audit_button.setEnabled(self.session.checkpoint is not None)
+        for part in (self.audit_button, self.audit_hint):
+            part.setVisible(self.data.takes_pairs)
+        self._refresh_exclusions()
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
         elif self.session.images is None:

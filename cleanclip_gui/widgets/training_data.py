@@ -104,6 +104,11 @@ class TrainingData(QWidget):
         if uses_pairs and self.folder.isChecked():
             self.demo.setChecked(True)
 
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether captions, not labels, stand beside the images."""
+        return self._uses_pairs
+
     def pairs(self) -> PairSpec | None:
         """The pairs to train on; None for a method that takes labelled images.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
@@ -25,7 +26,7 @@ from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
-AnySpec = CleanSpec | DoctorSpec | ReboundSpec | HoldoutSpec
+AnySpec = CleanSpec | DoctorSpec | AuditSpec | ReboundSpec | HoldoutSpec
 CANCEL_GRACE_SECONDS = 0.8
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
@@ -103,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rebound", action="store_true", help="the spec asks for a rebound test")
     parser.add_argument("--holdouts", action="store_true", help="the spec asks for the hold-outs")
+    parser.add_argument(
+        "--audit", action="store_true", help="the spec asks for an audit of training pairs"
+    )
     options = parser.parse_args(arguments)
     output, control = Output(_own_stdout()), Control()
     if options.supervised:
@@ -129,6 +133,8 @@ def _read(options: argparse.Namespace) -> AnySpec:
     """The spec of the kind that was asked for."""
     if options.doctor:
         return read_doctor_spec(options.spec)
+    if options.audit:
+        return read_audit_spec(options.spec)
     if options.rebound:
         return read_spec_file(options.spec, ReboundSpec)
     if options.holdouts:
@@ -147,6 +153,11 @@ def _events(
         from ml_core.jobs.doctor import examine_settings
 
         yield from examine_settings(spec, control)
+        return
+    if isinstance(spec, AuditSpec):
+        from ml_core.jobs.audit import audit
+
+        yield from audit(spec, control)
         return
     if isinstance(spec, ReboundSpec):
         from ml_core.jobs.rebound import rebound
