@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml_core.data.captioned import shard_index
 from ml_core.data.captioned.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
@@ -169,7 +170,7 @@ def test_threads_read_what_one_reads(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["csv", "shards"])
+@pytest.mark.parametrize("kind", ["csv", "shards", "parquet"])
 def test_a_forked_process_does_not_disturb_its_parent(kind: str, tmp_path: Path) -> None:
     pairs = opened(MAKERS[kind](tmp_path / "set", VALUES))
     expected = content(pairs)
@@ -372,3 +373,44 @@ def test_json_says_that_it_is_no_captions(tmp_path: Path) -> None:
     said = " | ".join(pairs.notes)
     for words in ("leads out", "gone.png", "silent.png", "image_id 99", "caption is empty"):
         assert words in said
+
+
+def test_a_large_set_of_shards_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_index, "KEPT_FROM", 1)
+    monkeypatch.setattr(shard_index, "cache_dir", lambda: tmp_path / "cache")
+    folder = shards(tmp_path / "s", VALUES)
+    tar(folder / "00009.tar", {"alone.txt": b"no picture"})
+    young = content(opened(folder))
+    assert not (tmp_path / "cache").exists()  # the shards are too young to be known by their times
+    for file in folder.iterdir():
+        os.utime(file, ns=(1, 10**18))
+    expected = opened(folder)
+    assert content(expected) == young
+    (kept,) = (tmp_path / "cache" / "shards").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_core.data.captioned.shards.shard_samples", lambda *_: pytest.fail("anew"))
+        again = opened(folder)
+    assert content(again) == content(expected)
+    assert (again.notes, again.left_out, again.key) == (expected.notes, 1, expected.key)
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:400] + bytes(50) + whole[450:]):
+        kept.write_bytes(damaged)
+        assert content(opened(folder)) == content(expected)
+    for field, value in (("places", 1 << 40), ("sizes", -5), ("counts", 3)):
+        with np.load(kept) as file:
+            parts = dict(file)
+        parts[field] = np.full_like(parts[field], value)
+        with kept.open("wb") as out:
+            np.savez(out, **parts)
+        assert content(opened(folder)) == content(expected)
+    os.utime(folder / "00000.tar", ns=(1, 10**18 + 5))
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_core.data.captioned.shards.shard_samples", _refuse)
+        with pytest.raises(ZeroDivisionError):
+            opened(folder)
+
+
+def _refuse(*_: object) -> None:
+    raise ZeroDivisionError

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.captioned.shard_index import ShardIndex, load_index, save_index
 from ml_core.data.captioned.source import (
     MAX_CAPTION,
     FoundPairs,
@@ -35,37 +36,19 @@ _HEADER = 512
 
 
 class ShardPairs:
-    """Samples of shards by number: 33 bytes each in memory, and no file stays open.
-
-    Parameters
-    ----------
-    shards
-        S files.
-    counts
-        int64 [S], samples of each.
-    places
-        int64 [N, 2], offset of the picture and of the caption in the shard.
-    sizes
-        int32 [N, 2], their bytes.
-    is_json
-        bool [N], whether the caption is a field of a ``.json`` member.
-    """
+    """Samples of shards by number; no file stays open."""
 
     whole_blocks = False
     window = WINDOW
 
-    def __init__(
-        self,
-        shards: tuple[Slices, ...],
-        counts: NDArray[np.int64],
-        places: NDArray[np.int64],
-        sizes: NDArray[np.int32],
-        is_json: NDArray[np.bool_],
-    ) -> None:
-        self.files = tuple(shard.path for shard in shards)
+    def __init__(self, shards: tuple[Slices, ...], index: ShardIndex) -> None:
+        used = np.flatnonzero(index.counts)
+        self._shards = tuple(shards[number] for number in used.tolist())
+        self.files = tuple(shard.path for shard in self._shards)
+        counts = index.counts[used]
         self.blocks: NDArray[np.int64] | None = runs(counts)
-        self._shards, self._ends = shards, np.cumsum(counts)
-        self._places, self._sizes, self._is_json = places, sizes, is_json
+        self._ends = np.cumsum(counts)
+        self._places, self._sizes, self._is_json = index.places, index.sizes, index.is_json
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -106,7 +89,7 @@ class ShardPairs:
         return ""
 
     def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """What is left over costs 33 bytes a sample."""
+        """What is left over costs 25 bytes a sample."""
 
     def _member(self, number: int, which: int) -> bytes:
         offset, size = int(self._places[number, which]), int(self._sizes[number, which])
@@ -134,10 +117,26 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
     """
     files, title, missing = shard_files(text)
     shards = tuple(Slices(file) for file in files)
+    index = load_index(shards)
+    if index is None:
+        index = _listed(shards, watch)
+        save_index(shards, index)
+    notes = missing.notes + index.notes
+    if not len(index.is_json):
+        raise InputError(
+            f"{title} holds no picture with a caption in its shards.",
+            "usage",
+            details="\n".join(notes),
+        )
+    return FoundPairs(title, ShardPairs(shards, index), notes, index.left_out)
+
+
+def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:
+    """List the members of all shards."""
     alone = Tally("Left out, a sample without a picture")
     silent = Tally("Left out, a sample without a caption")
     large = Tally("Left out, a sample with a picture or caption that is too large")
-    places, sizes, kinds, blocks = array("q"), array("i"), bytearray(), array("q")
+    places, sizes, kinds, counts = array("q"), array("i"), bytearray(), array("q")
     for number, shard in enumerate(shards):
         watch("Reading shards", number, len(shards))
         before = len(kinds)
@@ -157,24 +156,16 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
             places.extend((sample.picture.offset, caption.offset))
             sizes.extend((sample.picture.size, caption.size))
             kinds.append(sample.text is None)
-        blocks.append(len(kinds) - before)
-    tallies = (missing, alone, silent, large)
-    notes = tuple(note for tally in tallies for note in tally.notes)
-    if not kinds:
-        raise InputError(
-            f"{title} holds no picture with a caption in its shards.",
-            "usage",
-            details="\n".join(notes),
-        )
-    counts = np.array(blocks, np.int64)
-    source = ShardPairs(
-        tuple(shard for shard, count in zip(shards, blocks, strict=True) if count),
-        counts[counts > 0],
-        np.frombuffer(places, np.int64).reshape(-1, 2),
-        np.frombuffer(sizes, np.int32).reshape(-1, 2),
+        counts.append(len(kinds) - before)
+    tallies = (alone, silent, large)
+    return ShardIndex(
+        np.array(counts, np.int64),
+        np.frombuffer(places, np.int64).reshape(-1, 2) if places else np.empty((0, 2), np.int64),
+        np.frombuffer(sizes, np.int32).reshape(-1, 2) if sizes else np.empty((0, 2), np.int32),
         np.frombuffer(bytes(kinds), np.bool_),
+        tuple(note for tally in tallies for note in tally.notes),
+        sum(tally.count for tally in tallies),
     )
-    return FoundPairs(title, source, notes, sum(tally.count for tally in tallies[1:]))
 
 
 def shard_files(text: str) -> tuple[list[Path], str, Tally]:

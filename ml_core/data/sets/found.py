@@ -89,7 +89,7 @@ class Slices:
         self.path = path
         file, self.size = open_regular(path)
         with file:
-            self._stamp = _stamp(file)
+            self.stamp = _stamp(file)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read exactly so many bytes.
@@ -101,7 +101,7 @@ class Slices:
         """
         file, _ = open_regular(self.path)
         with file:
-            if _stamp(file) != self._stamp:
+            if _stamp(file) != self.stamp:
                 raise InputError(
                     f"{self.path.name} has changed since it was opened; open the set again.",
                     "damaged",

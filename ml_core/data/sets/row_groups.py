@@ -115,7 +115,9 @@ class RowGroups:
             )
         with parquet_file(path) as file:
             try:
-                values = file.read_row_group(group, columns=[column]).column(column)
+                values = file.read_row_group(group, columns=[column], use_threads=False).column(
+                    column
+                )
             except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
                 raise damaged(path, error) from None
         if len(values) != rows:
