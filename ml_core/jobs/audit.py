@@ -20,7 +20,9 @@ from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.detection.audit import Found, Settings, Step, overlap, score_pairs
+from ml_core.data.picture_set import shared_numbers
+from ml_core.data.watch import OpeningCancelledError
+from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
 from ml_core.evaluation.embedding_store import EmbeddingStore
@@ -50,7 +52,7 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _audit(spec, control)
-    except InterruptedError:
+    except OpeningCancelledError:
         yield Done("cancelled")
     except Exception as error:
         yield failure(error)
@@ -61,14 +63,18 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         control.wait_while_paused()
         return control.cancelled or control.stopped
 
+    def watch(_what: str, _done: int, _total: int) -> None:
+        if cancelled():
+            raise OpeningCancelledError
+
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
     set_threads(spec.threads)
     model = checkpoint.build().to(choose_device(spec.device))
-    pairs = open_pairs(spec.pairs, cancelled).fitted(model.preprocess.fit)
+    pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
     reference = None
     if spec.reference is not None:
-        reference = open_pairs(spec.reference, cancelled).fitted(model.preprocess.fit)
+        reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
         if reference.key == pairs.key:
             raise InputError(
                 "The clean reference is the set that is to be audited; name other pairs, which are "
@@ -78,8 +84,8 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     label_set = load_label_set(spec.label_set)
     for place, part in enumerate(spec.images):
         yield Progress("overlap", place, len(spec.images))
-        images = open_images(part, label_set)
-        evaluated[images.name] = overlap(pairs, images, cancelled)
+        images = open_images(part, label_set, watch)
+        evaluated[images.name] = shared_numbers(pairs, images, watch)
         yield Progress("overlap", place + 1, len(spec.images))
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     found: Found | None = None

@@ -37,9 +37,8 @@ def pair(index):
         for s in SCORES
     }
     standings["lid"] = Standing(float(index), 100 - index, 1 - index / 100)
-    return SuspectPair(
-        index, f"{index:064x}", f"row {index}\u202e<b>", f"caption {index}", standings, index == 3, 9
-    )
+    name = f"row {index}\u202e<b>"
+    return SuspectPair(index, f"{index:064x}", name, f"caption {index}", standings, index == 3, 9)
 
 
 def audit(overlap=1):
