@@ -18,6 +18,7 @@ NAMES = (
     "tensor_table",
     "reading",
     "triggers",
+    "audit",
 )
 
 
