@@ -58,7 +58,7 @@ class CaptionedPictures(SourcePictures):
             try:
                 found.append(self._captioned.captions(int(self.numbers[index])))
             except InputError as error:
-                self.broken[index] = f"{self.name(index)}: {error.sentence.rstrip('.')}"
+                self.broken[index] = error.sentence.rstrip(".")
                 found.append(())
         return found
 

@@ -22,7 +22,7 @@ KINDS: dict[PairKind, str] = {
     "parquet": "Parquet files",
 }
 """Each kind in words."""
-_LOOKED_AT = 20_000
+_LOOKED_AT = 5000
 _HEAD = 1 << 16
 
 
@@ -45,6 +45,8 @@ def detect(text: str) -> PairKind:
         return _of_folder(path)
     if not path.exists():
         raise InputError(f"There are no pairs at {text}; give {_TAKEN}.", "usage")
+    if not path.is_file():
+        raise InputError(f"{path.name} is no regular file; give {_TAKEN}.", "unsupported")
     file, size = open_regular(path)
     with file:
         head = file.read(_HEAD)
@@ -117,7 +119,7 @@ def _endings(path: Path) -> tuple[bool, bool]:
             ending = os.path.splitext(name)[1].lower()
             pictures = pictures or ending in IMAGE_SUFFIXES
             texts = texts or ending in TEXT_SUFFIXES
-        left -= len(files)
+        left -= 1 + len(files)
         if (pictures and texts) or left < 0:
             break
     return pictures, texts
