@@ -113,7 +113,8 @@ def audit_pairs(
     excluded = None
     if exclude_worst:
         excluded = folder / EXCLUSIONS_FILE
-        write_excluded(excluded, found, found.worst[by][:exclude_worst], by)
+        earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
+        write_excluded(excluded, found, found.worst[by][:exclude_worst], by, earlier)
     if json:
         wanted = set(found.worst[by][:show])
         shown = [pair for pair in found.to_dict()["pairs"] if pair["index"] in wanted]
