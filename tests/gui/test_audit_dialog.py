@@ -292,6 +292,9 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     auditing.prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
     box = dialog.setup.reference
     box.activated.emit(box.count() - 1)
+    assert "clean.csv" in dialog.state.text()  # it is not there
+    (tmp_path / "clean.csv").write_text("image,caption\na.png,a\n")
+    box.activated.emit(box.count() - 1)
     assert box.currentText() == "clean.csv"
     dialog.start.click()
     ((job, device),) = told
