@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
-from cleanclip_gui.panels.clean_audit import Auditing
+from cleanclip_gui.panels.clean_audit import Auditing, same_pairs
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_try import TryCleaned
@@ -29,7 +30,6 @@ from cleanclip_gui.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PairSpec
-from ml_core.detection.records import FIVE_POISONS
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
@@ -203,7 +203,7 @@ class CleanPanel(CleanView):
                 self.session,
                 recipe,
                 folder,
-                pairs=self.auditing.kept(self.data.pairs()),
+                pairs=self.data.pairs(),
                 training_images=self.data.images(),
             )
         except InputError as error:
@@ -364,8 +364,7 @@ class CleanPanel(CleanView):
         self.browse_output.clicked.connect(self.choose_output)
         self.audit_button.clicked.connect(self.auditing.open)
         self.auditing.failed.connect(self.failed)
-        self.auditing.excluded.connect(self._refresh_exclusions)
-        self.all_again.clicked.connect(lambda: self.auditing.forget(self._named_pairs()))
+        self.auditing.excluded.connect(self._on_excluded)
         self.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
@@ -385,22 +384,12 @@ class CleanPanel(CleanView):
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
 
-    def _named_pairs(self) -> PairSpec | None:
-        """The pairs that are named, if they can be used."""
-        try:
-            return self.data.pairs()
-        except InputError:
-            return None
-
-    def _refresh_exclusions(self, *_: object) -> None:
-        """Say which file leaves pairs out, or why one should look for such pairs."""
-        kept = self.auditing.kept(self._named_pairs())
-        path = kept.exclude if kept is not None else None
-        name = plain(Path(path).name, 60) if path else ""
-        self.audit_hint.setText(
-            f"Left out of the run: what {name} names." if path else FIVE_POISONS
-        )
-        self.all_again.setVisible(path is not None)
+    @Slot(str, object)
+    def _on_excluded(self, path: str, audited: PairSpec) -> None:
+        """Leave out of the next run what was excluded, if these are still the pairs in use."""
+        with suppress(InputError):
+            if same_pairs(self.data.pairs(), audited):
+                self.data.exclude.setText(path)
 
     def _on_setup_changed(self) -> None:
         self.show_estimate("")
@@ -443,7 +432,6 @@ class CleanPanel(CleanView):
         self.audit_button.setEnabled(self.session.checkpoint is not None)
         for part in (self.audit_button, self.audit_hint):
             part.setVisible(self.data.takes_pairs)
-        self._refresh_exclusions()
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
         elif self.session.images is None:

@@ -44,9 +44,8 @@ class Auditing(QObject):
     """One dialog, one process.
 
     ``failed`` carries an InputError for the window to show; ``excluded(str, object)`` the path of
-    an exclusions file that was saved (empty: it is no longer used), and the `PairSpec` that it is
-    of; a run asks :meth:`kept`. ``pairs`` is asked for the pairs in use when the dialog is opened;
-    None where the method takes labelled images.
+    an exclusions file that was saved, and the `PairSpec` that it is of. ``pairs`` is asked for the
+    pairs in use when the dialog is opened; None where the method takes labelled images.
     """
 
     failed = Signal(object)
@@ -61,22 +60,10 @@ class Auditing(QObject):
         self.new_runner: Callable[..., JobRunner] = audit_runner
         self.dialog: AuditDialog | None = None
         self._spec: PairSpec | None = None
-        self._files: dict[PairSpec, str] = {}  # exclusions that were saved, by the pairs
         self._folder: Path | None = None
         self._audit: Audit | None = None
         self._runner: JobRunner | None = None
         self._ending: JobRunner | None = None  # of a dialog that was closed
-
-    def kept(self, pairs: PairSpec | None) -> PairSpec | None:
-        """The pairs without those that were excluded here, for a run."""
-        if pairs is None or pairs not in self._files:
-            return pairs
-        return pairs.model_copy(update={"exclude": self._files[pairs]})
-
-    def forget(self, pairs: PairSpec | None) -> None:
-        """Take in again what was excluded; the file stays."""
-        if pairs is not None and self._files.pop(pairs, None) is not None:
-            self.excluded.emit("", pairs)
 
     @Slot()
     def open(self) -> None:
@@ -97,7 +84,7 @@ class Auditing(QObject):
             )
             return
         if self.dialog is not None:
-            if pairs == self._spec or not self._may_close():
+            if same_pairs(pairs, self._spec) or not self._may_close():
                 self.dialog.raise_()
                 return
             self.dialog.done(0)
@@ -129,7 +116,7 @@ class Auditing(QObject):
             spec = AuditSpec(
                 checkpoint=facts.path,
                 donor=facts.donor or None,
-                pairs=_looked_at(self.kept(pairs) or pairs, wish.n),
+                pairs=pairs if wish.n is None else pairs.model_copy(update={"n": wish.n}),
                 reference=wish.reference,
                 images=() if images is None else (images.spec,),
                 label_set=label_set_in_use(images, folder),
@@ -162,8 +149,8 @@ class Auditing(QObject):
     @Slot()
     def save(self) -> None:
         """Write what is left out to a file of the user's choice."""
-        dialog, audit, folder = self.dialog, self._audit, self._folder
-        if dialog is None or audit is None or folder is None:
+        dialog, audit, folder, spec = self.dialog, self._audit, self._folder, self._spec
+        if dialog is None or audit is None or folder is None or spec is None:
             return
         start = str(folder / EXCLUSIONS_FILE)
         chosen = self.prompts.save_file(dialog, "Save exclusions", start, _KIND)
@@ -171,16 +158,15 @@ class Auditing(QObject):
             return
         path = Path(chosen)
         try:
-            made = exclude(path, audit, sorted(dialog.excluded), dialog.model.score)
+            earlier = Path(spec.exclude) if spec.exclude else None
+            made = exclude(path, audit, sorted(dialog.excluded), dialog.model.score, earlier)
         except InputError as error:
             dialog.show_state(error.sentence, "error")
             return
         pairs = plural(len(made.pairs), "pair")
-        words = f"{plain(path.name, 80)} names {pairs}; runs on this set leave them out."
-        dialog.show_saved(words)
-        if self._spec is not None:
-            self._files[self._spec] = str(path)
-            self.excluded.emit(str(path), self._spec)
+        dialog.show_saved(f"{plain(path.name, 80)} names {pairs}; runs on this set leave them out.")
+        self._spec = spec.model_copy(update={"exclude": str(path)})
+        self.excluded.emit(str(path), spec)
 
     def stop(self, timeout_ms: int) -> bool:
         """End when the window closes; whether it ended in time."""
@@ -265,9 +251,12 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
     return audit, pictures
 
 
-def _looked_at(pairs: PairSpec, n: int | None) -> PairSpec:
-    """A random part of the pairs, or all of them."""
-    return pairs if n is None else pairs.model_copy(update={"n": n})
+def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
+    """Whether both name the same pairs, whatever is excluded."""
+    plain_pair = [
+        one if one is None else one.model_copy(update={"exclude": None}) for one in (first, second)
+    ]
+    return plain_pair[0] == plain_pair[1]
 
 
 def _new_folder() -> Path:

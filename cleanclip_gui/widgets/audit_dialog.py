@@ -32,6 +32,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
 from ml_core.events import Progress
+from ml_core.reading.errors import InputError
 
 _STAGES = {
     "open": "Opening the checkpoint and the pairs…",
@@ -257,6 +258,7 @@ class AuditDialog(QDialog):
 
     def _connect(self) -> None:
         self.start.clicked.connect(self.start_clicked)
+        self.setup.failed.connect(self._on_setup_failed)
         self.busy.cancel_clicked.connect(self.cancel_clicked)
         self.save.clicked.connect(self.save_clicked)
         self.close_button.clicked.connect(self.reject)
@@ -340,6 +342,10 @@ class AuditDialog(QDialog):
         self.lists.setCurrentIndex(self.lists.findData(name))
         if kept in self.model.rows:
             self.view.setCurrentIndex(self.model.index(self.model.rows.index(kept)))
+
+    @Slot(object)
+    def _on_setup_failed(self, error: InputError) -> None:
+        self.show_state(error.sentence, "error")
 
     @Slot()
     def _on_exclude_clicked(self) -> None:

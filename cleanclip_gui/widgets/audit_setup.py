@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.data.captioned.detect import detect
 from ml_core.data.specs import PairSpec
+from ml_core.reading.errors import InputError
 
-_TABLES = "Tables (*.csv *.tsv)"
+_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
 _TABLE = "table"
 _DEMO_PAIRS = 4096
 _MOST = 100_000_000
@@ -31,7 +33,9 @@ class AuditWish:
 
 
 class AuditSetup(QWidget):
-    """Four fields."""
+    """Four fields; ``failed`` carries an InputError of a reference that holds no pairs."""
+
+    failed = Signal(object)
 
     def __init__(self, prompts: Prompts, pairs: PairSpec, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -76,9 +80,15 @@ class AuditSetup(QWidget):
         return AuditWish(self.n.value() or None, reference, self.k.value(), self.chunk.value())
 
     def take(self, path: str) -> None:
-        """Compare with the pairs of a table, whose columns are called as the set's."""
+        """Compare with the pairs at a path, whose columns are called as the set's.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
         spec = PairSpec(
-            kind="csv",
+            kind=detect(path),
             path=path,
             image_column=self._pairs.image_column,
             caption_column=self._pairs.caption_column,
@@ -91,9 +101,12 @@ class AuditSetup(QWidget):
         if self.reference.itemData(place) != _TABLE:
             return
         self.reference.setCurrentIndex(self.reference.findText("The set itself, as published"))
-        path = self._prompts.open_file(self, "Pairs known to be clean", "", _TABLES)
-        if path:
-            self.take(path)
+        path = self._prompts.open_file(self, "Pairs known to be clean", "", _FILES)
+        try:
+            if path:
+                self.take(path)
+        except InputError as error:
+            self.failed.emit(error)
 
 
 def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:

@@ -7,13 +7,32 @@ from typing import Annotated
 
 import typer
 
-from ml_core.cli.options import Checkpoint, Device, Donor, Json, Labels, NoChoice, Threads
+from ml_core.cli.options import (
+    Checkpoint,
+    Device,
+    Donor,
+    Json,
+    Labels,
+    NoChoice,
+    Threads,
+    given_path,
+)
 
 
 def audit_command(
     checkpoint: Checkpoint,
     output_dir: Annotated[Path, typer.Option("--output", "-o", help="Folder of what is found.")],
-    pairs: Annotated[str, typer.Option(help="CSV or TSV of pairs, or demo.")] = "demo",
+    pairs: Annotated[
+        str, typer.Option(help="What is to be trained on, as clean takes it, or demo.")
+    ] = "demo",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Exclusions file of an audit before: not looked at.", parser=given_path),
+    ] = None,
     image_column: Annotated[
         str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
     ] = "image",
@@ -25,7 +44,7 @@ def audit_command(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Pairs known to be clean, to compare with (CSV, TSV; columns as above)."),
+        typer.Option(help="Pairs known to be clean, to compare with; columns as above."),
     ] = None,
     images: Annotated[
         list[str] | None,
@@ -81,6 +100,8 @@ def audit_command(
         checkpoint,
         output_dir,
         pairs=pairs,
+        pictures=pictures,
+        exclude=exclude,
         image_column=image_column,
         caption_column=caption_column,
         n=n,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
 from ml_core.cli.interrupt import ctrl_c_cancels
-from ml_core.detection.exclude import exclude
+from ml_core.detection.exclude import exclude as write_excluded
 from ml_core.detection.records import SCORE, Audit, Distribution, read_audit
 from ml_core.events import Control, Done
 from ml_core.jobs.audit_spec import AUDIT_FILE, EXCLUSIONS_FILE, AuditSpec
@@ -26,6 +25,8 @@ def audit_spec(
     output_dir: Path,
     *,
     pairs: str,
+    pictures: Path | None,
+    exclude: Path | None,
     image_column: str,
     caption_column: str,
     n: int | None,
@@ -49,17 +50,18 @@ def audit_spec(
     InputError
         If an option cannot be used.
     """
-
-    def named(text: str, part: int | None) -> Any:
-        found = pair_spec(text, image_column, caption_column, seed)
-        return found.model_copy(update={"n": part})
-
+    looked_at = pair_spec(
+        pairs, image_column, caption_column, seed, pictures=pictures, exclude=exclude
+    )
+    trusted = None
+    if reference is not None:
+        trusted = pair_spec(reference, image_column, caption_column, seed)
     return AuditSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         use_choice=use_choice,
-        pairs=named(pairs, n),
-        reference=None if reference is None else named(reference, None),
+        pairs=looked_at.model_copy(update={"n": n}),
+        reference=trusted,
         images=tuple(image_spec(text) for text in images),
         label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
         k=k,
@@ -111,7 +113,8 @@ def audit_pairs(
     excluded = None
     if exclude_worst:
         excluded = folder / EXCLUSIONS_FILE
-        exclude(excluded, found, found.worst[by][:exclude_worst], by)
+        earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
+        write_excluded(excluded, found, found.worst[by][:exclude_worst], by, earlier)
     if json:
         wanted = set(found.worst[by][:show])
         shown = [pair for pair in found.to_dict()["pairs"] if pair["index"] in wanted]

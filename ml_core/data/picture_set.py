@@ -149,22 +149,37 @@ def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
 
 
 def shared(first: PictureSet, second: PictureSet, watch: Watch = unwatched) -> int:
-    """How many pictures of ``first`` stand in ``second`` too, whatever they are called there.
+    """How many pictures of ``first`` stand in ``second`` too, see `shared_numbers`."""
+    return len(shared_numbers(first, second, watch))
+
+
+def shared_numbers(
+    first: PictureSet, second: PictureSet, watch: Watch = unwatched
+) -> NDArray[np.int64]:
+    """Which pictures of ``first`` stand in ``second`` too, whatever they are called there.
 
     Two pictures are the same if their bytes are: one that was saved anew is another. Only pictures
     of a size that both sets have are read, where sizes are known without reading. ``watch`` is told
     how far it is, and may end it.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [m], ascending.
     """
-    seen = set(_digests(second.pictures, first.pictures.sizes(), watch))
-    return sum(one in seen for one in _digests(first.pictures, second.pictures.sizes(), watch))
+    seen = {one for _, one in _digests(second.pictures, first.pictures.sizes(), watch)}
+    own = _digests(first.pictures, second.pictures.sizes(), watch)
+    return np.array([number for number, one in own if one in seen], np.int64)
 
 
-def _digests(pictures: Pictures, sizes: NDArray[np.int64] | None, watch: Watch) -> Iterator[bytes]:
-    """SHA-256 of the pictures that have one of the sizes (None: any); unreadable ones have none."""
+def _digests(
+    pictures: Pictures, sizes: NDArray[np.int64] | None, watch: Watch
+) -> Iterator[tuple[int, bytes]]:
+    """Number and SHA-256 of the pictures of one of the sizes (None: any); unreadable have none."""
     numbers = of_sizes(pictures, sizes).tolist()
     for index in watched(numbers, watch, "Comparing pictures", len(numbers)):
         with suppress(InputError):
-            yield hashlib.sha256(pictures.raw(index)).digest()
+            yield index, hashlib.sha256(pictures.raw(index)).digest()
 
 
 def of_sizes(pictures: Pictures, sizes: NDArray[np.int64] | None) -> NDArray[np.int64]:

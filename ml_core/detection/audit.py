@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ml_core.data.picture_set import PictureSet, of_sizes
 from ml_core.detection.embed_pairs import Chunk, Pairs, chunks_of, embed_chunks
 from ml_core.detection.neighbours import Neighbours, nearest
 from ml_core.detection.records import SCORE, SCORES
@@ -269,32 +266,3 @@ def _score(
     }
     duplicates = int((own.distances[:, 0] == 0).sum())
     return {name: v.numpy().astype(np.float32) for name, v in found.items()}, duplicates
-
-
-def overlap(
-    pairs: PictureSet, images: PictureSet, cancelled: Callable[[], bool] = lambda: False
-) -> NDArray[np.int64]:
-    """Ascending positions of the pairs whose picture stands in an image set too.
-
-    Two pictures are the same if their bytes are (SHA-256), as `ml_core.data.picture_set.shared`
-    counts them.
-
-    Raises
-    ------
-    InterruptedError
-        If it was cancelled.
-    """
-    theirs = {d for _, d in _digests(images, pairs.pictures.sizes(), cancelled)}
-    found = [i for i, d in _digests(pairs, images.pictures.sizes(), cancelled) if d in theirs]
-    return np.array(found, np.int64)
-
-
-def _digests(
-    pictures: PictureSet, sizes: NDArray[np.int64] | None, cancelled: Callable[[], bool]
-) -> Iterator[tuple[int, bytes]]:
-    """Number and hash of the pictures that can have one of the sizes; unreadable ones have none."""
-    for index in of_sizes(pictures.pictures, sizes).tolist():
-        if cancelled():
-            raise InterruptedError("cancelled")
-        with suppress(InputError):
-            yield index, hashlib.sha256(pictures.pictures.raw(index)).digest()

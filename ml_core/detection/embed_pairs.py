@@ -149,6 +149,8 @@ def embed_chunks(
                 store.save(key, values, read)
         else:
             values, read = held
+            if not read.all():  # why they cannot be read has to be said again
+                pairs.canvas(chunk[~read], model.image_size)
         if cancelled():
             return
         done += len(chunk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ml_core.data.exclusions import Excluded, Exclusions, read_exclusions, write_exclusions
@@ -32,7 +32,9 @@ def reason(pair: SuspectPair, score: str) -> str:
     return f"audit: {SCORE[score].title} {at.value:.4g}, rank {at.rank}{also}"
 
 
-def exclude(path: Path, audit: Audit, indices: Iterable[int], score: str) -> Exclusions:
+def exclude(
+    path: Path, audit: Audit, indices: Iterable[int], score: str, earlier: Path | None = None
+) -> Exclusions:
     """Write which pairs of an audit are to be left out, besides those that the file names already.
 
     Parameters
@@ -44,20 +46,23 @@ def exclude(path: Path, audit: Audit, indices: Iterable[int], score: str) -> Exc
         Positions of pairs that the audit holds.
     score
         The one that they were judged by, for the reason.
+    earlier
+        The exclusions file that the audited set was opened with; what it says stays too.
 
     Raises
     ------
     InputError
-        If the file that is there is no exclusions file, or cannot be written.
+        If a file that is there is no exclusions file, or cannot be written.
     """
     known = {pair.index: pair for pair in audit.pairs}
     reasons = {index: reason(known[index], score) for index in indices}
-    earlier = _others(read_exclusions(path), audit) if path.exists() else None
-    return write_exclusions(path, AuditedSet(audit), reasons, earlier=earlier)
+    there = [one for one in (earlier, path) if one is not None and one.exists()]
+    before = _others([read_exclusions(one) for one in there], audit) if there else None
+    return write_exclusions(path, AuditedSet(audit), reasons, earlier=before)
 
 
-def _others(earlier: Exclusions, audit: Audit) -> Exclusions:
-    """What a file says of pairs that the audit does not hold."""
+def _others(earlier: Sequence[Exclusions], audit: Audit) -> Exclusions:
+    """What files say of pairs that the audit does not hold."""
     held = {pair.member for pair in audit.pairs}
-    kept = tuple(one for one in earlier.pairs if one.identity not in held)
-    return earlier.model_copy(update={"pairs": kept})
+    kept = tuple(one for file in earlier for one in file.pairs if one.identity not in held)
+    return earlier[0].model_copy(update={"pairs": kept})

@@ -15,8 +15,8 @@ FIVE_POISONS = (
     "Five poisons left in 100 000 pairs are enough to undo CleanCLIP "
     "(attack success rate 57 % in a published test)."
 )
-"""Trained on CC3M: 5 poisons left in the 100 000 pairs, best ASR 56.56 % at CA 17.91, against 8.68
-% without (results published with "Better Safe than Sorry", arXiv 2311.14948)."""
+"""Results published with the code of arXiv 2311.14948 (CC3M, trained from scratch): with 5 poisons
+among the 100 000 pairs the best ASR is 56.56 % at a CA of 17.91 %, without them 8.68 %."""
 _MAX_BYTES = 64_000_000
 
 

@@ -34,7 +34,7 @@ _FOREST_SAMPLE = 256
 def k_distance(own: Neighbours) -> Tensor:
     """Distance to the k-th other point; high is suspicious.
 
-    As in Huang et al. (ICLR 2025), section 4, whose code takes the (k+1)-th.
+    As in Huang et al. (ICLR 2025), whose code takes the (k+1)-th.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def k_distance(own: Neighbours) -> Tensor:
 def lid(own: Neighbours) -> Tensor:
     """Local intrinsic dimensionality: -k / sum_j log(r_j / r_k); high is suspicious.
 
-    The maximum-likelihood estimate of Amsaleg et al. (KDD 2015), section 4.1. A point mass has
+    The maximum-likelihood estimate of Amsaleg et al. (KDD 2015). A point mass has
     dimension 0: so has a point with k exact duplicates. Ratios are kept above 1e-4 and the result
     below 10 000.
 
@@ -66,7 +66,7 @@ def lid(own: Neighbours) -> Tensor:
 def slof(own: Neighbours, among: Neighbours) -> Tensor:
     """Simplified local outlier factor: mean_j r_k(x) / r_k(j); high is suspicious.
 
-    Schubert, Zimek and Kriegel (2014), section 3.2: Breunig's LOF (SIGMOD 2000) without the
+    Schubert, Zimek and Kriegel (2014): Breunig's LOF (SIGMOD 2000) without the
     reachability distance. About 1 where a point lies as densely as its neighbours.
 
     Returns
@@ -82,7 +82,7 @@ def dao(own: Neighbours, among: Neighbours) -> Tensor:
     """Dimensionality-aware outlier score: mean_j LID(j) log(r_k(x) / r_k(j)); high is suspicious.
 
     Anderberg et al. (SDM 2024), applied to CLIP's image embeddings by Huang et al. (ICLR 2025),
-    section 4, whose code takes the (k+1)-th distance and is one place off in the neighbours.
+    whose code takes the (k+1)-th distance and is one place off in the neighbours.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def dao(own: Neighbours, among: Neighbours) -> Tensor:
 def clip_score(images: Tensor, texts: Tensor) -> Tensor:
     """Cosine of picture and caption; low is suspicious.
 
-    Hessel et al. (EMNLP 2021), equation 1, without its factor of 2.5 and its cut at 0.
+    Hessel et al. (EMNLP 2021), without their factor of 2.5 and their cut at 0.
 
     Parameters
     ----------

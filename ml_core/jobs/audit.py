@@ -20,7 +20,10 @@ from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.detection.audit import Found, Settings, Step, overlap, score_pairs
+from ml_core.data.picture_set import shared_numbers
+from ml_core.data.pictures import printable
+from ml_core.data.watch import OpeningCancelledError
+from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
 from ml_core.evaluation.embedding_store import EmbeddingStore
@@ -34,6 +37,12 @@ from ml_core.reading.errors import InputError
 
 THUMBNAIL = 128
 _ROWS = 1000
+_DRAWN = 64
+_LONGEST_CAPTION = 2000
+_TRUSTED = (
+    "{} pictures of the set stand in the clean reference too: they are their own neighbours and "
+    "look ordinary. Name other pairs as the reference."
+)
 
 
 def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
@@ -50,7 +59,7 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _audit(spec, control)
-    except InterruptedError:
+    except OpeningCancelledError:
         yield Done("cancelled")
     except Exception as error:
         yield failure(error)
@@ -61,25 +70,33 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         control.wait_while_paused()
         return control.cancelled or control.stopped
 
+    def watch(_what: str, _done: int, _total: int) -> None:
+        if cancelled():
+            raise OpeningCancelledError
+
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
     set_threads(spec.threads)
     model = checkpoint.build().to(choose_device(spec.device))
-    pairs = open_pairs(spec.pairs, cancelled).fitted(model.preprocess.fit)
-    reference = None
+    pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+    reference, remarks = None, list[str]()
     if spec.reference is not None:
-        reference = open_pairs(spec.reference, cancelled).fitted(model.preprocess.fit)
+        reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
         if reference.key == pairs.key:
             raise InputError(
                 "The clean reference is the set that is to be audited; name other pairs, which are "
                 "known to be clean."
             )
+        trusted = len(shared_numbers(pairs, reference, watch))
+        if trusted:
+            yield Message(_TRUSTED.format(trusted), "warning")
+            remarks.append(_TRUSTED.format(trusted))
     evaluated: dict[str, NDArray[np.int64]] = {}
     label_set = load_label_set(spec.label_set)
     for place, part in enumerate(spec.images):
         yield Progress("overlap", place, len(spec.images))
-        images = open_images(part, label_set)
-        evaluated[images.name] = overlap(pairs, images, cancelled)
+        images = open_images(part, label_set, watch)
+        evaluated[images.name] = shared_numbers(pairs, images, watch)
         yield Progress("overlap", place + 1, len(spec.images))
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     found: Found | None = None
@@ -108,16 +125,13 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         describe=_Describe(pairs),
         evaluated=evaluated,
         facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
-        notes=[*model.assumptions, *_problems(pairs, reference)],
+        notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
     )
     for note in _problems(pairs, reference):
         yield Message(note, "warning")
     yield Progress("pictures", 0, len(record.pairs))
     folder = Path(spec.output_dir)
     _write(folder, record, found, pairs, cancelled)
-    if cancelled():
-        yield Done("cancelled")
-        return
     yield Progress("pictures", len(record.pairs), len(record.pairs))
     for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
         yield Saved(str(folder / name), "result")
@@ -160,7 +174,7 @@ class _Describe:
             "member": known.identity,
             "size": known.size,
             "name": known.name + more,
-            "caption": caption,
+            "caption": printable(caption[:_LONGEST_CAPTION]),
         }
 
 
@@ -177,7 +191,7 @@ def _facts(
     return {
         "checkpoint": Path(spec.checkpoint).name,
         "checkpoint_sha256": model.sha256,
-        "pairs": pairs.name,
+        "pairs": printable(pairs.name),
         "pairs_key": pairs.key,
         "pairs_known_by": pairs.known_by,
         "reference": None if reference is None else reference.name,
@@ -191,13 +205,7 @@ def _facts(
 def _write(
     folder: Path, record: Audit, found: Found, pairs: PairSet, cancelled: Callable[[], bool]
 ) -> None:
-    """Write the three files, all or none."""
-    thumbnails = np.zeros((len(record.pairs), THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    for first in range(0, len(record.pairs), 64):
-        if cancelled():
-            return
-        part = record.pairs[first : first + 64]
-        thumbnails[first : first + len(part)] = pairs.canvas([p.index for p in part], THUMBNAIL)
+    """Write the three files, all or none; `OpeningCancelledError` if it was cancelled."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
@@ -205,7 +213,14 @@ def _write(
             file.write(text.encode("utf-8", "backslashreplace"))
 
     def pictures(file: BinaryIO) -> None:
-        np.save(file, thumbnails, allow_pickle=False)
+        shape = (len(record.pairs), THUMBNAIL, THUMBNAIL, 3)
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        for first in range(0, len(record.pairs), _DRAWN):
+            if cancelled():
+                raise OpeningCancelledError
+            part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
+            file.write(pairs.canvas(part, THUMBNAIL).tobytes())
 
     replace_files(
         {

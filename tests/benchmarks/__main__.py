@@ -19,6 +19,7 @@ NAMES = (
     "reading",
     "triggers",
     "pair_reading",
+    "audit",
 )
 
 

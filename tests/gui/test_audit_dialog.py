@@ -37,15 +37,8 @@ def pair(index):
         for s in SCORES
     }
     standings["lid"] = Standing(float(index), 100 - index, 1 - index / 100)
-    return SuspectPair(
-        index,
-        f"{index:064x}",
-        f"row {index}\u202e<b>",
-        f"caption {index}",
-        standings,
-        index == 3,
-        9,
-    )
+    name = f"row {index}\u202e<b>"
+    return SuspectPair(index, f"{index:064x}", name, f"caption {index}", standings, index == 3, 9)
 
 
 def audit(overlap=1):
@@ -212,7 +205,7 @@ def test_a_score_clicked_in_the_table_sorts_by_it(shown, qtbot):
     assert shown.details.caption.text() == "caption 0"  # the pair stays chosen
 
 
-def test_exclusions_are_saved_and_a_run_leaves_them_out(auditing, shown, qtbot, tmp_path):
+def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, qtbot, tmp_path):
     heard = []
     auditing.excluded.connect(lambda path, spec: heard.append((path, spec)))
     shown.mark([1, 3], out=True)
@@ -225,14 +218,16 @@ def test_exclusions_are_saved_and_a_run_leaves_them_out(auditing, shown, qtbot, 
     assert "2 pairs" in shown.state.text()
     assert not shown.save.isEnabled()
     assert heard == [(str(path), PAIRS)]
-    assert auditing.kept(PAIRS).exclude == str(path)
-    assert auditing.kept(PairSpec(seed=5)).exclude is None
     shown.mark([1], out=False)  # and the file follows
     shown.save.click()
     assert [one.identity for one in read_exclusions(path).pairs] == [f"{3:064x}"]
-    auditing.forget(PAIRS)
-    assert auditing.kept(PAIRS) == PAIRS
-    assert heard[-1] == ("", PAIRS)
+    (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
+    auditing._spec = PAIRS.model_copy(update={"exclude": str(earlier)})
+    shown.mark([2], out=True)
+    shown.save.click()  # what the set was opened without stays excluded
+    assert {one.identity for one in read_exclusions(path).pairs} == {
+        "b" * 64, f"{2:064x}", f"{3:064x}",
+    }  # fmt: skip
 
 
 def test_a_file_that_is_no_exclusions_file_is_not_written_over(shown, tmp_path):
@@ -297,6 +292,9 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     auditing.prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
     box = dialog.setup.reference
     box.activated.emit(box.count() - 1)
+    assert "clean.csv" in dialog.state.text()  # it is not there
+    (tmp_path / "clean.csv").write_text("image,caption\na.png,a\n")
+    box.activated.emit(box.count() - 1)
     assert box.currentText() == "clean.csv"
     dialog.start.click()
     ((job, device),) = told
@@ -343,3 +341,24 @@ def test_every_control_has_a_name(shown):
                 continue
             found = QAccessible.queryAccessibleInterface(widget)
             assert found.text(QAccessible.Text.Name), widget
+
+
+def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
+    from cleanclip_gui.jobs.inference import Inference
+    from cleanclip_gui.panels.clean import CleanPanel
+    from tests.gui.shell_fakes import FakeEngine
+
+    panel = CleanPanel(session, Inference(FakeEngine))
+    qtbot.addWidget(panel)
+    assert panel.audit_hint.text() == FIVE_POISONS
+    panel.audit_button.click()
+    assert panel.auditing.dialog is not None
+    path = tmp_path / "exclusions.json"
+    path.write_text("{}")
+    panel.auditing.excluded.emit(str(path), PairSpec(seed=7))
+    assert panel.data.pairs().exclude is None  # of other pairs
+    panel.auditing.excluded.emit(str(path), PairSpec())
+    assert panel.data.pairs().exclude == str(path)
+    panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
+    assert not panel.audit_button.isVisibleTo(panel)
+    assert panel.stop(5000)
