@@ -15,7 +15,14 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
-from ml_core.cli import clean_commands, doctor_command, file_commands, output, triggering
+from ml_core.cli import (
+    clean_commands,
+    doctor_command,
+    file_commands,
+    output,
+    recipe_commands,
+    triggering,
+)
 from ml_core.cli.explaining import explain_command
 from ml_core.cli.measuring import evaluate_command
 from ml_core.jobs.failures import exit_code
@@ -32,6 +39,7 @@ app = typer.Typer(
 
 
 app.add_typer(triggering.app)
+app.add_typer(recipe_commands.app)
 
 
 @app.callback(invoke_without_command=True)
