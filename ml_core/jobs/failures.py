@@ -6,7 +6,7 @@ import errno
 import traceback
 
 from ml_core.events import Done
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TooLittleMemoryError
 
 
 def failure(error: BaseException) -> Done:
@@ -18,6 +18,8 @@ def failure(error: BaseException) -> Done:
         ``error_code`` is that of an InputError, or ``memory``, ``disk`` or ``internal``.
     """
     details = "".join(traceback.format_exception(error))
+    if isinstance(error, TooLittleMemoryError):
+        return _failed(error.sentence, "memory", error.details)
     if isinstance(error, InputError):
         return _failed(error.sentence, error.code, error.details)
     if _out_of_memory(error):

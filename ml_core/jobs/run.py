@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
@@ -98,6 +99,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     model = opened.build("cpu")
+    check_pieces(model, spec.recipe)
     inputs = open_inputs(spec, model)
     if not resume:  # an earlier run's state goes when this one can start
         (folder / STATE_FILE).unlink(missing_ok=True)
