@@ -7,17 +7,21 @@ depend on (seed, step) alone. Pillow is used since at 64-224 px it is faster tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 Operation = Callable[[Image.Image, float], Image.Image]
+Kind = Literal["none", "flip", "autoaugment"]
+Table = tuple[tuple[tuple[str, float, float], ...], ...]
+POLICIES = 25
 _BINS = 10
+_given: list[Table] = []
 _SIGNED = frozenset({"ShearX", "Rotate", "Color", "Contrast", "Sharpness"})
 
 
@@ -42,17 +46,28 @@ _OPERATIONS: dict[str, Operation] = {
 
 
 @lru_cache(maxsize=1)
-def _policy() -> tuple[tuple[tuple[str, float, int | None], ...], ...]:
-    """The 25 sub-policies, each two (operation, probability, magnitude bin)."""
+def policy_table() -> Table:
+    """The 25 sub-policies, each two (operation, probability, amount), as torchvision has them."""
+    if _given:
+        return _given[0]
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
     policies: list[Any] = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
-    return tuple(tuple(pair) for pair in policies)
+    return tuple(
+        tuple((name, chance, _magnitude(name, level)) for name, chance, level in pair)
+        for pair in policies
+    )
 
 
-@lru_cache(maxsize=128)
+def use_table(table: Table) -> None:
+    """Take the table from the process that has torchvision, before it is first asked for."""
+    _given.append(table)
+
+
 def _magnitude(operation: str, level: int | None) -> float:
     """Strength of an operation at a magnitude bin (0 to 9), in torchvision's float32."""
+    import torch
+
     if level is None:
         return 0.0
     if operation == "Posterize":
@@ -64,7 +79,7 @@ def _magnitude(operation: str, level: int | None) -> float:
 
 
 def autoaugment(
-    image: Image.Image, policy: int, chances: tuple[float, float], signs: tuple[int, int]
+    image: Image.Image, policy: int, chances: Sequence[float], signs: Sequence[int]
 ) -> Image.Image:
     """Apply one sub-policy of AutoAugment (Cubuk et al. 2019, appendix, ImageNet table).
 
@@ -79,21 +94,74 @@ def autoaugment(
     signs
         0 turns a signed magnitude negative, 1 leaves it.
     """
-    for (name, probability, level), chance, sign in zip(
-        _policy()[policy], chances, signs, strict=True
+    for (name, probability, strength), chance, sign in zip(
+        policy_table()[policy], chances, signs, strict=True
     ):
         if chance <= probability:
-            amount = _magnitude(name, level)
-            if name in _SIGNED and sign == 0:
-                amount = -amount
+            amount = -strength if name in _SIGNED and sign == 0 else strength
             image = _OPERATIONS[name](image, amount)
     return image
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What was drawn for each of N images.
+
+    Attributes
+    ----------
+    kind
+        ``none``, ``flip`` or ``autoaugment``.
+    flipped
+        bool [N], of ``flip``.
+    policies, chances, signs
+        int [N], float [N, 2] and int [N, 2], of ``autoaugment``; see :func:`autoaugment`.
+    """
+
+    kind: Kind
+    flipped: npt.NDArray[np.bool_] | None = None
+    policies: npt.NDArray[np.int64] | None = None
+    chances: npt.NDArray[np.float64] | None = None
+    signs: npt.NDArray[np.int64] | None = None
+
+    def rows(self, places: npt.NDArray[np.int64]) -> Draws:
+        """Those of some images."""
+        return Draws(
+            self.kind,
+            None if self.flipped is None else self.flipped[places],
+            None if self.policies is None else self.policies[places],
+            None if self.chances is None else self.chances[places],
+            None if self.signs is None else self.signs[places],
+        )
+
+
+def draw_augmentations(count: int, kind: Kind, generator: np.random.Generator) -> Draws:
+    """Draw for ``count`` images; how much is drawn depends on that alone."""
+    if kind == "none":
+        return Draws(kind)
+    if kind == "flip":
+        return Draws(kind, generator.random(count) < 0.5)
+    policies = generator.integers(0, POLICIES, count)
+    chances = generator.random((count, 2))
+    signs = generator.integers(0, 2, (count, 2))
+    return Draws(kind, None, policies, chances, signs)
+
+
+def apply_draws(images: npt.NDArray[np.uint8], draws: Draws) -> npt.NDArray[np.uint8]:
+    """Augment uint8 [N, H, W, 3], which is left unchanged, by N draws."""
+    if draws.kind == "flip" and draws.flipped is not None:
+        return np.where(draws.flipped[:, None, None, None], images[:, :, ::-1], images)
+    if draws.policies is None or draws.chances is None or draws.signs is None:
+        return images
+    views = np.empty_like(images)
+    for i, image in enumerate(images):
+        chances, signs = draws.chances[i].tolist(), draws.signs[i].tolist()
+        drawn = autoaugment(Image.fromarray(image), int(draws.policies[i]), chances, signs)
+        views[i] = np.asarray(drawn)
+    return views
+
+
 def augment_images(
-    images: npt.NDArray[np.uint8],
-    kind: Literal["none", "flip", "autoaugment"],
-    generator: np.random.Generator,
+    images: npt.NDArray[np.uint8], kind: Kind, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Draw one augmented view of every image.
 
@@ -111,22 +179,4 @@ def augment_images(
     numpy.ndarray
         uint8 [N, H, W, 3].
     """
-    count = len(images)
-    if kind == "none":
-        return images
-    if kind == "flip":
-        flipped = generator.random(count) < 0.5
-        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-    policies = generator.integers(0, len(_policy()), count)
-    chances = generator.random((count, 2))
-    signs = generator.integers(0, 2, (count, 2))
-    views = np.empty_like(images)
-    for i, image in enumerate(images):
-        drawn = autoaugment(
-            Image.fromarray(image),
-            int(policies[i]),
-            (float(chances[i, 0]), float(chances[i, 1])),
-            (int(signs[i, 0]), int(signs[i, 1])),
-        )
-        views[i] = np.asarray(drawn)
-    return views
+    return apply_draws(images, draw_augmentations(len(images), kind, generator))

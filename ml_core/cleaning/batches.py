@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,24 +14,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ml_core.cleaning.autoaugment import augment_images
+from ml_core.cleaning.pictures import (
+    WHOLE,
+    Drawing,
+    Drawn,
+    PictureSource,
+    Share,
+    draw_step,
+    step_generator,
+    step_indices,
+)
 from ml_core.cleaning.recipes import Recipe
-from ml_core.reading.errors import InputError
 
-_ORDER, _VIEWS, _CAPTIONS = 1, 2, 3
+__all__ = [
+    "Batch",
+    "Images",
+    "Pairs",
+    "labelled_batch",
+    "pair_batch",
+    "prefetch",
+    "step_generator",
+    "step_indices",
+]
+
+_CAPTIONS = 3
 _DEPTH = 4
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 CaptionView = Callable[[str, random.Random], str]
+Draw = Callable[[int], Drawn]
 
 
-class Pairs(Protocol):
+class Pairs(PictureSource, Protocol):
     """Image-caption pairs as :mod:`ml_core.data` gives them."""
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures found undecodable so far, with a sentence each."""
-        ...
 
     def __len__(self) -> int: ...
 
@@ -39,26 +54,13 @@ class Pairs(Protocol):
         """Captions of some pairs."""
         ...
 
-    def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
-        """Pictures of some pairs, uint8 [n, size, size, 3]."""
-        ...
 
-
-class Images(Protocol):
+class Images(PictureSource, Protocol):
     """Labelled images as :mod:`ml_core.data` gives them."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class of every image, -1 where unknown."""
-        ...
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures found undecodable so far, with a sentence each."""
-        ...
-
-    def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
-        """Pictures, uint8 [n, size, size, 3]."""
         ...
 
 
@@ -123,31 +125,6 @@ class Batch:
         )
 
 
-def step_generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    """Random numbers of one step or epoch, independent of all others."""
-    return np.random.Generator(np.random.PCG64([seed, stream, number]))
-
-
-def step_indices(recipe: Recipe, count: int, step: int) -> npt.NDArray[np.int64]:
-    """Numbers of the examples of one step, [batch_size]; each epoch is a new permutation.
-
-    Parameters
-    ----------
-    recipe
-        Gives seed, batch size and number of examples.
-    count
-        Examples there are; the first ``recipe.pairs`` of them are used.
-    step
-        Step from the start of the run.
-    """
-    used = min(count, recipe.pairs)
-    per_epoch = max(1, used // recipe.batch_size)
-    epoch, place = divmod(step, per_epoch)
-    order = step_generator(recipe.seed, _ORDER, epoch).permutation(used)
-    start = place * recipe.batch_size
-    return order[start : start + recipe.batch_size].astype(np.int64)
-
-
 def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """uint8 [N, S, S, 3] as a tensor [N, 3, S, S] without a copy (channels-last in memory)."""
     writeable = images if images.flags.writeable else images.copy()
@@ -161,6 +138,9 @@ def pair_batch(
     tokenize: Tokenize,
     caption_view: CaptionView,
     step: int,
+    *,
+    share: Share = WHOLE,
+    draw: Draw | None = None,
 ) -> Batch:
     """One step of CleanCLIP (with both second views) or of MMCL (without).
 
@@ -178,24 +158,36 @@ def pair_batch(
         Draws an augmented caption (EDA).
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
+    share
+        Which rows of the batch are made here.
+    draw
+        Gives a step's pictures; None draws them here. See :func:`pair_drawing`.
     """
-    indices, images = _readable(pairs, step_indices(recipe, len(pairs), step), size)
-    captions = pairs.captions(indices)
-    if not draws_views(recipe):
-        return Batch(
-            as_tensor(images), tokens=tokenize(captions), numbers=torch.from_numpy(indices)
-        )
-    draws = step_generator(recipe.seed, _VIEWS, step)
-    views = augment_images(images, recipe.image_augmentation, draws)
-    words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
-    caption_views = [caption_view(caption, words) for caption in captions]
+    if draw is None:
+        drawn = draw_step(pairs, pair_drawing(pairs, recipe, size, share), step)
+    else:
+        drawn = draw(step)
+    captions = pairs.captions(drawn.indices)
+    numbers = torch.from_numpy(drawn.indices)
+    if drawn.views is None:
+        return Batch(as_tensor(drawn.images), tokens=tokenize(captions), numbers=numbers)
+    caption_views = [
+        caption_view(caption, random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}/{place}"))
+        for caption, place in zip(captions, drawn.places.tolist(), strict=True)
+    ]
     return Batch(
-        as_tensor(images),
-        as_tensor(views),
+        as_tensor(drawn.images),
+        as_tensor(drawn.views),
         tokenize(captions),
         tokenize(caption_views),
-        numbers=torch.from_numpy(indices),
+        numbers=numbers,
     )
+
+
+def pair_drawing(pairs: Pairs, recipe: Recipe, size: int, share: Share = WHOLE) -> Drawing:
+    """Which pictures of pairs each step takes."""
+    views = recipe.image_augmentation if draws_views(recipe) else None
+    return Drawing(recipe, size, len(pairs), None, views, share)
 
 
 def draws_views(recipe: Recipe) -> bool:
@@ -203,7 +195,15 @@ def draws_views(recipe: Recipe) -> bool:
     return recipe.method == "cleanclip" and (recipe.lambda_image > 0 or recipe.lambda_text > 0)
 
 
-def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batch:
+def labelled_batch(
+    images: Images,
+    recipe: Recipe,
+    size: int,
+    step: int,
+    *,
+    share: Share = WHOLE,
+    draw: Draw | None = None,
+) -> Batch:
     """One step of supervised finetuning: augmented labelled images.
 
     Parameters
@@ -216,33 +216,24 @@ def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batc
         Side of the model's input in pixels.
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
+    share, draw
+        As for :func:`pair_batch`; see :func:`labelled_drawing`.
     """
-    usable = np.flatnonzero(images.labels >= 0)
-    indices, pixels = _readable(images, usable[step_indices(recipe, len(usable), step)], size)
-    draws = step_generator(recipe.seed, _VIEWS, step)
-    views = augment_images(pixels, recipe.image_augmentation, draws)
+    if draw is None:
+        drawn = draw_step(images, labelled_drawing(images, recipe, size, share), step)
+    else:
+        drawn = draw(step)
     return Batch(
-        as_tensor(views),
-        labels=torch.from_numpy(images.labels[indices]),
-        numbers=torch.from_numpy(indices),
+        as_tensor(drawn.images if drawn.views is None else drawn.views),
+        labels=torch.from_numpy(images.labels[drawn.indices]),
+        numbers=torch.from_numpy(drawn.indices),
     )
 
 
-def _readable(
-    source: Pairs | Images, indices: npt.NDArray[np.int64], size: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The pictures that can be decoded, with their numbers; broken ones are left out."""
-    images = source.canvas(indices, size)
-    good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
-    if good.all():
-        return indices, images
-    if good.sum() < 2:
-        raise InputError(
-            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
-            f"{next(iter(source.broken.values()))}",
-            "damaged",
-        )
-    return indices[good], images[good]
+def labelled_drawing(images: Images, recipe: Recipe, size: int, share: Share = WHOLE) -> Drawing:
+    """Which labelled pictures each step takes."""
+    usable = np.flatnonzero(images.labels >= 0)
+    return Drawing(recipe, size, len(usable), usable, recipe.image_augmentation, share)
 
 
 def prefetch(

@@ -19,6 +19,7 @@ from ml_core.reading.errors import InputError
 
 _PROGRESS_SECONDS = 0.25
 _RATE_MEMORY = 0.9
+_INDIFFERENT = ("cache_chunk", "checkpoint_activations", "compile", "save_every", "preset")
 
 Validate = Callable[[Tensor | None], dict[str, float] | None]
 Status = Literal["finished", "stopped", "cancelled"]
@@ -102,7 +103,8 @@ class Run:
         """Continue the numbers of a saved run."""
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
         self.start_ca = facts["start_ca"]
-        self.chunk = int(facts.get("chunk", 0))
+        saved = int(facts.get("chunk", 0))  # the recipe may have been made more careful since
+        self.chunk = min(filter(None, (saved, self.chunk)), default=0)
         self.rate_factor = float(facts.get("rate_factor", 1.0))
 
     def keep_time(self, seconds: float, examples: int) -> None:
@@ -149,10 +151,17 @@ def check_state(facts: dict[str, Any], recipe: Recipe, identity: str) -> None:
             "The saved state belongs to another checkpoint or other training data; resume with "
             "the files that the run began with."
         )
-    if facts.get("recipe") != recipe.model_dump():
+    if _decisive(facts.get("recipe")) != _decisive(recipe.model_dump()):
         raise InputError(
             "The saved state was made with another recipe; resume with the same job file."
         )
+
+
+def _decisive(fields: Any) -> Any:
+    """A recipe without what changes neither gradients nor the order of examples."""
+    if not isinstance(fields, dict):
+        return fields
+    return {name: value for name, value in fields.items() if name not in _INDIFFERENT}
 
 
 def hold(control: Control) -> Generator[Event, None, None]:

@@ -16,10 +16,15 @@ _BUCKET = 1 << 23  # numbers added up in one call
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of ``world`` processes this is; its group is torch's default one."""
+    """Which of ``world`` processes this is; their group is torch's default one.
+
+    ``local`` and ``local_world`` count those of this machine.
+    """
 
     rank: int = 0
     world: int = 1
+    local: int = 0
+    local_world: int = 1
 
     @property
     def first(self) -> bool:

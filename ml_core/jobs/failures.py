@@ -8,6 +8,8 @@ import traceback
 from ml_core.events import Done
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 
+_OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
+
 
 def failure(error: BaseException) -> Done:
     """The last event of a job that ended with an exception.
@@ -27,6 +29,13 @@ def failure(error: BaseException) -> Done:
             "The device has too little memory for this batch: halve the batch size or choose "
             "another device. What was saved is intact.",
             "memory",
+            details,
+        )
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OTHER_ENDED):
+        return _failed(
+            "Another process of this run ended: its own message says why. Resume from the last "
+            "save.",
+            "internal",
             details,
         )
     if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space" in str(error)):
