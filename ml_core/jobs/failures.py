@@ -8,6 +8,8 @@ import traceback
 from ml_core.events import Done
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 
+# A quota, or a limit on the size of a file, is a full disk to whom it stops.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 _OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 
 
@@ -38,7 +40,7 @@ def failure(error: BaseException) -> Done:
             "internal",
             details,
         )
-    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space" in str(error)):
+    if isinstance(error, OSError) and (error.errno in _FULL or "No space" in str(error)):
         return _failed(
             "The disk is full: free some space and resume. What was saved before is intact.",
             "disk",

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
     output, control = Output(_own_stdout() if first else _nowhere()), Control()
-    if options.supervised:
+    if options.supervised and first:  # several processes have one standard input
         listener = threading.Thread(
             target=listen, args=(sys.stdin, control, output), name="commands", daemon=True
         )
