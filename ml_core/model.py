@@ -24,6 +24,7 @@ from ml_core.reading.clip_config import (
 )
 from ml_core.reading.errors import InputError
 from ml_core.reading.misfit import misfit
+from ml_core.text_tower import cut, encode_text
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
 
@@ -169,9 +170,9 @@ class ClipModel:
         """
         if not texts:
             return torch.empty(0, self.embed_dim, device=self.device)
-        tokens = self.tokenize(texts).to(self.device)
+        tokens = cut(self.module, self.tokenize(texts)).to(self.device)
         with torch.inference_mode(), _evaluating(self.module), self._autocast():
-            features = self.module.encode_text(tokens)  # type: ignore[operator]
+            features = encode_text(self.module, tokens)
             return F.normalize(features.float(), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

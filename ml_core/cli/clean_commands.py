@@ -105,8 +105,21 @@ def clean_command(
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
-        typer.Option(help="Run a saved job file instead; only --resume and --json go with it."),
+        typer.Option(help="Run a saved job file; only --resume, --export and --json go with it."),
     ] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            help="Run nothing: write job, Slurm script and torchrun line into this folder.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) on each machine.")
+    ] = 1,
+    machines: Annotated[
+        int, typer.Option(min=1, help="With --export: machines; over one is not tested.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
@@ -123,11 +136,13 @@ def clean_command(
         cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
 
         cleanclip clean --job cleaned/spec.json --resume
+
+        cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
-    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
+    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, export_job, job_spec
 
     if job is not None:
-        _refuse_others(context, "job", "resume", "json")
+        _refuse_others(context, "job", "resume", "json", "export_to", "processes", "machines")
         spec = job_spec(job)
     else:
         if checkpoint is None or output_dir is None:
@@ -160,7 +175,12 @@ def clean_command(
             donor=donor,
             use_choice=not no_choice,
         )
-    clean_checkpoint(spec, resume=resume, json=json)
+    if export_to is not None:
+        export_job(spec, export_to, processes, machines, json=json)
+    elif processes > 1 or machines > 1:
+        raise InputError("--processes and --machines go with --export; see its run.sh.")
+    else:
+        clean_checkpoint(spec, resume=resume, json=json)
 
 
 def _refuse_others(context: typer.Context, wanted: str, *allowed: str) -> None:

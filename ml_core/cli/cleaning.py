@@ -142,6 +142,22 @@ def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
     print_result(run_job(spec, resume=resume), json)
 
 
+def export_job(spec: CleanSpec, folder: Path, processes: int, machines: int, *, json: bool) -> None:
+    """Write a job for a cluster and say what it needs there."""
+    from ml_core.jobs import cluster
+
+    files = cluster.export_job(spec, folder, processes=processes, machines=machines)
+    needed = cluster.elsewhere(spec)
+    if json:
+        output.print_json({"files": [str(path) for path in files], "needs": list(needed)})
+        return
+    for path in files:
+        output.show(output.cell(f"Written: {path}"))
+    output.show(output.cell(f"On one machine: {cluster.torchrun_line(processes)}"))
+    for name in needed:
+        output.show(output.cell(f"Must be seen there: {name}"))
+
+
 def print_result(result: dict[str, Any], json: bool) -> None:
     """The result as JSON, or as a table with the files that were written."""
     if json:

@@ -108,8 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--audit", action="store_true", help="the spec asks for an audit of training pairs"
     )
     options = parser.parse_args(arguments)
-    output, control = Output(_own_stdout()), Control()
-    if options.supervised:
+    first = os.environ.get("RANK", "0") == "0"
+    output, control = Output(_own_stdout() if first else _nowhere()), Control()
+    if options.supervised and first:  # several processes have one standard input
         listener = threading.Thread(
             target=listen, args=(sys.stdin, control, output), name="commands", daemon=True
         )
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(event)
         if isinstance(event, Done):
             last = event
+    if not first and last.error:
+        print(f"Process {os.environ['RANK']}: {last.error}", file=sys.stderr)
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
@@ -174,9 +177,11 @@ def _events(
 
         yield from measure(spec, control)
         return
+    from ml_core.jobs.processes import together
     from ml_core.jobs.run import run
 
-    yield from run(spec, control, resume=resume)
+    with together(spec.device) as ranks:
+        yield from run(spec, control, resume=resume, ranks=ranks)
 
 
 def _own_stdout() -> IO[str]:
@@ -184,6 +189,12 @@ def _own_stdout() -> IO[str]:
     own = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return own
+
+
+def _nowhere() -> IO[str]:
+    """Where a process that is not the first one writes its events."""
+    _own_stdout().close()
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _on_sigterm(control: Control) -> None:
