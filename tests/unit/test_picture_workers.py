@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml_core.cleaning.autoaugment import apply_draws, draw_augmentations
+from ml_core.cleaning.augment import apply_draws, draw_augmentations
 from ml_core.cleaning.batches import Draw, pair_batch, pair_drawing
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import draw_step
+from ml_core.cleaning.recipe_fields import Augmentation
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
@@ -72,15 +73,16 @@ def test_processes_make_the_batches_of_a_thread(pairs: PairSet, kept: bool) -> N
 
 def test_shares_together_are_the_whole_batch(pairs: PairSet) -> None:
     whole = draw_step(pairs, pair_drawing(pairs, RECIPE, 32), 3)
-    parts = [draw_step(pairs, pair_drawing(pairs, RECIPE, 32, (rank, 2)), 3) for rank in (0, 1)]
+    parts = [draw_step(pairs, pair_drawing(pairs, RECIPE, 32, share=(rank, 2)), 3) for rank in (0, 1)]
     assert [len(part.indices) for part in parts] != [len(whole.indices), 0]
     for name in ("indices", "places", "images", "views"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(whole, name)), name
 
 
-def test_a_draw_belongs_to_its_place() -> None:
-    draws = draw_augmentations(8, "autoaugment", np.random.default_rng(0))
+@pytest.mark.parametrize("kind", ["flip", "autoaugment", "noise-erase", "noise-erase-code"])
+def test_a_draw_belongs_to_its_place(kind: Augmentation) -> None:
+    draws = draw_augmentations(8, kind, np.random.default_rng(0))
     images = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
     places = np.array([1, 4, 6])
     assert np.array_equal(
