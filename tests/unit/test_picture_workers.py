@@ -73,7 +73,9 @@ def test_processes_make_the_batches_of_a_thread(pairs: PairSet, kept: bool) -> N
 
 def test_shares_together_are_the_whole_batch(pairs: PairSet) -> None:
     whole = draw_step(pairs, pair_drawing(pairs, RECIPE, 32), 3)
-    parts = [draw_step(pairs, pair_drawing(pairs, RECIPE, 32, share=(rank, 2)), 3) for rank in (0, 1)]
+    parts = [
+        draw_step(pairs, pair_drawing(pairs, RECIPE, 32, share=(rank, 2)), 3) for rank in (0, 1)
+    ]
     assert [len(part.indices) for part in parts] != [len(whole.indices), 0]
     for name in ("indices", "places", "images", "views"):
         joined = np.concatenate([getattr(part, name) for part in parts])
