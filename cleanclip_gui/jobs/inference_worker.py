@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -12,12 +13,16 @@ from PySide6.QtCore import QObject, Signal, Slot
 from cleanclip_gui.jobs.explaining import Explain, Explained, MeasureSpeed
 from cleanclip_gui.jobs.mailbox import Letter, Mailbox
 from cleanclip_gui.jobs.requests import (
+    CANCELLED,
     CheckpointOpened,
     Evaluate,
     EvaluationUpdated,
     Failed,
     ImagesLoaded,
     LoadImages,
+    Loading,
+    Look,
+    Looked,
     OpenCheckpoint,
     Predict,
     PredictionReady,
@@ -25,12 +30,14 @@ from cleanclip_gui.jobs.requests import (
     Thumbnails,
     ThumbnailsReady,
 )
+from ml_core.data.watch import OpeningCancelledError, Watch
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.records import Evaluation, PerImage
 
 _LOG = logging.getLogger(__name__)
+_TELL_EVERY = 0.1  # seconds
 
 
 class EngineProtocol(Protocol):
@@ -45,8 +52,8 @@ class EngineProtocol(Protocol):
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
         """Examine and load a checkpoint."""
 
-    def load_images(self, request: LoadImages) -> ImagesLoaded:
-        """Open an image set and its classes."""
+    def load_images(self, request: LoadImages, watch: Watch) -> ImagesLoaded:
+        """Open an image set and its classes; ``watch`` is told how far it is, and may end it."""
 
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
         """Pictures of the set."""
@@ -55,6 +62,9 @@ class EngineProtocol(Protocol):
         self, request: Evaluate, cancelled: Callable[[], bool]
     ) -> Iterator[tuple[Evaluation, PerImage]]:
         """Measure in growing batches; ``cancelled`` is polled between them."""
+
+    def look(self, request: Look) -> PerImage:
+        """What the model says of a few images."""
 
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
@@ -76,9 +86,11 @@ class InferenceWorker(QObject):
     """Takes requests from the mailbox until it is closed; lives in the inference thread."""
 
     checkpoint_opened = Signal(object)
+    loading = Signal(object)
     images_loaded = Signal(object)
     thumbnails_ready = Signal(object)
     evaluation_updated = Signal(object)
+    looked = Signal(object)
     prediction_ready = Signal(object)
     explained = Signal(object)
     failed = Signal(object)
@@ -123,6 +135,8 @@ class InferenceWorker(QObject):
             self.failed.emit(
                 Failed(letter.request, error.sentence, error.details, error.code, lacks)
             )
+        except OpeningCancelledError:
+            self.failed.emit(Failed(letter.request, "It was cancelled.", code=CANCELLED))
         except MemoryError:
             self._fail(letter, "There is not enough memory for this. Try fewer images.")
         except Exception as error:
@@ -141,6 +155,8 @@ class InferenceWorker(QObject):
             self._evaluate(engine, letter, request)
         elif isinstance(request, Predict):
             self.prediction_ready.emit(_numbered(engine.predict(request), letter.generation))
+        elif isinstance(request, Look):
+            self.looked.emit(Looked(letter.generation, request, engine.look(request)))
         elif isinstance(request, Explain):
             self._explain(engine, letter, request)
         elif isinstance(request, Thumbnails):
@@ -150,10 +166,26 @@ class InferenceWorker(QObject):
                 self.checkpoint_opened.emit(engine.open_checkpoint(request))
         elif isinstance(request, LoadImages):
             with _Busy(self, "Loading images…"):
-                self.images_loaded.emit(engine.load_images(request))
+                self._load(engine, letter, request)
         elif isinstance(request, SetDevice):
             with _Busy(self, f"Moving to {request.name}…"):
                 self.device_changed.emit(engine.set_device(request.name))
+
+    def _load(self, engine: EngineProtocol, letter: Letter, request: LoadImages) -> None:
+        """Open images, and tell how far that is now and then."""
+        told = 0.0
+
+        def watch(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if self._mailbox.loading_ends(letter):
+                raise OpeningCancelledError
+            now = time.monotonic()
+            if now - told >= _TELL_EVERY:
+                told = now
+                self.loading.emit(Loading(request, what, done, total))
+
+        watch("", 0, 0)  # it may have been cancelled while it waited
+        self.images_loaded.emit(engine.load_images(request, watch))
 
     def _evaluate(self, engine: EngineProtocol, letter: Letter, request: Evaluate) -> None:
         """Emit partial results; let predictions and thumbnails cut in between batches."""
@@ -239,6 +271,7 @@ def _act(letter: Letter) -> str:
         "OpenCheckpoint": "Opening the checkpoint",
         "LoadImages": "Loading the images",
         "Evaluate": "The evaluation",
+        "Look": "The look at the images on screen",
         "Predict": "The prediction",
         "SetDevice": "Changing the device",
         "Thumbnails": "Drawing thumbnails",

@@ -73,7 +73,9 @@ class StudioAnswers(QObject):
         if not note and result.evaluation.same_names:
             note = "Other classes have the target's name; see By class."
         self._panel.figure.set_note(note)
-        self._panel.figure.set_evaluation(result.evaluation, stale=older)
+        images = self._panel.session.images
+        whole = images is None or result.evaluation.n_total >= images.n
+        self._panel.figure.set_evaluation(result.evaluation, stale=older, whole=whole)
         last = not older and not result.evaluation.partial
         self._panel.gallery.update_predictions(result.per_image, older=older, last=last)
 

@@ -99,6 +99,17 @@ class LiveLoop(QObject):
         return None if self._all_asked else self._limit
 
     @property
+    def rate(self) -> float:
+        """Images a second, clean and triggered; 0 while it is not known."""
+        return self._rate
+
+    @property
+    def seconds(self) -> float:
+        """What the whole set takes; 0 while it is not known."""
+        images = self._session.images
+        return 0.0 if images is None or self._rate <= 0 else images.n / self._rate
+
+    @property
     def note(self) -> str:
         """What a reader of the numbers must know about them."""
         if self._one_image:

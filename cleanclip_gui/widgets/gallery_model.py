@@ -125,6 +125,14 @@ class GalleryModel(QAbstractListModel):
         """How many images each filter would show."""
         return {name: int(np.count_nonzero(self._mask(name))) for name, _, _ in FILTERS}
 
+    def unknown(self, images: Sequence[int]) -> list[int]:
+        """Those of some images whose labels are missing or of an older trigger."""
+        known = self._known
+        count = len(known.labels)
+        return [
+            i for i in images if 0 <= i < count and not (known.fresh[i] and known.clean[i] >= 0)
+        ]
+
     def image_at(self, row: int) -> int:
         """Index in the image set of a row."""
         return int(self._rows[row])

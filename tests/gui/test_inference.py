@@ -52,7 +52,7 @@ class FakeEngine:
     def open_checkpoint(self, request):
         raise InputError(f"{request.path} is damaged; get it again.", "damaged", "details")
 
-    def load_images(self, request):
+    def load_images(self, request, watch):
         return ImagesLoaded(request.spec, "fake", "k", 4, np.zeros(4, np.int64), ("a",), ("{}",))
 
     def thumbnails(self, request):
