@@ -192,7 +192,9 @@ class GalleryModel(QAbstractListModel):
         if clean >= 0 and triggered >= 0 and triggered != clean:
             badge = "hit" if triggered == self._target else "flip"
         fresh, other = bool(known.fresh[image]), int(known.other[image])
-        differs = other >= 0 and triggered >= 0 and other != triggered
+        # Elsewhere the clean label stands in its place, which everybody expects there.
+        compared = self._filter == "differ" and other >= 0 and triggered >= 0
+        differs = compared and other != triggered
         second = self._name(other) if differs else ""
         names = self._name(clean), self._name(triggered)
         return GalleryCell(pixmap, *names, label, badge, fresh, second)
