@@ -117,7 +117,7 @@ class LiveLoop(QObject):
         if self._one_image:
             return "This image only: nothing is measured on the set."
         images = self._session.images
-        size = self.limit or self._part
+        size = self._part or self.limit
         if size is None or images is None:
             return run_note(self._session.run)
         return (
