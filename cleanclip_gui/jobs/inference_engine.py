@@ -108,7 +108,11 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds a model for each role and one image set; answers one request at a time."""
+    """Holds a model for each role and one image set; answers one request at a time.
+
+    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
+    for; what it raises ends the answer.
+    """
 
     def __init__(self) -> None:
         keep_freed_memory()
@@ -120,6 +124,7 @@ class Engine:
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
+        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
         self._all_alike = False  # while two checkpoints are compared
 
     def devices(self) -> tuple[str, ...]:
@@ -271,7 +276,8 @@ class Engine:
 
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
         with exact(model):
-            return cached_classifier(model, images.set.class_names, images.templates)
+            names, templates = images.set.class_names, images.templates
+            return cached_classifier(model, names, templates, watch=self.watch_texts)
 
     def _prompted(
         self,
@@ -283,7 +289,9 @@ class Engine:
         """The classifier of the prompts with the trigger's text; kept by the model's identity."""
         names = images.set.class_names
         with exact(model):
-            return triggered_classifier(model, classifier, trigger, names, images.templates)
+            return triggered_classifier(
+                model, classifier, trigger, names, images.templates, watch=self.watch_texts
+            )
 
     def _batches(self, model: ClipModel) -> tuple[int, int]:
         """Images in the first batch, and in the largest one."""

@@ -30,6 +30,7 @@ from cleanclip_gui.jobs.requests import (
     Thumbnails,
     ThumbnailsReady,
 )
+from cleanclip_gui.text import count_text
 from ml_core.data.watch import OpeningCancelledError, Watch
 from ml_core.reading.errors import InputError
 
@@ -40,8 +41,14 @@ _LOG = logging.getLogger(__name__)
 _TELL_EVERY = 0.1  # seconds
 
 
+class _MakesWayError(Exception):
+    """An answer was given up for an opening or loading; it is asked for again afterwards."""
+
+
 class EngineProtocol(Protocol):
     """What the inference thread can be asked; the torch one and the tests' fakes agree on it."""
+
+    watch_texts: Callable[[int, int], None]
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
@@ -103,6 +110,8 @@ class InferenceWorker(QObject):
         super().__init__()
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
+        self._serving: list[Letter] = []  # the innermost one last
+        self._told = 0.0
 
     @Slot()
     def run(self) -> None:
@@ -111,6 +120,7 @@ class InferenceWorker(QObject):
         engine: EngineProtocol | None = None
         try:
             engine = self._make_engine()
+            engine.watch_texts = self._on_texts
             self.devices_found.emit(engine.devices())
             self.ready.emit()
         except Exception as error:
@@ -128,8 +138,15 @@ class InferenceWorker(QObject):
 
     def _serve(self, engine: EngineProtocol, letter: Letter) -> None:
         """Serve one request; whatever goes wrong becomes a sentence."""
+        self._serving.append(letter)
         try:
             self._dispatch(engine, letter)
+        except _MakesWayError:
+            self.busy_changed.emit("")
+            if isinstance(letter.request, Explain):
+                self._mailbox.put_back_explanation(letter)
+            else:
+                self._mailbox.put_back(letter)
         except InputError as error:
             lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
             self.failed.emit(
@@ -145,6 +162,21 @@ class InferenceWorker(QObject):
             else:
                 _LOG.exception("request failed: %s", type(letter.request).__name__)
                 self._fail(letter, f"{_act(letter)} failed unexpectedly: {error}")
+        finally:
+            self._serving.pop()
+
+    def _on_texts(self, done: int, total: int) -> None:
+        """Tell how far the class texts are, now and then; an opening or loading goes first."""
+        if done < total and self._mailbox.makes_way(self._serving[-1]):
+            raise _MakesWayError
+        now = time.monotonic()
+        if done == total:
+            self.busy_changed.emit("")
+        elif done and now - self._told >= _TELL_EVERY:
+            self._told = now
+            self.busy_changed.emit(
+                f"Embedding class texts… {count_text(done)} of {count_text(total)}"
+            )
 
     def _fail(self, letter: Letter, sentence: str) -> None:
         self.failed.emit(Failed(letter.request, sentence, traceback.format_exc()))

@@ -64,10 +64,16 @@ class Mailbox:
             self._condition.notify()
 
     def put_back(self, letter: Letter) -> None:
-        """Return an evaluation that was interrupted, unless it is out of date."""
+        """Return an evaluation, prediction or look that was interrupted, unless out of date."""
         with self._condition:
-            if self._evaluate is None and not self.cancelled(letter):
-                self._evaluate = letter
+            if self.cancelled(letter):
+                return
+            if isinstance(letter.request, Evaluate):
+                self._evaluate = self._evaluate or letter
+            elif isinstance(letter.request, Predict):
+                self._predict = self._predict or letter
+            elif isinstance(letter.request, Look):
+                self._look = self._look or letter
 
     def take(self) -> Letter | None:
         """Wait for the next request; None when the mailbox is closed."""
@@ -94,6 +100,13 @@ class Mailbox:
         """Whether something live waits to be answered."""
         with self._condition:
             return bool(self._predict or self._evaluate or self._thumbnails or self._look)
+
+    def makes_way(self, letter: Letter) -> bool:
+        """Whether what every answer waits for should wait for an opening or loading instead."""
+        if isinstance(letter.request, Explain):
+            return self.explanation_ends(letter)
+        with self._condition:
+            return bool(self._ordered) or self._closed or self.cancelled(letter)
 
     def explanation_ends(self, letter: Letter) -> bool:
         """Whether an explanation in flight is out of date, or an opening or loading waits."""
