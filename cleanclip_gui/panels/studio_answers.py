@@ -20,6 +20,8 @@ from cleanclip_gui.jobs.requests import (
 )
 from cleanclip_gui.text import plain
 
+_ASKED = "The model is being asked…"
+
 if TYPE_CHECKING:
     from cleanclip_gui.panels.studio import StudioPanel
 
@@ -45,6 +47,13 @@ class StudioAnswers(QObject):
         panel.figure.set_note("")
         panel.bars.set_probabilities((), None, None)
         panel.canvas.set_images(None, None)
+        asked = panel.session.shown is not None and panel.session.images is not None
+        self._say_instead(_ASKED if asked else "")
+
+    def _say_instead(self, words: str) -> None:
+        """What stands where an answer will be; empty: what to do to get one."""
+        self._panel.canvas.set_empty_text(words)
+        self._panel.bars.set_empty_text(words)
 
     def show_title(self) -> None:
         """Say which image the bars are about, and its true label."""
@@ -95,6 +104,7 @@ class StudioAnswers(QObject):
             panel.gallery.model.forget_request()
         elif isinstance(result.request, (Evaluate, Predict)):
             panel.figure.set_note(result.sentence)
+            self._say_instead(plain(result.sentence, 200))
         elif isinstance(result.request, (LoadImages, OpenCheckpoint)):
             panel.gallery.model.forget_request()  # what was under way was dropped for it
             panel.live.touch()
