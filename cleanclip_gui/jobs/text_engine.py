@@ -104,7 +104,8 @@ class TextEngine(Engine):
         ``classifiers`` are those of the plain prompts and of those with the trigger's text; None
         asks for no class, as for pictures with captions.
         """
-        labels, names = np.full(len(pictures.set), -1, np.int64), ("",)
+        labels = np.full(len(pictures.set), -1, np.int64)
+        names: tuple[str, ...] = ("",)
         plain, prompted = torch.zeros(1, model.embed_dim), None
         if classifiers is not None and isinstance(pictures.set, ImageSet):
             labels, names = pictures.set.labels, pictures.set.class_names
