@@ -189,7 +189,8 @@ _STUDIO: tuple[Command, ...] = (
     ),
     Command(
         "trigger.upload", "&Upload picture or trigger…", "&Trigger", studio("upload"),
-        "Stamp a picture, or a trigger saved before.", "upload", "Ctrl+U", 1, in_studio,
+        "Stamp a picture, a saved trigger, or a pattern and its mask.",
+        "upload", "Ctrl+U", 1, in_studio,
     ),
     Command(
         "trigger.save", "&Save trigger in the library…", "&Trigger", studio("save_trigger"),

@@ -25,6 +25,7 @@ from cleanclip_gui.jobs.text_engine import SEED, TextEngine, batch_of
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.sampling import stratified_order
+from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
@@ -164,9 +165,9 @@ class ExplainingEngine(TextEngine):
             self._settle(model)
         yield Explained(generation, request, 1, 1, found)
 
-    def load_images(self, request: LoadImages) -> ImagesLoaded:
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
         """As the engine does; the label set's name is kept for the record."""
-        found = super().load_images(request)
+        found = super().load_images(request, watch)
         self._label_set = request.label_set
         return found
 

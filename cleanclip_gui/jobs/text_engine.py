@@ -104,19 +104,23 @@ class TextEngine(Engine):
         ``classifiers`` are those of the plain prompts and of those with the trigger's text; None
         asks for no class, as for pictures with captions.
         """
-        classed = isinstance(pictures.set, ImageSet) and classifiers is not None
-        plain, prompted = classifiers or (torch.zeros(1, model.embed_dim), None)
+        labels = np.full(len(pictures.set), -1, np.int64)
+        names: tuple[str, ...] = ("",)
+        plain, prompted = torch.zeros(1, model.embed_dim), None
+        if classifiers is not None and isinstance(pictures.set, ImageSet):
+            labels, names = pictures.set.labels, pictures.set.class_names
+            plain, prompted = classifiers
         yield from embed(
             model,
             pictures.at(model.preprocess),
             plain,
             trigger,
-            labels=pictures.set.labels if classed else np.full(len(pictures.set), -1, np.int64),
-            class_names=pictures.set.class_names if classed else ("",),
+            labels=labels,
+            class_names=names,
             n=n,
             seed=SEED,
             batch=batch_of(model),
-            templates=pictures.templates if classed else (),
+            templates=pictures.templates,
             data_key=pictures.set.key,
             triggered_classifier=prompted,
             cancelled=cancelled,

@@ -703,3 +703,37 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
     source.broken[4] = "damaged"
     found = look_at(*asked, None, BANANA, np.array([3, 4]), **options)  # type: ignore[arg-type]
     assert found.indices.tolist() == []
+
+
+def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
+    from ml_core.evaluation import zero_shot
+
+    names = [f"thing {number}" for number in range(50)]
+    wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))
+    tiny_model.sha256 = "f00d" * 16  # what is kept is kept by the model's identity
+    told: list[int] = []
+
+    class EndedError(Exception):
+        pass
+
+    def until_half(done: int, total: int) -> None:
+        told.append(done)
+        assert total == 100
+        if done >= 50:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        cached_classifier(tiny_model, names, ("a {}", "the {}"), watch=until_half)
+    step = zero_shot.CPU_TEXT_BATCH
+    assert told == [0, step, 2 * step]
+    told.clear()
+    found = cached_classifier(
+        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+    )
+    assert told == [2 * step, 3 * step, 100]
+    assert torch.equal(found, wanted)
+    told.clear()
+    cached_classifier(
+        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+    )
+    assert told == []
