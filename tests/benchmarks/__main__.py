@@ -13,6 +13,7 @@ NAMES = (
     "first_number",
     "evaluation_throughput",
     "cleaning_throughput",
+    "training_step",
     "heartbeat",
     "painted_trigger",
     "tensor_table",

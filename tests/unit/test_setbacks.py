@@ -125,12 +125,12 @@ def test_the_second_time_ends_the_run_with_the_reason(
         _drain(_train(tiny_model, path, resume=True))
 
 
-def test_a_gradient_that_is_no_number_takes_no_step(tiny_model: ClipModel, tmp_path: Path) -> None:
-    with torch.no_grad():
-        tiny_model.module.visual.conv1.weight[0, 0, 0, 0] = 1e30
+def test_a_gradient_that_is_no_number_takes_no_step(tiny_model: ClipModel) -> None:
+    scale = tiny_model.module.logit_scale
+    scale.register_hook(lambda gradient: gradient * float("nan"))
     start = tiny_model.module.token_embedding.weight.detach().clone()
     with pytest.raises(InputError, match="step 1"):
-        _drain(train(tiny_model, RECIPE, batches(tiny_model, RECIPE), Control(), state_path=None))
+        _drain(train(tiny_model, RECIPE, batches(tiny_model, RECIPE), Control()))
     assert torch.equal(start, tiny_model.module.token_embedding.weight)
 
 
