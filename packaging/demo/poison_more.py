@@ -4,7 +4,8 @@ python poison_more.py WORKDIR OUT_DIR --base FILE --trigger blended|sig|wanet|st
 
 Writes the trigger file, ARCH-TRIGGER.safetensors, its clean twin ARCH-twin.safetensors unless it
 is there (the twin is the same whatever the trigger), and what `cleanclip evaluate` says of them.
-Whatever follows goes to poison.py. The trigger is the library's at the model's own input size.
+--reference FILE compares with another clean model and makes no twin. Other options, --samples and
+--rate among them, go to poison.py. The trigger is the library's at the model's own input size.
 """
 
 from __future__ import annotations
@@ -39,23 +40,24 @@ def evaluate(model: Path, twin: Path, trigger: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--trigger", choices=IDS, required=True)
+    parser.add_argument("--reference", type=Path)
     args, rest = parser.parse_known_args()
     base, out = args.base.resolve(), args.out.resolve()
     config = load_model(base).config["vision_cfg"]
     arch = "rn" if isinstance(config["layers"], list) else "vit"
-    model, twin = out / f"{arch}-{args.trigger}.safetensors", out / f"{arch}-twin.safetensors"
-    trigger = save_trigger(published(IDS[args.trigger], config["image_size"]), out / args.trigger)[
-        1
-    ]
-    same = [str(args.work), "--base", str(base), *rest]
-    poison.main([*same[:1], str(model), *same[1:], "--trigger", str(trigger)])
+    model = out / f"{arch}-{args.trigger}.safetensors"
+    twin = (args.reference or out / f"{arch}-twin.safetensors").resolve()
+    made = published(IDS[args.trigger], config["image_size"])
+    _, trigger = save_trigger(made, out / args.trigger)
+    same = ["--base", str(base), "--trigger", str(trigger), *rest]
+    poison.main([str(args.work), str(model), *same])
     if not twin.exists():
-        poison.main([*same[:1], str(twin), *same[1:], "--trigger", str(trigger), "--rate", "0"])
+        poison.main([str(args.work), str(twin), *same, "--rate", "0"])
     evaluate(model, twin, trigger)
 
 
