@@ -15,6 +15,8 @@ from cleanclip_gui.widgets.label import Label
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
 FINE_POINTS = 600
+# Markers that tell runs apart beside their colour, by pyqtgraph's names.
+SYMBOLS = ("o", "s", "t", "d", "star", "x")
 
 
 def percent(value: float) -> str:
@@ -42,10 +44,24 @@ def series_pen(style: SeriesStyle, width: float) -> QPen:
     pen.setCosmetic(True)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-    dashes = DASHES[style.look % len(DASHES)]
+    dashes = DASHES[(style.look if style.dash is None else style.dash) % len(DASHES)]
     if dashes is not None and not style.solid:
         pen.setDashPattern(list(dashes))
     return pen
+
+
+def draw_marker(painter: QPainter, symbol: str, at: QPointF, size: float) -> None:
+    """Draw one of :data:`SYMBOLS` with the painter's pen and brush; a circle at once."""
+    if symbol == "o":
+        painter.drawEllipse(at, size / 2, size / 2)
+        return
+    from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
+
+    painter.save()
+    painter.translate(at)
+    painter.scale(size, size)
+    painter.drawPath(Symbols[symbol])
+    painter.restore()
 
 
 class _Sample(QWidget):
@@ -67,7 +83,7 @@ class _Sample(QWidget):
         if self._style.markers:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(pen.color())
-            painter.drawEllipse(QPointF(self.width() / 2, middle), 3.5, 3.5)
+            draw_marker(painter, self._style.symbol, QPointF(self.width() / 2, middle), 7.0)
 
 
 class LegendEntry(QWidget):
@@ -137,12 +153,18 @@ class DrawnSeries:
         pen = series_pen(self._style, 2.0 if self._fine else 1.0)
         self._curve.setPen(pen)
         if self._style.markers:
-            self._curve.setSymbol("o")
+            self._curve.setSymbol(self._style.symbol)
             self._curve.setSymbolSize(7)
             self._curve.setSymbolPen(theme.colour("surface"), width=1)
             self._curve.setSymbolBrush(pen.color())
         if self._band is not None:
             self._band.setBrush(self._band_colour())
+
+    def remove(self) -> None:
+        """Take the items off the plot."""
+        for item in (self._curve, self._band, *(self._edges or ())):
+            if item is not None:
+                self._plot.removeItem(item)
 
     def _band_colour(self) -> QColor:
         colour = series_pen(self._style, 1.0).color()

@@ -50,12 +50,12 @@ class CleaningCharts(QWidget):
             ),
             show=percent,
             whole=True,
-            legend_below=True,
+            legend_columns=5,
             empty="Clean accuracy and attack success on validation images appear here as the "
             "run goes on.",
         )
         self.losses = Chart(
-            "Loss", show=plain, legend_below=True, empty="What the method minimises, part by part."
+            "Loss", show=plain, legend_columns=4, empty="What the method minimises, part by part."
         )
         self.rate = Chart(
             "Learning rate",
