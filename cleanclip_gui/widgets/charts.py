@@ -111,6 +111,15 @@ class Chart(ChartFrame):
             if self.isVisible() and not self._timer.isActive():
                 self._timer.start()
 
+    def update_now(self) -> None:
+        """Draw soon, whatever was changed."""
+        self._dirty = True
+        self._total = 0.0
+        if not self.has_data():
+            self._redraw()
+        elif self.isVisible() and not self._timer.isActive():
+            self._timer.start()
+
     def set_total(self, total: float) -> None:
         """Let the horizontal axis run from 0 to ``total`` from the start."""
         if total != self._total:
