@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,33 +90,11 @@ def autoaugment(
     return image
 
 
-def augment_images(
-    images: npt.NDArray[np.uint8],
-    kind: Literal["none", "flip", "autoaugment"],
-    generator: np.random.Generator,
+def autoaugmented(
+    images: npt.NDArray[np.uint8], generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Draw one augmented view of every image.
-
-    Parameters
-    ----------
-    images
-        uint8 [N, H, W, 3]; left unchanged.
-    kind
-        ``autoaugment``, ``flip`` (left to right with probability 1/2) or ``none``.
-    generator
-        Source of all draws; the number of draws depends on N alone.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 [N, H, W, 3].
-    """
+    """One view of every image, uint8 [N, H, W, 3]; the draws depend on N alone."""
     count = len(images)
-    if kind == "none":
-        return images
-    if kind == "flip":
-        flipped = generator.random(count) < 0.5
-        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
     policies = generator.integers(0, len(_policy()), count)
     chances = generator.random((count, 2))
     signs = generator.integers(0, 2, (count, 2))

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ml_core.cleaning.autoaugment import augment_images
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.augment import CLIP_COLOUR, Colour, augment_images
+from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
 _ORDER, _VIEWS, _CAPTIONS = 1, 2, 3
@@ -71,7 +71,8 @@ class Batch:
     images
         uint8 [N, 3, S, S].
     image_views
-        uint8 [N, 3, S, S], augmented; None where the method has no second view.
+        [N, 3, S, S], uint8, augmented or with the trigger on them (then also float in [0, 1]);
+        None where the method has no second view.
     tokens, token_views
         int64 [N, L] of the captions and of their augmented views.
     labels
@@ -161,8 +162,11 @@ def pair_batch(
     tokenize: Tokenize,
     caption_view: CaptionView,
     step: int,
+    fill: Colour = CLIP_COLOUR,
 ) -> Batch:
-    """One step of CleanCLIP (with both second views) or of MMCL (without).
+    """One step on pairs: with second views where the recipe gives them a weight.
+
+    PAR augments the pictures themselves instead.
 
     Parameters
     ----------
@@ -178,33 +182,45 @@ def pair_batch(
         Draws an augmented caption (EDA).
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
+    fill
+        Colour of erased squares, see `augment_images`.
     """
     indices, images = _readable(pairs, step_indices(recipe, len(pairs), step), size)
     captions = pairs.captions(indices)
-    if not draws_views(recipe):
-        return Batch(
-            as_tensor(images), tokens=tokenize(captions), numbers=torch.from_numpy(indices)
-        )
-    draws = step_generator(recipe.seed, _VIEWS, step)
-    views = augment_images(images, recipe.image_augmentation, draws)
-    words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
-    caption_views = [caption_view(caption, words) for caption in captions]
+    image_views = token_views = None
+    if recipe.method == "par" or views_images(recipe):
+        draws = step_generator(recipe.seed, _VIEWS, step)
+        views = augment_images(images, recipe.image_augmentation, draws, fill)
+        if recipe.method == "par":
+            images = views
+        else:
+            image_views = as_tensor(views)
+    if views_captions(recipe):
+        words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
+        token_views = tokenize([caption_view(caption, words) for caption in captions])
     return Batch(
         as_tensor(images),
-        as_tensor(views),
+        image_views,
         tokenize(captions),
-        tokenize(caption_views),
+        token_views,
         numbers=torch.from_numpy(indices),
     )
 
 
-def draws_views(recipe: Recipe) -> bool:
-    """Whether the method trains on augmented views beside the originals."""
-    return recipe.method == "cleanclip" and (recipe.lambda_image > 0 or recipe.lambda_text > 0)
+def views_images(recipe: Recipe) -> bool:
+    """Whether the method trains on augmented pictures beside the originals."""
+    return "lambda_image" in fields_of(recipe.method) and recipe.lambda_image > 0
 
 
-def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batch:
-    """One step of supervised finetuning: augmented labelled images.
+def views_captions(recipe: Recipe) -> bool:
+    """Whether the method trains on augmented captions beside the originals."""
+    return "lambda_text" in fields_of(recipe.method) and recipe.lambda_text > 0
+
+
+def labelled_batch(
+    images: Images, recipe: Recipe, size: int, step: int, fill: Colour = CLIP_COLOUR
+) -> Batch:
+    """One step on labelled images, augmented.
 
     Parameters
     ----------
@@ -216,11 +232,13 @@ def labelled_batch(images: Images, recipe: Recipe, size: int, step: int) -> Batc
         Side of the model's input in pixels.
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
+    fill
+        Colour of erased squares, see `augment_images`.
     """
     usable = np.flatnonzero(images.labels >= 0)
     indices, pixels = _readable(images, usable[step_indices(recipe, len(usable), step)], size)
     draws = step_generator(recipe.seed, _VIEWS, step)
-    views = augment_images(pixels, recipe.image_augmentation, draws)
+    views = augment_images(pixels, recipe.image_augmentation, draws, fill)
     return Batch(
         as_tensor(views),
         labels=torch.from_numpy(images.labels[indices]),

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Method = Literal["cleanclip", "mmcl", "supervised"]
+Method = Literal[
+    "cleanclip",
+    "mmcl",
+    "ss",
+    "par",
+    "cleanclip-par",
+    "supervised",
+    "locked-text",
+    "linear-probe",
+    "rvpt",
+    "unlearn",
+    "tbar",
+    "interpolate",
+]
 METHODS: tuple[Method, ...] = get_args(Method)
 Data = Literal["pairs", "labelled", "images", "none"]
 Need = Literal["trigger", "reference", "vit"]
@@ -32,6 +45,10 @@ class MethodFacts:
         architecture, or an image encoder of a certain kind (``vit``).
     control
         Whether it stands here to be compared with, not to be chosen.
+    head
+        Whether it trains a linear head, which is measured beside the zero-shot classifier.
+    note
+        A sentence for the chart, on what would look wrong there; empty if nothing does.
     """
 
     title: str
@@ -40,9 +57,17 @@ class MethodFacts:
     data: Data = "pairs"
     needs: frozenset[Need] = frozenset()
     control: bool = False
+    head: bool = False
+    note: str = ""
 
 
 _BANSAL = "Bansal et al., CleanCLIP, ICCV 2023"
+_PAR = "Perturb and Recover, arXiv 2412.00727"
+_OURS = "Ours, not published"
+_FALL = (
+    "Clean accuracy falls in the first half of the schedule, while embeddings are pushed away, "
+    "and comes back in the second."
+)
 FACTS: Mapping[Method, MethodFacts] = {
     "cleanclip": MethodFacts(
         "CleanCLIP",
@@ -51,15 +76,88 @@ FACTS: Mapping[Method, MethodFacts] = {
     ),
     "mmcl": MethodFacts(
         "MMCL only",
-        "The image-text contrast alone, on clean pairs.",
+        "The image-text contrast alone, on clean pairs: what more training alone does.",
         _BANSAL,
         control=True,
+    ),
+    "ss": MethodFacts(
+        "Self-supervision only",
+        "Images or captions, or both, pulled to their augmented views, without the contrast "
+        "between them.",
+        _BANSAL,
+        control=True,
+        note="Nothing ties images to captions here: clean accuracy is expected to fall.",
+    ),
+    "par": MethodFacts(
+        "PAR",
+        "Pushes embeddings away from those of the poisoned model while the image-text contrast "
+        "recovers accuracy, on clean pairs.",
+        _PAR,
+        note=_FALL,
+    ),
+    "cleanclip-par": MethodFacts(
+        "CleanCLIP + PAR",
+        "CleanCLIP's loss and PAR's repulsion together, on clean pairs.",
+        f"{_OURS}: parts of CleanCLIP (ICCV 2023) and of {_PAR}",
+        note=_FALL,
     ),
     "supervised": MethodFacts(
         "Supervised finetuning",
         "Cross-entropy of the image encoder and a linear head, on labelled images.",
         _BANSAL,
         data="labelled",
+        head=True,
+    ),
+    "locked-text": MethodFacts(
+        "Locked-text finetuning",
+        "Cross-entropy of the image encoder over the fixed zero-shot classifier, on labelled "
+        "images: zero-shot use stays.",
+        f"{_OURS}: after Zhai et al., LiT, CVPR 2022",
+        data="labelled",
+    ),
+    "linear-probe": MethodFacts(
+        "Linear probe",
+        "A linear head alone on labelled images; the encoders stay as they are, and with them "
+        "the zero-shot backdoor.",
+        _BANSAL,
+        data="labelled",
+        control=True,
+        head=True,
+        note="Zero-shot numbers do not move: the encoders are not trained.",
+    ),
+    "rvpt": MethodFacts(
+        "RVPT",
+        "Learned prompts in the blocks of a frozen ViT, pushed away from the poisoned features, "
+        "on a few labelled images a class. The result is an adapter beside untouched weights.",
+        "Repulsive Visual Prompt Tuning, NeurIPS 2025",
+        data="labelled",
+        needs=frozenset({"vit"}),
+        note="Measured with the adapter; the weights themselves keep the backdoor.",
+    ),
+    "unlearn": MethodFacts(
+        "Unlearn the trigger",
+        "Pulls triggered images to their own clean embeddings and holds clean ones, on a few "
+        "images, for a known or an inverted trigger.",
+        _OURS,
+        data="images",
+        needs=frozenset({"trigger"}),
+    ),
+    "tbar": MethodFacts(
+        "TBAR",
+        "Finetunes briefly on the attack itself, then subtracts what was learnt from the weights.",
+        "TBAR, arXiv 2510.14845",
+        data="images",
+        needs=frozenset({"trigger"}),
+        note="While it trains the model learns the attack, so the success rate is high; the last "
+        "point is the result, after the vector was subtracted.",
+    ),
+    "interpolate": MethodFacts(
+        "Blend with a reference",
+        "Weights between the checkpoint and a clean one of the same architecture; nothing is "
+        "trained. At alpha 1 it is the reference itself.",
+        "Wortsman et al., WiSE-FT, CVPR 2022",
+        data="none",
+        needs=frozenset({"reference"}),
     ),
 }
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, prefetch
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Beside, Given, Validate
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
@@ -28,7 +28,6 @@ from ml_core.reading.errors import InputError
 _PROGRESS_SECONDS = 0.25
 _RATE_MEMORY = 0.9
 
-Validate = Callable[[Tensor | None], dict[str, float] | None]
 Keep = Callable[[int, Tensor | None], Saved]
 Status = Literal["finished", "stopped", "cancelled"]
 
@@ -51,6 +50,8 @@ class Outcome:
         Time in steps over all sessions of the run.
     reason
         Why it stopped, as a sentence, or empty.
+    beside
+        What a method in weight space leaves beside the weights.
     """
 
     status: Status
@@ -60,6 +61,7 @@ class Outcome:
     speed: Speed
     seconds: float
     reason: str = ""
+    beside: Beside | None = None
 
 
 @dataclass
@@ -219,21 +221,31 @@ def train(
                     yield saved
     if control.cancelled:
         return outcome("cancelled")
-    if method.finish is not None:
-        method.finish()
-    saved = save()
+    saved = save()  # before the finish, which a run that is taken up here does again
     if saved is not None:
         yield saved
+    beside = None
+    if method.finish is not None:
+        beside = yield from method.finish(validate, control)
+        if control.cancelled:
+            return outcome("cancelled")
+        if validate is not None and recipe.eval_every:
+            yield from _evaluate(run, total, model, head, validate)
+            if keep is not None and not control.cancelled:
+                yield keep(run.step, head)
+            if control.cancelled:
+                return outcome("cancelled")
     if run.reason:
         yield Message(run.reason, "warning")
-    return outcome("finished" if run.step >= total and not run.reason else "stopped")
+    ended = outcome("finished" if run.step >= total and not run.reason else "stopped")
+    return replace(ended, beside=beside)
 
 
 def _choose_speed(
     model: ClipModel, recipe: Recipe, given: Given, make_batch: Callable[[int], Batch]
 ) -> Speed:
     """Measure on a copy, so that neither weights nor BatchNorm statistics move."""
-    if recipe.precision != "auto":
+    if recipe.precision != "auto" or not recipe.total_steps:
         return Speed(recipe.precision == "bf16", {})
     trial = model.copy()
     method = build_method(trial, recipe, given)

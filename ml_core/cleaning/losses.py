@@ -22,6 +22,9 @@ def scale_of(logit_scale: Tensor) -> Tensor:
 def match(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
     """Cross-entropy of finding key i for query i: CE(s Q K^T).
 
+    Of originals and their augmented views it is CleanCLIP's self-supervision inside a modality
+    (Bansal et al. 2023, section 3.2), which adds half of it, times lambda.
+
     Parameters
     ----------
     queries, keys
@@ -58,26 +61,6 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
 
 
-def inmodal_losses(
-    images: Tensor, image_views: Tensor, texts: Tensor, text_views: Tensor, scale: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """Self-supervision inside each modality (Bansal et al. 2023, section 3.2).
-
-    Parameters
-    ----------
-    images, image_views, texts, text_views
-        Unit vectors [N, D] of the originals and of their augmented views.
-    scale
-        Factor s of the cosine similarities.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        CE(s I I'^T) and CE(s T T'^T); CleanCLIP adds half of each, times lambda.
-    """
-    return match(images, image_views, scale), match(texts, text_views, scale)
-
-
 def head_loss(
     images: Tensor, head: Tensor, labels: Tensor, scale: Tensor | float, smoothing: float = 0.0
 ) -> Tensor:
@@ -102,3 +85,46 @@ def head_loss(
         Scalar in nats.
     """
     return F.cross_entropy(scale * images @ head.T, labels, label_smoothing=smoothing)
+
+
+def squared_distance(now: Tensor, before: Tensor) -> Tensor:
+    """S of PAR (arXiv 2412.00727): mean over n of |now_n - before_n|^2.
+
+    Parameters
+    ----------
+    now, before
+        Unit vectors [N, D] of the same examples; ``before`` of the frozen copy.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar in 0..4, equal to 2 - 2 * mean cosine.
+    """
+    return (now - before).square().sum(1).mean()
+
+
+def truncated(distance: Tensor, tau: float) -> Tensor:
+    """PAR's trunc(S): S as long as S <= tau; above it 0, with no gradient."""
+    return torch.where(distance <= tau, distance, torch.zeros_like(distance))
+
+
+def pulled(now: Tensor, before: Tensor) -> Tensor:
+    """Mean over n of 1 - cos(now_n, before_n), in 0..2, of unit vectors [N, D]."""
+    return 1.0 - (now * before).sum(1).mean()
+
+
+def feature_repulsion(now: Tensor, before: Tensor) -> Tensor:
+    """FR of RVPT (NeurIPS 2025): mean over layers and images of cos(c_d, sigma_d).
+
+    Parameters
+    ----------
+    now, before
+        Class-token features [N, L, D] after each prompted block, of the prompted and of the
+        frozen encoder; of any length.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar in -1..1; minimised, so that the features are pushed apart.
+    """
+    return F.cosine_similarity(now, before, dim=-1).mean()

@@ -1,4 +1,4 @@
-"""AdamW with the right parameters decayed, and the schedule of its rate."""
+"""The optimizer with the right parameters decayed, and the schedule of its rate."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def norm_parameters(module: nn.Module) -> set[int]:
 
 def make_optimizer(
     module: nn.Module, named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe
-) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) in two groups.
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) or SGD with momentum, in two groups.
 
     Norm layers (found by type, so that a ResNet's ``downsample`` is among them), biases,
     vectors and scalars are not decayed.
@@ -50,9 +50,14 @@ def make_optimizer(
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    if not (decayed or plain):  # nothing is trained; torch refuses an optimizer of nothing
+        groups = [{"params": [nn.Parameter(torch.empty(0))], "weight_decay": 0.0}]
+    used = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(used, lr=recipe.lr, momentum=recipe.momentum)
     fused = bool(decayed or plain) and (decayed or plain)[0].device.type in ("cpu", "cuda")
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        used,
         lr=recipe.lr,
         betas=(recipe.beta1, recipe.beta2),
         fused=fused,
@@ -60,7 +65,10 @@ def make_optimizer(
 
 
 def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
-    """Learning rate of one step: linear warm-up from the first step, then a cosine.
+    """Learning rate of one step: linear warm-up from the first step, then the schedule.
+
+    ``cosine`` falls from the peak to the end. ``two-phase`` (PAR, arXiv 2412.00727) falls in a
+    straight line to ``lr_middle`` of the peak in the first half, then along a cosine to the end.
 
     Parameters
     ----------
@@ -69,7 +77,7 @@ def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
     total_steps
         Steps of the whole run.
     recipe
-        Peak, warm-up length and the fraction of the peak at which the cosine ends.
+        Peak, warm-up length, kind of schedule and the fractions of the peak that it reaches.
 
     Returns
     -------
@@ -81,8 +89,13 @@ def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)
+    top = 1.0
+    if recipe.schedule == "two-phase":
+        if progress < 0.5:
+            return recipe.lr * (1.0 - 2.0 * progress * (1.0 - recipe.lr_middle))
+        top, progress = recipe.lr_middle, 2.0 * progress - 1.0
     cosine = (1.0 + math.cos(math.pi * min(1.0, progress))) / 2
-    return recipe.lr * (recipe.lr_end + (1.0 - recipe.lr_end) * cosine)
+    return recipe.lr * (recipe.lr_end + (top - recipe.lr_end) * cosine)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -56,6 +56,8 @@ def save_state(
         if name == "head":
             tensors["head"] = parameter.detach()
         for key, value in optimizer.state[parameter].items():
+            if value is None:  # SGD's momentum before its first step
+                continue
             tensors[f"adamw/{key}/{name}"] = value
     tensors["rng/cpu"] = torch.get_rng_state()
     metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
@@ -134,8 +136,12 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 
 def _moments(saved: dict[str, Tensor], name: str, parameter: Tensor) -> dict[str, Tensor]:
-    """AdamW's state of one parameter; moments take the parameter's memory layout."""
+    """The optimizer's state of one parameter; moments take the parameter's memory layout."""
     moments: dict[str, Tensor] = {}
+    if f"adamw/momentum_buffer/{name}" in saved:
+        moments["momentum_buffer"] = torch.zeros_like(parameter)
+        _copy(moments["momentum_buffer"], saved[f"adamw/momentum_buffer/{name}"])
+        return moments
     for key in ("step", "exp_avg", "exp_avg_sq"):
         source = saved.get(f"adamw/{key}/{name}")
         if source is None:  # never had a gradient

@@ -14,6 +14,8 @@ import torch
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.loop import train
+from ml_core.cleaning.recipes import fields_of
+from ml_core.cleaning.weight_space import STEPS_OF_ALPHA
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
@@ -55,10 +57,13 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     open_seconds = time.monotonic() - begin
     yield Progress("estimate", 1, _STEPS + 2)
     image_seconds = _image_seconds(model, inputs)
-    batch_seconds = _batch_seconds(inputs)
+    batch_seconds = _batch_seconds(inputs) if inputs.recipe.total_steps else 0.0
     yield Progress("estimate", 2, _STEPS + 2)
 
     recipe = inputs.recipe
+    if not recipe.total_steps:
+        yield Done("finished", _untrained(inputs, open_seconds, image_seconds, weight_bytes))
+        return
     few = recipe.model_copy(
         update={"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     )
@@ -103,6 +108,27 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     )
 
 
+def _untrained(
+    inputs: Inputs, open_seconds: float, image_seconds: float, weight_bytes: int
+) -> dict[str, object]:
+    """What a method that takes no steps costs: opening and measuring."""
+    evaluation_seconds = image_seconds * _evaluated_images(inputs)
+    return {
+        "seconds": open_seconds + evaluation_seconds,
+        "train_seconds": 0.0,
+        "evaluation_seconds": evaluation_seconds,
+        "step_seconds": 0.0,
+        "batch_seconds": 0.0,
+        "memory_bytes": _memory(inputs, weight_bytes),
+        "disk_bytes": weight_bytes * (1 + _STATE_COPIES),
+        "steps": 0,
+        "pairs": 0,
+        "precision": inputs.recipe.precision.replace("auto", "fp32"),
+        "device": str(inputs.device),
+        "notes": list(inputs.notes),
+    }
+
+
 def _image_seconds(model: ClipModel, inputs: Inputs) -> float:
     """Seconds to draw and embed one evaluation image once."""
     benches = [*inputs.benches.values(), *([inputs.validation] if inputs.validation else [])]
@@ -126,11 +152,13 @@ def _batch_seconds(inputs: Inputs) -> float:
 def _evaluated_images(inputs: Inputs) -> int:
     """Image encodings of all evaluations of the job, clean and triggered."""
     sides = 2 if inputs.trigger is not None else 1
-    heads = 1 if inputs.recipe.facts.data != "labelled" else 2
+    heads = 2 if inputs.recipe.facts.head else 1
     tests = sum(len(bench.images) for bench in inputs.benches.values()) * (1 + heads)
     watched = 0
     if inputs.validation is not None and inputs.recipe.eval_every:
         rounds = 2 + inputs.recipe.total_steps // inputs.recipe.eval_every
+        if inputs.recipe.alpha_choice == "auto" and "alpha" in fields_of(inputs.recipe.method):
+            rounds += 1 + STEPS_OF_ALPHA
         watched = len(inputs.validation.images) * rounds * heads
     return sides * (tests + watched)
 

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ml_core.cleaning.augment import Colour
 from ml_core.cleaning.batches import Batch, Images, Pairs, labelled_batch, pair_batch
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.methods.build import check_model
+from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
@@ -51,7 +54,7 @@ class Inputs:
     make_batch
         Step to batch.
     training_key
-        Hash of the training data.
+        Hash of the training data; empty where nothing is trained.
     sets
         Everything opened, to say what is wrong with it.
     remarks
@@ -83,8 +86,10 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
     Raises
     ------
     InputError
-        If a file cannot be used, the target is no class, or there are too few examples.
+        If the method cannot work on the model, a file cannot be used, the target is no class, or
+        there are too few examples.
     """
+    check_model(model, spec.recipe)
     device = choose_device(spec.device)
     threads = set_threads(spec.threads)
     label_set = load_label_set(spec.label_set)
@@ -97,6 +102,8 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         )
     trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
     remarks = list(model.assumptions)
+    if spec.recipe.compile and device.type != "cuda":
+        remarks.append(f"Compile is for CUDA; on {device.type} the encoders run as they are.")
     validation_spec, test_spec = spec.images, spec.test_images
     if validation_spec is not None and test_spec in (None, validation_spec):
         validation_spec, test_spec = validation_spec.halves()
@@ -105,6 +112,8 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         return open_bench(part, label_set, trigger, spec.target, model.preprocess)
 
     validation = bench(validation_spec) if validation_spec is not None else None
+    if "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto":
+        _check_watched(validation)
     benches: dict[str, Bench] = {}
     if test_spec is not None:
         benches["test"] = bench(test_spec)
@@ -112,7 +121,7 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         benches["heldout"] = bench(spec.heldout_images)
     if not benches:
         remarks.append("No images were named: nothing is measured before and after.")
-    recipe, make_batch, training = _training(spec, model, label_set, remarks)
+    recipe, make_batch, training = _training(spec, model, label_set, trigger, remarks)
     if "test" in benches:
         watched = validation if recipe.eval_every else None
         remarks += _seen(benches["test"].images, watched, training)
@@ -126,13 +135,22 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         benches,
         validation,
         make_batch,
-        training.key,
-        (*(bench.images for bench in measured), training),
+        "" if training is None else training.key,
+        (*(bench.images for bench in measured), *([] if training is None else [training])),
         tuple(remarks),
     )
 
 
-def _seen(test: ImageSet, validation: Bench | None, training: PictureSet) -> list[str]:
+def _check_watched(validation: Bench | None) -> None:
+    """Refuse to choose alpha by nothing."""
+    if validation is None or not bool((validation.images.labels >= 0).any()):
+        raise InputError(
+            "Alpha can only be chosen on labelled validation images: name some (--images), or set "
+            "the choice of alpha to given."
+        )
+
+
+def _seen(test: ImageSet, validation: Bench | None, training: PictureSet | None) -> list[str]:
     """Say which test images the run sees elsewhere, so that its numbers are not of unseen ones."""
     remarks = []
     watched = 0 if validation is None else shared(test, validation.images)
@@ -141,7 +159,7 @@ def _seen(test: ImageSet, validation: Bench | None, training: PictureSet) -> lis
             f"{watched} of the {len(test)} test images are also watched while training: choose "
             f"other ones, or one set of at least {SMALLEST_SPLIT} images, which is then split."
         )
-    trained = shared(test, training)
+    trained = 0 if training is None else shared(test, training)
     if trained:
         remarks.append(
             f"{trained} of the {len(test)} test images are also trained on: the numbers after the "
@@ -151,10 +169,17 @@ def _seen(test: ImageSet, validation: Bench | None, training: PictureSet) -> lis
 
 
 def _training(
-    spec: CleanSpec, model: ClipModel, label_set: LabelSet, remarks: list[str]
-) -> tuple[Recipe, Callable[[int], Batch], PictureSet]:
-    """The recipe cut to the data, the maker of batches, and the data."""
+    spec: CleanSpec,
+    model: ClipModel,
+    label_set: LabelSet,
+    trigger: Trigger | None,
+    remarks: list[str],
+) -> tuple[Recipe, Callable[[int], Batch], PictureSet | None]:
+    """The recipe cut to the data, the maker of batches, and the data, if there is any."""
     recipe, size = spec.recipe, model.image_size
+    if recipe.facts.data == "none":
+        return recipe, _no_batch, None
+    fill = _mean_colour(model)
     if recipe.uses_pairs:
         assert spec.pairs is not None
         wanted = spec.pairs
@@ -164,18 +189,64 @@ def _training(
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
-        make = partial(pair_batch, source, recipe, size, model.tokenize, view)
+        make = partial(pair_batch, source, recipe, size, model.tokenize, view, fill=fill)
         return recipe, make, pairs
     assert spec.training_images is not None
     named = spec.training_images
+    if recipe.facts.data == "images":
+        assert trigger is not None
+        return _triggered(named, recipe, model, trigger, remarks)
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
         share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share)})
     images = open_images(named, label_set).fitted(model.preprocess.fit)
+    if recipe.shots:
+        images = replace(images, labels=few_shots(images.labels, recipe.shots, recipe.seed))
     labels = int((images.labels >= 0).sum())
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
     labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
-    return recipe, partial(labelled_batch, labelled, recipe, size), images
+    return recipe, partial(labelled_batch, labelled, recipe, size, fill=fill), images
+
+
+def _triggered(
+    named: ImageSpec, recipe: Recipe, model: ClipModel, trigger: Trigger, remarks: list[str]
+) -> tuple[Recipe, Callable[[int], Batch], PictureSet]:
+    """Images with and without the trigger; their labels, if any, are of no use."""
+    if not trigger.changes_pictures:
+        raise InputError(
+            f"The trigger {trigger.name or 'without name'} changes no picture, which "
+            f"{recipe.facts.title} works on: choose one that does."
+        )
+    if named.n is None:
+        named = named.model_copy(update={"n": recipe.pairs})
+    images = open_images(named).fitted(model.preprocess.fit)
+    recipe = _cut(recipe, len(images), "images", images, remarks)
+    size = model.image_size
+    source = CanvasCache(images, size)
+    make = partial(triggered_batch, source, trigger, recipe, size, model.preprocess.fit)
+    return recipe, make, images
+
+
+def few_shots(labels: Indices, shots: int, seed: int) -> Indices:
+    """Labels of at most ``shots`` images of each class, drawn by the seed; -1 for the others."""
+    kept = np.full_like(labels, -1)
+    draws = np.random.Generator(np.random.PCG64(seed))
+    for label in np.unique(labels[labels >= 0]):
+        members = np.flatnonzero(labels == label)
+        chosen = draws.permutation(members)[:shots]
+        kept[chosen] = label
+    return kept
+
+
+def _no_batch(step: int) -> Batch:
+    """Nothing is trained, so no step ever asks."""
+    raise AssertionError(f"step {step} of a method that takes none")
+
+
+def _mean_colour(model: ClipModel) -> Colour:
+    """The colour that normalises to 0."""
+    red, green, blue = (min(255, max(0, round(255 * part))) for part in model.preprocess.mean)
+    return red, green, blue
 
 
 def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.loop import Outcome
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
+from ml_core.jobs.artifacts import result_files
 from ml_core.jobs.inputs import Inputs
-from ml_core.jobs.specs import CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.jobs.specs import CleanSpec
 
 Rows = Mapping[tuple[str, str], Evaluation]
 
@@ -59,8 +59,6 @@ def result_record(
     row for each head, measured with that head before and after (a random head had no before);
     ``heldout`` the same on the second set.
     """
-    folder = Path(spec.output_dir)
-    cleaned = folder / CLEANED_FILE
     heads = {head for head, _ in after}
     record: dict[str, Any] = {
         "before": _dict(before.get(("zero-shot", "test"))),
@@ -69,8 +67,7 @@ def result_record(
         "preset": inputs.recipe.preset,
         "status": outcome.status,
         "stopped_because": outcome.reason,
-        "checkpoint": str(cleaned),
-        "checkpoint_sha256": open_checkpoint(cleaned).inspection.sha256,
+        **result_files(spec, outcome),
         "source": str(spec.checkpoint),
         "trigger": spec.trigger,
         "target": spec.target,
@@ -87,20 +84,29 @@ def result_record(
         "threads": inputs.threads,
         "timings": dict(timings),
         "train_seconds": outcome.seconds,
-        "notes": [*inputs.notes, *_precision_note(inputs, outcome)],
+        "notes": [*inputs.notes, *_adapter_note(inputs), *_precision_note(inputs, outcome)],
         "versions": dict(versions()),
         "heads": {head: _rows(head, inputs, "test", before, after) for head in sorted(heads)},
         "heldout": _rows("zero-shot", inputs, "heldout", before, after),
     }
     if outcome.head is not None:
-        record["linear_head"] = str(folder / HEAD_FILE)
         record["heldout_linear"] = _rows("linear", inputs, "heldout", before, after)
     return record
 
 
+def _adapter_note(inputs: Inputs) -> list[str]:
+    """Say what was measured where the weights did not change."""
+    if inputs.recipe.method != "rvpt":
+        return []
+    return [
+        "The weights are untouched and keep the backdoor: the result was measured with the "
+        "adapter, which must be used with them and is lost by finetuning or exporting them."
+    ]
+
+
 def _precision_note(inputs: Inputs, outcome: Outcome) -> list[str]:
     """Say how to repeat a run whose precision this machine chose."""
-    if inputs.recipe.precision != "auto":
+    if inputs.recipe.precision != "auto" or not outcome.total_steps:
         return []
     chosen = outcome.speed.precision
     how = "by timing on this machine" if outcome.speed.step_seconds else "for this device"

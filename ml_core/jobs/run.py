@@ -16,22 +16,19 @@ from typing import Any
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.artifacts import open_result, result_files, save_result, save_step
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, open_inputs
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.linear_head import save_head
 from ml_core.jobs.measure import classifier_of, measure, metric_values
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
-    CLEANED_FILE,
     EVENTS_FILE,
-    HEAD_FILE,
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
@@ -109,6 +106,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     yield Progress("open", 1, 1)
     lap("open")
 
+    given = given_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
     classifier = classifier_of(model, inputs.label_set)
     before = Measured()
     for name, bench in inputs.benches.items():
@@ -125,7 +123,7 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         inputs.recipe,
         inputs.make_batch,
         control,
-        given=given_for(spec, inputs, model),
+        given=given,
         validate=_validator(model, inputs, control),
         keep=partial(_keep, spec, inputs, model, source_sha256) if spec.keep_steps else None,
         state_path=folder / STATE_FILE,
@@ -136,23 +134,14 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     if outcome.status == "cancelled":
         yield Done("cancelled")
         return
-    cleaned = folder / CLEANED_FILE
     facts = provenance(spec, inputs, outcome, source_sha256)
-    save_checkpoint(model, cleaned, provenance=facts)
-    yield Saved(str(cleaned), "checkpoint", outcome.step)
-    if outcome.head is None:
-        (folder / HEAD_FILE).unlink(missing_ok=True)
-    else:
-        head_path = save_head(
-            outcome.head, inputs.label_set.class_names, model.logit_scale, folder / HEAD_FILE
-        )
-        yield Saved(str(head_path), "checkpoint", outcome.step)
+    yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")
 
     after = Measured()
-    cancelled = yield from _measure_saved(cleaned, inputs, outcome, control, after)
+    cancelled = yield from _measure_saved(spec, inputs, outcome, control, after)
     if cancelled:
-        yield Done("cancelled", {"checkpoint": str(cleaned)})
+        yield Done("cancelled", result_files(spec, outcome))
         return
     lap("after")
     for note in inputs.notes:  # broken pictures are found when they are decoded
@@ -176,11 +165,8 @@ def _keep(
     """Save the checkpoint of an evaluation, and its head."""
     path = Path(spec.output_dir) / STEPS_FOLDER / f"step-{step:06}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    save_checkpoint(model, path, provenance=step_provenance(spec, inputs, step, source_sha256))
-    if head is not None:
-        names = inputs.label_set.class_names
-        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
-    return Saved(str(path), "step", step)
+    facts = step_provenance(spec, inputs, step, source_sha256)
+    return Saved(str(save_step(spec, model, inputs, head, path, facts)), "step", step)
 
 
 def _origin(model: ClipModel) -> tuple[str, ...]:
@@ -227,10 +213,10 @@ def _drain(stage: Generator[Event, None, Evaluation | None]) -> Evaluation | Non
 
 
 def _measure_saved(
-    cleaned: Path, inputs: Inputs, outcome: Outcome, control: Control, after: Measured
+    spec: CleanSpec, inputs: Inputs, outcome: Outcome, control: Control, after: Measured
 ) -> Generator[Event, None, bool]:
-    """Evaluate what the file holds, not what memory holds; True if cancelled."""
-    model = open_checkpoint(cleaned).build(str(inputs.device))
+    """Evaluate what the files hold, not what memory holds; True if cancelled."""
+    model = open_result(spec, str(inputs.device))
     heads = {"zero-shot": classifier_of(model, inputs.label_set)}
     if outcome.head is not None:
         heads["linear"] = outcome.head

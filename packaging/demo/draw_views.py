@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from open_clip.tokenizer import SimpleTokenizer
 
-from ml_core.cleaning.autoaugment import augment_images
+from ml_core.cleaning.augment import augment_images
 from ml_core.data.demo import compose
 from ml_core.data.eda import augment_all
 

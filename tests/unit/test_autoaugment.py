@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ml_core.cleaning.autoaugment import augment_images, autoaugment
+from ml_core.cleaning.augment import augment_images
+from ml_core.cleaning.autoaugment import autoaugment
 from tests.unit.fake_pictures import FakePairs
 
 

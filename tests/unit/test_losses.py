@@ -10,7 +10,6 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import (
     clip_loss,
     head_loss,
-    inmodal_losses,
     match,
     scale_of,
 )
@@ -42,10 +41,10 @@ def test_clip_loss_averages_both_directions() -> None:
     )
 
 
-def test_inmodal_losses_compare_originals_with_views() -> None:
+def test_views_are_matched_with_their_originals() -> None:
     images, views = torch.tensor([E1, E2]), torch.tensor([E2, E1])
     texts = torch.tensor([E1, E2])
-    image, text = inmodal_losses(images, views, texts, texts, 3.0)
+    image, text = match(images, views, 3.0), match(texts, texts, 3.0)
     assert image.item() == pytest.approx(math.log(1 + math.exp(3.0)), rel=1e-6)  # always wrong
     assert text.item() == pytest.approx(math.log(1 + math.exp(-3.0)), rel=1e-5)
 
@@ -74,7 +73,7 @@ def test_gradients_match_finite_differences() -> None:
 
     def loss(a: torch.Tensor, b: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-        first, second = inmodal_losses(a, b.flip(0), b, a, scale_of(s))
+        first, second = match(a, b.flip(0), scale_of(s)), match(b, a, scale_of(s))
         return clip_loss(a, b, scale_of(s)) + first + second
 
     assert torch.autograd.gradcheck(loss, (images, texts, scale))

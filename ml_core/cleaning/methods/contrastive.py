@@ -1,4 +1,4 @@
-"""CleanCLIP, and its image-text part alone."""
+"""Methods on image-caption pairs: CleanCLIP, its two parts alone, PAR, and both together."""
 
 from __future__ import annotations
 
@@ -6,50 +6,117 @@ import torch
 from torch import Tensor
 
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import clip_loss, inmodal_losses, scale_of
+from ml_core.cleaning.losses import clip_loss, match, scale_of, squared_distance, truncated
 from ml_core.cleaning.methods.embed import embed_images, embed_texts
+from ml_core.cleaning.methods.frozen_copy import frozen_copy
 from ml_core.cleaning.methods.method import Features, Given, Method, Parts
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
 def contrastive(model: ClipModel, recipe: Recipe, given: Given) -> Method:
-    """CleanCLIP's loss; without second views it is MMCL's (Bansal et al. 2023, section 3.2).
+    """CleanCLIP's loss; without second views MMCL's, without the first term self-supervision's.
 
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
 
-    Both encoders and the logit scale, whose exponential is s, are trained. The parts are
-    ``clip`` and, with views, ``image`` and ``text``, in nats.
+    (Bansal et al. 2023, section 3.2.) Both encoders and the logit scale, whose exponential is s,
+    are trained. The parts are ``clip`` and, of the views drawn, ``image`` and ``text``, in nats.
     """
 
     def encode(batch: Batch) -> Features:
-        if batch.tokens is None:
-            raise ValueError("contrastive cleaning needs captions")
-        features = {"images": embed_images(model, batch.images)}
-        if batch.image_views is None or batch.token_views is None:
-            return features | {"texts": embed_texts(model, batch.tokens)}
-        features["image_views"] = embed_images(model, batch.image_views)
-        both = embed_texts(model, torch.cat([batch.tokens, batch.token_views]))
-        features["texts"], features["text_views"] = both.chunk(2)
+        features: Features = {}
+        if recipe.method != "ss" or batch.image_views is not None:
+            features["images"] = embed_images(model, batch.images)
+        if batch.image_views is not None:
+            features["image_views"] = embed_images(model, batch.image_views)
+        if recipe.method != "ss" or batch.token_views is not None:
+            features |= _texts(model, batch)
         return features
 
     def loss(features: Features, batch: Batch) -> Parts:
         logit_scale = model.module.logit_scale
         assert isinstance(logit_scale, Tensor)
         scale = scale_of(logit_scale)
-        images, texts = features["images"], features["texts"]
-        clip = clip_loss(images, texts, scale)
-        if "image_views" not in features:
-            return {"loss": recipe.lambda_clip * clip, "clip": clip}
-        image, text = inmodal_losses(
-            images, features["image_views"], texts, features["text_views"], scale
-        )
-        inmodal = (recipe.lambda_image * image + recipe.lambda_text * text) / 2
-        return {
-            "loss": recipe.lambda_clip * clip + inmodal,
-            "clip": clip,
-            "image": image,
-            "text": text,
-        }
+        parts: Parts = {}
+        total = torch.zeros((), device=scale.device)
+        if recipe.method != "ss":
+            parts["clip"] = clip_loss(features["images"], features["texts"], scale)
+            total = total + recipe.lambda_clip * parts["clip"]
+        if "image_views" in features:
+            parts["image"] = match(features["images"], features["image_views"], scale)
+            total = total + recipe.lambda_image * parts["image"] / 2
+        if "text_views" in features:
+            parts["text"] = match(features["texts"], features["text_views"], scale)
+            total = total + recipe.lambda_text * parts["text"] / 2
+        return {"loss": total, **parts}
 
     return Method(encode, loss, list(model.module.named_parameters()))
+
+
+def par(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+    """PAR: lambda_clip * CLIP(I, T) - lambda_repel / 2 * [trunc(S_image) + trunc(S_text)].
+
+    (arXiv 2412.00727.) S is the mean squared distance to the embeddings of a frozen copy of the
+    checkpoint, trunc(S) = S up to tau and 0 above. Both encoders are trained, the logit scale is
+    not. The parts are ``clip`` in nats and ``image_distance`` and ``text_distance`` in 0..4, as
+    they are before they are cut.
+    """
+    frozen = frozen_copy(model, recipe)
+    logit_scale = model.module.logit_scale
+    assert isinstance(logit_scale, Tensor)
+    scale = float(scale_of(logit_scale.detach()))
+
+    def encode(batch: Batch) -> Features:
+        features = {"images": embed_images(model, batch.images)} | _texts(model, batch)
+        return features | frozen.both(batch)
+
+    def loss(features: Features, batch: Batch) -> Parts:
+        clip = clip_loss(features["images"], features["texts"], scale)
+        pushed = _repulsion(features, recipe)
+        return {"loss": recipe.lambda_clip * clip + pushed.pop("repulsion"), "clip": clip} | pushed
+
+    named = [(k, v) for k, v in model.module.named_parameters() if not k.startswith("logit_")]
+    return Method(encode, loss, named)
+
+
+def cleanclip_par(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+    """CleanCLIP's loss and PAR's repulsion in one sum; see `contrastive` and `par`.
+
+    The repulsion acts on the images without augmentation and on the captions as they are. The
+    logit scale is trained, as in CleanCLIP.
+    """
+    frozen = frozen_copy(model, recipe)
+    plain = contrastive(model, recipe, given)
+
+    def encode(batch: Batch) -> Features:
+        return plain.encode(batch) | frozen.both(batch)
+
+    def loss(features: Features, batch: Batch) -> Parts:
+        parts = plain.loss(features, batch)
+        pushed = _repulsion(features, recipe)
+        return parts | {"loss": parts["loss"] + pushed.pop("repulsion")} | pushed
+
+    return Method(encode, loss, plain.trained)
+
+
+def _texts(model: ClipModel, batch: Batch) -> Features:
+    """Embeddings of captions and, in the same pass, of their views."""
+    if batch.tokens is None:
+        raise ValueError("contrastive cleaning needs captions")
+    if batch.token_views is None:
+        return {"texts": embed_texts(model, batch.tokens)}
+    both = embed_texts(model, torch.cat([batch.tokens, batch.token_views]))
+    texts, views = both.chunk(2)
+    return {"texts": texts, "text_views": views}
+
+
+def _repulsion(features: Features, recipe: Recipe) -> Parts:
+    """PAR's term, negative, and the two distances that it is made of."""
+    image = squared_distance(features["images"], features["frozen_images"])
+    text = squared_distance(features["texts"], features["frozen_texts"])
+    pushed = truncated(image, recipe.tau) + truncated(text, recipe.tau)
+    return {
+        "repulsion": -recipe.lambda_repel / 2 * pushed,
+        "image_distance": image,
+        "text_distance": text,
+    }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from ml_core.cleaning.batches import Batch
+from ml_core.events import Control, Event
 from ml_core.triggers.record import Trigger
 
 Features = dict[str, Tensor]
 Parts = dict[str, Tensor]
 Named = list[tuple[str, nn.Parameter]]
+Validate = Callable[[Tensor | None], dict[str, float] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,28 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """What a method in weight space leaves beside the weights.
+
+    Attributes
+    ----------
+    vector
+        Direction by tensor name: the result is the checkpoint plus ``alpha`` times it.
+    alpha
+        How far it was gone.
+    tried
+        Validation values of every alpha that was tried, each with its ``alpha``.
+    """
+
+    vector: dict[str, Tensor]
+    alpha: float
+    tried: tuple[dict[str, float], ...] = ()
+
+
+Finish = Callable[[Validate | None, Control], Generator[Event, None, Beside]]
+
+
+@dataclass(frozen=True, eq=False)
 class Method:
     """One method on one model.
 
@@ -43,18 +67,20 @@ class Method:
     ----------
     encode
         Batch to features, each [N, ...] in float32: what the encoders give, row i of example i
-        alone, so that a large batch can be encoded in parts (with BatchNorm frozen).
+        alone, so that a large batch can be encoded in parts (with BatchNorm frozen). Those of a
+        frozen copy have no gradient.
     loss
         Features and batch to scalar parts; ``loss`` is what is minimised. It sees the whole
         batch, and may use parameters that ``encode`` does not (logit scale, head).
     trained
-        Names and parameters that the optimizer moves.
+        Names and parameters that the optimizer moves; none where nothing is trained.
     head
         The linear head [C, D], if the method trains one.
     frozen
         Whether the encoders run in evaluation mode while training.
     finish
-        Called once after the last step, before the result is measured.
+        Run once after the last step, before the result is measured; what it does is not in the
+        state that is saved for resuming.
     """
 
     encode: Callable[[Batch], Features]
@@ -62,4 +88,4 @@ class Method:
     trained: Named
     head: nn.Parameter | None = None
     frozen: bool = False
-    finish: Callable[[], None] | None = None
+    finish: Finish | None = None

@@ -1,6 +1,8 @@
-"""Supervised finetuning of the image encoder with a linear head."""
+"""Methods on labelled images: a linear head with or without its encoder, or the text's classes."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
 from ml_core.cleaning.methods.embed import embed_images
+from ml_core.cleaning.methods.frozen_copy import Remembered
 from ml_core.cleaning.methods.method import Features, Given, Method, Named, Parts
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
@@ -20,9 +23,46 @@ def supervised(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     The checkpoint's logit scale is held fixed. The parts are ``loss`` in nats and ``accuracy``
     of the batch, a fraction.
     """
-    if given.classifier is None:
-        raise ValueError("supervised finetuning needs the zero-shot classifier")
-    head = nn.Parameter(new_head(recipe, given.classifier).to(model.device))
+    head = nn.Parameter(new_head(recipe, _classifier(given)).to(model.device))
+    plain = _over(model, recipe, head)
+    return replace(plain, trained=[*image_encoder(model), ("head", head)], head=head)
+
+
+def locked_text(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+    """Cross-entropy over the zero-shot classifier, which stays as it was: CE(s f(x) Z^T, y).
+
+    The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
+    use stays. Parts as of `supervised`.
+    """
+    classifier = _classifier(given).detach().clone().float().to(model.device)
+    return replace(_over(model, recipe, classifier), trained=image_encoder(model))
+
+
+def linear_probe(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+    """A linear head over the frozen image encoder; the weights of the CLIP do not change.
+
+    Without augmentation each image is embedded once. Parts as of `supervised`.
+    """
+    head = nn.Parameter(new_head(recipe, _classifier(given)).to(model.device))
+    plain = _over(model, recipe, head)
+    same = recipe.epochs > 1 and recipe.image_augmentation == "none"
+    kept = Remembered() if same else None
+
+    def encode(batch: Batch) -> Features:
+        with torch.no_grad():
+            if kept is None or batch.numbers is None:
+                return plain.encode(batch)
+            images = batch.images
+            rows = kept.get(
+                batch.numbers, lambda at: embed_images(model, images[at.to(images.device)])
+            )
+        return {"images": rows}
+
+    return replace(plain, encode=encode, trained=[("head", head)], head=head, frozen=True)
+
+
+def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:
+    """Cross-entropy of image embeddings over rows of classes [C, D]."""
     scale = model.logit_scale
 
     def encode(batch: Batch) -> Features:
@@ -30,14 +70,25 @@ def supervised(model: ClipModel, recipe: Recipe, given: Given) -> Method:
 
     def loss(features: Features, batch: Batch) -> Parts:
         if batch.labels is None:
-            raise ValueError("supervised finetuning needs labels")
+            raise ValueError("supervised cleaning needs labels")
         images = features["images"]
-        value = head_loss(images, head, batch.labels, scale, recipe.label_smoothing)
-        with torch.no_grad():
-            accuracy = ((images @ head.T).argmax(1) == batch.labels).float().mean()
-        return {"loss": value, "accuracy": accuracy}
+        value = head_loss(images, classes, batch.labels, scale, recipe.label_smoothing)
+        return {"loss": value, "accuracy": accuracy(images, classes, batch.labels)}
 
-    return Method(encode, loss, [*image_encoder(model), ("head", head)], head)
+    return Method(encode, loss, [])
+
+
+@torch.no_grad()
+def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
+    """Share of images [N, D] whose nearest row of ``classes`` [C, D] is their label's."""
+    return ((images @ classes.T).argmax(1) == labels).float().mean()
+
+
+def _classifier(given: Given) -> Tensor:
+    """The zero-shot classifier [C, D] of the checkpoint before cleaning."""
+    if given.classifier is None:
+        raise ValueError("cleaning on labelled images needs the zero-shot classifier")
+    return given.classifier
 
 
 def image_encoder(model: ClipModel) -> Named:

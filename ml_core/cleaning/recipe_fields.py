@@ -1,0 +1,336 @@
+"""Every number and choice of a cleaning run, with what a form shows of it. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.cleaning.catalogue import FACTS, Method
+
+Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-erase-code"]
+
+_TRAINED = " ".join(name for name, facts in FACTS.items() if facts.data != "none")
+_LABELLED = " ".join(name for name, facts in FACTS.items() if facts.data == "labelled")
+_CONTRAST = "cleanclip mmcl par cleanclip-par"
+_VIEWS = "cleanclip ss cleanclip-par"
+_WEIGHT_SPACE = "tbar interpolate"
+_WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
+
+
+def _field(
+    default: Any, title: str, help_line: str, *, unit: str = "", methods: str = "", **limits: Any
+) -> Any:
+    """A recipe field with what a form shows; ``methods`` empty means all."""
+    extra: dict[str, Any] = {"unit": unit, "methods": methods.split()}
+    return Field(default, title=title, description=help_line, json_schema_extra=extra, **limits)
+
+
+class RecipeFields(BaseModel):
+    """The fields of a recipe, in the order a form shows them; each with its limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: Method = _field("cleanclip", "Method", "How the checkpoint is cleaned.")
+    preset: str = _field("quick", "Preset", "Where the numbers come from.", max_length=64)
+    pairs: int = _field(
+        40_000,
+        "Training examples",
+        "Distinct clean examples (pairs or images, as the method needs) to train on; more "
+        "distinct ones matter more than epochs.",
+        unit="examples",
+        methods=_TRAINED,
+        ge=2,
+        le=100_000_000,
+    )
+    shots: int = _field(
+        0,
+        "Images a class",
+        "At most so many labelled images of each class are used; 0 uses all.",
+        unit="images",
+        methods=_LABELLED,
+        ge=0,
+        le=1_000_000,
+    )
+    epochs: int = _field(
+        1,
+        "Epochs",
+        "How often each example is seen.",
+        unit="epochs",
+        methods=_TRAINED,
+        ge=1,
+        le=1000,
+    )
+    batch_size: int = _field(
+        128,
+        "Batch size",
+        "Examples in a step; the contrastive losses compare within a batch.",
+        unit="examples",
+        methods=_TRAINED,
+        ge=2,
+        le=65_536,
+    )
+    lr: float = _field(
+        2e-3,
+        "Learning rate",
+        "Peak of the schedule. Too low and the backdoor stays, too high and accuracy is lost.",
+        methods=_TRAINED,
+        gt=0.0,
+        le=1.0,
+    )
+    schedule: Literal["cosine", "two-phase"] = _field(
+        "cosine",
+        "Schedule",
+        "Cosine falls from the peak to the end. Two-phase is PAR's: a straight line to the "
+        "half-way rate in the first half, then a cosine to the end.",
+        methods=_TRAINED,
+    )
+    lr_middle: float = _field(
+        0.1,
+        "Half-way learning rate",
+        "Where two-phase stands after the first half, as a fraction of the peak.",
+        unit="of the peak",
+        methods=_TRAINED,
+        ge=0.0,
+        le=1.0,
+    )
+    lr_end: float = _field(
+        0.0,
+        "Final learning rate",
+        "Where the cosine ends, as a fraction of the peak.",
+        unit="of the peak",
+        methods=_TRAINED,
+        ge=0.0,
+        le=1.0,
+    )
+    warmup_steps: int = _field(
+        50,
+        "Warm-up",
+        "Steps in which the rate climbs from 0 to its peak.",
+        unit="steps",
+        methods=_TRAINED,
+        ge=0,
+        le=1_000_000,
+    )
+    optimizer: Literal["adamw", "sgd"] = _field(
+        "adamw", "Optimizer", "AdamW, or SGD with momentum.", methods=_TRAINED
+    )
+    weight_decay: float = _field(
+        0.1,
+        "Weight decay",
+        "Decay of weight matrices; biases and norms are left alone.",
+        methods=_TRAINED,
+        ge=0.0,
+        le=10.0,
+    )
+    beta1: float = _field(
+        0.9, "Beta 1", "AdamW's memory of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
+    )
+    beta2: float = _field(
+        0.999, "Beta 2", "AdamW's memory of squared gradients.", methods=_TRAINED, ge=0.0, lt=1.0
+    )
+    momentum: float = _field(
+        0.9, "Momentum", "SGD's memory of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
+    )
+    grad_clip: float = _field(
+        1.0,
+        "Gradient clipping",
+        "Largest norm of a step's gradient; 0 turns clipping off.",
+        methods=_TRAINED,
+        ge=0.0,
+        le=1e6,
+    )
+    lambda_clip: float = _field(
+        1.0,
+        "Weight of the CLIP loss",
+        "How much image and caption are pulled together.",
+        methods=_CONTRAST,
+        **_WEIGHT,
+    )
+    lambda_image: float = _field(
+        0.5,
+        "Weight of image views",
+        "How much each image is pulled to its augmented view; 0 draws none.",
+        methods=_VIEWS,
+        **_WEIGHT,
+    )
+    lambda_text: float = _field(
+        0.5,
+        "Weight of caption views",
+        "How much each caption is pulled to its augmented view; 0 draws none.",
+        methods=_VIEWS,
+        **_WEIGHT,
+    )
+    lambda_repel: float = _field(
+        1.0,
+        "Weight of repulsion",
+        "How hard embeddings are pushed away from those of the checkpoint before cleaning.",
+        methods="par cleanclip-par rvpt",
+        **_WEIGHT,
+    )
+    tau: float = _field(
+        2.15,
+        "Repulsion limit",
+        "Mean squared distance above which nothing is pushed any more; larger removes more of "
+        "the backdoor and more accuracy.",
+        unit="of at most 4",
+        methods="par cleanclip-par",
+        gt=0.0,
+        le=4.0,
+    )
+    lambda_unlearn: float = _field(
+        1.0,
+        "Weight of unlearning",
+        "How much triggered images are pulled to what they were without the trigger.",
+        methods="unlearn",
+        **_WEIGHT,
+    )
+    lambda_hold: float = _field(
+        1.0,
+        "Weight of holding",
+        "How much clean images are held where they were.",
+        methods="unlearn",
+        **_WEIGHT,
+    )
+    alpha: float = _field(
+        1.0,
+        "Alpha",
+        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts the "
+        "attack's vector so many times.",
+        methods=_WEIGHT_SPACE,
+        ge=0.0,
+        le=10.0,
+    )
+    alpha_choice: Literal["given", "auto"] = _field(
+        "given",
+        "Choice of alpha",
+        "Given takes alpha as it stands; auto tries eight steps up to it on validation images.",
+        methods=_WEIGHT_SPACE,
+    )
+    ca_limit: float = _field(
+        1.0,
+        "Accuracy to give up",
+        "Clean accuracy on validation images that auto may cost.",
+        unit="points",
+        methods=_WEIGHT_SPACE,
+        ge=0.0,
+        le=100.0,
+    )
+    prompt_length: int = _field(
+        50, "Prompt length", "Prompt tokens in a block.", unit="tokens", methods="rvpt",
+        ge=1, le=1024,
+    )  # fmt: skip
+    prompt_depth: int = _field(
+        3,
+        "Blocks without prompts",
+        "The first blocks, which have no prompts.",
+        unit="blocks",
+        methods="rvpt",
+        ge=0,
+        le=200,
+    )
+    prompt_std: float = _field(
+        0.02, "Spread of the prompts", "Standard deviation of the first prompts.", methods="rvpt",
+        gt=0.0, le=1.0,
+    )  # fmt: skip
+    image_augmentation: Augmentation = _field(
+        "autoaugment",
+        "Image augmentation",
+        "Drawn anew for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
+        "erased square (code: as its code draws them), or nothing.",
+        methods=f"{_VIEWS} par {_LABELLED}",
+    )
+    eda_alpha: float = _field(
+        0.1,
+        "Caption augmentation",
+        "Share of a caption's words that EDA replaces, inserts, swaps or deletes.",
+        unit="of the words",
+        methods=_VIEWS,
+        ge=0.0,
+        le=1.0,
+    )
+    head_init: Literal["zero-shot", "random"] = _field(
+        "zero-shot",
+        "Start of the linear head",
+        "From the zero-shot classifier of the label set, or random.",
+        methods="supervised linear-probe",
+    )
+    label_smoothing: float = _field(
+        0.0,
+        "Label smoothing",
+        "Probability spread evenly over all classes.",
+        methods="supervised locked-text linear-probe",
+        ge=0.0,
+        lt=1.0,
+    )
+    stop_below_ca: float = _field(
+        40.0,
+        "Accuracy limit",
+        "Stop when clean accuracy on validation images falls this far under its start; "
+        "0 never stops.",
+        unit="points",
+        methods=_TRAINED,
+        ge=0.0,
+        le=100.0,
+    )
+    eval_every: int = _field(
+        60,
+        "Evaluate every",
+        "Steps between two evaluations on validation images; 0 turns them off.",
+        unit="steps",
+        methods=_TRAINED,
+        ge=0,
+        le=1_000_000,
+    )
+    save_every: int = _field(
+        60,
+        "Save every",
+        "Steps between two saves from which a killed run goes on; 0 saves at its end alone.",
+        unit="steps",
+        methods=_TRAINED,
+        ge=0,
+        le=1_000_000,
+    )
+    precision: Literal["auto", "fp32", "bf16"] = _field(
+        "auto",
+        "Precision",
+        "Automatic measures three steps and takes bfloat16 where it is faster.",
+        methods=_TRAINED,
+    )
+    batch_norm: Literal["train", "frozen"] = _field(
+        "train",
+        "BatchNorm",
+        "Train takes each batch's statistics and updates the stored ones; frozen uses the stored "
+        "ones, as gradient caching and more than one process need.",
+        methods=_TRAINED,
+    )
+    cache_chunk: int = _field(
+        0,
+        "Gradient caching",
+        "Examples encoded at a time; the gradient stays that of the whole batch (GradCache). "
+        "0 encodes the batch at once. Needs frozen BatchNorm in a ResNet.",
+        unit="examples",
+        methods=_TRAINED,
+        ge=0,
+        le=65_536,
+    )
+    checkpoint_activations: bool = _field(
+        False,
+        "Checkpoint activations",
+        "Computes activations twice and keeps them once: less memory, about a third slower.",
+        methods=_TRAINED,
+    )
+    compile: bool = _field(
+        False,
+        "Compile",
+        "Compile the encoders with torch.compile; on CUDA only.",
+        methods=_TRAINED,
+    )
+    seed: int = _field(
+        0,
+        "Seed",
+        "Repeats the run's order and augmentations.",
+        methods=_TRAINED,
+        ge=0,
+        le=2**32 - 1,
+    )

@@ -1,0 +1,70 @@
+"""Training batches with a trigger on their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ml_core.cleaning.batches import Batch, as_tensor, step_generator, step_indices
+from ml_core.cleaning.recipes import Recipe
+from ml_core.evaluation.stamping import own_canvases, stamped
+from ml_core.reading.clip_config import Fit
+from ml_core.reading.errors import InputError
+from ml_core.triggers.record import Trigger
+
+_TRIGGER = 4
+_SEEDS = 2**62
+
+
+class Source(Protocol):
+    """Pictures on the model's canvas, as a `CanvasCache` has them."""
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, with a sentence each."""
+
+    def __len__(self) -> int: ...
+
+    def get(self, indices: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]:
+        """uint8 [n, size, size, 3]."""
+
+
+def triggered_batch(
+    source: Source, trigger: Trigger, recipe: Recipe, size: int, fit: Fit, step: int
+) -> Batch:
+    """Pictures as they are, and in ``image_views`` the same with the trigger on them.
+
+    Parameters
+    ----------
+    source
+        Pictures; labels are not looked at.
+    trigger
+        Where it has random places or noise these are drawn anew in every step, from
+        (seed, step, picture).
+    recipe
+        Order and seed.
+    size, fit
+        The model's input side in pixels, and how it makes pictures square.
+    step
+        Step from the start of the run; the batch depends on it and on the seed alone.
+    """
+    indices = step_indices(recipe, len(source), step)
+    seed = int(step_generator(recipe.seed, _TRIGGER, step).integers(_SEEDS))
+    images = source.get(indices)
+    own = own_canvases(source, trigger, size, seed)
+    canvases = images if own is None else own.get(indices)
+    good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
+    if good.sum() < 2:
+        raise InputError(
+            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
+            f"{next(iter(source.broken.values()))}",
+            "damaged",
+        )
+    indices = indices[good]
+    cpu = torch.device("cpu")
+    views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
+    return Batch(as_tensor(images[good]), views, numbers=torch.from_numpy(indices))

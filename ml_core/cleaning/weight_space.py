@@ -1,0 +1,204 @@
+"""Moving along a line in weight space: WiSE-FT's interpolation, TBAR's subtraction.
+
+A direction is a dict of float tensors by name; the weights at alpha are base + alpha * direction,
+for a run's result and for the window's slider alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints.tensors import read_tensors
+from ml_core.checkpoints.write_safetensors import write_safetensors
+from ml_core.cleaning.losses import MAX_LOG_SCALE
+from ml_core.cleaning.methods.method import Beside, Validate
+from ml_core.cleaning.recipes import Recipe
+from ml_core.events import Control, Event, Message, Progress
+from ml_core.model import ClipModel
+from ml_core.reading import examine
+from ml_core.reading.errors import InputError
+
+STEPS_OF_ALPHA = 8
+_FORMAT = "cleanclip-vector-1"
+# A BatchNorm's variance that goes to 0 or below would blow up what it divides.
+_VARIANCE_FLOOR = 0.1
+
+Weights = dict[str, Tensor]
+
+
+def snapshot(model: ClipModel) -> Weights:
+    """A copy of all parameters and buffers."""
+    return {name: value.detach().clone() for name, value in model.module.state_dict().items()}
+
+
+def direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Weights:
+    """``end`` minus ``start``, of the float tensors that differ.
+
+    Counters (BatchNorm's ``num_batches_tracked``) have no direction and are left out.
+    """
+    found = {}
+    for name, value in start.items():
+        if value.is_floating_point() and not torch.equal(value, end[name].to(value)):
+            found[name] = end[name].to(value) - value
+    return found
+
+
+def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: float) -> Weights:
+    """Weights at ``base + alpha * vector``.
+
+    BatchNorm's running means and variances move as weights do, since no data may be at hand to
+    take them anew; a variance stays at least a tenth of the base's. The logit scale stays in
+    [0, ln 100]. What is not in ``vector`` is the base's, counters among it.
+
+    Parameters
+    ----------
+    base
+        State dict.
+    vector
+        Direction, see `direction`.
+    alpha
+        0 gives the base, 1 the end of the direction; more or less than that goes beyond.
+
+    Returns
+    -------
+    dict
+        New tensors where something moved, the base's own elsewhere.
+    """
+    made = dict(base)
+    for name, step in vector.items():
+        start = base[name]
+        value = start + alpha * step.to(start)
+        if name.endswith("running_var"):
+            value = torch.maximum(value, _VARIANCE_FLOOR * start)
+        elif name == "logit_scale":
+            value = value.clamp(0.0, MAX_LOG_SCALE)
+        made[name] = value
+    return made
+
+
+def place(model: ClipModel, weights: Mapping[str, Tensor]) -> None:
+    """Give a model these weights, in place, keeping its memory layout."""
+    with torch.no_grad():
+        for name, value in model.module.state_dict().items():
+            value.copy_(weights[name])
+
+
+def settle(
+    model: ClipModel,
+    base: Weights,
+    vector: Weights,
+    recipe: Recipe,
+    validate: Validate | None,
+    control: Control,
+) -> Generator[Event, None, Beside]:
+    """Place the result: at the recipe's alpha, or at the one that validation images choose.
+
+    Auto tries alpha in eight equal steps from 0 to the recipe's alpha. Of those whose clean
+    accuracy is at most ``ca_limit`` points under that of alpha 0 it takes the lowest attack
+    success rate and then the smallest alpha. Without a trigger nothing tells how much of the
+    backdoor is left: then it takes the largest of them, and says so.
+    """
+    if recipe.alpha_choice == "given":
+        place(model, combine(base, vector, recipe.alpha))
+        return Beside(vector, recipe.alpha)
+    if validate is None:
+        raise InputError("Alpha can only be chosen on validation images: name some, or give alpha.")
+    tried: list[dict[str, float]] = []
+    for number in range(STEPS_OF_ALPHA + 1):
+        yield Progress("alpha", number, STEPS_OF_ALPHA + 1)
+        alpha = recipe.alpha * number / STEPS_OF_ALPHA
+        place(model, combine(base, vector, alpha))
+        values = validate(None)
+        if values is None or control.cancelled:
+            return Beside(vector, alpha, tuple(tried))
+        tried.append({"alpha": alpha, **values})
+    yield Progress("alpha", STEPS_OF_ALPHA + 1, STEPS_OF_ALPHA + 1)
+    chosen = choose_alpha(tried, recipe.ca_limit)
+    place(model, combine(base, vector, chosen["alpha"]))
+    yield Message(*_words(chosen, recipe))
+    return Beside(vector, chosen["alpha"], tuple(tried))
+
+
+def choose_alpha(tried: list[dict[str, float]], ca_limit: float) -> dict[str, float]:
+    """The row to take, see `settle`; the first row is alpha 0.
+
+    Raises
+    ------
+    InputError
+        If clean accuracy was not measured.
+    """
+    if any("ca" not in row for row in tried):
+        raise InputError(
+            "Alpha can only be chosen on labelled validation images: these have no labels; "
+            "give alpha."
+        )
+    start = tried[0]["ca"]
+    allowed = [row for row in tried if 100 * (start - row["ca"]) <= ca_limit + 1e-9]
+    if all("asr_excl" in row for row in allowed):
+        return min(allowed, key=lambda row: (row["asr_excl"], row["alpha"]))
+    return max(allowed, key=lambda row: row["alpha"])
+
+
+def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
+    """What was chosen and on what grounds; a warning where they are thin."""
+    alpha, limit = chosen["alpha"], recipe.ca_limit
+    if alpha == 0:
+        return (
+            f"No alpha lowers the success rate within {limit:g} points of clean accuracy: the "
+            "weights are left as they are. Allow more, or take another method.",
+            "warning",
+        )
+    if "asr_excl" not in chosen:
+        beyond = " At 1 it is the reference itself." if recipe.method == "interpolate" else ""
+        return (
+            f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without "
+            f"a trigger nothing tells how much of the backdoor is left.{beyond}",
+            "warning",
+        )
+    return (
+        f"Alpha {alpha:g} was chosen on validation images: success rate "
+        f"{100 * chosen['asr_excl']:.1f} % at a clean accuracy of {100 * chosen['ca']:.1f} %.",
+        "info",
+    )
+
+
+def save_vector(vector: Weights, path: Path, facts: Mapping[str, Any]) -> Path:
+    """Write a direction with JSON facts (source_sha256, alpha, method) as its metadata.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the place cannot be written.
+    """
+    metadata = {"format": _FORMAT, "facts": json.dumps(dict(facts), sort_keys=True)}
+    replace_files({path: lambda file: write_safetensors(file, vector, metadata)})
+    return path
+
+
+def read_vector(path: Path, base: Mapping[str, Tensor]) -> Weights:
+    """Read a direction for weights of the same names and shapes.
+
+    Raises
+    ------
+    InputError
+        If the file is refused, is no vector, or is one of another architecture.
+    """
+    found = examine(path)
+    if found.refused:
+        raise found.refusal()
+    if found.metadata.get("format") != _FORMAT:
+        raise InputError(f"{found.name} is not a vector of this version.", "unsupported")
+    for info in found.tensors:
+        if info.name not in base or tuple(base[info.name].shape) != info.shape:
+            raise InputError(
+                f"{found.name} does not fit: its tensor {info.name[:80]} is of another "
+                "architecture; choose the vector of this checkpoint."
+            )
+    return read_tensors(found)

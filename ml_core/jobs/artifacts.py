@@ -1,0 +1,109 @@
+"""The files that a finished run leaves, and the model that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import apply_adapter, read_adapter, save_adapter
+from ml_core.checkpoints.prompted import PromptedVisual
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.loop import Outcome
+from ml_core.cleaning.weight_space import save_vector
+from ml_core.events import Event, Saved
+from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.linear_head import save_head
+from ml_core.jobs.specs import CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.model import ClipModel
+
+ADAPTER_FILE = "adapter.safetensors"
+VECTOR_FILE = "vector.safetensors"
+
+
+def save_result(
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, outcome: Outcome, facts: Mapping[str, Any]
+) -> Generator[Event, None, None]:
+    """Write the cleaned weights, or the adapter beside untouched ones; head and vector if any.
+
+    Files of an earlier run in the folder that this one does not make are taken away, so that
+    what lies there belongs together.
+    """
+    folder = Path(spec.output_dir)
+    written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
+    made = [written]
+    if outcome.head is not None:
+        names = inputs.label_set.class_names
+        made.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
+    if outcome.beside is not None:
+        own = {key: facts[key] for key in ("method", "source_sha256", "source_name")}
+        own["alpha"] = outcome.beside.alpha
+        made.append(save_vector(outcome.beside.vector, folder / VECTOR_FILE, own))
+    for name in (CLEANED_FILE, ADAPTER_FILE, HEAD_FILE, VECTOR_FILE):
+        if folder / name not in made:
+            (folder / name).unlink(missing_ok=True)
+    for path in made:
+        yield Saved(str(path), "checkpoint", outcome.step)
+
+
+def save_step(
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, head: Tensor | None, path: Path, facts: Any
+) -> Path:
+    """Write the checkpoint of one evaluation, or its adapter, and its head beside it."""
+    written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)
+    if head is not None:
+        names = inputs.label_set.class_names
+        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
+    return written
+
+
+def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[str, Any]) -> Path:
+    """Write a model: its weights, or only the prompts where these are all that was trained."""
+    if isinstance(model.module.visual, PromptedVisual):
+        return save_adapter(model, adapter, facts)
+    save_checkpoint(model, weights, provenance=facts)
+    return weights
+
+
+def open_result(spec: CleanSpec, device: str) -> ClipModel:
+    """The model that the files in the run's folder make, on a device.
+
+    Raises
+    ------
+    InputError
+        If they cannot be opened.
+    """
+    folder = Path(spec.output_dir)
+    if not (folder / ADAPTER_FILE).exists():
+        return open_checkpoint(folder / CLEANED_FILE).build(device)
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    return apply_adapter(opened.build(device), read_adapter(folder / ADAPTER_FILE))
+
+
+def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:
+    """The part of a result record that names the files.
+
+    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched
+    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``vector`` and
+    ``alpha`` of a method in weight space (the result is the source plus alpha times the vector),
+    and in ``alphas`` what was measured of each alpha that was tried.
+    """
+    folder = Path(spec.output_dir)
+    adapted = (folder / ADAPTER_FILE).exists()
+    weights = Path(spec.checkpoint) if adapted else folder / CLEANED_FILE
+    record: dict[str, Any] = {
+        "checkpoint": str(weights),
+        "checkpoint_sha256": open_checkpoint(weights, spec.donor).inspection.sha256,
+    }
+    if adapted:
+        record["adapter"] = str(folder / ADAPTER_FILE)
+    if outcome.head is not None:
+        record["linear_head"] = str(folder / HEAD_FILE)
+    if outcome.beside is not None:
+        record["vector"] = str(folder / VECTOR_FILE)
+        record["alpha"] = outcome.beside.alpha
+        record["alphas"] = [dict(row) for row in outcome.beside.tried]
+    return record
