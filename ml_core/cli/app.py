@@ -15,7 +15,14 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
-from ml_core.cli import clean_commands, doctor_command, file_commands, output, triggering
+from ml_core.cli import (
+    bench_command,
+    clean_commands,
+    doctor_command,
+    file_commands,
+    output,
+    triggering,
+)
 from ml_core.cli.explaining import explain_command
 from ml_core.cli.measuring import evaluate_command
 from ml_core.jobs.failures import exit_code
@@ -51,6 +58,8 @@ app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("doctor")(doctor_command.doctor_command)
 app.command("clean")(clean_commands.clean_command)
+app.command("bench")(bench_command.bench_command)
+app.command("prove")(bench_command.prove_command)
 app.command("demo")(clean_commands.demo_command)
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, image_spec, pair_spec, target_index
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
-from ml_core.cli.interrupt import ctrl_c_cancels
-from ml_core.events import Control, Done
+from ml_core.cli.running import run_to_result
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger
@@ -100,17 +99,7 @@ def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
     """
     from ml_core.jobs.run import run
 
-    control = Control()
-    done = Done("failed", error="The job ended without a result.", error_code="internal")
-    with ctrl_c_cancels(control), output.progress_bar() as show:
-        for event in run(spec, control, resume=resume):
-            show(event)
-            if isinstance(event, Done):
-                done = event
-    if done.status == "cancelled":
-        raise KeyboardInterrupt
-    output.raise_failure(done)
-    return done.result
+    return run_to_result(lambda control: run(spec, control, resume=resume))
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

@@ -46,6 +46,8 @@ STAGES = {
     "after": "After",
     "evaluate": "Evaluating",
     "reference": "Reference",
+    "estimate": "Measuring steps",
+    "rebound": "Finetuning again",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.exclusions import Excluded, excluded
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import DEMO_SIZES, DemoPictures, FilePictures, Pictures, key_of
 from ml_core.data.sampling import stratified_sample
@@ -29,6 +30,12 @@ class PairSet(PictureSet):
             return [self.texts[i] for i in numbers.tolist()]
         assert isinstance(self.pictures, DemoPictures)
         return self.pictures.captions(numbers)
+
+    def excluded(self, index: int, reason: str) -> Excluded:
+        """What an exclusions file says of a pair."""
+        picture, name = self.pictures.raw(index), self.pictures.name(index)
+        sized = self.pictures.sizes() is not None
+        return excluded(picture, self.captions([index]), name, reason, sized=sized)
 
 
 def open_pairs(spec: PairSpec) -> PairSet:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -126,6 +128,37 @@ def hashed(pictures: Pictures, name: str) -> str:
         ) from error
 
 
-def shared(first: PictureSet, second: PictureSet) -> int:
-    """How many pictures stand in both sets."""
-    return len(first.pictures.members() & second.pictures.members())
+def shared(
+    first: PictureSet, second: PictureSet, cancelled: Callable[[], bool] = lambda: False
+) -> int:
+    """How many pictures of ``first`` stand in ``second`` too, whatever they are called there.
+
+    Two pictures are the same if their bytes are: one that was saved anew is another. Only pictures
+    of a size that both sets have are read, where sizes are known without reading.
+
+    Raises
+    ------
+    InterruptedError
+        If ``cancelled`` says so; it is asked for every picture that is read.
+    """
+    seen = set(_digests(second.pictures, first.pictures.sizes(), cancelled))
+    return sum(one in seen for one in _digests(first.pictures, second.pictures.sizes(), cancelled))
+
+
+def _digests(
+    pictures: Pictures, sizes: NDArray[np.int64] | None, cancelled: Callable[[], bool]
+) -> Iterator[bytes]:
+    """SHA-256 of the pictures that have one of the sizes (None: any); unreadable ones have none."""
+    for index in of_sizes(pictures, sizes).tolist():
+        if cancelled():
+            raise InterruptedError("cancelled")
+        with suppress(InputError):
+            yield hashlib.sha256(pictures.raw(index)).digest()
+
+
+def of_sizes(pictures: Pictures, sizes: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Ascending numbers of the pictures that may have one of the sizes in bytes (None: any)."""
+    own = pictures.sizes()
+    if own is None or sizes is None:
+        return np.arange(len(pictures))
+    return np.flatnonzero((own >= 0) & np.isin(own, sizes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from PIL import Image
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import read_image
+from ml_core.reading.images import picture_bytes, read_image
 from ml_core.reading.square import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
@@ -49,11 +49,17 @@ class Pictures(Protocol):
     def picture(self, index: int) -> Image.Image:
         """One picture as it is, RGB or RGBA; InputError if it is damaged."""
 
+    def name(self, index: int) -> str:
+        """What to call a picture in a sentence."""
+
     def key(self) -> str:
         """Hash of the pictures and their order."""
 
-    def members(self) -> AbstractSet[object]:
-        """What each picture is, whatever set it stands in."""
+    def raw(self, index: int) -> bytes:
+        """The bytes that decide a picture, as stored; InputError if they cannot be read."""
+
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Bytes of each picture as `raw` gives them (-1: unreadable); None if not known cheaply."""
 
 
 class Source(Protocol):
@@ -68,6 +74,12 @@ class Source(Protocol):
 
     def read(self, number: int) -> Image.Image:
         """Decode a picture; InputError if it is damaged."""
+
+    def raw(self, number: int) -> bytes:
+        """The bytes that decide a picture; InputError if they cannot be read."""
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Bytes of some pictures (-1: unreadable); None if they are not known cheaply."""
 
 
 class _Noting(Protocol):
@@ -123,6 +135,15 @@ def files_key(paths: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
+def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Bytes of files, int64 [n]; -1 where one cannot be looked at."""
+    out = np.full(len(paths), -1, np.int64)
+    for place, path in enumerate(paths):
+        with suppress(OSError):
+            out[place] = os.stat(path).st_size
+    return out
+
+
 def known_by(paths: Sequence[Path]) -> str:
     """What `files_key` is made of, for records."""
     return "content" if _small([path.stat() for path in paths]) else "names, sizes and times"
@@ -145,11 +166,23 @@ class FilePictures:
 
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Decode files, several at a time."""
-        return draw_each(self, self._names.__getitem__, indices, size, fit)
+        return draw_each(self, self.name, indices, size, fit)
 
     def picture(self, index: int) -> Image.Image:
         """Decode a file."""
         return read_image(self._paths[index])
+
+    def name(self, index: int) -> str:
+        """Path below the set's folder, or row of its table."""
+        return self._names[index]
+
+    def raw(self, index: int) -> bytes:
+        """Bytes of a file."""
+        return picture_bytes(self._paths[index])
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Sizes of the files."""
+        return file_sizes(self._paths)
 
     def key(self) -> str:
         """Hash of the files, see `files_key`."""
@@ -159,10 +192,6 @@ class FilePictures:
     def files(self) -> tuple[Path, ...]:
         """All files that decide the pictures."""
         return self._paths
-
-    def members(self) -> AbstractSet[object]:
-        """The files."""
-        return frozenset(self._paths)
 
 
 class SourcePictures:
@@ -178,15 +207,23 @@ class SourcePictures:
 
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Decode pictures, several at a time."""
-
-        def name(index: int) -> str:
-            return self._source.name(int(self._numbers[index]))
-
-        return draw_each(self, name, indices, size, fit)
+        return draw_each(self, self.name, indices, size, fit)
 
     def picture(self, index: int) -> Image.Image:
         """Decode one."""
         return self._source.read(int(self._numbers[index]))
+
+    def name(self, index: int) -> str:
+        """What the set calls it."""
+        return self._source.name(int(self._numbers[index]))
+
+    def raw(self, index: int) -> bytes:
+        """Its bytes in the set's files."""
+        return self._source.raw(int(self._numbers[index]))
+
+    def sizes(self) -> NDArray[np.int64] | None:
+        """How many bytes each has there."""
+        return self._source.sizes(self._numbers)
 
     def key(self) -> str:
         """Hash of the set's files and the numbers."""
@@ -198,11 +235,6 @@ class SourcePictures:
     def files(self) -> tuple[Path, ...]:
         """All files that decide the pictures."""
         return self._source.files
-
-    def members(self) -> AbstractSet[object]:
-        """The numbers in the set, which its first file stands for."""
-        files = self._source.files
-        return {(files[:1], number) for number in self._numbers.tolist()}
 
 
 class DemoPictures:
@@ -254,9 +286,17 @@ class DemoPictures:
         total.update(self.draw(np.arange(min(32, len(self))), DEMO_SIDE, CLIP_FIT).tobytes())
         return total.hexdigest()
 
-    def members(self) -> AbstractSet[object]:
-        """The compositions, by split, seed and number."""
-        return {(self._split, self._seed, number) for number in self._numbers.tolist()}
+    def name(self, index: int) -> str:
+        """Split and number of a composition."""
+        return f"Demo, {self._split} split, {self._numbers[index]}"
+
+    def raw(self, index: int) -> bytes:
+        """Split, seed and number, which decide a composition."""
+        return f"demo/{self._split}/{self._seed}/{self._numbers[index]:012d}".encode()
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of `raw`: all the same."""
+        return np.full(len(self), len(self.raw(0)) if len(self) else 0, np.int64)
 
     def _compose(self, indices: NDArray[np.int64]) -> Canvases:
         """Call the composer; its art is read only when asked for."""

@@ -25,7 +25,7 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, open_inputs
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.measure import classifier_of, drained, measure, metric_values
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -186,30 +186,20 @@ def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
         return None
 
     def validate(head: Any) -> dict[str, float] | None:
-        zero_shot = _drain(
+        zero_shot = drained(
             measure(model, bench, classifier_of(model, inputs.label_set), control, "validate")
         )
         if zero_shot is None:
             return None
         values = metric_values(zero_shot)
         if head is not None:
-            linear = _drain(measure(model, bench, head, control, "validate"))
+            linear = drained(measure(model, bench, head, control, "validate"))
             if linear is None:
                 return None
             values |= metric_values(linear, "linear_")
         return values
 
     return validate
-
-
-def _drain(stage: Generator[Event, None, Evaluation | None]) -> Evaluation | None:
-    """Run a short stage to its end without its events."""
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            found: Evaluation | None = end.value
-            return found
 
 
 def _measure_saved(

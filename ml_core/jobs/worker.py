@@ -20,9 +20,12 @@ from typing import IO
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.failures import exit_code
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
+AnySpec = CleanSpec | DoctorSpec | ReboundSpec | HoldoutSpec
 CANCEL_GRACE_SECONDS = 0.8
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
@@ -98,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--doctor", action="store_true", help="the spec asks the loader doctor, not for cleaning"
     )
+    parser.add_argument("--rebound", action="store_true", help="the spec asks for a rebound test")
+    parser.add_argument("--holdouts", action="store_true", help="the spec asks for the hold-outs")
     options = parser.parse_args(arguments)
     output, control = Output(_own_stdout()), Control()
     if options.supervised:
@@ -108,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _on_sigterm(control)
     try:
-        spec = read_doctor_spec(options.spec) if options.doctor else read_spec(options.spec)
+        spec = _read(options)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
@@ -120,8 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
+def _read(options: argparse.Namespace) -> AnySpec:
+    """The spec of the kind that was asked for."""
+    if options.doctor:
+        return read_doctor_spec(options.spec)
+    if options.rebound:
+        return read_spec_file(options.spec, ReboundSpec)
+    if options.holdouts:
+        return read_spec_file(options.spec, HoldoutSpec)
+    return read_spec(options.spec)
+
+
 def _events(
-    spec: CleanSpec | DoctorSpec, control: Control, resume: bool, estimate: bool
+    spec: AnySpec, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
     """The job's events; torch is imported here, after the commands are listened to."""
     from ml_core.jobs.devices import lower_priority
@@ -131,6 +147,16 @@ def _events(
         from ml_core.jobs.doctor import examine_settings
 
         yield from examine_settings(spec, control)
+        return
+    if isinstance(spec, ReboundSpec):
+        from ml_core.jobs.rebound import rebound
+
+        yield from rebound(spec, control)
+        return
+    if isinstance(spec, HoldoutSpec):
+        from ml_core.jobs.holdouts import holdouts
+
+        yield from holdouts(spec, control)
         return
     if estimate:
         from ml_core.jobs.estimate import estimate as measure

@@ -78,6 +78,16 @@ def read_image(source: str | Path | bytes, *, name: str = "") -> Image.Image:
         return _decoded(file, name)
 
 
+def picture_bytes(path: str | Path, *, name: str = "") -> bytes:
+    """The bytes of a picture's file, undecoded; errors as `read_image`, of the file alone."""
+    name = name or Path(path).name
+    with _regular_file(Path(path), name) as file:
+        try:
+            return file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise InputError(f"The picture {name} cannot be read.", "usage", str(error)) from error
+
+
 def _decoded(file: BinaryIO, name: str) -> Image.Image:
     """Decode an open file, or say what is wrong with it."""
     try:

@@ -93,6 +93,14 @@ class _Arrays:
         """One picture."""
         return Image.fromarray(_picture(self._pixels[number]))
 
+    def raw(self, number: int) -> bytes:
+        """Pixels of a picture."""
+        return bytes(self._pixels[number].tobytes())
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All pictures are of one size."""
+        return np.full(len(numbers), _PIXELS, np.int64)
+
 
 def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool) -> FoundSet:
     """Python version: dictionaries with ``data`` [n, 3072] and labels."""

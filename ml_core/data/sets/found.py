@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.pictures import Source
+from ml_core.data.pictures import Source, file_sizes
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import read_image
+from ml_core.reading.images import picture_bytes, read_image
 from ml_core.reading.regular_file import open_regular
 
 
@@ -66,6 +66,14 @@ class FileSource:
     def read(self, number: int) -> Image.Image:
         """Decode a file."""
         return self.decode(self.files[number])
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a file."""
+        return picture_bytes(self.files[number])
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sizes of the files."""
+        return file_sizes([self.files[number] for number in numbers.tolist()])
 
 
 class Slices:
@@ -128,8 +136,16 @@ class RawSource:
 
     def read(self, number: int) -> Image.Image:
         """Read one record."""
+        return Image.fromarray(self._decode(self.raw(number)))
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a record, label and all."""
         part, place = self._place(number)
-        return Image.fromarray(self._decode(part.read(place * self._record, self._record)))
+        return part.read(place * self._record, self._record)
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All records are of one length."""
+        return np.full(len(numbers), self._record, np.int64)
 
     def _place(self, number: int) -> tuple[Slices, int]:
         """File and position in it."""

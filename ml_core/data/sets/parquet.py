@@ -51,6 +51,13 @@ class ParquetSource:
 
     def read(self, number: int) -> Image.Image:
         """Decode the picture of a row."""
+        return read_image(self.raw(number), name=self.name(number))
+
+    def sizes(self, numbers: NDArray[np.int64]) -> None:
+        """Not known without reading the pictures."""
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of the picture of a row."""
         at = int(np.searchsorted(self._ends, number, side="right"))
         row = number - (int(self._ends[at - 1]) if at else 0)
         rows = self._group(self._places[at])
@@ -65,7 +72,7 @@ class ParquetSource:
                 "followed).",
                 "damaged",
             )
-        return read_image(data, name=self.name(number))
+        return data
 
     def _group(self, place: tuple[int, int]) -> Any:
         """The column of a row group."""

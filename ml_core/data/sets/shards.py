@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.data.pictures import summary
@@ -50,11 +51,18 @@ class ShardSource:
 
     def read(self, number: int) -> Image.Image:
         """Decode a member in place."""
+        return read_image(self.raw(number), name=self.name(number))
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sizes of the members."""
+        return np.array([self._samples[n].picture.size for n in numbers.tolist()], np.int64)
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a member."""
         sample = self._samples[number]
         if sample.picture.size > MAX_BYTES:
             raise InputError(f"{self.name(number)} is too large.", "unsupported")
-        data = self._shards[sample.shard].read(sample.picture.offset, sample.picture.size)
-        return read_image(data, name=self.name(number))
+        return self._shards[sample.shard].read(sample.picture.offset, sample.picture.size)
 
 
 def find_shards(path: Path, train: bool) -> FoundSet | None:
