@@ -29,6 +29,7 @@ NOTE_FILE = "note.txt"
 MAX_NOTE = 500
 _MAX_RESULT_BYTES = 16_000_000
 _TAIL_BYTES = 65_536
+_FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
 ]
@@ -112,8 +113,7 @@ def read_run(folder: Path) -> PastRun:
     spec = read_spec(path)
     result = _result(folder)
     status, error, code = _standing(folder, result)
-    if result:  # files that were moved are found where they are
-        result = {**result, "checkpoint": str(folder / CLEANED_FILE)}
+    result = _located_files(folder, result)
     begun = path.stat().st_mtime
     return PastRun(folder, spec, status, begun, result, error, code, read_note(folder))
 
@@ -199,6 +199,16 @@ def _result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A result whose files are named where they are now, wherever the run was made."""
+    found = dict(result)
+    for key in _FILE_KEYS:
+        here = folder / Path(str(result.get(key) or "")).name
+        if result.get(key) and here.is_file():
+            found[key] = str(here)
+    return found
 
 
 def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:

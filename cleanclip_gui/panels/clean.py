@@ -17,7 +17,9 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
+from cleanclip_gui.panels.clean_alpha import AlphaActs
 from cleanclip_gui.panels.clean_history import HistoryActs
+from cleanclip_gui.panels.clean_proof import ProofActs
 from cleanclip_gui.panels.clean_recipes import RecipeFiles
 from cleanclip_gui.panels.clean_run import RunAtWork, estimate_folder
 from cleanclip_gui.panels.clean_runs import CleanRuns
@@ -64,6 +66,8 @@ class CleanPanel(CleanView):
         self.studio_device = self.run.studio_device
         self.saving = SaveCleaned(self)
         self.trying = TryCleaned(session, inference, self)
+        self.alpha_acts = AlphaActs(self.alpha, session, inference, self)
+        self.proving = ProofActs(self.proof, session, self)
         self.recipes = RecipeFiles(self.setup)
         self.history = HistoryActs(self)
         self.bench.parent_folder = self.setup.folder
@@ -186,7 +190,7 @@ class CleanPanel(CleanView):
     def use_prompts(self, prompts: Prompts) -> None:
         """Ask through these."""
         self.setup.use_prompts(prompts)
-        self.bench.prompts = self.recipes.prompts = prompts
+        self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
 
     def is_running(self) -> bool:
         """Whether a child is at work, for a run or for an estimate."""
@@ -194,13 +198,15 @@ class CleanPanel(CleanView):
 
     def is_busy(self) -> bool:
         """Whether a run that was started now would have to wait."""
-        return self.is_running()
+        return self.is_running() or self.proving.is_running
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
         self.queue.hold(True)
         ended = self.run.close(timeout_ms)
+        ended = self.proving.stop(deadline.remainingTime()) and ended
+        ended = self.alpha_acts.stop(deadline.remainingTime()) and ended
         ended = self.bench.stop(deadline.remainingTime()) and ended
         return self.saving.stop(deadline.remainingTime()) and ended
 
@@ -274,8 +280,15 @@ class CleanPanel(CleanView):
         self.try_button.clicked.connect(self.try_cleaned)
         self.save_button.clicked.connect(self.save_cleaned)
         self.trying.opened.connect(self.try_in_studio)
-        for part in (self.trying, self.saving, self.charts, self.bench, self.run, self.recipes):
+        for part in (
+            self.trying, self.saving, self.charts, self.bench, self.run, self.recipes,
+            self.alpha_acts, self.proving,
+        ):  # fmt: skip
             part.failed.connect(self.failed)
+        self.alpha_acts.saved.connect(self._on_copied)
+        self.proving.logged.connect(self._on_line)
+        self.proving.changed.connect(self._on_proof_changed)
+        self.run.shown.connect(self._on_result_shown)
         self.saving.saved.connect(self._on_copied)
         self.saving.busy_changed.connect(self.save_button.setDisabled)
         self.run.logged.connect(self.logged)
@@ -312,6 +325,16 @@ class CleanPanel(CleanView):
         self.show_estimate("")  # most of a short run is measuring images
         self._refresh()
 
+    def _on_result_shown(self, result: dict[str, Any]) -> None:
+        self.alpha_acts.show_result(result, self._asked)
+        if self.run.folder is not None:
+            self.proving.show_run(self.run.folder)
+
+    def _on_proof_changed(self) -> None:
+        if not self.proving.is_running:
+            self._next()
+        self._refresh()
+
     def _on_queue_changed(self) -> None:
         self.tell_queue(len(self.queue))
         if not self.queue.held:
@@ -333,6 +356,7 @@ class CleanPanel(CleanView):
         missing = self.setup.show_needs(self.session)
         ready = self.session.checkpoint is not None and not self.form.problem() and not missing
         busy = self.is_busy()
+        self.proving.set_free(not self.is_running())
         self.start_button.setEnabled(ready)
         self.start_button.setText("Add to the queue" if busy else "Start cleaning")
         self.estimate_button.setEnabled(ready and not busy)

@@ -114,6 +114,8 @@ class HistoryActs(QObject):
             panel.try_in_studio.emit()
             return
         result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
+        if point.checkpoint.endswith(".adapter.safetensors"):
+            result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
         panel.trying.begin(result, asked)
 
     def _queue_copy(self, spec: CleanSpec) -> None:

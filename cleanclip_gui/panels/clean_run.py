@@ -42,12 +42,14 @@ class RunAtWork(QObject):
     """One child process at a time, for a run or an estimate.
 
     ``said(event)`` passes on what a run tells, ``ended(Done)`` its last word or that of an
-    estimate; ``changed`` asks for the buttons to be looked at again.
+    estimate; ``shown(result)`` tells that a result is on the screen; ``changed`` asks for the
+    buttons to be looked at again.
     """
 
     said = Signal(object)
     ended = Signal(object)
     changed = Signal()
+    shown = Signal(object)
     failed = Signal(object)
     logged = Signal(str)
     progressed = Signal(object)
@@ -125,6 +127,7 @@ class RunAtWork(QObject):
         self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
         self._set_run(status)
         self._view.show_result(result)
+        self.shown.emit(result)
 
     def title(self) -> str:
         """The method, and what it works on where another checkpoint was opened meanwhile."""

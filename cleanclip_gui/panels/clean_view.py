@@ -21,9 +21,11 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.panels.clean_setup import CleanSetup
 from cleanclip_gui.text import bytes_text, count_text, plain, tip
+from cleanclip_gui.widgets.alpha_row import AlphaRow
 from cleanclip_gui.widgets.before_after import BeforeAfter, duration_text
 from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.proof_section import ProofSection
 from cleanclip_gui.widgets.run_bar import RunBar
 
 SETUP_WIDTH = 396
@@ -68,8 +70,8 @@ class CleanView(QWidget):
         self._log.setMinimumWidth(1)
         self._log.hide()  # an empty line would leave the charts short of the set-up's end
         self._log_text = ""
-        # What belongs to a result, such as the proof of it, has its place below the buttons.
-        self.below_result = QVBoxLayout()
+        self.alpha = AlphaRow()
+        self.proof = ProofSection()
         self._result_card = self._make_result_card()
         self._trouble_card = self._make_trouble_card()
         self.tabs = QTabBar()
@@ -226,8 +228,9 @@ class CleanView(QWidget):
         buttons.addStretch(1)
         card = _card(self.before_after, buttons)
         layout = card.layout()
-        if isinstance(layout, QVBoxLayout):
-            layout.addLayout(self.below_result)
+        if layout is not None:
+            layout.addWidget(self.alpha)
+            layout.addWidget(self.proof)
         return card
 
     def _make_trouble_card(self) -> QFrame:

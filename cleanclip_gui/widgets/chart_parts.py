@@ -185,3 +185,31 @@ class DrawnSeries:
 def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
     """Tick labels of a learning rate."""
     return [scientific(value * scale) for value in values]
+
+
+def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
+    """Tick labels of a rate; none outside 0 to 100 %."""
+    digits = 0 if spacing * 100 >= 1 else 1
+    return [f"{100 * v:.{digits}f} %" if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
+
+
+def level_line(plot: Any) -> Any:
+    """A level line with a name, for :func:`dress_level`."""
+    import pyqtgraph as pg
+
+    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
+    line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
+    line.setZValue(-5)
+    plot.addItem(line, ignoreBounds=True)
+    return line
+
+
+def dress_level(line: Any, y: float, text: str) -> None:
+    """Put a level line where it belongs, in the colours of the theme."""
+    pen = QPen(theme.colour("danger"), 1.0)
+    pen.setCosmetic(True)
+    pen.setStyle(Qt.PenStyle.DashLine)
+    line.setPen(pen)
+    line.setPos(y)
+    line.label.setFormat(text)
+    line.label.setColor(theme.colour("danger"))

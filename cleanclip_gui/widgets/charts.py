@@ -16,7 +16,10 @@ from cleanclip_gui.widgets.chart_frame import ChartFrame
 from cleanclip_gui.widgets.chart_parts import (
     DrawnSeries,
     LegendEntry,
+    dress_level,
+    level_line,
     percent,
+    percent_ticks,
     plain,
     scientific,
     scientific_ticks,
@@ -66,6 +69,8 @@ class Chart(ChartFrame):
         self._legend: dict[str, LegendEntry] = {}
         self._items: dict[str, DrawnSeries] = {}
         self._cursor: pg.InfiniteLine | None = None
+        self._level: tuple[float, str] | None = None
+        self._level_line: pg.InfiniteLine | None = None
         self._total = 0.0
         self._at: float | None = None
         self._dirty = False
@@ -125,6 +130,12 @@ class Chart(ChartFrame):
         if total != self._total:
             self._total = total
             self._fit()
+
+    def set_level(self, y: float, text: str) -> None:
+        """Draw a level line, such as a limit, with its name beside it."""
+        self._level = (y, text)
+        self._dress()
+        self._fit()
 
     def clear(self) -> None:
         """Forget every point and show the empty state."""
@@ -271,12 +282,17 @@ class Chart(ChartFrame):
         self._dress_axes()
         if self._whole:
             plot.getAxis("left").setTicks([[(v / 100, f"{v} %") for v in (0, 25, 50, 75, 100)], []])
+        elif self._show_value is percent:
+            plot.getAxis("left").tickStrings = percent_ticks
         elif self._show_value is scientific:
             plot.getAxis("left").tickStrings = scientific_ticks
         if self._cursor is not None:
             self._cursor.setPen(theme.colour("muted"), width=1)
         for drawn in self._items.values():
             drawn.dress()
+        if self._level is not None:
+            self._level_line = self._level_line or level_line(plot)
+            dress_level(self._level_line, *self._level)
 
     def _fit(self) -> None:
         """Show the whole run, unless the user has zoomed."""
@@ -291,6 +307,7 @@ class Chart(ChartFrame):
         values = [s.arrays()[1] for s in self._series.values() if len(s)]
         if values:
             top = max(float(np.max(v)) for v in values)
+            top = top if self._level is None else max(top, 1.5 * self._level[0])
             bottom = min(0.0, *(float(np.min(v)) for v in values))
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 

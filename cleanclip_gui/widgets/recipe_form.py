@@ -13,12 +13,12 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.method_chooser import MethodChooser
 from cleanclip_gui.widgets.recipe_fields import Chooser, FieldRow
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
-from ml_core.cleaning.presets import PRESET_SOURCES, presets
+from ml_core.cleaning.presets import preset_source, presets
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
 # Always in sight; the others are behind "All settings".
-BASIC = ("pairs", "epochs", "batch_size", "lr")
+BASIC = ("pairs", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
 _NOT_ROWS = frozenset({"method", "preset"})
 _SENTENCE_MS = 8000
 
@@ -79,7 +79,7 @@ class RecipeForm(QWidget):
             if row.value() != getattr(base, name)
         }  # fmt: skip
         recipe = base.changed(**values) if values else base
-        if recipe.pairs < recipe.batch_size:
+        if recipe.total_steps and recipe.pairs < recipe.batch_size:
             raise InputError(
                 f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
                 "raise the examples or lower the batch size."
@@ -207,7 +207,7 @@ class RecipeForm(QWidget):
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
-        self._about_preset.setText(PRESET_SOURCES.get(base.preset, ""))
+        self._about_preset.setText(preset_source(method, base.preset))
         self._refresh()
 
     @staticmethod
@@ -237,7 +237,10 @@ class RecipeForm(QWidget):
         if not self._forget.isActive():
             self._sentence.hide()
         steps, batch = count_text(recipe.total_steps), count_text(recipe.batch_size)
-        self._budget.setText(f"{steps} steps of {batch} examples")
+        trains = recipe.total_steps > 0
+        self._budget.setText(
+            f"{steps} steps of {batch} examples" if trains else "Nothing is trained."
+        )
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_frame import ChartFrame
+from cleanclip_gui.widgets.chart_parts import percent_ticks
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.recipe_fields import Chooser
@@ -183,7 +184,7 @@ class TradeoffChart(ChartFrame):
         plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         plot.scene().sigMouseClicked.connect(self._on_clicked)
         for side in ("left", "bottom"):
-            plot.getAxis(side).tickStrings = _percent_ticks
+            plot.getAxis(side).tickStrings = percent_ticks
             plot.getAxis(side).enableAutoSIPrefix(False)
 
     def _dress(self) -> None:
@@ -353,12 +354,6 @@ def _limit(name: str, unit: str, value: float) -> NumberBox:
     box.setValue(value)
     box.setFixedWidth(112)
     return box
-
-
-def _percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
-    """Tick labels of a rate; none outside 0 to 100 %."""
-    digits = 0 if spacing * 100 >= 1 else 1
-    return [f"{100 * v:.{digits}f} %" if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
 
 
 def _rate(value: float, interval: tuple[float, float] | None) -> str:

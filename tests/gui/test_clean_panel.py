@@ -40,6 +40,8 @@ from tests.gui.shell_fakes import write_journal, write_state
 
 class FakeInference(QObject):
     checkpoint_opened = Signal(object)
+    evaluation_updated = Signal(object)
+    failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
