@@ -336,7 +336,7 @@ class CleanPanel(CleanView):
         self._refresh()
 
     def _on_queue_changed(self) -> None:
-        self.tell_queue(len(self.queue))
+        self.tell_queue(len(self.queue), self.queue.held)
         if not self.queue.held:
             self._next()
 

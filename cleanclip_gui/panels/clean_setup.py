@@ -169,6 +169,8 @@ class CleanSetup(QWidget):
         self.changed.emit()
 
     def _lay_out(self) -> None:
+        self.form.below_choosers.addWidget(self.needs)
+        self.form.below_choosers.addWidget(self.reference)
         output = QHBoxLayout()
         output.setSpacing(theme.SPACE_XS)
         output.addWidget(self.output, 1)
@@ -194,8 +196,6 @@ class CleanSetup(QWidget):
         layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)
         layout.addLayout(files)
-        layout.addWidget(self.needs)
-        layout.addWidget(self.reference)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(heading)
         layout.addLayout(output)

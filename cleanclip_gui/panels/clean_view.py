@@ -95,10 +95,11 @@ class CleanView(QWidget):
         """Show this run (0), queue and history (1) or the comparison (2)."""
         self.tabs.setCurrentIndex(number)
 
-    def tell_queue(self, waiting: int) -> None:
-        """Say on the tab how many runs wait."""
+    def tell_queue(self, waiting: int, held: bool) -> None:
+        """Say on the tab how many runs wait, and whether for the user."""
         title = "Queue and history"
-        self.tabs.setTabText(1, f"{title}, {waiting} waiting" if waiting else title)
+        how = "held" if held else "waiting"
+        self.tabs.setTabText(1, f"{title}, {waiting} {how}" if waiting else title)
 
     def _on_tab_changed(self, number: int) -> None:
         self._pages.setCurrentIndex(number)

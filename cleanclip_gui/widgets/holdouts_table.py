@@ -34,6 +34,7 @@ class HoldoutsView(QWidget):
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(_WHAT, QHeaderView.ResizeMode.Stretch)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column in (_BEFORE, _AFTER, _INTERVAL, _BASELINE, _N):
             title = QTableWidgetItem(COLUMNS[column])
             title.setTextAlignment(_RIGHT)

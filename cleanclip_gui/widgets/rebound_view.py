@@ -21,7 +21,8 @@ class ReboundView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.verdict = Label("", "heading", wrap=True)
+        self.verdict = Label("", wrap=True)
+        self.verdict.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
         self.chart = Chart(
             "Attack success while finetuning again",
             show=percent,
@@ -64,7 +65,6 @@ class ReboundView(QWidget):
                 self._point(float(rate["factor"]), float(point["step"]), point)
         self.verdict.setText(str(record["verdict"]))
         clean = bool(record["stays_clean"])
-        self.verdict.setProperty("stays_clean", clean)
         theme.set_property(self.verdict, "role", "success" if clean else "error")
         self.verdict.show()
         self.facts.setText(_facts(record))

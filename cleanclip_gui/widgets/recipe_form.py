@@ -58,6 +58,9 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
+        # What else the method takes has its place between the choosers and the fields.
+        self.below_choosers = QVBoxLayout()
+        self.below_choosers.setSpacing(theme.SPACE_S)
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
@@ -152,6 +155,7 @@ class RecipeForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
         layout.addLayout(choosers)
+        layout.addLayout(self.below_choosers)
         layout.addLayout(state)
         layout.addLayout(self._basic_box)
         layout.addWidget(self._sentence)
