@@ -63,3 +63,18 @@ def tiny_checkpoint(tiny_model: ClipModel, tmp_path: Path) -> Path:
     from ml_core.checkpoints.save import save_checkpoint
 
     return save_checkpoint(tiny_model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
+
+
+@pytest.fixture
+def tiny_vit() -> ClipModel:
+    """A random ViT CLIP of three blocks for 32 px images and 16 tokens."""
+    import torch
+
+    from ml_core.model import Preprocess, build_model
+
+    vision = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 32, "head_width": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model(
+            TINY_CONFIG | {"vision_cfg": vision}, Preprocess(32), None, name="tiny vit"
+        )

@@ -69,7 +69,7 @@ def noise_and_erase(
     count, height, width, _ = images.shape
     made = images.copy()
     chances = generator.random((count, 2))
-    areas = _SMALLEST + (_LARGEST - _SMALLEST) * generator.random(count)
+    areas = np.asarray(_SMALLEST + (_LARGEST - _SMALLEST) * generator.random(count))
     places = generator.random((count, 2))
     noise: npt.NDArray[np.float32] = generator.standard_normal(images.shape, dtype=np.float32)
     for i in range(count):

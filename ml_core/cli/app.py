@@ -21,6 +21,7 @@ from ml_core.cli import (
     doctor_command,
     file_commands,
     output,
+    recipe_commands,
     triggering,
 )
 from ml_core.cli.explaining import explain_command
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 
 app.add_typer(triggering.app)
+app.add_typer(recipe_commands.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import preset
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
@@ -157,13 +157,24 @@ def build_recipe(
     InputError
         If a name is unknown, a value is out of range, or a setting has no ``=``.
     """
-    recipe = preset(method_name(method), preset_name)
+    return with_settings(preset(method_name(method), preset_name), settings, seed)
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str], seed: int | None) -> Recipe:
+    """A recipe with single fields set by ``name=value``.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown to the method, a value is out of range, or a setting has no ``=``.
+    """
     fields: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         name = name.strip().replace("-", "_")
-        if not equals or name not in Recipe.model_fields or name in ("method", "preset"):
-            known = ", ".join(n for n in Recipe.model_fields if n not in ("method", "preset"))
+        known_names = [n for n in fields_of(recipe.method) if n not in ("method", "preset")]
+        if not equals or name not in known_names:
+            known = ", ".join(known_names)
             raise InputError(f"--set takes NAME=VALUE with a name of {known}; not {setting!r}.")
         fields[name] = value.strip()
     if seed is not None:

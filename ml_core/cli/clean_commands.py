@@ -39,6 +39,10 @@ def clean_command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
+    ] = None,
     pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
     image_column: Annotated[
         str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
@@ -47,7 +51,11 @@ def clean_command(
         str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
     ] = "caption",
     training_images: Annotated[
-        str, typer.Option(help="Labelled images for supervised: folder, CSV or demo:SPLIT.")
+        str,
+        typer.Option(
+            help="Images of methods that take no captions: folder, CSV or demo:SPLIT; labelled "
+            "where the method needs labels."
+        ),
     ] = "demo:clean",
     images: Annotated[
         str | None,
@@ -62,6 +70,13 @@ def clean_command(
     ] = None,
     trigger: TriggerFile = None,
     target: Target = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="A clean checkpoint of the same architecture, for the method that blends with it.",
+            parser=given_path,
+        ),
+    ] = None,
     labels: Labels = "demo",
     templates: Templates = None,
     donor: Donor = None,
@@ -85,6 +100,10 @@ def clean_command(
 
         cleanclip clean model.safetensors -o cleaned --set lr=1e-3 --set pairs=20000
 
+        cleanclip clean model.safetensors -o cleaned --recipe strong.json
+
+        cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
+
         cleanclip clean --job cleaned/spec.json --resume
     """
     from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
@@ -95,12 +114,16 @@ def clean_command(
     else:
         if checkpoint is None or output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
+        if recipe is not None:
+            _refuse_pair(context, "recipe", "method", "preset")
         spec = clean_spec(
             checkpoint,
             output_dir,
             method=method,
             preset=preset,
             settings=settings or [],
+            recipe_file=recipe,
+            reference=reference,
             pairs=pairs,
             image_column=image_column,
             caption_column=caption_column,
@@ -130,6 +153,16 @@ def _refuse_others(context: typer.Context, wanted: str, *allowed: str) -> None:
             raise InputError(
                 f"{shown} cannot be combined with --{wanted}, whose file says it all: leave it "
                 "out, or change the file."
+            )
+
+
+def _refuse_pair(context: typer.Context, wanted: str, *others: str) -> None:
+    """Refuse options that say what the file of another one says."""
+    for name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"--{name} cannot be combined with --{wanted}, whose file says it: leave one out."
             )
 
 

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, image_spec, pair_spec, target_index
+from ml_core.cli.arguments import (
+    build_recipe,
+    checkpoint_path,
+    image_spec,
+    pair_spec,
+    target_index,
+    with_settings,
+)
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -42,6 +50,8 @@ def clean_spec(
     threads: int,
     donor: Path | None = None,
     use_choice: bool = True,
+    recipe_file: Path | None = None,
+    reference: Path | None = None,
 ) -> CleanSpec:
     """The options of ``clean`` as a job.
 
@@ -50,7 +60,10 @@ def clean_spec(
     InputError
         If an option cannot be used.
     """
-    recipe = build_recipe(method, preset, settings, seed)
+    if recipe_file is not None:
+        recipe = with_settings(read_recipe(recipe_file), settings, seed)
+    else:
+        recipe = build_recipe(method, preset, settings, seed)
     label_set = labels_and_templates(labels, templates)
     stamp = open_trigger(trigger)
     if stamp is not None and target is None and trigger != "demo":
@@ -80,6 +93,7 @@ def clean_spec(
         label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
         templates=label_set.templates if templates is not None else None,
         output_dir=str(output_dir.resolve()),
+        reference=None if reference is None else str(checkpoint_path(reference).resolve()),
         device=device,
         threads=threads,
     )
@@ -131,6 +145,14 @@ def print_result(result: dict[str, Any], json: bool) -> None:
         return
     title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
     output.show(output.comparison_table(title, result_rows(result)))
-    for what, key in (("Cleaned checkpoint", "checkpoint"), ("Picture", "picture")):
+    if "alpha" in result:
+        output.say(f"Alpha: {result['alpha']:g}.")
+    weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
+    for what, key in (
+        (weights, "checkpoint"),
+        ("Adapter, to be used with them", "adapter"),
+        ("Vector for other values of alpha", "vector"),
+        ("Picture", "picture"),
+    ):
         if key in result:
             output.show(output.cell(f"{what}: {result[key]}"))

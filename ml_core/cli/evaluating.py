@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, target_index
 from ml_core.cli.text_side import by_template, retrieval
@@ -61,6 +62,7 @@ class Options:
     precision: str = "auto"
     donor: Path | None = None
     use_choice: bool = True
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,7 @@ def evaluate_checkpoint(checkpoint: Path, options: Options, *, json: bool) -> No
     aim = 0 if target is None else target_index(target, label_set.class_names)
     threads = set_threads(options.threads)
     keep_freed_memory()
-    found = _measured(checkpoint, options, label_set, aim, threads, "evaluate")
+    found = _measured(checkpoint, options, label_set, aim, threads, "evaluate", options.adapter)
     record = found.record
     compared: tuple[PairedDifference, ...] = ()
     if options.reference is not None:
@@ -175,6 +177,7 @@ def _measured(
     aim: int,
     threads: int,
     stage: str,
+    adapter: Path | None = None,
 ) -> _Measured:
     """Evaluate one checkpoint on the images and with the trigger."""
     columns: dict[str, Any] = {
@@ -188,6 +191,8 @@ def _measured(
     spec = spec.model_copy(update=columns)
     opened = open_checkpoint(checkpoint, options.donor, use_choice=options.use_choice)
     model = opened.build("cpu").to(choose_device(options.device))
+    if adapter is not None:
+        apply_adapter(model, read_adapter(adapter))
     cautions = opened.architecture.cautions
     for sentence in dict.fromkeys((*cautions, *model.assumptions)):
         output.say(sentence)
@@ -212,6 +217,7 @@ def _measured(
     record["checkpoint"] = str(checkpoint)
     record["cautions"] = list(cautions)
     record["assumptions"] = list(model.assumptions)
+    record["adapter"] = None if adapter is None else str(adapter)
     record["donor"] = None if opened.donor is None else str(options.donor)
     record["choice"] = None if opened.remembered is None else opened.remembered.to_dict()
     record["label_set"] = label_set.name

@@ -43,6 +43,10 @@ def evaluate_command(
             help="A checkpoint to compare with on the same images and trigger.", parser=given_path
         ),
     ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="An adapter.safetensors of RVPT to put on the checkpoint first."),
+    ] = None,
     labels: Labels = "demo",
     templates: Templates = None,
     by_template: Annotated[
@@ -93,6 +97,7 @@ def evaluate_command(
             trigger_file=trigger_file,
             target=target,
             reference=reference if reference is None else checkpoint_path(reference),
+            adapter=adapter,
             labels=labels,
             templates=templates,
             by_template=by_template,

@@ -27,8 +27,8 @@ Templates = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
 TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
-Method = Annotated[str, typer.Option(help="cleanclip, mmcl or supervised.")]
-Preset = Annotated[str, typer.Option(help="default, talk or paper.")]
+Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
+Preset = Annotated[str, typer.Option(help="quick, talk, thorough or paper.")]
 Donor = Annotated[
     Path | None,
     typer.Option(

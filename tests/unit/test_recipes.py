@@ -27,7 +27,7 @@ def test_every_field_has_a_title_a_help_line_and_a_unit_entry() -> None:
 def test_presets_are_named_and_within_limits() -> None:
     for method in METHODS:
         found = presets(method)
-        assert tuple(found)[0] == "quick"
+        assert next(iter(found)) == "quick"
         assert set(found) <= {"quick", "talk", "thorough", "paper"}
         for name, recipe in found.items():
             assert (recipe.method, recipe.preset) == (method, name)

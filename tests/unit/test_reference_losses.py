@@ -1,0 +1,205 @@
+"""Every loss against numpy, written anew from the papers' equations.
+
+Nothing here imports ``ml_core.cleaning.losses``: embeddings are taken from the model in
+evaluation mode, and what a method makes of them is computed again in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ml_core.checkpoints.prompted import PromptedVisual
+from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.methods.build import build_method
+from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.model import ClipModel
+
+Array = NDArray[np.float64]
+CAPTIONS = ["a cat", "the dog", "one bird", "two fish", "red car", "old house"]
+VIEWS = ["cat a", "dog", "a bird", "fish two", "the red car", "house"]
+LABELS = [0, 1, 2, 2, 1, 0]
+
+
+def softmax_ce(logits: Array, labels: list[int], smoothing: float = 0.0) -> float:
+    """Mean of -sum_c q_c log p_c, with q the smoothed one-hot label."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    q = np.full_like(log_p, smoothing / log_p.shape[1])
+    q[np.arange(len(labels)), labels] += 1 - smoothing
+    return float(-(q * log_p).sum(axis=1).mean())
+
+
+def info_nce(a: Array, b: Array, s: float) -> float:
+    """CE(s A B^T) with the diagonal as the labels."""
+    return softmax_ce(s * a @ b.T, list(range(len(a))))
+
+
+def clip(i: Array, t: Array, s: float) -> float:
+    return (info_nce(i, t, s) + info_nce(t, i, s)) / 2
+
+
+def push(now: Array, before: Array, tau: float) -> float:
+    """PAR's trunc of the mean squared distance."""
+    distance = float(((now - before) ** 2).sum(axis=1).mean())
+    return distance if distance <= tau else 0.0
+
+
+class Case:
+    """One batch, and the embeddings of it before and after a disturbance of the weights."""
+
+    def __init__(self, model: ClipModel) -> None:
+        generator = torch.Generator().manual_seed(11)
+        size = model.image_size
+        self.pixels = torch.randint(
+            0, 256, (3, 6, 3, size, size), generator=generator, dtype=torch.uint8
+        )
+        self.classes = model.encode_texts(["cat", "dog", "bird"]).clone()
+        self.batch = Batch(
+            self.pixels[0],
+            self.pixels[1],
+            model.tokenize(CAPTIONS),
+            model.tokenize(VIEWS),
+            torch.tensor(LABELS),
+            torch.arange(6),
+        )
+
+    def seen(self, model: ClipModel) -> dict[str, Array]:
+        def images(part: int) -> Array:
+            return model.encode_images(self.pixels[part]).double().numpy()
+
+        return {
+            "i": images(0),
+            "iv": images(1),
+            "t": model.encode_texts(CAPTIONS).double().numpy(),
+            "tv": model.encode_texts(VIEWS).double().numpy(),
+        }
+
+
+def disturb(model: ClipModel, size: float = 0.03) -> None:
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            if parameter.ndim > 1:
+                parameter += size * torch.randn(parameter.shape, generator=generator)
+
+
+def found(
+    model: ClipModel, fields: dict[str, Any], case: Case, given: Given | None = None
+) -> tuple[float, dict[str, Array], dict[str, Array]]:
+    """The method's loss after a disturbance, and what the models see before and after it."""
+    before = case.seen(model)
+    method = build_method(model, make_recipe(fields), given or Given(case.classes, target=1))
+    disturb(model)
+    model.module.eval()
+    parts = method.loss(method.encode(case.batch), case.batch)
+    return float(parts["loss"].detach()), before, case.seen(model)
+
+
+@pytest.mark.parametrize(
+    ("fields", "weights"),
+    [
+        ({"method": "mmcl", "lambda_clip": 0.8}, (0.8, 0.0, 0.0)),
+        ({"method": "ss", "lambda_image": 2.0, "lambda_text": 0.7}, (0.0, 2.0, 0.7)),
+        ({"method": "cleanclip", "lambda_image": 2.0, "lambda_text": 0.7}, (1.0, 2.0, 0.7)),
+    ],
+)
+def test_cleanclip_and_its_parts(
+    tiny_model: ClipModel, fields: dict[str, Any], weights: tuple[float, float, float]
+) -> None:
+    case = Case(tiny_model)
+    if fields["method"] == "mmcl":
+        case.batch = Batch(case.pixels[0], tokens=case.batch.tokens)
+    loss, _, e = found(tiny_model, fields, case)
+    s = tiny_model.logit_scale
+    one, two, three = weights
+    expected = one * clip(e["i"], e["t"], s)
+    expected += (two * info_nce(e["i"], e["iv"], s) + three * info_nce(e["t"], e["tv"], s)) / 2
+    assert loss == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("tau", [2.15, 1e-3])
+def test_par(tiny_model: ClipModel, tau: float) -> None:
+    case = Case(tiny_model)
+    case.batch = Batch(case.pixels[0], tokens=case.batch.tokens, numbers=case.batch.numbers)
+    fields = {"method": "par", "tau": tau, "lambda_repel": 1.5}
+    loss, p, e = found(tiny_model, fields, case)
+    pushed = push(e["i"], p["i"], tau) + push(e["t"], p["t"], tau)
+    assert (pushed == 0) == (tau < 1)
+    expected = clip(e["i"], e["t"], tiny_model.logit_scale) - 1.5 / 2 * pushed
+    assert loss == pytest.approx(expected, rel=2e-5)
+
+
+def test_both_together(tiny_model: ClipModel) -> None:
+    case = Case(tiny_model)
+    fields = {"method": "cleanclip-par", "lambda_image": 1.0, "lambda_text": 1.0}
+    loss, p, e = found(tiny_model, fields, case)
+    s = tiny_model.logit_scale
+    expected = clip(e["i"], e["t"], s)
+    expected += (info_nce(e["i"], e["iv"], s) + info_nce(e["t"], e["tv"], s)) / 2
+    expected -= (push(e["i"], p["i"], 2.15) + push(e["t"], p["t"], 2.15)) / 2
+    assert loss == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("method", ["supervised", "locked-text", "linear-probe"])
+def test_cross_entropy_methods(tiny_model: ClipModel, method: str) -> None:
+    case = Case(tiny_model)
+    loss, _, e = found(tiny_model, {"method": method, "label_smoothing": 0.1}, case)
+    logits = tiny_model.logit_scale * e["i"] @ case.classes.double().numpy().T
+    assert loss == pytest.approx(softmax_ce(logits, LABELS, 0.1), rel=2e-5)
+
+
+def test_unlearn(tiny_model: ClipModel) -> None:
+    case = Case(tiny_model)
+    fields = {"method": "unlearn", "lambda_unlearn": 2.0, "lambda_hold": 0.5}
+    loss, p, e = found(tiny_model, fields, case)
+    triggered = 1 - (e["iv"] * p["i"]).sum(axis=1).mean()
+    clean = 1 - (e["i"] * p["i"]).sum(axis=1).mean()
+    assert loss == pytest.approx(2.0 * triggered + 0.5 * clean, rel=2e-5)
+
+
+def test_tbar_learns_the_target(tiny_model: ClipModel) -> None:
+    case = Case(tiny_model)
+    loss, _, e = found(tiny_model, {"method": "tbar"}, case)
+    logits = tiny_model.logit_scale * e["iv"] @ case.classes.double().numpy().T
+    assert loss == pytest.approx(softmax_ce(logits, [1] * 6), rel=2e-5)
+
+
+def test_rvpt(tiny_vit: ClipModel) -> None:
+    case = Case(tiny_vit)
+    recipe = {"method": "rvpt", "prompt_depth": 1, "prompt_length": 4, "lambda_repel": 2.0,
+              "prompt_std": 0.5}  # fmt: skip
+    method = build_method(tiny_vit, make_recipe(recipe), Given(case.classes))
+    visual = tiny_vit.module.visual
+    assert isinstance(visual, PromptedVisual)
+    # Class tokens with and without prompts, by hooks on the blocks: not by the code that is tested.
+    tokens: list[Array] = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _, __, out: tokens.append(out[:, 0].detach().double().numpy())
+        )
+        for block in visual.inner.transformer.resblocks
+    ]
+    images = tiny_vit.encode_images(case.pixels[0]).double().numpy()
+    prompted = tokens[1:]  # the first block has none
+    tokens.clear()
+    with torch.no_grad():
+        visual.inner(tiny_vit.normalise(case.pixels[0]))
+    plain = tokens[1:]
+    for hook in hooks:
+        hook.remove()
+    cosines = [
+        (c * o).sum(axis=1) / np.linalg.norm(c, axis=1) / np.linalg.norm(o, axis=1)
+        for c, o in zip(prompted, plain, strict=True)
+    ]
+    assert len(cosines) == 2
+    assert not np.allclose(cosines, 1.0, atol=1e-3)
+    logits = tiny_vit.logit_scale * images @ case.classes.double().numpy().T
+    expected = softmax_ce(logits, LABELS) + 2.0 * float(np.mean(cosines))
+    parts = method.loss(method.encode(case.batch), case.batch)
+    assert float(parts["loss"].detach()) == pytest.approx(expected, rel=2e-5)

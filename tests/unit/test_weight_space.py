@@ -1,0 +1,221 @@
+"""Moving along a line in weight space, and the vector's file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.methods.method import Beside, Given
+from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.trigger_batches import triggered_batch
+from ml_core.cleaning.weight_space import (
+    choose_alpha,
+    combine,
+    direction,
+    place,
+    read_vector,
+    save_vector,
+    settle,
+    snapshot,
+)
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import open_images
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Event, Message, Metric
+from ml_core.model import ClipModel
+from ml_core.reading.clip_config import CLIP_FIT
+from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch
+
+
+def test_a_line_by_hand() -> None:
+    base = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(7), "same": torch.ones(1)}
+    end = {"w": torch.tensor([3.0, 0.0]), "n": torch.tensor(9), "same": torch.ones(1)}
+    vector = direction(base, end)
+    assert set(vector) == {"w"}
+    assert combine(base, vector, 0.25)["w"].tolist() == [1.5, 1.5]
+    assert combine(base, vector, -1.0)["w"].tolist() == [-1.0, 4.0]
+    assert combine(base, vector, 3.0)["n"].item() == 7
+    assert base["w"].tolist() == [1.0, 2.0]
+
+
+def test_variances_stay_positive_and_the_logit_scale_in_range() -> None:
+    base = {"bn.running_var": torch.tensor([1.0, 4.0]), "logit_scale": torch.tensor(4.0)}
+    vector = {"bn.running_var": torch.tensor([-1.0, 1.0]), "logit_scale": torch.tensor(1.0)}
+    far = combine(base, vector, 5.0)
+    assert far["bn.running_var"].tolist() == pytest.approx([0.1, 9.0])
+    assert far["logit_scale"].item() == pytest.approx(4.6052, abs=1e-4)
+    assert combine(base, vector, -9.0)["logit_scale"].item() == 0.0
+
+
+def test_the_ends_of_a_blend_are_the_two_models(tiny_model: ClipModel) -> None:
+    other = tiny_model.copy()
+    with torch.no_grad():
+        for value in other.module.state_dict().values():
+            value.copy_(value * 2 if value.is_floating_point() else value)
+        other.module.logit_scale.fill_(1.0)
+    base, end = snapshot(tiny_model), snapshot(other)
+    vector = direction(base, end)
+    place(tiny_model, combine(base, vector, 1.0))
+    for name, value in tiny_model.module.state_dict().items():
+        assert torch.allclose(value, end[name]), name
+    place(tiny_model, combine(base, vector, 0.0))
+    assert all(torch.equal(v, base[k]) for k, v in tiny_model.module.state_dict().items())
+
+
+ROWS = [
+    {"alpha": 0.0, "ca": 0.90, "asr_excl": 0.99},
+    {"alpha": 0.5, "ca": 0.895, "asr_excl": 0.20},
+    {"alpha": 1.0, "ca": 0.893, "asr_excl": 0.05},
+    {"alpha": 1.5, "ca": 0.891, "asr_excl": 0.05},
+    {"alpha": 2.0, "ca": 0.70, "asr_excl": 0.00},
+]
+
+
+def test_auto_takes_the_lowest_rate_within_the_limit_and_then_the_smallest_alpha() -> None:
+    assert choose_alpha(ROWS, 1.0)["alpha"] == 1.0
+    assert choose_alpha(ROWS, 0.6)["alpha"] == 0.5
+    assert choose_alpha(ROWS, 0.0)["alpha"] == 0.0
+    assert choose_alpha(ROWS, 30.0)["alpha"] == 2.0
+
+
+def test_without_a_trigger_auto_goes_as_far_as_the_limit_allows() -> None:
+    rows = [{"alpha": r["alpha"], "ca": r["ca"]} for r in ROWS]
+    assert choose_alpha(rows, 1.0)["alpha"] == 1.5
+    with pytest.raises(InputError, match="no labels"):
+        choose_alpha([{"alpha": 0.0}], 1.0)
+
+
+def _end(run: Generator[Event, None, Any]) -> tuple[list[Event], Any]:
+    events = []
+    while True:
+        try:
+            events.append(next(run))
+        except StopIteration as end:
+            return events, end.value
+
+
+def _weight(model: ClipModel) -> float:
+    return float(model.module.visual.conv1.weight.detach().flatten()[0])
+
+
+def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
+    tiny_model: ClipModel,
+) -> None:
+    base = snapshot(tiny_model)
+    vector = {"visual.conv1.weight": torch.ones_like(base["visual.conv1.weight"])}
+    start = _weight(tiny_model)
+    recipe = make_recipe({"method": "interpolate", "alpha_choice": "auto", "alpha": 1.0})
+
+    def validate(_: torch.Tensor | None) -> dict[str, float]:
+        moved = _weight(tiny_model) - start
+        return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2
+
+    events, beside = _end(settle(tiny_model, base, vector, recipe, validate, Control()))
+    assert isinstance(beside, Beside)
+    assert beside.alpha == 0.5
+    assert _weight(tiny_model) - start == pytest.approx(0.5, abs=1e-6)
+    assert [row["alpha"] for row in beside.tried] == [k / 8 for k in range(9)]
+    said = [e for e in events if isinstance(e, Message)]
+    assert said[0].level == "warning"
+    assert "how much of the backdoor is left" in said[0].text
+    with pytest.raises(InputError, match="validation images"):
+        _end(settle(tiny_model, base, vector, recipe, None, Control()))
+
+
+def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> None:
+    reference = {
+        name: value + 0.1 if value.is_floating_point() else value
+        for name, value in snapshot(tiny_model).items()
+    }
+    start = snapshot(tiny_model)
+    recipe = make_recipe({"method": "interpolate", "alpha": 0.3})
+    seen: list[float] = []
+
+    def validate(_: torch.Tensor | None) -> dict[str, float]:
+        seen.append(_weight(tiny_model))
+        return {"ca": 0.5}
+
+    def no_batch(_: int) -> Any:
+        raise AssertionError("no step is taken")
+
+    given = Given(reference=reference)
+    run = train(tiny_model, recipe, no_batch, Control(), given=given, validate=validate)
+    events, outcome = _end(run)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.status, outcome.step, outcome.total_steps) == ("finished", 0, 0)
+    assert outcome.beside is not None
+    assert outcome.beside.alpha == 0.3
+    name = "visual.conv1.weight"
+    expected = 0.7 * start[name] + 0.3 * reference[name]
+    assert torch.allclose(tiny_model.module.state_dict()[name], expected, atol=1e-6)
+    assert len(seen) == 2
+    assert seen[1] == pytest.approx(seen[0] + 0.03, abs=1e-6)
+    assert [e.step for e in events if isinstance(e, Metric)] == [0, 0]
+
+
+SMALL_TBAR = {
+    "method": "tbar", "pairs": 8, "batch_size": 4, "epochs": 1, "warmup_steps": 0, "lr": 1e-3,
+    "alpha": 2.0, "eval_every": 0, "save_every": 1, "precision": "fp32", "batch_norm": "frozen",
+}  # fmt: skip
+
+
+def _tbar(
+    model: ClipModel, recipe: Recipe, path: Path | None, resume: bool = False
+) -> tuple[list[Event], Outcome]:
+    cache = CanvasCache(open_images(ImageSpec(split="clean", n=8)), 32)
+    classifier = model.copy().encode_texts(["cat", "dog", "bird"]).clone()
+
+    def make(step: int) -> Any:
+        return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
+
+    given = Given(classifier, target=1)
+    return _end(train(model, recipe, make, Control(), given=given, state_path=path, resume=resume))
+
+
+def test_tbar_subtracts_what_was_learnt(tiny_model: ClipModel) -> None:
+    recipe = make_recipe(SMALL_TBAR)
+    start = snapshot(tiny_model)
+    events, outcome = _tbar(tiny_model, recipe, None)
+    losses = [e.values["loss"] for e in events if isinstance(e, Metric)]
+    assert losses[1] < losses[0]
+    assert outcome.beside is not None
+    vector = outcome.beside.vector
+    assert vector
+    assert all(name.startswith("visual.") for name in vector)
+    for name, value in tiny_model.module.state_dict().items():
+        if name in vector:  # the finetuned weights are start - vector
+            learnt = -vector[name]
+            assert torch.allclose(value, start[name] - 2.0 * learnt, atol=1e-6), name
+        else:
+            assert torch.equal(value, start[name]), name
+
+
+def test_a_finished_run_taken_up_again_subtracts_once(
+    tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
+    fresh = tiny_model.copy()
+    _tbar(tiny_model, recipe, path)
+    _tbar(fresh, recipe, path, resume=True)
+    for name, value in tiny_model.module.state_dict().items():
+        assert torch.equal(value, fresh.module.state_dict()[name]), name
+
+
+def test_vectors_come_back_from_the_disk_and_fit_one_architecture(
+    tiny_model: ClipModel, tiny_vit: ClipModel, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    base = snapshot(tiny_model)
+    vector = {"visual.conv1.weight": torch.full_like(base["visual.conv1.weight"], 0.5)}
+    path = save_vector(vector, tmp_path / "vector.safetensors", {"alpha": 0.5})
+    found = read_vector(path, base)
+    assert torch.equal(found["visual.conv1.weight"], vector["visual.conv1.weight"])
+    with pytest.raises(InputError, match="another architecture"):
+        read_vector(path, snapshot(tiny_vit))
+    with pytest.raises(InputError, match="is not a vector"):
+        read_vector(tiny_checkpoint, base)
