@@ -12,6 +12,8 @@ from cleanclip_gui.jobs.saved_run import read_saved_run
 from cleanclip_gui.panels.clean_spec import copy_job
 from cleanclip_gui.text import plain
 from ml_core.cleaning.tradeoff import Point
+from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
+from ml_core.jobs.smaller import halved
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -34,6 +36,7 @@ class HistoryActs(QObject):
         bench.duplicate_asked.connect(self._on_duplicate_asked)
         bench.resume_asked.connect(self._on_resume_asked)
         bench.halve_asked.connect(self._on_halve_asked)
+        bench.export_asked.connect(self._on_export_asked)
         bench.point_asked.connect(self._on_point_asked)
 
     @Slot()
@@ -76,16 +79,34 @@ class HistoryActs(QObject):
         self._queue_copy(run.spec)
 
     def _on_halve_asked(self, run: PastRun) -> None:
-        recipe = run.spec.recipe
-        if recipe.batch_size < 4:
+        facts = self._panel.session.checkpoint
+        same = facts is not None and Path(facts.path) == Path(run.spec.checkpoint)
+        vit = same and getattr(facts, "architecture", "").startswith("ViT")
+        smaller = halved(run.spec, batch_norm=not vit)
+        if smaller.recipe == run.spec.recipe:
             self._panel.bench.say("The batch has two examples already and cannot be halved.")
             return
-        try:
-            halved = recipe.changed(batch_size=recipe.batch_size // 2)
-        except InputError as error:
-            self._panel.failed.emit(error)
+        self._queue_copy(smaller)
+
+    def _on_export_asked(self, run: PastRun) -> None:
+        """Write the job with a Slurm script into a folder of the user's choice."""
+        bench = self._panel.bench
+        chosen = bench.prompts.open_folder(self._panel, "Folder for the cluster's job", "")
+        if not chosen:
             return
-        self._queue_copy(run.spec.model_copy(update={"recipe": halved}))
+        folder = Path(chosen) / f"job-{run.folder.name}"
+        try:
+            export_job(run.spec, folder)
+        except OSError as error:
+            name = plain(folder.name, 80)
+            sentence = f"{name} cannot be written; choose another folder."
+            self._panel.failed.emit(InputError(sentence, "usage", str(error)))
+            return
+        seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
+        bench.say(
+            f"The job is in {plain(folder, 200)}: submit {SLURM_FILE}, or run {RUN_FILE}. It must "
+            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Open results folder…”."
+        )
 
     def _on_resume_asked(self, run: PastRun) -> None:
         panel = self._panel

@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.panels.clean_setup import CleanSetup
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.reading.errors import InputError
 
 _KIND = "Recipe (*.json)"
@@ -36,8 +37,6 @@ class RecipeFiles(QObject):
     @Slot(object)
     def open(self, path: Path) -> None:
         """Fill the form from a file."""
-        from ml_core.cleaning.recipe_file import read_recipe
-
         try:
             recipe = read_recipe(path)
         except InputError as error:
@@ -49,8 +48,6 @@ class RecipeFiles(QObject):
     @Slot()
     def save(self) -> None:
         """Write what the form shows."""
-        from ml_core.cleaning.recipe_file import write_recipe
-
         try:
             recipe = self._setup.form.recipe()
             name = f"{recipe.method}-{recipe.preset}.json"

@@ -262,6 +262,45 @@ def test_results_of_another_place_are_opened(qtbot, panel: CleanPanel, tmp_path:
     assert "holds no spec.json" in blocker.args[0].sentence
 
 
+def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "here")
+    history(qtbot, panel)
+    panel.bench.table.choose(folder)
+    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
+    click(panel.bench.export)
+    made = tmp_path / "out" / "job-here"
+    assert {path.name for path in made.iterdir()} >= {"job.json", "job.slurm", "run.sh"}
+    assert "submit job.slurm" in panel.bench.said.text()
+    assert read_spec(made / "job.json").output_dir == str(made / "results")
+
+
+def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    panel.form.set_method("mmcl")
+    panel.form.row("seed").editor.setValue(11)
+    wanted = panel.form.recipe()
+    path = tmp_path / "mine.json"
+    panel.recipes.prompts.save_file = lambda *_: str(path)
+    click(panel.setup.save_recipe)
+    panel.form.set_method("cleanclip")
+    panel.recipes.prompts.open_file = lambda *_: str(path)
+    click(panel.setup.open_recipe)
+    assert panel.form.recipe() == wanted
+    panel.form.set_method("cleanclip")
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    panel.setup.dropEvent(
+        QDropEvent(
+            QPointF(2, 2), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )  # fmt: skip
+    assert panel.form.recipe() == wanted
+    path.write_text("{}")
+    with qtbot.waitSignal(panel.failed) as blocker:
+        click(panel.setup.open_recipe)
+    assert "mine.json is not a recipe file" in blocker.args[0].sentence
+
+
 def test_methods_stand_under_headings() -> None:
     groups = grouped()
     assert [method for found in groups.values() for method in found] != []
