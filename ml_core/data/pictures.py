@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.known_files import KnownFiles
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -30,7 +31,6 @@ DEMO_SIZES: Mapping[str, int] = {
 }
 DEMO_SIDE = 64
 _BLOCK = 256
-_CONTENT_LIMIT = 512 * 1024**2
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -57,7 +57,10 @@ class Pictures(Protocol):
 
 
 class Source(Protocol):
-    """Pictures of a published set by number, see `ml_core.data.sets.found`."""
+    """Pictures of a published set by number, see `ml_core.data.sets.found`.
+
+    One with a true ``a_file_each`` has picture n alone in file n.
+    """
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -109,34 +112,12 @@ def draw_each(
     return out
 
 
-def files_key(paths: Sequence[Path]) -> str:
-    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
-    facts = [path.stat() for path in paths]
-    if _small(facts):
-        total = hashlib.sha256(b"content")
-        for path in paths:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-        return total.hexdigest()
-    total = hashlib.sha256(b"listing")
-    for path, fact in zip(paths, facts, strict=True):
-        total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
-    return total.hexdigest()
-
-
-def known_by(paths: Sequence[Path]) -> str:
-    """What `files_key` is made of, for records."""
-    return "content" if _small([path.stat() for path in paths]) else "names, sizes and times"
-
-
-def _small(facts: Sequence[os.stat_result]) -> bool:
-    return sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT
-
-
 class FilePictures:
     """Picture files; a file that cannot be decoded is drawn black and noted in `broken`."""
 
     def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
         self._paths = tuple(paths)
+        self._files = KnownFiles(self._paths)
         self._names = tuple(names)  # as the user knows them: relative path, with the row if any
         self.broken: dict[int, str] = {}
 
@@ -145,20 +126,24 @@ class FilePictures:
 
     def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
         """Decode files, several at a time."""
-        return draw_each(self, self._names.__getitem__, indices, size, fit)
+        drawn = draw_each(self, self._names.__getitem__, indices, size, fit)
+        self._files.save()
+        return drawn
 
     def picture(self, index: int) -> Image.Image:
         """Decode a file."""
-        return read_image(self._paths[index])
+        image = read_image(self._paths[index])
+        self._files.seen(index)
+        return image
 
     def key(self) -> str:
-        """Hash of the files, see `files_key`."""
-        return files_key(self._paths)
+        """Hash of the files, see `KnownFiles`."""
+        return self._files.key()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that decide the pictures."""
-        return self._paths
+    def known_by(self) -> str:
+        """What the key was made of."""
+        return self._files.known_by
 
     def members(self) -> AbstractSet[object]:
         """The files."""
@@ -170,6 +155,7 @@ class SourcePictures:
 
     def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
         self._source = source
+        self._files = KnownFiles(source.files)
         self._numbers = numbers
         self.broken: dict[int, str] = {}
 
@@ -182,22 +168,28 @@ class SourcePictures:
         def name(index: int) -> str:
             return self._source.name(int(self._numbers[index]))
 
-        return draw_each(self, name, indices, size, fit)
+        drawn = draw_each(self, name, indices, size, fit)
+        self._files.save()
+        return drawn
 
     def picture(self, index: int) -> Image.Image:
         """Decode one."""
-        return self._source.read(int(self._numbers[index]))
+        number = int(self._numbers[index])
+        image = self._source.read(number)
+        if getattr(self._source, "a_file_each", False):
+            self._files.seen(number)
+        return image
 
     def key(self) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self.files).encode())
+        total = hashlib.sha256(self._files.key().encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that decide the pictures."""
-        return self._source.files
+    def known_by(self) -> str:
+        """What the files' part of the key was made of."""
+        return self._files.known_by
 
     def members(self) -> AbstractSet[object]:
         """The numbers in the set, which its first file stands for."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,8 @@ class FoundSet:
 @dataclass(frozen=True, eq=False)
 class FileSource:
     """One file a picture."""
+
+    a_file_each: ClassVar[bool] = True
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
