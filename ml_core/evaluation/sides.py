@@ -53,10 +53,10 @@ class Sides:
     def _encode(self, pictures: Tensor) -> Tensor:
         """Embed pictures, a batch at a time, [n, D]."""
         parts = []
-        for part in pictures.split(self.batch):
+        for start in range(0, len(pictures), self.batch):
             if self.cancelled():
                 raise CancelledError
-            parts.append(self.model.encode_images(part))
+            parts.append(self.model.encode_images(pictures[start : start + self.batch]))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def embed(self, batch: Batch, table: EmbeddingTable | None) -> Tensor:
