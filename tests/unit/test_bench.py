@@ -155,8 +155,8 @@ def test_the_chart_rings_the_front_and_names_every_point() -> None:
 def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
     options = {
         "checkpoint": None, "output_dir": tmp_path, "minutes": None, "rebound": False,
-        "holdouts": False, "pairs": "demo", "pictures": None, "exclude": None, "image_column": "image", "caption_column": "caption",
-        "training_images": "demo:clean", "images": None, "test_images": None, "reference": None,
+        "holdouts": False, "pairs": "demo", "pictures": None, "exclude": None,
+        "image_column": "image", "caption_column": "caption", "training_images": "demo:clean", "images": None, "test_images": None, "reference": None,
         "trigger": None, "target": None, "labels": "demo", "templates": None, "donor": None,
         "use_choice": True, "device": "cpu", "threads": 1,
     }  # fmt: skip

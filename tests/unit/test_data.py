@@ -236,7 +236,7 @@ def test_a_very_large_set_says_that_its_content_was_not_hashed(
     images = open_images(spec, PETS)
     assert images.known_by == "content"
     assert open_images(ImageSpec(n=3)).known_by == "content"
-    monkeypatch.setattr("ml_core.data.pictures._CONTENT_LIMIT", 1)
+    monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", 1)
     large = open_images(spec, PETS)
     assert large.known_by == "names, sizes and times"
     assert large.key != images.key
