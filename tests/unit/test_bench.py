@@ -156,7 +156,8 @@ def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
     options = {
         "checkpoint": None, "output_dir": tmp_path, "minutes": None, "rebound": False,
         "holdouts": False, "pairs": "demo", "pictures": None, "exclude": None,
-        "image_column": "image", "caption_column": "caption", "training_images": "demo:clean", "images": None, "test_images": None, "reference": None,
+        "image_column": "image", "caption_column": "caption", "training_images": "demo:clean",
+        "images": None, "test_images": None, "reference": None,
         "trigger": None, "target": None, "labels": "demo", "templates": None, "donor": None,
         "use_choice": True, "device": "cpu", "threads": 1,
     }  # fmt: skip
