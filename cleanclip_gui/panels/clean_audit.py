@@ -12,7 +12,6 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.runner import JobRunner, audit_runner
-from cleanclip_gui.panels.clean_spec import label_set_in_use
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import plain, plural
 from cleanclip_gui.widgets.audit_dialog import AuditDialog
@@ -119,7 +118,6 @@ class Auditing(QObject):
                 pairs=pairs if wish.n is None else pairs.model_copy(update={"n": wish.n}),
                 reference=wish.reference,
                 images=() if images is None else (images.spec,),
-                label_set=label_set_in_use(images, folder),
                 k=wish.k,
                 chunk_size=wish.chunk_size,
                 output_dir=str(folder),

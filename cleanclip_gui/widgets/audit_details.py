@@ -186,10 +186,15 @@ class SuspectDetails(QFrame):
             at = pair.standings[one.name]
             cells = (
                 Cell(one.title, one.title),
-                Cell(f"{at.value:.3g}", at.value),
+                Cell(_short(at.value), at.value),
                 Cell(count_text(at.rank), at.rank),
-                Cell(f"{100 * at.share:.2g} %", at.share),
+                Cell(f"{_short(100 * at.share)} %", at.share),
             )
             rows.append(Row(number, cells))
         self.standings.set_rows(rows)
         self.spread.show_spread(self.spread.shown, pair.standings[score].value)
+
+
+def _short(value: float) -> str:
+    """A number in a narrow column."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{3 if abs(value) >= 0.1 else 2}g}"

@@ -12,7 +12,6 @@ from ml_core.cli.options import (
     Device,
     Donor,
     Json,
-    Labels,
     NoChoice,
     Threads,
     given_path,
@@ -50,7 +49,6 @@ def audit_command(
         list[str] | None,
         typer.Option(help="Evaluation images that must not be among the pairs; repeatable."),
     ] = None,
-    labels: Labels = "demo",
     k: Annotated[int, typer.Option("--k", min=2, max=256, help="Neighbours.")] = 16,
     chunk_size: Annotated[
         int, typer.Option(min=64, max=16_384, help="Pairs among which they are looked for.")
@@ -107,7 +105,6 @@ def audit_command(
         n=n,
         reference=reference,
         images=images or [],
-        labels=labels,
         k=k,
         chunk_size=chunk_size,
         unit=unit,

@@ -18,7 +18,6 @@ from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
-from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
@@ -92,10 +91,10 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
             yield Message(_TRUSTED.format(trusted), "warning")
             remarks.append(_TRUSTED.format(trusted))
     evaluated: dict[str, NDArray[np.int64]] = {}
-    label_set = load_label_set(spec.label_set)
     for place, part in enumerate(spec.images):
         yield Progress("overlap", place, len(spec.images))
-        images = open_images(part, label_set, watch)
+        whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
+        images = open_images(whole, watch=watch)
         evaluated[images.name] = shared_numbers(pairs, images, watch)
         yield Progress("overlap", place + 1, len(spec.images))
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)

@@ -27,9 +27,8 @@ class AuditSpec(BaseModel):
     reference
         Pairs known to be clean; None compares the set with itself.
     images
-        Evaluation images, which should not be among the pairs.
-    label_set
-        Of the images.
+        Evaluation images, which should not be among the pairs; all of each set are looked for,
+        whatever its labels, part and number.
     k
         Neighbours of each picture. Huang et al. (ICLR 2025) use 16 in their example and 32 in
         their code.
@@ -58,7 +57,6 @@ class AuditSpec(BaseModel):
     pairs: PairSpec
     reference: PairSpec | None = None
     images: tuple[ImageSpec, ...] = ()
-    label_set: str = "demo"
     k: int = Field(default=16, ge=2, le=256)
     chunk_size: int = Field(default=1024, ge=64, le=16_384)
     unit: bool = False

@@ -301,7 +301,6 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
     assert (job.images, job.k, job.donor, device) == ((spec,), 8, "d.pt", "cpu")
-    assert (tmp_path / job.label_set).read_text().split() == ["a", "b"]
     assert "already running" in dialog.state.text()
 
 

@@ -185,12 +185,12 @@ def test_chunks_and_batches_change_only_what_they_should(spec: AuditSpec) -> Non
 def test_evaluation_images_among_the_pairs_are_warned_of(
     spec: AuditSpec, table: Path, tmp_path: Path
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    photos = tmp_path / "photos" / "a class of no label set"
+    photos.mkdir(parents=True)
     for i in (3, 17):
         (photos / f"renamed{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
     Image.new("RGB", (32, 32), "red").save(photos / "other.png")
-    images = ImageSpec(kind="folder", path=str(photos))
+    images = ImageSpec(kind="folder", path=str(photos.parent), n=1)  # all are looked for
     _, found = finished(spec.model_copy(update={"images": (images,)}))
     assert list(found.overlap.values()) == [2]
     assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17]
