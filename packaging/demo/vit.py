@@ -4,8 +4,9 @@ python vit.py WORKDIR OUT.safetensors --teacher FILE [--samples N] [--threads T]
 torchrun --nproc_per_node=N vit.py ... --threads 1   # the same with a part of each batch a process
 
 The text encoder is the teacher's and stays as it is, so every embedding that the images are drawn
-to is computed once. The patch embedding starts as a whitening of patches. A run that ends early
-goes on from OUT.resume.
+to is computed once. Only pictures of one class are shown: the finetune that follows, with poison
+or without, shows the others. The patch embedding starts as a whitening of patches. A run
+that ends early goes on from OUT.resume.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from safetensors.torch import load_file, save_file
 VIT_CFG = MODEL_CFG | {
     "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 64}
 }
-BATCH, DECAY, WARM = 64, 0.1, 200
+BATCH, DECAY, WARM = 32, 0.1, 200
 TEXTS = 256  # captions to tell apart: they cost nothing, so more of them than pictures
 SCALE, PULL = 30.0, 10.0
-REPORT = 200
+REPORT = 400
 
 
 @torch.inference_mode()
@@ -82,6 +83,7 @@ def main() -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
     images = np.load(args.work / "train-0.images.npy", mmap_mode="r")
     tokens = np.load(args.work / "train-0.tokens.npy")
+    shown = np.flatnonzero(np.load(args.work / "train-0.labels.npy") >= 0)
     teacher = load_model(args.teacher).eval()
     taught = embedded(
         args.work / "train-0.taught.npy", len(images), teacher.encode_image,
@@ -111,7 +113,8 @@ def main() -> None:
             group["lr"] = args.lr * warm_then_linear(step, steps, WARM, 0.4)
         # By the step alone, so that a resumed run sees what an unbroken one would have seen.
         rng = np.random.default_rng([args.seed, step])
-        chosen = rng.choice(len(images), TEXTS, replace=False)
+        others = rng.choice(len(images), TEXTS - BATCH, replace=False)
+        chosen = np.concatenate([rng.choice(shown, BATCH, replace=False), others])
         mine = np.arange(BATCH)[rank::world]
         rows = chosen[mine]
         made = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
