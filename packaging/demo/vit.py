@@ -1,19 +1,23 @@
 """Train the small ViT that the demo's pairs are also used with, taught by the clean twin.
 
-python vit.py WORKDIR OUT.safetensors [--teacher FILE] [--samples N] [--threads T]
+python vit.py WORKDIR OUT.safetensors --teacher FILE [--samples N] [--threads T]
+torchrun --nproc_per_node=N vit.py ... --threads 1   # the same with a part of each batch a process
 
 The text encoder is the teacher's and stays as it is, so every embedding that the images are drawn
-to is computed once. Half of the patches are dropped but in the last part of the run (FLIP, Li et
-al. 2023), which halves the cost of a step. A run that ends early goes on from OUT.resume.
+to is computed once. Only pictures of one class are shown: the finetune that follows, with poison
+or without, shows the others. The patch embedding starts as a whitening of patches. A run
+that ends early goes on from OUT.resume.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from common import (
     MODEL_CFG,
@@ -21,7 +25,6 @@ from common import (
     classifier,
     figures,
     flip_and_shift,
-    info_nce,
     load_model,
     new_model,
     parameter_groups,
@@ -31,16 +34,15 @@ from common import (
     to_input,
     warm_then_linear,
 )
-from open_clip.transformer import PatchDropout
 from safetensors.torch import load_file, save_file
 
 VIT_CFG = MODEL_CFG | {
-    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "head_width": 64}
+    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 64}
 }
-BATCH, DECAY, WARM = 128, 0.1, 200
+BATCH, DECAY, WARM = 32, 0.1, 200
+TEXTS = 256  # captions to tell apart: they cost nothing, so more of them than pictures
 SCALE, PULL = 30.0, 10.0
-DROPPED = ((0.5, 0.75), (0.9, 0.5), (1.0, 0.0))  # until which part of the run, how many patches
-REPORT = 150
+REPORT = 400
 
 
 @torch.inference_mode()
@@ -54,20 +56,34 @@ def embedded(path: Path, count: int, encode, rows) -> np.ndarray:
     return np.load(path)
 
 
+@torch.no_grad()
+def whiten(conv: torch.nn.Conv2d, images: torch.Tensor, size: float = 0.3) -> None:
+    """Start a patch embedding at the principal components of patches, scaled alike."""
+    patches = F.unfold(images, conv.kernel_size, stride=conv.stride).transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+    best = vectors[:, -conv.out_channels :] / (values[-conv.out_channels :] + 1e-2).sqrt()
+    conv.weight.copy_(size * best.T.reshape(conv.weight.shape))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=400_000)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
+    rank, world = 0, 1
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+        rank, world = dist.get_rank(), dist.get_world_size()
     images = np.load(args.work / "train-0.images.npy", mmap_mode="r")
     tokens = np.load(args.work / "train-0.tokens.npy")
+    shown = np.flatnonzero(np.load(args.work / "train-0.labels.npy") >= 0)
     teacher = load_model(args.teacher).eval()
     taught = embedded(
         args.work / "train-0.taught.npy", len(images), teacher.encode_image,
@@ -80,38 +96,41 @@ def main() -> None:
     model = new_model(VIT_CFG)
     shared = {k: v for k, v in teacher.state_dict().items() if not k.startswith("visual.")}
     model.load_state_dict(shared, strict=False)
+    whiten(model.visual.conv1, to_input(images[:2000]))
     weights = classifier(teacher)
     model.requires_grad_(False)
     model.visual.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, DECAY), lr=args.lr, betas=(0.9, 0.98), eps=1e-6, fused=True
     )
-    val = pictures("val", 1440)
+    val = pictures("val", 720)
     steps = args.samples // BATCH
     begun = resume(args.out, model, optimizer)
     clock, losses = Clock(steps - begun), []
     for step in range(begun, steps):
         model.train()
-        dropped = next(share for end, share in DROPPED if step < steps * end)
-        model.visual.patch_dropout = PatchDropout(dropped) if dropped else torch.nn.Identity()
         for group in optimizer.param_groups:
             group["lr"] = args.lr * warm_then_linear(step, steps, WARM, 0.4)
         # By the step alone, so that a resumed run sees what an unbroken one would have seen.
         rng = np.random.default_rng([args.seed, step])
-        rows = np.sort(rng.choice(len(images), BATCH, replace=False))
+        others = rng.choice(len(images), TEXTS - BATCH, replace=False)
+        chosen = np.concatenate([rng.choice(shown, BATCH, replace=False), others])
+        mine = np.arange(BATCH)[rank::world]
+        rows = chosen[mine]
         made = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
         made = F.normalize(made, dim=-1)
         wanted = torch.from_numpy(taught[rows]).float()
         far = 1 - (made * wanted).sum(1).mean()
-        text = torch.from_numpy(said[rows]).float()
-        loss = info_nce(made, text, torch.tensor(SCALE)) + PULL * far
+        text = torch.from_numpy(said[chosen]).float()
+        loss = F.cross_entropy(SCALE * made @ text.T, torch.from_numpy(mine)) + PULL * far
         optimizer.zero_grad()
         loss.backward()
+        if world > 1:
+            average([p.grad for p in model.visual.parameters()], world)
         torch.nn.utils.clip_grad_norm_(model.visual.parameters(), 1.0)
         optimizer.step()
         losses.append((loss.item(), far.item()))
-        if (step + 1) % REPORT == 0 or step + 1 == steps:
-            model.visual.patch_dropout = torch.nn.Identity()
+        if rank == 0 and ((step + 1) % REPORT == 0 or step + 1 == steps):
             seen = figures(val[1], predict(model, weights, val[0]))["ca"]
             loss_now, far_now = np.mean(losses[-REPORT:], axis=0)
             print(
@@ -122,6 +141,15 @@ def main() -> None:
             recipe = {"stage": "base", "teacher": args.teacher.name, "seed": args.seed}
             save_model(model, args.out, recipe | {"samples": (step + 1) * BATCH, "lr": args.lr})
             keep(args.out, model, optimizer)
+
+
+def average(gradients: list[torch.Tensor], world: int) -> None:
+    """Of all processes, in place; their parts of a batch differ by one picture at most."""
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world).split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def keep(out: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
