@@ -287,6 +287,12 @@ def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command)
 
 
+def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of an audit of training pairs; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--audit"]
+    return JobRunner(spec_path, device=device, command=command)
+
+
 def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from cleanclip_gui.jobs.saved_run import (
     metrics_until_save,
     read_saved_run,
 )
+from cleanclip_gui.panels.clean_audit import Auditing, same_pairs
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_try import TryCleaned
@@ -27,6 +29,7 @@ from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import cache_dir
@@ -64,6 +67,7 @@ class CleanPanel(CleanView):
         self.session = session
         self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
         self.saving = SaveCleaned(self)
+        self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
         self._runner: JobRunner | None = None
         self._mode: Mode = "run"
@@ -180,6 +184,7 @@ class CleanPanel(CleanView):
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
         ended = self._runner is None or self._runner.close(timeout_ms)
+        ended = self.auditing.stop(deadline.remainingTime()) and ended
         return self.saving.stop(deadline.remainingTime()) and ended
 
     # How a run begins and ends
@@ -357,6 +362,9 @@ class CleanPanel(CleanView):
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
         self.browse_output.clicked.connect(self.choose_output)
+        self.audit_button.clicked.connect(self.auditing.open)
+        self.auditing.failed.connect(self.failed)
+        self.auditing.excluded.connect(self._on_excluded)
         self.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
@@ -375,6 +383,13 @@ class CleanPanel(CleanView):
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
+
+    @Slot(str, object)
+    def _on_excluded(self, path: str, audited: PairSpec) -> None:
+        """Leave out of the next run what was excluded, if these are still the pairs in use."""
+        with suppress(InputError):
+            if same_pairs(self.data.pairs(), audited):
+                self.data.exclude.setText(path)
 
     def _on_setup_changed(self) -> None:
         self.show_estimate("")
@@ -414,6 +429,9 @@ class CleanPanel(CleanView):
         self.estimate_button.setEnabled(ready and not running)
         self.setup.setEnabled(not running)
         self.resume_button.setEnabled(not running)
+        self.audit_button.setEnabled(self.session.checkpoint is not None)
+        for part in (self.audit_button, self.audit_hint):
+            part.setVisible(self.data.takes_pairs)
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
         elif self.session.images is None:

@@ -25,6 +25,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.run_bar import RunBar
 from cleanclip_gui.widgets.training_data import TrainingData, tool
+from ml_core.detection.records import FIVE_POISONS
 
 SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
@@ -39,6 +40,9 @@ class CleanView(QWidget):
         self.setAccessibleName("Clean")
         self.form = RecipeForm()
         self.data = TrainingData()
+        self.audit_button = QPushButton(theme.icon("search"), "Audit training pairs…")
+        self.audit_button.setToolTip("Look for poisoned pairs before they are trained on.")
+        self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.output = QLineEdit()
         self.output.setAccessibleName("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
@@ -151,6 +155,8 @@ class CleanView(QWidget):
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(Label("Training data", "heading", wrap=True))
         layout.addWidget(self.data)
+        layout.addWidget(self.audit_hint)
+        layout.addWidget(self.audit_button)
         layout.addSpacing(theme.SPACE_S)
         layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)

@@ -46,6 +46,11 @@ STAGES = {
     "after": "After",
     "evaluate": "Evaluating",
     "reference": "Reference",
+    "estimate": "Measuring steps",
+    "rebound": "Finetuning again",
+    "overlap": "Overlap",
+    "embed": "Embedding",
+    "pictures": "Pictures",
 }
 
 

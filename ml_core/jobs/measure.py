@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from ml_core.model import ClipModel, Preprocess
 from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,3 +149,13 @@ def metric_values(evaluation: Evaluation, prefix: str = "") -> dict[str, float]:
         if interval is not None:
             values[f"{prefix}{name}_low"], values[f"{prefix}{name}_high"] = interval
     return values
+
+
+def drained(stage: Generator[Event, None, Result]) -> Result:
+    """Run a short stage to its end without its events; what it returns."""
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            found: Result = end.value
+            return found

@@ -89,9 +89,17 @@ class _Arrays:
         """Number of the picture."""
         return f"picture {number + 1}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """One picture."""
         return Image.fromarray(_picture(self._pixels[number]))
+
+    def raw(self, number: int) -> bytes:
+        """Pixels of a picture."""
+        return bytes(self._pixels[number].tobytes())
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All pictures are of one size."""
+        return np.full(len(numbers), _PIXELS, np.int64)
 
 
 def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool) -> FoundSet:

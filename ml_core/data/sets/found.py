@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.pictures import Source
+from ml_core.data.pictures import Source, file_sizes
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import read_image
+from ml_core.reading.images import picture_bytes, read_image
 from ml_core.reading.regular_file import open_regular
 
 
@@ -63,18 +64,32 @@ class FileSource:
         """Path below the set's folder."""
         return self.names[number]
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Decode a file."""
+        if self.decode is read_image:
+            return read_image(self.files[number], least=least)
         return self.decode(self.files[number])
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a file."""
+        return picture_bytes(self.files[number])
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sizes of the files."""
+        return file_sizes([self.files[number] for number in numbers.tolist()])
 
 
 class Slices:
-    """A file that stays open and is read in places, by any thread."""
+    """A file that is read in places, by any thread or process: it is opened for each read.
+
+    So no file stays open, however many a set has, and none shares its position.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file, self.size = open_regular(path)
-        self._lock = Lock()
+        file, self.size = open_regular(path)
+        with file:
+            self.stamp = _stamp(file)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read exactly so many bytes.
@@ -82,18 +97,26 @@ class Slices:
         Raises
         ------
         InputError
-            ``damaged`` if the file is shorter.
+            ``damaged`` if the file is shorter or is not the one that was opened first.
         """
-        with self._lock:
-            self._file.seek(offset)
-            data = self._file.read(length)
+        file, _ = open_regular(self.path)
+        with file:
+            if _stamp(file) != self.stamp:
+                raise InputError(
+                    f"{self.path.name} has changed since it was opened; open the set again.",
+                    "damaged",
+                )
+            file.seek(offset)
+            data = file.read(length)
         if len(data) != length:
             raise InputError(f"{self.path.name} is cut short; get it again.", "damaged")
         return data
 
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+
+def _stamp(file: BinaryIO) -> tuple[int, ...]:
+    """What tells a file from another one, and from itself as it was before."""
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class RawSource:
@@ -126,10 +149,18 @@ class RawSource:
         part, place = self._place(number)
         return f"{part.path.name}, picture {place + 1}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Read one record."""
+        return Image.fromarray(self._decode(self.raw(number)))
+
+    def raw(self, number: int) -> bytes:
+        """Bytes of a record, label and all."""
         part, place = self._place(number)
-        return Image.fromarray(self._decode(part.read(place * self._record, self._record)))
+        return part.read(place * self._record, self._record)
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All records are of one length."""
+        return np.full(len(numbers), self._record, np.int64)
 
     def _place(self, number: int) -> tuple[Slices, int]:
         """File and position in it."""

@@ -1,0 +1,260 @@
+"""Pairs that an audit found wanting: a file of what they are, so that a later run leaves them out.
+
+A pair is known by what it is, not by where it stands: its identity is the SHA-256 over the bytes of
+the picture and its captions. Rows may be sorted anew, files renamed and shards written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.atomic import replace_files
+from ml_core.data.pictures import printable
+from ml_core.data.watch import Watch, unwatched
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.strict_json import JsonError, parse_object
+
+FORMAT = "cleanclip-exclusions"
+VERSION = 1
+MAX_BYTES = 512 << 20
+_MAX_PARTS = 20_000_000
+_AT_ONCE = 256
+_LONGEST_NAME, _LONGEST_REASON = 300, 500
+
+
+class Excluded(BaseModel):
+    """One pair that is left out.
+
+    Attributes
+    ----------
+    identity
+        SHA-256 of the pair, see `identity_of`.
+    size
+        Bytes of the picture, so that only pictures of this size are hashed to find it; None where
+        it is not known without reading it.
+    captions
+        SHA-256 of the captions alone, which are cheaper to read than pictures.
+    name
+        Where it stood: file, row or sample; for the reader alone.
+    reason
+        Why, in words: the score and the limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int | None = Field(default=None, ge=0)
+    captions: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    name: str = Field(default="", max_length=_LONGEST_NAME)
+    reason: str = Field(default="", max_length=_LONGEST_REASON)
+
+
+class Exclusions(BaseModel):
+    """What an exclusions file says.
+
+    Attributes
+    ----------
+    set_name, set_key
+        The set that was audited; another one may be opened with the same file.
+    pairs
+        What is left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["cleanclip-exclusions"] = "cleanclip-exclusions"
+    version: Literal[1] = 1
+    set_name: str = Field(max_length=_LONGEST_NAME)
+    set_key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    pairs: tuple[Excluded, ...]
+
+
+class Identified(Protocol):
+    """Pairs that know what each is: a `ml_core.data.pairs.PairSet`."""
+
+    @property
+    def name(self) -> str:
+        """For the screen."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the set."""
+
+    def excluded(self, index: int, reason: str) -> Excluded:
+        """What to write of a pair that is to be left out."""
+
+
+def identity_of(picture: bytes, captions: Sequence[str]) -> str:
+    """What a pair is.
+
+    Parameters
+    ----------
+    picture
+        The bytes that decide the picture: its file or member as it is stored.
+    captions
+        All captions of the picture, in order.
+
+    Returns
+    -------
+    str
+        SHA-256 as 64 hexadecimal digits.
+    """
+    total = hashlib.sha256(hashlib.sha256(picture).digest())
+    for caption in captions:
+        total.update(hashlib.sha256(caption.encode("utf-8", "surrogatepass")).digest())
+    return total.hexdigest()
+
+
+def excluded(
+    picture: bytes, captions: Sequence[str], name: str, reason: str, *, sized: bool
+) -> Excluded:
+    """The entry of a pair; ``sized`` where the size of a picture is known without reading it."""
+    return Excluded(
+        identity=identity_of(picture, captions),
+        size=len(picture) if sized else None,
+        captions=identity_of(b"", captions),
+        name=printable(name)[:_LONGEST_NAME],
+        reason=reason[:_LONGEST_REASON],
+    )
+
+
+class _Whole(Protocol):
+    """Pictures with captions, by number."""
+
+    def __len__(self) -> int: ...
+
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Bytes of each picture; None if not known cheaply."""
+
+    def texts(self, indices: NDArray[np.int64], /) -> list[tuple[str, ...]]:
+        """Captions of pictures."""
+
+    def raw(self, index: int) -> bytes:
+        """Bytes of a picture."""
+
+
+def excluded_numbers(
+    whole: _Whole, listed: Exclusions, watch: Watch = unwatched
+) -> tuple[NDArray[np.int64], int]:
+    """Which pairs of a set are listed, and how many of the listed ones that is.
+
+    Size, captions and picture are looked at in this order, each only where the one before fits.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [n], ascending. A pair that is in the set twice is there twice.
+    int
+        Distinct pairs of the list that were found.
+    """
+    wanted = {one.identity for one in listed.pairs}
+    captions = {one.captions for one in listed.pairs}
+    named = {one.size for one in listed.pairs}
+    own = whole.sizes()
+    numbers = np.arange(len(whole), dtype=np.int64)
+    if own is not None and None not in named:
+        numbers = np.flatnonzero(np.isin(own, np.array([*named], np.int64)))
+    found: set[str] = set()
+    out: list[int] = []
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = numbers[start : start + _AT_ONCE]
+        watch("Looking for excluded pairs", start, len(numbers))
+        for number, texts in zip(part.tolist(), whole.texts(part), strict=True):
+            if None not in captions and identity_of(b"", texts) not in captions:
+                continue
+            with suppress(InputError):
+                identity = identity_of(whole.raw(number), texts)
+                if identity in wanted:
+                    found.add(identity)
+                    out.append(number)
+    return np.array(out, np.int64), len(found)
+
+
+def write_exclusions(
+    path: Path, pairs: Identified, reasons: Mapping[int, str], *, earlier: Exclusions | None = None
+) -> Exclusions:
+    """Write which pairs of a set are to be left out, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file; one of that name is replaced.
+    pairs
+        The audited set.
+    reasons
+        Number of each pair to leave out (0..N-1 in ``pairs``), and why.
+    earlier
+        What an audit before found; it stays excluded. The set that was opened without these pairs
+        does not hold them any more.
+
+    Raises
+    ------
+    InputError
+        If a picture cannot be read, or the file cannot be written.
+    """
+    found = {one.identity: one for one in (earlier.pairs if earlier else ())}
+    for index, reason in reasons.items():
+        one = pairs.excluded(index, reason)
+        found[one.identity] = one
+    made = Exclusions(
+        set_name=printable(pairs.name)[:_LONGEST_NAME], set_key=pairs.key, pairs=(*found.values(),)
+    )
+    try:
+        replace_files({path: made.model_dump_json(indent=1).encode()})
+    except OSError as error:
+        raise InputError(
+            f"The exclusions could not be written to {path.name}: {error.strerror}; choose another "
+            "place.",
+            "usage",
+        ) from error
+    return made
+
+
+def read_exclusions(path: Path) -> Exclusions:
+    """Read an exclusions file, which may be hostile.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if it is missing, ``damaged`` if it is no such file, ``unsupported`` if it is of a
+        newer version or too large.
+    """
+    if not path.exists():
+        raise InputError(f"There is no exclusions file at {path}; choose an existing one.", "usage")
+    if not path.is_file():
+        raise InputError(f"{path.name} is no regular file; choose an exclusions file.", "usage")
+    file, size = open_regular(path)
+    with file:
+        if size > MAX_BYTES:
+            raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MB.", "unsupported")
+        raw = file.read(MAX_BYTES + 1)
+    try:
+        fields = parse_object(raw, max_bytes=MAX_BYTES, max_depth=3, max_parts=_MAX_PARTS)
+    except JsonError as error:
+        raise InputError(
+            f"{path.name} is no exclusions file: {error}; write it anew by an audit.", "damaged"
+        ) from None
+    version = fields.get("version")
+    if fields.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
+        raise InputError(
+            f"{path.name} was written by a newer version of this program; update it.", "unsupported"
+        )
+    try:
+        return Exclusions.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path.name} is no exclusions file: {where or 'it'} is not as it must be "
+            f"({first['msg']}); write it anew by an audit.",
+            "damaged",
+        ) from None

@@ -1,0 +1,284 @@
+"""A fair comparison of recipes: the same checkpoint, data, seeds and, if wished, training time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ml_core.atomic import replace_files
+from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.tradeoff import Limits, points
+from ml_core.evaluation.evaluate import versions
+from ml_core.events import Control, Done, Event, Message, Saved, from_json
+from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.failures import failure
+from ml_core.jobs.holdouts import holdouts
+from ml_core.jobs.journal import write_json
+from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, rebound_of
+from ml_core.jobs.rebound import rebound
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import (
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    check_spec,
+    read_spec,
+)
+from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
+
+Row = dict[str, Any]
+COLUMNS = (
+    "title", "method", "preset", "seed", "head", "needs", "data", "status", "steps",
+    "train_seconds", "seconds", "ca_before", "ca", "ca_drop", "asr_before", "asr", "asr_low",
+    "asr_high", "poisoned_accuracy", "heldout_ca", "heldout_asr", "rebound_max_asr",
+    "stays_clean", "worst_holdout", "worst_holdout_asr", "folder", "error",
+)  # fmt: skip
+
+
+def bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
+    """Run every recipe with every seed, one after the other, and write the table and the chart.
+
+    A job that is finished already is not run again, one that was killed goes on from its last
+    save, and one that fails is a row that says why.
+
+    Yields
+    ------
+    Event
+        Progress of each job, Message, Saved, and Done, whose ``result`` is what ``bench.json``
+        holds.
+    """
+    try:
+        yield from _bench(spec, control)
+    except Exception as error:
+        yield failure(error)
+
+
+def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
+    begin = time.monotonic()
+    jobs = spec.jobs()
+    for job in jobs:
+        check_spec(job)
+    rows: list[Row] = []
+    curves: list[Curve] = []
+    for number, job in enumerate(jobs, start=1):
+        recipe = job.recipe
+        title = f"{method_title(recipe.method)}, {recipe.preset}, seed {recipe.seed}"
+        yield Message(f"{number} of {len(jobs)}: {title}")
+        done = yield from _one(spec, job, control)
+        if control.cancelled or control.stopped:
+            yield Done("cancelled")
+            return
+        rows += _rows(job, title, done)
+        curves.append(Curve(title, points(_journal(job))))
+        yield from _write(spec, rows, curves, begin)
+    yield Done("finished", _record(spec, rows, begin))
+
+
+def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Done]:
+    """One job with its proofs; its Done, of a finished job the one on disk."""
+    folder = Path(job.output_dir)
+    found = _finished(job)
+    if found is None:
+        resume = (folder / STATE_FILE).exists() and _same(job, folder / SPEC_FILE)
+        if resume:
+            job = read_spec(folder / SPEC_FILE)
+        elif spec.minutes is not None and job.recipe.total_steps:
+            job = yield from _matched(job, spec.minutes, control)
+        found = yield from _run(run(job, control, resume=resume))
+    else:
+        yield Message("It is there already, and is not run again.")
+    if found.status not in ("finished", "stopped") or job.trigger is None:
+        return found
+    if spec.rebound and not (folder / REBOUND_FILE).exists():
+        yield from _run(rebound(rebound_of(job), control))
+    if spec.holdouts and not (folder / HOLDOUTS_FILE).exists():
+        yield from _run(holdouts(holdouts_of(job), control))
+    return found
+
+
+def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
+    """Pass a job's events on but its Done, which is returned."""
+    last = Done("failed", error="The job ended without a result.", error_code="internal")
+    for event in events:
+        if isinstance(event, Done):
+            last = event
+            if event.status == "failed":
+                yield Message(event.error, "error")
+        else:
+            yield event
+    return last
+
+
+def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
+    """The job with as many examples as its training time allows on this machine."""
+    found = yield from _run(estimate(job, control))
+    if found.status != "finished":
+        return job
+    recipe, per_step = job.recipe, found.result["train_seconds"] / found.result["steps"]
+    steps = max(1, int(60 * minutes / per_step))
+    wanted = steps * recipe.batch_size
+    there = max(recipe.batch_size, int(found.result["pairs"]))
+    if there < recipe.pairs:  # all there are: see them more than once
+        epochs = -(-wanted // there)
+        changed = recipe.model_copy(update={"pairs": max(2, wanted // epochs), "epochs": epochs})
+    else:
+        changed = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
+    yield Message(
+        f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {wanted} examples "
+        f"instead of {recipe.pairs * recipe.epochs}."
+    )
+    return job.model_copy(update={"recipe": changed})
+
+
+def _finished(job: CleanSpec) -> Done | None:
+    """The result of an equal job that is on disk, as its Done."""
+    folder = Path(job.output_dir)
+    try:
+        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Done("finished", result) if _same(job, folder / SPEC_FILE) else None
+
+
+def _same(job: CleanSpec, path: Path) -> bool:
+    """Whether a spec on disk is the job's, up to the budget, which the machine's speed may set."""
+    try:
+        there = CleanSpec.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    budget = {"pairs": 2, "epochs": 1}
+    mine, theirs = (
+        one.model_copy(update={"recipe": one.recipe.model_copy(update=budget)})
+        for one in (job, there)
+    )
+    return mine == theirs
+
+
+def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:
+    """A row a head of the result, or one that says what went wrong."""
+    recipe, facts = job.recipe, job.recipe.facts
+    first: Row = dict.fromkeys(COLUMNS)
+    first |= {
+        "title": title,
+        "method": recipe.method,
+        "preset": recipe.preset,
+        "seed": recipe.seed,
+        "head": "zero-shot",
+        "needs": ", ".join(sorted(facts.needs)),
+        "data": facts.data,
+        "status": done.status,
+        "folder": Path(job.output_dir).name,
+        "error": done.error,
+    }
+    result = done.result
+    if not result.get("heads"):
+        return [first]
+    rows = []
+    for head, part in result["heads"].items():
+        before, after = result["before"] or {}, part["after"] or {}
+        held = (result.get("heldout" if head == "zero-shot" else "heldout_linear") or {}).get(
+            "after"
+        ) or {}
+        low, high = after.get("asr_interval") or (None, None)
+        rows.append(
+            first
+            | {
+                "head": head,
+                "status": result["status"],
+                "steps": result["steps"],
+                "train_seconds": result["train_seconds"],
+                "seconds": result["seconds"],
+                "ca_before": before.get("ca"),
+                "ca": after.get("ca"),
+                "ca_drop": _drop(before.get("ca"), after.get("ca")),
+                "asr_before": before.get("asr_excl"),
+                "asr": after.get("asr_excl"),
+                "asr_low": low,
+                "asr_high": high,
+                "poisoned_accuracy": after.get("poisoned_accuracy"),
+                "heldout_ca": held.get("ca"),
+                "heldout_asr": held.get("asr_excl"),
+                **(_proofs(Path(job.output_dir)) if head == "zero-shot" else {}),
+            }
+        )
+    return sorted(rows, key=lambda row: row["head"] != "zero-shot")
+
+
+def _drop(before: float | None, after: float | None) -> float | None:
+    """Points of clean accuracy that were lost."""
+    return None if before is None or after is None else 100 * (before - after)
+
+
+def _proofs(folder: Path) -> Row:
+    """What the proofs say, where they were made."""
+    found: Row = {}
+    for name in (REBOUND_FILE, HOLDOUTS_FILE):
+        try:
+            record = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        worst = record["worst"] or {}
+        if name == REBOUND_FILE:
+            found["rebound_max_asr"] = worst["max_asr"]
+            found["stays_clean"] = record["stays_clean"]
+        else:
+            found["worst_holdout"] = worst and f"{worst['group']}: {worst['name']}"
+            found["worst_holdout_asr"] = worst.get("after")
+    return found
+
+
+def _journal(job: CleanSpec) -> list[Event]:
+    """The events of a job on disk."""
+    try:
+        lines = (Path(job.output_dir) / EVENTS_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            events.append(from_json(line))
+        except ValueError:  # the last line of a killed job
+            continue
+    return events
+
+
+def _record(spec: BenchSpec, rows: list[Row], begin: float) -> dict[str, Any]:
+    """What ``bench.json`` holds."""
+    return {
+        "kind": "bench",
+        "spec": spec.model_dump(mode="json"),
+        "rows": rows,
+        "chart": str(Path(spec.base.output_dir) / CHART_FILE),
+        "table": str(Path(spec.base.output_dir) / TABLE_FILE),
+        "versions": dict(versions()),
+        "seconds": time.monotonic() - begin,
+    }
+
+
+def _write(
+    spec: BenchSpec, rows: list[Row], curves: list[Curve], begin: float
+) -> Generator[Event, None, None]:
+    """Table and chart as far as they go, after each job."""
+    folder = Path(spec.base.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(_record(spec, rows, begin), folder / BENCH_FILE)
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    chart = tradeoff_svg(curves, Limits())
+    replace_files(
+        {
+            folder / TABLE_FILE: text.getvalue().encode(),
+            folder / CHART_FILE: chart.encode(),
+        }
+    )
+    yield Saved(str(folder / BENCH_FILE), "result")

@@ -1,0 +1,98 @@
+"""Captions and pictures ranked by a checkpoint, for a table of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.labels import prompts
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.specs import PairSpec
+from ml_core.evaluation.canvases import CanvasSource
+from ml_core.evaluation.embed import embed
+from ml_core.evaluation.embedding_map import Embeddings
+from ml_core.evaluation.retrieval import Retrieval, retrieve
+from ml_core.evaluation.zero_shot import cached_classifier
+from ml_core.jobs.measure import Bench
+from ml_core.model import ClipModel
+
+MOST = 1000
+
+
+def rank_captions(
+    model: ClipModel,
+    bench: Bench,
+    spec: PairSpec,
+    *,
+    n: int | None = None,
+    targeted: bool = True,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[Retrieval, PairSet] | None:
+    """Rank captions for pictures and pictures for captions.
+
+    Parameters
+    ----------
+    model, bench
+        The checkpoint; trigger, target and classes.
+    spec
+        The pairs; ``n`` of them, by default the spec's own number, else a thousand.
+    targeted
+        Whether the target's prompts are looked for.
+    cancelled
+        Asked before each batch.
+
+    Returns
+    -------
+    tuple or None
+        The rankings and the pairs; None if cancelled.
+
+    Raises
+    ------
+    InputError
+        If the pairs cannot be opened.
+    """
+    pairs = open_pairs(spec.model_copy(update={"n": n or spec.n or MOST})).fitted(
+        model.preprocess.fit
+    )
+    canvases = CanvasCache(pairs, model.image_size)
+    unlabelled = np.full(len(pairs), -1, np.int64)
+    found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)
+    if found is None:
+        return None
+    label_set = bench.label_set
+    wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
+    captions = pairs.captions(found.indices)
+    ranked = retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)
+    return None if ranked is None else (ranked, pairs)
+
+
+def embed_sample(
+    model: ClipModel,
+    bench: Bench,
+    canvases: CanvasSource,
+    labels: NDArray[np.int64],
+    key: str,
+    n: int | None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Embeddings | None:
+    """Embed a sample (n None: all), clean and triggered; None if cancelled."""
+    label_set, result = bench.label_set, None
+    classifier = cached_classifier(model, label_set.class_names, label_set.templates)
+    for step in embed(
+        model,
+        canvases,
+        classifier,
+        bench.trigger,
+        labels=labels,
+        class_names=label_set.class_names,
+        templates=label_set.templates,
+        data_key=key,
+        n=n,
+        seed=bench.seed,
+        cancelled=cancelled,
+    ):
+        result = step.result
+    return result

@@ -1,0 +1,143 @@
+"""A job as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
+
+More than one machine is supported by torchrun's rendezvous and was not tested.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from ml_core.atomic import replace_files
+from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.arrays import ARRAY_SUFFIXES
+
+JOB_FILE = "job.json"
+SLURM_FILE = "job.slurm"
+RUN_FILE = "run.sh"
+RESULTS_FOLDER = "results"
+_PORT = 29_400
+
+
+def export_job(
+    spec: CleanSpec, folder: Path, *, processes: int = 1, machines: int = 1
+) -> tuple[Path, ...]:
+    """Write a job for another machine; nothing is copied but the trigger's file.
+
+    Parameters
+    ----------
+    spec
+        The job; it will write into ``results`` beside its job file.
+    folder
+        Where to; it is made.
+    processes
+        Processes on each machine, usually one for each GPU.
+    machines
+        How many machines; over one is not tested.
+
+    Returns
+    -------
+    tuple of Path
+        The files written: job, Slurm script, shell script.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    changes: dict[str, object] = {"output_dir": RESULTS_FOLDER}
+    files: dict[Path, bytes] = {}
+    if spec.trigger is not None:
+        for part in _trigger_files(Path(spec.trigger)):
+            files[folder / part.name] = part.read_bytes()
+        changes["trigger"] = Path(spec.trigger).name
+    job = spec.model_copy(update=changes)
+    files[folder / JOB_FILE] = job.model_dump_json(indent=1).encode()
+    files[folder / RUN_FILE] = _shell(processes).encode()
+    files[folder / SLURM_FILE] = _slurm(job, processes, machines).encode()
+    replace_files(files)
+    (folder / RUN_FILE).chmod(0o755)
+    return folder / JOB_FILE, folder / SLURM_FILE, folder / RUN_FILE
+
+
+def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
+    """Paths that the machine which runs the job must see, besides the exported folder."""
+    sets = (
+        spec.pairs,
+        spec.training_images,
+        spec.images,
+        spec.test_images,
+        spec.heldout_images,
+    )
+    paths = [spec.checkpoint, spec.donor, spec.reference]
+    paths += [part.path for part in sets if part is not None]
+    if Path(spec.label_set).is_absolute():
+        paths.append(spec.label_set)
+    return tuple(dict.fromkeys(path for path in paths if path is not None))
+
+
+def torchrun_line(processes: int) -> str:
+    """The command that runs the job on one machine, in its folder."""
+    return f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
+
+
+def local_command(job: Path, processes: int, *options: str) -> list[str]:
+    """What starts a job on this machine: the worker alone, or torchrun with several.
+
+    ``--supervised`` among the options makes the first process take commands from standard input.
+    """
+    worker = ["-m", "ml_core.jobs.worker", str(job), *options]
+    if processes == 1:
+        return [sys.executable, *worker]
+    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [sys.executable, *run, *worker]
+
+
+def _trigger_files(path: Path) -> list[Path]:
+    """A trigger's file, and the picture or record of the same name beside it."""
+    suffixes = (".png", ".json", ".safetensors", *ARRAY_SUFFIXES)
+    beside = [path.with_suffix(suffix) for suffix in suffixes]
+    return list(dict.fromkeys([path, *(part for part in beside if part.is_file())]))
+
+
+def _shell(processes: int) -> str:
+    """The script for one machine."""
+    return (
+        "#!/bin/sh\n"
+        "# Runs the job on this machine. `./run.sh --resume` goes on from its last save.\n"
+        "set -e\n"
+        'cd "$(dirname "$0")"\n'
+        f'exec {torchrun_line(processes)} "$@"\n'
+    )
+
+
+def _slurm(spec: CleanSpec, processes: int, machines: int) -> str:
+    """The batch script; SIGTERM before the time limit means save and stop."""
+    seen = "\n".join(f"#   {shlex.quote(path)}" for path in elsewhere(spec)) or "#   (none)"
+    tested = "" if machines == 1 else "# More than one machine: as documented, not tested.\n"
+    norm = (
+        "# BatchNorm is in training: a ResNet is refused in several processes. Set the recipe's\n"
+        "# batch_norm to frozen.\n"
+        if spec.recipe.batch_norm == "train" and processes * machines > 1
+        else ""
+    )
+    return f"""#!/bin/bash
+#SBATCH --job-name=cleanclip-{spec.recipe.method}
+#SBATCH --nodes={machines}
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node={processes}
+#SBATCH --cpus-per-task={8 * processes}
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@120
+#SBATCH --output={RESULTS_FOLDER}-%j.log
+# Adapt time, partition and account. Submit it from this folder: sbatch {SLURM_FILE}
+# The Python environment with cleanclip must be active. The nodes must see this folder and
+{seen}
+{tested}{norm}
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+resume=""
+if [ -e {RESULTS_FOLDER}/state/state.safetensors ] && [ ! -e {RESULTS_FOLDER}/result.json ]; then
+  resume="--resume"
+fi
+srun torchrun --nnodes={machines} --nproc_per_node={processes} \\
+  --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d --rdzv_endpoint="$head:{_PORT}" \\
+  -m ml_core.jobs.worker {JOB_FILE} $resume
+# Afterwards open the folder {RESULTS_FOLDER} in the window.
+"""

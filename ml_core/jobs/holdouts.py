@@ -1,0 +1,290 @@
+"""Hold-outs: what a cleaned checkpoint does with triggers and questions the cleaning never saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.data.images import ImageSet
+from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.records import Evaluation, wilson_interval
+from ml_core.evaluation.retrieval import Retrieval
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.caption_ranks import rank_captions
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.failures import failure
+from ml_core.jobs.journal import write_json
+from ml_core.jobs.measure import Bench, classifier_of, drained, measure_images, open_bench
+from ml_core.jobs.proof_specs import HOLDOUTS_FILE, HoldoutSpec
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from ml_core.triggers.files import load_trigger
+from ml_core.triggers.library import LIBRARY
+from ml_core.triggers.published import published
+from ml_core.triggers.record import Trigger
+from ml_core.triggers.variants import variants
+
+_FEWEST_LABELLED = 50
+Measured = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row: a trigger, and which classes are asked for."""
+
+    group: str
+    name: str
+    trigger: Trigger
+    other_labels: bool = False
+
+
+def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
+    """Measure both checkpoints on triggers, captions and classes that the cleaning never saw.
+
+    Yields
+    ------
+    Event
+        Progress, Message, Saved, and Done, whose ``result`` is what ``holdouts.json`` holds: rows
+        of the trigger itself, moved, scaled, turned, recoloured, of the library's other triggers,
+        of retrieval, and of a second label set, each before and after.
+    """
+    try:
+        yield from _holdouts(spec, control)
+    except Exception as error:
+        yield failure(error)
+
+
+def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
+    begin = time.monotonic()
+    yield Progress("open", 0, 1)
+    device, threads = choose_device(spec.device), set_threads(spec.threads)
+    label_set = load_label_set(spec.label_set)
+    if spec.templates is not None:
+        label_set = replace(label_set, templates=spec.templates)
+    trigger = load_trigger(Path(spec.trigger))
+    notes: list[str] = []
+    other = _other_labels(spec, label_set, notes)
+    sides: dict[str, dict[tuple[str, str, str], Measured]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    images: ImageSet | None = None
+    for name, path in (("before", spec.before), ("after", spec.after)):
+        donor = spec.donor if name == "before" else None
+        model = open_checkpoint(Path(path), donor).build("cpu")
+        bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
+        images = bench.images
+        model.to(device)
+        yield Progress("open", 1, 1)
+        found = yield from _side(spec, model, bench, other, control, name)
+        if found is None:
+            yield Done("cancelled")
+            return
+        sides[name] = found
+        facts[name] = {"checkpoint": path, "sha256": model.sha256}
+    assert images is not None
+    notes += images.problems
+    for note in notes:
+        yield Message(note, "warning")
+    rows = _rows(sides["before"], sides["after"])
+    attacks = [row for row in rows if row["measure"] == "asr_excl" and row["after"] is not None]
+    worst = max(attacks, key=lambda row: row["after"], default=None)
+    record = {
+        "kind": "holdouts",
+        **facts,
+        "n": len(images),
+        "data_key": images.key,
+        "rows": rows,
+        "worst": worst and {key: worst[key] for key in ("group", "name", "after")},
+        "spec": spec.model_dump(mode="json"),
+        "notes": notes,
+        "device": str(device),
+        "threads": threads,
+        "versions": dict(versions()),
+        "seconds": time.monotonic() - begin,
+    }
+    folder = Path(spec.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, folder / HOLDOUTS_FILE)
+    yield Saved(str(folder / HOLDOUTS_FILE), "result")
+    yield Done("finished", record)
+
+
+def _other_labels(
+    spec: HoldoutSpec, label_set: LabelSet, notes: list[str]
+) -> tuple[LabelSet, int] | None:
+    """The second label set and the target in it; says why there is none."""
+    if spec.other_labels is None:
+        return None
+    other = load_label_set(spec.other_labels)
+    name = label_set.class_names[spec.target]
+    target = int(map_labels([name], other).labels[0])
+    if target < 0 or name.strip().isdecimal():
+        notes.append(f"The label set {other.name} has no class {name!r}: it was left out.")
+        return None
+    return other, target
+
+
+def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
+    """The trigger and its variants, then the library's other triggers."""
+    if trigger.kind == "prompt":
+        yield Question("itself", trigger.name, trigger)
+    else:
+        for one in variants(trigger):
+            yield Question(one.group, one.name, one.trigger)
+    for entry in LIBRARY:
+        if entry.needs_file and not entry.without_file:
+            continue
+        made = published(entry.id, size)
+        if made.kind != "prompt" and made != trigger:
+            yield Question("other triggers", f"{entry.name} ({entry.id})", made)
+
+
+def _side(
+    spec: HoldoutSpec,
+    model: ClipModel,
+    bench: Bench,
+    other: tuple[LabelSet, int] | None,
+    control: Control,
+    side: str,
+) -> Generator[Event, None, dict[tuple[str, str, str], Measured] | None]:
+    """Everything of one checkpoint; None if cancelled."""
+    assert bench.trigger is not None
+    asked = list(_questions(bench.trigger, model.image_size))
+    total = len(asked) + (other is not None) + (spec.pairs is not None)
+    classifier, cache = classifier_of(model, bench.label_set), EmbeddingCache()
+    found: dict[tuple[str, str, str], Measured] = {}
+    for number, question in enumerate(asked):
+        yield Progress(side, number, total)
+        part = replace(bench, trigger=question.trigger)
+        measured = drained(measure_images(model, part, classifier, control, side, clean=cache))
+        if measured is None:
+            return None
+        found[question.group, question.name, "asr_excl"] = _attack(measured[0])
+        if number == 0:
+            found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured[0])
+    if other is not None:
+        yield Progress(side, len(asked), total)
+        if not _second_labels(model, bench, other, control, side, found):
+            return None
+    if spec.pairs is not None:
+        yield Progress(side, total - 1, total)
+        ranked = rank_captions(model, bench, spec.pairs, cancelled=lambda: control.cancelled)
+        if ranked is None:
+            return None
+        found |= _ranks(ranked[0])
+    yield Progress(side, total, total)
+    return found
+
+
+def _second_labels(
+    model: ClipModel,
+    bench: Bench,
+    other: tuple[LabelSet, int],
+    control: Control,
+    side: str,
+    found: dict[tuple[str, str, str], Measured],
+) -> bool:
+    """The same images and trigger, asked with other classes; False if cancelled."""
+    label_set, target = other
+    names = [*bench.label_set.class_names, ""]
+    mapped = map_labels(names, label_set).labels
+    labels = mapped[bench.images.labels]  # -1 takes the last, which is in no label set
+    labels = np.where(bench.images.labels >= 0, labels, -1)
+    images = replace(bench.images, labels=labels, class_names=label_set.class_names)
+    part = replace(bench, images=images, label_set=label_set, target=target)
+    classifier = classifier_of(model, label_set)
+    measured = drained(measure_images(model, part, classifier, control, side))
+    if measured is None:
+        return False
+    evaluation = measured[0]
+    few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
+    found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(
+        evaluation, everything=few
+    )
+    if not few:
+        found["second label set", label_set.name, "ca"] = _clean(evaluation)
+    return True
+
+
+def _attack(evaluation: Evaluation, *, everything: bool = False) -> Measured:
+    """A success rate with its interval."""
+    if everything:
+        rate, interval, n = evaluation.asr_all, evaluation.asr_all_interval, evaluation.n
+        baseline = evaluation.baseline_target_rate_all
+    else:
+        rate, interval, n = evaluation.asr_excl, evaluation.asr_interval, evaluation.n_excl
+        baseline = evaluation.baseline_target_rate
+    return {"value": rate, "interval": interval, "n": n, "baseline": baseline}
+
+
+def _clean(evaluation: Evaluation) -> Measured:
+    """Clean accuracy with its interval."""
+    return {
+        "value": evaluation.ca,
+        "interval": evaluation.ca_interval,
+        "n": evaluation.n_labelled,
+        "baseline": None,
+    }
+
+
+def _ranks(found: Retrieval) -> dict[tuple[str, str, str], Measured]:
+    """How often the own caption is first, and how often the target's is, with the trigger."""
+    rows: dict[tuple[str, str, str], Measured] = {}
+    for recall in found.recalls:
+        rows["retrieval", f"{recall.direction}, own answer first", "recall@1"] = _share(
+            recall.clean[0], recall.n
+        )
+    target = found.target
+    if target is not None and target.hit_triggered is not None:
+        for k, clean, triggered in zip(
+            target.k, target.hit_clean, target.hit_triggered, strict=True
+        ):
+            name = f"with the trigger, target caption among the first {k}"
+            rows["retrieval", name, f"hit@{k}"] = _share(triggered, target.n) | {"baseline": clean}
+    return rows
+
+
+def _share(rate: float, n: int) -> Measured:
+    """A rate of n with its Wilson 95 % interval."""
+    return {
+        "value": rate,
+        "interval": wilson_interval(round(rate * n), n),
+        "n": n,
+        "baseline": None,
+    }
+
+
+def _rows(
+    before: dict[tuple[str, str, str], Measured], after: dict[tuple[str, str, str], Measured]
+) -> list[dict[str, Any]]:
+    """Both sides beside each other, groups together, in the order of asking."""
+    if before.keys() != after.keys():
+        raise InputError(
+            "The two checkpoints do not take the same pictures: hold-outs compare a checkpoint "
+            "with its cleaned copy."
+        )
+    groups = list(dict.fromkeys(group for group, _, _ in after))
+    return [
+        {
+            "group": group,
+            "name": name,
+            "measure": what,
+            "before": before[key]["value"],
+            "before_interval": before[key]["interval"],
+            "after": after[key]["value"],
+            "after_interval": after[key]["interval"],
+            "n": after[key]["n"],
+            "baseline": after[key]["baseline"],
+        }
+        for wanted in groups
+        for key in after
+        for group, name, what in [key]
+        if group == wanted
+    ]

@@ -1,0 +1,192 @@
+"""What the proofs of a cleaned checkpoint are asked to do, as records. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.data.labels import label_sets
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.specs import CLEANED_FILE, CleanSpec
+from ml_core.reading.errors import InputError
+
+REBOUND_FILE = "rebound.json"
+HOLDOUTS_FILE = "holdouts.json"
+PRETRAINING_PEAK = 5e-4  # Radford et al. 2021, table 20: RN50 and ViT-B/32
+DEMO_PEAK = 1.5e-3  # packaging/demo/train.py
+_DEMO_REBOUND_SEED = 7_000
+_HOLDOUT_IMAGES = 1000
+_DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+
+
+class ReboundSpec(BaseModel):
+    """One rebound test: does the backdoor come back when the cleaned model is finetuned again?
+
+    Attributes
+    ----------
+    checkpoint, donor
+        The cleaned checkpoint.
+    pairs
+        Clean pairs to finetune on; those that the cleaning saw and those that name the target
+        class are left out.
+    seen
+        What the cleaning trained on, or None.
+    images
+        Images on which the attack success rate is watched.
+    trigger, target, label_set, templates, device, threads
+        As of a `CleanSpec`.
+    output_dir
+        Where ``rebound.json`` is written.
+    steps, batch_size
+        Of each finetuning.
+    peak_lr
+        Peak rate of the pretraining.
+    factors
+        Peak rates of the finetunings, as fractions of it.
+    every
+        Steps between two measurements.
+    limit
+        Highest attack success rate, a fraction, of a model that stays clean.
+    seed
+        Order of the pairs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    checkpoint: str
+    donor: str | None = None
+    pairs: PairSpec
+    seen: PairSpec | None = None
+    images: ImageSpec
+    trigger: str
+    target: int = Field(default=0, ge=0)
+    label_set: str = "demo"
+    templates: tuple[str, ...] | None = None
+    output_dir: str
+    device: str = Field(default="auto", pattern=_DEVICE)
+    threads: int = Field(default=0, ge=0, le=1024)
+    steps: int = Field(default=300, ge=1, le=100_000)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
+    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    factors: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1, max_length=16)
+    every: int = Field(default=25, ge=1)
+    limit: float = Field(default=0.05, gt=0.0, lt=1.0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+
+
+class HoldoutSpec(BaseModel):
+    """One table of what a cleaning run was not told.
+
+    Attributes
+    ----------
+    before, after
+        The suspect and the cleaned checkpoint; ``donor`` goes with ``before``.
+    images
+        Labelled images that neither run nor choice of the recipe has seen.
+    pairs
+        Image-caption pairs for retrieval, or None.
+    other_labels
+        A second label set, which holds the target by name, or None.
+    trigger, target, label_set, templates, device, threads
+        As of a `CleanSpec`.
+    output_dir
+        Where ``holdouts.json`` is written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: str
+    after: str
+    donor: str | None = None
+    images: ImageSpec
+    pairs: PairSpec | None = None
+    other_labels: str | None = None
+    trigger: str
+    target: int = Field(default=0, ge=0)
+    label_set: str = "demo"
+    templates: tuple[str, ...] | None = None
+    output_dir: str
+    device: str = Field(default="auto", pattern=_DEVICE)
+    threads: int = Field(default=0, ge=0, le=1024)
+
+
+def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
+    """The rebound test of a finished cleaning run.
+
+    Raises
+    ------
+    InputError
+        If the run had no trigger, no images, or no pairs to finetune on.
+    """
+    images = _images(spec)
+    pairs = spec.pairs or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
+    if pairs is None:
+        raise InputError("The rebound test finetunes on image-caption pairs: name some.")
+    if pairs.kind == "demo":  # other compositions of the same art
+        unseen = PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
+    else:
+        unseen = pairs.model_copy(update={"n": None})
+    fields: dict[str, Any] = {
+        "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
+        "pairs": unseen,
+        "seen": spec.pairs,
+        "images": images,
+        "peak_lr": DEMO_PEAK if pairs.kind == "demo" else PRETRAINING_PEAK,
+        **_common(spec),
+    }
+    return ReboundSpec.model_validate(fields | changes)
+
+
+def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
+    """The hold-outs of a finished cleaning run.
+
+    Raises
+    ------
+    InputError
+        If the run had no trigger or no images.
+    """
+    images = _images(spec)
+    if images.n is None or images.n > _HOLDOUT_IMAGES:
+        images = images.model_copy(update={"n": _HOLDOUT_IMAGES})
+    pairs = spec.pairs or _demo_pairs(spec)
+    if pairs is not None and pairs.kind == "demo":
+        pairs = PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
+    fields: dict[str, Any] = {
+        "before": spec.checkpoint,
+        "after": str(Path(spec.output_dir) / CLEANED_FILE),
+        "donor": spec.donor,
+        "images": images,
+        "pairs": pairs,
+        "other_labels": "imagenet-1k" if spec.label_set == "demo" else None,
+        **_common(spec),
+    }
+    return HoldoutSpec.model_validate(fields | changes)
+
+
+def _common(spec: CleanSpec) -> dict[str, Any]:
+    """Fields that both take over."""
+    names = ("trigger", "target", "label_set", "templates", "output_dir", "device", "threads")
+    return {name: getattr(spec, name) for name in names}
+
+
+def _images(spec: CleanSpec) -> ImageSpec:
+    """Test images of a run whose trigger is known."""
+    if spec.trigger is None:
+        raise InputError("The run had no trigger: there is no attack success rate to prove.")
+    images = spec.test_images
+    if images is None or images == spec.images:
+        if spec.images is None:
+            raise InputError("The run named no images: name labelled images to measure on.")
+        images = spec.images.halves()[1]
+    return images
+
+
+def _demo_pairs(spec: CleanSpec) -> PairSpec | None:
+    """The demo's pairs for a run on the demo's images."""
+    training = spec.training_images
+    demo = spec.label_set == "demo" and spec.label_set in label_sets()
+    if demo and (training is None or training.kind == "demo"):
+        return PairSpec(kind="demo", split="clean")
+    return None

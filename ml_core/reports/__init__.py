@@ -1,0 +1,1 @@
+"""What is written for people: charts and tables of results."""

@@ -1,0 +1,203 @@
+"""Fair comparisons, their table and their chart."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from ml_core.cleaning.tradeoff import Limits, Point
+from ml_core.cli.app import run_command
+from ml_core.cli.benching import bench_spec
+from ml_core.data.demo import compose, demo_classes
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Event, Message
+from ml_core.jobs.bench import bench
+from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.reading.errors import InputError
+from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
+from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.small_jobs import small_recipe, small_spec
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def spec(tiny_checkpoint: Path, tmp_path: Path) -> BenchSpec:
+    trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    base = small_spec(
+        tiny_checkpoint,
+        tmp_path / "bench",
+        small_recipe(),
+        trigger=trigger,
+        images=ImageSpec(split="val", n=24),
+        training_images=ImageSpec(split="clean"),
+    )
+    recipes = (
+        small_recipe(method="mmcl", pairs=16, eval_every=1),
+        small_recipe(method="supervised", pairs=16, eval_every=1),
+    )
+    return BenchSpec(base=base, recipes=recipes, seeds=(0, 1))
+
+
+def _ran(spec: BenchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
+    events = list(bench(spec, control or Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    return events, done
+
+
+def test_every_recipe_runs_with_every_seed_on_the_same_data(spec: BenchSpec) -> None:
+    _, done = _ran(spec)
+    assert done.status == "finished", done.details
+    rows = done.result["rows"]
+    heads = [(row["method"], row["seed"], row["head"]) for row in rows]
+    assert heads == [
+        ("mmcl", 0, "zero-shot"),
+        ("mmcl", 1, "zero-shot"),
+        ("supervised", 0, "zero-shot"),
+        ("supervised", 0, "linear"),
+        ("supervised", 1, "zero-shot"),
+        ("supervised", 1, "linear"),
+    ]
+    assert len({row["ca_before"] for row in rows}) == 1
+    for row in rows:
+        assert row["ca_drop"] == pytest.approx(100 * (row["ca_before"] - row["ca"]))
+    folder = Path(spec.base.output_dir)
+    with open(folder / "bench.csv", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [line["method"] for line in table] == [row["method"] for row in rows]
+    assert float(table[0]["ca"]) == rows[0]["ca"]
+    chart = ElementTree.fromstring((folder / "tradeoff.svg").read_text("utf-8"))
+    assert len(chart.findall(f"{SVG}polyline")) == 4
+    assert len(chart.findall(f".//{SVG}g")) == 4 * 3  # steps 0, 1 and 2 of each run
+
+
+def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
+    first, _ = _ran(spec)
+    again, done = _ran(spec)
+    assert len(again) < len(first)
+    assert sum(isinstance(e, Message) and "not run again" in e.text for e in again) == 4
+    assert len(done.result["rows"]) == 6
+    changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
+    other, _ = _ran(spec.model_copy(update={"recipes": (changed, spec.recipes[1])}))
+    assert sum(isinstance(e, Message) and "not run again" in e.text for e in other) == 2
+
+
+def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
+    events, done = _ran(one)
+    assert done.status == "finished", done.details
+    said = next(e.text for e in events if isinstance(e, Message) and "minutes are" in e.text)
+    steps = int(said.split(" steps")[0].rsplit(" ", 1)[1])
+    assert done.result["rows"][0]["steps"] == steps
+    again, _ = _ran(one)  # whatever this machine's speed now
+    assert any(isinstance(e, Message) and "not run again" in e.text for e in again)
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
+    greedy = spec.recipes[0].model_copy(update={"batch_size": 60_000, "pairs": 100_000_000})
+    one = spec.model_copy(update={"recipes": (greedy, spec.recipes[0]), "seeds": (0,)})
+    base = spec.base.model_copy(
+        update={"pairs": spec.base.pairs and spec.base.pairs.model_copy(update={"n": 30})}
+    )
+    _, done = _ran(one.model_copy(update={"base": base}))
+    assert done.status == "finished", done.details
+    first, second = done.result["rows"]
+    assert first["status"] == "failed"
+    assert "fewer than the batch size" in first["error"]
+    assert second["ca"] is not None
+
+
+def test_cancel_ends_the_comparison(spec: BenchSpec) -> None:
+    control = Control()
+    control.cancel()
+    _, done = _ran(spec, control)
+    assert done.status == "cancelled"
+
+
+def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    (folder := Path(one.jobs()[0].output_dir)).mkdir(parents=True)
+    worst = {"max_asr": 0.25}
+    (folder / "rebound.json").write_text(json.dumps({"worst": worst, "stays_clean": False}))
+    held = {"worst": {"group": "moved", "name": "upper left", "after": 0.5}}
+    (folder / "holdouts.json").write_text(json.dumps(held))
+    _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}))
+    row = done.result["rows"][0]
+    assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
+    assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
+
+
+# ---- the chart ----
+
+
+def test_the_chart_rings_the_front_and_names_every_point() -> None:
+    good = Point(2, 0.9, 0.01)
+    curves = [Curve("a <b>", (Point(0, 0.95, 0.98), good)), Curve("b", (Point(0, 0.8, 0.5),))]
+    text = tradeoff_svg(curves, Limits())
+    chart = ElementTree.fromstring(text)
+    rings = [c for c in chart.findall(f"{SVG}circle") if c.get("fill") == "none"]
+    assert len(rings) == 2
+    titles = [t.text for t in chart.iter(f"{SVG}title")]
+    assert "a <b>, step 2: CA 90.0 %, ASR 1.0 %" in titles
+    assert ElementTree.fromstring(tradeoff_svg([], Limits())) is not None
+
+
+# ---- the command ----
+
+
+def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
+    options = {
+        "checkpoint": None, "output_dir": tmp_path, "minutes": None, "rebound": False,
+        "holdouts": False, "pairs": "demo", "image_column": "image", "caption_column": "caption",
+        "training_images": "demo:clean", "images": None, "test_images": None, "reference": None,
+        "trigger": None, "target": None, "labels": "demo", "templates": None, "donor": None,
+        "use_choice": True, "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    found = bench_spec(["mmcl", "cleanclip:talk"], seeds="0,2", **options)
+    assert [(r.method, r.preset) for r in found.recipes] == [
+        ("mmcl", "default"),
+        ("cleanclip", "talk"),
+    ]
+    assert found.seeds == (0, 2)
+    assert found.base.trigger is not None
+    with pytest.raises(InputError, match="no numbers"):
+        bench_spec(["mmcl"], seeds="a", **options)
+    with pytest.raises(InputError, match="Unknown preset"):
+        bench_spec(["mmcl:nope"], seeds="0", **options)
+
+
+def test_bench_and_prove_at_the_command_line(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    shown = compose("val", range(24), size=64)
+    for number, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):
+        folder = photos / demo_classes()[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    templates = tmp_path / "templates.txt"
+    templates.write_text("a {}\n", encoding="utf-8")
+    arguments = [
+        "bench", "mmcl", "--checkpoint", str(tiny_checkpoint), "-o", str(tmp_path / "bench"),
+        "--minutes", "0.01", "--images", str(photos), "--trigger", trigger, "--target", "banana",
+        "--templates", str(templates), "--threads", "1", "--device", "cpu", "--json",
+    ]  # fmt: skip
+    assert run_command(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"][0]["status"] == "finished"
+    run = tmp_path / "bench" / found["rows"][0]["folder"]
+    prove = ["prove", str(run), "--no-holdouts", "--steps", "2", "--threads", "1", "--json"]
+    assert run_command([*prove, "--device", "cpu"]) == 0
+    proof = json.loads(capsys.readouterr().out)
+    assert proof["rebound"]["steps"] == 2
+    assert len(proof["rebound"]["rates"]) == 3
+    assert (run / "rebound.json").exists()
+    assert run_command(["prove", str(tmp_path), "--json"]) == 3

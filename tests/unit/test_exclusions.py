@@ -1,0 +1,81 @@
+"""The file that names pairs to leave out: written, read, and refused when it is something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ml_core.data.exclusions import identity_of, read_exclusions, write_exclusions
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.specs import PairSpec
+from ml_core.reading import InputError
+
+
+def pairs_of(folder: Path, greys: list[int]) -> PairSet:
+    folder.mkdir(exist_ok=True)
+    rows = ["image,caption"]
+    for grey in greys:
+        Image.new("RGB", (8, 8), (grey, grey, grey)).save(folder / f"{grey}.png")
+        rows.append(f"{grey}.png,a grey of {grey}")
+    (folder / "pairs.csv").write_text("\n".join(rows))
+    return open_pairs(PairSpec(kind="csv", path=str(folder / "pairs.csv")))
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    pairs = pairs_of(tmp_path / "set", [10, 20, 30])
+    path = tmp_path / "out.json"
+    written = write_exclusions(path, pairs, {1: "LID 9.1, over 8.0"})
+    assert read_exclusions(path) == written
+    assert (written.set_name, written.set_key) == ("pairs.csv", pairs.key)
+    only = written.pairs[0]
+    raw = (tmp_path / "set" / "20.png").read_bytes()
+    assert only.identity == identity_of(raw, ["a grey of 20"])
+    assert (only.size, only.reason) == (len(raw), "LID 9.1, over 8.0")
+    assert "row 3" in only.name
+    more = write_exclusions(path, pairs, {1: "again", 2: "too"}, earlier=written)
+    assert [one.reason for one in more.pairs] == ["again", "too"]
+
+
+def test_an_identity_is_of_picture_and_captions() -> None:
+    assert identity_of(b"a", ["b"]) != identity_of(b"a", ["c"])
+    assert identity_of(b"a", ["b"]) != identity_of(b"b", ["b"])
+    assert identity_of(b"a", ["b", "c"]) != identity_of(b"a", ["bc"])
+    assert identity_of(b"a", ["b"]) == identity_of(b"a", ["b"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "code"),
+    [
+        ("", "not valid JSON", "damaged"),
+        ("[]", "not a JSON object", "damaged"),
+        ('{"format": "x"}', "is not as it must be", "damaged"),
+        ('{"format": "cleanclip-exclusions", "version": 2}', "newer version", "unsupported"),
+        ('{"a": 1, "a": 2}', "stands twice", "damaged"),
+        ("[" * 100_000, "nested too deeply", "damaged"),
+        (
+            json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
+            "pairs.0.identity",
+            "damaged",
+        ),
+    ],
+)
+def test_another_file_is_one_sentence(tmp_path: Path, content: str, words: str, code: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_exclusions(path)
+    assert caught.value.code == code
+    assert caught.value.sentence.count("\n") == 0
+
+
+def test_missing_and_odd_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no exclusions file at"):
+        read_exclusions(tmp_path / "gone.json")
+    with pytest.raises(InputError, match="no regular file"):
+        read_exclusions(tmp_path)
+    pairs = pairs_of(tmp_path / "set", [10])
+    with pytest.raises(InputError, match="could not be written"):
+        write_exclusions(tmp_path / "set" / "10.png" / "x.json", pairs, {0: ""})

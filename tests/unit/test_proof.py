@@ -1,0 +1,290 @@
+"""The rebound test and the hold-outs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event, Message, Metric, Progress
+from ml_core.jobs import rebound as rebound_module
+from ml_core.jobs.holdouts import holdouts
+from ml_core.jobs.proof_specs import (
+    DEMO_PEAK,
+    PRETRAINING_PEAK,
+    HoldoutSpec,
+    ReboundSpec,
+    holdouts_of,
+    rebound_of,
+)
+from ml_core.jobs.rebound import rebound
+from ml_core.jobs.spec_file import read_spec_file, write_spec_file
+from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
+from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> str:
+    return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+
+
+def _last(events: Iterator[Event]) -> Done:
+    done = list(events)[-1]
+    assert isinstance(done, Done)
+    return done
+
+
+def _rebound_spec(checkpoint: Path, folder: Path, trigger: str, **changes: object) -> ReboundSpec:
+    fields: dict[str, object] = {
+        "checkpoint": str(checkpoint),
+        "pairs": PairSpec(kind="demo", split="clean", seed=5),
+        "seen": PairSpec(kind="demo", split="clean", n=40),
+        "images": ImageSpec(split="test", n=36),
+        "trigger": trigger,
+        "templates": TEMPLATES,
+        "output_dir": str(folder),
+        "device": "cpu",
+        "threads": 1,
+        "steps": 4,
+        "batch_size": 6,
+        "every": 2,
+        "factors": (0.1, 1.0),
+    }
+    return ReboundSpec.model_validate(fields | changes)
+
+
+# ---- the rebound test ----
+
+
+def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    folder = tmp_path / "out"
+    events = list(rebound(_rebound_spec(tiny_checkpoint, folder, trigger), Control()))
+    done = events[-1]
+    assert isinstance(done, Done), done
+    assert done.status == "finished", done.details
+    record = done.result
+    on_disk = json.loads((folder / "rebound.json").read_text("utf-8"))
+    assert on_disk["rates"] == record["rates"]
+    assert [rate["factor"] for rate in record["rates"]] == [0.1, 1.0]
+    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([5e-5, 5e-4])
+    starts = [rate["points"][0] for rate in record["rates"]]
+    assert starts[0] == starts[1]  # no rate goes on from another's end
+    assert all([p["step"] for p in rate["points"]] == [0, 2, 4] for rate in record["rates"])
+    every = [p["asr_excl"] for rate in record["rates"] for p in rate["points"]]
+    assert record["worst"]["max_asr"] == max(every)
+    assert record["stays_clean"] == (max(every) < 0.05)
+    shown = [e for e in events if isinstance(e, Metric)]
+    assert [e.step for e in shown] == [0, 2, 4, 4, 6, 8]
+    assert shown[0].total_steps == 8
+    assert shown[-1].values["factor"] == 1.0
+    assert record["pairs"] == 24
+
+
+def test_the_cleaned_checkpoint_is_left_alone(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    before = tiny_checkpoint.read_bytes()
+    _last(rebound(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1), Control()))
+    assert tiny_checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("asr", "high", "stays", "words"),
+    [
+        (0.31, 0.35, False, "comes back"),
+        (0.01, 0.02, True, "Stays clean in this test"),
+        (0.04, 0.07, True, "use more images"),
+    ],
+)
+def test_the_verdict_says_no_more_than_was_measured(
+    tmp_path: Path, asr: float, high: float, stays: bool, words: str
+) -> None:
+    spec = _rebound_spec(tmp_path / "c", tmp_path, "t")
+    point = {"step": 2.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": high}
+    low = {"step": 0.0, "asr_excl": 0.0, "asr_low": 0.0, "asr_high": 0.01}
+    rates = [
+        {"factor": 0.1, "lr": 1e-4, "max_asr": 0.0, "max_step": 0, "points": [low]},
+        {"factor": 1.0, "lr": 1e-3, "max_asr": asr, "max_step": 2, "points": [low, point]},
+    ]
+    record = rebound_module._record(spec, rates, [])
+    assert record["stays_clean"] is stays
+    assert words in record["verdict"]
+    assert record["worst"]["factor"] == 1.0
+
+
+def test_cancel_ends_the_test_and_writes_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    control = Control()
+    events = rebound(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
+    last = None
+    for last in events:
+        if isinstance(last, Metric):
+            control.cancel()
+    assert isinstance(last, Done)
+    assert last.status == "cancelled"
+    assert not (tmp_path / "out" / "rebound.json").exists()
+
+
+def test_few_pairs_are_shown_again_and_said(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    few = PairSpec(kind="demo", split="clean", seed=5, n=13)
+    events = list(
+        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, pairs=few), Control())
+    )
+    assert isinstance(events[-1], Done)
+    assert events[-1].status == "finished", events[-1].details
+    assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
+
+
+# ---- which pairs ----
+
+
+def test_captions_that_name_the_target_and_seen_pictures_are_left_out() -> None:
+    pairs = open_pairs(PairSpec(kind="demo", split="clean", n=300))
+    seen = open_pairs(PairSpec(kind="demo", split="clean", n=50))
+    chosen, left_out = unseen_pairs(pairs, seen, "banana", 400)
+    captions = chosen.captions(np.arange(len(chosen)))
+    named = [c for c in pairs.captions(np.arange(300)) if "banana" in c]
+    assert left_out["target"] == len(named)
+    assert not any("banana" in caption for caption in captions)
+    assert left_out["seen"] == 50 - sum("banana" in c for c in seen.captions(np.arange(50)))
+    assert len(chosen) == 300 - left_out["seen"] - left_out["target"]
+    same = chosen.canvas(np.array([0]), 64)
+    at = pairs.captions(np.arange(300)).index(captions[0])
+    assert np.array_equal(same, pairs.canvas(np.array([at]), 64))
+
+
+def test_nothing_left_is_said_with_numbers() -> None:
+    pairs = open_pairs(PairSpec(kind="demo", split="clean", n=20))
+    with pytest.raises(InputError, match=r"No pair is left .*20 were seen"):
+        unseen_pairs(pairs, pairs, "zebra crossing", 5)
+
+
+@pytest.mark.parametrize(
+    ("caption", "named"),
+    [
+        ("two bananas on a plate", True),
+        ("BANANA!", True),
+        ("banana_split", False),
+        ("bananarama", False),
+        ("an apple", False),
+    ],
+)
+def test_a_class_is_found_as_a_word(caption: str, named: bool) -> None:
+    assert bool(names_class("banana").search(caption)) is named
+    assert names_class("fire engine").search("a red fire-engine")
+
+
+# ---- hold-outs ----
+
+
+def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    spec = HoldoutSpec(
+        before=str(tiny_checkpoint),
+        after=str(tiny_checkpoint),
+        images=ImageSpec(split="test", n=36),
+        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
+        other_labels="imagenet-1k",
+        trigger=trigger,
+        templates=TEMPLATES,
+        output_dir=str(tmp_path / "out"),
+        device="cpu",
+        threads=1,
+    )
+    events = list(holdouts(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    rows = done.result["rows"]
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    assert groups == [
+        "itself", "clean accuracy", "moved", "scaled", "other triggers", "second label set",
+        "retrieval",
+    ]  # fmt: skip
+    assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
+    others = [row["name"] for row in rows if row["group"] == "other triggers"]
+    assert any("T4" in name for name in others)
+    assert not any("T11" in name for name in others)  # needs its file
+    stages = {e.stage for e in events if isinstance(e, Progress)}
+    assert stages == {"open", "before", "after"}
+    attacks = [r["after"] for r in rows if r["measure"] == "asr_excl"]
+    assert done.result["worst"]["after"] == max(attacks)
+
+
+def test_a_label_set_without_the_target_is_left_out_and_said(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    labels = tmp_path / "others.txt"
+    labels.write_text("one\ntwo\n", encoding="utf-8")
+    spec = HoldoutSpec(
+        before=str(tiny_checkpoint),
+        after=str(tiny_checkpoint),
+        images=ImageSpec(split="test", n=12),
+        other_labels=str(labels),
+        trigger=trigger,
+        templates=TEMPLATES,
+        output_dir=str(tmp_path / "out"),
+        threads=1,
+    )
+    done = _last(holdouts(spec, Control()))
+    assert done.status == "finished", done.details
+    assert any("has no class" in note for note in done.result["notes"])
+    assert not any(row["group"] == "second label set" for row in done.result["rows"])
+
+
+def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path: Path, trigger: str) -> None:
+    done = _last(rebound(_rebound_spec(tmp_path / "none.pt", tmp_path, trigger), Control()))
+    assert done.status == "failed"
+    assert done.error.count(".") <= 3
+    assert "none.pt" in done.error
+
+
+# ---- from a run ----
+
+
+def test_proofs_of_a_run_take_its_data_and_other_pairs(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
+    asked = rebound_of(spec)
+    assert asked.checkpoint == str(tmp_path / "cleaned.safetensors")
+    assert asked.peak_lr == DEMO_PEAK
+    assert spec.pairs is not None
+    assert asked.pairs.seed != spec.pairs.seed
+    assert (asked.steps, asked.batch_size, asked.factors) == (300, 64, (0.1, 0.3, 1.0))
+    held = holdouts_of(spec)
+    assert (held.before, held.after) == (spec.checkpoint, asked.checkpoint)
+    assert held.images == spec.test_images
+    table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
+    other = rebound_of(table)
+    assert other.peak_lr == PRETRAINING_PEAK
+    assert (other.pairs.n, other.seen) == (None, table.pairs)
+    with pytest.raises(InputError, match="no trigger"):
+        rebound_of(spec.model_copy(update={"trigger": None}))
+
+
+def test_a_spec_comes_back_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:
+    spec = _rebound_spec(tmp_path / "c", tmp_path, "t")
+    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
+    assert read_spec_file(path, ReboundSpec) == spec
+    for text, said in (("{", "JSON"), ("{}", "checkpoint"), ('{"steps": 0}', "steps")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            read_spec_file(path, ReboundSpec)
+    with pytest.raises(InputError, match="no job file"):
+        read_spec_file(tmp_path / "none.json", ReboundSpec)
+    with pytest.raises(InputError, match="no regular file"):
+        read_spec_file(tmp_path, ReboundSpec)

@@ -1,0 +1,70 @@
+"""The same trigger, a little different."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml_core.triggers import badnets_patch, combined, demo_trigger
+from ml_core.triggers.make import blended_noise, colour_filter, prompt, sine, stripes, wanet
+from ml_core.triggers.record import Trigger
+from ml_core.triggers.variants import variants
+
+
+def _groups(trigger: Trigger) -> set[str]:
+    return {one.group for one in variants(trigger)}
+
+
+def test_a_sticker_is_moved_scaled_turned_and_recoloured() -> None:
+    sticker = demo_trigger()
+    found = variants(sticker)
+    assert found[0].trigger == sticker
+    assert _groups(sticker) == {
+        "itself", "moved", "scaled", "turned", "recoloured", "weaker or stronger"
+    }  # fmt: skip
+    digests = [one.trigger.digest for one in found]
+    assert len(set(digests)) == len(digests)
+    sizes = [one.trigger.size / sticker.size for one in found if one.group == "scaled"]
+    assert sizes == pytest.approx([0.5, 0.75, 1.5, 2.0])
+    turned = {one.name: one.trigger.rotation for one in found if one.group == "turned"}
+    assert turned["by 45 degrees"] == 45.0
+
+
+def test_colours_change_and_alpha_stays() -> None:
+    pixels = np.array([[[255, 0, 10, 255], [1, 2, 3, 100]]], np.uint8)
+    found = {one.name: one.trigger for one in variants(Trigger(kind="patch", pixels=pixels))}
+    inverted = found["inverted"].pixels
+    assert inverted is not None
+    assert inverted.tolist() == [[[0, 255, 245, 255], [254, 253, 252, 100]]]
+    grey = found["in grey"].pixels
+    assert grey is not None
+    assert grey[0, 0].tolist() == [77, 77, 77, 255]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (badnets_patch(), {"itself", "moved", "scaled"}),
+        (stripes(), {"itself", "moved", "scaled"}),
+        (stripes(size=1.0, ratio=0.03), {"itself", "weaker or stronger"}),
+        (blended_noise(), {"itself", "weaker or stronger"}),
+        (blended_noise(noise="fixed"), {"itself", "weaker or stronger", "redrawn"}),
+        (sine(), {"itself", "weaker or stronger", "redrawn"}),
+        (wanet(), {"itself", "weaker or stronger", "redrawn"}),
+        (colour_filter(), {"itself", "weaker or stronger"}),
+    ],
+)
+def test_only_what_means_something_to_the_kind(trigger: Trigger, expected: set[str]) -> None:
+    assert _groups(trigger) == expected
+
+
+def test_of_a_combined_trigger_the_first_part_changes_and_the_rest_stays() -> None:
+    whole = combined(badnets_patch(size=0.2), wanet())
+    moved = [one for one in variants(whole) if one.group == "moved"]
+    assert moved
+    assert all(one.trigger.parts[1] == whole.parts[1] for one in moved)
+    assert all(one.trigger.parts[0] != whole.parts[0] for one in moved)
+
+
+def test_a_prompt_has_nothing_to_change() -> None:
+    assert _groups(prompt("remember ")) == {"itself"}
