@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ml_core.cleaning.augment import augment_images, noise_and_erase
+from ml_core.cleaning.augment import augment_images
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.losses import feature_repulsion, pulled, squared_distance, truncated
@@ -141,7 +141,18 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model: ClipModel) ->
             assert torch.equal(first[name], value), (step, name)
     assert kept.images_kept is not None
     assert kept.texts_kept is not None
-    assert kept.images_kept.computed == kept.texts_kept.computed == 24  # of 48 seen
+    assert kept.images_kept.made == kept.texts_kept.made == 6  # of 12 batches
+
+
+def test_captions_that_take_turns_are_not_confused(tiny_model: ClipModel) -> None:
+    copy, fresh = FrozenCopy(tiny_model, keep_texts=True), FrozenCopy(tiny_model)
+    for captions in (["a cat", "a dog"], ["my cat", "my dog"], ["a dog", "a cat on the mat"]):
+        tokens = tiny_model.tokenize(captions)
+        assert torch.equal(copy.texts(tokens[:, :8]), fresh.texts(tokens))
+    assert copy.texts_kept is not None
+    assert copy.texts_kept.made == 3
+    assert torch.equal(copy.texts(tokens.flip(0)), fresh.texts(tokens.flip(0)))
+    assert copy.texts_kept.made == 3
 
 
 def test_augmented_pictures_are_never_remembered(tiny_model: ClipModel) -> None:
@@ -159,9 +170,10 @@ def test_what_is_remembered_has_a_limit() -> None:
     kept = Remembered(limit=3 * 8)  # three rows of two floats
     rows = torch.arange(10.0).reshape(5, 2)
     for _ in range(2):
-        found = kept.get(torch.arange(5), lambda places: rows[places])
+        found = kept.get(range(5), lambda: rows)
         assert torch.equal(found, rows)
-    assert kept.computed == 5 + 2
+    assert torch.equal(kept.get(range(3), lambda: rows * 0), rows[:3])
+    assert kept.made == 2
 
 
 @pytest.mark.parametrize("method", ["par", "cleanclip-par", "locked-text", "linear-probe"])
@@ -296,7 +308,7 @@ def test_shots_are_so_many_of_each_class_and_repeat() -> None:
 
 def test_noise_is_on_both_sides_and_the_code_only_brightens() -> None:
     grey = np.full((200, 32, 32, 3), 128, np.uint8)
-    views = noise_and_erase(grey, np.random.default_rng(0), (0, 0, 0))
+    views = augment_images(grey, "noise-erase", np.random.default_rng(0), (0, 0, 0))
     # most pixels of a view say whether it has noise; the erased squares are black
     untouched = [np.isin(view, (0, 128)).all() for view in views]
     assert 70 <= sum(untouched) <= 130
@@ -315,7 +327,7 @@ def test_noise_is_on_both_sides_and_the_code_only_brightens() -> None:
 
 def test_erased_squares_take_the_colour_that_normalises_to_nothing() -> None:
     white = np.full((50, 32, 32, 3), 255, np.uint8)
-    views = noise_and_erase(white, np.random.default_rng(3), (123, 117, 104))
+    views = augment_images(white, "noise-erase", np.random.default_rng(3), (123, 117, 104))
     squares = (views == (123, 117, 104)).all(axis=-1)
     assert squares.any()
     assert squares.sum(axis=(1, 2)).max() <= 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,43 +14,44 @@ from ml_core.cleaning.methods.method import Features
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
-CACHE_BYTES = 256 << 20
+CACHE_BYTES = 512 << 20
 
 
 class Remembered:
-    """Rows by example number, at most ``limit`` bytes; the first ones stay.
+    """Rows by what they were made of, at most ``limit`` bytes; the first ones stay.
 
     An epoch sees each example once, so keeping the newest instead would find nothing.
     """
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
-        self._rows: dict[int, Tensor] = {}
-        self.computed = 0
+        self._rows: dict[Hashable, Tensor] = {}
+        self.made = 0
 
-    def get(self, numbers: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """Rows [N, D] of the examples; ``make`` computes those of some places in the batch.
+    def get(self, wanted: Sequence[Hashable], make: Callable[[], Tensor]) -> Tensor:
+        """Rows [N, D] of a batch.
+
+        If one is not known the whole batch is made: the last bits of a row depend on how many
+        are made together, and must not depend on what was known.
 
         Parameters
         ----------
-        numbers
-            int64 [N], which example each row belongs to.
+        wanted
+            What decides each of the N rows.
         make
-            Places, int64 [M], to rows [M, D].
+            Gives all N rows.
         """
-        wanted = numbers.tolist()
-        missing = [place for place, number in enumerate(wanted) if number not in self._rows]
-        if not missing:
-            return torch.stack([self._rows[number] for number in wanted])
-        self.computed += len(missing)
-        fresh = make(torch.tensor(missing))
-        row_bytes = fresh[0].numel() * fresh.element_size()
-        room = self._limit // row_bytes - len(self._rows)
-        made = dict(zip(missing, fresh, strict=True))
-        found = [made[place] if place in made else self._rows[n] for place, n in enumerate(wanted)]
-        for place in missing[: max(0, room)]:
-            self._rows[wanted[place]] = made[place].clone()
-        return torch.stack(found)
+        if all(key in self._rows for key in wanted):
+            return torch.stack([self._rows[key] for key in wanted])
+        self.made += 1
+        fresh = make()
+        most = self._limit // (fresh[0].numel() * fresh.element_size())
+        for key, row in zip(wanted, fresh, strict=True):
+            if len(self._rows) >= most:
+                break
+            if key not in self._rows:
+                self._rows[key] = row.clone()
+        return fresh
 
 
 class FrozenCopy:
@@ -75,26 +76,34 @@ class FrozenCopy:
 
     @torch.no_grad()
     def images(self, images: Tensor, numbers: Tensor | None) -> Tensor:
-        """Unit embeddings [N, D] of uint8 images [N, 3, S, S]."""
-        return _rows(self.images_kept, numbers, images, lambda part: embed_images(self.model, part))
+        """Unit embeddings [N, D] of uint8 images [N, 3, S, S], kept by their numbers."""
+        if self.images_kept is None or numbers is None:
+            return embed_images(self.model, images)
+        return self.images_kept.get(
+            numbers.tolist(),
+            lambda: embed_images(self.model, images),
+        )
 
     @torch.no_grad()
-    def texts(self, tokens: Tensor, numbers: Tensor | None) -> Tensor:
+    def texts(self, tokens: Tensor) -> Tensor:
         """Unit embeddings [N, D] of tokens [N, L].
 
-        What is kept is made of whole rows of tokens: the batch's own cut, which moves the last
-        bits, must not tell a resumed run from an unbroken one.
+        They are kept by the tokens themselves, since an image may have several captions, which
+        take turns from epoch to epoch. What is kept is made of whole rows of tokens: the batch's
+        own cut, which moves the last bits, must not tell a resumed run from an unbroken one.
         """
-        if self.texts_kept is not None:
-            tokens = F.pad(tokens, (0, self.model.context_length - tokens.shape[1]))
-        return _rows(self.texts_kept, numbers, tokens, lambda part: embed_texts(self.model, part))
+        if self.texts_kept is None:
+            return embed_texts(self.model, tokens)
+        whole = F.pad(tokens, (0, self.model.context_length - tokens.shape[1]))
+        keys = [row.tobytes() for row in whole.to("cpu", torch.int32).numpy()]
+        return self.texts_kept.get(keys, lambda: embed_texts(self.model, whole))
 
     def both(self, batch: Batch) -> Features:
         """``frozen_images`` and ``frozen_texts`` of a batch of pairs."""
         assert batch.tokens is not None
         return {
             "frozen_images": self.images(batch.images, batch.numbers),
-            "frozen_texts": self.texts(batch.tokens, batch.numbers),
+            "frozen_texts": self.texts(batch.tokens),
         }
 
 
@@ -103,15 +112,3 @@ def frozen_copy(model: ClipModel, recipe: Recipe) -> FrozenCopy:
     again = recipe.epochs > 1
     augmented = recipe.method == "par" and recipe.image_augmentation != "none"
     return FrozenCopy(model, again and not augmented, again)
-
-
-def _rows(
-    kept: Remembered | None,
-    numbers: Tensor | None,
-    inputs: Tensor,
-    embed: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Embed what is not known."""
-    if kept is None or numbers is None:
-        return embed(inputs)
-    return kept.get(numbers, lambda places: embed(inputs[places.to(inputs.device)]))

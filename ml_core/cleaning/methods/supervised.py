@@ -52,10 +52,7 @@ def linear_probe(model: ClipModel, recipe: Recipe, given: Given) -> Method:
         with torch.no_grad():
             if kept is None or batch.numbers is None:
                 return plain.encode(batch)
-            images = batch.images
-            rows = kept.get(
-                batch.numbers, lambda at: embed_images(model, images[at.to(images.device)])
-            )
+            rows = kept.get(batch.numbers.tolist(), lambda: embed_images(model, batch.images))
         return {"images": rows}
 
     return replace(plain, encode=encode, trained=[("head", head)], head=head, frozen=True)

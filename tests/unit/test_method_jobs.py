@@ -1,0 +1,218 @@
+"""Each method as a whole job on the demo's pictures, with what it leaves on the disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import apply_adapter, read_adapter
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.catalogue import FACTS, METHODS
+from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.weight_space import combine, read_vector
+from ml_core.cli.app import run_command
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Saved
+from ml_core.jobs.artifacts import open_result
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
+from ml_core.triggers import demo_trigger, prompt, save_trigger
+from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+
+OWN: dict[str, dict[str, Any]] = {
+    "rvpt": {"prompt_depth": 1, "prompt_length": 4, "shots": 1, "optimizer": "sgd"},
+    "tbar": {"alpha_choice": "auto", "alpha": 2.0},
+    "interpolate": {"alpha": 0.25},
+}
+
+
+def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
+    own = OWN.get(method, {})
+    fields = {"image_augmentation": "flip"} | own
+    known = {k: v for k, v in fields.items() if k in fields_of(method)}  # type: ignore[arg-type]
+    recipe = small_recipe(method=method, **known)
+    folder.mkdir(exist_ok=True, parents=True)
+    trigger = save_trigger(demo_trigger(), folder / "trigger")[1]
+    more: dict[str, Any] = {"trigger": str(trigger), "images": ImageSpec(split="val", n=36)}
+    return small_spec(source, folder / "out", recipe, **more | changes)
+
+
+def _done(spec: CleanSpec) -> tuple[Done, list[Saved]]:
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    return done, [e for e in events if isinstance(e, Saved)]
+
+
+@pytest.fixture
+def source(
+    request: pytest.FixtureRequest, tiny_model: ClipModel, tiny_vit: ClipModel, tmp_path: Path
+) -> Path:
+    model = tiny_vit if "vit" in FACTS[request.param].needs else tiny_model
+    return save_checkpoint(model, tmp_path / "source.safetensors", provenance={})
+
+
+@pytest.mark.parametrize(("method", "source"), [(m, m) for m in METHODS], indirect=["source"])
+def test_every_method_runs_from_file_to_file(method: str, source: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {}
+    if "reference" in FACTS[method].needs:  # type: ignore[index]
+        changes["reference"] = str(source)
+    done, saved = _done(_spec(method, source, tmp_path / "job", **changes))
+    assert done.status == "finished", (done.error, done.details)
+    result = done.result
+    assert result["method"] == method
+    assert result["before"]["n"] == result["after"]["n"] == 36
+    head = FACTS[method].head  # type: ignore[index]
+    assert set(result["heads"]) == ({"zero-shot", "linear"} if head else {"zero-shot"})
+    files = {Path(e.path).name for e in saved if e.what == "checkpoint"}
+    expected = {"adapter.safetensors"} if method == "rvpt" else {"cleaned.safetensors"}
+    expected |= {"linear_head.safetensors"} if head else set()
+    expected |= {"vector.safetensors"} if method in ("tbar", "interpolate") else set()
+    assert files == expected
+    assert json.loads((tmp_path / "job/out/result.json").read_text())["method"] == method
+
+
+@pytest.mark.parametrize("source", ["rvpt"], indirect=True)
+def test_the_adapter_is_measured_beside_untouched_weights(source: Path, tmp_path: Path) -> None:
+    spec = _spec("rvpt", source, tmp_path / "job", keep_steps=True)
+    recipe = spec.recipe.changed(eval_every=2, lr=0.2, prompt_std=0.5)
+    spec = spec.model_copy(update={"recipe": recipe})
+    (tmp_path / "job/out").mkdir(parents=True)
+    stale = tmp_path / "job/out/cleaned.safetensors"
+    stale.write_bytes(b"of an earlier run")
+    done, saved = _done(spec)
+    result = done.result
+    assert not stale.exists()
+    assert result["checkpoint"] == str(source)
+    assert result["checkpoint_sha256"] == open_checkpoint(source).inspection.sha256
+    assert any("weights are untouched" in note for note in result["notes"])
+    adapter = read_adapter(Path(result["adapter"]))
+    assert adapter.facts["source_sha256"] == result["checkpoint_sha256"]
+    assert adapter.facts["method"] == "rvpt"
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    measured = open_result(spec, "cpu")
+    by_hand = apply_adapter(open_checkpoint(source).build(), adapter)
+    assert torch.equal(measured.encode_images(pixels), by_hand.encode_images(pixels))
+    steps = [Path(e.path) for e in saved if e.what == "step"]
+    assert steps
+    assert all(read_adapter(path).depth == 1 for path in steps)
+
+
+@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
+def test_the_result_is_the_source_plus_alpha_times_the_vector(
+    source: Path, tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        for value in tiny_model.module.parameters():
+            value.add_(0.1)
+    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
+    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
+    result = _done(spec)[0].result
+    assert result["alpha"] == 0.25
+    base = open_checkpoint(source).read_state()
+    vector = read_vector(Path(result["vector"]), base)
+    expected = combine(base, vector, 0.25)
+    for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
+        assert torch.allclose(value, expected[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("source", ["tbar"], indirect=True)
+def test_auto_alpha_is_in_the_record_with_what_was_tried(source: Path, tmp_path: Path) -> None:
+    result = _done(_spec("tbar", source, tmp_path / "job"))[0].result
+    rows = result["alphas"]
+    assert [row["alpha"] for row in rows] == [0.25 * k for k in range(9)]
+    assert all({"ca", "asr_excl"} <= set(row) for row in rows)
+    allowed = [row for row in rows if 100 * (rows[0]["ca"] - row["ca"]) <= 1.0 + 1e-9]
+    best = min(allowed, key=lambda row: (row["asr_excl"], row["alpha"]))
+    assert result["alpha"] == best["alpha"]
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "changes", "words"),
+    [
+        ("rvpt", "mmcl", {}, "RVPT needs a vision transformer"),
+        ("unlearn", "unlearn", {"trigger": None}, "needs the trigger"),
+        ("interpolate", "interpolate", {}, "name a reference"),
+        ("tbar", "tbar", {"images": None}, "Alpha can only be chosen on labelled validation"),
+    ],
+    indirect=["source"],
+)
+def test_what_cannot_work_is_refused_before_anything_is_measured(
+    method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    spec = _spec(method, source, tmp_path / "job", **{"reference": None} | changes)
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "failed"
+    assert words in done.error
+    assert not any(getattr(e, "stage", "").startswith("before") for e in events)
+
+
+@pytest.mark.parametrize("source", ["unlearn"], indirect=True)
+def test_a_trigger_of_words_alone_cannot_be_unlearnt_here(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    words = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
+    done, _ = _done(_spec("unlearn", source, tmp_path / "job", trigger=str(words)))
+    assert "changes no picture" in done.error
+
+
+@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
+def test_a_blend_is_estimated_without_steps(source: Path, tmp_path: Path) -> None:
+    spec = _spec("interpolate", source, tmp_path / "job", reference=str(source))
+    *_, done = estimate(spec, Control())
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.error
+    assert (done.result["steps"], done.result["train_seconds"]) == (0, 0.0)
+    assert done.result["seconds"] > 0
+
+
+@pytest.mark.parametrize("source", ["rvpt"], indirect=True)
+def test_the_command_line_saves_runs_and_applies(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = small_recipe(method="rvpt", **OWN["rvpt"])
+    settings = [
+        part
+        for name in fields_of("rvpt")
+        if name not in ("method", "preset", "seed") and getattr(recipe, name) is not None
+        for part in ("--set", f"{name}={getattr(recipe, name)}")
+    ]
+    file, out = tmp_path / "mine.json", tmp_path / "out"
+    assert run_command(["recipes", "save", "rvpt", str(file), *settings]) == 0
+    assert Recipe.model_validate(json.loads(file.read_text())["recipe"]).prompt_length == 4
+    templates = tmp_path / "templates.txt"
+    templates.write_text("\n".join(TEMPLATES) + "\n")
+    clean = ["clean", str(source), "-o", str(out), "--recipe", str(file), "--images", "demo:val",
+             "--templates", str(templates), "--threads", "1"]  # fmt: skip
+    capsys.readouterr()
+    assert run_command([*clean, "--method", "par"]) == 3
+    assert "--method cannot be combined with --recipe" in capsys.readouterr().err
+    assert run_command([*clean, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    evaluate = ["evaluate", str(source), "--images", "demo:val", "--n", "36", "--json",
+                "--templates", str(templates), "--adapter"]  # fmt: skip
+    assert run_command([*evaluate, result["adapter"]]) == 0
+    assert json.loads(capsys.readouterr().out)["adapter"] == result["adapter"]
+    assert run_command([*evaluate, str(source)]) == 2
+    assert "is no adapter" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["recipes", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(METHODS)
+    assert all(all(sources.values()) for sources in (m["presets"] for m in listed.values()))
+    assert run_command(["recipes", "show", "par", "paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lr"] == 3e-5
+    assert run_command(["recipes", "show", "wash"]) == 3
+    assert "Unknown method 'wash'" in capsys.readouterr().err
+    assert run_command(["recipes", "list"]) == 0
+    assert run_command(["recipes", "show", "par"]) == 0
