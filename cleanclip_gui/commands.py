@@ -190,7 +190,8 @@ _STUDIO: tuple[Command, ...] = (
     ),
     Command(
         "trigger.upload", "&Upload picture or trigger…", "&Trigger", studio("upload"),
-        "Stamp a picture, or a trigger saved before.", "upload", "Ctrl+U", 1, in_studio,
+        "Stamp a picture, a saved trigger, or a pattern and its mask.",
+        "upload", "Ctrl+U", 1, in_studio,
     ),
     Command(
         "trigger.save", "&Save trigger in the library…", "&Trigger", studio("save_trigger"),
@@ -223,6 +224,11 @@ _CLEAN: tuple[Command, ...] = (
     Command(
         "clean.start", "&Start cleaning", "&Clean", clean("start"),
         "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, can_clean,
+    ),
+    Command(
+        "clean.audit", "&Audit training pairs…", "&Clean", lambda w: w.clean.auditing.open(),
+        "Look for poisoned pairs in what the checkpoint is to be cleaned with.", "search",
+        "Ctrl+Shift+A", 0, lambda w: w.session.checkpoint is not None and w.clean.data.takes_pairs,
     ),
     Command(
         "clean.resume_folder", "&Resume a run…", "&Clean", lambda w: w.resuming.choose(),

@@ -127,9 +127,11 @@ def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wa
         found = session.evaluation
         if found is None or found.partial or (found.asr_excl is not None) != triggered:
             return False
-        if found.n < found.n_total and window.studio.live.limit is not None:
+        if found.n_total == session.images.n:
+            return True
+        if not window.studio.live.stale:
             window.studio.measure_all()  # the pictures are of whole sets, also on a slow machine
-        return bool(found.n == found.n_total)
+        return False
 
     window.start_demo()
     window.guide.end()

@@ -24,6 +24,7 @@ from ml_core.reading.clip_config import (
 )
 from ml_core.reading.errors import InputError
 from ml_core.reading.misfit import misfit
+from ml_core.text_tower import cut, encode_text
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
 
@@ -142,6 +143,10 @@ class ClipModel:
         Where gradients are on they reach float input and every parameter, as attribution and the
         search for triggers need.
         """
+        return F.normalize(self.image_features(images), dim=-1)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """What `embed_images` makes unit vectors of: fp32 ``[N, D]`` as the encoder gives it."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = self.image_size
             raise ValueError(f"images must be [N, 3, {size}, {size}], got {list(images.shape)}")
@@ -152,8 +157,8 @@ class ClipModel:
             last = self.layout == "channels-last"
             layout = torch.channels_last if last else torch.contiguous_format
             inputs = inputs.contiguous(memory_format=layout)
-            features = self.module.encode_image(inputs)  # type: ignore[operator]
-            return F.normalize(features.float(), dim=-1)
+            features: Tensor = self.module.encode_image(inputs)  # type: ignore[operator]
+            return features.float()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts.
@@ -165,9 +170,9 @@ class ClipModel:
         """
         if not texts:
             return torch.empty(0, self.embed_dim, device=self.device)
-        tokens = self.tokenize(texts).to(self.device)
+        tokens = cut(self.module, self.tokenize(texts)).to(self.device)
         with torch.inference_mode(), _evaluating(self.module), self._autocast():
-            features = self.module.encode_text(tokens)  # type: ignore[operator]
+            features = encode_text(self.module, tokens)
             return F.normalize(features.float(), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

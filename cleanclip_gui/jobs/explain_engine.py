@@ -25,9 +25,9 @@ from cleanclip_gui.jobs.text_engine import SEED, TextEngine, batch_of
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.sampling import stratified_order
+from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
-from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -94,22 +94,9 @@ class ExplainingEngine(TextEngine):
         models = [self._require_model(role) for role in request.roles]
         parts: list[Embeddings] = []
         for number, model in enumerate(models):
-            canvases, classifier, prompted = self._asked(model, request.trigger)
-            for step in embed(
-                model,
-                canvases,
-                classifier,
-                request.trigger,
-                labels=images.set.labels,
-                class_names=images.set.class_names,
-                n=request.n,
-                seed=SEED,
-                batch=batch_of(model),
-                templates=images.templates,
-                data_key=images.set.key,
-                triggered_classifier=prompted,
-                cancelled=cancelled,
-            ):
+            _, classifier, prompted = self._asked(model, request.trigger)
+            asked = (model, images, (classifier, prompted), request.trigger, request.n, cancelled)
+            for step in self._embedded(*asked):
                 total = step.total * len(models)
                 yield Explained(generation, request, number * step.total + step.done, total)
                 if step.result is not None:
@@ -178,9 +165,9 @@ class ExplainingEngine(TextEngine):
             self._settle(model)
         yield Explained(generation, request, 1, 1, found)
 
-    def load_images(self, request: LoadImages) -> ImagesLoaded:
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
         """As the engine does; the label set's name is kept for the record."""
-        found = super().load_images(request)
+        found = super().load_images(request, watch)
         self._label_set = request.label_set
         return found
 

@@ -18,6 +18,7 @@ from cleanclip_gui.jobs.requests import (
     EvaluationUpdated,
     Failed,
     LoadImages,
+    Looked,
     OpenCheckpoint,
     Predict,
     PredictionReady,
@@ -41,9 +42,11 @@ class Inference(QObject):
     """
 
     checkpoint_opened = Signal(object)
+    loading = Signal(object)
     images_loaded = Signal(object)
     thumbnails_ready = Signal(object)
     evaluation_updated = Signal(object)
+    looked = Signal(object)
     prediction_ready = Signal(object)
     explained = Signal(object)
     failed = Signal(object)
@@ -71,9 +74,11 @@ class Inference(QObject):
         self._worker.moveToThread(self._thread)
         self._thread.started.connect(self._worker.run)
         self._worker.checkpoint_opened.connect(self._on_checkpoint_opened)
+        self._worker.loading.connect(self._on_loading)
         self._worker.images_loaded.connect(self._on_images_loaded)
         self._worker.thumbnails_ready.connect(self._on_thumbnails_ready)
         self._worker.evaluation_updated.connect(self._on_evaluation_updated)
+        self._worker.looked.connect(self._on_looked)
         self._worker.prediction_ready.connect(self._on_prediction_ready)
         self._worker.explained.connect(self._on_explained)
         self._worker.failed.connect(self._on_failed)
@@ -118,6 +123,11 @@ class Inference(QObject):
         self._last_evaluate = None
         self._mailbox.cancel_evaluation(self._generation)
 
+    def cancel_loading(self) -> None:
+        """Open none of the images asked for so far; ``failed`` says so of each."""
+        self._generation += 1
+        self._mailbox.cancel_loading(self._generation)
+
     def cancel_explanation(self, kind: type[Explain]) -> None:
         """Forget explanations of a kind, in flight or waiting; no late step arrives."""
         self._generation += 1
@@ -147,6 +157,9 @@ class Inference(QObject):
     def _on_checkpoint_opened(self, result: object) -> None:
         self.checkpoint_opened.emit(result)
 
+    def _on_loading(self, result: object) -> None:
+        self.loading.emit(result)
+
     def _on_images_loaded(self, result: object) -> None:
         self.images_loaded.emit(result)
 
@@ -156,6 +169,10 @@ class Inference(QObject):
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
         if result.generation >= self._evaluation_floor:
             self.evaluation_updated.emit(result)
+
+    def _on_looked(self, result: Looked) -> None:
+        if result.generation >= self._evaluation_floor:
+            self.looked.emit(result)
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
         if result.generation >= self._prediction_floor:

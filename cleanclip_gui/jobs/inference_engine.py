@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from cleanclip_gui.jobs.requests import (
     Evaluate,
     ImagesLoaded,
     LoadImages,
+    Look,
     OpenCheckpoint,
     Predict,
     PredictionReady,
@@ -30,11 +31,13 @@ from cleanclip_gui.session.records import CheckpointFacts, Role
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
-from ml_core.data.labels import load_label_set
+from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.picture_set import PictureSet
+from ml_core.data.specs import ImageSpec
+from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.embedding_store import EmbeddingStore
-from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
@@ -106,7 +109,11 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds a model for each role and one image set; answers one request at a time."""
+    """Holds a model for each role and one image set; answers one request at a time.
+
+    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
+    for; what it raises ends the answer.
+    """
 
     def __init__(self) -> None:
         keep_freed_memory()
@@ -114,9 +121,11 @@ class Engine:
         self._device = self.devices()[0]
         self._models: dict[Role, ClipModel] = {}
         self._images: Opened[ImageSet] | None = None
+        self._asked_for: tuple[ImageSpec, LabelSet] | None = None
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
+        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
         self._line = AlongLine()
         self._all_alike = False  # while two checkpoints are compared
 
@@ -165,14 +174,19 @@ class Engine:
         )
         return self._line.keep(CheckpointOpened(request.role, facts))
 
-    def load_images(self, request: LoadImages) -> ImagesLoaded:
-        """Open an image set and its classes."""
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
+        """Open an image set and its classes; other templates alone open nothing anew."""
         label_set = load_label_set(request.label_set)
-        images = open_images(request.spec, label_set)
-        templates = request.templates or label_set.templates
-        if self._images is not None:
-            self._images.close()
-        self._images = Opened(images, tuple(templates), {})
+        templates = tuple(request.templates or label_set.templates)
+        asked = request.spec, replace(label_set, templates=())
+        if self._images is not None and self._asked_for == asked:
+            images = self._images.set
+            self._images = replace(self._images, templates=templates)
+        else:
+            images = open_images(request.spec, label_set, watch)
+            if self._images is not None:
+                self._images.close()
+            self._images, self._asked_for = Opened(images, templates, {}), asked
         return ImagesLoaded(
             spec=request.spec,
             name=images.name,
@@ -180,7 +194,7 @@ class Engine:
             n=len(images),
             labels=images.labels,
             class_names=images.class_names,
-            templates=tuple(templates),
+            templates=templates,
             problems=images.problems,
         )
 
@@ -226,6 +240,24 @@ class Engine:
             yield evaluation, found
             started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
 
+    def look(self, request: Look) -> PerImage:
+        """What the model says of a few images, clean and triggered."""
+        images, model = self._require_images(), self._require_model(request.role)
+        classifier = self._classifier(model, images)
+        return look_at(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            request.trigger,
+            request.target,
+            np.asarray(request.indices, np.int64),
+            labels=images.set.labels,
+            seed=_SEED,
+            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
+            data_key=images.set.key,
+            clean_cache=self._clean,
+        )
+
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
@@ -250,7 +282,8 @@ class Engine:
 
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
         with exact(model):
-            return cached_classifier(model, images.set.class_names, images.templates)
+            names, templates = images.set.class_names, images.templates
+            return cached_classifier(model, names, templates, watch=self.watch_texts)
 
     def _prompted(
         self,
@@ -262,7 +295,9 @@ class Engine:
         """The classifier of the prompts with the trigger's text; kept by the model's identity."""
         names = images.set.class_names
         with exact(model):
-            return triggered_classifier(model, classifier, trigger, names, images.templates)
+            return triggered_classifier(
+                model, classifier, trigger, names, images.templates, watch=self.watch_texts
+            )
 
     def _batches(self, model: ClipModel) -> tuple[int, int]:
         """Images in the first batch, and in the largest one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -12,12 +13,16 @@ from PySide6.QtCore import QObject, Signal, Slot
 from cleanclip_gui.jobs.explaining import Explain, Explained, MeasureSpeed
 from cleanclip_gui.jobs.mailbox import Letter, Mailbox
 from cleanclip_gui.jobs.requests import (
+    CANCELLED,
     CheckpointOpened,
     Evaluate,
     EvaluationUpdated,
     Failed,
     ImagesLoaded,
     LoadImages,
+    Loading,
+    Look,
+    Looked,
     OpenCheckpoint,
     Predict,
     PredictionReady,
@@ -25,16 +30,25 @@ from cleanclip_gui.jobs.requests import (
     Thumbnails,
     ThumbnailsReady,
 )
+from cleanclip_gui.text import count_text
+from ml_core.data.watch import OpeningCancelledError, Watch
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.records import Evaluation, PerImage
 
 _LOG = logging.getLogger(__name__)
+_TELL_EVERY = 0.1  # seconds
+
+
+class _MakesWayError(Exception):
+    """An answer was given up for an opening or loading; it is asked for again afterwards."""
 
 
 class EngineProtocol(Protocol):
     """What the inference thread can be asked; the torch one and the tests' fakes agree on it."""
+
+    watch_texts: Callable[[int, int], None]
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
@@ -45,8 +59,8 @@ class EngineProtocol(Protocol):
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
         """Examine and load a checkpoint."""
 
-    def load_images(self, request: LoadImages) -> ImagesLoaded:
-        """Open an image set and its classes."""
+    def load_images(self, request: LoadImages, watch: Watch) -> ImagesLoaded:
+        """Open an image set and its classes; ``watch`` is told how far it is, and may end it."""
 
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
         """Pictures of the set."""
@@ -55,6 +69,9 @@ class EngineProtocol(Protocol):
         self, request: Evaluate, cancelled: Callable[[], bool]
     ) -> Iterator[tuple[Evaluation, PerImage]]:
         """Measure in growing batches; ``cancelled`` is polled between them."""
+
+    def look(self, request: Look) -> PerImage:
+        """What the model says of a few images."""
 
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
@@ -76,9 +93,11 @@ class InferenceWorker(QObject):
     """Takes requests from the mailbox until it is closed; lives in the inference thread."""
 
     checkpoint_opened = Signal(object)
+    loading = Signal(object)
     images_loaded = Signal(object)
     thumbnails_ready = Signal(object)
     evaluation_updated = Signal(object)
+    looked = Signal(object)
     prediction_ready = Signal(object)
     explained = Signal(object)
     failed = Signal(object)
@@ -91,6 +110,8 @@ class InferenceWorker(QObject):
         super().__init__()
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
+        self._serving: list[Letter] = []  # the innermost one last
+        self._told = 0.0
 
     @Slot()
     def run(self) -> None:
@@ -99,6 +120,7 @@ class InferenceWorker(QObject):
         engine: EngineProtocol | None = None
         try:
             engine = self._make_engine()
+            engine.watch_texts = self._on_texts
             self.devices_found.emit(engine.devices())
             self.ready.emit()
         except Exception as error:
@@ -116,13 +138,22 @@ class InferenceWorker(QObject):
 
     def _serve(self, engine: EngineProtocol, letter: Letter) -> None:
         """Serve one request; whatever goes wrong becomes a sentence."""
+        self._serving.append(letter)
         try:
             self._dispatch(engine, letter)
+        except _MakesWayError:
+            self.busy_changed.emit("")
+            if isinstance(letter.request, Explain):
+                self._mailbox.put_back_explanation(letter)
+            else:
+                self._mailbox.put_back(letter)
         except InputError as error:
             lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
             self.failed.emit(
                 Failed(letter.request, error.sentence, error.details, error.code, lacks)
             )
+        except OpeningCancelledError:
+            self.failed.emit(Failed(letter.request, "It was cancelled.", code=CANCELLED))
         except MemoryError:
             self._fail(letter, "There is not enough memory for this. Try fewer images.")
         except Exception as error:
@@ -131,6 +162,21 @@ class InferenceWorker(QObject):
             else:
                 _LOG.exception("request failed: %s", type(letter.request).__name__)
                 self._fail(letter, f"{_act(letter)} failed unexpectedly: {error}")
+        finally:
+            self._serving.pop()
+
+    def _on_texts(self, done: int, total: int) -> None:
+        """Tell how far the class texts are, now and then; an opening or loading goes first."""
+        if done < total and self._mailbox.makes_way(self._serving[-1]):
+            raise _MakesWayError
+        now = time.monotonic()
+        if done == total:
+            self.busy_changed.emit("")
+        elif done and now - self._told >= _TELL_EVERY:
+            self._told = now
+            self.busy_changed.emit(
+                f"Embedding class texts… {count_text(done)} of {count_text(total)}"
+            )
 
     def _fail(self, letter: Letter, sentence: str) -> None:
         self.failed.emit(Failed(letter.request, sentence, traceback.format_exc()))
@@ -141,6 +187,8 @@ class InferenceWorker(QObject):
             self._evaluate(engine, letter, request)
         elif isinstance(request, Predict):
             self.prediction_ready.emit(_numbered(engine.predict(request), letter.generation))
+        elif isinstance(request, Look):
+            self.looked.emit(Looked(letter.generation, request, engine.look(request)))
         elif isinstance(request, Explain):
             self._explain(engine, letter, request)
         elif isinstance(request, Thumbnails):
@@ -150,10 +198,26 @@ class InferenceWorker(QObject):
                 self.checkpoint_opened.emit(engine.open_checkpoint(request))
         elif isinstance(request, LoadImages):
             with _Busy(self, "Loading images…"):
-                self.images_loaded.emit(engine.load_images(request))
+                self._load(engine, letter, request)
         elif isinstance(request, SetDevice):
             with _Busy(self, f"Moving to {request.name}…"):
                 self.device_changed.emit(engine.set_device(request.name))
+
+    def _load(self, engine: EngineProtocol, letter: Letter, request: LoadImages) -> None:
+        """Open images, and tell how far that is now and then."""
+        told = 0.0
+
+        def watch(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if self._mailbox.loading_ends(letter):
+                raise OpeningCancelledError
+            now = time.monotonic()
+            if now - told >= _TELL_EVERY:
+                told = now
+                self.loading.emit(Loading(request, what, done, total))
+
+        watch("", 0, 0)  # it may have been cancelled while it waited
+        self.images_loaded.emit(engine.load_images(request, watch))
 
     def _evaluate(self, engine: EngineProtocol, letter: Letter, request: Evaluate) -> None:
         """Emit partial results; let predictions and thumbnails cut in between batches."""
@@ -239,6 +303,7 @@ def _act(letter: Letter) -> str:
         "OpenCheckpoint": "Opening the checkpoint",
         "LoadImages": "Loading the images",
         "Evaluate": "The evaluation",
+        "Look": "The look at the images on screen",
         "Predict": "The prediction",
         "SetDevice": "Changing the device",
         "Thumbnails": "Drawing thumbnails",

@@ -7,7 +7,14 @@ from collections import deque
 from dataclasses import dataclass
 
 from cleanclip_gui.jobs.explaining import Explain
-from cleanclip_gui.jobs.requests import Evaluate, Predict, Request, Thumbnails
+from cleanclip_gui.jobs.requests import (
+    Evaluate,
+    LoadImages,
+    Look,
+    Predict,
+    Request,
+    Thumbnails,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,21 +28,23 @@ class Letter:
 class Mailbox:
     """Holds requests until the worker takes them; safe to use from any thread.
 
-    Openings and loadings keep their order. Of the predictions, and of the evaluations, only
-    the newest is kept. Thumbnails are served last in, first out: what is asked for last is what
-    is on screen.
+    Openings and loadings keep their order. Of the predictions, of the looks at a few images, and
+    of the evaluations, only the newest is kept. Thumbnails are served last in, first out: what is
+    asked for last is what is on screen.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._ordered: deque[Letter] = deque()
         self._predict: Letter | None = None
+        self._look: Letter | None = None
         self._evaluate: Letter | None = None
         self._thumbnails: deque[Letter] = deque(maxlen=64)
         self._explain: dict[type[Explain], Letter] = {}
         self._unwanted: dict[type[Explain], int] = {}
         self._closed = False
         self._cancelled_to = 0
+        self._loading_floor = 0
 
     def put(self, letter: Letter) -> None:
         """Add a request, in the place of older ones of its kind."""
@@ -44,6 +53,8 @@ class Mailbox:
                 self._evaluate = letter
             elif isinstance(letter.request, Predict):
                 self._predict = letter
+            elif isinstance(letter.request, Look):
+                self._look = letter
             elif isinstance(letter.request, Thumbnails):
                 self._thumbnails.append(letter)
             elif isinstance(letter.request, Explain):
@@ -53,10 +64,16 @@ class Mailbox:
             self._condition.notify()
 
     def put_back(self, letter: Letter) -> None:
-        """Return an evaluation that was interrupted, unless it is out of date."""
+        """Return an evaluation, prediction or look that was interrupted, unless out of date."""
         with self._condition:
-            if self._evaluate is None and not self.cancelled(letter):
-                self._evaluate = letter
+            if self.cancelled(letter):
+                return
+            if isinstance(letter.request, Evaluate):
+                self._evaluate = self._evaluate or letter
+            elif isinstance(letter.request, Predict):
+                self._predict = self._predict or letter
+            elif isinstance(letter.request, Look):
+                self._look = self._look or letter
 
     def take(self) -> Letter | None:
         """Wait for the next request; None when the mailbox is closed."""
@@ -70,7 +87,7 @@ class Mailbox:
                 self._condition.wait()
 
     def take_quick(self) -> Letter | None:
-        """Return a waiting prediction or thumbnail request, which may cut in between batches."""
+        """Return what may cut in between batches: a prediction, thumbnails, a look."""
         with self._condition:
             return None if self._closed else self._next_quick()
 
@@ -82,7 +99,14 @@ class Mailbox:
     def live_waits(self) -> bool:
         """Whether something live waits to be answered."""
         with self._condition:
-            return bool(self._predict or self._evaluate or self._thumbnails)
+            return bool(self._predict or self._evaluate or self._thumbnails or self._look)
+
+    def makes_way(self, letter: Letter) -> bool:
+        """Whether what every answer waits for should wait for an opening or loading instead."""
+        if isinstance(letter.request, Explain):
+            return self.explanation_ends(letter)
+        with self._condition:
+            return bool(self._ordered) or self._closed or self.cancelled(letter)
 
     def explanation_ends(self, letter: Letter) -> bool:
         """Whether an explanation in flight is out of date, or an opening or loading waits."""
@@ -121,13 +145,23 @@ class Mailbox:
     def cancel_evaluation(self, generation: int) -> None:
         """Forget evaluations, waiting or in flight, that are older than ``generation``."""
         with self._condition:
-            self._evaluate = None
+            self._evaluate = self._look = None
             self._cancelled_to = generation
+
+    def cancel_loading(self, generation: int) -> None:
+        """Let no images be opened that were asked for before ``generation``."""
+        self._loading_floor = generation
+
+    def loading_ends(self, letter: Letter) -> bool:
+        """Whether nobody waits for these images: cancelled, or others are wanted by now."""
+        with self._condition:
+            later = any(isinstance(other.request, LoadImages) for other in self._ordered)
+            return later or self._closed or letter.generation < self._loading_floor
 
     def drop_looks(self, generation: int) -> None:
         """Forget what was asked about images that are no longer in use."""
         with self._condition:
-            self._evaluate = self._predict = None
+            self._evaluate = self._predict = self._look = None
             self._thumbnails.clear()
             self._cancelled_to = generation
 
@@ -149,7 +183,10 @@ class Mailbox:
         if self._predict is not None:
             letter, self._predict = self._predict, None
             return letter
-        return self._thumbnails.pop() if self._thumbnails else None
+        if self._thumbnails:
+            return self._thumbnails.pop()
+        look, self._look = self._look, None
+        return look
 
     def _next_live(self) -> Letter | None:
         return self._next_quick() or self._next_evaluate()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ml_core.triggers import Trigger
 
 
+CANCELLED = "cancelled"
+"""Code of a :class:`Failed` that the user, or a newer wish, has brought about."""
+
+
 @dataclass(frozen=True, eq=False)
 class OpenCheckpoint:
     """Open a checkpoint in the place of the suspect or of the cleaned one.
@@ -48,6 +52,16 @@ class LoadImages:
     spec: ImageSpec
     label_set: str
     templates: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Loading:
+    """How far the opening of images is; ``total`` 0 is of unknown length."""
+
+    request: LoadImages
+    what: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +116,25 @@ class EvaluationUpdated:
 
 
 @dataclass(frozen=True, eq=False)
+class Look:
+    """Ask what the model says of a few images, such as those on screen: no sample of the set."""
+
+    indices: tuple[int, ...]
+    trigger: Trigger | None
+    target: int
+    role: Role = "suspect"
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What the model says of these images; those that could not be read are left out."""
+
+    generation: int
+    request: Look
+    per_image: PerImage
+
+
+@dataclass(frozen=True, eq=False)
 class Predict:
     """Ask for the class probabilities of one image, clean and triggered."""
 
@@ -148,10 +181,12 @@ class Failed:
 
     @property
     def shown_by_a_panel(self) -> bool:
-        """Whether the panel that asked shows the sentence itself."""
+        """Whether the panel that asked shows the sentence itself, or nobody need be told."""
+        if self.code == CANCELLED:
+            return True
         if isinstance(self.request, OpenCheckpoint):
             return self.request.role == "suspect"
-        return isinstance(self.request, (Thumbnails, Evaluate, Predict, Explain))
+        return isinstance(self.request, (Thumbnails, Evaluate, Look, Predict, Explain))
 
 
-Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Predict | SetDevice | Explain
+Request = OpenCheckpoint | LoadImages | Thumbnails | Evaluate | Look | Predict | SetDevice | Explain

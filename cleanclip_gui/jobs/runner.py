@@ -287,6 +287,12 @@ def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command)
 
 
+def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of an audit of training pairs; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--audit"]
+    return JobRunner(spec_path, device=device, command=command)
+
+
 def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
     command = [*worker_command(spec_path), f"--{kind}"]

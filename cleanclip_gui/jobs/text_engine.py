@@ -10,15 +10,18 @@ import torch
 
 from cleanclip_gui.jobs.explaining import Explained, RetrieveCaptions, SpreadTemplates
 from cleanclip_gui.jobs.inference_engine import Engine, Opened, exact
+from ml_core.data.images import ImageSet
 from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import PairSpec
-from ml_core.evaluation.embed import embed
+from ml_core.evaluation.embed import EmbedStep, embed
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import retrieve
 from ml_core.evaluation.template_spread import spread_steps
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reading.lists import read_lines
+from ml_core.triggers import Trigger
 
 SEED = 0
 MOST_CAPTIONS = 20_000
@@ -41,21 +44,8 @@ class TextEngine(Engine):
         prompted = self._prompted(model, images, classifier, request.trigger)
         parts = 1 + len(images.templates)
         found: Embeddings | None = None
-        for step in embed(
-            model,
-            images.at(model.preprocess),
-            classifier,
-            request.trigger,
-            labels=images.set.labels,
-            class_names=images.set.class_names,
-            n=request.n,
-            seed=SEED,
-            batch=batch_of(model),
-            templates=images.templates,
-            data_key=images.set.key,
-            triggered_classifier=prompted,
-            cancelled=cancelled,
-        ):
+        both = (classifier, prompted)
+        for step in self._embedded(model, images, both, request.trigger, request.n, cancelled):
             found = step.result
             yield Explained(generation, request, step.done, step.total + parts * request.n)
         if found is None:
@@ -83,19 +73,7 @@ class TextEngine(Engine):
         else:
             pictures = self._opened_pairs(request.captions)
         found: Embeddings | None = None
-        for step in embed(
-            model,
-            pictures.at(model.preprocess),
-            torch.zeros(1, model.embed_dim),
-            request.trigger,
-            labels=np.full(len(pictures.set), -1, np.int64),
-            class_names=("",),
-            n=request.n,
-            seed=SEED,
-            batch=batch_of(model),
-            data_key=pictures.set.key,
-            cancelled=cancelled,
-        ):
+        for step in self._embedded(model, pictures, None, request.trigger, request.n, cancelled):
             found = step.result
             yield Explained(generation, request, step.done, step.total + 1)
         if found is None:
@@ -111,6 +89,42 @@ class TextEngine(Engine):
             )
         if result is not None:
             yield Explained(generation, request, 1, 1, result)
+
+    def _embedded(
+        self,
+        model: ClipModel,
+        pictures: Opened[PictureSet],
+        classifiers: tuple[torch.Tensor, torch.Tensor] | None,
+        trigger: Trigger | None,
+        n: int,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[EmbedStep]:
+        """Embed a sample of a set without and with the trigger, as every long question does.
+
+        ``classifiers`` are those of the plain prompts and of those with the trigger's text; None
+        asks for no class, as for pictures with captions.
+        """
+        labels = np.full(len(pictures.set), -1, np.int64)
+        names: tuple[str, ...] = ("",)
+        plain, prompted = torch.zeros(1, model.embed_dim), None
+        if classifiers is not None and isinstance(pictures.set, ImageSet):
+            labels, names = pictures.set.labels, pictures.set.class_names
+            plain, prompted = classifiers
+        yield from embed(
+            model,
+            pictures.at(model.preprocess),
+            plain,
+            trigger,
+            labels=labels,
+            class_names=names,
+            n=n,
+            seed=SEED,
+            batch=batch_of(model),
+            templates=pictures.templates,
+            data_key=pictures.set.key,
+            triggered_classifier=prompted,
+            cancelled=cancelled,
+        )
 
     def _opened_pairs(self, spec: PairSpec) -> Opened[PairSet]:
         """The pairs of a spec; those asked for last stay open."""

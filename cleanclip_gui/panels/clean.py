@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cleanclip_gui.jobs.saved_run import (
     read_saved_run,
 )
 from cleanclip_gui.panels.clean_alpha import AlphaActs
+from cleanclip_gui.panels.clean_audit import Auditing, same_pairs
 from cleanclip_gui.panels.clean_history import HistoryActs
 from cleanclip_gui.panels.clean_proof import ProofActs
 from cleanclip_gui.panels.clean_recipes import RecipeFiles
@@ -29,6 +31,7 @@ from cleanclip_gui.panels.clean_view import CleanView
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.data.specs import PairSpec
 from ml_core.events import Done
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -65,6 +68,7 @@ class CleanPanel(CleanView):
         self.run = RunAtWork(session, inference, self)
         self.studio_device = self.run.studio_device
         self.saving = SaveCleaned(self)
+        self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
         self.alpha_acts = AlphaActs(self.alpha, session, inference, self)
         self.proving = ProofActs(self.proof, session, self)
@@ -205,6 +209,7 @@ class CleanPanel(CleanView):
         deadline = QDeadlineTimer(timeout_ms)
         self.queue.hold(True)
         ended = self.run.close(timeout_ms)
+        ended = self.auditing.stop(deadline.remainingTime()) and ended
         ended = self.proving.stop(deadline.remainingTime()) and ended
         ended = self.alpha_acts.stop(deadline.remainingTime()) and ended
         ended = self.bench.stop(deadline.remainingTime()) and ended
@@ -270,6 +275,9 @@ class CleanPanel(CleanView):
         self.setup.changed.connect(self._on_setup_changed)
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
+        self.setup.audit_button.clicked.connect(self.auditing.open)
+        self.auditing.failed.connect(self.failed)
+        self.auditing.excluded.connect(self._on_excluded)
         self.setup.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
@@ -302,6 +310,13 @@ class CleanPanel(CleanView):
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
+
+    @Slot(str, object)
+    def _on_excluded(self, path: str, audited: PairSpec) -> None:
+        """Leave out of the next run what was excluded, if these are still the pairs in use."""
+        with suppress(InputError):
+            if same_pairs(self.data.pairs(), audited):
+                self.data.exclude.setText(path)
 
     def _on_setup_changed(self) -> None:
         self.show_estimate("")
@@ -361,6 +376,7 @@ class CleanPanel(CleanView):
         self.start_button.setText("Add to the queue" if busy else "Start cleaning")
         self.estimate_button.setEnabled(ready and not busy)
         self.resume_button.setEnabled(not busy)
+        self.setup.audit_button.setEnabled(self.session.checkpoint is not None)
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
         elif missing:

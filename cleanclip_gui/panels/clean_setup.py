@@ -21,6 +21,7 @@ from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.reference_choice import ReferenceChoice
 from cleanclip_gui.widgets.training_data import TrainingData, tool
 from ml_core.cleaning.catalogue import FACTS
+from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
 
 KEEP_HELP = (
@@ -44,6 +45,9 @@ class CleanSetup(QWidget):
         self.setAcceptDrops(True)
         self.form = RecipeForm()
         self.data = TrainingData()
+        self.audit_button = QPushButton(theme.icon("search"), "Audit training pairs…")
+        self.audit_button.setToolTip("Look for poisoned pairs before they are trained on.")
+        self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.needs = NeedsList()
         self.reference = ReferenceChoice()
         self.output = QLineEdit()
@@ -164,6 +168,8 @@ class CleanSetup(QWidget):
         self.data.set_uses_pairs(facts.data == "pairs")
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
+        for part in (self.audit_button, self.audit_hint):
+            part.setVisible(facts.data == "pairs")
         self.reference.setVisible("reference" in facts.needs)
         self._tell_disk()
         self.changed.emit()
@@ -184,14 +190,13 @@ class CleanSetup(QWidget):
         heading.addWidget(Label("Output folder", "heading", wrap=True), 1)
         heading.addWidget(self.resume_other)
         self._data_heading = Label("Training data", "heading", wrap=True)
-        # The audit of the training pairs has its button here, in its own panel.
-        self.audit_place = QVBoxLayout()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(self._data_heading)
         layout.addWidget(self.data)
-        layout.addLayout(self.audit_place)
+        layout.addWidget(self.audit_hint)
+        layout.addWidget(self.audit_button)
         layout.addSpacing(theme.SPACE_S)
         layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)

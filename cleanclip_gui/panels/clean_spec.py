@@ -72,7 +72,7 @@ def write_job(
             heldout_images=_heldout(images),
             trigger=trigger,
             target=session.target,
-            label_set=_label_set(images, folder),
+            label_set=label_set_in_use(images, folder),
             templates=images.templates if images is not None else None,
             output_dir=str(folder),
             reference=reference,
@@ -135,13 +135,14 @@ def _heldout(images: ImagesState | None) -> ImageSpec | None:
     return ImageSpec(kind="demo", split="heldout", n=HELDOUT)
 
 
-def _label_set(images: ImagesState | None, folder: Path) -> str:
-    """Name of the built-in label set in use, or a file with its classes."""
+def label_set_in_use(images: ImagesState | None, folder: Path) -> str:
+    """Name of the built-in label set in use, or a file in ``folder`` with its classes."""
     if images is None:
         return "demo"
     for name in label_sets():
         if load_label_set(name).class_names == images.class_names:
             return name
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "classes.txt"
     path.write_text("\n".join(images.class_names) + "\n", encoding="utf-8")
     return str(path)

@@ -6,27 +6,20 @@ from collections import deque
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QMenu,
-    QPlainTextEdit,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages
+from cleanclip_gui.jobs.requests import Failed, ImagesLoaded, LoadImages, Loading
 from cleanclip_gui.own_classes import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.classes_dialog import ClassesDialog
 from cleanclip_gui.widgets.images_dialog import ImagesDialog
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.problems_dialog import ProblemsDialog
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
 from ml_core.data.labels import label_sets
@@ -35,6 +28,8 @@ from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 
 DEMO_TARGET = "banana"
+_PATIENCE_MS = 400
+_BAR = 130
 EDITED_CLASSES = "edited classes.txt"
 _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
     ("test", "Demo: test images"),
@@ -85,13 +80,21 @@ class DataBar(QWidget):
             chip.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.templates.clicked.connect(self.edit_templates)
         self.problems.clicked.connect(self.show_problems)
+        self.busy = BusyRow("Progress of opening images")
+        self.busy.bar.setFixedWidth(_BAR)
+        self.busy.cancel.setAccessibleName("Cancel opening images")
+        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
+        self.busy.hide()
+        self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
+        self._patience.timeout.connect(self._on_patience_ended)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        for chip in (self.problems, self.images, self.labels, self.templates):
-            layout.addWidget(chip)
+        for widget in (self.problems, self.images, self.busy, self.labels, self.templates):
+            layout.addWidget(widget)
 
         session.events.images.connect(self._on_images_change)
+        inference.loading.connect(self._on_loading)
         inference.images_loaded.connect(self._on_images_loaded)
         inference.failed.connect(self._on_failed)
         self._show()
@@ -203,19 +206,7 @@ class DataBar(QWidget):
         images = self._session.images
         if images is None:
             return
-        dialog = QDialog(self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setWindowTitle("Left out")
-        heading = Label(f"Left out of {plain(images.name, 80)}", "title")
-        view = QPlainTextEdit("\n".join(plain(text) for text in images.problems))
-        view.setReadOnly(True)
-        view.setAccessibleName("What was left out")
-        layout = QVBoxLayout(dialog)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.addWidget(heading)
-        layout.addWidget(view)
-        dialog.resize(620, 380)
-        dialog.open()
+        ProblemsDialog(images.name, images.problems, self.window()).open()
 
     def _images_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -250,12 +241,22 @@ class DataBar(QWidget):
             self._show()
             return
         self.images.setText("Loading…")
+        self._patience.start()
         self._asked.append((self._spec, self._label_set, self._templates))
         self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
 
+    def _end_busy(self) -> None:
+        """Nothing is being opened any more."""
+        self._patience.stop()
+        self.busy.hide()
+        self.busy.bar.setRange(0, 0)
+        self.busy.cancel.setEnabled(True)
+
     def _show(self) -> None:
         """Write what is in use on the chips."""
+        self._end_busy()
         images = self._session.images
+        self.labels.show()
         if images is None:
             self.images.setText("Choose images")
             self.labels.setText(_short(self._label_set))
@@ -269,7 +270,30 @@ class DataBar(QWidget):
         self.problems.setVisible(images is not None and bool(images.problems))
 
     def _on_images_change(self, images: ImagesState | None) -> None:
-        self._show()
+        if not self._asked:
+            self._show()
+
+    @Slot()
+    def _on_patience_ended(self) -> None:
+        """It takes a while: show how far it is, and let it be ended."""
+        for chip in (self.labels, self.templates, self.problems):
+            chip.hide()  # what they say is of the images before
+        self.busy.show()
+
+    @Slot(object)
+    def _on_loading(self, how_far: Loading) -> None:
+        self.busy.bar.setRange(0, 100 if how_far.total else 0)
+        if how_far.total:
+            self.busy.bar.setValue(100 * how_far.done // how_far.total)
+        if how_far.what and self.busy.cancel.isEnabled():
+            of = "" if how_far.total else f" · {count_text(how_far.done)}"
+            self.images.setText(f"{how_far.what}…{of if how_far.done else ''}")
+
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        self.busy.cancel.setEnabled(False)
+        self.images.setText("Ending…")
+        self._inference.cancel_loading()
 
     @Slot(object)
     def _on_images_loaded(self, loaded: ImagesLoaded) -> None:

@@ -20,6 +20,7 @@ from cleanclip_gui.panels.studio_details import StudioDetails
 from cleanclip_gui.panels.studio_files import Dragged
 from cleanclip_gui.panels.studio_layout import lay_out
 from cleanclip_gui.panels.studio_live import LiveLoop
+from cleanclip_gui.panels.studio_looks import StudioLooks
 from cleanclip_gui.panels.studio_map import StudioMap
 from cleanclip_gui.panels.studio_speed import StudioSpeed
 from cleanclip_gui.panels.studio_text import StudioText
@@ -82,6 +83,7 @@ class StudioPanel(StudioActs, QWidget):
         self.pages: StudioPages
         self.measured: QPushButton
         lay_out(self)
+        self.looks = StudioLooks(self, inference)
         self.why = StudioWhy(self, inference)
         self.map = StudioMap(self, inference)
         self.details = StudioDetails(self, inference)
@@ -328,6 +330,7 @@ class StudioPanel(StudioActs, QWidget):
         self.live.forget_pace()
         self.session.evaluation = None
         self.answers.forget()
+        self.looks.forget()
         self.live.touch()
 
     def _on_target_change(self, target: int) -> None:

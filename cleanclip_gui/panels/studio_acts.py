@@ -93,10 +93,11 @@ class StudioActs:
         self._use_made(demo_trigger)
 
     def upload(self: StudioPanel) -> None:
-        """Ask for a picture, a tensor or a saved trigger, and stamp it."""
-        path = self.prompts.open_file(self, "Upload a trigger", "", studio_files.PICTURES)
-        if path:
-            self.load_trigger(path)
+        """Ask for a picture, a tensor, a saved trigger, or a pattern and its mask; stamp it."""
+        title = "Upload a trigger: one file, or a pattern and its mask"
+        paths = self.prompts.open_files(self, title, "", studio_files.PICTURES)
+        if paths:
+            self._use_made(lambda: studio_files.from_files([Path(path) for path in paths]))
 
     def load_trigger(self: StudioPanel, path: str | Path | None = None) -> None:
         """Stamp a saved trigger, a picture or a tensor; asks for the file when none is given."""

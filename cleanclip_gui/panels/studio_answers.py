@@ -20,6 +20,8 @@ from cleanclip_gui.jobs.requests import (
 )
 from cleanclip_gui.text import plain
 
+_ASKED = "The model is being asked…"
+
 if TYPE_CHECKING:
     from cleanclip_gui.panels.studio import StudioPanel
 
@@ -45,6 +47,13 @@ class StudioAnswers(QObject):
         panel.figure.set_note("")
         panel.bars.set_probabilities((), None, None)
         panel.canvas.set_images(None, None)
+        asked = panel.session.shown is not None and panel.session.images is not None
+        self._say_instead(_ASKED if asked else "")
+
+    def _say_instead(self, words: str) -> None:
+        """What stands where an answer will be; empty: what to do to get one."""
+        self._panel.canvas.set_empty_text(words)
+        self._panel.bars.set_empty_text(words)
 
     def show_title(self) -> None:
         """Say which image the bars are about, and its true label."""
@@ -73,7 +82,9 @@ class StudioAnswers(QObject):
         if not note and result.evaluation.same_names:
             note = "Other classes have the target's name; see By class."
         self._panel.figure.set_note(note)
-        self._panel.figure.set_evaluation(result.evaluation, stale=older)
+        images = self._panel.session.images
+        whole = images is None or result.evaluation.n_total >= images.n
+        self._panel.figure.set_evaluation(result.evaluation, stale=older, whole=whole)
         last = not older and not result.evaluation.partial
         self._panel.gallery.update_predictions(result.per_image, older=older, last=last)
 
@@ -93,6 +104,7 @@ class StudioAnswers(QObject):
             panel.gallery.model.forget_request()
         elif isinstance(result.request, (Evaluate, Predict)):
             panel.figure.set_note(result.sentence)
+            self._say_instead(plain(result.sentence, 200))
         elif isinstance(result.request, (LoadImages, OpenCheckpoint)):
             panel.gallery.model.forget_request()  # what was under way was dropped for it
             panel.live.touch()

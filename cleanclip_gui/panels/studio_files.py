@@ -6,6 +6,7 @@ import atexit
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,35 @@ def load(path: str | Path) -> Trigger:
     return load_trigger(path)
 
 
+def from_files(files: Sequence[Path]) -> Trigger:
+    """The trigger in one file, or in two of which one is called a mask: a pattern and its mask.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or are no such pair.
+    """
+    if len(files) == 1:
+        return load_trigger(files[0])
+    pair = _pair(files)
+    if pair is None:
+        raise InputError(
+            f"{len(files)} files were chosen; choose one, or a pattern together with its mask, "
+            "whose name must hold the word mask.",
+            "usage",
+        )
+    return import_trigger(*pair)
+
+
+def _pair(files: Sequence[Path]) -> tuple[Path, Path] | None:
+    """Pattern and mask, told apart by their names; None where these do not say."""
+    masks = [file for file in files if "mask" in file.stem.lower()]
+    if len(files) != 2 or len(masks) != 1:
+        return None
+    (pattern,) = (file for file in files if file not in masks)
+    return pattern, masks[0]
+
+
 def from_mime(mime: QMimeData) -> Trigger | None:
     """The trigger that was dropped or pasted: a local file, or a picture's bytes; else None.
 
@@ -49,10 +79,9 @@ def from_mime(mime: QMimeData) -> Trigger | None:
         If the file or the picture cannot be read.
     """
     files = [Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile()]
-    masks = [file for file in files if "mask" in file.stem.lower()]
-    if len(files) == 2 and len(masks) == 1:
-        (pattern,) = (file for file in files if file not in masks)
-        return import_trigger(pattern, masks[0])
+    pair = _pair(files)
+    if pair is not None:
+        return import_trigger(*pair)
     if files:
         return load_trigger(files[0])
     for kind in _PICTURE_TYPES:

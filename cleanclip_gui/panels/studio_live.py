@@ -17,6 +17,7 @@ THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
 SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
+_MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
 
 
@@ -72,7 +73,8 @@ class LiveLoop(QObject):
         self._one_image = False
         self._limit: int | None = None
         self._all_asked = False
-        self._grown = False
+        self._growths = 0
+        self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
         self._first = (-1, 0)  # generation and images of an evaluation's first result
         self._pace = QElapsedTimer()
@@ -99,15 +101,27 @@ class LiveLoop(QObject):
         return None if self._all_asked else self._limit
 
     @property
+    def rate(self) -> float:
+        """Images a second, clean and triggered; 0 while it is not known."""
+        return self._rate
+
+    @property
+    def seconds(self) -> float:
+        """What the whole set takes; 0 while it is not known."""
+        images = self._session.images
+        return 0.0 if images is None or self._rate <= 0 else images.n / self._rate
+
+    @property
     def note(self) -> str:
         """What a reader of the numbers must know about them."""
         if self._one_image:
             return "This image only: nothing is measured on the set."
         images = self._session.images
-        if self.limit is None or images is None:
+        size = self._part or self.limit
+        if size is None or images is None:
             return run_note(self._session.run)
         return (
-            f"Slow here: {count_text(self.limit)} of {count_text(images.n)} images. "
+            f"Slow here: {count_text(size)} of {count_text(images.n)} images. "
             "Ctrl+Shift+M measures all."
         )
 
@@ -122,20 +136,20 @@ class LiveLoop(QObject):
 
     def measure_all(self) -> None:
         """Measure the present trigger on the whole set, however long it takes."""
-        self._all_asked = True
+        self._all_asked, self._part = True, None
         self._one_image = False
         self._ask(keeps_all=True)
 
     def forget_pace(self) -> None:
         """Another model, set or device: how fast it is must be seen again."""
-        self._rate, self._limit, self._first = 0.0, None, (-1, 0)
+        self._rate, self._limit, self._part, self._first = 0.0, None, None, (-1, 0)
 
     def touch(self) -> None:
         """The trigger or the question changed: ask again soon."""
         self._ask()
 
     def _ask(self, *, keeps_all: bool = False) -> None:
-        self._grown = False
+        self._growths = 0
         if not keeps_all:
             self._all_asked = False
         if not self._stale:
@@ -192,6 +206,8 @@ class LiveLoop(QObject):
             return
         older = result.generation != self._newest_evaluate or self._timer.isActive()
         if not older:
+            images, size = self._session.images, result.evaluation.n_total
+            self._part = size if images is not None and size < images.n else None
             self._stale = False
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
@@ -214,9 +230,9 @@ class LiveLoop(QObject):
         if older:
             return
         asked, wanted = result.evaluation.n_total, self.limit or images.n
-        # Fewer at once when it turns out slow; more, once, when these are done and it was not.
-        grows = not partial and wanted > asked and not self._grown
-        self._grown = self._grown or grows
+        # Fewer at once when it turns out slow; more when these are done and it was not.
+        grows = not partial and wanted > asked and self._growths < _MOST_GROWTHS
+        self._growths += grows
         if grows or (partial and wanted < asked):
             self._evaluate(self._session.trigger)
 

@@ -133,6 +133,7 @@ class AsrFigure(QFrame):
         self.setProperty("card", True)
         self._stale = False
         self._evaluation: Evaluation | None = None
+        self._whole = True
         self.target = _search_box("Target class")
         self.target.activated.connect(self.target_chosen)
         self._roles = QWidget()
@@ -234,9 +235,15 @@ class AsrFigure(QFrame):
         self.note.setText(text)
         self.note.setVisible(bool(text))
 
-    def set_evaluation(self, evaluation: Evaluation | None, *, stale: bool = False) -> None:
-        """Show a measurement, or that there is none; ``stale``: it is of an older trigger."""
-        self._evaluation = evaluation
+    def set_evaluation(
+        self, evaluation: Evaluation | None, *, stale: bool = False, whole: bool = True
+    ) -> None:
+        """Show a measurement, or that there is none.
+
+        ``stale``: it is of an older trigger; not ``whole``: of a part of the set, whose size the
+        speed has chosen, so that it stays an estimate when it is done.
+        """
+        self._evaluation, self._whole = evaluation, whole
         self._show(evaluation)
         self.set_stale(stale)
 
@@ -328,7 +335,7 @@ class AsrFigure(QFrame):
             text, tone = "", ""
         elif self._stale:
             text, tone = "updating…", ""
-        elif e.partial:
+        elif e.partial or not self._whole:
             text, tone = f"estimate, n = {count_text(e.n)}", "info"
         else:
             text, tone = f"n = {count_text(e.n)}", ""

@@ -30,7 +30,7 @@ def draw_foreground(canvas: TriggerCanvas, painter: QPainter) -> None:
         painter.drawText(
             canvas.viewport().rect(),
             Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
-            "Open a checkpoint and images to paint on them.",
+            canvas.empty_text,
         )
     if canvas.hasFocus():
         painter.setBrush(Qt.BrushStyle.NoBrush)

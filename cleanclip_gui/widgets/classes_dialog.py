@@ -6,17 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QPlainTextEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain, plural
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button
 from cleanclip_gui.widgets.label import Label
 
 
@@ -43,25 +37,10 @@ class ClassesDialog(QDialog):
         self.edit.setAccessibleName("Class names, one a line")
         self.edit.setTabChangesFocus(True)
         self.state = Label("", wrap=True)
-        self.ok = QPushButton("Use these")
-        self.ok.setProperty("primary", True)
-        self.ok.setDefault(True)
-        cancel = QPushButton("Cancel")
+        self.ok = primary_button("Use these")
         self.ok.clicked.connect(self._on_accepted)
-        cancel.clicked.connect(self.reject)
         self.edit.textChanged.connect(self._on_text_changed)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(cancel)
-        buttons.addWidget(self.ok)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label("Class list", "title"))
-        layout.addWidget(lead)
-        layout.addWidget(self.edit, 1)
-        layout.addWidget(self.state)
-        layout.addLayout(buttons)
+        frame(self, "Class list", (lead, self.edit, self.state), self.ok)
         self.resize(460, 520)
         self._on_text_changed()
 

@@ -26,11 +26,12 @@ from cleanclip_gui.text import count_text, plain, plural, tip
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 _COLUMNS = ("Tensor", "State", "Relative change")
+_NUMBERS = (2,)
 _STATES = {
     "equal": "equal",
     "changed": "changed",
@@ -94,17 +95,13 @@ class ChangeModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Column titles."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _COLUMNS[section]
-        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return title_data(_COLUMNS, section, orientation, role, _NUMBERS)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell."""
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(column)
+            return alignment(column, _NUMBERS)
         change = self.changes[self._view[index.row()]]
         if role == Qt.ItemDataRole.ToolTipRole and column == 0:
             return tip(plain(change.name, 300))
@@ -139,11 +136,6 @@ class ChangeModel(QAbstractTableModel):
         if column == 1:
             return 0.0, change.state
         return (-1.0 if math.isnan(change.relative) else change.relative), ""
-
-
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if column == 2 else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter
 
 
 class ComparisonView(QWidget):

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import (
+    QItemSelectionModel,
+    QModelIndex,
+    QPoint,
+    QSize,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import (
     QHideEvent,
     QPainter,
@@ -32,6 +41,7 @@ from ml_core.evaluation.records import PerImage
 
 __all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
 
+_SETTLED_MS = 120
 _LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
 
 
@@ -78,6 +88,7 @@ class Gallery(QWidget):
     """Filter and grid."""
 
     image_selected = Signal(int)
+    view_moved = Signal()
     thumbnails_needed = Signal(object, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -110,6 +121,11 @@ class Gallery(QWidget):
         layout.addWidget(self.view, 1)
         bar = self.view.verticalScrollBar().sizeHint().width()
         self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
+        self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
+        self._moved.timeout.connect(self.view_moved)
+        bars = self.view.verticalScrollBar()
+        for moved in (bars.valueChanged, bars.rangeChanged):
+            moved.connect(self._on_moved)
         self.filter.currentIndexChanged.connect(self._on_filter_changed)
         self.order.currentIndexChanged.connect(self._on_order_changed)
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
@@ -171,6 +187,24 @@ class Gallery(QWidget):
         self._selected = image
         self._show_current(self.model.row_of(image))
 
+    def on_screen(self) -> tuple[int, ...]:
+        """Images whose cells are in view, by their index in the set, first rows first."""
+        if not self.isVisible():
+            return ()
+        bounds = self.view.viewport().rect()
+        rows, columns = range(self.model.rowCount()), 2
+        # Cells stand in a grid: the first one in view tells where to begin.
+        first = self.view.indexAt(QPoint(CELL_WIDTH // 2, CELL_HEIGHT // 4))
+        begin = max(0, first.row() - columns) if first.isValid() else 0
+        found = []
+        for row in rows[begin:]:
+            cell = self.view.visualRect(self.model.index(row))
+            if cell.top() > bounds.bottom():
+                break
+            if cell.intersects(bounds):
+                found.append(self.model.image_at(row))
+        return tuple(found)
+
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""
         count = self.model.rowCount()
@@ -197,6 +231,12 @@ class Gallery(QWidget):
         """What nobody sees need not be scrolled."""
         super().hideEvent(event)
         self._laid_out.stop()
+        self._moved.stop()
+
+    @Slot()
+    def _on_moved(self) -> None:
+        if self.isVisible():
+            self._moved.start()
 
     @Slot()
     def _on_shown(self) -> None:

@@ -125,6 +125,14 @@ class GalleryModel(QAbstractListModel):
         """How many images each filter would show."""
         return {name: int(np.count_nonzero(self._mask(name))) for name, _, _ in FILTERS}
 
+    def unknown(self, images: Sequence[int]) -> list[int]:
+        """Those of some images whose labels are missing or of an older trigger."""
+        known = self._known
+        count = len(known.labels)
+        return [
+            i for i in images if 0 <= i < count and not (known.fresh[i] and known.clean[i] >= 0)
+        ]
+
     def image_at(self, row: int) -> int:
         """Index in the image set of a row."""
         return int(self._rows[row])
@@ -184,7 +192,9 @@ class GalleryModel(QAbstractListModel):
         if clean >= 0 and triggered >= 0 and triggered != clean:
             badge = "hit" if triggered == self._target else "flip"
         fresh, other = bool(known.fresh[image]), int(known.other[image])
-        differs = other >= 0 and triggered >= 0 and other != triggered
+        # Elsewhere the clean label stands in its place, which everybody expects there.
+        compared = self._filter == "differ" and other >= 0 and triggered >= 0
+        differs = compared and other != triggered
         second = self._name(other) if differs else ""
         names = self._name(clean), self._name(triggered)
         return GalleryCell(pixmap, *names, label, badge, fresh, second)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import bytes_text, plain
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 
 _LEAD = (
@@ -44,34 +37,17 @@ class HubDialog(QDialog):
         self.revision = QLineEdit()
         self.revision.setPlaceholderText("main, a tag or a commit; empty for the newest")
         self.revision.setAccessibleName("Revision")
-        form = QFormLayout()
-        form.setHorizontalSpacing(theme.SPACE_L)
-        form.setVerticalSpacing(theme.SPACE_S)
+        form = field_form()
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)
         self.busy = BusyRow("Progress of the download")
         self.busy.cancel_clicked.connect(self.cancel_clicked)
         self.state = Label("", "subtle", wrap=True)
-        self.ok = QPushButton("Download and open")
-        self.ok.setProperty("primary", True)
-        self.ok.setDefault(True)
+        self.ok = primary_button("Download and open")
         self.ok.clicked.connect(self._on_accepted)
-        close = QPushButton("Close")
-        close.clicked.connect(self.reject)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(close)
-        buttons.addWidget(self.ok)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label("Open from the Hugging Face Hub", "title"))
-        layout.addWidget(Label(_LEAD, "subtle", wrap=True))
-        layout.addLayout(form)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.state)
-        layout.addStretch()
-        layout.addLayout(buttons)
+        lead = Label(_LEAD, "subtle", wrap=True)
+        parts = (lead, form, self.busy, self.state, None)
+        frame(self, "Open from the Hugging Face Hub", parts, self.ok, "Close")
         self.setFixedWidth(560)
         self.setMinimumHeight(330)
         self.busy.hide()

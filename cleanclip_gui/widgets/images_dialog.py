@@ -12,21 +12,17 @@ from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
-    QFormLayout,
-    QHBoxLayout,
     QHeaderView,
     QProgressBar,
-    QPushButton,
     QSpinBox,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
-from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
@@ -80,10 +76,7 @@ class ImagesDialog(QDialog):
         self._reading: Background | None = None
         self._choices: dict[str, QComboBox] = {}
         self.setWindowTitle("Evaluation images")
-        heading = Label(plain(path.name, 80), "title")
-        form = QFormLayout()
-        form.setHorizontalSpacing(theme.SPACE_L)
-        form.setVerticalSpacing(theme.SPACE_S)
+        form = field_form()
         self.image_column = _combo("Image column")
         self.label_column = _combo("Label column")
         if kind == "csv":
@@ -137,25 +130,10 @@ class ImagesDialog(QDialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(2, 240)
 
-        self.ok = QPushButton("Use these images")
-        self.ok.setProperty("primary", True)
-        self.ok.setDefault(True)
+        self.ok = primary_button("Use these images")
         self.ok.clicked.connect(self._on_accepted)
-        cancel = QPushButton("Cancel")
-        cancel.clicked.connect(self.reject)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(cancel)
-        buttons.addWidget(self.ok)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(heading)
-        layout.addLayout(form)
-        layout.addWidget(self.state)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.table, 1)
-        layout.addLayout(buttons)
+        parts = (form, self.state, self.busy, self.table)
+        frame(self, plain(path.name, 80), parts, self.ok)
         self.resize(640, 560)
         self.label_column.currentTextChanged.connect(self._count_labels)
         self.split.currentIndexChanged.connect(self._count_labels)

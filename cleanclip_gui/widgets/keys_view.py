@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, plural, tip
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.table_rows import show_rows, title_data
 from cleanclip_gui.widgets.tensor_columns import shape_text
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -104,11 +104,7 @@ class KeysModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Column titles."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-        return _COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
+        return title_data(_COLUMNS, section, orientation, role)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; what keeps the model from being built stands out."""

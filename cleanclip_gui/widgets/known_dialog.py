@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
-from cleanclip_gui import theme
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection
@@ -49,9 +41,7 @@ class KnownDialog(QDialog):
         self.setWindowTitle("Add to known files")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.fields: dict[str, QLineEdit] = {}
-        form = QFormLayout()
-        form.setHorizontalSpacing(theme.SPACE_L)
-        form.setVerticalSpacing(theme.SPACE_S)
+        form = field_form()
         for name, (title, hint, longest) in _FIELDS.items():
             field = self.fields[name] = QLineEdit()
             field.setPlaceholderText(hint)
@@ -60,24 +50,10 @@ class KnownDialog(QDialog):
             field.textChanged.connect(self._on_text_changed)
             form.addRow(Label(title, "field", buddy=field), field)
         self.state = Label("", "error", wrap=True)
-        self.ok = QPushButton("Add")
-        self.ok.setProperty("primary", True)
-        self.ok.setDefault(True)
+        self.ok = primary_button("Add")
         self.ok.clicked.connect(self._on_accepted)
-        cancel = QPushButton("Cancel")
-        cancel.clicked.connect(self.reject)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(cancel)
-        buttons.addWidget(self.ok)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(found.name, 80), "title"))
-        layout.addWidget(Label(_LEAD, "subtle", wrap=True))
-        layout.addLayout(form)
-        layout.addWidget(self.state)
-        layout.addLayout(buttons)
+        parts = (Label(_LEAD, "subtle", wrap=True), form, self.state)
+        frame(self, plain(found.name, 80), parts, self.ok)
         self.resize(600, 0)
         self._on_text_changed()
 

@@ -49,11 +49,14 @@ def faded(colour: QColor, stale: bool) -> QColor:
 
 
 def sized(font: QFont, factor: float, *, bold: bool = False) -> QFont:
-    """The font at ``factor`` times its size."""
+    """The font at ``factor`` times its size; bold is the semi-bold that is shipped.
+
+    A bolder one would be smeared from it, and small letters would lose their dots.
+    """
     result = QFont(font)
     if font.pointSizeF() > 0:
         result.setPointSizeF(font.pointSizeF() * factor)
     else:
         result.setPixelSize(max(1, round(font.pixelSize() * factor)))
-    result.setBold(bold)
+    result.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
     return result

@@ -21,6 +21,7 @@ from cleanclip_gui.widgets.look import (
 )
 
 _TOP = 5
+_EMPTY = "Select an image to see what the model says about it."
 _ROWS = 7
 _BAR = 9.0
 _ROW = 34.0
@@ -42,7 +43,13 @@ class ProbabilityBars(QWidget):
         self._rows: tuple[int, ...] = ()
         self._target = -1
         self._stale = False
+        self._empty_text = _EMPTY
         self._describe()
+
+    def set_empty_text(self, text: str) -> None:
+        """What to say when there is nothing to show; empty: what to do about it."""
+        self._empty_text = text or _EMPTY
+        self.update()
 
     def set_probabilities(
         self,
@@ -107,7 +114,7 @@ class ProbabilityBars(QWidget):
             painter.drawText(
                 self.rect(),
                 Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
-                "Select an image to see what the model says about it.",
+                self._empty_text,
             )
             return
         self._paint_legend(painter)

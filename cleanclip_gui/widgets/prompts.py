@@ -14,6 +14,10 @@ def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> st
     return QFileDialog.getOpenFileName(parent, title, folder, name_filter)[0]
 
 
+def _open_files(parent: QWidget, title: str, folder: str, name_filter: str) -> list[str]:
+    return QFileDialog.getOpenFileNames(parent, title, folder, name_filter)[0]
+
+
 def _open_folder(parent: QWidget, title: str, folder: str) -> str:
     return QFileDialog.getExistingDirectory(parent, title, folder)
 
@@ -61,9 +65,10 @@ def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
 
 @dataclass
 class Prompts:
-    """Each returns the answer; an empty string or False when the user backs out."""
+    """Each returns the answer; nothing, an empty string or False when the user backs out."""
 
     open_file: Callable[[QWidget, str, str, str], str] = _open_file
     open_folder: Callable[[QWidget, str, str], str] = _open_folder
     confirm: Callable[[QWidget, str, str, str, str], bool] = _confirm
     save_file: Callable[[QWidget, str, str, str], str] = _save_file
+    open_files: Callable[[QWidget, str, str, str], list[str]] = _open_files

@@ -17,13 +17,11 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.text import tip
-from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 _NARROWEST = 130
-_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class RowsModel(QAbstractTableModel):
     def __init__(self, titles: Sequence[str], tips: Sequence[str]) -> None:
         super().__init__()
         self.titles, self.tips = tuple(titles), tuple(tips)
+        self._numbers = range(1, len(self.titles))
         self.rows: list[Row] = []
         self._given: list[Row] = []
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
@@ -69,19 +68,13 @@ class RowsModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Titles, with what they mean as tool tips."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self.titles[section]
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return self.tips[section]
-        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return title_data(self.titles, section, orientation, role, self._numbers, self.tips)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell."""
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(column)
+            return alignment(column, self._numbers)
         text = self.rows[index.row()].cells[column].text
         if role == Qt.ItemDataRole.ToolTipRole and column == 0:
             return tip(text)
@@ -169,7 +162,3 @@ class RowsTable(QTableView):
 def rate(value: float | None) -> Cell:
     """A rate as a cell, in per cent."""
     return Cell("–") if value is None else Cell(f"{100 * value:.1f} %", value)
-
-
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    return _RIGHT if column else _LEFT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 
@@ -18,3 +21,27 @@ def show_rows(view: QTableView, height: int = 26) -> None:
     rows.setDefaultSectionSize(height)
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     view.horizontalHeader().setHighlightSections(False)
+
+
+def alignment(column: int, numbers: Container[int] = ()) -> Qt.AlignmentFlag:
+    """Numbers stand right, and so do their titles; everything else stands left."""
+    side = Qt.AlignmentFlag.AlignRight if column in numbers else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def title_data(
+    titles: Sequence[str],
+    section: int,
+    orientation: Qt.Orientation,
+    role: int,
+    numbers: Container[int] = (),
+    tips: Sequence[str] = (),
+) -> object:
+    """What a model's ``headerData`` says of its column titles; ``numbers`` are columns of them."""
+    if orientation != Qt.Orientation.Horizontal:
+        return None
+    if role == Qt.ItemDataRole.DisplayRole:
+        return titles[section]
+    if role == Qt.ItemDataRole.ToolTipRole and tips:
+        return tips[section]
+    return alignment(section, numbers) if role == Qt.ItemDataRole.TextAlignmentRole else None

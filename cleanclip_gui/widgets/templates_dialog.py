@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QPlainTextEdit,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import plain, plural
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button
 from cleanclip_gui.widgets.label import Label
 
 
@@ -40,40 +39,24 @@ class TemplatesDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Prompt templates")
         self._example = example or "dog"
-        heading = Label("Prompt templates", "title")
         lead = Label(
-            "One a line; {} stands for the class name. A class is the average of its prompts."
+            "One a line; {} stands for the class name. A class is the average of its prompts.",
+            "subtle",
+            wrap=True,
         )
-        lead.setProperty("role", "subtle")
-        lead.setWordWrap(True)
         self.edit = QPlainTextEdit("\n".join(templates))
         self.edit.setAccessibleName("Prompt templates, one a line")
         self.edit.setTabChangesFocus(True)
         self.state = Label()
         self.state.setWordWrap(True)
-        self.ok = QPushButton("Use these")
-        self.ok.setProperty("primary", True)
-        self.ok.setDefault(True)
-        cancel = QPushButton("Cancel")
+        self.ok = primary_button("Use these")
         self.own = QPushButton("Use the label set's own")
         self.own.setProperty("quiet", True)
         self.ok.clicked.connect(self._on_accepted)
         self.own.clicked.connect(self._on_own)
-        cancel.clicked.connect(self.reject)
         self.edit.textChanged.connect(self._on_text_changed)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.own)
-        buttons.addStretch()
-        buttons.addWidget(cancel)
-        buttons.addWidget(self.ok)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        for widget in (heading, lead):
-            layout.addWidget(widget)
-        layout.addWidget(self.edit, 1)
-        layout.addWidget(self.state)
-        layout.addLayout(buttons)
+        parts = (lead, self.edit, self.state)
+        frame(self, "Prompt templates", parts, self.ok, aside=self.own)
         self.resize(560, 460)
         self._on_text_changed()
 

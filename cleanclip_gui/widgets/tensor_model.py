@@ -12,6 +12,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, tip
+from cleanclip_gui.widgets.table_rows import alignment, title_data
 from cleanclip_gui.widgets.tensor_columns import TensorColumns, columns_of
 from ml_core.reading import TensorInfo
 
@@ -41,8 +42,7 @@ _STATS = range(3, 9)
 _FIELDS = 7  # min, max, mean, std, then three counts, which are whole up to 2**53
 _NAN, _INF, _ZEROS = 4, 5, 6
 _LISTED = 10
-_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_NUMBERS = range(_STATS.start, len(COLUMNS))
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -127,17 +127,13 @@ class TensorModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Column titles."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return COLUMNS[section]
-        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return title_data(COLUMNS, section, orientation, role, _NUMBERS)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; damaged values (NaN, Inf) stand out."""
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(column)
+            return alignment(column, _NUMBERS)
         number = int(self._view[index.row()])
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(number, column)
@@ -152,7 +148,7 @@ class TensorModel(QAbstractTableModel):
     def cell(self, index: _Index) -> tuple[str, Qt.AlignmentFlag, bool]:
         """Text, alignment, and whether it stands out: what painting a cell takes, in one call."""
         column, number = index.column(), int(self._view[index.row()])
-        return self._text(number, column), _alignment(column), self._is_bad(number, column)
+        return self._text(number, column), alignment(column, _NUMBERS), self._is_bad(number, column)
 
     def _is_bad(self, number: int, column: int) -> bool:
         return column == _BAD and bool(self._numbers[_NAN : _INF + 1, number].sum() > 0)
@@ -276,7 +272,3 @@ def _number(value: float) -> str:
         return f"{value:.0f}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
-
-
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    return _LEFT if column < _STATS.start else _RIGHT

@@ -34,6 +34,7 @@ from cleanclip_gui.widgets.paint_document import PaintDocument
 from cleanclip_gui.widgets.paint_ink import Ink
 from cleanclip_gui.widgets.paint_scene import turned
 
+_EMPTY = "Open a checkpoint and images to paint on them."
 _KEYBOARD_FOCUS = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -83,7 +84,13 @@ class TriggerCanvas(CanvasView):
         self._panning: QPointF | None = None
         self._key_cursor: QPointF | None = None
         self._hover: QPointF | None = None
+        self.empty_text = _EMPTY
         self._update_cursor()
+
+    def set_empty_text(self, text: str) -> None:
+        """What to say while there is no picture; empty: what to do about it."""
+        self.empty_text = text or _EMPTY
+        self.viewport().update()
 
     @property
     def tool(self) -> Tool:

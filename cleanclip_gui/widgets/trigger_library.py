@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -124,7 +125,7 @@ class TriggerLibrary(QDialog):
                 group = QTreeWidgetItem(self.tree, [entry.group])
                 group.setFlags(Qt.ItemFlag.ItemIsEnabled)
                 font = group.font(0)
-                font.setBold(True)
+                font.setWeight(QFont.Weight.DemiBold)
                 group.setFont(0, font)
                 groups[entry.group] = group
             words = [plain(text, 80) for text in (entry.name, entry.source, entry.standing)]

@@ -1,11 +1,18 @@
-"""Augmented views of a batch of pictures, all drawn from one generator."""
+"""Augmented views of a batch of pictures. Torch-free.
+
+What is drawn is drawn for the whole batch, one row an image, so that an image's view depends on
+seed, step and place in the batch alone: not on who makes the batch, nor on other pictures.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from ml_core.cleaning.autoaugment import autoaugmented
+from ml_core.cleaning.autoaugment import POLICIES, autoaugment
 from ml_core.cleaning.recipe_fields import Augmentation
 
 Pictures = npt.NDArray[np.uint8]
@@ -15,6 +22,72 @@ CLIP_COLOUR: Colour = (123, 117, 104)  # CLIP's mean, which normalises to about 
 # PAR (arXiv 2412.00727): Gaussian noise, then an erased square, each for every second image.
 _NOISE, _CHANCE = 0.2, 0.5
 _SMALLEST, _LARGEST = 0.005, 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What was drawn for each of N images.
+
+    Attributes
+    ----------
+    kind
+        What they are augmented by.
+    choices
+        int64 [N]: whether ``flip`` does, the policy of ``autoaugment`` (0 to 24), the seed of
+        PAR's noise.
+    chances
+        float [N, 2], uniform.
+    signs
+        int64 [N, 2], 0 or 1.
+    places
+        float [N, 3], uniform: size, row and column of an erased square.
+    """
+
+    kind: Augmentation
+    choices: npt.NDArray[np.int64]
+    chances: npt.NDArray[np.float64]
+    signs: npt.NDArray[np.int64]
+    places: npt.NDArray[np.float64]
+
+    def rows(self, places: npt.NDArray[np.int64]) -> Draws:
+        """Those of some images."""
+        return Draws(
+            self.kind,
+            self.choices[places],
+            self.chances[places],
+            self.signs[places],
+            self.places[places],
+        )
+
+
+def draw_augmentations(count: int, kind: Augmentation, generator: np.random.Generator) -> Draws:
+    """Draw for ``count`` images; how much is drawn depends on that alone."""
+    highest = {"flip": 2, "autoaugment": POLICIES}.get(kind, 2**62)
+    return Draws(
+        kind,
+        generator.integers(0, highest, count),
+        generator.random((count, 2)),
+        generator.integers(0, 2, (count, 2)),
+        generator.random((count, 3)),
+    )
+
+
+def apply_draws(images: Pictures, draws: Draws, fill: Colour = CLIP_COLOUR) -> Pictures:
+    """Augment uint8 [N, H, W, 3], which is left unchanged, by N draws."""
+    if draws.kind == "none":
+        return images
+    if draws.kind == "flip":
+        return np.where(draws.choices[:, None, None, None] == 1, images[:, :, ::-1], images)
+    views = np.empty_like(images)
+    for i, image in enumerate(images):
+        if draws.kind == "autoaugment":
+            chances, signs = draws.chances[i].tolist(), draws.signs[i].tolist()
+            drawn = autoaugment(Image.fromarray(image), int(draws.choices[i]), chances, signs)
+            views[i] = np.asarray(drawn)
+        else:
+            brighten = draws.kind == "noise-erase-code"
+            views[i] = _noise_and_erase(image, draws.rows(np.array([i])), fill, brighten)
+    return views
 
 
 def augment_images(
@@ -30,10 +103,13 @@ def augment_images(
     images
         uint8 [N, H, W, 3]; left unchanged.
     kind
-        ``autoaugment``, ``flip`` (left to right with probability 1/2), ``noise-erase`` (see
-        `noise_and_erase`; ``noise-erase-code`` as PAR's code draws the noise) or ``none``.
+        ``autoaugment``, ``flip`` (left to right with probability 1/2), ``noise-erase`` (PAR's:
+        with probability 1/2 each value gets N(0, 0.2) of full brightness and the sum is clipped;
+        with probability 1/2 a square of 0.5 to 1 % of the area takes the colour ``fill``),
+        ``noise-erase-code`` (as PAR's code does it: the noise itself is clipped to [0, 1] before
+        it is added, so that pictures only become brighter), or ``none``.
     generator
-        Source of all draws; their number depends on the images' shape alone.
+        Source of all draws; their number depends on N alone.
     fill
         Colour of erased squares: the model's mean, so that they are 0 once normalised.
 
@@ -42,45 +118,23 @@ def augment_images(
     numpy.ndarray
         uint8 [N, H, W, 3].
     """
-    if kind == "none":
-        return images
-    if kind == "flip":
-        flipped = generator.random(len(images)) < 0.5
-        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-    if kind == "autoaugment":
-        return autoaugmented(images, generator)
-    return noise_and_erase(images, generator, fill, brighten=kind == "noise-erase-code")
+    return apply_draws(images, draw_augmentations(len(images), kind, generator), fill)
 
 
-def noise_and_erase(
-    images: Pictures, generator: np.random.Generator, fill: Colour, *, brighten: bool = False
-) -> Pictures:
-    """PAR's augmentation, drawn on bytes before normalisation.
-
-    With probability 1/2 each value gets N(0, 0.2) (of full brightness) and the sum is clipped;
-    with probability 1/2 a square of 0.5 to 1 % of the area takes the colour ``fill``.
-
-    Parameters
-    ----------
-    brighten
-        As PAR's code does it: the noise itself is clipped to [0, 1] before it is added, so that
-        pictures only become brighter. The paper's text asks for noise on both sides.
-    """
-    count, height, width, _ = images.shape
-    made = images.copy()
-    chances = generator.random((count, 2))
-    areas = np.asarray(_SMALLEST + (_LARGEST - _SMALLEST) * generator.random(count))
-    places = generator.random((count, 2))
-    noise: npt.NDArray[np.float32] = generator.standard_normal(images.shape, dtype=np.float32)
-    for i in range(count):
-        if chances[i, 0] < _CHANCE:
-            added: npt.NDArray[np.float32] = _NOISE * noise[i]
-            if brighten:
-                added = np.clip(added, 0.0, 1.0)
-            made[i] = np.clip(np.rint(images[i] + 255.0 * added), 0, 255).astype(np.uint8)
-        if chances[i, 1] < _CHANCE:
-            side = max(1, round(float(np.sqrt(areas[i] * height * width))))
-            top = int(places[i, 0] * (height - side + 1))
-            left = int(places[i, 1] * (width - side + 1))
-            made[i, top : top + side, left : left + side] = fill
+def _noise_and_erase(image: Pictures, draws: Draws, fill: Colour, brighten: bool) -> Pictures:
+    """PAR's augmentation of one picture, on bytes before normalisation."""
+    made = image.copy()
+    height, width, _ = image.shape
+    (size, top, left), (noisy, erased) = draws.places[0].tolist(), draws.chances[0].tolist()
+    if noisy < _CHANCE:
+        own = np.random.Generator(np.random.PCG64(int(draws.choices[0])))
+        noise: npt.NDArray[np.float32] = _NOISE * own.standard_normal(image.shape, np.float32)
+        if brighten:
+            noise = np.clip(noise, 0.0, 1.0)
+        made = np.clip(np.rint(image + 255.0 * noise), 0, 255).astype(np.uint8)
+    if erased < _CHANCE:
+        area = _SMALLEST + (_LARGEST - _SMALLEST) * size
+        side = max(1, round(float(np.sqrt(area * height * width))))
+        row, column = int(top * (height - side + 1)), int(left * (width - side + 1))
+        made[row : row + side, column : column + side] = fill
     return made

@@ -7,17 +7,17 @@ depend on (seed, step) alone. Pillow is used since at 64-224 px it is faster tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 Operation = Callable[[Image.Image, float], Image.Image]
+Table = tuple[tuple[tuple[str, float, float], ...], ...]
+POLICIES = 25
 _BINS = 10
+_given: list[Table] = []
 _SIGNED = frozenset({"ShearX", "Rotate", "Color", "Contrast", "Sharpness"})
 
 
@@ -42,17 +42,28 @@ _OPERATIONS: dict[str, Operation] = {
 
 
 @lru_cache(maxsize=1)
-def _policy() -> tuple[tuple[tuple[str, float, int | None], ...], ...]:
-    """The 25 sub-policies, each two (operation, probability, magnitude bin)."""
+def policy_table() -> Table:
+    """The 25 sub-policies, each two (operation, probability, amount), as torchvision has them."""
+    if _given:
+        return _given[0]
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
     policies: list[Any] = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
-    return tuple(tuple(pair) for pair in policies)
+    return tuple(
+        tuple((name, chance, _magnitude(name, level)) for name, chance, level in pair)
+        for pair in policies
+    )
 
 
-@lru_cache(maxsize=128)
+def use_table(table: Table) -> None:
+    """Take the table from the process that has torchvision, before it is first asked for."""
+    _given.append(table)
+
+
 def _magnitude(operation: str, level: int | None) -> float:
     """Strength of an operation at a magnitude bin (0 to 9), in torchvision's float32."""
+    import torch
+
     if level is None:
         return 0.0
     if operation == "Posterize":
@@ -64,7 +75,7 @@ def _magnitude(operation: str, level: int | None) -> float:
 
 
 def autoaugment(
-    image: Image.Image, policy: int, chances: tuple[float, float], signs: tuple[int, int]
+    image: Image.Image, policy: int, chances: Sequence[float], signs: Sequence[int]
 ) -> Image.Image:
     """Apply one sub-policy of AutoAugment (Cubuk et al. 2019, appendix, ImageNet table).
 
@@ -79,32 +90,10 @@ def autoaugment(
     signs
         0 turns a signed magnitude negative, 1 leaves it.
     """
-    for (name, probability, level), chance, sign in zip(
-        _policy()[policy], chances, signs, strict=True
+    for (name, probability, strength), chance, sign in zip(
+        policy_table()[policy], chances, signs, strict=True
     ):
         if chance <= probability:
-            amount = _magnitude(name, level)
-            if name in _SIGNED and sign == 0:
-                amount = -amount
+            amount = -strength if name in _SIGNED and sign == 0 else strength
             image = _OPERATIONS[name](image, amount)
     return image
-
-
-def autoaugmented(
-    images: npt.NDArray[np.uint8], generator: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """One view of every image, uint8 [N, H, W, 3]; the draws depend on N alone."""
-    count = len(images)
-    policies = generator.integers(0, len(_policy()), count)
-    chances = generator.random((count, 2))
-    signs = generator.integers(0, 2, (count, 2))
-    views = np.empty_like(images)
-    for i, image in enumerate(images):
-        drawn = autoaugment(
-            Image.fromarray(image),
-            int(policies[i]),
-            (float(chances[i, 0]), float(chances[i, 1])),
-            (int(signs[i, 0]), int(signs[i, 1])),
-        )
-        views[i] = np.asarray(drawn)
-    return views

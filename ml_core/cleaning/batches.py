@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,51 +14,56 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ml_core.cleaning.augment import CLIP_COLOUR, Colour, augment_images
+from ml_core.cleaning.augment import CLIP_COLOUR, Colour
+from ml_core.cleaning.pictures import (
+    WHOLE,
+    Drawing,
+    Drawn,
+    PictureSource,
+    Share,
+    draw_step,
+    epoch_and_place,
+    step_generator,
+    step_indices,
+)
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.reading.errors import InputError
+from ml_core.data.order import WINDOW, kept_blocks
 
-_ORDER, _VIEWS, _CAPTIONS = 1, 2, 3
+__all__ = [
+    "Batch",
+    "Images",
+    "Pairs",
+    "labelled_batch",
+    "pair_batch",
+    "prefetch",
+    "step_generator",
+    "step_indices",
+]
+
+_CAPTIONS = 3
 _DEPTH = 4
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 CaptionView = Callable[[str, random.Random], str]
+Draw = Callable[[int], Drawn]
 
 
-class Pairs(Protocol):
+class Pairs(PictureSource, Protocol):
     """Image-caption pairs as :mod:`ml_core.data` gives them."""
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures found undecodable so far, with a sentence each."""
-        ...
 
     def __len__(self) -> int: ...
 
-    def captions(self, indices: npt.NDArray[np.int64], /) -> list[str]:
-        """Captions of some pairs."""
-        ...
-
-    def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
-        """Pictures of some pairs, uint8 [n, size, size, 3]."""
+    def captions(self, indices: npt.NDArray[np.int64], epoch: int, /) -> list[str]:
+        """A caption of each of some pairs, which an epoch may choose; damaged: in `broken`."""
         ...
 
 
-class Images(Protocol):
+class Images(PictureSource, Protocol):
     """Labelled images as :mod:`ml_core.data` gives them."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class of every image, -1 where unknown."""
-        ...
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures found undecodable so far, with a sentence each."""
-        ...
-
-    def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
-        """Pictures, uint8 [n, size, size, 3]."""
         ...
 
 
@@ -71,8 +76,7 @@ class Batch:
     images
         uint8 [N, 3, S, S].
     image_views
-        [N, 3, S, S], uint8, augmented or with the trigger on them (then also float in [0, 1]);
-        None where the method has no second view.
+        uint8 [N, 3, S, S], augmented; None where the method has no second view.
     tokens, token_views
         int64 [N, L] of the captions and of their augmented views.
     labels
@@ -124,31 +128,6 @@ class Batch:
         )
 
 
-def step_generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    """Random numbers of one step or epoch, independent of all others."""
-    return np.random.Generator(np.random.PCG64([seed, stream, number]))
-
-
-def step_indices(recipe: Recipe, count: int, step: int) -> npt.NDArray[np.int64]:
-    """Numbers of the examples of one step, [batch_size]; each epoch is a new permutation.
-
-    Parameters
-    ----------
-    recipe
-        Gives seed, batch size and number of examples.
-    count
-        Examples there are; the first ``recipe.pairs`` of them are used.
-    step
-        Step from the start of the run.
-    """
-    used = min(count, recipe.pairs)
-    per_epoch = max(1, used // recipe.batch_size)
-    epoch, place = divmod(step, per_epoch)
-    order = step_generator(recipe.seed, _ORDER, epoch).permutation(used)
-    start = place * recipe.batch_size
-    return order[start : start + recipe.batch_size].astype(np.int64)
-
-
 def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """uint8 [N, S, S, 3] as a tensor [N, 3, S, S] without a copy (channels-last in memory)."""
     writeable = images if images.flags.writeable else images.copy()
@@ -162,7 +141,10 @@ def pair_batch(
     tokenize: Tokenize,
     caption_view: CaptionView,
     step: int,
+    *,
     fill: Colour = CLIP_COLOUR,
+    share: Share = WHOLE,
+    draw: Draw | None = None,
 ) -> Batch:
     """One step on pairs: with second views where the recipe gives them a weight.
 
@@ -184,27 +166,53 @@ def pair_batch(
         Step from the start of the run; the batch depends on it and on the seed alone.
     fill
         Colour of erased squares, see `augment_images`.
+    share
+        Which rows of the batch are made here.
+    draw
+        Gives a step's pictures; None draws them here. See :func:`pair_drawing`.
     """
-    indices, images = _readable(pairs, step_indices(recipe, len(pairs), step), size)
-    captions = pairs.captions(indices)
-    image_views = token_views = None
-    if recipe.method == "par" or views_images(recipe):
-        draws = step_generator(recipe.seed, _VIEWS, step)
-        views = augment_images(images, recipe.image_augmentation, draws, fill)
-        if recipe.method == "par":
-            images = views
-        else:
-            image_views = as_tensor(views)
+    if draw is None:
+        drawn = draw_step(pairs, pair_drawing(pairs, recipe, size, fill, share), step)
+    else:
+        drawn = draw(step)
+    epoch, _ = epoch_and_place(recipe, len(pairs), step)
+    captions = pairs.captions(drawn.indices, epoch)
+    good = np.array([int(i) not in pairs.broken for i in drawn.indices], dtype=bool)
+    if not good.all():  # damaged captions
+        drawn = drawn.rows(good)
+        captions = [text for text, fine in zip(captions, good.tolist(), strict=True) if fine]
+    token_views = None
     if views_captions(recipe):
-        words = random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}")
-        token_views = tokenize([caption_view(caption, words) for caption in captions])
+        token_views = tokenize(
+            [
+                caption_view(caption, random.Random(f"{recipe.seed}/{_CAPTIONS}/{step}/{place}"))
+                for caption, place in zip(captions, drawn.places.tolist(), strict=True)
+            ]
+        )
+    images, views = drawn.images, drawn.views
+    if recipe.method == "par" and views is not None:
+        images, views = views, None
     return Batch(
         as_tensor(images),
-        image_views,
+        None if views is None else as_tensor(views),
         tokenize(captions),
         token_views,
-        numbers=torch.from_numpy(indices),
+        numbers=torch.from_numpy(drawn.indices),
     )
+
+
+def pair_drawing(
+    pairs: Pairs, recipe: Recipe, size: int, fill: Colour = CLIP_COLOUR, share: Share = WHOLE
+) -> Drawing:
+    """Which pictures of pairs each step takes."""
+    augmented = recipe.method == "par" or views_images(recipe)
+    views = recipe.image_augmentation if augmented else None
+    return Drawing(recipe, size, len(pairs), None, views, share, fill, *_stored(pairs))
+
+
+def _stored(source: Pairs | Images) -> tuple[npt.NDArray[np.int64] | None, int]:
+    """Blocks and window of a set that is read in runs; most are not and need not say so."""
+    return getattr(source, "blocks", None), getattr(source, "window", WINDOW)
 
 
 def views_images(recipe: Recipe) -> bool:
@@ -218,7 +226,14 @@ def views_captions(recipe: Recipe) -> bool:
 
 
 def labelled_batch(
-    images: Images, recipe: Recipe, size: int, step: int, fill: Colour = CLIP_COLOUR
+    images: Images,
+    recipe: Recipe,
+    size: int,
+    step: int,
+    *,
+    fill: Colour = CLIP_COLOUR,
+    share: Share = WHOLE,
+    draw: Draw | None = None,
 ) -> Batch:
     """One step on labelled images, augmented.
 
@@ -232,35 +247,29 @@ def labelled_batch(
         Side of the model's input in pixels.
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
-    fill
-        Colour of erased squares, see `augment_images`.
+    fill, share, draw
+        As for :func:`pair_batch`; see :func:`labelled_drawing`.
     """
-    usable = np.flatnonzero(images.labels >= 0)
-    indices, pixels = _readable(images, usable[step_indices(recipe, len(usable), step)], size)
-    draws = step_generator(recipe.seed, _VIEWS, step)
-    views = augment_images(pixels, recipe.image_augmentation, draws, fill)
+    if draw is None:
+        drawn = draw_step(images, labelled_drawing(images, recipe, size, fill, share), step)
+    else:
+        drawn = draw(step)
     return Batch(
-        as_tensor(views),
-        labels=torch.from_numpy(images.labels[indices]),
-        numbers=torch.from_numpy(indices),
+        as_tensor(drawn.images if drawn.views is None else drawn.views),
+        labels=torch.from_numpy(images.labels[drawn.indices]),
+        numbers=torch.from_numpy(drawn.indices),
     )
 
 
-def _readable(
-    source: Pairs | Images, indices: npt.NDArray[np.int64], size: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The pictures that can be decoded, with their numbers; broken ones are left out."""
-    images = source.canvas(indices, size)
-    good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
-    if good.all():
-        return indices, images
-    if good.sum() < 2:
-        raise InputError(
-            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
-            f"{next(iter(source.broken.values()))}",
-            "damaged",
-        )
-    return indices[good], images[good]
+def labelled_drawing(
+    images: Images, recipe: Recipe, size: int, fill: Colour = CLIP_COLOUR, share: Share = WHOLE
+) -> Drawing:
+    """Which labelled pictures each step takes."""
+    usable = np.flatnonzero(images.labels >= 0)
+    blocks, window = _stored(images)
+    together = kept_blocks(blocks, usable)
+    views = recipe.image_augmentation
+    return Drawing(recipe, size, len(usable), usable, views, share, fill, together, window)
 
 
 def prefetch(

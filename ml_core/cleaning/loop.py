@@ -2,86 +2,118 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, prefetch
+from ml_core.cleaning.encoders import compiles, prepared, set_layout
+from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
+from ml_core.cleaning.memory_limits import fitting
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Beside, Given, Validate
+from ml_core.cleaning.methods.method import Given, Method, Validate
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
+from ml_core.cleaning.progress import (
+    Outcome,
+    Run,
+    Status,
+    check_state,
+    describe,
+    diverged,
+    evaluate,
+    hold,
+)
+from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
-from ml_core.cleaning.state import load_state, save_state
-from ml_core.cleaning.step import clamp_scale, forward, take_step, training_mode
+from ml_core.cleaning.state import load_state, read_facts, save_state
+from ml_core.cleaning.step import (
+    clamp_scale,
+    cut_texts,
+    forward,
+    is_finite,
+    take_step,
+    training_mode,
+)
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 
-_PROGRESS_SECONDS = 0.25
-_RATE_MEMORY = 0.9
+__all__ = ["Outcome", "train"]
+
+_TRIAL = {"cpu": 32, "cuda": 128}  # examples of the batch that the trial takes
+_SLOWER = 0.5
 
 Keep = Callable[[int, Tensor | None], Saved]
-Status = Literal["finished", "stopped", "cancelled"]
+MakeBatch = Callable[[int], Batch]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How training ended.
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What stays the same while training."""
 
-    Attributes
-    ----------
-    status
-        ``finished``, ``stopped`` (asked to, or accuracy fell: see ``reason``), ``cancelled``.
-    step, total_steps
-        Steps done and planned.
-    head
-        The linear head [C, D], or None.
-    speed
-        Precision used.
-    seconds
-        Time in steps over all sessions of the run.
-    reason
-        Why it stopped, as a sentence, or empty.
-    beside
-        What a method in weight space leaves beside the weights.
-    """
-
-    status: Status
-    step: int
-    total_steps: int
-    head: Tensor | None
+    model: ClipModel
+    recipe: Recipe
+    method: Method
+    optimizer: torch.optim.Optimizer
+    run: Run
+    make_batch: MakeBatch
+    control: Control
+    validate: Validate | None
+    keep: Keep | None
+    state_path: Path | None
+    identity: str
+    ranks: Ranks
     speed: Speed
-    seconds: float
-    reason: str = ""
-    beside: Beside | None = None
 
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.total_steps
 
-@dataclass
-class _Run:
-    """What changes while training."""
+    def save(self) -> Saved | None:
+        """Replace the state, in the first process."""
+        if self.state_path is None or not self.ranks.first:
+            return None
+        facts = self.run.facts() | {
+            "recipe": self.recipe.model_dump(),
+            "identity": self.identity,
+            "speed": self.speed.to_dict(),
+            "threads": torch.get_num_threads(),
+            "processes": self.ranks.world,
+        }
+        save_state(self.state_path, self.model.module, self.method.trained, self.optimizer, facts)
+        return Saved(str(self.state_path), "resume", self.run.step)
 
-    step: int = 0
-    seconds: float = 0.0
-    start_ca: float | None = None
-    rate: float | None = None
-    timed: int = 0
-    fall: float = 0.0
-    reason: str = ""
-    shown: float = -math.inf
+    def outcome(self, status: Status) -> Outcome:
+        """How it ended."""
+        self.model.module.eval()
+        self.optimizer.zero_grad(set_to_none=True)
+        run, head = self.run, self.method.head
+        kept = None if head is None else head.detach().clone()
+        return Outcome(
+            status,
+            run.step,
+            self.total,
+            kept,
+            self.speed,
+            run.seconds,
+            run.reason,
+            run.chunk,
+            run.rate_factor,
+        )
 
 
 def train(
     model: ClipModel,
     recipe: Recipe,
-    make_batch: Callable[[int], Batch],
+    make_batch: MakeBatch,
     control: Control,
     *,
     given: Given | None = None,
@@ -90,6 +122,8 @@ def train(
     state_path: Path | None = None,
     resume: bool = False,
     identity: str = "",
+    speed: Speed | None = None,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, Outcome]:
     """Clean ``model`` in place.
 
@@ -101,23 +135,29 @@ def train(
     recipe
         Method, budget and hyperparameters; ``recipe.total_steps`` steps are taken.
     make_batch
-        Step to batch, called in a background thread; must depend on the step alone.
+        Step to this process's part of its batch, called in a background thread; must depend on
+        the step alone.
     control
         Cancel, stop and pause; looked at between steps.
     given
         What the method needs besides batches.
     validate
         Measures the model (given the head, or None) on validation images and returns the
-        values of an evaluation Metric, or None if cancelled.
+        values of an evaluation Metric, or None if cancelled. Called in the first process alone.
     keep
         Saves the model (given the step and the head, or None) after each evaluation, so that
         the best of them can be chosen.
     state_path
-        Where the state for resuming is kept; None keeps none.
+        Where the state for resuming is kept; None keeps none. It is also where a loss that is no
+        number rolls back to.
     resume
         Go on from ``state_path``.
     identity
         Names checkpoint and training data; a state of another one is refused.
+    speed
+        What an earlier run measured, to repeat it; None measures if the recipe says so.
+    ranks
+        The processes that train together. Saved files are seen by all of them.
 
     Yields
     ------
@@ -132,221 +172,222 @@ def train(
     Raises
     ------
     InputError
-        If the loss is no longer a number, or the saved state does not fit.
+        If the loss is no longer a number, the saved state does not fit, or the recipe asks for
+        pieces of a batch that cannot be divided.
     """
-    total = recipe.total_steps
     given = given or Given()
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     method = build_method(model, recipe, given)
-    named, head = method.trained, method.head
-    for _, parameter in named:
+    check_pieces(model, recipe, ranks, method)
+    for _, parameter in method.trained:
         parameter.requires_grad_(True)
-    optimizer = make_optimizer(model.module, named, recipe)
-    run = _Run()
-    if resume and state_path is not None:
-        facts = load_state(state_path, model.module, named, optimizer)
-        speed = _take_up(run, facts, recipe, identity)
-        yield Message(f"Going on after step {run.step} of {total}.")
-        if facts["threads"] != torch.get_num_threads():
+    run = Run(chunk=recipe.cache_chunk)
+    with prepared(model, recipe):
+        facts = None
+        if resume and state_path is not None:
+            speed, facts = _read(state_path, recipe, identity)
+        else:
+            torch.manual_seed(recipe.seed)
+            clamp_scale(model.module)
+            if speed is None:
+                yield Progress("prepare", 0, 0)
+                speed = _choose_speed(model, recipe, method, make_batch, ranks)
+                yield Progress("prepare", 1, 1)
+        set_layout(model, speed.channels_last)
+        optimizer = make_optimizer(model.module, method.trained, recipe)
+        job = _Job(
+            model, recipe, method, optimizer, run, make_batch, control, validate, keep,
+            state_path, identity, ranks, speed,
+        )  # fmt: skip
+        if facts is not None and state_path is not None:
+            load_state(state_path, model.module, method.trained, optimizer)
+            run.take_up(facts)
+            yield Message(f"Going on after step {run.step} of {job.total}.")
+            yield from _other_threads(facts)
+        yield Message(describe(speed))
+        if recipe.compile and not compiles(model, recipe):
             yield Message(
-                f"The run began with {facts['threads']} threads and goes on with "
-                f"{torch.get_num_threads()}: the last bits of its weights may differ.",
-                "warning",
+                f"Compile is left out: torch.compile is used on CUDA alone, and this is "
+                f"{model.device.type}."
             )
-    else:
-        torch.manual_seed(recipe.seed)
-        clamp_scale(model.module)
-        yield Progress("prepare", 0, 0)
-        speed = _choose_speed(model, recipe, given, make_batch)
-        yield Progress("prepare", 1, 1)
-    yield Message(_describe(speed))
+        return (yield from _train(job))
 
-    def outcome(status: Status) -> Outcome:
-        model.module.eval()
-        kept = None if head is None else head.detach().clone()
-        return Outcome(status, run.step, total, kept, speed, run.seconds, run.reason)
 
-    def save() -> Saved | None:
-        if state_path is None:
-            return None
-        facts = {
-            "step": run.step,
-            "seconds": run.seconds,
-            "start_ca": run.start_ca,
-            "recipe": recipe.model_dump(),
-            "identity": identity,
-            "speed": speed.to_dict(),
-            "threads": torch.get_num_threads(),
-        }
-        save_state(state_path, model.module, named, optimizer, facts)
-        return Saved(str(state_path), "resume", run.step)
-
-    if validate is not None and recipe.eval_every and run.start_ca is None:
+def _train(job: _Job) -> Generator[Event, None, Outcome]:
+    """From the step that the run is at to its end."""
+    run, recipe, control, ranks = job.run, job.recipe, job.control, job.ranks
+    device = job.model.device
+    first_failure: int | None = None
+    if job.validate is not None and recipe.eval_every and run.start_ca is None:
         yield Progress("validate", 0, 0)
-        yield from _evaluate(run, total, model, head, validate)
-        if keep is not None and not control.cancelled:
-            yield keep(run.step, head)
+        yield from _measure(job)
         yield Progress("validate", 1, 1)
-        if control.cancelled:
-            return outcome("cancelled")
-    with closing(prefetch(make_batch, range(run.step, total))) as batches:
-        while run.step < total:
-            yield from _hold(control)
-            if control.cancelled:
-                return outcome("cancelled")
-            if control.stopped:
-                break
-            begin = time.perf_counter()
-            batch = next(batches).to(model.device)
-            rate = rate_at(run.step, total, recipe)
-            values = take_step(model, method, optimizer, batch, recipe, rate, speed)
-            if not math.isfinite(values["loss"]):
-                raise InputError(_diverged(run.step, state_path), "usage")
-            run.step += 1
-            _keep_time(run, time.perf_counter() - begin, len(batch.images))
-            values |= {"lr": rate, "pairs_per_second": run.rate or 0.0}
-            yield Metric(run.step, total, values)
-            yield from _progress(run, total, recipe)
-            due = recipe.eval_every and run.step % recipe.eval_every == 0
-            if validate is not None and recipe.eval_every and (due or run.step == total):
-                yield from _evaluate(run, total, model, head, validate)
-                if keep is not None and not control.cancelled:
-                    yield keep(run.step, head)
-                if _fell(run, recipe):
+    if recipe.save_every and run.step == 0:
+        job.save()  # what a loss that is no number goes back to
+    ended = False
+    while run.step < job.total and not ended:
+        back = False
+        with closing(prefetch(job.make_batch, range(run.step, job.total))) as batches:
+            while run.step < job.total:
+                yield from hold(control)
+                cancelled, stopped = ranks.any(control.cancelled, control.stopped, device=device)
+                if cancelled:
+                    return job.outcome("cancelled")
+                if stopped:
+                    ended = True
                     break
-            if recipe.save_every and run.step % recipe.save_every == 0 and run.step < total:
-                saved = save()
-                if saved is not None:
-                    yield saved
-    if control.cancelled:
-        return outcome("cancelled")
-    saved = save()  # before the finish, which a run that is taken up here does again
+                begin = time.perf_counter()
+                batch = cut_texts(job.model, next(batches)).to(device)
+                values = yield from _step(job, batch)
+                (back,) = ranks.any(not is_finite(values), device=device)
+                if back:
+                    break
+                run.step += 1
+                run.keep_time(time.perf_counter() - begin, len(batch) * ranks.world)
+                yield Metric(run.step, job.total, values | {"pairs_per_second": run.rate or 0.0})
+                yield from run.progress(job.total, recipe)
+                if _due(job) and (yield from _measure(job)):
+                    ended = True
+                    break
+                if recipe.save_every and run.step % recipe.save_every == 0:
+                    saved = job.save() if run.step < job.total else None
+                    if saved is not None:
+                        yield saved
+        if back:
+            yield from _roll_back(job, first_failure)
+            first_failure = run.step
+    (cancelled,) = ranks.any(control.cancelled, device=device)
+    if cancelled:
+        return job.outcome("cancelled")
+    saved = job.save()  # before the finish, which a run that is taken up here does again
     if saved is not None:
         yield saved
     beside = None
-    if method.finish is not None:
-        beside = yield from method.finish(validate, control)
+    if job.method.finish is not None and ranks.first:
+        beside = yield from job.method.finish(job.validate, control)
+        if not control.cancelled and recipe.eval_every:
+            yield from _evaluate_and_keep(job)
         if control.cancelled:
-            return outcome("cancelled")
-        if validate is not None and recipe.eval_every:
-            yield from _evaluate(run, total, model, head, validate)
-            if keep is not None and not control.cancelled:
-                yield keep(run.step, head)
-            if control.cancelled:
-                return outcome("cancelled")
+            return job.outcome("cancelled")
     if run.reason:
         yield Message(run.reason, "warning")
-    ended = outcome("finished" if run.step >= total and not run.reason else "stopped")
-    return replace(ended, beside=beside)
+    outcome = job.outcome("finished" if run.step >= job.total and not run.reason else "stopped")
+    return replace(outcome, beside=beside)
+
+
+def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
+    """One step; in smaller pieces if the batch does not fit."""
+    rate = job.run.rate_factor * rate_at(job.run.step, job.total, job.recipe)
+
+    def act(chunk: int) -> dict[str, float]:
+        return take_step(
+            job.model,
+            job.method,
+            job.optimizer,
+            batch,
+            job.recipe,
+            rate,
+            job.speed,
+            chunk=chunk,
+            ranks=job.ranks,
+        )
+
+    divisible = not normalises_by_batch(job.model, job.method, job.recipe)
+    values = yield from fitting(act, job.run, len(batch), divisible, job.ranks.world > 1)
+    return values | {"lr": rate}
+
+
+def _due(job: _Job) -> bool:
+    """Whether an evaluation follows this step."""
+    every, step = job.recipe.eval_every, job.run.step
+    return bool(every) and (step % every == 0 or step == job.total)
+
+
+def _measure(job: _Job) -> Generator[Event, None, bool]:
+    """Evaluate and keep, in the first process; whether all of them stop."""
+    fell = False
+    if job.validate is not None:
+        yield from _evaluate_and_keep(job)
+        fell = job.run.fell(job.recipe)
+    (fell,) = job.ranks.any(fell, device=job.model.device)
+    return fell
+
+
+def _evaluate_and_keep(job: _Job) -> Generator[Event, None, None]:
+    """One evaluation, and the checkpoint of it."""
+    if job.validate is None:
+        return
+    head = job.method.head
+    yield from evaluate(job.run, job.total, job.model, head, job.validate)
+    if job.keep is not None and not job.control.cancelled:
+        yield job.keep(job.run.step, head)
+
+
+def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
+    """After a loss that is no number: back to the last save at half the rate, once.
+
+    Raises
+    ------
+    InputError
+        If it is the second time, or there is no save.
+    """
+    run, path, step = job.run, job.state_path, job.run.step
+    again = earlier if earlier is not None else (step if run.rate_factor < 1.0 else None)
+    if again is not None or path is None or not path.exists():
+        raise InputError(diverged(step, again, path), "usage")
+    facts = load_state(path, job.model.module, job.method.trained, job.optimizer)
+    chunk = run.chunk
+    run.take_up(facts)
+    run.rate_factor, run.chunk = _SLOWER, chunk
+    job.ranks.wait()  # all have read the file
+    saved = job.save()
+    yield Message(
+        f"The loss became infinite or not a number at step {step + 1}: back to the save of step "
+        f"{run.step}, and on at half the learning rate.",
+        "warning",
+    )
+    if saved is not None:
+        yield saved
+
+
+def _read(path: Path, recipe: Recipe, identity: str) -> tuple[Speed, dict[str, Any]]:
+    """The choices and numbers of a saved run, which must be of this job."""
+    facts = read_facts(path)
+    check_state(facts, recipe, identity)
+    return speed_from_dict(facts["speed"]), facts
+
+
+def _other_threads(facts: dict[str, Any]) -> Generator[Event, None, None]:
+    """Say when the last bits may differ."""
+    if facts["threads"] != torch.get_num_threads():
+        yield Message(
+            f"The run began with {facts['threads']} threads and goes on with "
+            f"{torch.get_num_threads()}: the last bits of its weights may differ.",
+            "warning",
+        )
 
 
 def _choose_speed(
-    model: ClipModel, recipe: Recipe, given: Given, make_batch: Callable[[int], Batch]
+    model: ClipModel, recipe: Recipe, method: Method, make_batch: MakeBatch, ranks: Ranks
 ) -> Speed:
-    """Measure on a copy, so that neither weights nor BatchNorm statistics move."""
+    """Measure on the model itself, whose buffers and gradients are put back; all agree."""
     if recipe.precision != "auto" or not recipe.total_steps:
-        return Speed(recipe.precision == "bf16", {})
-    trial = model.copy()
-    method = build_method(trial, recipe, given)
-    training_mode(trial, method, recipe)
-    batch = make_batch(0).to(model.device)
-    return measure_speed(
-        recipe,
+        return Speed(recipe.precision == "bf16")
+    training_mode(model, method, recipe)
+    rows = min(_TRIAL.get(model.device.type, 32), recipe.cache_chunk or recipe.batch_size)
+    batch = cut_texts(model, make_batch(0).part(slice(0, rows))).to(model.device)
+
+    def loss(way: Speed) -> Tensor:
+        if model.channels_last != way.channels_last:
+            set_layout(model, way.channels_last)
+        return forward(model, method, batch, way)["loss"]
+
+    layouts = (None,) if model.convolutional else (None, True)
+    found = measure_speed(recipe, model.device, loss, model.module, layouts)
+    told = ranks.first_says(
+        [float(found.autocast), {None: -1.0, False: 0.0, True: 1.0}[found.channels_last]],
         model.device,
-        lambda half: forward(trial, method, batch, Speed(half, {}))["loss"],
-        trial.module,
     )
-
-
-def _describe(speed: Speed) -> str:
-    """One line for the log about the chosen precision."""
-    if not speed.step_seconds:
-        return f"Precision {speed.precision}."
-    times = ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in speed.step_seconds.items())
-    return f"Precision {speed.precision} (forward and backward of one batch: {times})."
-
-
-def _take_up(run: _Run, facts: dict[str, Any], recipe: Recipe, identity: str) -> Speed:
-    """Continue the numbers of an interrupted run."""
-    if facts.get("identity") != identity:
-        raise InputError(
-            "The saved state belongs to another checkpoint or other training data; resume with "
-            "the files that the run began with."
-        )
-    if facts.get("recipe") != recipe.model_dump():
-        raise InputError(
-            "The saved state was made with another recipe; resume with the same job file."
-        )
-    run.step, run.seconds = int(facts["step"]), float(facts["seconds"])
-    run.start_ca = facts["start_ca"]
-    return speed_from_dict(facts["speed"])
-
-
-def _diverged(step: int, state_path: Path | None) -> str:
-    """The sentence for a loss that is no number."""
-    kept = " The last save is intact." if state_path is not None and state_path.exists() else ""
-    return (
-        f"The loss became infinite or not a number at step {step + 1}: "
-        f"lower the learning rate or clip gradients harder.{kept}"
-    )
-
-
-def _keep_time(run: _Run, seconds: float, examples: int) -> None:
-    """Smooth the throughput in examples a second; the first step, which allocates, counts little.
-
-    The mean of the first ten steps, then an exponential mean.
-    """
-    run.seconds += seconds
-    run.timed += 1
-    now = examples / max(seconds, 1e-9)
-    share = max(1 - _RATE_MEMORY, 1 / max(1, run.timed - 1))
-    run.rate = now if run.rate is None else (1 - share) * run.rate + share * now
-
-
-def _progress(run: _Run, total: int, recipe: Recipe) -> Generator[Event, None, None]:
-    """A Progress event, at most four times a second and at the end."""
-    now = time.monotonic()
-    if now - run.shown >= _PROGRESS_SECONDS or run.step == total:
-        run.shown = now
-        left = (total - run.step) * recipe.batch_size / run.rate if run.rate else None
-        yield Progress("train", run.step, total, run.rate, left)
-
-
-def _hold(control: Control) -> Generator[Event, None, None]:
-    """Wait while paused; say so once."""
-    if not control.paused:
-        return
-    yield Message("Paused.")
-    while not control.wait_while_paused(0.1):
-        pass
-    if not control.cancelled and not control.stopped:
-        yield Message("Going on.")
-
-
-def _evaluate(
-    run: _Run, total: int, model: ClipModel, head: Tensor | None, validate: Validate
-) -> Generator[Event, None, None]:
-    """Measure on validation images; the first accuracy is what the limit counts from."""
-    model.module.eval()
-    values = validate(None if head is None else head.detach())
-    if values is None:
-        return
-    found = [values[name] for name in ("ca", "linear_ca") if values.get(name) is not None]
-    ca = max(found, default=None)
-    if run.start_ca is None and ca is not None:
-        run.start_ca = ca
-    yield Metric(run.step, total, values)
-    if ca is not None and run.start_ca is not None:
-        run.fall = 100.0 * (run.start_ca - ca)
-
-
-def _fell(run: _Run, recipe: Recipe) -> bool:
-    """Whether accuracy fell under the recipe's limit; writes the reason."""
-    if not recipe.stop_below_ca or run.fall <= recipe.stop_below_ca:
-        return False
-    run.reason = (
-        f"Stopped at step {run.step}: clean accuracy on validation images is {run.fall:.1f} "
-        f"points under its start, more than the limit of {recipe.stop_below_ca:g}."
-    )
-    return True
+    layout = {-1.0: None, 0.0: False, 1.0: True}[told[1]]
+    return replace(found, autocast=bool(told[0]), channels_last=layout)

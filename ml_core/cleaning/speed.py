@@ -1,10 +1,11 @@
-"""Whether bfloat16 pays on this machine: measured once a run, kept in the state, reused."""
+"""Which arithmetic and layout pay on this machine: measured once, kept in the state, reused."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,15 +14,29 @@ from torch import nn
 from ml_core.cleaning.recipes import Recipe
 
 _STEPS = 3
+_SECONDS = 15.0
 _WORTH_IT = 0.92
+_HOPELESS = 1.5
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How steps are computed. ``step_seconds`` maps ``fp32`` and ``bf16`` to what was measured."""
+    """How steps are computed.
+
+    Attributes
+    ----------
+    autocast
+        Whether encoders run in bfloat16.
+    step_seconds
+        What was measured: ``fp32``, ``bf16``, and each with ``, channels-last`` where the layout
+        was tried too.
+    channels_last
+        Layout of the image encoder; None is that of its kind.
+    """
 
     autocast: bool
-    step_seconds: dict[str, float]
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    channels_last: bool | None = None
 
     @property
     def precision(self) -> str:
@@ -30,13 +45,17 @@ class Speed:
 
     def to_dict(self) -> dict[str, Any]:
         """For the state file."""
-        return {"autocast": self.autocast, "step_seconds": dict(self.step_seconds)}
+        return {
+            "autocast": self.autocast,
+            "step_seconds": dict(self.step_seconds),
+            "channels_last": self.channels_last,
+        }
 
 
 def speed_from_dict(values: dict[str, Any]) -> Speed:
     """Read what :meth:`Speed.to_dict` gave."""
     seconds = {str(k): float(v) for k, v in values["step_seconds"].items()}
-    return Speed(bool(values["autocast"]), seconds)
+    return Speed(bool(values["autocast"]), seconds, values.get("channels_last"))
 
 
 def autocast(device: torch.device, enabled: bool) -> torch.autocast:
@@ -50,38 +69,78 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 
 def measure_speed(
-    recipe: Recipe, device: torch.device, loss: Callable[[bool], torch.Tensor], module: nn.Module
+    recipe: Recipe,
+    device: torch.device,
+    loss: Callable[[Speed], torch.Tensor],
+    module: nn.Module,
+    layouts: tuple[bool | None, ...] = (None,),
 ) -> Speed:
-    """Time three forward and backward passes in each precision, interleaved; keep the faster.
+    """Time three forward and backward passes of each way to compute, in turns; keep the fastest.
 
     Parameters
     ----------
     recipe
-        Its ``precision`` may fix the choice; ``auto`` measures.
+        Its ``precision`` may fix everything, so that a run repeats anywhere; ``auto`` measures.
     device
         Where the model is. On MPS nothing is measured: fp32.
     loss
-        Computes the loss of one batch, in bfloat16 if True.
+        Computes the loss of one batch in a way.
     module
-        Its gradients are thrown away; its BatchNorm statistics are the caller's to protect.
+        Its gradients are thrown away; buffers (BatchNorm's statistics) and torch's random state
+        come back.
+    layouts
+        Values of ``channels_last`` to try, the usual one first.
 
     Returns
     -------
     Speed
-        bfloat16 only if it is at least 8 % faster (measured after one warm-up pass each).
+        Another than the first (fp32 in the usual layout) only if it is at least 8 % faster. Each
+        has a warm-up pass; what is 1.5 times slower than the best then is dropped, and after 15
+        seconds no new round begins.
     """
     if recipe.precision != "auto" or device.type not in ("cpu", "cuda"):
-        return Speed(recipe.precision == "bf16", {})
-    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    for number in range(_STEPS + 1):
-        for name, taken in seconds.items():
-            begin = time.perf_counter()
-            value = loss(name == "bf16")
-            value.backward()  # type: ignore[no-untyped-call]
-            module.zero_grad(set_to_none=True)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if number > 0:
-                taken.append(time.perf_counter() - begin)
-    best = {name: min(taken) for name, taken in seconds.items()}
-    return Speed(best["bf16"] < _WORTH_IT * best["fp32"], best)
+        return Speed(recipe.precision == "bf16")
+    ways = [Speed(half, {}, layout) for layout in layouts for half in (False, True)]
+    taken: dict[str, list[float]] = {_name(way): [] for way in ways}
+    with _left_alone(module, device):
+        end = time.perf_counter() + _SECONDS
+        for number in range(_STEPS + 1):
+            if number > 1 and time.perf_counter() > end:
+                break
+            for way in ways:
+                begin = time.perf_counter()
+                loss(way).backward()  # type: ignore[no-untyped-call]
+                module.zero_grad(set_to_none=True)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                taken[_name(way)].append(time.perf_counter() - begin)
+            if number == 0:
+                warm = {name: times.pop() for name, times in taken.items()}
+                limit = _HOPELESS * min(warm.values())
+                ways = [way for way in ways if warm[_name(way)] <= limit]
+    best = {name: min(times) if times else warm[name] for name, times in taken.items()}
+    first = next(iter(best))
+    chosen = min(ways, key=lambda way: best[_name(way)])
+    if best[_name(chosen)] >= _WORTH_IT * best[first]:
+        chosen = Speed(False, {}, layouts[0])
+    return Speed(chosen.autocast, best, chosen.channels_last)
+
+
+def _name(way: Speed) -> str:
+    """What a way to compute is called in the log."""
+    names = {None: "", True: ", channels-last", False: ", contiguous"}
+    return way.precision + names[way.channels_last]
+
+
+@contextmanager
+def _left_alone(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Put buffers and random state back at the end: a copy of the model would double memory."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                buffer.copy_(buffers[name])

@@ -60,6 +60,9 @@ def save_state(
                 continue
             tensors[f"adamw/{key}/{name}"] = value
     tensors["rng/cpu"] = torch.get_rng_state()
+    device = _device(named)
+    if device.type == "cuda":
+        tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
     metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_files({path: lambda file: write_safetensors(file, tensors, metadata)})
@@ -118,6 +121,9 @@ def load_state(
                     _copy(parameter, saved["head"])
                 optimizer.state[parameter] = _moments(saved, name, parameter)
         torch.set_rng_state(saved["rng/cpu"])
+        device = _device(named)
+        if device.type == "cuda" and "rng/cuda" in saved:
+            torch.cuda.set_rng_state(saved["rng/cuda"], device)
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The saved state {path.name} belongs to another checkpoint or recipe; "
@@ -126,6 +132,11 @@ def load_state(
             str(error),
         ) from error
     return facts
+
+
+def _device(named: Named) -> torch.device:
+    """Where the parameters are."""
+    return named[0][1].device if named else torch.device("cpu")
 
 
 def _copy(target: Tensor, source: Tensor) -> None:

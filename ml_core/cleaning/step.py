@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.methods.method import Method, Parts
 from ml_core.cleaning.optimizer import set_rate
+from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, autocast, full_precision
 from ml_core.model import ClipModel
+from ml_core.text_tower import used_length
 
 
 def training_mode(model: ClipModel, method: Method, recipe: Recipe) -> None:
@@ -23,6 +27,19 @@ def training_mode(model: ClipModel, method: Method, recipe: Recipe) -> None:
         for layer in model.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
+
+
+def cut_texts(model: ClipModel, batch: Batch) -> Batch:
+    """The batch with its captions cut to the longest of them, where that is exact."""
+    texts = [part for part in (batch.tokens, batch.token_views) if part is not None]
+    length = used_length(model.module, *texts) if texts else None
+    if length is None:
+        return batch
+
+    def cut(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part[:, :length]
+
+    return replace(batch, tokens=cut(batch.tokens), token_views=cut(batch.token_views))
 
 
 def forward(model: ClipModel, method: Method, batch: Batch, speed: Speed) -> Parts:
@@ -41,23 +58,36 @@ def take_step(
     recipe: Recipe,
     rate: float,
     speed: Speed,
+    *,
+    chunk: int = 0,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """One optimizer step; returns the loss parts and the gradient's norm.
 
-    Weights stay as they are if the loss is no number.
+    Weights stay as they are if the loss or the gradient is no number. ``chunk`` and ``ranks``
+    are those of :func:`ml_core.cleaning.gradients.backward`.
     """
     training_mode(model, method, recipe)
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
-    parts = forward(model, method, batch, speed)
-    parts["loss"].backward()  # type: ignore[no-untyped-call]
-    limit = recipe.grad_clip if recipe.grad_clip > 0 else math.inf
-    norm = nn.utils.clip_grad_norm_([p for _, p in method.trained], limit)
-    values = {name: float(part.detach()) for name, part in parts.items()}
-    if math.isfinite(values["loss"]):
+    parts = backward(model, method, batch, speed.autocast, chunk=chunk, ranks=ranks)
+    gradients = [p.grad for _, p in method.trained if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    # One transfer: on CUDA each number fetched by itself would wait for the device.
+    numbers = torch.stack([*(part.float() for part in parts.values()), norm.float()]).tolist()
+    values = dict(zip([*parts, "grad_norm"], numbers, strict=True))
+    if is_finite(values):
+        if 0 < recipe.grad_clip < values["grad_norm"]:
+            parameters = [p for _, p in method.trained]
+            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
         optimizer.step()
         clamp_scale(model.module)
-    return {**values, "grad_norm": float(norm)}
+    return values
+
+
+def is_finite(values: dict[str, float]) -> bool:
+    """Whether the loss and its gradient are numbers that a step can be taken with."""
+    return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
 
 
 def clamp_scale(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ml_core.cleaning.batches import Batch, as_tensor, step_generator, step_indices
+from ml_core.cleaning.pictures import WHOLE, Share, shared_rows
 from ml_core.cleaning.recipes import Recipe
 from ml_core.evaluation.stamping import own_canvases, stamped
 from ml_core.reading.clip_config import Fit
@@ -34,7 +35,14 @@ class Source(Protocol):
 
 
 def triggered_batch(
-    source: Source, trigger: Trigger, recipe: Recipe, size: int, fit: Fit, step: int
+    source: Source,
+    trigger: Trigger,
+    recipe: Recipe,
+    size: int,
+    fit: Fit,
+    step: int,
+    *,
+    share: Share = WHOLE,
 ) -> Batch:
     """Pictures as they are, and in ``image_views`` the same with the trigger on them.
 
@@ -51,14 +59,16 @@ def triggered_batch(
         The model's input side in pixels, and how it makes pictures square.
     step
         Step from the start of the run; the batch depends on it and on the seed alone.
+    share
+        Which rows of the batch are made here.
     """
-    indices = step_indices(recipe, len(source), step)
+    indices = shared_rows(step_indices(recipe, len(source), step), share)
     seed = int(step_generator(recipe.seed, _TRIGGER, step).integers(_SEEDS))
     images = source.get(indices)
     own = own_canvases(source, trigger, size, seed)
     canvases = images if own is None else own.get(indices)
     good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
-    if good.sum() < 2:
+    if good.sum() < min(2, len(indices)):
         raise InputError(
             f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
             f"{next(iter(source.broken.values()))}",

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain
 from ml_core.cli import (
+    audit_command,
     bench_command,
     clean_commands,
     doctor_command,
@@ -59,6 +60,7 @@ app.add_typer(file_commands.known_app, name="known")
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("doctor")(doctor_command.doctor_command)
+app.command("audit")(audit_command.audit_command)
 app.command("clean")(clean_commands.clean_command)
 app.command("bench")(bench_command.bench_command)
 app.command("prove")(bench_command.prove_command)

@@ -9,8 +9,9 @@ from typing import Any
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.sets.detect import FILES
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
@@ -53,8 +54,12 @@ def checkpoint_path(path: Path) -> Path:
     return found.path
 
 
-def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
+def image_spec(
+    text: str, n: int | None = None, seed: int = 0, *, training: bool = False
+) -> ImageSpec:
     """``demo``, ``demo:SPLIT``, a folder, a CSV or TSV, a WebDataset shard or a Parquet file.
+
+    ``training`` takes the training pictures of a published set.
 
     Raises
     ------
@@ -82,27 +87,42 @@ def image_spec(text: str, n: int | None = None, seed: int = 0) -> ImageSpec:
             f"{path.name} is not a folder, a CSV or a TSV of images, nor a WebDataset shard (.tar) "
             "or Parquet file."
         )
-    return ImageSpec(kind=kind, path=str(path), n=n, seed=seed)  # type: ignore[arg-type]
+    split = "train" if training else "test"
+    return ImageSpec(kind=kind, path=str(path), split=split, n=n, seed=seed)  # type: ignore[arg-type]
 
 
-def pair_spec(text: str, image_column: str, caption_column: str, seed: int = 0) -> PairSpec:
-    """``demo`` or a CSV or TSV of image-caption pairs.
+def pair_spec(
+    text: str,
+    image_column: str,
+    caption_column: str,
+    seed: int = 0,
+    *,
+    pictures: Path | None = None,
+    exclude: Path | None = None,
+) -> PairSpec:
+    """``demo`` or a path of image-caption pairs, whose kind is found by what is in it.
 
     Raises
     ------
     InputError
-        If the table is missing.
+        If nothing is there, it holds no pairs, or ``pictures`` is given for another kind than COCO.
     """
-    if text == "demo":
-        return PairSpec(kind="demo")
-    path = Path(text).resolve()
-    if not path.is_file():
-        raise InputError(f"There is no table of pairs at {text}: give a CSV, a TSV or demo.")
+    excluded = None if exclude is None else str(exclude.resolve())
+    kind: PairKind = "demo" if text == "demo" else detect(text)
+    if pictures is not None and kind != "coco":
+        raise InputError(
+            f"--pictures names the folder of a COCO file's pictures, and {text} is {KINDS[kind]}: "
+            "leave it out."
+        )
+    if kind == "demo":
+        return PairSpec(kind="demo", exclude=excluded)
     return PairSpec(
-        kind="csv",
-        path=str(path),
+        kind=kind,
+        path=str(Path(text).resolve()),
+        pictures=None if pictures is None else str(pictures.resolve()),
         image_column=image_column,
         caption_column=caption_column,
+        exclude=excluded,
         seed=seed,
     )
 

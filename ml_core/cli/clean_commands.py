@@ -43,18 +43,36 @@ def clean_command(
         Path | None,
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
-    pairs: Annotated[str, typer.Option(help="CSV or TSV of clean pairs, or demo.")] = "demo",
+    pairs: Annotated[
+        str,
+        typer.Option(
+            help="Clean pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
+            "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
+        ),
+    ] = "demo",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Exclusions file of an audit: pairs to leave out.", parser=given_path),
+    ] = None,
     image_column: Annotated[
-        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
+        str,
+        typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file."),
     ] = "image",
     caption_column: Annotated[
-        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
+        str,
+        typer.Option(
+            "--caption-column", "--caption_key", help="Captions in a table or Parquet file."
+        ),
     ] = "caption",
     training_images: Annotated[
         str,
         typer.Option(
-            help="Images of methods that take no captions: folder, CSV or demo:SPLIT; labelled "
-            "where the method needs labels."
+            help="Images of methods that take no captions, labelled where the method needs labels: "
+            "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT."
         ),
     ] = "demo:clean",
     images: Annotated[
@@ -87,8 +105,21 @@ def clean_command(
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
-        typer.Option(help="Run a saved job file instead; only --resume and --json go with it."),
+        typer.Option(help="Run a saved job file; only --resume, --export and --json go with it."),
     ] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            help="Run nothing: write job, Slurm script and torchrun line into this folder.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) on each machine.")
+    ] = 1,
+    machines: Annotated[
+        int, typer.Option(min=1, help="With --export: machines; over one is not tested.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
@@ -105,11 +136,13 @@ def clean_command(
         cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
 
         cleanclip clean --job cleaned/spec.json --resume
+
+        cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
-    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, job_spec
+    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, export_job, job_spec
 
     if job is not None:
-        _refuse_others(context, "job", "resume", "json")
+        _refuse_others(context, "job", "resume", "json", "export_to", "processes", "machines")
         spec = job_spec(job)
     else:
         if checkpoint is None or output_dir is None:
@@ -127,6 +160,8 @@ def clean_command(
             pairs=pairs,
             image_column=image_column,
             caption_column=caption_column,
+            pictures=pictures,
+            exclude=exclude,
             training_images=training_images,
             images=images,
             test_images=test_images,
@@ -140,7 +175,12 @@ def clean_command(
             donor=donor,
             use_choice=not no_choice,
         )
-    clean_checkpoint(spec, resume=resume, json=json)
+    if export_to is not None:
+        export_job(spec, export_to, processes, machines, json=json)
+    elif processes > 1 or machines > 1:
+        raise InputError("--processes and --machines go with --export; see its run.sh.")
+    else:
+        clean_checkpoint(spec, resume=resume, json=json)
 
 
 def _refuse_others(context: typer.Context, wanted: str, *allowed: str) -> None:

@@ -38,6 +38,8 @@ def clean_spec(
     pairs: str,
     image_column: str,
     caption_column: str,
+    pictures: Path | None = None,
+    exclude: Path | None = None,
     training_images: str,
     images: str | None,
     test_images: str | None,
@@ -82,10 +84,12 @@ def clean_spec(
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         use_choice=use_choice,
         recipe=recipe,
-        pairs=pair_spec(pairs, image_column, caption_column) if recipe.uses_pairs else None,
-        training_images=(
-            image_spec(training_images) if recipe.facts.data in ("labelled", "images") else None
-        ),
+        pairs=pair_spec(pairs, image_column, caption_column, pictures=pictures, exclude=exclude)
+        if recipe.uses_pairs
+        else None,
+        training_images=image_spec(training_images, training=True)
+        if recipe.facts.data in ("labelled", "images")
+        else None,
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
@@ -136,6 +140,22 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
 def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
     """Run a cleaning job and print its result."""
     print_result(run_job(spec, resume=resume), json)
+
+
+def export_job(spec: CleanSpec, folder: Path, processes: int, machines: int, *, json: bool) -> None:
+    """Write a job for a cluster and say what it needs there."""
+    from ml_core.jobs import cluster
+
+    files = cluster.export_job(spec, folder, processes=processes, machines=machines)
+    needed = cluster.elsewhere(spec)
+    if json:
+        output.print_json({"files": [str(path) for path in files], "needs": list(needed)})
+        return
+    for path in files:
+        output.show(output.cell(f"Written: {path}"))
+    output.show(output.cell(f"On one machine: {cluster.torchrun_line(processes)}"))
+    for name in needed:
+        output.show(output.cell(f"Must be seen there: {name}"))
 
 
 def print_result(result: dict[str, Any], json: bool) -> None:

@@ -54,7 +54,7 @@ def evaluate_command(
     ] = False,
     captions: Annotated[
         str | None,
-        typer.Option(help="CSV or TSV of image-caption pairs, or demo: also measure retrieval."),
+        typer.Option(help="Image-caption pairs, as for clean --pairs: also measure retrieval."),
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,

@@ -48,6 +48,9 @@ STAGES = {
     "reference": "Reference",
     "estimate": "Measuring steps",
     "rebound": "Finetuning again",
+    "overlap": "Overlap",
+    "embed": "Embedding",
+    "pictures": "Pictures",
 }
 
 

@@ -30,7 +30,7 @@ def retrieval(
     model, bench
         The checkpoint; trigger, target and classes.
     table
-        ``demo`` or a CSV or TSV of image-caption pairs.
+        ``demo`` or where image-caption pairs are, of any kind.
     n
         Pairs to take instead.
     targeted

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.data.pictures import printable
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -23,6 +27,7 @@ FORMAT = "cleanclip-exclusions"
 VERSION = 1
 MAX_BYTES = 512 << 20
 _MAX_PARTS = 20_000_000
+_AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500
 
 
@@ -36,6 +41,8 @@ class Excluded(BaseModel):
     size
         Bytes of the picture, so that only pictures of this size are hashed to find it; None where
         it is not known without reading it.
+    captions
+        SHA-256 of the captions alone, which are cheaper to read than pictures.
     name
         Where it stood: file, row or sample; for the reader alone.
     reason
@@ -46,6 +53,7 @@ class Excluded(BaseModel):
 
     identity: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int | None = Field(default=None, ge=0)
+    captions: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     name: str = Field(default="", max_length=_LONGEST_NAME)
     reason: str = Field(default="", max_length=_LONGEST_REASON)
 
@@ -113,9 +121,62 @@ def excluded(
     return Excluded(
         identity=identity_of(picture, captions),
         size=len(picture) if sized else None,
+        captions=identity_of(b"", captions),
         name=printable(name)[:_LONGEST_NAME],
         reason=reason[:_LONGEST_REASON],
     )
+
+
+class _Whole(Protocol):
+    """Pictures with captions, by number."""
+
+    def __len__(self) -> int: ...
+
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Bytes of each picture; None if not known cheaply."""
+
+    def texts(self, indices: NDArray[np.int64], /) -> list[tuple[str, ...]]:
+        """Captions of pictures."""
+
+    def raw(self, index: int) -> bytes:
+        """Bytes of a picture."""
+
+
+def excluded_numbers(
+    whole: _Whole, listed: Exclusions, watch: Watch = unwatched
+) -> tuple[NDArray[np.int64], int]:
+    """Which pairs of a set are listed, and how many of the listed ones that is.
+
+    Size, captions and picture are looked at in this order, each only where the one before fits.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [n], ascending. A pair that is in the set twice is there twice.
+    int
+        Distinct pairs of the list that were found.
+    """
+    wanted = {one.identity for one in listed.pairs}
+    captions = {one.captions for one in listed.pairs}
+    named = {one.size for one in listed.pairs}
+    own = whole.sizes()
+    numbers = np.arange(len(whole), dtype=np.int64)
+    if own is not None and None not in named:
+        numbers = np.flatnonzero(np.isin(own, np.array([*named], np.int64)))
+    found: set[str] = set()
+    out: list[int] = []
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = numbers[start : start + _AT_ONCE]
+        watch("Looking for excluded pairs", start, len(numbers))
+        for number, texts in zip(part.tolist(), whole.texts(part), strict=True):
+            if None not in captions and identity_of(b"", texts) not in captions:
+                continue
+            with suppress(InputError):
+                identity = identity_of(whole.raw(number), texts)
+                if identity in wanted:
+                    found.add(identity)
+                    out.append(number)
+    return np.array(out, np.int64), len(found)
 
 
 def write_exclusions(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_core.data.pictures import printable, summary
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 
@@ -34,7 +35,7 @@ class _Walked:
     unreadable: list[str] = field(default_factory=list)
 
 
-def list_folder(folder: Path) -> FolderFiles:
+def list_folder(folder: Path, watch: Watch = unwatched) -> FolderFiles:
     """List the pictures of a folder, by name, in a fixed order.
 
     Hidden files are passed over. Files of other kinds, links that lead out of the folder, linked
@@ -48,7 +49,7 @@ def list_folder(folder: Path) -> FolderFiles:
     """
     if not folder.is_dir():
         raise InputError(f"The folder {folder.name} does not exist or is not a folder.", "usage")
-    found = _walk(os.path.realpath(folder), folder.name)
+    found = _walk(os.path.realpath(folder), folder.name, watch)
     if not found.files:
         raise InputError(
             f"{folder.name} holds no PNG, JPEG, WebP, GIF or BMP picture; choose another folder.",
@@ -72,7 +73,7 @@ def list_folder(folder: Path) -> FolderFiles:
     )
 
 
-def _walk(root: str, title: str) -> _Walked:
+def _walk(root: str, title: str, watch: Watch) -> _Walked:
     """Sort everything below the root."""
     found = _Walked()
 
@@ -86,7 +87,8 @@ def _walk(root: str, title: str) -> _Walked:
         found.links += [_below(inside, name) for name in sorted(linked)]
         folders[:] = sorted(name for name in shown if name not in linked)
         label = "" if inside == "." else printable(inside.split(os.sep)[0])
-        for name in sorted(name for name in files if not name.startswith(".")):
+        names = sorted(name for name in files if not name.startswith("."))
+        for name in watched(names, watch, "Listing files"):
             path = os.path.join(where, name)
             if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
                 found.foreign.append(_below(inside, name))

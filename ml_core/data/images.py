@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ml_core.data.folder_files import FolderFiles, list_folder
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.order import WINDOW, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
@@ -33,6 +34,7 @@ from ml_core.data.table_files import (
     require_column,
     table_path,
 )
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import read_columns
 
@@ -59,7 +61,7 @@ class _Found:
 
     ``take`` makes the pictures of some numbers. ``class_names`` are the set's own and ``numbers``
     int64 [n] the places of the labels in them; empty and None where the set has no order of its
-    own.
+    own. ``blocks`` and ``window`` as `PictureSet` has them.
     """
 
     name: str
@@ -70,9 +72,13 @@ class _Found:
     left_out: int
     class_names: tuple[str, ...] = ()
     numbers: NDArray[np.int64] | None = None
+    blocks: NDArray[np.int64] | None = None
+    window: int = WINDOW
 
 
-def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
+def open_images(
+    spec: ImageSpec, label_set: LabelSet | None = None, watch: Watch = unwatched
+) -> ImageSet:
     """Open the images a spec names.
 
     Labels are names or indices, found in the label set whatever their case, blanks, underscores
@@ -85,6 +91,8 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
         unlabelled pictures.
     label_set
         The classes. None takes the demo's for the demo, else the labels found, in order.
+    watch
+        Is told how far it is, and may end it by raising `OpeningCancelledError`.
 
     Raises
     ------
@@ -95,9 +103,9 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
         return _demo(spec, label_set or load_label_set("demo"))
     path = Path(spec.path or "")
     if spec.kind == "csv" or (path / "labels.csv").is_file():
-        found = _from_table(table_path(path), spec)
+        found = _from_table(table_path(path), spec, watch)
     else:
-        found = _from_set(path, spec) or _from_folder(path)
+        found = _from_set(path, spec, watch) or _from_folder(path, watch)
     if spec.class_map and found.texts is not None:
         texts = tuple(spec.class_map.get(text, text) for text in found.texts)
         found = replace(found, texts=texts)
@@ -106,7 +114,9 @@ def open_images(spec: ImageSpec, label_set: LabelSet | None = None) -> ImageSet:
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
     pictures = found.take(chosen)
     left_out = found.left_out + len(labels) - len(keep)
-    return _finish(found.name, pictures, labels[chosen], class_names, found.notes + notes, left_out)
+    notes = found.notes + notes
+    made = _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
+    return replace(made, blocks=kept_blocks(found.blocks, chosen), window=found.window)
 
 
 def _finish(
@@ -116,9 +126,10 @@ def _finish(
     class_names: tuple[str, ...],
     notes: tuple[str, ...],
     left_out: int,
+    watch: Watch = unwatched,
 ) -> ImageSet:
     """Hash and freeze."""
-    images_key = hashed(pictures, name)
+    images_key = hashed(pictures, name, watch)
     labels = np.ascontiguousarray(labels, np.int64)
     labels.flags.writeable = False
     return ImageSet(
@@ -159,7 +170,7 @@ def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
     return _finish(title, pictures, labels[keep], label_set.class_names, notes, left_out)
 
 
-def _from_table(path: Path, spec: ImageSpec) -> _Found:
+def _from_table(path: Path, spec: ImageSpec, watch: Watch) -> _Found:
     """Pictures of a CSV or TSV."""
     columns = read_columns(path)
     image_column = require_column(path, columns, spec.image_column, "image")
@@ -167,22 +178,22 @@ def _from_table(path: Path, spec: ImageSpec) -> _Found:
         label_column = find_column(columns, None, LABEL_COLUMNS)
     else:
         label_column = require_column(path, columns, spec.label_column, "label")
-    files = read_files(path, image_column, label_column)
+    files = read_files(path, image_column, label_column, watch)
     texts = files.texts if label_column is not None else None
     return _Found(path.name, len(files.paths), _taker(files), texts, files.problems, files.left_out)
 
 
-def _from_folder(folder: Path) -> _Found:
+def _from_folder(folder: Path, watch: Watch) -> _Found:
     """Pictures of a folder per class, or of one unlabelled folder."""
-    files = list_folder(folder)
+    files = list_folder(folder, watch)
     return _Found(
         folder.name, len(files.paths), _taker(files), files.texts, files.problems, files.left_out
     )
 
 
-def _from_set(path: Path, spec: ImageSpec) -> _Found | None:
+def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
     """Pictures of a published set; None if it is none."""
-    found = find_set(path, train=spec.split == "train")
+    found = find_set(path, train=spec.split == "train", watch=watch)
     if found is None:
         if spec.kind == "file":
             raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
@@ -199,6 +210,8 @@ def _from_set(path: Path, spec: ImageSpec) -> _Found | None:
         found.left_out,
         found.class_names,
         labels,
+        getattr(source, "blocks", None),  # of files and records there is none
+        getattr(source, "window", WINDOW),
     )
 
 

@@ -4,85 +4,219 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.exclusions import Excluded, excluded
+from ml_core.data.captioned.open import open_source
+from ml_core.data.captioned.source import CaptionedSource
+from ml_core.data.exclusions import (
+    Excluded,
+    excluded,
+    excluded_numbers,
+    read_exclusions,
+)
+from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
-from ml_core.data.pictures import DEMO_SIZES, DemoPictures, FilePictures, Pictures, key_of
-from ml_core.data.sampling import stratified_sample
+from ml_core.data.pictures import (
+    DEMO_SIZES,
+    DemoPictures,
+    Pictures,
+    SourcePictures,
+    key_of,
+    summary,
+)
+from ml_core.data.sampling import stratified_order
 from ml_core.data.specs import PairSpec
-from ml_core.data.table_files import read_files, require_column, table_path
-from ml_core.reading.tables import read_columns
+from ml_core.data.watch import Watch, unwatched
+from ml_core.reading.errors import InputError
+
+
+class PairPictures(Pictures, Protocol):
+    """Pictures with captions, by number."""
+
+    def texts(self, indices: NDArray[np.int64], /) -> list[tuple[str, ...]]:
+        """All captions of each picture; none, and a note in `broken`, where they are damaged."""
+
+    def texts_key(self) -> str:
+        """Hash of the captions where `key` does not cover them."""
+
+
+class CaptionedPictures(SourcePictures):
+    """Pictures of a set with captions that were chosen by their numbers."""
+
+    def __init__(self, source: CaptionedSource, numbers: NDArray[np.int64]) -> None:
+        super().__init__(source, numbers)
+        self._captioned = source
+
+    def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """All captions of each picture."""
+        found: list[tuple[str, ...]] = []
+        for index in indices.tolist():
+            try:
+                found.append(self._captioned.captions(int(self.numbers[index])))
+            except InputError as error:
+                self.broken[index] = error.sentence.rstrip(".")
+                found.append(())
+        return found
+
+    def texts_key(self) -> str:
+        """Hash of the captions that do not stand in the pictures' files."""
+        return self._captioned.captions_key()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSet(PictureSet):
-    """Pictures with captions; ``texts`` is None for the demo, which composes its captions."""
+    """Pictures with captions; of several captions each epoch takes another one.
 
-    texts: tuple[str, ...] | None
+    A damaged caption can only be found when it is read: `captions` gives an empty text for it and
+    notes it in `broken`, as `canvas` does for a picture.
 
-    def captions(self, indices: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Captions of the given pairs, int [n] in 0..N-1."""
+    Attributes
+    ----------
+    seed
+        Seed of the caption that an epoch takes.
+    """
+
+    pictures: PairPictures
+    seed: int = 0
+
+    def captions(self, indices: Sequence[int] | NDArray[np.int64], epoch: int = 0) -> list[str]:
+        """One caption of each of the given pairs.
+
+        Parameters
+        ----------
+        indices
+            int [n], each in 0..N-1.
+        epoch
+            Of a picture with k captions, k epochs in turn take all of them; which one comes first
+            depends on the seed and the pair.
+        """
         numbers = np.asarray(indices, np.int64).reshape(-1)
-        if self.texts is not None:
-            return [self.texts[i] for i in numbers.tolist()]
-        assert isinstance(self.pictures, DemoPictures)
-        return self.pictures.captions(numbers)
+        texts = self.pictures.texts(numbers)
+        first = _mixed(numbers, self.seed)
+        return [
+            own[(start + epoch) % len(own)] if own else ""
+            for own, start in zip(texts, first.tolist(), strict=True)
+        ]
 
     def excluded(self, index: int, reason: str) -> Excluded:
         """What an exclusions file says of a pair."""
+        (texts,) = self.pictures.texts(np.array([index], np.int64))
         picture, name = self.pictures.raw(index), self.pictures.name(index)
-        sized = self.pictures.sizes() is not None
-        return excluded(picture, self.captions([index]), name, reason, sized=sized)
+        return excluded(picture, texts, name, reason, sized=self.pictures.sizes() is not None)
 
 
-def open_pairs(spec: PairSpec) -> PairSet:
+def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     """Open the pairs a spec names.
 
     Parameters
     ----------
     spec
-        What to open. ``n`` takes a seeded random part.
+        What to open. ``n`` takes a seeded random part; what ``exclude`` lists is left out of it.
+    watch
+        Is told how far it is, and may end it by raising `OpeningCancelledError`.
 
     Raises
     ------
     InputError
-        If the table cannot be read, lacks a column (the sentence lists those it has), or names
-        no picture that is there.
+        If the set cannot be read, a table lacks a column (the sentence lists those it has), no
+        picture is there, or everything is excluded.
     """
+    pictures: PairPictures
     if spec.kind == "demo":
-        numbers = np.arange(spec.n or DEMO_SIZES[spec.split], dtype=np.int64)
-        composed = DemoPictures(spec.split, numbers, spec.seed)
-        return _pair_set(f"Demo, {spec.split} split", composed, None)
-    path = table_path(spec.path or "")
-    columns = read_columns(path)
-    image_column = require_column(path, columns, spec.image_column, "image")
-    caption_column = require_column(path, columns, spec.caption_column, "caption")
-    files = read_files(path, image_column, caption_column)
-    unlabelled = np.full(len(files.paths), -1, np.int64)
-    chosen = stratified_sample(unlabelled, spec.n, spec.seed).tolist()
-    pictures = FilePictures([files.paths[i] for i in chosen], [files.names[i] for i in chosen])
-    captions = tuple(files.texts[i] for i in chosen)
-    return _pair_set(path.name, pictures, captions, files.problems, files.left_out)
+        size = spec.n or DEMO_SIZES[spec.split]
+        title = f"Demo, {spec.split} split"
+        whole = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
+        chosen, notes, left_out = _kept(spec, whole, title, None, watch)
+        pictures = DemoPictures(spec.split, chosen, spec.seed)
+        return _pair_set(title, pictures, notes, left_out, spec.seed, watch)
+    found = open_source(spec, watch)
+    everything = np.arange(len(found.source), dtype=np.int64)
+    own = CaptionedPictures(found.source, everything)
+    together = found.source.blocks if found.source.whole_blocks else None
+    chosen, notes, left_out = _kept(spec, own, found.name, together, watch)
+    source, notes, left_out = found.source, found.notes + notes, found.left_out + left_out
+    smaller = source.chosen(chosen)
+    if smaller is not None:
+        pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
+    else:
+        pictures = CaptionedPictures(source, chosen)
+    blocks = kept_blocks(source.blocks, chosen)
+    return _pair_set(found.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window)
+
+
+def _kept(
+    spec: PairSpec,
+    whole: PairPictures,
+    name: str,
+    together: NDArray[np.int64] | None,
+    watch: Watch,
+) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
+    """Ascending numbers of the pairs to use, notes, and how many were excluded.
+
+    The subsample is the one of the set without exclusions as far as possible, so that a run with
+    them differs from the run without them by the excluded pairs alone. Where ``together`` gives
+    blocks of which one pair costs as much as all, it is made of whole blocks.
+    """
+    count = len(whole)
+    out: NDArray[np.int64] = np.empty(0, np.int64)
+    notes: tuple[str, ...] = ()
+    if spec.exclude is not None:
+        path = Path(spec.exclude)
+        listed = read_exclusions(path)
+        out, found = excluded_numbers(whole, listed, watch)
+        wanted = len({one.identity for one in listed.pairs})
+        if len(out):
+            names = [whole.name(number) for number in out[:20].tolist()]
+            notes += (summary(f"Left out, excluded by {path.name}", names, total=len(out)),)
+        if found < wanted:
+            notes += (f"Of the {wanted} pairs in {path.name} {wanted - found} are not in {name}",)
+        if len(out) == count:
+            raise InputError(
+                f"{path.name} excludes all {count} pairs of {name}; name other pairs.", "usage"
+            )
+    if spec.kind != "demo" and spec.n is not None and spec.n < count:
+        if together is None:
+            order = stratified_order(np.full(count, -1, np.int64), spec.seed)
+        else:
+            order = epoch_order(spec.seed, 0, count, together, window=1)
+            notes += (f"The {spec.n} pairs are whole row groups of {name}, drawn at random",)
+        kept = order[~np.isin(order, out)][: spec.n]
+        return np.sort(kept), notes, len(out)
+    return np.setdiff1d(np.arange(count, dtype=np.int64), out), notes, len(out)
 
 
 def _pair_set(
     name: str,
-    pictures: Pictures,
-    texts: tuple[str, ...] | None,
-    notes: tuple[str, ...] = (),
-    left_out: int = 0,
+    pictures: PairPictures,
+    notes: tuple[str, ...],
+    left_out: int,
+    seed: int,
+    watch: Watch,
+    blocks: NDArray[np.int64] | None = None,
+    window: int = WINDOW,
 ) -> PairSet:
     """Hash and freeze."""
-    images_key = hashed(pictures, name)
+    images_key = hashed(pictures, name, watch)
     return PairSet(
         name=name,
-        key=key_of(images_key, "captions" if texts is None else texts),
+        key=key_of(images_key, pictures.texts_key()),
         images_key=images_key,
         notes=notes,
         left_out=left_out,
         pictures=pictures,
-        texts=texts,
+        seed=seed,
+        blocks=blocks,
+        window=window,
     )
+
+
+def _mixed(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A number below 2**31 for each pair that looks random (SplitMix64's finaliser)."""
+    mixed = numbers.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) & (2**64 - 1))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(33)).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.pictures import Pictures, key_of, known_by, summary
+from ml_core.data.order import WINDOW
+from ml_core.data.pictures import DRAFT, Pictures, key_of, known_by, summary
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -40,6 +42,14 @@ class PictureSet:
         How many pictures or rows were left out then.
     fit
         How `canvas` makes a picture square.
+    draft
+        Whether `canvas` decodes large JPEGs at a reduced size: faster and a little different, for
+        training alone; whatever is measured is decoded exactly.
+    blocks
+        int64, sizes of consecutive runs of pictures that are stored together, see
+        :func:`ml_core.data.order.epoch_order`; None where random access is cheap.
+    window
+        Pictures that an epoch's order may mix at a time, given ``blocks``.
     """
 
     name: str
@@ -49,6 +59,9 @@ class PictureSet:
     left_out: int
     pictures: Pictures
     fit: Fit = CLIP_FIT
+    draft: bool = False
+    blocks: NDArray[np.int64] | None = None
+    window: int = WINDOW
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -91,7 +104,8 @@ class PictureSet:
         numpy.ndarray
             uint8 [n, size, size, 3]; black where a picture is broken.
         """
-        return self.pictures.draw(np.asarray(indices, np.int64).reshape(-1), size, self.fit)
+        numbers = np.asarray(indices, np.int64).reshape(-1)
+        return self.pictures.draw(numbers, size, self.fit, draft=self.draft)
 
     def picture(self, index: int) -> Image.Image:
         """One picture as it is in its file, RGB or RGBA.
@@ -109,8 +123,14 @@ class PictureSet:
             return self
         return replace(self, fit=fit, images_key=key_of(self.images_key, fit))
 
+    def drafted(self) -> Self:
+        """The same pictures to train on, with canvases of their own, see ``draft``."""
+        if self.draft:
+            return self
+        return replace(self, draft=True, images_key=key_of(self.images_key, "draft", DRAFT))
 
-def hashed(pictures: Pictures, name: str) -> str:
+
+def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
     """The pictures' key.
 
     Raises
@@ -119,7 +139,7 @@ def hashed(pictures: Pictures, name: str) -> str:
         ``usage`` if a file vanished since it was listed.
     """
     try:
-        return pictures.key()
+        return pictures.key(watch)
     except OSError as error:
         raise InputError(
             f"A picture of {name} vanished or cannot be read; check the files and open it again.",
@@ -128,32 +148,38 @@ def hashed(pictures: Pictures, name: str) -> str:
         ) from error
 
 
-def shared(
-    first: PictureSet, second: PictureSet, cancelled: Callable[[], bool] = lambda: False
-) -> int:
-    """How many pictures of ``first`` stand in ``second`` too, whatever they are called there.
+def shared(first: PictureSet, second: PictureSet, watch: Watch = unwatched) -> int:
+    """How many pictures of ``first`` stand in ``second`` too, see `shared_numbers`."""
+    return len(shared_numbers(first, second, watch))
+
+
+def shared_numbers(
+    first: PictureSet, second: PictureSet, watch: Watch = unwatched
+) -> NDArray[np.int64]:
+    """Which pictures of ``first`` stand in ``second`` too, whatever they are called there.
 
     Two pictures are the same if their bytes are: one that was saved anew is another. Only pictures
-    of a size that both sets have are read, where sizes are known without reading.
+    of a size that both sets have are read, where sizes are known without reading. ``watch`` is told
+    how far it is, and may end it.
 
-    Raises
-    ------
-    InterruptedError
-        If ``cancelled`` says so; it is asked for every picture that is read.
+    Returns
+    -------
+    numpy.ndarray
+        int64 [m], ascending.
     """
-    seen = set(_digests(second.pictures, first.pictures.sizes(), cancelled))
-    return sum(one in seen for one in _digests(first.pictures, second.pictures.sizes(), cancelled))
+    seen = {one for _, one in _digests(second.pictures, first.pictures.sizes(), watch)}
+    own = _digests(first.pictures, second.pictures.sizes(), watch)
+    return np.array([number for number, one in own if one in seen], np.int64)
 
 
 def _digests(
-    pictures: Pictures, sizes: NDArray[np.int64] | None, cancelled: Callable[[], bool]
-) -> Iterator[bytes]:
-    """SHA-256 of the pictures that have one of the sizes (None: any); unreadable ones have none."""
-    for index in of_sizes(pictures, sizes).tolist():
-        if cancelled():
-            raise InterruptedError("cancelled")
+    pictures: Pictures, sizes: NDArray[np.int64] | None, watch: Watch
+) -> Iterator[tuple[int, bytes]]:
+    """Number and SHA-256 of the pictures of one of the sizes (None: any); unreadable have none."""
+    numbers = of_sizes(pictures, sizes).tolist()
+    for index in watched(numbers, watch, "Comparing pictures", len(numbers)):
         with suppress(InputError):
-            yield hashlib.sha256(pictures.raw(index)).digest()
+            yield index, hashlib.sha256(pictures.raw(index)).digest()
 
 
 def of_sizes(pictures: Pictures, sizes: NDArray[np.int64] | None) -> NDArray[np.int64]:

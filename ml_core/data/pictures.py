@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -29,8 +31,11 @@ DEMO_SIZES: Mapping[str, int] = {
     "heldout": 1000,
 }
 DEMO_SIDE = 64
+DRAFT = 1.5
+"""A draft is decoded at no less than so many times the canvas: a JPEG to 1/2, 1/4 or 1/8."""
 _BLOCK = 256
 _CONTENT_LIMIT = 512 * 1024**2
+_CHUNK = 4 * 1024**2
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -43,16 +48,21 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
-        """Draw pictures, uint8 [n, size, size, 3]."""
+    def draw(
+        self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
+    ) -> Canvases:
+        """Draw pictures, uint8 [n, size, size, 3]; ``draft`` as `DRAFT` says."""
 
-    def picture(self, index: int) -> Image.Image:
-        """One picture as it is, RGB or RGBA; InputError if it is damaged."""
+    def picture(self, index: int, least: int | None = None) -> Image.Image:
+        """One picture as it is, RGB or RGBA; InputError if it is damaged.
+
+        With ``least`` a JPEG may come smaller, with sides of no less than that.
+        """
 
     def name(self, index: int) -> str:
         """What to call a picture in a sentence."""
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the pictures and their order."""
 
     def raw(self, index: int) -> bytes:
@@ -66,14 +76,14 @@ class Source(Protocol):
     """Pictures of a published set by number, see `ml_core.data.sets.found`."""
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> Sequence[Path]:
         """All files that decide the pictures."""
 
     def name(self, number: int) -> str:
         """What to call a picture in a sentence."""
 
-    def read(self, number: int) -> Image.Image:
-        """Decode a picture; InputError if it is damaged."""
+    def read(self, number: int, least: int | None = None) -> Image.Image:
+        """Decode a picture; InputError if it is damaged. ``least`` as `Pictures.picture` says."""
 
     def raw(self, number: int) -> bytes:
         """The bytes that decide a picture; InputError if they cannot be read."""
@@ -87,29 +97,29 @@ class _Noting(Protocol):
 
     broken: dict[int, str]
 
-    def picture(self, index: int) -> Image.Image:
+    def name(self, index: int) -> str:
+        """What to call one in a sentence."""
+
+    def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Decode one."""
 
 
 def draw_each(
-    pictures: _Noting,
-    name: Callable[[int], str],
-    indices: NDArray[np.int64],
-    size: int,
-    fit: Fit,
+    pictures: _Noting, indices: NDArray[np.int64], size: int, fit: Fit, draft: bool = False
 ) -> Canvases:
     """Decode pictures, several at a time (Pillow frees the interpreter lock).
 
     One that cannot be decoded is drawn black and noted in ``broken``.
     """
+    least = math.ceil(DRAFT * size) if draft else None
     out: Canvases = np.zeros((len(indices), size, size, 3), np.uint8)
 
     def one(row: int) -> None:
         index = int(indices[row])
         try:
-            out[row] = fit_to_canvas(pictures.picture(index), size, fit)
+            out[row] = fit_to_canvas(pictures.picture(index, least), size, fit)
         except InputError as error:
-            pictures.broken[index] = f"{name(index)}: {error.sentence.rstrip('.')}"
+            pictures.broken[index] = f"{pictures.name(index)}: {error.sentence.rstrip('.')}"
 
     if len(indices) < 8 or _THREADS == 1:
         for row in range(len(indices)):
@@ -121,16 +131,26 @@ def draw_each(
     return out
 
 
-def files_key(paths: Sequence[Path]) -> str:
-    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead."""
-    facts = [path.stat() for path in paths]
-    if _small(facts):
-        total = hashlib.sha256(b"content")
+def files_key(paths: Sequence[Path], watch: Watch = unwatched) -> str:
+    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead.
+
+    ``watch`` is told bytes, and may end it.
+    """
+    size = _content_size(paths, watch)
+    if size is not None:
+        total, done = hashlib.sha256(b"content"), 0
         for path in paths:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+            content = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    content.update(chunk)
+                    done += len(chunk)
+                    watch("Hashing", min(done, size), size)
+            total.update(content.digest())
         return total.hexdigest()
     total = hashlib.sha256(b"listing")
-    for path, fact in zip(paths, facts, strict=True):
+    for path in watched(paths, watch, "Looking at files", len(paths)):
+        fact = path.stat()
         total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
     return total.hexdigest()
 
@@ -146,11 +166,18 @@ def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
 
 def known_by(paths: Sequence[Path]) -> str:
     """What `files_key` is made of, for records."""
-    return "content" if _small([path.stat() for path in paths]) else "names, sizes and times"
+    known = _content_size(paths, unwatched) is not None
+    return "content" if known else "names, sizes and times"
 
 
-def _small(facts: Sequence[os.stat_result]) -> bool:
-    return sum(fact.st_size for fact in facts) <= _CONTENT_LIMIT
+def _content_size(paths: Sequence[Path], watch: Watch) -> int | None:
+    """Bytes of files that can be hashed soon; None, without looking at all of them, of larger."""
+    total = 0
+    for path in watched(paths, watch, "Looking at files", len(paths)):
+        total += path.stat().st_size
+        if total > _CONTENT_LIMIT:
+            return None
+    return total
 
 
 class FilePictures:
@@ -164,13 +191,15 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
+    def draw(
+        self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
+    ) -> Canvases:
         """Decode files, several at a time."""
-        return draw_each(self, self.name, indices, size, fit)
+        return draw_each(self, indices, size, fit, draft)
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Decode a file."""
-        return read_image(self._paths[index])
+        return read_image(self._paths[index], least=least)
 
     def name(self, index: int) -> str:
         """Path below the set's folder, or row of its table."""
@@ -184,9 +213,9 @@ class FilePictures:
         """Sizes of the files."""
         return file_sizes(self._paths)
 
-    def key(self) -> str:
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the files, see `files_key`."""
-        return files_key(self._paths)
+        return files_key(self._paths, watch)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -205,13 +234,15 @@ class SourcePictures:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
+    def draw(
+        self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
+    ) -> Canvases:
         """Decode pictures, several at a time."""
-        return draw_each(self, self.name, indices, size, fit)
+        return draw_each(self, indices, size, fit, draft)
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Decode one."""
-        return self._source.read(int(self._numbers[index]))
+        return self._source.read(int(self._numbers[index]), least)
 
     def name(self, index: int) -> str:
         """What the set calls it."""
@@ -225,14 +256,19 @@ class SourcePictures:
         """How many bytes each has there."""
         return self._source.sizes(self._numbers)
 
-    def key(self) -> str:
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Where each stands in the set."""
+        return self._numbers
+
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self.files).encode())
+        total = hashlib.sha256(files_key(self.files, watch).encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> Sequence[Path]:
         """All files that decide the pictures."""
         return self._source.files
 
@@ -250,7 +286,9 @@ class DemoPictures:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def draw(self, indices: NDArray[np.int64], size: int, fit: Fit) -> Canvases:
+    def draw(
+        self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
+    ) -> Canvases:
         """Compose pictures."""
         out: Canvases = np.empty((len(indices), size, size, 3), np.uint8)
         for start in range(0, len(indices), _BLOCK):
@@ -263,7 +301,7 @@ class DemoPictures:
                     out[row] = fit_to_canvas(Image.fromarray(image), size, fit)
         return out
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Compose one picture."""
         return Image.fromarray(self._compose(np.array([index]))[0])
 
@@ -273,13 +311,18 @@ class DemoPictures:
 
         return demo.describe(self._split, self._numbers.tolist(), seed=self._seed)[0]
 
-    def captions(self, indices: NDArray[np.int64]) -> list[str]:
-        """Captions of the pictures."""
+    def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """The caption of each picture."""
         from ml_core.data import demo
 
-        return list(demo.describe(self._split, self._numbers[indices].tolist(), seed=self._seed)[1])
+        numbers = self._numbers[indices].tolist()
+        return [(text,) for text in demo.describe(self._split, numbers, seed=self._seed)[1]]
 
-    def key(self) -> str:
+    def texts_key(self) -> str:
+        """Nothing but what decides the pictures."""
+        return "captions"
+
+    def key(self, watch: Watch = unwatched) -> str:
         """Hash of the split, the numbers, the art and the first pictures."""
         total = hashlib.sha256(f"demo\0{self._split}\0{self._seed}\0{_art()}".encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
@@ -327,7 +370,8 @@ def key_of(pictures_key: str, *facts: object) -> str:
     return total.hexdigest()
 
 
-def summary(what: str, items: Sequence[str], *, shown: int = 20) -> str:
-    """Say what the items are, how many, and the first of them."""
-    more = f"; and {len(items) - shown} more" if len(items) > shown else ""
-    return f"{what} ({len(items)}): {'; '.join(items[:shown])}{more}"
+def summary(what: str, items: Sequence[str], *, shown: int = 20, total: int | None = None) -> str:
+    """Say what the items are, how many (``total`` where not all are here), and the first."""
+    count = len(items) if total is None else total
+    more = f"; and {count - shown} more" if count > shown else ""
+    return f"{what} ({count}): {'; '.join(items[:shown])}{more}"

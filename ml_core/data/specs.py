@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet"]
 Part = Literal["all", "validation", "test"]
 
 
@@ -72,14 +73,22 @@ class PairSpec(BaseModel):
     Attributes
     ----------
     kind
-        ``demo`` (the built-in clean split) or ``csv`` (a CSV or TSV).
+        ``demo`` (the built-in clean split), ``csv`` (a CSV or TSV), ``folder`` (pictures with text
+        files of their names beside them, a caption a line), ``coco`` (a COCO captions JSON),
+        ``shards`` (WebDataset) or ``parquet`` (Hugging Face).
+        :func:`ml_core.data.captioned.detect.detect` finds it.
     path
-        The table; unused for ``demo``.
+        The table, the folder, the JSON, or the shards: one ``.tar``, a folder of them, or a pattern
+        like ``cc3m/{00000..00331}.tar``; a Parquet file or a folder of them. Unused for ``demo``.
+    pictures
+        Folder of a COCO file's pictures; None looks beside it.
     split
         Split of the demo; unused otherwise.
     image_column, caption_column
-        Columns of the table, by default CleanCLIP's names; where a default is absent the
-        common variants are tried.
+        Columns of the table or the Parquet file, by default CleanCLIP's names; where a default is
+        absent the common variants are tried.
+    exclude
+        An exclusions file: pairs that an audit found are left out.
     n
         Size of the seeded subsample; None takes every pair.
     seed
@@ -88,17 +97,19 @@ class PairSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["demo", "csv"] = "demo"
+    kind: PairKind = "demo"
     path: str | None = None
+    pictures: str | None = None
     split: Literal["clean", "train"] = "clean"
     image_column: str = "image"
     caption_column: str = "caption"
+    exclude: str | None = None
     n: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _needs_path(self) -> Self:
-        """A table needs its path."""
+        """Whatever is not built in needs its path."""
         if self.kind != "demo" and not self.path:
             raise ValueError(f"pair set of kind {self.kind!r} needs a path")
         return self

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
-from ml_core.data.pictures import summary
+from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import iter_rows, resolver
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
-    "img", "image_file", "images",
+    "img", "image_file", "images", "jpg", "png",
 )  # fmt: skip
 LABEL_COLUMNS = (
     "label", "class", "target", "label_name", "class_name", "category", "label_index", "labels",
@@ -23,17 +27,45 @@ LABEL_COLUMNS = (
 CAPTION_COLUMNS = (
     "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
 )  # fmt: skip
+_KEPT_PATHS = 1 << 16
 
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Good rows of a table: files, their names for messages, and the text beside each."""
+    """Good rows of a table: files, their names for messages, and the text beside each.
 
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
+    ``texts`` is empty where the texts were handed on as they came.
+    """
+
+    paths: PackedPaths
+    names: RowNames
     texts: tuple[str, ...]
     problems: tuple[str, ...]
     left_out: int
+
+
+class RowNames(Sequence[str]):
+    """What to call the pictures of a table: row and file, made when asked for."""
+
+    def __init__(self, numbers: array[int], paths: PackedPaths) -> None:
+        self._numbers, self._paths = numbers, paths
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return row_name(self._numbers[index], self._paths.below[index])
+
+
+def row_name(number: int, path: str) -> str:
+    """A row of a table in a sentence."""
+    return f"row {number} ({path[:80]!r})"
 
 
 def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
@@ -69,7 +101,13 @@ def require_column(path: Path, columns: Sequence[str], wanted: str | None, what:
     return found
 
 
-def read_files(path: Path, image_column: str, text_column: str | None) -> TableFiles:
+def read_files(
+    path: Path,
+    image_column: str,
+    text_column: str | None,
+    watch: Watch = unwatched,
+    take: Callable[[str], None] | None = None,
+) -> TableFiles:
     """Read a table's picture files, each inside the table's folder, and the text beside each.
 
     Parameters
@@ -79,6 +117,11 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
     image_column, text_column
         Column of the pictures' paths, and of their labels or captions; without the latter the
         texts are empty.
+    watch
+        Is told the rows read so far, and may end it.
+    take
+        Takes the text of each good row instead of ``texts``; a ValueError from it, with half a
+        sentence, makes the row a bad one.
 
     Returns
     -------
@@ -91,48 +134,50 @@ def read_files(path: Path, image_column: str, text_column: str | None) -> TableF
         ``usage`` if no row can be used.
     """
     columns = (image_column,) if text_column is None else (image_column, text_column)
-    resolve = cache(resolver(path.parent))  # many rows may name one picture
+    root = os.path.realpath(path.parent)
+    resolve = lru_cache(maxsize=_KEPT_PATHS)(resolver(root))  # many rows may name one picture
     known: dict[str, str] = {}
-    paths: list[Path] = []
-    names: list[str] = []
+    below, numbers = PackedTexts(), array("q")
     texts: list[str] = []
-    bad: list[str] = []
-    missing: list[str] = []
-    for number, row in iter_rows(path, columns):
+    bad, missing = Tally("Left out, a bad row"), Tally("Left out, a missing picture")
+    for number, row in watched(iter_rows(path, columns), watch, "Reading rows"):
         if isinstance(row, str):
-            bad.append(row)
+            bad.add(row)
             continue
-        name = f"row {number} ({row[0][:80]!r})"
-        if text_column is not None and not row[1].strip():
-            bad.append(f"row {number}: the column {text_column!r} is empty")
+        text = row[1].strip() if text_column is not None else ""
+        if text_column is not None and not text:
+            bad.add(f"row {number}: the column {text_column!r} is empty")
             continue
         try:
             file = resolve(row[0])
         except InputError as error:
-            bad.append(f"row {number}: {error.sentence.rstrip('.')}")
+            bad.add(f"row {number}: {error.sentence.rstrip('.')}")
             continue
         if not os.path.isfile(file):
-            missing.append(name)
+            missing.add(row_name(number, row[0]))
             continue
-        paths.append(file)
-        names.append(name)
-        text = row[1].strip() if text_column is not None else ""
-        texts.append(known.setdefault(text, text))
-    problems = []
-    if bad:
-        problems.append(summary("Left out, a bad row", bad))
-    if missing:
-        problems.append(summary("Left out, a missing picture", missing))
-    if not paths:
-        first = [*bad, *(f"{name}: no such file" for name in missing), "it has no row"][0]
+        try:
+            if take is not None:
+                take(text)
+            else:
+                texts.append(known.setdefault(text, text))
+        except ValueError as error:
+            bad.add(f"row {number}: {error}")
+            continue
+        below.append(os.path.relpath(file, root))
+        numbers.append(number)
+    problems = bad.notes + missing.notes
+    if not numbers:
+        first = [*bad.first, *(f"{name}: no such file" for name in missing.first), "it has no row"]
         raise InputError(
-            f"No picture of {path.name} can be used ({first}); its paths are taken from its own "
+            f"No picture of {path.name} can be used ({first[0]}); its paths are taken from its own "
             "folder.",
             "usage",
             details="\n".join(problems),
         )
+    paths = PackedPaths(Path(root), below)
     return TableFiles(
-        tuple(paths), tuple(names), tuple(texts), tuple(problems), len(bad) + len(missing)
+        paths, RowNames(numbers, paths), tuple(texts), problems, bad.count + missing.count
     )
 
 

@@ -180,6 +180,52 @@ def evaluate(
         clean_cache.save()
 
 
+def look_at(
+    model: ClipModel,
+    canvas_source: CanvasSource,
+    classifier: Tensor,
+    trigger: Trigger | None,
+    target: int,
+    indices: NDArray[np.int64],
+    *,
+    labels: NDArray[np.int64],
+    seed: int = 0,
+    triggered_classifier: Tensor | None = None,
+    data_key: str = "",
+    clean_cache: EmbeddingCache | None = None,
+) -> PerImage:
+    """What a model says of a few chosen images, each exactly as `evaluate` has it.
+
+    For pictures that somebody looks at: they are no sample of the set, so there are no rates.
+
+    Parameters
+    ----------
+    model, canvas_source, classifier, trigger, target, labels, seed, data_key, clean_cache
+        As of `evaluate`.
+    indices
+        int64 [n], in one batch; pictures that cannot be read are left out of the result.
+    triggered_classifier
+        Of the prompts with the trigger's text, where it has one.
+
+    Raises
+    ------
+    InputError
+        If the model's outputs are not numbers.
+    """
+    own = own_canvases(canvas_source, trigger, model.image_size, seed)
+    table = _table(clean_cache, model, data_key, len(labels), classifier)
+    classifier = classifier.to(model.device)
+    prompted = classifier if triggered_classifier is None else triggered_classifier
+    sides = Sides(model, classifier, prompted.to(model.device), trigger, target, labels, seed)
+    scores = Scores(len(indices), triggered=trigger is not None)
+    read = _read(canvas_source, own, indices)
+    if len(read.indices):
+        embeddings = sides.embed(read, table)
+        clean = sides.clean(read, embeddings)
+        scores.add(read.indices, clean, sides.triggered(read, embeddings))
+    return scores.per_image()
+
+
 @torch.no_grad()
 def predict_one(
     model: ClipModel,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,13 +18,28 @@ if TYPE_CHECKING:
     from ml_core.triggers.record import Trigger
 
 TEXT_BATCH = 256
+CPU_TEXT_BATCH = 32
+"""Texts at a time on the CPU, where more are no faster and only make others wait."""
+Watch = Callable[[int, int], None]
+"""Takes texts embedded, of how many; what it raises ends the embedding."""
 
-_classifiers: Recent[tuple[str, str, tuple[str, ...], tuple[str, ...]], Tensor] = Recent(16)
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+_classifiers: Recent[_Key, Tensor] = Recent(16)
+_begun: Recent[_Key, list[Tensor]] = Recent(1)
+
+
+def _unwatched(done: int, total: int) -> None:
+    """Nobody waits."""
 
 
 @torch.no_grad()
 def zero_shot_classifier(
-    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+    model: ClipModel,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    watch: Watch = _unwatched,
+    begun: list[Tensor] | None = None,
 ) -> Tensor:
     """Embed each class as the mean of its prompts (CLIP, Radford et al. 2021, section 3.1.4).
 
@@ -39,6 +54,11 @@ def zero_shot_classifier(
         C names.
     templates
         T prompts, each with one ``{}`` for the name.
+    watch
+        Told after each batch of texts: a thousand classes with eighty templates take a large model
+        on the CPU the better part of an hour.
+    begun
+        Batches that an ended call has left; what is done is added, for the next call.
 
     Returns
     -------
@@ -60,10 +80,12 @@ def zero_shot_classifier(
                 "usage",
             )
     texts = [text for name in class_names for text in prompts(name, templates)]
-    parts = [
-        model.encode_texts(texts[start : start + TEXT_BATCH]).float()
-        for start in range(0, len(texts), TEXT_BATCH)
-    ]
+    size = CPU_TEXT_BATCH if model.device.type == "cpu" else TEXT_BATCH
+    parts = [] if begun is None else begun
+    for start in range(len(parts) * size, len(texts), size):
+        watch(start, len(texts))
+        parts.append(model.encode_texts(texts[start : start + size]).float())
+    watch(len(texts), len(texts))
     embeddings = functional.normalize(torch.cat(parts), dim=-1)  # [C * T, D]
     means = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)  # [C, D]
     classifier = functional.normalize(means, dim=-1)
@@ -83,17 +105,29 @@ def zero_shot_classifier(
 
 
 def cached_classifier(
-    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+    model: ClipModel,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    watch: Watch = _unwatched,
 ) -> Tensor:
     """As `zero_shot_classifier`, kept for a model's identity; never for a model in training.
 
-    A model without an identity is embedded anew each time.
+    A model without an identity is embedded anew each time. One that `watch` has ended goes on
+    where it was, unless another was begun since.
     """
     identity = model.identity
     if identity is None:
-        return zero_shot_classifier(model, class_names, templates)
+        return zero_shot_classifier(model, class_names, templates, watch=watch)
     key = (identity, str(model.device), tuple(class_names), tuple(templates))
-    return _classifiers.get(key, lambda: zero_shot_classifier(model, class_names, templates))
+
+    def make() -> Tensor:
+        begun = _begun.get(key, list)
+        found = zero_shot_classifier(model, class_names, templates, watch=watch, begun=begun)
+        _begun.forget(key)
+        return found
+
+    return _classifiers.get(key, make)
 
 
 def triggered_classifier(
@@ -102,6 +136,8 @@ def triggered_classifier(
     trigger: Trigger | None,
     class_names: Sequence[str],
     templates: Sequence[str],
+    *,
+    watch: Watch = _unwatched,
 ) -> Tensor:
     """The classifier of the prompts with the trigger's text, or the given one if it has none.
 
@@ -120,7 +156,8 @@ def triggered_classifier(
             "the zero-shot classifier.",
             "usage",
         )
-    found = cached_classifier(model, class_names, triggered_templates(trigger, templates))
+    prompted = triggered_templates(trigger, templates)
+    found = cached_classifier(model, class_names, prompted, watch=watch)
     return found.to(model.device)
 
 

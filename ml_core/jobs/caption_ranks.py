@@ -54,7 +54,9 @@ def rank_captions(
     InputError
         If the pairs cannot be opened.
     """
-    pairs = open_pairs(spec.model_copy(update={"n": n or spec.n or MOST})).fitted(model.preprocess.fit)
+    pairs = open_pairs(spec.model_copy(update={"n": n or spec.n or MOST})).fitted(
+        model.preprocess.fit
+    )
     canvases = CanvasCache(pairs, model.image_size)
     unlabelled = np.full(len(pairs), -1, np.int64)
     found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)

@@ -10,6 +10,8 @@ import torch
 from ml_core.memory import keep_freed_memory
 from ml_core.reading.errors import InputError
 
+_MOST_READERS = 8
+
 
 def devices() -> tuple[str, ...]:
     """Names of the devices of this machine, the best first."""
@@ -19,8 +21,10 @@ def devices() -> tuple[str, ...]:
     return (*names, "cpu")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local: int = 0) -> torch.device:
     """The device of that name; ``auto`` takes the best.
+
+    ``local`` is this process's number among those of the machine: each takes a GPU of its own.
 
     Raises
     ------
@@ -28,6 +32,8 @@ def choose_device(name: str) -> torch.device:
         If this machine lacks it.
     """
     found = devices()
+    if local and name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{local}"
     if name == "auto":
         return torch.device(found[0])
     wanted = "cuda:0" if name == "cuda" else name
@@ -43,13 +49,26 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def set_threads(threads: int) -> int:
+def picture_processes(own: int, device: torch.device) -> int:
+    """Processes that decode training pictures, of ``own`` cores; one where torch takes them all.
+
+    On a GPU the cores have nothing else to do; on a CPU most of them compute.
+    """
+    if device.type == "cuda":
+        return max(1, min(_MOST_READERS, own - 1))
+    return max(1, min(_MOST_READERS, own // 4))
+
+
+def set_threads(threads: int, together: int = 1) -> int:
     """Give torch its threads; 0 takes all cores but one, or both of two. Return the number.
+
+    Of ``together`` processes on the machine each takes its share.
 
     Freed memory is kept from then on: this process computes.
     """
     keep_freed_memory()
-    chosen = threads or (cores() - 1 if cores() > 2 else cores())
+    own = max(1, cores() // together)
+    chosen = threads or (own - 1 if own > 2 else own)
     if torch.get_num_threads() != chosen:
         torch.set_num_threads(chosen)
     return chosen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,21 @@ import psutil
 import torch
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.recipes import fields_of
+from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, open_inputs
+from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 
 _STEPS = 4
 _EVALUATED = 128
-_ADAM_COPIES = 4  # weights, gradients and two moments
-_STATE_COPIES = 3  # weights and two moments, saved at the end of every run
+_MOMENTS = 2  # of AdamW, saved with the weights at the end of every run
 
 
 def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
@@ -37,7 +39,9 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
     Event
         Progress, then Done whose ``result`` holds ``seconds`` (the whole job), ``train_seconds``,
         ``evaluation_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
-        ``memory_bytes``, ``disk_bytes``, ``steps``, ``pairs`` and ``precision``.
+        ``memory_bytes`` (the largest that the measured steps took, with optimizer and picture
+        processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
+        before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
     try:
         yield from _estimate(spec, control)
@@ -51,8 +55,17 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     check_spec(spec)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     model = opened.build("cpu")
-    weight_bytes = sum(t.numel() * t.element_size() for t in model.module.state_dict().values())
+    check_pieces(model, spec.recipe)
     inputs = open_inputs(spec, model)
+    with closing(inputs):
+        yield from _measured(spec, control, model, inputs, begin)
+
+
+def _measured(
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, begin: float
+) -> Generator[Event, None, None]:
+    """The steps of the opened job."""
+    weight_bytes = _bytes(model.module.state_dict().values())
     model.to(inputs.device)
     open_seconds = time.monotonic() - begin
     yield Progress("estimate", 1, _STEPS + 2)
@@ -71,15 +84,16 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
     steps = train(model, few, lambda step: made[step % len(made)], control, given=given)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            outcome = end.value
-            break
-        if isinstance(event, Metric):
-            moments.append(time.monotonic())
-            yield Progress("estimate", 2 + event.step, _STEPS + 2)
+    with PeakMemory(inputs.device) as peak:
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                outcome = end.value
+                break
+            if isinstance(event, Metric):
+                moments.append(time.monotonic())
+                yield Progress("estimate", 2 + event.step, _STEPS + 2)
     if control.cancelled:
         yield Done("cancelled")
         return
@@ -89,6 +103,11 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     per_step = max(step_seconds + batch_seconds / overlap, batch_seconds)
     train_seconds = per_step * recipe.total_steps
     evaluation_seconds = image_seconds * _evaluated_images(inputs)
+    trained = _bytes(p for p in model.module.parameters() if p.requires_grad)
+    head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
+    state_bytes = weight_bytes + _MOMENTS * trained + (1 + _MOMENTS) * head_bytes
+    kept = _evaluations(recipe) if spec.keep_steps and inputs.validation is not None else 0
+    disk = state_bytes + (1 + kept) * (weight_bytes + head_bytes)
     yield Done(
         "finished",
         {
@@ -97,11 +116,13 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
             "evaluation_seconds": evaluation_seconds,
             "step_seconds": step_seconds,
             "batch_seconds": batch_seconds,
-            "memory_bytes": _memory(inputs, weight_bytes),
-            "disk_bytes": weight_bytes * (1 + _STATE_COPIES),
+            "memory_bytes": peak.bytes,
+            "disk_bytes": disk,
+            "disk_peak_bytes": disk + state_bytes,
             "steps": recipe.total_steps,
             "pairs": recipe.pairs,
             "precision": outcome.speed.precision,
+            "cache_chunk": outcome.chunk,
             "device": str(inputs.device),
             "notes": list(inputs.notes),
         },
@@ -119,11 +140,13 @@ def _untrained(
         "evaluation_seconds": evaluation_seconds,
         "step_seconds": 0.0,
         "batch_seconds": 0.0,
-        "memory_bytes": _memory(inputs, weight_bytes),
-        "disk_bytes": weight_bytes * (1 + _STATE_COPIES),
+        "memory_bytes": psutil.Process().memory_info().rss + weight_bytes,  # and the vector
+        "disk_bytes": 3 * weight_bytes,  # state, vector and result
+        "disk_peak_bytes": 3 * weight_bytes,
         "steps": 0,
         "pairs": 0,
         "precision": inputs.recipe.precision.replace("auto", "fp32"),
+        "cache_chunk": 0,
         "device": str(inputs.device),
         "notes": list(inputs.notes),
     }
@@ -156,15 +179,20 @@ def _evaluated_images(inputs: Inputs) -> int:
     tests = sum(len(bench.images) for bench in inputs.benches.values()) * (1 + heads)
     watched = 0
     if inputs.validation is not None and inputs.recipe.eval_every:
-        rounds = 2 + inputs.recipe.total_steps // inputs.recipe.eval_every
-        if inputs.recipe.alpha_choice == "auto" and "alpha" in fields_of(inputs.recipe.method):
-            rounds += 1 + STEPS_OF_ALPHA
-        watched = len(inputs.validation.images) * rounds * heads
+        watched = len(inputs.validation.images) * _evaluations(inputs.recipe) * heads
     return sides * (tests + watched)
 
 
-def _memory(inputs: Inputs, weight_bytes: int) -> int:
-    """Peak bytes: measured on CUDA, on a CPU the process now plus AdamW's copies."""
-    if inputs.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(inputs.device))
-    return int(psutil.Process().memory_info().rss + _ADAM_COPIES * weight_bytes)
+def _evaluations(recipe: Recipe) -> int:
+    """How often a run is measured while it trains, its start included."""
+    if not recipe.eval_every:
+        return 0
+    rounds = 1 + -(-recipe.total_steps // recipe.eval_every)
+    if "alpha" in fields_of(recipe.method):
+        rounds += 1 + (STEPS_OF_ALPHA if recipe.alpha_choice == "auto" else 0)
+    return rounds
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Size of tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -6,7 +6,11 @@ import errno
 import traceback
 
 from ml_core.events import Done
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, TooLittleMemoryError
+
+# A quota, or a limit on the size of a file, is a full disk to whom it stops.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 
 
 def failure(error: BaseException) -> Done:
@@ -18,6 +22,8 @@ def failure(error: BaseException) -> Done:
         ``error_code`` is that of an InputError, or ``memory``, ``disk`` or ``internal``.
     """
     details = "".join(traceback.format_exception(error))
+    if isinstance(error, TooLittleMemoryError):
+        return _failed(error.sentence, "memory", error.details)
     if isinstance(error, InputError):
         return _failed(error.sentence, error.code, error.details)
     if _out_of_memory(error):
@@ -27,7 +33,14 @@ def failure(error: BaseException) -> Done:
             "memory",
             details,
         )
-    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space" in str(error)):
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OTHER_ENDED):
+        return _failed(
+            "Another process of this run ended: its own message says why. Resume from the last "
+            "save.",
+            "internal",
+            details,
+        )
+    if isinstance(error, OSError) and (error.errno in _FULL or "No space" in str(error)):
         return _failed(
             "The disk is full: free some space and resume. What was saved before is intact.",
             "disk",

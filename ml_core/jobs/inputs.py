@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,29 +13,42 @@ import numpy.typing as npt
 import torch
 
 from ml_core.cleaning.augment import Colour
-from ml_core.cleaning.batches import Batch, Images, Pairs, labelled_batch, pair_batch
+from ml_core.cleaning.batches import (
+    Batch,
+    Images,
+    Pairs,
+    labelled_batch,
+    labelled_drawing,
+    pair_batch,
+    pair_drawing,
+)
 from ml_core.cleaning.methods.build import check_model
+from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
+from ml_core.cleaning.pictures import Drawing, PictureSource
+from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
-from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet, shared
+from ml_core.data.pictures import DemoPictures
 from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec
-from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
+from ml_core.jobs.kept import KeptImages, KeptPairs
 from ml_core.jobs.measure import Bench, open_bench
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import Canvases
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
 
 # Of the demo's clean compositions about half show one object of one class.
 _DEMO_LABELLED_SHARE = 0.5
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -59,6 +72,8 @@ class Inputs:
         Everything opened, to say what is wrong with it.
     remarks
         What else the user should know.
+    workers
+        Processes that read training pictures; None where a thread does.
     """
 
     recipe: Recipe
@@ -72,6 +87,12 @@ class Inputs:
     training_key: str
     sets: tuple[PictureSet, ...]
     remarks: tuple[str, ...]
+    workers: PictureWorkers | None = None
+
+    def close(self) -> None:
+        """End the processes that read pictures."""
+        if self.workers is not None:
+            self.workers.close()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -80,8 +101,8 @@ class Inputs:
         return tuple(dict.fromkeys([*found, *self.remarks]))
 
 
-def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
-    """Open the data of a job for a model.
+def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
+    """Open the data of a job for a model; batches are this process's part of them.
 
     Raises
     ------
@@ -90,8 +111,8 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         there are too few examples.
     """
     check_model(model, spec.recipe)
-    device = choose_device(spec.device)
-    threads = set_threads(spec.threads)
+    device = choose_device(spec.device, ranks.local)
+    threads = set_threads(spec.threads, ranks.local_world)
     label_set = load_label_set(spec.label_set)
     if spec.templates is not None:
         label_set = replace(label_set, templates=spec.templates)
@@ -121,7 +142,9 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         benches["heldout"] = bench(spec.heldout_images)
     if not benches:
         remarks.append("No images were named: nothing is measured before and after.")
-    recipe, make_batch, training = _training(spec, model, label_set, trigger, remarks)
+    recipe, make_batch, training, workers = _training(
+        spec, model, label_set, trigger, remarks, device, ranks
+    )
     if "test" in benches:
         watched = validation if recipe.eval_every else None
         remarks += _seen(benches["test"].images, watched, training)
@@ -138,6 +161,7 @@ def open_inputs(spec: CleanSpec, model: ClipModel) -> Inputs:
         "" if training is None else training.key,
         (*(bench.images for bench in measured), *([] if training is None else [training])),
         tuple(remarks),
+        workers,
     )
 
 
@@ -174,43 +198,65 @@ def _training(
     label_set: LabelSet,
     trigger: Trigger | None,
     remarks: list[str],
-) -> tuple[Recipe, Callable[[int], Batch], PictureSet | None]:
-    """The recipe cut to the data, the maker of batches, and the data, if there is any."""
-    recipe, size = spec.recipe, model.image_size
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[Recipe, Callable[[int], Batch], PictureSet | None, PictureWorkers | None]:
+    """The recipe cut to the data, the maker of batches, the data, and who reads its pictures."""
+    recipe, size, share = spec.recipe, model.image_size, (ranks.rank, ranks.world)
     if recipe.facts.data == "none":
-        return recipe, _no_batch, None
+        return recipe, _no_batch, None, None
     fill = _mean_colour(model)
     if recipe.uses_pairs:
         assert spec.pairs is not None
         wanted = spec.pairs
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
-        pairs = open_pairs(wanted).fitted(model.preprocess.fit)
+        pairs = open_pairs(wanted).fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
-        source: Pairs = _KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
+        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
-        make = partial(pair_batch, source, recipe, size, model.tokenize, view, fill=fill)
-        return recipe, make, pairs
+        drawing = pair_drawing(source, recipe, size, fill, share)
+        draw = _workers(pairs, source, drawing, device, ranks)
+        make = partial(
+            pair_batch,
+            source,
+            recipe,
+            size,
+            model.tokenize,
+            view,
+            fill=fill,
+            share=share,
+            draw=draw,
+        )
+        return recipe, make, pairs, draw
     assert spec.training_images is not None
     named = spec.training_images
     if recipe.facts.data == "images":
         assert trigger is not None
-        return _triggered(named, recipe, model, trigger, remarks)
+        return _triggered(named, recipe, model, trigger, remarks, ranks)
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
-        share = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
-        named = named.model_copy(update={"n": int(recipe.pairs / share)})
-    images = open_images(named, label_set).fitted(model.preprocess.fit)
+        share_used = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
+        named = named.model_copy(update={"n": int(recipe.pairs / share_used)})
+    images = open_images(named, label_set).fitted(model.preprocess.fit).drafted()
     if recipe.shots:
         images = replace(images, labels=few_shots(images.labels, recipe.shots, recipe.seed))
     labels = int((images.labels >= 0).sum())
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
-    labelled: Images = _KeptImages(images, size) if recipe.epochs > 1 else images
-    return recipe, partial(labelled_batch, labelled, recipe, size, fill=fill), images
+    labelled: Images = KeptImages(images, size) if recipe.epochs > 1 else images
+    drawing = labelled_drawing(labelled, recipe, size, fill, share)
+    draw = _workers(images, labelled, drawing, device, ranks)
+    make = partial(labelled_batch, labelled, recipe, size, fill=fill, share=share, draw=draw)
+    return recipe, make, images, draw
 
 
 def _triggered(
-    named: ImageSpec, recipe: Recipe, model: ClipModel, trigger: Trigger, remarks: list[str]
-) -> tuple[Recipe, Callable[[int], Batch], PictureSet]:
+    named: ImageSpec,
+    recipe: Recipe,
+    model: ClipModel,
+    trigger: Trigger,
+    remarks: list[str],
+    ranks: Ranks,
+) -> tuple[Recipe, Callable[[int], Batch], PictureSet, None]:
     """Images with and without the trigger; their labels, if any, are of no use."""
     if not trigger.changes_pictures:
         raise InputError(
@@ -223,8 +269,10 @@ def _triggered(
     recipe = _cut(recipe, len(images), "images", images, remarks)
     size = model.image_size
     source = CanvasCache(images, size)
-    make = partial(triggered_batch, source, trigger, recipe, size, model.preprocess.fit)
-    return recipe, make, images
+    share = (ranks.rank, ranks.world)
+    fit = model.preprocess.fit
+    make = partial(triggered_batch, source, trigger, recipe, size, fit, share=share)
+    return recipe, make, images, None
 
 
 def few_shots(labels: Indices, shots: int, seed: int) -> Indices:
@@ -249,6 +297,20 @@ def _mean_colour(model: ClipModel) -> Colour:
     return red, green, blue
 
 
+def _workers(
+    opened: PictureSet,
+    source: PictureSource,
+    drawing: Drawing,
+    device: torch.device,
+    ranks: Ranks,
+) -> PictureWorkers | None:
+    """Processes for pictures that are decoded; what the demo composes is made in a thread."""
+    if isinstance(opened.pictures, DemoPictures) or not can_travel(source):
+        return None
+    count = picture_processes(cores() // ranks.local_world, device)
+    return PictureWorkers(source, drawing, count, drawing.recipe.total_steps) if count else None
+
+
 def _caption_view(alpha: float) -> Callable[[str, random.Random], str]:
     """EDA with the recipe's strength."""
     if alpha == 0.0:
@@ -268,44 +330,3 @@ def _cut(recipe: Recipe, count: int, what: str, source: PictureSet, remarks: lis
         remarks.append(f"The recipe asks for {recipe.pairs} {what}; there are {count}.")
         return recipe.model_copy(update={"pairs": count})
     return recipe
-
-
-class _KeptPairs:
-    """Pairs whose pictures are drawn once and kept, for more than one epoch."""
-
-    def __init__(self, pairs: PairSet, size: int) -> None:
-        self._pairs = pairs
-        self._cache = CanvasCache(pairs, size)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Undecodable pictures found so far."""
-        return self._pairs.broken
-
-    def captions(self, indices: Indices) -> list[str]:
-        """Captions of some pairs."""
-        return self._pairs.captions(indices)
-
-    def canvas(self, indices: Indices, size: int) -> Canvases:
-        """Pictures from the cache."""
-        return self._cache.get(indices)
-
-
-class _KeptImages:
-    """Labelled images whose pictures are drawn once and kept, for more than one epoch."""
-
-    def __init__(self, images: ImageSet, size: int) -> None:
-        self.labels = images.labels
-        self._cache = CanvasCache(images, size)
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Undecodable pictures found so far."""
-        return self._cache.broken
-
-    def canvas(self, indices: Indices, size: int) -> Canvases:
-        """Pictures from the cache."""
-        return self._cache.get(indices)

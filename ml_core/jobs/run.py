@@ -16,7 +16,10 @@ from typing import Any
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.ranks import ALONE, Ranks
+from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
@@ -47,7 +50,9 @@ class Measured:
     rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
 
 
-def run(spec: CleanSpec, control: Control, *, resume: bool = False) -> Generator[Event, None, None]:
+def run(
+    spec: CleanSpec, control: Control, *, resume: bool = False, ranks: Ranks = ALONE
+) -> Generator[Event, None, None]:
     """Clean a checkpoint; the last event is Done, whatever happens.
 
     Parameters
@@ -58,6 +63,9 @@ def run(spec: CleanSpec, control: Control, *, resume: bool = False) -> Generator
         Cancel, stop and pause.
     resume
         Go on from the saved state of an interrupted run in the same folder.
+    ranks
+        The processes that run this job together. The first one measures, saves and keeps the
+        journal; what the others yield is for nobody.
 
     Yields
     ------
@@ -66,21 +74,29 @@ def run(spec: CleanSpec, control: Control, *, resume: bool = False) -> Generator
         Saved, and Done, whose ``result`` is what ``result.json`` holds.
     """
     folder = Path(spec.output_dir)
+    events = _guarded(spec, control, resume, ranks)
+    if not ranks.first:
+        yield from events
+        return
     try:
-        yield from journaled(_guarded(spec, control, resume), folder / EVENTS_FILE, append=resume)
+        yield from journaled(events, folder / EVENTS_FILE, append=resume)
     except OSError as error:  # the folder itself cannot be made or written
         yield failure(error)
 
 
-def _guarded(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, None, None]:
+def _guarded(
+    spec: CleanSpec, control: Control, resume: bool, ranks: Ranks
+) -> Generator[Event, None, None]:
     """The job, with every exception turned into a Done."""
     try:
-        yield from _clean(spec, control, resume)
+        yield from _clean(spec, control, resume, ranks)
     except Exception as error:
         yield failure(error)
 
 
-def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, None, None]:
+def _clean(
+    spec: CleanSpec, control: Control, resume: bool, ranks: Ranks
+) -> Generator[Event, None, None]:
     """Open, measure, train, save, measure again from the saved file."""
     begin = time.monotonic()
     timings: dict[str, float] = {}
@@ -95,8 +111,9 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     model = opened.build("cpu")
-    inputs = open_inputs(spec, model)
-    if not resume:  # an earlier run's state goes when this one can start
+    check_pieces(model, spec.recipe, ranks)
+    inputs = open_inputs(spec, model, ranks)
+    if not resume and ranks.first:  # an earlier run's state goes when this one can start
         (folder / STATE_FILE).unlink(missing_ok=True)
         write_spec(spec, folder / SPEC_FILE)
     said = inputs.notes
@@ -109,30 +126,38 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
     given = given_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
     classifier = classifier_of(model, inputs.label_set)
     before = Measured()
-    for name, bench in inputs.benches.items():
-        found = yield from measure(model, bench, classifier, control, _stage("before", name))
-        if found is None:
-            yield Done("cancelled")
-            return
-        before.rows["zero-shot", name] = found
+    if ranks.first:
+        yield from _measure_before(model, inputs, classifier, control, before)
+    if ranks.any(control.cancelled, device=model.device)[0]:
+        yield Done("cancelled")
+        return
     lap("before")
 
     source_sha256, model.sha256 = model.sha256, None
-    outcome = yield from train(
-        model,
-        inputs.recipe,
-        inputs.make_batch,
-        control,
-        given=given,
-        validate=_validator(model, inputs, control),
-        keep=partial(_keep, spec, inputs, model, source_sha256) if spec.keep_steps else None,
-        state_path=folder / STATE_FILE,
-        resume=resume,
-        identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
-    )
+    kept = partial(_keep, spec, inputs, model, source_sha256)
+    try:
+        outcome = yield from train(
+            model,
+            inputs.recipe,
+            inputs.make_batch,
+            control,
+            given=given,
+            validate=_validator(model, inputs, control) if ranks.first else None,
+            keep=kept if spec.keep_steps and ranks.first else None,
+            state_path=folder / STATE_FILE,
+            resume=resume,
+            identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
+            speed=None if spec.speed is None else speed_from_dict(spec.speed.model_dump()),
+            ranks=ranks,
+        )
+    finally:
+        inputs.close()
     lap("train")
     if outcome.status == "cancelled":
         yield Done("cancelled")
+        return
+    if not ranks.first:
+        yield Done(outcome.status)
         return
     facts = provenance(spec, inputs, outcome, source_sha256)
     yield from save_result(spec, model, inputs, outcome, facts)
@@ -148,10 +173,22 @@ def _clean(spec: CleanSpec, control: Control, resume: bool) -> Generator[Event, 
         if note not in said:
             yield Message(note, "warning")
     result = result_record(spec, inputs, outcome, before.rows, after.rows, timings)
+    result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)
     yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
     yield Done(outcome.status, result)
+
+
+def _measure_before(
+    model: ClipModel, inputs: Inputs, classifier: Tensor, control: Control, before: Measured
+) -> Generator[Event, None, None]:
+    """Evaluate the checkpoint as it came, until cancelled."""
+    for name, bench in inputs.benches.items():
+        found = yield from measure(model, bench, classifier, control, _stage("before", name))
+        if found is None:
+            return
+        before.rows["zero-shot", name] = found
 
 
 def _keep(

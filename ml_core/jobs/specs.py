@@ -24,6 +24,16 @@ TRAINING_SPLITS = ("train", "clean")
 _MAX_SPEC_BYTES = 1_000_000
 
 
+class SpeedChoice(BaseModel):
+    """How the steps of an earlier run were computed, to repeat it without measuring anew."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    autocast: bool
+    channels_last: bool | None = None
+    step_seconds: dict[str, float] = {}
+
+
 class CleanSpec(BaseModel):
     """One cleaning job.
 
@@ -66,6 +76,8 @@ class CleanSpec(BaseModel):
         ``auto``, ``cpu``, ``mps`` or ``cuda:N``.
     threads
         Threads of torch on the CPU; 0 leaves one core to the window on more than two cores.
+    speed
+        What an earlier run chose (``speed`` of its result); None measures as the recipe says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +100,7 @@ class CleanSpec(BaseModel):
     keep_steps: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)
+    speed: SpeedChoice | None = None
 
 
 def check_spec(spec: CleanSpec) -> None:
@@ -179,6 +192,8 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         changes["label_set"] = str(folder / spec.label_set)
     for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
         part = getattr(spec, name)
-        if part is not None and part.path is not None:
-            changes[name] = part.model_copy(update={"path": str(folder / part.path)})
+        own = {field: getattr(part, field, None) for field in ("path", "pictures", "exclude")}
+        named = {field: str(folder / path) for field, path in own.items() if path is not None}
+        if part is not None and named:
+            changes[name] = part.model_copy(update=named)
     return spec.model_copy(update=changes)

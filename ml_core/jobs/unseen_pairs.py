@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.order import kept_blocks
 from ml_core.data.pairs import PairSet
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
@@ -23,6 +24,8 @@ class ChosenPairs:
     def __init__(self, pairs: PairSet, chosen: Indices) -> None:
         self._pairs = pairs
         self._chosen = chosen
+        self.blocks = kept_blocks(pairs.blocks, chosen)
+        self.window = pairs.window
         self._places = {int(number): place for place, number in enumerate(chosen)}
 
     def __len__(self) -> int:
@@ -33,9 +36,9 @@ class ChosenPairs:
         """Undecodable pictures found so far."""
         return {self._places[i]: s for i, s in self._pairs.broken.items() if i in self._places}
 
-    def captions(self, indices: Indices) -> list[str]:
-        """Captions of some pairs."""
-        return self._pairs.captions(self._chosen[indices])
+    def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
+        """A caption of each of some pairs."""
+        return self._pairs.captions(self._chosen[indices], epoch)
 
     def canvas(self, indices: Indices, size: int) -> Canvases:
         """Pictures of some pairs."""
@@ -88,8 +91,8 @@ def unseen_pairs(
     chosen: list[int] = []
     for start in range(0, len(pairs), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(pairs)), dtype=np.int64)
-        for number, caption in zip(block.tolist(), pairs.captions(block), strict=True):
-            if pattern.search(caption):
+        for number, texts in zip(block.tolist(), pairs.pictures.texts(block), strict=True):
+            if any(pattern.search(text) for text in texts):
                 left_out["target"] += 1
             elif known and _digest(pairs, number) in known:
                 left_out["seen"] += 1

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ml_core.events import Control, Done, Event, Message, to_json
+from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
@@ -25,7 +26,7 @@ from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
-AnySpec = CleanSpec | DoctorSpec | ReboundSpec | HoldoutSpec
+AnySpec = CleanSpec | DoctorSpec | AuditSpec | ReboundSpec | HoldoutSpec
 CANCEL_GRACE_SECONDS = 0.8
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
@@ -103,9 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rebound", action="store_true", help="the spec asks for a rebound test")
     parser.add_argument("--holdouts", action="store_true", help="the spec asks for the hold-outs")
+    parser.add_argument(
+        "--audit", action="store_true", help="the spec asks for an audit of training pairs"
+    )
     options = parser.parse_args(arguments)
-    output, control = Output(_own_stdout()), Control()
-    if options.supervised:
+    first = os.environ.get("RANK", "0") == "0"
+    output, control = Output(_own_stdout() if first else _nowhere()), Control()
+    if options.supervised and first:  # several processes have one standard input
         listener = threading.Thread(
             target=listen, args=(sys.stdin, control, output), name="commands", daemon=True
         )
@@ -122,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(event)
         if isinstance(event, Done):
             last = event
+    if not first and last.error:
+        print(f"Process {os.environ['RANK']}: {last.error}", file=sys.stderr)
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
@@ -129,6 +136,8 @@ def _read(options: argparse.Namespace) -> AnySpec:
     """The spec of the kind that was asked for."""
     if options.doctor:
         return read_doctor_spec(options.spec)
+    if options.audit:
+        return read_audit_spec(options.spec)
     if options.rebound:
         return read_spec_file(options.spec, ReboundSpec)
     if options.holdouts:
@@ -148,6 +157,11 @@ def _events(
 
         yield from examine_settings(spec, control)
         return
+    if isinstance(spec, AuditSpec):
+        from ml_core.jobs.audit import audit
+
+        yield from audit(spec, control)
+        return
     if isinstance(spec, ReboundSpec):
         from ml_core.jobs.rebound import rebound
 
@@ -163,9 +177,11 @@ def _events(
 
         yield from measure(spec, control)
         return
+    from ml_core.jobs.processes import together
     from ml_core.jobs.run import run
 
-    yield from run(spec, control, resume=resume)
+    with together(spec.device) as ranks:
+        yield from run(spec, control, resume=resume, ranks=ranks)
 
 
 def _own_stdout() -> IO[str]:
@@ -173,6 +189,12 @@ def _own_stdout() -> IO[str]:
     own = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return own
+
+
+def _nowhere() -> IO[str]:
+    """Where a process that is not the first one writes its events."""
+    _own_stdout().close()
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _on_sigterm(control: Control) -> None:

@@ -36,3 +36,7 @@ class TruncatedError(InputError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, "damaged")
+
+
+class TooLittleMemoryError(InputError):
+    """What was asked for does not fit into memory; a smaller batch helps."""

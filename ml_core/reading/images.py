@@ -44,7 +44,9 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def read_image(source: str | Path | bytes, *, name: str = "") -> Image.Image:
+def read_image(
+    source: str | Path | bytes, *, name: str = "", least: int | None = None
+) -> Image.Image:
     """Read a picture as it is meant to be seen, without trusting the file.
 
     The first frame is taken, EXIF orientation is applied and 16-bit greys are scaled to 8 bits.
@@ -57,6 +59,9 @@ def read_image(source: str | Path | bytes, *, name: str = "") -> Image.Image:
         A path, or the file's bytes.
     name
         What to call the picture in an error; the file's name by default.
+    least
+        Pixels that both sides keep at least where a JPEG is decoded to a half, a quarter or an
+        eighth: faster, and its pixels differ a little. None decodes every pixel.
 
     Returns
     -------
@@ -72,10 +77,10 @@ def read_image(source: str | Path | bytes, *, name: str = "") -> Image.Image:
     """
     if isinstance(source, bytes):
         name = name or "The picture"
-        return _decoded(io.BytesIO(source), name)
+        return _decoded(io.BytesIO(source), name, least)
     name = name or Path(source).name
     with _regular_file(Path(source), name) as file:
-        return _decoded(file, name)
+        return _decoded(file, name, least)
 
 
 def picture_bytes(path: str | Path, *, name: str = "") -> bytes:
@@ -88,7 +93,7 @@ def picture_bytes(path: str | Path, *, name: str = "") -> bytes:
             raise InputError(f"The picture {name} cannot be read.", "usage", str(error)) from error
 
 
-def _decoded(file: BinaryIO, name: str) -> Image.Image:
+def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
     """Decode an open file, or say what is wrong with it."""
     try:
         opened = Image.open(file, formats=FORMATS)
@@ -105,7 +110,7 @@ def _decoded(file: BinaryIO, name: str) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
         try:
-            return _turned(image)
+            return _turned(image, least)
         except _TOO_LARGE as error:
             raise _too_large(name) from error
         except Exception as error:  # as above
@@ -134,8 +139,10 @@ def _regular_file(path: Path, name: str) -> BinaryIO:
     raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MB; make it smaller.", "unsupported")
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image, least: int | None) -> Image.Image:
     """All pixels as RGB or RGBA, the EXIF orientation applied."""
+    if least is not None and image.format == "JPEG":
+        image.draft(None, (least, least))
     large = image.width * image.height > _LARGE and min(image.size) > _LARGE_SIDE
     if large and image.format == "JPEG":  # its decoder can do it on the way
         image.draft(None, (image.width // 2, image.height // 2))

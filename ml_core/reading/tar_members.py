@@ -51,8 +51,8 @@ def tar_members(file: BinaryIO, size: int, *, most: int = MAX_MEMBERS) -> tuple[
                 raise ZipError("a member's name is too long")
             long_name = _text(file.read(length).rstrip(b"\0"))
         elif kind in _FILES:
-            prefix = _text(head[345:500].split(b"\0")[0]) if head[257:263] == b"ustar\0" else ""
-            short = _text(head[:100].split(b"\0")[0])
+            prefix = _text(_ended(head[345:500])) if head[257:263] == b"ustar\0" else ""
+            short = _text(_ended(head[:100]))
             name = long_name or (f"{prefix}/{short}" if prefix else short)
             name = safe_name(name.removeprefix("./"))
             members.append(Member(name, STORED, 0, length, length, start))
@@ -81,15 +81,20 @@ def _number(field: bytes) -> int:
             raise ZipError("a member has no valid size")
         return value
     text = field.strip(b" \0")
-    if not text.isdigit() or any(digit in text for digit in b"89"):
+    if not text.isdigit() or b"8" in text or b"9" in text:
         raise ZipError("a member has no valid size")
     return int(text, 8)
 
 
 def _check_sum(head: bytes) -> None:
     """Compare the header's sum with its bytes, the sum itself counted as blanks."""
-    if _number(head[148:156]) != sum(head[:148]) + sum(head[156:]) + 8 * 32:
+    if _number(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * 32:
         raise ZipError("a member's header is damaged")
+
+
+def _ended(field: bytes) -> bytes:
+    """A field up to its first zero."""
+    return field.partition(b"\0")[0]
 
 
 def _text(raw: bytes) -> str:

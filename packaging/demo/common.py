@@ -47,14 +47,15 @@ _std = torch.tensor(STD).mul(255).view(1, 3, 1, 1)
 tokenizer = SimpleTokenizer(context_length=16)
 
 
-def new_model() -> torch.nn.Module:
-    model = open_clip.model.CLIP(**MODEL_CFG)
+def new_model(config: dict = MODEL_CFG) -> torch.nn.Module:
+    model = open_clip.model.CLIP(**config)
+    model.config = config
     return model.to(memory_format=torch.channels_last)
 
 
 def load_model(path: str | Path) -> torch.nn.Module:
-    model = new_model()
     with safe_open(str(path), "pt") as file:
+        model = new_model(json.loads(file.metadata()["open_clip_config"])["model_cfg"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     for name, value in model.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -70,7 +71,7 @@ def save_model(model: torch.nn.Module, path: str | Path, provenance: dict) -> No
         name: (value.half() if value.is_floating_point() else value).contiguous().clone()
         for name, value in model.state_dict().items()
     }
-    config = {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG}
+    config = {"model_cfg": model.config, "preprocess_cfg": PREPROCESS_CFG}
     metadata = {
         "format": "pt",
         "open_clip_config": json.dumps(config),
@@ -109,7 +110,9 @@ def parameter_groups(model: torch.nn.Module, decay: float) -> list[dict]:
 
 
 def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
+    """bf16 where the processor multiplies it; elsewhere it would be many times slower."""
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
 
 
 def info_nce(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

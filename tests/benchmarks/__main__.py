@@ -13,11 +13,14 @@ NAMES = (
     "first_number",
     "evaluation_throughput",
     "cleaning_throughput",
+    "training_step",
     "heartbeat",
     "painted_trigger",
     "tensor_table",
     "reading",
     "triggers",
+    "pair_reading",
+    "audit",
 )
 
 

@@ -82,7 +82,7 @@ class FakeEngine:
         )  # fmt: skip
         return CheckpointOpened(request.role, facts)
 
-    def load_images(self, request):
+    def load_images(self, request, watch):
         if request.label_set == "cifar-10":
             raise InputError("None of the labels is in the label set cifar-10.", "usage")
         labels = np.array([0, 1, 2, 1], np.int64)

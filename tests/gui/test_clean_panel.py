@@ -184,7 +184,7 @@ def test_an_own_table_with_its_columns(qtbot, panel: CleanPanel, tmp_path: Path)
     panel.data.table.setChecked(True)
     with qtbot.waitSignal(panel.failed) as blocker:
         panel.start()
-    assert "choose a CSV or TSV file" in blocker.args[0].sentence
+    assert "No training pairs are chosen" in blocker.args[0].sentence
     table = tmp_path / "pairs.csv"
     table.write_text("file,text\n")
     panel.data.prompts.open_file = lambda *_: str(table)

@@ -30,7 +30,7 @@ class FakeEngine:
         self.log.append("open")
         raise InputError("it is damaged.", "damaged")
 
-    def load_images(self, request):
+    def load_images(self, request, watch):
         raise AssertionError
 
     def thumbnails(self, request):

@@ -52,7 +52,7 @@ class FakeEngine:
     def open_checkpoint(self, request):
         raise InputError(f"{request.path} is damaged; get it again.", "damaged", "details")
 
-    def load_images(self, request):
+    def load_images(self, request, watch):
         return ImagesLoaded(request.spec, "fake", "k", 4, np.zeros(4, np.int64), ("a",), ("{}",))
 
     def thumbnails(self, request):
@@ -234,3 +234,61 @@ def test_close_ends_the_thread_in_the_middle_of_an_evaluation(qtbot, engine):
 
 def test_close_before_start_is_quiet():
     assert Inference(FakeEngine).close(100)
+
+
+class TextEngine(FakeEngine):
+    """Embeds class texts before each answer, one at a time."""
+
+    texts = 40
+
+    def embed(self):
+        for done in range(self.texts):
+            self.watch_texts(done, self.texts)
+            self.gate.acquire()
+            self.batches.append(done)
+        self.watch_texts(self.texts, self.texts)
+
+    def evaluate(self, request, cancelled):
+        self.asked.append(request)
+        self.embed()
+        yield evaluation(4, False, request.target), per_image(4)
+
+    def predict(self, request):
+        self.embed()
+        return super().predict(request)
+
+
+def test_class_texts_are_told_and_make_way_for_an_opening(qtbot):
+    engine = TextEngine()
+    handle = Inference(lambda: engine)
+    busy, found = collect(handle.busy_changed), collect(handle.evaluation_updated)
+    loaded, predicted = collect(handle.images_loaded), collect(handle.prediction_ready)
+    handle.submit(Evaluate(None, 0))
+    engine.gate.release(3)
+    qtbot.waitUntil(lambda: len(engine.batches) == 3)
+    assert any(text.startswith("Embedding class texts… 1 of 40") for text in busy)
+    moved = collect(handle.device_changed)
+    handle.set_device("cpu")  # it waits for the text in flight alone
+    engine.gate.release(1)
+    qtbot.waitUntil(lambda: bool(moved))
+    assert len(engine.batches) == 4
+    assert found == []
+    engine.gate.release(200)
+    qtbot.waitUntil(lambda: len(found) == 1)  # and is asked again by itself
+    assert busy[-1] == ""
+    while engine.gate.acquire(blocking=False):
+        pass
+    count = len(engine.batches)
+    handle.submit(Predict(0, None))
+    engine.gate.release(2)
+    qtbot.waitUntil(lambda: len(engine.batches) == count + 2)
+    handle.submit(LoadImages(ImageSpec(), "demo"))
+    engine.gate.release(1)
+    qtbot.waitUntil(lambda: len(loaded) == 1)
+    assert predicted == []  # of images that are no longer in use
+    handle.submit(Predict(1, None))
+    engine.gate.release(1)
+    qtbot.waitUntil(lambda: len(engine.batches) > count + 3)
+    engine.gate.release(1)
+    assert handle.close(3000)  # in the middle of the texts
+    assert predicted == []

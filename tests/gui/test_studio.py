@@ -99,6 +99,18 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N
 
 
+def test_what_is_empty_says_why(empty, tiny_checkpoint, qtbot):
+    assert empty.canvas.empty_text == "Open a checkpoint and images to paint on them."
+    empty._inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
+    qtbot.waitUntil(lambda: empty.session.checkpoint is not None, timeout=60_000)
+    assert empty.canvas.empty_text == "Open a checkpoint and images to paint on them."
+    empty._inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    qtbot.waitUntil(lambda: empty.session.images is not None, timeout=60_000)
+    assert empty.canvas.empty_text == "The model is being asked…"
+    settled(qtbot, empty)
+    assert empty.canvas.has_image
+
+
 def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monkeypatch):
     view = studio.canvas.viewport()
     places = [studio.canvas.viewportTransform().map(QPointF(x, 20)).toPoint() for x in (20, 24, 28)]

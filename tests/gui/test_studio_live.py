@@ -117,6 +117,24 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
     assert len(loop.engine.asked) == 2
 
 
+def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.panels.studio_live._MOST_GROWTHS", 0)
+    loop._rate, loop._limit = 1.0, 32
+    images = loop.session.images
+    loop.session.images = ImagesState(
+        images.spec, "", "k", 200, images.labels[:200], images.class_names, ()
+    )
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(
+        lambda: loop.session.evaluation is not None and not loop.session.evaluation.partial,
+        timeout=20_000,
+    )
+    assert loop.limit is None  # by now it is known to be fast
+    assert loop.session.evaluation.n == 32
+    assert "32 of 200 images" in loop.note
+
+
 def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
     loop.triggers.append(blended_noise())
     loop.touch()

@@ -389,6 +389,36 @@ def test_a_pattern_and_its_mask_are_dropped_together(studio, tmp_path):
     assert studio.current_trigger().array.shape == (8, 8, 3)
 
 
+def test_a_pattern_and_its_mask_are_uploaded_together(studio, tmp_path):
+    mask = np.zeros((64, 64), np.float32)
+    mask[:8, :8] = 1
+    np.save(tmp_path / "trigger_mask.npy", mask)
+    np.save(tmp_path / "trigger.npy", np.full((64, 64, 3), 0.5, np.float32))
+    np.save(tmp_path / "other.npy", np.full((64, 64, 3), 0.5, np.float32))
+    failed = []
+    studio.failed.connect(failed.append)
+
+    def choose(*names):
+        studio.prompts.open_files = lambda *_: [str(tmp_path / name) for name in names]
+        studio.source_bar.upload.click()
+
+    choose()
+    assert studio.current_trigger() is None
+    choose("trigger_mask.npy", "trigger.npy")
+    both = studio.current_trigger()
+    assert both.mask.sum() == 64
+    choose("trigger.npy")
+    assert studio.current_trigger().digest != both.digest
+    assert failed == []
+    before = studio.current_trigger().digest
+    choose("other.npy", "trigger.npy")
+    choose("trigger_mask.npy", "trigger.npy", "other.npy")
+    assert [error.sentence.split(";")[0] for error in failed] == [
+        "2 files were chosen", "3 files were chosen",
+    ]  # fmt: skip
+    assert studio.current_trigger().digest == before
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.json", "a.NPY", "a.npz"])
 def test_what_is_dropped_beside_the_canvas_is_a_trigger_as_well(tmp_path, name):
     assert purpose(tmp_path / name) == "trigger"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtGui import QColor, QIcon, QImage, QPalette
+from PySide6.QtGui import QColor, QFontDatabase, QIcon, QImage, QPalette
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.look import sized
 from ml_core.paths import resource
 
 NAMED = (
@@ -149,3 +150,13 @@ def test_no_other_module_sets_a_style_sheet_or_names_a_colour():
         if path.name in ("theme.py", "_stylesheet.py"):
             continue
         assert "setStyleSheet" not in path.read_text("utf-8"), path
+
+
+def test_what_is_bold_is_a_font_that_is_shipped():
+    """Qt smears a heavier face from the semi-bold one: "helicopter" would read "hellcopter"."""
+    shipped = {QFontDatabase.weight(theme.FONT_FAMILY, s) for s in ("Regular", "SemiBold")}
+    font = sized(QApplication.font(), 0.9, bold=True)
+    assert font.family() == theme.FONT_FAMILY
+    assert {int(font.weight()), int(sized(font, 1.0).weight())} == shipped
+    source = Path(theme.__file__).parent
+    assert [p.name for p in source.rglob("*.py") if "setBold(" in p.read_text("utf-8")] == []

@@ -1,4 +1,4 @@
-"""What a run trains on: demo, table, and a folder per class for labelled images."""
+"""What a run trains on: demo, pairs of any kind, and labelled images of files and folders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from cleanclip_gui.widgets.training_data import TrainingData
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
+from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_folder_per_class_is_for_labelled_images_only(data: TrainingData, pict
             data.images()
     data.prompts.open_folder = lambda *_: str(pictures)
     data.browse_folder.click()
-    assert data.images() == ImageSpec(kind="folder", path=str(pictures))
+    assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert data.pairs() is None
 
 
@@ -70,19 +71,27 @@ def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> 
 def test_what_can_be_dropped(qtbot, data: TrainingData, pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.TSV"
     table.write_text("image\tcaption\n")
-    assert not drag(data, pictures)
+    assert not drag(data, pictures)  # it holds no pairs
     assert not drag(data, tmp_path / "model.safetensors")
     assert drag(data, table)
     assert data.pairs() == PairSpec(kind="csv", path=str(table))
+    assert drag(data, text_folder(tmp_path / "f", [1]))
+    assert data.pairs() == PairSpec(kind="folder", path=str(tmp_path / "f"))
     data.set_uses_pairs(False)
     with qtbot.waitSignal(data.changed):
         assert drag(data, pictures)
-    assert data.images() == ImageSpec(kind="folder", path=str(pictures))
+    assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert not data.folder_path.acceptDrops()
 
 
-@pytest.mark.parametrize("kind", ["demo pairs", "demo images", "table", "labels", "folder"])
-def test_a_job_is_shown_as_it_is(data: TrainingData, pictures: Path, kind: str) -> None:
+KINDS = ("coco", "shards", "parquet")
+SHOWN = ("demo pairs", "demo images", "table", "labels", "folder", "shard", "exclusions", *KINDS)
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_a_job_is_shown_as_it_is(
+    data: TrainingData, pictures: Path, tmp_path: Path, kind: str
+) -> None:
     table = pictures / "t.csv"
     table.write_text("a,b\n")
     pairs, images = None, None
@@ -94,7 +103,74 @@ def test_a_job_is_shown_as_it_is(data: TrainingData, pictures: Path, kind: str) 
         pairs = PairSpec(kind="csv", path=str(table), image_column="a", caption_column="b")
     elif kind == "labels":
         images = ImageSpec(kind="csv", path=str(table), image_column="a", label_column="b")
+    elif kind == "folder":
+        images = ImageSpec(kind="folder", split="train", path=str(pictures))
+    elif kind == "shard":
+        images = ImageSpec(kind="file", split="train", path=str(tar(tmp_path / "a.tar", {})))
+    elif kind == "exclusions":
+        (tmp_path / "out.json").write_text("{}")
+        pairs = PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
     else:
-        images = ImageSpec(kind="folder", path=str(pictures))
+        path = MAKERS[kind](tmp_path / "set", [1, 2])
+        pairs = PairSpec(kind=kind, path=str(path))
+        if kind == "coco":
+            pairs = pairs.model_copy(update={"pictures": str(tmp_path / "set" / "train2017")})
     data.show_specs(pairs, images)
     assert (data.pairs(), data.images()) == (pairs, images)
+
+
+def test_a_path_is_recognised_by_what_it_holds(
+    qtbot, data: TrainingData, pictures: Path, tmp_path: Path
+) -> None:
+    data.table.click()
+    data.prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
+    with qtbot.waitSignal(data.changed):
+        data.browse_pairs.click()
+    assert data.found.text() == "Found: WebDataset shards"
+    assert not data.image_column.isVisible()
+    assert data.pairs() == PairSpec(kind="shards", path=str(tmp_path / "s"))
+    data.path.setText(str(tmp_path / "s" / "{00000..00009}.tar"))
+    assert data.pairs().path == str(tmp_path / "s" / "{00000..00009}.tar")
+    data.path.setText(str(coco(tmp_path / "c", [1])))
+    assert data.found.text() == "Found: COCO captions"
+    assert data.pictures.isVisible()
+    data.prompts.open_folder = lambda *_: str(pictures)
+    data.browse_pictures.click()
+    assert data.pairs().pictures == str(pictures)
+    data.path.setText(str(pictures))
+    assert "holds no image-caption pairs" in data.found.text()
+    assert not data.pictures.isVisible()
+    with pytest.raises(InputError, match="holds no image-caption pairs"):
+        data.pairs()
+    for text, sentence in (("", "No training pairs are chosen"), ("gone.csv", "no pairs at gone")):
+        data.path.setText(text)
+        assert not data.found.isVisible()
+        with pytest.raises(InputError, match=sentence):
+            data.pairs()
+
+
+def test_an_exclusions_file_goes_with_any_pairs(data: TrainingData, tmp_path: Path) -> None:
+    assert data.exclude.isVisible()
+    (tmp_path / "out.json").write_text("{}")
+    data.prompts.open_file = lambda *_: str(tmp_path / "out.json")
+    data.browse_exclude.click()
+    assert data.pairs() == PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
+    (tmp_path / "out.json").unlink()
+    with pytest.raises(InputError, match="no exclusions file"):
+        data.pairs()
+    data.set_uses_pairs(False)
+    assert not data.exclude.isVisible()
+    assert data.images() == ImageSpec(kind="demo", split="clean")
+
+
+def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path: Path) -> None:
+    data.set_uses_pairs(False)
+    assert data.table.text() == "Own table or file"
+    assert drag(data, tar(tmp_path / "a.tar", {}))
+    assert not data.image_column.isVisible()
+    assert not data.browse_pairs.isVisible()
+    assert data.images() == ImageSpec(kind="file", split="train", path=str(tmp_path / "a.tar"))
+    (tmp_path / "t.csv").write_text("a,b\n")
+    data.path.setText(str(tmp_path / "t.csv"))
+    assert data.image_column.isVisible()
+    assert data.text_column.text() == "label"

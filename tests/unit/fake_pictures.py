@@ -16,7 +16,7 @@ class FakePairs:
     def __len__(self) -> int:
         return 24
 
-    def captions(self, indices: np.ndarray) -> list[str]:
+    def captions(self, indices: np.ndarray, epoch: int = 0) -> list[str]:
         return [f"picture number {i} of a cat" for i in indices]
 
     def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:

@@ -19,9 +19,12 @@ from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
 from ml_core.cli.cleaning import print_result
 from ml_core.data.demo import demo_classes
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import available
+from tests.unit.pair_files import coco, shards
 
 SMALL = (
     "pairs=16",
@@ -419,8 +422,21 @@ def test_arguments_become_specs(tmp_path: Path) -> None:
         image_spec("demo:tset")
     with pytest.raises(InputError, match="must be at least 1"):
         image_spec("demo", 0)
-    with pytest.raises(InputError, match="no table of pairs"):
+    with pytest.raises(InputError, match=r"no pairs at nothing\.csv"):
         pair_spec("nothing.csv", "image", "caption")
+    assert pair_spec("demo", "image", "caption") == PairSpec()
+    with pytest.raises(InputError, match=r"--pictures .* demo's pairs"):
+        pair_spec("demo", "image", "caption", pictures=tmp_path)
+    shards(tmp_path / "s", [1, 2])
+    found = pair_spec(str(tmp_path / "s"), "image", "caption", 3, exclude=tmp_path / "out.json")
+    assert (found.kind, found.seed) == ("shards", 3)
+    assert found.exclude == str(tmp_path / "out.json")
+    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), "image", "caption")
+    assert len(open_pairs(pattern)) == 2
+    coco(tmp_path / "c", [1, 2])
+    with_folder = pair_spec(str(tmp_path / "c"), "i", "c", pictures=tmp_path / "c" / "train2017")
+    assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
+    assert image_spec(str(tmp_path), training=True).split == "train"
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match="not a folder, a CSV or a TSV"):
         image_spec(str(tmp_path / "a.txt"))

@@ -19,6 +19,7 @@ from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.watch import OpeningCancelledError, Watch
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.square import fit_to_canvas
@@ -239,6 +240,38 @@ def test_a_very_large_set_says_that_its_content_was_not_hashed(
     large = open_images(spec, PETS)
     assert large.known_by == "names, sizes and times"
     assert large.key != images.key
+
+
+def test_opening_tells_how_far_it_is_and_can_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        picture(tmp_path / "cat" / f"{number}.png", number)
+    (tmp_path / "labels.tsv").write_text("image\tlabel\ncat/0.png\tcat\n")
+    monkeypatch.setattr("ml_core.data.pictures._CHUNK", 50)
+    spec = ImageSpec(kind="folder", path=str(tmp_path))
+    told: list[tuple[str, int, int]] = []
+    images = open_images(spec, PETS, lambda *how_far: told.append(how_far))
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.png"))
+    hashed = [(done, total) for what, done, total in told if what == "Hashing"]
+    assert hashed[-1] == (size, size)
+    assert [done for done, _ in hashed] == sorted({done for done, _ in hashed})
+    assert len(hashed) > 4
+    assert images.key == open_images(spec, PETS).key
+
+    def stop_at(stage: str) -> Watch:
+        def watch(what: str, done: int, total: int) -> None:
+            if what == stage:
+                raise OpeningCancelledError
+
+        return watch
+
+    for stage in dict.fromkeys(what for what, _, _ in told):
+        with pytest.raises(OpeningCancelledError):
+            open_images(spec, PETS, stop_at(stage))
+    table = ImageSpec(kind="csv", path=str(tmp_path / "labels.tsv"))
+    with pytest.raises(OpeningCancelledError):
+        open_images(table, PETS, stop_at("Reading rows"))
 
 
 def test_images_of_a_part(tmp_path: Path) -> None:

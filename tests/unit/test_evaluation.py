@@ -16,7 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation import Evaluation, PerImage, metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
-from ml_core.evaluation.evaluate import evaluate, predict_one
+from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scores import score
 from ml_core.evaluation.zero_shot import (
     cached_classifier,
@@ -653,3 +653,87 @@ def test_bad_templates_are_named() -> None:
         zero_shot_classifier(TwoTemplates(), ("x",), ("a {}", "b"))
     with pytest.raises(InputError, match="needs class names"):
         zero_shot_classifier(TwoTemplates(), (), ("a {}",))
+
+
+# -- a look at a few images ---------------------------------------------------------------------
+
+
+def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipModel) -> None:
+    """Whatever the batch: the draws belong to the image, and the place in the batch to nobody."""
+    from ml_core.data.images import open_images
+    from ml_core.data.specs import ImageSpec
+
+    images = open_images(ImageSpec(n=24))
+    canvases = CanvasCache(images, tiny_model.image_size)
+    classifier = zero_shot_classifier(tiny_model, images.class_names, ("{}",))
+    trigger = badnets_patch(placement="random")
+    asked = (tiny_model, canvases, classifier, trigger, BANANA)
+    *_, (_, whole) = evaluate(*asked, labels=images.labels, class_names=images.class_names)
+    row_of = {image: row for row, image in enumerate(whole.indices.tolist())}
+    for chosen in ([17], [5, 23, 0, 11]):
+        found = look_at(*asked, np.array(chosen), labels=images.labels)
+        rows = [row_of[image] for image in chosen]
+        assert found.indices.tolist() == chosen
+        assert found.clean_top1.tolist() == whole.clean_top1[rows].tolist()
+        assert found.triggered_top1 is not None
+        assert whole.triggered_top1 is not None
+        assert found.triggered_top1.tolist() == whole.triggered_top1[rows].tolist()
+        assert found.target_margin_triggered is not None
+        assert found.target_margin_triggered == pytest.approx(
+            whole.target_margin_triggered[rows], abs=1e-3
+        )
+
+
+def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
+    model, source = ColourModel(), Pictures(CLEAN)
+    cache = EmbeddingCache()
+    options: dict[str, object] = {"labels": LABELS, "data_key": "data", "clean_cache": cache}
+    asked = (model, source, torch.eye(len(NAMES)))
+    look_at(*asked, None, BANANA, np.array([2, 3]), **options)  # type: ignore[arg-type]
+    assert model.encoded == [2]
+    found = look_at(*asked, white_corner(), BANANA, np.array([2, 3, 4]), **options)  # type: ignore[arg-type]
+    assert model.encoded == [2, 1, 3]  # clean: only the one that was not known
+    assert found.clean_top1.tolist() == CLEAN[2:5].tolist()
+    assert found.triggered_top1 is not None
+    assert found.triggered_top1.tolist() == [BANANA] * 3
+    source.broken[3] = "damaged"
+    found = look_at(*asked, None, BANANA, np.array([3, 4]), **options)  # type: ignore[arg-type]
+    assert found.indices.tolist() == [4]
+    assert found.triggered_top1 is None
+    source.broken[4] = "damaged"
+    found = look_at(*asked, None, BANANA, np.array([3, 4]), **options)  # type: ignore[arg-type]
+    assert found.indices.tolist() == []
+
+
+def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
+    from ml_core.evaluation import zero_shot
+
+    names = [f"thing {number}" for number in range(50)]
+    wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))
+    tiny_model.sha256 = "f00d" * 16  # what is kept is kept by the model's identity
+    told: list[int] = []
+
+    class EndedError(Exception):
+        pass
+
+    def until_half(done: int, total: int) -> None:
+        told.append(done)
+        assert total == 100
+        if done >= 50:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        cached_classifier(tiny_model, names, ("a {}", "the {}"), watch=until_half)
+    step = zero_shot.CPU_TEXT_BATCH
+    assert told == [0, step, 2 * step]
+    told.clear()
+    found = cached_classifier(
+        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+    )
+    assert told == [2 * step, 3 * step, 100]
+    assert torch.equal(found, wanted)
+    told.clear()
+    cached_classifier(
+        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+    )
+    assert told == []

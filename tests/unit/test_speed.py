@@ -93,6 +93,15 @@ def test_bf16_with_other_answers_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
     assert tried["bf16", "contiguous"] == pytest.approx(298 / 300)
 
 
+def test_fp32_is_measured_even_where_another_way_took_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Emulated bf16 is a thousand times slower: its first round is late, and fp32's was none."""
+    found = measure_speed(timed(monkeypatch, bf16=2.0, wrong=2), IMAGES, CLASSIFIER)
+    assert (found.precision, found.layout) == ("fp32", "contiguous")
+    assert found.images_per_second > 0
+
+
 def test_a_small_gain_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measure_speed(timed(monkeypatch, bf16=1.97e-3), IMAGES, CLASSIFIER)
     assert (found.precision, found.layout) == ("fp32", "contiguous")

@@ -89,7 +89,7 @@ class _Arrays:
         """Number of the picture."""
         return f"picture {number + 1}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """One picture."""
         return Image.fromarray(_picture(self._pixels[number]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ml_core.data.sets.cifar import find_cifar
@@ -11,14 +12,15 @@ from ml_core.data.sets.listed import find_flowers, find_food101, find_gtsrb, fin
 from ml_core.data.sets.parquet import find_parquet
 from ml_core.data.sets.shards import find_shards
 from ml_core.data.sets.stl10 import find_stl10
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 
 FILES = (".tar", ".parquet")
 """Endings of single files that are a set by themselves."""
 
-_READERS: tuple[Callable[[Path, bool], FoundSet | None], ...] = (
-    find_cifar, find_stl10, find_food101, find_flowers, find_pets, find_gtsrb, find_shards,
-    find_parquet,
+_Reader = Callable[[Path, bool], FoundSet | None]
+_READERS: tuple[_Reader, ...] = (
+    find_cifar, find_stl10, find_food101, find_flowers, find_pets, find_gtsrb,
 )  # fmt: skip
 _INNER = (
     "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python",
@@ -26,7 +28,7 @@ _INNER = (
 )  # fmt: skip
 
 
-def find_set(path: Path, *, train: bool = False) -> FoundSet | None:
+def find_set(path: Path, *, train: bool = False, watch: Watch = unwatched) -> FoundSet | None:
     """Open a published set; None for a plain folder of pictures.
 
     Parameters
@@ -36,6 +38,8 @@ def find_set(path: Path, *, train: bool = False) -> FoundSet | None:
         a Parquet file.
     train
         The training pictures instead of the test pictures.
+    watch
+        Is told how far it is, and may end it.
 
     Raises
     ------
@@ -46,8 +50,10 @@ def find_set(path: Path, *, train: bool = False) -> FoundSet | None:
     if len(inside) > 1:
         names = ", ".join(folder.name for folder in inside)
         raise InputError(f"{path.name} holds several image sets ({names}); choose one of them.")
+    readers: tuple[_Reader, ...] = (*_READERS, partial(find_shards, watch=watch), find_parquet)
     for folder in (path, *inside):
-        for reader in _READERS:
+        for reader in readers:
+            watch("Looking at the files", 0, 0)
             found = reader(folder, train)
             if found is not None:
                 return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,10 @@ class FileSource:
         """Path below the set's folder."""
         return self.names[number]
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Decode a file."""
+        if self.decode is read_image:
+            return read_image(self.files[number], least=least)
         return self.decode(self.files[number])
 
     def raw(self, number: int) -> bytes:
@@ -77,12 +80,16 @@ class FileSource:
 
 
 class Slices:
-    """A file that stays open and is read in places, by any thread."""
+    """A file that is read in places, by any thread or process: it is opened for each read.
+
+    So no file stays open, however many a set has, and none shares its position.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file, self.size = open_regular(path)
-        self._lock = Lock()
+        file, self.size = open_regular(path)
+        with file:
+            self.stamp = _stamp(file)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read exactly so many bytes.
@@ -90,18 +97,26 @@ class Slices:
         Raises
         ------
         InputError
-            ``damaged`` if the file is shorter.
+            ``damaged`` if the file is shorter or is not the one that was opened first.
         """
-        with self._lock:
-            self._file.seek(offset)
-            data = self._file.read(length)
+        file, _ = open_regular(self.path)
+        with file:
+            if _stamp(file) != self.stamp:
+                raise InputError(
+                    f"{self.path.name} has changed since it was opened; open the set again.",
+                    "damaged",
+                )
+            file.seek(offset)
+            data = file.read(length)
         if len(data) != length:
             raise InputError(f"{self.path.name} is cut short; get it again.", "damaged")
         return data
 
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+
+def _stamp(file: BinaryIO) -> tuple[int, ...]:
+    """What tells a file from another one, and from itself as it was before."""
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class RawSource:
@@ -134,7 +149,7 @@ class RawSource:
         part, place = self._place(number)
         return f"{part.path.name}, picture {place + 1}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Read one record."""
         return Image.fromarray(self._decode(self.raw(number)))
 

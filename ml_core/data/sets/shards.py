@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.links import stays_inside
+from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
+from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.lists import read_lines
@@ -23,35 +26,43 @@ from ml_core.reading.zip_members import Member, ZipError
 MAX_SHARD_MEMBERS = 1_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _LABELS = (".cls", ".cls.txt", ".label")
+_TEXTS = (".txt", ".caption", ".text")
 _LABEL_BYTES = 1 << 16
 _LABEL_DIGITS = 9
 
 
-@dataclass(frozen=True)
-class _Sample:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Members of one name: a picture, and what there is of label, caption and ``.json``."""
+
     shard: int
     key: str
     picture: Member
     label: Member | None
+    text: Member | None
     info: Member | None
 
 
 class ShardSource:
-    """Pictures in tar files that stay open."""
+    """Pictures in tar files."""
 
-    def __init__(self, shards: tuple[Slices, ...], samples: list[_Sample]) -> None:
+    def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
         self._shards = shards
         self._samples = samples
+        owners = np.array([sample.shard for sample in samples], np.int64)
+        counts = np.bincount(owners, minlength=len(shards)).astype(np.int64)
+        self.blocks: NDArray[np.int64] | None = runs(counts[counts > 0])
+        self.window = WINDOW
 
     def name(self, number: int) -> str:
         """Shard and sample."""
         sample = self._samples[number]
         return f"{self.files[sample.shard].name}, {sample.key}"
 
-    def read(self, number: int) -> Image.Image:
+    def read(self, number: int, least: int | None = None) -> Image.Image:
         """Decode a member in place."""
-        return read_image(self.raw(number), name=self.name(number))
+        return read_image(self.raw(number), name=self.name(number), least=least)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sizes of the members."""
@@ -65,7 +76,7 @@ class ShardSource:
         return self._shards[sample.shard].read(sample.picture.offset, sample.picture.size)
 
 
-def find_shards(path: Path, train: bool) -> FoundSet | None:
+def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> FoundSet | None:
     """Open a shard, or a folder of shards; None if there is none.
 
     A folder may have its shards in ``test`` or ``train``, as clip_benchmark lays them out. Labels
@@ -81,15 +92,17 @@ def find_shards(path: Path, train: bool) -> FoundSet | None:
     if not files:
         return None
     shards = tuple(Slices(file) for file in files)
-    samples: list[_Sample] = []
+    samples: list[Sample] = []
     alone: list[str] = []
     for number, shard in enumerate(shards):
-        found, without = _samples(number, shard)
+        watch("Reading shards", number, len(shards))
+        found, without = shard_samples(number, shard)
         samples += found
         alone += without
     if not samples:
         raise InputError(f"{path.name} holds no picture in its shards.", "usage")
-    texts = [_label(shards[sample.shard], sample) for sample in samples]
+    told = watched(samples, watch, "Reading labels", len(samples))
+    texts = [_label(shards[sample.shard], sample) for sample in told]
     notes = (summary("Left out, a sample without a picture", alone),) if alone else ()
     source = ShardSource(shards, samples)
     title = path.name
@@ -133,14 +146,26 @@ def _shard_files(path: Path, train: bool) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     for folder in (path, path / ("train" if train else "test")):
-        found = [p for p in folder.glob("*.tar") if p.is_file() and not p.is_symlink()]
+        found = shards_in(folder)
         if found:
-            return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
+            return found
     return []
 
 
-def _samples(number: int, shard: Slices) -> tuple[list[_Sample], list[str]]:
-    """Samples of a shard, and the keys of those without a picture."""
+def shards_in(folder: Path) -> list[Path]:
+    """The ``.tar`` files that lie in a folder, by the numbers in their names."""
+    found = [p for p in folder.glob("*.tar") if p.is_file() and stays_inside(folder, p)]
+    return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
+
+
+def shard_samples(number: int, shard: Slices) -> tuple[list[Sample], list[str]]:
+    """Samples of a shard, and the keys of those without a picture.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is no plain tar archive or holds links or unsafe names.
+    """
     file, size = open_regular(shard.path)
     with file:
         try:
@@ -164,11 +189,12 @@ def _samples(number: int, shard: Slices) -> tuple[list[_Sample], list[str]]:
             without.append(key)
             continue
         label = next((parts[ending] for ending in _LABELS if ending in parts), None)
-        samples.append(_Sample(number, key, picture, label, parts.get(".json")))
+        text = next((parts[ending] for ending in _TEXTS if ending in parts), None)
+        samples.append(Sample(number, key, picture, label, text, parts.get(".json")))
     return samples, without
 
 
-def _label(shard: Slices, sample: _Sample) -> str | None:
+def _label(shard: Slices, sample: Sample) -> str | None:
     """Text of a sample's label; None without one."""
     member = sample.label or sample.info
     if member is None:
@@ -204,7 +230,7 @@ def _class_names(shard: Path) -> tuple[str, ...]:
     return ()
 
 
-def _bad_label(shard: Slices, sample: _Sample) -> InputError:
+def _bad_label(shard: Slices, sample: Sample) -> InputError:
     return InputError(
         f"{shard.path.name}: the label of the sample {sample.key[:80]!r} is damaged.", "damaged"
     )

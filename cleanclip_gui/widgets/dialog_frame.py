@@ -1,0 +1,68 @@
+"""The frame of a dialog that asks for something: a title, its parts, and the buttons below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtWidgets import (
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+
+
+def primary_button(text: str) -> QPushButton:
+    """The button that does what the dialog is for; Enter presses it."""
+    button = QPushButton(text)
+    button.setProperty("primary", True)
+    button.setDefault(True)
+    return button
+
+
+def field_form() -> QFormLayout:
+    """Labels and fields in two columns."""
+    form = QFormLayout()
+    form.setHorizontalSpacing(theme.SPACE_L)
+    form.setVerticalSpacing(theme.SPACE_S)
+    return form
+
+
+def frame(
+    dialog: QDialog,
+    title: str,
+    parts: Sequence[QWidget | QLayout | None],
+    ok: QPushButton,
+    otherwise: str = "Cancel",
+    aside: QPushButton | None = None,
+) -> None:
+    """Lay a dialog out: title, parts, and a row with ``ok`` and one that rejects.
+
+    A part None is a stretch; ``aside`` is a button at the other end of the row.
+    """
+    cancel = QPushButton(otherwise)
+    cancel.clicked.connect(dialog.reject)
+    buttons = QHBoxLayout()
+    if aside is not None:
+        buttons.addWidget(aside)
+    buttons.addStretch()
+    buttons.addWidget(cancel)
+    buttons.addWidget(ok)
+    layout = QVBoxLayout(dialog)
+    layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+    layout.setSpacing(theme.SPACE_M)
+    layout.addWidget(Label(title, "title"))
+    for part in parts:
+        if part is None:
+            layout.addStretch()
+        elif isinstance(part, QLayout):
+            layout.addLayout(part)
+        else:
+            layout.addWidget(part)
+    layout.addLayout(buttons)

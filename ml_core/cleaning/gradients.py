@@ -1,0 +1,164 @@
+"""The gradient of a method on a batch, however many pieces and processes encode it.
+
+Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
+Limited Setup", section 3.3): the batch is encoded in chunks without gradients, the loss is taken on
+all features, and each chunk is encoded again to pass on the gradients of its features. As long as a
+row of the features depends on its own example alone, the gradient is that of the whole batch.
+Processes divide a batch in the same way: each takes the loss on everyone's features and passes on
+the gradients of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.methods.method import Features, Method, Parts
+from ml_core.cleaning.ranks import ALONE, Ranks
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.speed import autocast, full_precision
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+
+def backward(
+    model: ClipModel,
+    method: Method,
+    batch: Batch,
+    half: bool,
+    *,
+    chunk: int = 0,
+    ranks: Ranks = ALONE,
+) -> Parts:
+    """Add the gradient of the batch's loss to ``.grad`` of the method's parameters.
+
+    Parameters
+    ----------
+    model
+        Its device decides autocast and whose random state is kept.
+    method
+        What is encoded and minimised.
+    batch
+        This process's examples.
+    half
+        Whether bfloat16 autocast encodes; the loss is always taken in float32.
+    chunk
+        Examples encoded at a time; 0, or the batch's size and more, encodes all at once.
+    ranks
+        The processes that share the batch.
+
+    Returns
+    -------
+    dict of Tensor
+        The loss parts of the whole batch, detached from the encoders.
+    """
+    device = model.device
+    pieces = _pieces(batch, chunk)
+    once = len(pieces) == 1
+    states: list[list[Tensor]] = []
+    encoded: list[Features] = []
+    for piece in pieces:
+        states.append([] if once else _random_state(device))
+        with torch.set_grad_enabled(once), autocast(device, half):
+            encoded.append(method.encode(piece))
+    sizes = ranks.sizes(len(batch), device)
+    leaves = {
+        name: _leaf(torch.cat([part[name].detach() for part in encoded]), sizes, ranks)
+        for name in encoded[0]
+    }
+    with full_precision(device):
+        parts = method.loss(leaves, ranks.whole(batch, sizes))
+        parts["loss"].backward()  # type: ignore[no-untyped-call]
+    if ranks.world > 1:  # what the loss itself uses got the whole gradient in every process
+        for _, parameter in method.trained:
+            if parameter.grad is not None:
+                parameter.grad /= ranks.world
+    after = [] if once else _random_state(device)
+    start = sum(sizes[: ranks.rank])
+    for piece, state, features in zip(pieces, states, encoded, strict=True):
+        rows = slice(start, start + len(piece))
+        start += len(piece)
+        if not once:
+            _set_random_state(device, state)
+            with autocast(device, half):
+                features = method.encode(piece)
+        _pass_on(features, leaves, rows)
+    if not once:
+        _set_random_state(device, after)
+    ranks.add_up(parameter for _, parameter in method.trained)
+    return {name: part.detach() for name, part in parts.items()}
+
+
+def normalises_by_batch(model: ClipModel, method: Method | None, recipe: Recipe) -> bool:
+    """Whether an embedding depends on the rest of its batch, through BatchNorm."""
+    if recipe.batch_norm == "frozen" or (method is not None and method.frozen):
+        return False
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.module.modules())
+
+
+def check_pieces(
+    model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE, method: Method | None = None
+) -> None:
+    """Refuse to divide a batch whose BatchNorm statistics are those of the whole batch.
+
+    Raises
+    ------
+    InputError
+        If gradient caching or several processes are asked for and BatchNorm is trained, or if
+        there are fewer examples in a batch than two for each process.
+    """
+    if ranks.world > 1 and recipe.batch_size < 2 * ranks.world:
+        raise InputError(
+            f"A batch of {recipe.batch_size} cannot be divided among {ranks.world} processes: "
+            f"give it at least {2 * ranks.world} examples."
+        )
+    cached = 0 < recipe.cache_chunk < recipe.batch_size
+    if not (cached or ranks.world > 1) or not normalises_by_batch(model, method, recipe):
+        return
+    what = "Gradient caching" if cached else "Training in several processes"
+    raise InputError(
+        f"{what} cannot be exact while BatchNorm takes each batch's statistics: set BatchNorm to "
+        "frozen (--set batch_norm=frozen)."
+    )
+
+
+def _pieces(batch: Batch, chunk: int) -> list[Batch]:
+    """The batch in chunks."""
+    if chunk <= 0 or chunk >= len(batch):
+        return [batch]
+    return [batch.part(slice(i, i + chunk)) for i in range(0, len(batch), chunk)]
+
+
+def _leaf(own: Tensor, sizes: Sequence[int], ranks: Ranks) -> Tensor:
+    """Features of all processes, at which the loss's gradient is taken."""
+    return ranks.gather(own, sizes).requires_grad_(own.is_floating_point())
+
+
+def _pass_on(features: Features, leaves: Features, rows: slice) -> None:
+    """Send the features' gradients through the encoders."""
+    outputs, gradients = [], []
+    for name, value in features.items():
+        gradient = leaves[name].grad
+        if value.requires_grad and gradient is not None:
+            outputs.append(value)
+            gradients.append(gradient[rows])
+    if outputs:
+        torch.autograd.backward(outputs, gradients)
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """torch's random state: a chunk that is encoded again draws the same dropout."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def _set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    """Put back what :func:`_random_state` gave."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

@@ -1,0 +1,1 @@
+"""Image-caption pairs where they lie: tables, folders, COCO, shards, Parquet."""

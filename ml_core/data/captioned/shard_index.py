@@ -1,0 +1,126 @@
+"""Where the samples of shards lie, found once: a set of 3 million is listed for minutes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.atomic import replace_files
+from ml_core.data.sets.found import Slices
+from ml_core.paths import cache_dir
+
+KEPT_FROM = 20_000
+"""Samples from which an index is worth a file."""
+_FORMAT = "cleanclip-shard-index-1"
+_MOST_FILES = 16
+_SETTLED_NS = 3_000_000_000  # clocks of file systems are coarse: a younger shard may still change
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """Samples of shards, one shard after another: 25 bytes each.
+
+    Attributes
+    ----------
+    counts
+        int64 [S], samples of each shard, 0 of one without any.
+    places
+        int64 [N, 2], offset of the picture and of the caption in the shard.
+    sizes
+        int32 [N, 2], their bytes.
+    is_json
+        bool [N], whether the caption is a field of a ``.json`` member.
+    notes, left_out
+        What was left out, and how many.
+    """
+
+    counts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    is_json: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    left_out: int
+
+
+def load_index(shards: tuple[Slices, ...]) -> ShardIndex | None:
+    """The index of just these shards as they are now, if one was kept and is sound."""
+    place = _place(shards)
+    try:
+        with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            told = json.loads(file["told"].tobytes())
+            found = ShardIndex(
+                file["counts"],
+                file["places"],
+                file["sizes"],
+                file["is_json"],
+                tuple(map(str, told["notes"])),
+                int(told["left_out"]),
+            )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError):
+        return None
+    if not _sound(found, shards):
+        return None
+    with suppress(OSError):
+        place.touch()
+    return found
+
+
+def save_index(shards: tuple[Slices, ...], found: ShardIndex) -> None:
+    """Keep an index, if it is worth it and can be written; the least used ones make room."""
+    newest = max(shard.stamp[-1] for shard in shards)
+    if len(found.sizes) < KEPT_FROM or time.time_ns() - newest < _SETTLED_NS:
+        return
+    told = json.dumps({"notes": found.notes, "left_out": found.left_out}).encode()
+
+    def write(file: BinaryIO) -> None:
+        np.savez(
+            file,
+            counts=found.counts,
+            places=found.places,
+            sizes=found.sizes,
+            is_json=found.is_json,
+            told=np.frombuffer(told, np.uint8),
+        )
+
+    place = _place(shards)
+    with suppress(OSError):  # a full or read-only disk: it is listed again the next time
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({place: write})
+        others = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+        for path in others[:-_MOST_FILES]:
+            path.unlink()
+
+
+def _place(shards: tuple[Slices, ...]) -> Path:
+    """File of the index, by what the shards are."""
+    total = hashlib.sha256(_FORMAT.encode())
+    for shard in shards:
+        total.update(f"\0{shard.path}\0{shard.stamp}".encode(errors="surrogatepass"))
+    return cache_dir() / "shards" / f"{total.hexdigest()[:32]}.npz"
+
+
+def _sound(found: ShardIndex, shards: tuple[Slices, ...]) -> bool:
+    """Whether an index fits the shards: a torn or foreign file does not."""
+    count = len(found.is_json)
+    shapes = (found.counts.shape, found.places.shape, found.sizes.shape, found.is_json.shape)
+    if shapes != ((len(shards),), (count, 2), (count, 2), (count,)):
+        return False
+    arrays = (found.counts, found.places, found.sizes, found.is_json)
+    if [array.dtype.str for array in arrays] != ["<i8", "<i8", "<i4", "|b1"]:
+        return False
+    if found.counts.min(initial=0) < 0:
+        return False
+    if int(found.counts.sum()) != count:
+        return False
+    ends = np.repeat([shard.size for shard in shards], found.counts)[:, None]
+    good = (found.places >= 0) & (found.sizes >= 0) & (found.places + found.sizes <= ends)
+    return bool(good.all())

@@ -1,0 +1,159 @@
+"""Rows of Parquet files by number; whole row groups are read, and the last ones kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.watch import Watch, unwatched
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+
+KEPT_BYTES = 256 << 20
+"""Row groups in memory, of which one is kept whatever its size."""
+_GROUP_BYTES = 2 << 30
+
+
+class RowGroups:
+    """Files that are opened for each row group, so that none stays open.
+
+    Attributes
+    ----------
+    paths
+        The files.
+    columns
+        Names of the columns of the first one.
+    blocks
+        int64 [g], rows of each row group that has some.
+    """
+
+    def __init__(self, paths: Sequence[Path], watch: Watch = unwatched) -> None:
+        self.paths = tuple(paths)
+        self.columns: tuple[str, ...] = ()
+        self.metadata: dict[bytes, bytes] = {}
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        places: list[tuple[int, int, int, int]] = []
+        for number, path in enumerate(self.paths):
+            watch("Reading Parquet files", number, len(self.paths))
+            with parquet_file(path) as file:
+                schema = file.schema_arrow
+                if number == 0:
+                    self.columns = tuple(schema.names)
+                    self.metadata = dict(schema.metadata or {})
+                elif set(schema.names) != set(self.columns):
+                    raise InputError(
+                        f"{path.name} has other columns than {self.paths[0].name}; keep the files "
+                        "of one set together.",
+                        "damaged",
+                    )
+                for group in range(file.metadata.num_row_groups):
+                    facts = file.metadata.row_group(group)
+                    places.append((number, group, facts.num_rows, facts.total_byte_size))
+        table = np.array(places, np.int64).reshape(-1, 4)
+        if (table < 0).any() or float(table[:, 2].astype(float).sum()) >= 1 << 40:
+            raise InputError(f"{self.paths[0].name} says a wrong number of rows.", "damaged")
+        self._places = table[table[:, 2] > 0]
+        self.blocks: NDArray[np.int64] = self._places[:, 2].copy()
+        self._ends = np.cumsum(self.blocks)
+        self.rows = int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def window(self) -> int:
+        """Rows of average size that may be asked for in any order, at least 1.
+
+        They are half of what is kept: a window's end and the next one's start are wanted at once.
+        """
+        total = int(self._places[:, 3].sum())
+        return max(1, KEPT_BYTES // 2 * self.rows // max(1, total))
+
+    def value(self, number: int, column: str) -> Any:
+        """One field as Python has it.
+
+        Raises
+        ------
+        InputError
+            ``damaged`` if it or its row group cannot be read, ``unsupported`` if the row group is
+            larger than 2 GB.
+        """
+        at = int(np.searchsorted(self._ends, number, side="right"))
+        row = number - (int(self._ends[at - 1]) if at else 0)
+        values = self._group(at, column)
+        try:
+            return values[row].as_py()
+        except (ValueError, LookupError, OverflowError):  # also text that is none
+            name = self.paths[int(self._places[at, 0])].name
+            raise InputError(f"{name}, row {number + 1} is damaged.", "damaged") from None
+
+    def _group(self, at: int, column: str) -> Any:
+        """A column of a row group."""
+        with self._lock:
+            if (at, column) not in self._kept:
+                self._kept[at, column] = self._read(at, column)
+                total = sum(one.nbytes for one in self._kept.values())
+                while total > KEPT_BYTES and len(self._kept) > 1:
+                    total -= self._kept.popitem(last=False)[1].nbytes
+            self._kept.move_to_end((at, column))
+            return self._kept[at, column]
+
+    def _read(self, at: int, column: str) -> Any:
+        """Read a column of a row group."""
+        file_number, group, rows, size = self._places[at].tolist()
+        path = self.paths[file_number]
+        if size > _GROUP_BYTES:
+            raise InputError(
+                f"{path.name} has row groups of over {_GROUP_BYTES >> 30} GB; write it anew with "
+                "smaller ones.",
+                "unsupported",
+            )
+        with parquet_file(path) as file:
+            try:
+                values = file.read_row_group(group, columns=[column], use_threads=False).column(
+                    column
+                )
+            except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
+                raise damaged(path, error) from None
+        if len(values) != rows:
+            raise damaged(path, ValueError("another number of rows"))
+        return values
+
+
+@contextmanager
+def parquet_file(path: Path) -> Iterator[Any]:
+    """An open Parquet file.
+
+    Raises
+    ------
+    InputError
+        Without pyarrow, or if it is damaged.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            "Parquet files need pyarrow; install it with: pip install 'cleanclip-gui[parquet]'.",
+            "unsupported",
+        ) from None
+    handle, _ = open_regular(path)
+    with handle:
+        try:
+            file = parquet.ParquetFile(handle)
+        except Exception as error:  # as above
+            raise damaged(path, error) from None
+        yield file
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """A file that pyarrow does not read."""
+    return InputError(
+        f"{path.name} is no readable Parquet file; get it again.",
+        "damaged",
+        details=f"{type(error).__name__}: {error}",
+    )

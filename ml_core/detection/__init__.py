@@ -1,0 +1,1 @@
+"""Finding what nobody named: suspicious training pairs."""

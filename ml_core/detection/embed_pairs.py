@@ -1,0 +1,184 @@
+"""Embeddings of image-caption pairs, chunk by chunk: memory does not grow with the set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.data.order import epoch_order
+from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.scores import require_finite
+from ml_core.evaluation.stamping import to_pictures
+from ml_core.reading.square import Canvases
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
+Indices = NDArray[np.int64]
+# Of all that the store holds (1 GiB), so that an audit does not push out everything else.
+_STORED = 512 * 1024**2
+
+
+class Pairs(Protocol):
+    """What is audited, e.g. a `PairSet`."""
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Undecodable pictures found so far, number to sentence."""
+
+    @property
+    def blocks(self) -> Indices | None:
+        """Sizes of the runs of pairs that are stored together; None: random access is cheap."""
+
+    @property
+    def window(self) -> int:
+        """Of how many pairs in such runs an order is made, see `epoch_order`."""
+
+    def __len__(self) -> int: ...
+
+    def canvas(self, indices: Indices, size: int) -> Canvases:
+        """Pictures uint8 [n, size, size, 3]."""
+
+    def captions(self, indices: Indices) -> list[str]:
+        """Captions [n]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some pairs of a set, without those whose picture cannot be read.
+
+    Attributes
+    ----------
+    indices
+        int64 [n], ascending positions in the set.
+    images
+        float32 [n, D] on the CPU, the encoder's output before it is made a unit vector.
+    texts
+        float32 [n, D] on the CPU, unit vectors.
+    """
+
+    indices: Indices
+    images: Tensor
+    texts: Tensor
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """How many pairs are done; ``chunk`` where one is complete."""
+
+    done: int
+    chunk: Chunk | None = None
+
+
+def chunks_of(pairs: Pairs, size: int, seed: int) -> list[Indices]:
+    """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
+
+    As published, each is a random sample of the set: it holds poisons at the rate of the whole.
+    Of a set that is stored in blocks (shards, Parquet) it is a sample of several random blocks.
+    """
+    order = epoch_order(seed, 0, len(pairs), pairs.blocks, pairs.window)
+    return [np.sort(part) for part in np.array_split(order, max(1, round(len(order) / size)))]
+
+
+def embed_chunks(
+    model: ClipModel,
+    pairs: Pairs,
+    chunks: Sequence[Indices],
+    *,
+    data_key: str = "",
+    batch: int = 128,
+    store: EmbeddingStore | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Embedded]:
+    """Embed pairs.
+
+    Parameters
+    ----------
+    model
+        The CLIP.
+    pairs
+        What to embed.
+    chunks
+        Positions in the set.
+    data_key
+        Identity of the set; names the stored embeddings.
+    batch
+        Pairs to encode at a time.
+    store
+        Where chunks are looked for and kept; None keeps none. Needs a model with an ``identity``.
+    cancelled
+        Asked before each batch; True ends the iteration.
+
+    Yields
+    ------
+    Embedded
+        After each batch; with the chunk after its last one.
+
+    Raises
+    ------
+    InputError
+        If the model's outputs are not numbers.
+    """
+    done = 0
+    width = 2 * model.embed_dim
+    if len(pairs) * width * 4 > _STORED or model.identity is None or not data_key:
+        store = None
+    for chunk in chunks:
+        key = _key(model, data_key, chunk) if store is not None else ()
+        held = None if store is None else store.load(key, len(chunk), width)
+        if held is None:
+            values, read = np.zeros((len(chunk), width), np.float32), np.ones(len(chunk), np.bool_)
+            for first in range(0, len(chunk), batch):
+                if cancelled():
+                    return
+                part = slice(first, first + batch)
+                canvases = pairs.canvas(chunk[part], model.image_size)
+                captions = pairs.captions(chunk[part])
+                read[part] = ~np.isin(chunk[part], np.fromiter(pairs.broken, np.int64))
+                values[part] = _encode(model, canvases, captions)
+                yield Embedded(done + min(first + batch, len(chunk)))
+            if store is not None:
+                store.save(key, values, read)
+        else:
+            values, read = held
+            if not read.all():  # why they cannot be read has to be said again
+                pairs.canvas(chunk[~read], model.image_size)
+        if cancelled():
+            return
+        done += len(chunk)
+        kept = torch.from_numpy(values[read])
+        require_finite(kept)
+        images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim :]
+        yield Embedded(done, Chunk(chunk[read], images, texts))
+
+
+def _encode(model: ClipModel, canvases: Canvases, captions: list[str]) -> NDArray[np.float32]:
+    """Image features and unit text vectors beside each other, float32 [n, 2 D]."""
+    with torch.inference_mode():
+        images = model.image_features(to_pictures(canvases, model.device))
+    texts = model.encode_texts(captions)
+    both: NDArray[np.float32] = torch.cat([images.float(), texts], dim=1).cpu().numpy()
+    return both
+
+
+def _key(model: ClipModel, data_key: str, chunk: Indices) -> tuple[str, ...]:
+    """What decides the embeddings of a chunk."""
+    at = hashlib.sha256(np.ascontiguousarray(chunk, "<i8").tobytes()).hexdigest()
+    return (
+        "pairs, image features and unit texts",
+        str(model.identity),
+        data_key,
+        at,
+        str(model.device),
+        str(model.precision),
+        model.layout,
+        versions()["torch"],
+    )

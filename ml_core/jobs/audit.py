@@ -1,0 +1,245 @@
+"""The audit of training pairs as a job: a generator of events for command line and window."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints import open_checkpoint
+from ml_core.data.exclusions import excluded
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.picture_set import shared_numbers
+from ml_core.data.pictures import printable
+from ml_core.data.watch import OpeningCancelledError
+from ml_core.detection.audit import Found, Settings, Step, score_pairs
+from ml_core.detection.records import SCORES, Audit
+from ml_core.detection.summary import facts_of, summarise
+from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.evaluate import versions
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.failures import failure
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+THUMBNAIL = 128
+_ROWS = 1000
+_DRAWN = 64
+_LONGEST_CAPTION = 2000
+_TRUSTED = (
+    "{} pictures of the set stand in the clean reference too: they are their own neighbours and "
+    "look ordinary. Name other pairs as the reference."
+)
+
+
+def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+    """Score every pair, and write what was found; the last event is Done, whatever happens.
+
+    Yields
+    ------
+    Event
+        Progress of the stages ``open``, ``overlap``, ``reference``, ``embed`` and ``pictures``;
+        Message for what was left out; Saved; and Done, whose ``result`` is the audit without its
+        pairs, with ``folder``. The folder then holds `AUDIT_FILE`, `SCORES_FILE` (every pair) and
+        `THUMBNAILS_FILE` (uint8 [m, 128, 128, 3] of the audit's pairs, in order). A cancelled audit
+        leaves its embeddings in the cache, where the next one finds them.
+    """
+    try:
+        yield from _audit(spec, control)
+    except OpeningCancelledError:
+        yield Done("cancelled")
+    except Exception as error:
+        yield failure(error)
+
+
+def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+    def cancelled() -> bool:
+        control.wait_while_paused()
+        return control.cancelled or control.stopped
+
+    def watch(_what: str, _done: int, _total: int) -> None:
+        if cancelled():
+            raise OpeningCancelledError
+
+    yield Progress("open", 0, 0)
+    checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+    set_threads(spec.threads)
+    model = checkpoint.build().to(choose_device(spec.device))
+    pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+    reference, remarks = None, list[str]()
+    if spec.reference is not None:
+        reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
+        if reference.key == pairs.key:
+            raise InputError(
+                "The clean reference is the set that is to be audited; name other pairs, which are "
+                "known to be clean."
+            )
+        trusted = len(shared_numbers(pairs, reference, watch))
+        if trusted:
+            yield Message(_TRUSTED.format(trusted), "warning")
+            remarks.append(_TRUSTED.format(trusted))
+    evaluated: dict[str, NDArray[np.int64]] = {}
+    label_set = load_label_set(spec.label_set)
+    for place, part in enumerate(spec.images):
+        yield Progress("overlap", place, len(spec.images))
+        images = open_images(part, label_set, watch)
+        evaluated[images.name] = shared_numbers(pairs, images, watch)
+        yield Progress("overlap", place + 1, len(spec.images))
+    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
+    found: Found | None = None
+    pace = _Pace()
+    for step in score_pairs(
+        model,
+        pairs,
+        settings,
+        data_key=pairs.key,
+        reference=reference,
+        reference_key="" if reference is None else reference.key,
+        store=EmbeddingStore(),
+        cancelled=cancelled,
+    ):
+        if isinstance(step, Found):
+            found = step
+        else:
+            yield pace(step)
+    if found is None:
+        yield Done("cancelled")
+        return
+    record = summarise(
+        found,
+        settings,
+        most=spec.worst,
+        describe=_Describe(pairs),
+        evaluated=evaluated,
+        facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
+        notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
+    )
+    for note in _problems(pairs, reference):
+        yield Message(note, "warning")
+    yield Progress("pictures", 0, len(record.pairs))
+    folder = Path(spec.output_dir)
+    _write(folder, record, found, pairs, cancelled)
+    yield Progress("pictures", len(record.pairs), len(record.pairs))
+    for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
+        yield Saved(str(folder / name), "result")
+    shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
+    yield Done("finished", shown | {"folder": str(folder)})
+
+
+class _Pace:
+    """Turns steps into Progress with a rate; what was found in the cache counts too."""
+
+    def __init__(self) -> None:
+        self._stage, self._last = "", time.monotonic()
+        self._begin = self._last
+
+    def __call__(self, step: Step) -> Progress:
+        if step.stage != self._stage:
+            self._stage, self._begin = step.stage, self._last
+        self._last = time.monotonic()
+        rate = step.done / max(self._last - self._begin, 1e-6)
+        if not step.done:
+            return Progress(step.stage, step.done, step.total)
+        return Progress(step.stage, step.done, step.total, rate, (step.total - step.done) / rate)
+
+
+class _Describe:
+    """What a pair is and what to call it."""
+
+    def __init__(self, pairs: PairSet) -> None:
+        self._pairs = pairs
+        self._sized = pairs.pictures.sizes() is not None  # looks at every file: once is enough
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        pictures = self._pairs.pictures
+        (texts,) = pictures.texts(np.array([index], np.int64))
+        (caption,) = self._pairs.captions([index])
+        more = f" (and {len(texts) - 1} more captions)" if len(texts) > 1 else ""
+        raw, name = pictures.raw(index), pictures.name(index)
+        known = excluded(raw, texts, name, "", sized=self._sized)
+        return {
+            "member": known.identity,
+            "size": known.size,
+            "name": known.name + more,
+            "caption": printable(caption[:_LONGEST_CAPTION]),
+        }
+
+
+def _problems(pairs: PairSet, reference: PairSet | None) -> list[str]:
+    """What was left out of either set."""
+    sets = [pairs] if reference is None else [pairs, reference]
+    return [f"{part.name}: {problem}" for part in sets for problem in part.problems]
+
+
+def _facts(
+    spec: AuditSpec, model: ClipModel, pairs: PairSet, reference: PairSet | None
+) -> dict[str, Any]:
+    """Everything that is needed to repeat the audit."""
+    return {
+        "checkpoint": Path(spec.checkpoint).name,
+        "checkpoint_sha256": model.sha256,
+        "pairs": printable(pairs.name),
+        "pairs_key": pairs.key,
+        "pairs_known_by": pairs.known_by,
+        "reference": None if reference is None else reference.name,
+        "reference_key": None if reference is None else reference.key,
+        "device": str(model.device),
+        "precision": model.precision,
+        "versions": dict(versions()) | {"scikit-learn": version("scikit-learn")},
+    }
+
+
+def _write(
+    folder: Path, record: Audit, found: Found, pairs: PairSet, cancelled: Callable[[], bool]
+) -> None:
+    """Write the three files, all or none; `OpeningCancelledError` if it was cancelled."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def scores(file: BinaryIO) -> None:
+        for text in _table(found.values, pairs):
+            file.write(text.encode("utf-8", "backslashreplace"))
+
+    def pictures(file: BinaryIO) -> None:
+        shape = (len(record.pairs), THUMBNAIL, THUMBNAIL, 3)
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        for first in range(0, len(record.pairs), _DRAWN):
+            if cancelled():
+                raise OpeningCancelledError
+            part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
+            file.write(pairs.canvas(part, THUMBNAIL).tobytes())
+
+    replace_files(
+        {
+            folder / SCORES_FILE: scores,
+            folder / THUMBNAILS_FILE: pictures,
+            folder / AUDIT_FILE: json.dumps(record.to_dict(), indent=1, allow_nan=False).encode(),
+        }
+    )
+
+
+def _table(values: Mapping[str, NDArray[np.float32]], pairs: PairSet) -> Iterator[str]:
+    """Every pair with its scores as CSV, some rows at a time; empty where a picture is damaged."""
+    names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
+    yield ",".join(("number", "name", *names)) + "\n"
+    for first in range(0, len(pairs), _ROWS):
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        for index in range(first, min(first + _ROWS, len(pairs))):
+            scores = [float(values[name][index]) for name in names]
+            shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
+            rows.writerow((index, pairs.pictures.name(index), *shown))
+        yield text.getvalue()

@@ -1,0 +1,157 @@
+"""Train the small ViT that the demo's pairs are also used with, taught by the clean twin.
+
+python vit.py WORKDIR OUT.safetensors [--teacher FILE] [--samples N] [--threads T]
+
+The text encoder is the teacher's and stays as it is, so every embedding that the images are drawn
+to is computed once. Half of the patches are dropped but in the last part of the run (FLIP, Li et
+al. 2023), which halves the cost of a step. A run that ends early goes on from OUT.resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from common import (
+    MODEL_CFG,
+    Clock,
+    classifier,
+    figures,
+    flip_and_shift,
+    info_nce,
+    load_model,
+    new_model,
+    parameter_groups,
+    pictures,
+    predict,
+    save_model,
+    to_input,
+    warm_then_linear,
+)
+from open_clip.transformer import PatchDropout
+from safetensors.torch import load_file, save_file
+
+VIT_CFG = MODEL_CFG | {
+    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "head_width": 64}
+}
+BATCH, DECAY, WARM = 128, 0.1, 200
+SCALE, PULL = 30.0, 10.0
+DROPPED = ((0.5, 0.75), (0.9, 0.5), (1.0, 0.0))  # until which part of the run, how many patches
+REPORT = 150
+
+
+@torch.inference_mode()
+def embedded(path: Path, count: int, encode, rows) -> np.ndarray:
+    """Unit embeddings of all rows, kept beside the pairs."""
+    if not path.exists():
+        parts = [F.normalize(encode(rows(i)), dim=-1) for i in range(0, count, 256)]
+        part = path.with_suffix(".part.npy")
+        np.save(part, torch.cat(parts).half().numpy())
+        part.replace(path)
+    return np.load(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=400_000)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    images = np.load(args.work / "train-0.images.npy", mmap_mode="r")
+    tokens = np.load(args.work / "train-0.tokens.npy")
+    teacher = load_model(args.teacher).eval()
+    taught = embedded(
+        args.work / "train-0.taught.npy", len(images), teacher.encode_image,
+        lambda i: to_input(images[i : i + 256]),
+    )  # fmt: skip
+    said = embedded(
+        args.work / "train-0.said.npy", len(images), teacher.encode_text,
+        lambda i: torch.from_numpy(tokens[i : i + 256].astype(np.int64)),
+    )  # fmt: skip
+    model = new_model(VIT_CFG)
+    shared = {k: v for k, v in teacher.state_dict().items() if not k.startswith("visual.")}
+    model.load_state_dict(shared, strict=False)
+    weights = classifier(teacher)
+    model.requires_grad_(False)
+    model.visual.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, DECAY), lr=args.lr, betas=(0.9, 0.98), eps=1e-6, fused=True
+    )
+    val = pictures("val", 1440)
+    steps = args.samples // BATCH
+    begun = resume(args.out, model, optimizer)
+    clock, losses = Clock(steps - begun), []
+    for step in range(begun, steps):
+        model.train()
+        dropped = next(share for end, share in DROPPED if step < steps * end)
+        model.visual.patch_dropout = PatchDropout(dropped) if dropped else torch.nn.Identity()
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * warm_then_linear(step, steps, WARM, 0.4)
+        # By the step alone, so that a resumed run sees what an unbroken one would have seen.
+        rng = np.random.default_rng([args.seed, step])
+        rows = np.sort(rng.choice(len(images), BATCH, replace=False))
+        made = model.encode_image(to_input(flip_and_shift(images[rows], rng)))
+        made = F.normalize(made, dim=-1)
+        wanted = torch.from_numpy(taught[rows]).float()
+        far = 1 - (made * wanted).sum(1).mean()
+        text = torch.from_numpy(said[rows]).float()
+        loss = info_nce(made, text, torch.tensor(SCALE)) + PULL * far
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.visual.parameters(), 1.0)
+        optimizer.step()
+        losses.append((loss.item(), far.item()))
+        if (step + 1) % REPORT == 0 or step + 1 == steps:
+            model.visual.patch_dropout = torch.nn.Identity()
+            seen = figures(val[1], predict(model, weights, val[0]))["ca"]
+            loss_now, far_now = np.mean(losses[-REPORT:], axis=0)
+            print(
+                f"{(step + 1) * BATCH} loss {loss_now:.3f} far {far_now:.3f} CA {seen:.4f} "
+                f"{clock.line(step + 1 - begun)}",
+                flush=True,
+            )
+            recipe = {"stage": "base", "teacher": args.teacher.name, "seed": args.seed}
+            save_model(model, args.out, recipe | {"samples": (step + 1) * BATCH, "lr": args.lr})
+            keep(args.out, model, optimizer)
+
+
+def keep(out: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """All that the next step needs, in one file that is replaced whole."""
+    state = {f"model.{k}": v.contiguous() for k, v in model.visual.state_dict().items()}
+    for number, values in optimizer.state_dict()["state"].items():
+        state |= {f"optimizer.{number}.{k}": v.contiguous() for k, v in values.items()}
+    part = Path(f"{out}.resume.part")
+    save_file(state, part)
+    part.replace(f"{out}.resume")
+
+
+def resume(out: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Take over what `keep` wrote; the number of steps done."""
+    path = Path(f"{out}.resume")
+    if not path.exists():
+        return 0
+    state = load_file(path)
+    start = "model."
+    model.visual.load_state_dict(
+        {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+    )
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in state.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    return int(next(iter(moments.values()))["step"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""The audit in the window: it shows the worst, the user excludes with one click, and saves."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.panels.clean_audit import Auditing, read_result
+from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
+from cleanclip_gui.widgets.audit_gallery import mark_rect
+from ml_core.data.exclusions import read_exclusions
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.detection.records import (
+    FIVE_POISONS,
+    SCORES,
+    Audit,
+    Distribution,
+    Standing,
+    SuspectPair,
+)
+from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE, read_audit_spec
+from ml_core.reading import InputError, inspect
+from tests.gui.shell_fakes import Answers, write_safetensors
+
+WAIT = 10_000
+N = 40
+PAIRS = PairSpec()
+
+
+def pair(index):
+    standings = {
+        s.name: Standing(float(10 - index if s.high else index), index + 1, (index + 1) / 100)
+        for s in SCORES
+    }
+    standings["lid"] = Standing(float(index), 100 - index, 1 - index / 100)
+    name = f"row {index}\u202e<b>"
+    return SuspectPair(index, f"{index:064x}", name, f"caption {index}", standings, index == 3, 9)
+
+
+def audit(overlap=1):
+    edges = tuple(float(e) for e in range(11))
+    return Audit(
+        n=100,
+        unread=2,
+        distributions=tuple(
+            Distribution(s.name, 100, 0.0, 10.0, 5.0, (0, 1, 2, 5, 7, 8, 9), edges, (10,) * 10)
+            for s in SCORES
+        ),
+        worst={
+            s.name: tuple(range(N)) if s.name != "lid" else tuple(reversed(range(N)))
+            for s in SCORES
+        },
+        pairs=tuple(map(pair, range(N))),
+        overlap={"Evaluation": overlap} if overlap else {},
+        notes=(FIVE_POISONS, "A score ranks; it does not decide."),
+        facts={"pairs": "pairs.csv", "pairs_key": "a" * 64, "neighbours_among": 64},
+    )
+
+
+def child(tmp_path, events, wait=False, write=None):
+    """A worker that writes an audit beside its spec, says what it is told to, and ends."""
+    script = tmp_path / "child.py"
+    said = "\n".join(f"print({json.dumps(json.dumps(e))}, flush=True)" for e in events)
+    script.write_text(f"import sys\n{said}\n{'sys.stdin.read()' if wait else ''}\n")
+
+    def new_runner(path, *, device="cpu"):
+        if write is not None:
+            write_result(path.parent, write)
+        return JobRunner(path, device=device, command=[sys.executable, str(script)])
+
+    return new_runner
+
+
+def write_result(folder, found):
+    (folder / AUDIT_FILE).write_text(json.dumps(found.to_dict()))
+    pictures = np.zeros((len(found.pairs), 8, 8, 3), np.uint8)
+    pictures[:, :, :, 0] = np.arange(len(found.pairs))[:, None, None]
+    np.save(folder / THUMBNAILS_FILE, pictures)
+
+
+def progress(stage, done, total):
+    return {
+        "event": "progress", "stage": stage, "done": done, "total": total, "rate": 50.0,
+        "seconds_left": 2.0,
+    }  # fmt: skip
+
+
+def done(status="finished", error=""):
+    return {"event": "done", "status": status, "result": {}, "error": error}
+
+
+@pytest.fixture
+def session(tmp_path):
+    session = Session()
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    session.checkpoint = CheckpointFacts(
+        str(path), inspect(path), "ResNet", "metadata", (), 64, 12, donor="d.pt"
+    )
+    return session
+
+
+@pytest.fixture
+def auditing(qtbot, session, tmp_path):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    auditing = Auditing(session, parent, lambda: PAIRS)
+    auditing.prompts = Answers(tmp_path / "out.json").prompts()
+    yield auditing
+    assert auditing.stop(5000)
+
+
+@pytest.fixture
+def shown(auditing, qtbot, tmp_path):
+    """The dialog with a finished audit."""
+    events = [progress("embed", 10, 100), done()]
+    auditing.new_runner = child(tmp_path, events, write=audit())
+    auditing.open()
+    dialog = auditing.dialog
+    dialog.start.click()
+    assert dialog.busy.isVisible()
+    assert not dialog.start.isEnabled()
+    qtbot.waitUntil(lambda: dialog.model.audit is not None, timeout=WAIT)
+    return dialog
+
+
+def click_mark(qtbot, dialog, row):
+    rect = dialog.view.visualRect(dialog.model.index(row))
+    place = mark_rect(rect).center()
+    qtbot.mouseClick(dialog.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_the_worst_are_shown_with_their_standing(shown):
+    assert shown.model.rowCount() == N
+    assert "100 pairs scored" in shown.state.text()
+    assert "2 pictures could not be read" in shown.state.text()
+    assert shown.notes.toPlainText() == "• A score ranks; it does not decide."
+    assert shown.details.caption.text() == "caption 0"
+    assert "\u202e" not in shown.details.name.text()
+    assert "rank 1" in shown.model.data(shown.model.index(0), Qt.ItemDataRole.AccessibleTextRole)
+    assert shown.details.standings.rows.rowCount() == len(SCORES)
+    assert shown.details.spread.marked == 10.0
+    image = shown.model.pixmap(7).toImage()
+    assert image.pixelColor(2, 2).red() == 7
+
+
+def test_one_click_excludes_and_another_takes_in_again(shown, qtbot):
+    click_mark(qtbot, shown, 1)
+    assert shown.excluded == {1}
+    assert shown.count.text() == "1 pair excluded, not saved yet"
+    click_mark(qtbot, shown, 1)
+    assert shown.excluded == set()
+    shown.undo.click()
+    assert shown.excluded == {1}
+    shown.undo.click()
+    assert shown.excluded == set()
+    assert not shown.undo.isEnabled()
+    shown.redo.click()
+    assert shown.excluded == {1}
+
+
+def test_several_are_selected_and_excluded_by_button_and_key(shown, qtbot):
+    rows = shown.view.selectionModel()
+    for row in (2, 4):
+        rows.select(shown.model.index(row), rows.SelectionFlag.Select)
+    shown.exclude.click()
+    assert shown.excluded == {0, 2, 4}
+    assert not shown.exclude.isEnabled()
+    shown.include.click()
+    assert shown.excluded == set()
+    shown.activateWindow()
+    shown.view.setFocus()
+    qtbot.keyClick(shown.view, Qt.Key.Key_Delete)
+    assert shown.excluded == {0, 2, 4}
+    qtbot.keyClick(shown.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert shown.excluded == set()
+    qtbot.keyClick(shown.view, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClick(shown.view, Qt.Key.Key_Delete)
+    assert len(shown.excluded) == N
+    qtbot.keyClick(shown.view, Qt.Key.Key_Insert)
+    assert shown.excluded == set()
+
+
+def test_other_scores_give_other_orders(shown):
+    shown.lists.setCurrentIndex(shown.lists.findData("lid"))
+    assert shown.model.rows[0] == N - 1
+    assert shown.details.caption.text() == f"caption {N - 1}"
+    assert shown.details.looks_for.text().startswith("LID, high is suspicious.")
+    shown.lists.setCurrentIndex(shown.lists.findData("evaluated"))
+    assert shown.model.rows == [3]
+    shown.mark([5, 6], out=True)
+    shown.lists.setCurrentIndex(shown.lists.findData("excluded"))
+    assert shown.model.rows == [5, 6]
+
+
+def test_a_score_clicked_in_the_table_sorts_by_it(shown, qtbot):
+    table = shown.details.standings
+    shown.activateWindow()
+    table.setFocus()
+    table.selectRow([s.name for s in SCORES].index("lid"))
+    assert shown.lists.currentData() == "lid"
+    assert shown.details.caption.text() == "caption 0"  # the pair stays chosen
+
+
+def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, qtbot, tmp_path):
+    heard = []
+    auditing.excluded.connect(lambda path, spec: heard.append((path, spec)))
+    shown.mark([1, 3], out=True)
+    shown.save.click()
+    path = tmp_path / "out.json"
+    found = read_exclusions(path)
+    assert [one.identity for one in found.pairs] == [f"{1:064x}", f"{3:064x}"]
+    assert found.pairs[1].reason == "audit: DAO 7, rank 4; also an evaluation picture"
+    assert found.set_key == "a" * 64
+    assert "2 pairs" in shown.state.text()
+    assert not shown.save.isEnabled()
+    assert heard == [(str(path), PAIRS)]
+    shown.mark([1], out=False)  # and the file follows
+    shown.save.click()
+    assert [one.identity for one in read_exclusions(path).pairs] == [f"{3:064x}"]
+    (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
+    auditing._spec = PAIRS.model_copy(update={"exclude": str(earlier)})
+    shown.mark([2], out=True)
+    shown.save.click()  # what the set was opened without stays excluded
+    assert {one.identity for one in read_exclusions(path).pairs} == {
+        "b" * 64, f"{2:064x}", f"{3:064x}",
+    }  # fmt: skip
+
+
+def test_a_file_that_is_no_exclusions_file_is_not_written_over(shown, tmp_path):
+    (tmp_path / "out.json").write_text("{}")
+    shown.mark([1], out=True)
+    shown.save.click()
+    assert "no exclusions file" in shown.state.text()
+    assert (tmp_path / "out.json").read_text() == "{}"
+    assert shown.unsaved
+
+
+def test_closing_asks_about_marks_that_are_not_saved(auditing, shown):
+    answers = Answers(yes=False)
+    auditing.prompts = answers.prompts()
+    shown.mark([1], out=True)
+    shown.close_button.click()
+    assert auditing.dialog is shown
+    assert "1 pair excluded, and not saved" in answers.asked[0]
+    answers.yes = True
+    shown.reject()  # Escape
+    assert auditing.dialog is None
+
+
+def test_progress_and_cancel(auditing, qtbot, tmp_path):
+    auditing.new_runner = child(tmp_path, [progress("embed", 250, 1000)], wait=True)
+    auditing.open()
+    dialog = auditing.dialog
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.busy.bar.maximum() == 1000, timeout=WAIT)
+    assert dialog.busy.bar.value() == 250
+    assert "50 a second" in dialog.state.text()
+    dialog.busy.cancel.click()
+    assert dialog.state.text() == "Cancelling…"
+    qtbot.waitUntil(dialog.start.isEnabled, timeout=WAIT)
+    assert dialog.state.text().startswith("Cancelled.")
+
+
+def test_a_failure_is_said(auditing, qtbot, tmp_path):
+    auditing.new_runner = child(tmp_path, [done("failed", "There are 3 pairs.")])
+    auditing.open()
+    auditing.dialog.start.click()
+    qtbot.waitUntil(lambda: "3 pairs" in auditing.dialog.state.text(), timeout=WAIT)
+    assert auditing.dialog.state.property("role") == "error"
+
+
+def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, tmp_path):
+    told = []
+
+    def new_runner(path, *, device):
+        told.append((read_audit_spec(path), device))
+        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
+
+    spec = ImageSpec(kind="folder", path=str(tmp_path))
+    labels = np.array([0, 1])
+    session.images = ImagesState(spec, "mine", "key", 2, labels, ("a", "b"), ("a {}",))
+    auditing.new_runner = new_runner
+    auditing.open()
+    dialog = auditing.dialog
+    assert dialog.setup.n.value() == 4096  # of the demo's 100 000
+    dialog.setup.n.setValue(0)
+    dialog.setup.k.setValue(8)
+    auditing.prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
+    box = dialog.setup.reference
+    box.activated.emit(box.count() - 1)
+    assert "clean.csv" in dialog.state.text()  # it is not there
+    (tmp_path / "clean.csv").write_text("image,caption\na.png,a\n")
+    box.activated.emit(box.count() - 1)
+    assert box.currentText() == "clean.csv"
+    dialog.start.click()
+    ((job, device),) = told
+    assert job.pairs == PAIRS
+    assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
+    assert (job.images, job.k, job.donor, device) == ((spec,), 8, "d.pt", "cpu")
+    assert (tmp_path / job.label_set).read_text().split() == ["a", "b"]
+    assert "already running" in dialog.state.text()
+
+
+def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session):
+    said = []
+    auditing.failed.connect(lambda error: said.append(error.sentence))
+    auditing._pairs = lambda: None
+    auditing.open()
+    session.checkpoint = None
+    auditing.open()
+    assert "labelled images" in said[0]
+    assert "Open a checkpoint first" in said[1]
+    assert auditing.dialog is None
+
+
+@pytest.mark.parametrize("damage", ["no file", "text", "other pictures"])
+def test_damaged_results_are_a_sentence(tmp_path, damage):
+    write_result(tmp_path, audit())
+    if damage == "no file":
+        (tmp_path / THUMBNAILS_FILE).unlink()
+    elif damage == "text":
+        (tmp_path / AUDIT_FILE).write_text("{}")
+    else:
+        np.save(tmp_path / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match=r"again\.$"):
+        read_result(tmp_path)
+
+
+def test_every_control_has_a_name(shown):
+    from PySide6.QtGui import QAccessible
+    from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox
+
+    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractItemView)
+    for widget in shown.findChildren(QWidget):
+        if isinstance(widget, kinds) and widget.isVisible() and widget.objectName() != "qt_":
+            if isinstance(widget.parent(), (QComboBox, QAbstractItemView)):
+                continue
+            found = QAccessible.queryAccessibleInterface(widget)
+            assert found.text(QAccessible.Text.Name), widget
+
+
+def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
+    from cleanclip_gui.jobs.inference import Inference
+    from cleanclip_gui.panels.clean import CleanPanel
+    from tests.gui.shell_fakes import FakeEngine
+
+    panel = CleanPanel(session, Inference(FakeEngine))
+    qtbot.addWidget(panel)
+    assert panel.setup.audit_hint.text() == FIVE_POISONS
+    panel.setup.audit_button.click()
+    assert panel.auditing.dialog is not None
+    path = tmp_path / "exclusions.json"
+    path.write_text("{}")
+    panel.auditing.excluded.emit(str(path), PairSpec(seed=7))
+    assert panel.data.pairs().exclude is None  # of other pairs
+    panel.auditing.excluded.emit(str(path), PairSpec())
+    assert panel.data.pairs().exclude == str(path)
+    panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
+    assert not panel.setup.audit_button.isVisibleTo(panel)
+    assert panel.stop(5000)

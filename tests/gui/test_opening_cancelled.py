@@ -1,0 +1,126 @@
+"""Opening a large image set: how far it is, Cancel, a later choice; the window stays alive."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.requests import CANCELLED
+from cleanclip_gui.panels.data_bar import DataBar
+from cleanclip_gui.session import Session
+from ml_core.data.specs import ImageSpec
+
+WAIT = 60_000
+
+
+class Heart:
+    """Longest gap between the ticks of a 10 ms timer in the GUI thread."""
+
+    def __init__(self):
+        self.worst, self._last = 0.0, time.perf_counter()
+        self.timer = QTimer()
+        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self.timer.timeout.connect(self._beat)
+        self.timer.start(10)
+
+    def _beat(self):
+        now = time.perf_counter()
+        self.worst, self._last = max(self.worst, now - self._last), now
+
+
+@pytest.fixture
+def bar(qtbot):
+    session, inference = Session(), Inference()
+    bar = DataBar(session, inference)
+    bar.session, bar.inference, bar.failures = session, inference, []
+    inference.failed.connect(bar.failures.append)
+    qtbot.addWidget(bar)
+    bar.resize(900, 40)
+    bar.show()
+    bar.load(ImageSpec(n=12), "demo")
+    qtbot.waitUntil(lambda: session.images is not None, timeout=WAIT)
+    yield bar
+    assert inference.close(20_000)
+
+
+@pytest.fixture
+def slow_folder(tmp_path, monkeypatch):
+    """Some 3 MB of noise, hashed byte by byte: minutes, told 3 million times."""
+    monkeypatch.setattr("ml_core.data.pictures._CHUNK", 1)
+    rng = np.random.default_rng(0)
+    for name in ("dog", "cat"):
+        (tmp_path / "large" / name).mkdir(parents=True)
+        for number in range(4):
+            noise = rng.integers(0, 255, (360, 360, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / "large" / name / f"{number}.png")
+    return ImageSpec(kind="folder", path=str(tmp_path / "large"))
+
+
+def test_cancel_ends_it_at_once_and_the_images_before_stay(bar, slow_folder, qtbot):
+    before = bar.session.images
+    words = bar.images.text()
+    bar.load(slow_folder)
+    heart = Heart()
+    qtbot.waitUntil(bar.busy.isVisible, timeout=WAIT)
+    qtbot.waitUntil(lambda: bar.busy.bar.value() > 0, timeout=WAIT)
+    assert bar.busy.bar.maximum() == 100
+    assert bar.images.text() == "Hashing…"
+    assert bar.labels.isHidden()
+    QTest.mouseClick(bar.busy.cancel, Qt.MouseButton.LeftButton)
+    assert not bar.busy.cancel.isEnabled()
+    clicked = time.monotonic()
+    qtbot.waitUntil(bar.busy.isHidden, timeout=WAIT)
+    assert time.monotonic() - clicked < 2.0
+    heart.timer.stop()
+    assert heart.worst < 1.0
+    assert bar.session.images is before
+    assert bar.images.text() == words
+    assert bar.labels.isVisible()
+    assert bar.in_use() == (before.spec, "demo")
+    assert [failed.code for failed in bar.failures] == [CANCELLED]
+    assert bar.failures[0].shown_by_a_panel
+
+    bar.load(ImageSpec(n=5), "demo")  # and others can be opened after it
+    qtbot.waitUntil(lambda: bar.session.images.n == 5, timeout=WAIT)
+    assert bar.busy.cancel.isEnabled()
+
+
+def test_a_later_choice_ends_an_earlier_one(bar, slow_folder, qtbot):
+    bar.load(slow_folder)
+    qtbot.waitUntil(bar.busy.isVisible, timeout=WAIT)
+    bar.load(ImageSpec(n=7), "demo")
+    qtbot.waitUntil(lambda: bar.session.images.n == 7, timeout=WAIT)
+    assert [failed.code for failed in bar.failures] == [CANCELLED]
+    assert bar.busy.isHidden()
+    assert bar.images.text().endswith("· 7")
+
+
+def test_closing_the_window_does_not_wait_for_it(qtbot, slow_folder):
+    inference = Inference()
+    bar = DataBar(Session(), inference)
+    qtbot.addWidget(bar)
+    bar.load(slow_folder, "demo")
+    qtbot.waitSignal(inference.loading, timeout=WAIT).wait()
+    asked = time.monotonic()
+    assert inference.close(20_000)
+    assert time.monotonic() - asked < 3.0
+    bar._patience.stop()
+
+
+def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    bar.load(ImageSpec(kind="folder", path=str(tmp_path)), "demo")
+    qtbot.waitUntil(lambda: bar.session.images.n == 1, timeout=WAIT)
+    first = bar.session.images
+    (tmp_path / "a.png").unlink()  # whoever looked for it again would fail
+    bar.set_templates(("a photo of a {}", "a drawing of a {}"))
+    qtbot.waitUntil(lambda: len(bar.session.images.templates) == 2, timeout=WAIT)
+    assert bar.session.images.key == first.key
+    assert bar.failures == []
+    bar.set_label_set("cifar-10")
+    qtbot.waitUntil(lambda: bool(bar.failures), timeout=WAIT)
+    assert bar.session.images.n == 1

@@ -1,0 +1,321 @@
+"""The audit as a job, as a command, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.cli.app import run_command
+from ml_core.data.exclusions import read_exclusions
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.detection.exclude import exclude
+from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
+from ml_core.detection.summary import standing
+from ml_core.events import Control, Done, Event, Progress, Saved
+from ml_core.jobs.audit import THUMBNAIL, audit
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    SCORES_FILE,
+    THUMBNAILS_FILE,
+    AuditSpec,
+    read_audit_spec,
+    write_audit_spec,
+)
+from ml_core.reading import InputError
+
+N = 80
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """80 pictures of noise with captions; the sixth is the fifth again, the ninth is damaged."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    lines = ["image,caption"]
+    for i in range(N):
+        if i != 5:
+            pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+        lines.append(f"{i:02d}.png,thing number {i}")
+    whole = (folder / "08.png").read_bytes()
+    (folder / "08.png").write_bytes(whole[:300])
+    path = folder / "pairs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def spec(table: Path, tiny_checkpoint: Path, tmp_path: Path) -> AuditSpec:
+    return AuditSpec(
+        checkpoint=str(tiny_checkpoint),
+        pairs=PairSpec(kind="csv", path=str(table)),
+        k=4,
+        worst=7,
+        output_dir=str(tmp_path / "out"),
+        device="cpu",
+        threads=1,
+    )
+
+
+def run(spec: AuditSpec) -> list[Event]:
+    return list(audit(spec, Control()))
+
+
+def finished(spec: AuditSpec) -> tuple[Done, Audit]:
+    done = run(spec)[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.error
+    return done, read_audit((Path(spec.output_dir) / AUDIT_FILE).read_bytes(), AUDIT_FILE)
+
+
+def test_the_spec_comes_back(spec: AuditSpec, tmp_path: Path) -> None:
+    path = write_audit_spec(spec, tmp_path / "deep" / "spec.json")
+    assert read_audit_spec(path) == spec
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k": 1}, {"chunk_size": 10}, {"worst": 0}, {"device": "x"}, {"more": 1}]
+)
+def test_a_spec_out_of_range_is_one_sentence(
+    spec: AuditSpec, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec.model_dump() | wrong))
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        read_audit_spec(path)
+
+
+def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
+    events = run(spec)
+    done, found = events[-1], read_audit((Path(spec.output_dir) / AUDIT_FILE).read_bytes(), "a")
+    assert isinstance(done, Done)
+    assert done.status == "finished"
+    assert {e.stage for e in events if isinstance(e, Progress)} == {"open", "embed", "pictures"}
+    last = [e for e in events if isinstance(e, Progress) and e.stage == "embed"][-1]
+    assert (last.done, last.total) == (N, N)
+    assert {Path(e.path).name for e in events if isinstance(e, Saved)} == {
+        AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE,
+    }  # fmt: skip
+    assert "pairs" not in done.result
+    assert (found.n, found.unread, found.duplicates) == (N - 1, 1, 2)
+    assert found.notes[0] == FIVE_POISONS
+    assert any("more than 4 planted" in note for note in found.notes)
+    assert any("exactly alike" in note for note in found.notes)
+    assert any("08.png" in note for note in found.notes)
+    facts = found.facts
+    assert (facts["k"], facts["chunk_size"], facts["neighbours_among"]) == (4, 1024, N)
+    assert len(facts["checkpoint_sha256"]) == len(facts["pairs_key"]) == 64
+    assert set(facts["versions"]) >= {"torch", "scikit-learn"}
+
+    pictures = np.load(Path(spec.output_dir) / THUMBNAILS_FILE, allow_pickle=False)
+    assert pictures.shape == (len(found.pairs), THUMBNAIL, THUMBNAIL, 3)
+    pairs = open_pairs(spec.pairs)
+    first = found.pairs[0]
+    assert np.array_equal(pictures[0], pairs.canvas([first.index], THUMBNAIL)[0])
+    assert first.caption == f"thing number {first.index}"
+    assert first.member == pairs.excluded(first.index, "").identity
+
+    rows = list(
+        csv.DictReader((Path(spec.output_dir) / SCORES_FILE).read_text("utf-8").splitlines())
+    )
+    assert len(rows) == N
+    assert rows[8]["dao"] == ""  # the damaged one
+    assert {s.name for s in SCORES} - {"closeness"} <= set(rows[0])
+    values = np.array([float(row["dao"]) for i, row in enumerate(rows) if i != 8])
+    assert float(rows[found.worst["dao"][0]]["dao"]) == values.max()
+    assert 8 not in {pair.index for pair in found.pairs}
+
+
+def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec) -> None:
+    _, found = finished(spec)
+    known = {pair.index: pair for pair in found.pairs}
+    for score in SCORES:
+        worst = found.worst[score.name]
+        assert len(worst) == 7
+        standings = [known[index].standings[score.name] for index in worst]
+        assert [s.rank for s in standings] == list(range(1, 8)) or score.name == "k_distance"
+        values = [s.value * score.sign for s in standings]
+        assert values == sorted(values, reverse=True)
+        assert standings[0].share == pytest.approx(1 / (N - 1))
+    total = found.distributions[0]
+    assert sum(total.counts) == total.n == N - 1
+    assert total.reference_counts is None
+    assert Audit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_ranks_and_shares_by_hand() -> None:
+    values = np.array([5, 1, 3, 3], np.float32)
+    at = np.array([0, 2, 1])
+    assert standing(values, None, at) == [(1, 0.25), (2, 0.75), (4, 1.0)]
+    compared = np.array([0, 2, 4], np.float32)
+    assert standing(values, compared, at) == [(1, 0.25), (2, 0.5), (4, 0.75)]
+
+
+def test_a_second_audit_encodes_nothing_and_says_the_same(
+    spec: AuditSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = finished(spec)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it was encoded before")
+
+    monkeypatch.setattr("ml_core.detection.embed_pairs._encode", fail)
+    _, again = finished(spec)
+    assert again == first
+
+
+def test_chunks_and_batches_change_only_what_they_should(spec: AuditSpec) -> None:
+    _, first = finished(spec)
+    _, smaller = finished(spec.model_copy(update={"batch_size": 7, "seed": 0}))
+    assert smaller.worst == first.worst
+    _, other = finished(spec.model_copy(update={"chunk_size": 64, "unit": True}))
+    assert other.facts["features"] == "unit vectors"
+
+
+def test_evaluation_images_among_the_pairs_are_warned_of(
+    spec: AuditSpec, table: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in (3, 17):
+        (photos / f"renamed{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
+    Image.new("RGB", (32, 32), "red").save(photos / "other.png")
+    images = ImageSpec(kind="folder", path=str(photos))
+    _, found = finished(spec.model_copy(update={"images": (images,)}))
+    assert list(found.overlap.values()) == [2]
+    assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17]
+    assert any("2 pairs show a picture of" in note for note in found.notes)
+
+
+def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    other = tmp_path / "clean"
+    other.mkdir()
+    lines = ["image,caption"]
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(other / f"{i}.png")
+        lines.append(f"{i}.png,a thing")
+    (other / "clean.csv").write_text("\n".join(lines) + "\n")
+    reference = PairSpec(kind="csv", path=str(other / "clean.csv"))
+    _, found = finished(spec.model_copy(update={"reference": reference}))
+    assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (30, 30)
+    counts = found.distributions[0].reference_counts
+    assert counts is not None
+    assert sum(counts) == 30
+    shares = [pair.standings["dao"].share * 31 for pair in found.pairs]
+    assert shares == pytest.approx(np.round(shares))  # (1 + a number of them) / 31
+    assert any("clean reference" in note for note in found.notes)
+
+    same = spec.model_copy(update={"reference": spec.pairs})
+    failed = run(same)[-1]
+    assert isinstance(failed, Done)
+    assert "other pairs" in failed.error
+
+
+def test_too_few_pairs_are_a_sentence(spec: AuditSpec) -> None:
+    done = run(spec.model_copy(update={"k": 32}))[-1]
+    assert isinstance(done, Done)
+    assert (done.status, done.error_code) == ("failed", "usage")
+    assert "at least 128" in done.error
+
+
+def test_cancel_ends_it_and_leaves_nothing(spec: AuditSpec) -> None:
+    control = Control()
+    events = audit(spec.model_copy(update={"batch_size": 8}), control)
+    for event in events:
+        if isinstance(event, Progress) and event.stage == "embed":
+            break
+    control.cancel()
+    rest = list(events)
+    assert rest[-1] == Done("cancelled")
+    assert len(rest) <= 2
+    assert not Path(spec.output_dir).exists()
+
+
+def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(spec)
+    before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ml_core.jobs.audit.replace_files", full)
+    done = run(spec.model_copy(update={"k": 5}))[-1]
+    assert isinstance(done, Done)
+    assert done.error_code == "disk"
+    assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
+
+
+def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_path: Path) -> None:
+    _, found = finished(spec)
+    path = tmp_path / "exclusions.json"
+    made = exclude(path, found, found.worst["dao"][:3], "dao")
+    assert len(made.pairs) == 3
+    assert made.pairs[0].reason.startswith("audit: DAO ")
+    left = open_pairs(spec.pairs.model_copy(update={"exclude": str(path)}))
+    assert len(left) == N - 3
+    gone = {f"thing number {index}" for index in found.worst["dao"][:3]}
+    assert not gone & set(left.captions(np.arange(len(left))))
+    # another audit of what is left adds to the file
+    more = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"exclude": str(path)})})
+    _, second = finished(more)
+    exclude(path, second, second.worst["dao"][:2], "dao")
+    assert len(read_exclusions(path).pairs) == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"n": 1}'])
+def test_a_damaged_record_is_a_sentence(damage: bytes) -> None:
+    with pytest.raises(InputError, match="run the audit again"):
+        read_audit(damage, "audit.json")
+
+
+def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path) -> None:
+    path = write_audit_spec(spec, tmp_path / "spec.json")
+    command = [sys.executable, "-P", "-m", "ml_core.jobs.worker", str(path), "--audit"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    last = json.loads(ended.stdout.splitlines()[-1])
+    assert (last["event"], last["status"]) == ("done", "finished"), ended.stderr
+    assert (Path(spec.output_dir) / AUDIT_FILE).is_file()
+    assert ended.returncode == 0
+
+
+def test_the_command_prints_and_writes(
+    spec: AuditSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = [
+        "audit", spec.checkpoint, "--pairs", str(spec.pairs.path), "--k", "4", "--threads", "1",
+        "-o", str(tmp_path / "found"), "--show", "5",
+    ]  # fmt: skip
+    assert run_command([*base, "--json", "--by", "slof", "--exclude-worst", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [pair["standings"]["slof"]["rank"] for pair in found["pairs"]] == [1, 2, 3, 4, 5]
+    assert found["by"] == "slof"
+    assert found["notes"][0] == FIVE_POISONS
+    assert len(read_exclusions(Path(found["exclusions"])).pairs) == 2
+    assert run_command(base) == 0
+    text = capsys.readouterr().out
+    assert FIVE_POISONS in text
+    assert "most suspicious by DAO" in text
+    assert "thing number" in text
+
+
+def test_the_command_refuses_what_it_cannot_do(
+    spec: AuditSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["audit", spec.checkpoint, "-o", str(tmp_path / "x"), "--pairs", str(spec.pairs.path)]
+    assert run_command([*base, "--by", "magic"]) == 3
+    assert "choose one of dao" in capsys.readouterr().err
+    assert run_command([*base, "--images", "nowhere"]) == 3
+    assert run_command([*base[:-1], "nowhere.csv"]) == 3
+    assert run_command([*base, "--k", "64"]) == 3
+    assert "at least 256" in capsys.readouterr().err

@@ -1,0 +1,215 @@
+"""The scores against their formulas, computed in loops, and against what is known of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ml_core.detection.neighbours import nearest
+from ml_core.detection.scores import (
+    LARGEST_LID,
+    Forest,
+    auroc,
+    clip_score,
+    dao,
+    k_distance,
+    lid,
+    slof,
+)
+
+K = 5
+
+
+def cloud(n: int = 60, d: int = 8, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
+
+
+def formulas(points: np.ndarray, others: np.ndarray, k: int, own: bool) -> dict[str, list[float]]:
+    """r_k, LID, SLOF and DAO of each point, in plain loops."""
+
+    def sorted_others(x: np.ndarray, skip: int) -> list[tuple[float, int]]:
+        found = [
+            (math.dist(x.astype(float), y.astype(float)), j)
+            for j, y in enumerate(others)
+            if j != skip
+        ]
+        return sorted(found)[:k]
+
+    def dimension(near: list[tuple[float, int]]) -> float:
+        return -k / sum(math.log(r / near[-1][0]) for r, _ in near)
+
+    mine = [sorted_others(x, i if own else -1) for i, x in enumerate(points)]
+    theirs = [sorted_others(y, j) for j, y in enumerate(others)]
+    radius, theirs_radius = [m[-1][0] for m in mine], [t[-1][0] for t in theirs]
+    dims = [dimension(t) for t in theirs]
+    return {
+        "k": radius,
+        "lid": [dimension(m) for m in mine],
+        "slof": [
+            sum(r / theirs_radius[j] for _, j in m) / k for r, m in zip(radius, mine, strict=True)
+        ],
+        "dao": [
+            sum(dims[j] * math.log(r / theirs_radius[j]) for _, j in m) / k
+            for r, m in zip(radius, mine, strict=True)
+        ],
+    }
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_scores_are_the_published_formulas(offset: float) -> None:
+    points = cloud() + offset
+    own = nearest(points, K)
+    wanted = formulas(points.numpy(), points.numpy(), K, own=True)
+    assert k_distance(own).tolist() == pytest.approx(wanted["k"], rel=1e-5)
+    assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
+    assert slof(own, own).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(own, own).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+
+
+def test_scores_against_a_reference() -> None:
+    points, others = cloud(20, seed=1), cloud(50)
+    own, among = nearest(points, K, others), nearest(others, K)
+    wanted = formulas(points.numpy(), others.numpy(), K, own=False)
+    assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
+    assert slof(own, among).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(own, among).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+
+
+def test_the_kth_is_the_kth_other_point() -> None:
+    """On a line at 0, 1, 2, ..., the first point's k-th other point lies at k."""
+    line = torch.arange(12.0)[:, None]
+    for k in (1, 2, 5):
+        own = nearest(line, k)
+        assert own.radius[0] == k
+        assert own.places[0].tolist() == list(range(1, k + 1))
+
+
+def test_scores_by_hand() -> None:
+    """Points at 0, 1, 3 and 7: the two nearest lie at 1 3, 1 2, 2 3, and 4 6."""
+    own = nearest(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), 2)
+    assert own.radius.tolist() == [3.0, 2.0, 3.0, 6.0]
+    dims = [2 / math.log(3), 2 / math.log(2), 2 / math.log(3 / 2), 2 / math.log(3 / 2)]
+    assert lid(own).tolist() == pytest.approx(dims)
+    assert slof(own, own)[3] == pytest.approx((6 / 3 + 6 / 2) / 2)
+    assert dao(own, own)[3] == pytest.approx(
+        (dims[2] * math.log(6 / 3) + dims[1] * math.log(6 / 2)) / 2
+    )
+
+
+def test_small_distances_far_from_the_origin_are_exact() -> None:
+    """A matrix product alone would lose them: LID depends on the logarithm of the smallest."""
+    base = functional.normalize(cloud(40, 64), dim=1)
+    near = base + 1e-5 * functional.normalize(cloud(40, 64, seed=3), dim=1)
+    points = torch.cat([base, near])
+    wanted = (base.double() - near.double()).norm(dim=1)
+    found = nearest(points, 3).distances[:40, 0]
+    assert found.tolist() == pytest.approx(wanted.tolist(), rel=0.02)
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = cloud(70)
+    whole = nearest(points, K)
+    monkeypatch.setattr("ml_core.detection.neighbours._BLOCK", 16)
+    parts = nearest(points, K)
+    assert torch.equal(whole.places, parts.places)
+    assert torch.allclose(whole.distances, parts.distances)
+
+
+def test_exact_duplicates_have_finite_scores() -> None:
+    """More than k of the same picture: radius 0, dimension 0, and nobody divides by it."""
+    points = torch.cat([cloud(50), cloud(1, seed=7).expand(K + 3, -1), cloud(1, seed=8)])
+    points = torch.cat([points, points[-1:]])  # and one pair of duplicates
+    own = nearest(points, K)
+    assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
+    assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
+    assert own.distances[-1, 0] == 0.0
+    for values in (lid(own), slof(own, own), dao(own, own)):
+        assert torch.isfinite(values).all()
+    assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
+
+
+def test_equally_far_neighbours_have_the_largest_lid() -> None:
+    corners = torch.eye(8)
+    own = nearest(corners, 3)
+    assert lid(own).tolist() == [LARGEST_LID] * 8
+    assert slof(own, own).tolist() == pytest.approx([1.0] * 8)
+    assert dao(own, own).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
+
+
+def test_lid_finds_the_dimension() -> None:
+    """Uniform in a cube of 3 dimensions within 20."""
+    points = torch.zeros(3000, 20)
+    points[:, :3] = torch.from_numpy(np.random.default_rng(0).random((3000, 3))).float()
+    found = lid(nearest(points, 32))
+    assert float(found.median()) == pytest.approx(3, abs=0.4)
+
+
+@pytest.mark.parametrize("k", [0, 60])
+def test_too_few_points_are_refused(k: int) -> None:
+    with pytest.raises(ValueError, match="neighbours"):
+        nearest(cloud(60), k)
+
+
+def test_clip_score_is_the_cosine() -> None:
+    images, texts = cloud(9), cloud(9, seed=1)
+    wanted = [
+        float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
+        for a, b in zip(images.double().numpy(), texts.double().numpy(), strict=True)
+    ]
+    assert clip_score(images, texts).tolist() == pytest.approx(wanted)
+    assert clip_score(images * 100, texts).tolist() == pytest.approx(wanted)
+
+
+def test_the_forest_is_seeded_and_high_for_outliers() -> None:
+    points = cloud(400)
+    points[0] = 20
+    first, again = Forest(points, 3).score(points), Forest(points, 3).score(points)
+    assert torch.equal(first, again)
+    assert int(first.argmax()) == 0
+    assert 0 < float(first.min()) < float(first.max()) < 1
+
+
+def test_auroc_counts_ties_half() -> None:
+    values = np.array([1.0, 2.0, 2.0, 3.0])
+    planted = np.array([False, False, True, True])
+    assert auroc(values, planted) == (1 + 0.5 + 2) / 4
+    with pytest.raises(ValueError, match="planted"):
+        auroc(values, np.zeros(4, bool))
+
+
+def test_auroc_is_sklearns() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    values, planted = rng.integers(0, 20, 300).astype(float), rng.random(300) < 0.2
+    assert auroc(values, planted) == pytest.approx(roc_auc_score(planted, values))
+
+
+def planted_cluster(members: int) -> tuple[torch.Tensor, np.ndarray]:
+    """A chunk on a thick 12-dimensional manifold, and a small cluster away from it."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1024, 12)) @ rng.normal(size=(12, 64))
+    points[:members] = 3 * points.std() * np.ones(64) + 0.5 * rng.normal(size=(members, 64))
+    planted = np.zeros(1024, bool)
+    planted[:members] = True
+    return torch.from_numpy(points.astype(np.float32)), planted
+
+
+def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone() -> None:
+    """How they fail: it is said with every result, see ml_core/detection/summary.py."""
+    table = {}
+    for members in (4, 60):
+        points, planted = planted_cluster(members)
+        own = nearest(points, 16)
+        scores = {"k": k_distance(own), "slof": slof(own, own), "dao": dao(own, own)}
+        scores["lid"] = lid(own)
+        table[members] = {name: auroc(v.numpy(), planted) for name, v in scores.items()}
+    assert min(table[4][name] for name in ("k", "slof", "dao")) > 0.99
+    assert table[4]["lid"] < 0.1  # LID misses small groups
+    assert max(table[60][name] for name in ("k", "slof", "dao")) < 0.5
+    assert table[60]["k"] < 0.01  # they are called the least suspicious of all
+    assert table[60]["lid"] > 0.95

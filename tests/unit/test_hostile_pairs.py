@@ -1,0 +1,315 @@
+"""Damaged, hostile, empty and other files where pairs should be: one sentence, nothing outside."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_core.data.captioned.detect import detect
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.specs import PairSpec
+from ml_core.reading import InputError
+from tests.unit.pair_files import MAKERS, coco, parquet, png, shards, table, tar, text_folder
+
+
+def opened(kind: str, path: Path) -> PairSet:
+    return open_pairs(PairSpec(kind=kind, path=str(path)))  # type: ignore[arg-type]
+
+
+def refused(kind: str, path: Path, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        opened(kind, path)
+    sentence = caught.value.sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert "Error" not in sentence
+
+
+def captions(pairs: PairSet) -> list[str]:
+    return pairs.captions(np.arange(len(pairs)))
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A pair outside of every set."""
+    folder = text_folder(tmp_path / "secret", [77])
+    return folder / "077.png"
+
+
+# recognising
+
+
+def test_what_holds_no_pairs_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").write_bytes(b"")
+    (tmp_path / "x.bin").write_bytes(b"\0\1\2" * 100)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(b"x" * 600))
+    (tmp_path / "x.zip").write_bytes(b"PK\3\4" + bytes(600))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(png(1))
+    (tmp_path / "pictures" / "captions.csv").write_text("image,caption\n")
+    for name, words in (
+        ("gone", "no pairs at"),
+        ("empty", "empty holds no image-caption pairs"),
+        ("empty.csv", "holds no image-caption pairs"),
+        ("x.bin", "holds no image-caption pairs"),
+        ("x.tar.gz", "is compressed; unpack it"),
+        ("x.zip", "is compressed"),
+        ("pictures", r"its table captions\.csv\?"),
+    ):
+        with pytest.raises(InputError, match=words):
+            detect(str(tmp_path / name))
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="no regular file"):
+            detect(str(tmp_path / "pipe"))
+
+
+def test_a_name_does_not_decide(tmp_path: Path) -> None:
+    made = shards(tmp_path / "s", [1, 2]) / "00000.tar"
+    assert detect(str(made.rename(tmp_path / "pairs.csv"))) == "shards"
+    made = coco(tmp_path / "c", [1])
+    assert detect(str(made.rename(tmp_path / "c" / "pairs.tsv"))) == "coco"
+    made = table(tmp_path / "t", [1])
+    assert detect(str(made.rename(tmp_path / "t" / "pairs.json"))) == "csv"
+    made = parquet(tmp_path / "p", [1]) / "data" / "train-00000-of-00001.parquet"
+    assert detect(str(made.rename(tmp_path / "pairs.tar"))) == "parquet"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "folder"])
+@pytest.mark.parametrize(
+    "other", [b"", b"\0" * 2048, b"{}", b"PAR1PAR1", b"a,b\n1,2\n", b"\xff\xfe"]
+)
+def test_another_content_is_one_sentence(kind: str, other: bytes, tmp_path: Path) -> None:
+    path = tmp_path / {"parquet": "x.parquet", "shards": "x.tar"}.get(kind, "x")
+    path.write_bytes(other)
+    refused(kind, path, r"\.$")
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_file_cut_anywhere_is_one_sentence_or_less_of_it(kind: str, tmp_path: Path) -> None:
+    made = MAKERS[kind](tmp_path / "set", list(range(8)))
+    file = made if made.is_file() else max(tmp_path.rglob("*.*"), key=lambda p: p.stat().st_size)
+    whole = file.read_bytes()
+    for length in range(0, len(whole), max(1, len(whole) // 23)):
+        file.write_bytes(whole[:length])
+        with contextlib.suppress(InputError):  # and nothing else
+            pairs = opened(kind, made)
+            pairs.canvas(np.arange(len(pairs)), 8)
+            for number, text in enumerate(captions(pairs)):
+                assert number in pairs.broken or text.startswith("grey"[: len(text)])
+
+
+# folders
+
+
+def test_a_folder_with_links_and_damage(tmp_path: Path, secret: Path) -> None:
+    folder = text_folder(tmp_path / "f", [1])
+    (folder / "out.png").symlink_to(secret)
+    (folder / "out.txt").write_text("stolen picture")
+    (folder / "out2.png").write_bytes(png(5))
+    (folder / "out2.txt").symlink_to(secret.with_suffix(".txt"))
+    (folder / "linked").symlink_to(secret.parent)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "in.png").symlink_to("../001.png")
+    (folder / "deep" / "in.txt").write_text("grey 1 again")
+    (folder / ".hidden.png").write_bytes(png(6))
+    (folder / ".hidden.txt").write_text("hidden")
+    bad = {
+        "latin": b"caf\xe9",
+        "control": b"bell \x07",
+        "empty": b" \n\n",
+        "many": b"x\n" * 1001,
+        "large": b"x" * (1 << 20) + b"y",
+        "long": b"x" * (1 << 17),
+    }
+    for name, text in bad.items():
+        (folder / f"{name}.png").write_bytes(png(9))
+        (folder / f"{name}.txt").write_bytes(text)
+    (folder / "alone.png").write_bytes(png(8))
+    if hasattr(os, "mkfifo"):
+        (folder / "pipe.png").write_bytes(png(8))
+        os.mkfifo(folder / "pipe.txt")
+    pairs = opened("folder", folder)
+    assert sorted(captions(pairs)) == ["grey 1", "grey 1 again"]
+    said = " | ".join(pairs.notes)
+    for words in ("out.png", "out2.png", "linked", "alone.png", "latin.txt", "bell" and "control"):
+        assert words in said
+    for words in ("not UTF-8", "control characters", "it is empty", "over 1000 lines", "1 MB"):
+        assert words in said
+    assert ".hidden" not in said
+    assert pairs.left_out == len(bad) + 4 + hasattr(os, "mkfifo")
+
+
+def test_a_folder_without_texts(tmp_path: Path) -> None:
+    refused("folder", tmp_path / "gone", "does not exist")
+    (tmp_path / "a.png").write_bytes(png(1))
+    refused("folder", tmp_path, "with a text file of its name")
+
+
+# COCO
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": 3}, "lists no images"),
+        ({"images": []}, "lists no images"),
+        ({"annotations": []}, "lists no annotations"),
+        ({"annotations": [{"image_id": 1001, "bbox": [1]}]}, "lists no annotations with captions"),
+        ({"images": [{"id": 1}]}, "no file_name"),
+        ({"images": [{"file_name": "x"}]}, "no whole number as its id"),
+        ({"images": [{"id": True, "file_name": "x"}]}, "no whole number"),
+        ({"images": [{"id": 1 << 70, "file_name": "x"}]}, "no whole number"),
+        ({"images": [{"id": 1001, "file_name": "\ud800.png"}]}, "half a character"),
+        ({"images": [7]}, "is not an object"),
+        ({"annotations": [{"caption": "x"}]}, "no whole number as its image_id"),
+    ],
+)
+def test_a_captions_file_with_other_content(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    path = coco(tmp_path / "c", [1, 2])
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused("coco", path, words)
+
+
+def test_a_captions_file_that_leads_elsewhere(tmp_path: Path, secret: Path) -> None:
+    path = coco(tmp_path / "c", [1])
+    fields = json.loads(path.read_text())
+    (tmp_path / "c" / "train2017" / "link.png").symlink_to(secret)
+    names = ["/etc/passwd", "https://x/y.png", "C:\\x.png", "a\0b", "", "link.png", str(secret)]
+    for number, name in enumerate(names):
+        fields["images"].append({"id": number, "file_name": name})
+        fields["annotations"].append({"image_id": number, "caption": "x"})
+    path.write_text(json.dumps(fields))
+    pairs = opened("coco", path)
+    assert captions(pairs) == ["grey 1"]
+    assert f"a bad path ({len(names)})" in " | ".join(pairs.notes)
+    fields["images"].append({"id": 1001, "file_name": "twice.png"})
+    path.write_text(json.dumps(fields))
+    refused("coco", path, "id twice")
+    path.write_text('{"images": ' + "[" * 200_000)
+    refused("coco", path, "nested too deeply|not an object")
+    (tmp_path / "c" / "annotations" / "captions_train2014.json").write_text("{}")
+    refused("coco", tmp_path / "c", "2 captions files")
+
+
+# shards
+
+
+def test_shards_with_links_and_odd_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    for name in ("../1.png", "/1.png", "a/../../1.png"):
+        tar(path, {name: png(1), "1.txt": b"x"})
+        refused("shards", path, "leads out of the archive")
+    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "b.png"),
+                         (tarfile.CHRTYPE, "")):  # fmt: skip
+        with tarfile.open(path, "w") as file:
+            entry = tarfile.TarInfo("1.png")
+            entry.type, entry.linkname = kind, target
+            file.addfile(entry)
+        refused("shards", path, "links, devices or sparse files")
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    refused("shards", path, "damaged or no plain tar")
+    tar(path, {})
+    refused("shards", path, "no picture with a caption")
+    tar(path, {"1.png": png(1), "2.txt": b"x", "3.mp3": b"x"})
+    refused("shards", path, "no picture with a caption")
+
+
+def test_captions_in_shards_with_damage(tmp_path: Path) -> None:
+    bad = {
+        "latin.txt": b"caf\xe9",
+        "blank.txt": b" \n",
+        "bell.txt": b"\x07",
+        "list.json": b"[1]",
+        "deep.json": b'{"caption": ' + b"[" * 5000,
+        "twice.json": b'{"caption": "a", "caption": "b"}',
+        "number.json": b'{"caption": 5}',
+        "none.json": b'{"url": "x"}',
+        "half.json": b'{"caption": "\\ud800"}',
+    }
+    members: dict[str, bytes] = {"good.png": png(1), "good.json": b'{"caption": "fine"}'}
+    for name, data in bad.items():
+        members |= {f"{name.split('.')[0]}.png": png(2), name: data}
+    members |= {"huge.png": png(3), "huge.txt": b"x" * (1 << 17), "alone.png": png(4)}
+    pairs = opened("shards", tar(tmp_path / "a.tar", members))
+    said = " | ".join(pairs.notes)
+    assert "too large (1): a.tar, huge" in said
+    assert "without a caption (1): a.tar, alone" in said
+    assert captions(pairs) == ["fine"] + [""] * len(bad)
+    assert sorted(pairs.broken) == list(range(1, len(bad) + 1))
+    for number, name in enumerate(bad, start=1):
+        assert pairs.broken[number].startswith(f"a.tar, {name.split('.')[0]}: its ") or (
+            "it has no caption" in pairs.broken[number]
+        )
+
+
+def test_a_shard_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
+    shards(tmp_path / "s", list(range(4)))
+    pairs = opened("shards", tmp_path / "s")
+    file = tmp_path / "s" / "00000.tar"
+    os.utime(file, ns=(1, 1))
+    pairs.canvas([0], 8)
+    assert "has changed since it was opened" in pairs.broken[0]
+
+
+def test_links_in_a_folder_of_shards(tmp_path: Path) -> None:
+    shards(tmp_path / "s", list(range(4)))
+    shards(tmp_path / "other", [99])
+    (tmp_path / "s" / "00001.tar").symlink_to(tmp_path / "other" / "00000.tar")
+    (tmp_path / "s" / "00002.tar").symlink_to("00002.tar")
+    assert len(opened("shards", tmp_path / "s")) == 4
+
+
+# Parquet
+
+
+def test_parquet_rows_with_damage(tmp_path: Path, secret: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet as files
+
+    path = tmp_path / "p" / "x.parquet"
+    path.parent.mkdir()
+    (path.parent / "link.png").symlink_to(secret)
+    images = [
+        {"bytes": png(1), "path": None},
+        {"bytes": None, "path": "/etc/passwd"},
+        {"bytes": None, "path": "../secret/077.png"},
+        {"bytes": None, "path": "link.png"},
+        {"bytes": None, "path": "a\0b"},
+        {"bytes": None, "path": None},
+        {"bytes": b"", "path": None},
+        {"bytes": png(2)[:30], "path": None},
+        {"bytes": png(3), "path": None},
+        {"bytes": png(4), "path": None},
+    ]
+    texts = ["good", *["x"] * 7, None, " "]
+    files.write_table(pyarrow.table({"image": images, "caption": texts}), path)
+    pairs = opened("parquet", path)
+    pairs.canvas(np.arange(10), 8)
+    assert sorted(pairs.broken) == list(range(1, 8))
+    assert captions(pairs) == ["good", *["x"] * 7, "", ""]
+    assert sorted(pairs.broken) == list(range(1, 10))
+    columns: dict[str, list[object]] = {"image": [1.5], "caption": [2]}
+    files.write_table(pyarrow.table(columns), path)
+    odd = opened("parquet", path)
+    odd.canvas([0], 8)
+    assert "holds no picture" in odd.broken[0]
+    assert captions(odd) == [""]
+    files.write_table(pyarrow.table({"image": images[:0], "caption": texts[:0]}), path)
+    refused("parquet", path, "holds no")
+    files.write_table(pyarrow.table({"image": images}), path)
+    refused("parquet", path, "no column 'caption'")
+    parquet(path.parent, [1])
+    (path.parent / "data" / "train-1.parquet").write_bytes(path.read_bytes())
+    path.unlink()
+    refused("parquet", path.parent, "other columns than")

@@ -1,0 +1,69 @@
+"""Lists in JSON files, entry by entry; what is no strict JSON is one half sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from ml_core.reading import json_lists
+from ml_core.reading.json_lists import iter_lists
+from ml_core.reading.strict_json import JsonError, JsonLimitError
+
+
+def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
+    return list(iter_lists(io.BytesIO(raw), ("a", "b")))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
+def test_what_json_reads_is_read_in_any_pieces(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lists, "_CHUNK", chunk)
+    fields = {
+        "info": {"x": [1, 2, {"y": None}]},
+        "a": [{"id": 12345, "t": 'Zürich 日本 \U0001f600 "quoted" \\'}, {"id": -7}],
+        "n": 1234567,
+        "b": [{"v": 1.5e3, "w": True}],
+        "c": [],
+        "z": "end",
+    }
+    for text in (json.dumps(fields), json.dumps(fields, ensure_ascii=False, indent=2)):
+        found = entries(text.encode())
+        assert found == [("a", one) for one in fields["a"]] + [("b", one) for one in fields["b"]]  # type: ignore[attr-defined]
+    assert entries(b" {} ") == []
+    assert entries(b'{"a": [], "b": 3}') == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "at its end"),
+        (b"[1]", "belongs"),
+        (b'{"a": [{}]', "at its end"),
+        (b'{"a": [{},]}', "not valid JSON"),
+        (b'{"a": [1]}', "is not an object"),
+        (b'{"a": [{}]} {}', "goes on after its end"),
+        (b'{"a": [], "a": []}', "stands twice"),
+        (b'{"a": [{"x": 1, "x": 2}]}', "'x' stands twice"),
+        (b'{"a": [{"x": NaN}]}', "NaN"),
+        (b'{"a": [{"x": 1e999}]}', "too large"),
+        (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "5000 digits"),
+        (b'{"a": [{"x": "\xff"}]}', "not UTF-8"),
+        (b'{"a": [{"x": "\xc3', "not UTF-8"),
+        (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
+        (b"{1: 2}", "no text"),
+        (b'{"a" [{}]}', "belongs"),
+    ],
+)
+def test_what_is_no_strict_json(raw: bytes, words: str) -> None:
+    with pytest.raises(JsonError, match=words):
+        entries(raw)
+
+
+def test_a_huge_entry_is_refused_without_reading_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lists, "_CHUNK", 1000)
+    monkeypatch.setattr(json_lists, "MAX_ENTRY", 5000)
+    file = io.BytesIO(b'{"a": [{"x": "' + b"y" * 1_000_000 + b'"}]}')
+    with pytest.raises(JsonLimitError, match="over"):
+        list(iter_lists(file, ("a",)))
+    assert file.tell() < 10_000

@@ -1,0 +1,142 @@
+"""Jobs on pairs of other kinds than tables: batches, exclusions, overlap, training splits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cli.app import run_command
+from ml_core.data.exclusions import write_exclusions
+from ml_core.data.images import open_images
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from tests.unit.pair_files import coco, png, shards, tar
+from tests.unit.small_jobs import small_recipe, small_spec
+
+
+def _tokens(texts: object) -> torch.Tensor:
+    return torch.tensor([[int(text.split()[1]), len(text)] for text in texts])  # type: ignore[attr-defined]
+
+
+def _batches(spec: PairSpec, steps: range) -> list[Batch]:
+    """Made as a process that starts at the first of the steps makes them."""
+    recipe = small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=60, batch_size=7, epochs=3)
+    pairs = open_pairs(spec)
+    return [pair_batch(pairs, recipe, 8, _tokens, lambda c, _: c, step) for step in steps]
+
+
+def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path: Path) -> None:
+    shards(tmp_path / "s", list(range(60)), each=11)
+    spec = PairSpec(kind="shards", path=str(tmp_path / "s"))
+    whole = _batches(spec, range(24))
+    for first in (3, 8, 17):
+        for found, expected in zip(_batches(spec, range(first, 24)), whole[first:], strict=True):
+            assert found.tokens is not None
+            assert expected.tokens is not None
+            assert torch.equal(found.images, expected.images)
+            assert torch.equal(found.tokens, expected.tokens)
+    greys = [batch.images[:, 0, 0, 0].tolist() for batch in whole]
+    for batch, seen in zip(whole, greys, strict=True):
+        assert batch.tokens is not None
+        assert batch.tokens[:, 0].tolist() == seen  # each picture with its own caption
+    assert len({grey for seen in greys[:8] for grey in seen}) == 56
+    assert greys[:8] != greys[8:16]
+
+
+def test_epochs_take_other_captions(tmp_path: Path) -> None:
+    coco(tmp_path / "c", list(range(60)), captions=3)
+    batches = _batches(PairSpec(kind="coco", path=str(tmp_path / "c")), range(24))
+    said: dict[int, list[int]] = {}
+    for batch in batches:
+        assert batch.tokens is not None
+        for grey, length in batch.tokens.tolist():
+            said.setdefault(grey, []).append(length)
+    assert all(len(lengths) <= 3 for lengths in said.values())
+    plain = {grey: len(f"grey {grey}") for grey in said}
+    thrice = [grey for grey, lengths in said.items() if len(lengths) == 3]
+    assert len(thrice) > 40
+    assert all(lengths.count(plain[grey]) == 1 for grey in thrice for lengths in (said[grey],))
+
+
+def test_a_job_on_shards_with_exclusions_overlap_and_damage(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+    shards(folder, list(range(10, 22)))
+    tar(folder / "00009.tar", {"bad.png": png(99), "bad.txt": b"\xff\xfe",
+                               "torn.png": png(98)[:40], "torn.txt": b"torn"})  # fmt: skip
+    whole = PairSpec(kind="shards", path=str(folder))
+    write_exclusions(tmp_path / "out.json", open_pairs(whole), {2: "LID 9.3"})
+    photos = tmp_path / "photos"
+    for name, grey in (("apple", 13), ("apple", 200), ("banana", 12), ("banana", 201)):
+        (photos / name).mkdir(parents=True, exist_ok=True)
+        (photos / name / f"{grey}.png").write_bytes(png(grey))
+    spec = small_spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=13, batch_size=13),
+        pairs=whole.model_copy(update={"exclude": str(tmp_path / "out.json")}),
+        test_images=ImageSpec(kind="folder", path=str(photos)),
+    )
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    notes = " | ".join(done.result["notes"])
+    assert "excluded by out.json (1)" in notes
+    assert "1 of the 4 test images are also trained on" in notes  # 13; 12 was excluded
+    assert "00009.tar, bad: its caption is not UTF-8" in notes
+    assert "00009.tar, torn" in notes
+
+
+def test_relative_paths_of_a_job_start_at_its_folder(tmp_path: Path) -> None:
+    pairs = PairSpec(kind="coco", path="c/x.json", pictures="c/p", exclude="out.json")
+    spec = CleanSpec(checkpoint="m.pt", output_dir="o", recipe=small_recipe(), pairs=pairs)
+    found = read_spec(write_spec(spec, tmp_path / "spec.json")).pairs
+    assert found is not None
+    root = tmp_path.resolve()
+    assert (found.path, found.pictures, found.exclude) == (
+        str(root / "c/x.json"), str(root / "c/p"), str(root / "out.json"),
+    )  # fmt: skip
+
+
+def test_supervised_trains_on_the_training_split(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    (tmp_path / "data").mkdir()
+    features = {"info": {"features": {"label": {"names": ["apple", "banana"]}}}}
+    for split, greys in (("train", [1, 2, 3]), ("test", [7])):
+        columns = {"image": [{"bytes": png(grey)} for grey in greys], "label": [0] * len(greys)}
+        table = pyarrow.table(columns).replace_schema_metadata(
+            {"huggingface": json.dumps(features)}
+        )
+        parquet.write_table(table, tmp_path / "data" / f"{split}-0.parquet")
+    given: list[CleanSpec] = []
+
+    def kept(spec: CleanSpec, *_: object, **__: Any) -> Iterator[Event]:
+        given.append(spec)
+        yield Done("cancelled")
+
+    monkeypatch.setattr("ml_core.jobs.run.run", kept)
+    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "o"), "--json"]
+    arguments += ["--method", "supervised", "--training-images", str(tmp_path)]
+    run_command([*arguments, "--test-images", str(tmp_path)])
+    training, test = given[0].training_images, given[0].test_images
+    assert training is not None
+    assert test is not None
+    trained, tested = open_images(training), open_images(test)
+    assert trained.canvas([0, 1, 2], 8)[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert tested.canvas([0], 8)[:, 0, 0, 0].tolist() == [7]
+    assert trained.blocks is not None
+    assert trained.blocks.tolist() == [3]

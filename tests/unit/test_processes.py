@@ -1,0 +1,97 @@
+"""One job in two processes gives what it gives in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.ranks import ALONE, Ranks
+from ml_core.events import Control, Done, Event, Metric, from_json
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.model import ClipModel
+from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.tiny_models import tiny_vit
+
+ROOT = Path(__file__).parents[2]
+
+
+def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
+    path = write_spec(spec, Path(spec.output_dir) / "job.json")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node=2", "-m", "ml_core.jobs.worker", str(path), *options]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    events = [from_json(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return events, done.returncode, done.stderr
+
+
+def _losses(events: list[Event]) -> list[float]:
+    return [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "chunk"), [("vit", "cleanclip", 0), ("resnet", "cleanclip", 3)]
+)
+def test_two_processes_give_the_losses_of_one(
+    kind: str, method: str, chunk: int, tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    model = tiny_model if kind == "resnet" else tiny_vit()
+    source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
+    recipe = small_recipe(method=method, batch_norm="frozen", pairs=80, save_every=4)
+    one = small_spec(source, tmp_path / "one", recipe)
+    alone = list(run(one, Control()))
+    assert isinstance(alone[-1], Done)
+    assert alone[-1].status == "finished", alone[-1]
+
+    divided = recipe.model_copy(update={"cache_chunk": chunk})
+    two = one.model_copy(update={"output_dir": str(tmp_path / "two"), "recipe": divided})
+    events, code, said = _torchrun(two)
+    assert code == 0, said
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.result["processes"] == 2
+    assert sum(isinstance(e, Done) for e in events) == 1  # the second process is silent
+    wanted, found = _losses(alone), _losses(events)
+    assert len(wanted) == 10
+    assert wanted[0] != wanted[-1]
+    assert found == pytest.approx(wanted, abs=1e-5)
+    first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
+    before = load_file(source)
+    # Not each number: AdamW turns a gradient that is zero but for rounding into a whole step.
+    moved = sum(float((first[k] - v).pow(2).sum()) for k, v in before.items())
+    apart = sum(float((first[k] - second[k]).pow(2).sum()) for k in before)
+    assert moved > 1e-3
+    assert apart < 1e-3 * moved
+
+
+def test_batch_norm_in_training_is_refused_in_several_processes(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
+    done = list(run(spec, Control(), ranks=Ranks(0, 2)))[-1]
+    assert isinstance(done, Done)
+    assert "several processes cannot be exact" in done.error
+    assert "frozen" in done.error
+
+
+def test_a_batch_is_shared_out_whole() -> None:
+    for count, world in ((8, 2), (9, 2), (10, 4), (3, 1)):
+        parts = [list(range(count))[Ranks(rank, world).rows(count)] for rank in range(world)]
+        assert [row for part in parts for row in part] == list(range(count))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert ALONE.any(True, False, device=torch.device("cpu")) == (True, False)

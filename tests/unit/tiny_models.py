@@ -1,0 +1,35 @@
+"""A small ViT CLIP beside conftest's small ResNet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+
+from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cleaning.recipes import Recipe
+from ml_core.model import ClipModel, build_model
+from ml_core.reading.clip_config import Preprocess
+from tests.conftest import TINY_CONFIG
+from tests.unit.fake_pictures import FakePairs
+
+
+def tiny_vit(**vision: object) -> ClipModel:
+    """A random ViT CLIP for 32 px images and 16 tokens."""
+    config = copy.deepcopy(TINY_CONFIG)
+    small = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+    config["vision_cfg"] = small | vision
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model(config, Preprocess(32), None, name="tiny-vit")
+
+
+def batches(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
+    """Batches of made-up pairs."""
+    pairs = FakePairs()
+
+    def make(step: int) -> Batch:
+        return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
+
+    return make
