@@ -121,6 +121,18 @@ def can_estimate(window: MainWindow) -> bool:
     return window.clean.estimate_button.isEnabled()
 
 
+def clean_page(number: int) -> Act:
+    """Act that shows a page of the Clean station."""
+    return lambda window: (window.show_station("clean"), window.clean.show_page(number))[1]
+
+
+def can_prove(window: MainWindow) -> bool:
+    """Whether a result is on show that could be tested now."""
+    clean = window.clean
+    shown = not clean.proof.isHidden() and clean.before_after.isVisibleTo(clean)
+    return shown and clean.proof.rebound_button.isEnabled()
+
+
 def is_cleaning(window: MainWindow) -> bool:
     """Whether a run goes on."""
     return window.clean.is_running()

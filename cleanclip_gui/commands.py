@@ -7,9 +7,11 @@ from cleanclip_gui.command import (
     Command,
     can_clean,
     can_estimate,
+    can_prove,
     can_redo,
     can_undo,
     clean,
+    clean_page,
     has_checkpoint,
     has_cleaned,
     has_images,
@@ -255,6 +257,23 @@ _CLEAN: tuple[Command, ...] = (
         "clean.save", "Save cleaned c&heckpoint…", "&Clean", clean("save_cleaned"),
         "Copy the cleaned checkpoint to a place of your choice.", "save", "Ctrl+S", 2,
         has_cleaned,
+    ),
+    Command(
+        "clean.rebound", "Re&bound test", "&Clean", lambda w: w.clean.proving.begin_rebound(),
+        "Finetune the cleaned model once more: does the backdoor come back?", "redo", "", 2,
+        can_prove,
+    ),
+    Command(
+        "clean.holdouts", "Hold-&outs", "&Clean", lambda w: w.clean.proving.begin_holdouts(),
+        "Measure what the run was not told.", "target", "", 2, can_prove,
+    ),
+    Command(
+        "clean.runs", "&Queue and history", "&Clean", clean_page(1),
+        "Runs that wait, and those of before.", "library", "Ctrl+4", 3, has_work,
+    ),
+    Command(
+        "clean.compare", "Co&mpare runs", "&Clean", clean_page(2),
+        "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3, has_work,
     ),
 )  # fmt: skip
 

@@ -159,9 +159,12 @@ def run_points(folder: Path, head: Head = "zero-shot") -> tuple[Point, ...]:
     return tuple(points(_located(folder), head))
 
 
-def evaluated(folder: Path) -> tuple[Metric, ...]:
-    """The evaluations among a run's numbers, by rising step."""
-    return tuple(metric for metric in run_metrics(folder) if "loss" not in metric.values)
+def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
+    """Evaluations of a run and what was kept of them, up to a step."""
+    return tuple(
+        event for event in _located(folder)
+        if isinstance(event, (Metric, Saved)) and event.step <= step
+    )  # fmt: skip
 
 
 def _located(folder: Path) -> Iterator[Event]:

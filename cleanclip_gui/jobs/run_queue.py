@@ -59,9 +59,16 @@ class RunQueue(QObject):
             self.changed.emit()
 
     def take(self) -> Path | None:
-        """The next job, taken out; None if nobody waits or the queue is held."""
+        """The next job, taken out; None if nobody waits or the queue is held.
+
+        Nothing is told: who takes it tells, with ``changed``, once it is at work.
+        """
         if self._held or not self._folders:
             return None
-        folder = self._folders.pop(0)
+        return self._folders.pop(0)
+
+    def put_back(self, folder: Path) -> None:
+        """Let a job that could not start wait in front again, and hold the queue."""
+        self._folders.insert(0, folder)
+        self._held = True
         self.changed.emit()
-        return folder

@@ -9,6 +9,7 @@ from typing import Any
 from PySide6.QtCore import QDeadlineTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui.jobs.history import evaluations_until
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.run_queue import RunQueue
 from cleanclip_gui.jobs.runner import JobRunner
@@ -98,8 +99,8 @@ class CleanPanel(CleanView):
     def enqueue(self, folder: Path) -> None:
         """Let a written job wait for the one at work, or start it if there is none."""
         self.bench.note_run(folder)
-        self.queue.add(folder)
-        if not self._next():
+        self.queue.add(folder)  # which starts it if nothing is at work
+        if folder in self.queue.folders:
             waiting = plural(len(self.queue), "run")
             self.show_log(f"{folder.name} waits in the queue ({waiting}).")
 
@@ -135,7 +136,7 @@ class CleanPanel(CleanView):
             return
         self._take_up(saved)
         if self.run.launch(saved.folder / SPEC_FILE, "resume"):
-            self.bench.begin_live(saved.folder, metrics_until_save(saved))
+            self.bench.begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
             self.show_page(0)
             self.resumed.emit(saved)
 
@@ -229,11 +230,13 @@ class CleanPanel(CleanView):
     def _asked(self) -> Any:
         return self.run.asked
 
-    def _run(self, folder: Path, spec: CleanSpec, asked: Any) -> None:
-        """Start a written job."""
+    def _run(self, folder: Path, spec: CleanSpec, asked: Any) -> bool:
+        """Start a written job; whether it began."""
         self.run.take_up(folder, spec, asked)
-        if self.run.launch(folder / SPEC_FILE, "run"):
+        began = self.run.launch(folder / SPEC_FILE, "run")
+        if began:
             self.bench.begin_live(folder)
+        return began
 
     def _next(self) -> bool:
         """Start the job that waits longest, unless something is at work; whether it began."""
@@ -248,7 +251,10 @@ class CleanPanel(CleanView):
         except InputError as error:
             self.failed.emit(error)
             return self._next()
-        self._run(folder, spec, asked)
+        if not self._run(folder, spec, asked):  # some other job uses the device
+            self.queue.put_back(folder)
+            return False
+        self.queue.changed.emit()
         return True
 
     def _take_up(self, saved: SavedRun) -> None:

@@ -41,7 +41,7 @@ class AlphaActs(QObject):
         self._asked: Asked = (None, 0)
         self._in_flight: float | None = None
         self._wanted: float | None = None
-        self._own = -1
+        self._measuring = False
         self._writer: Background | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
@@ -58,6 +58,7 @@ class AlphaActs(QObject):
         self._source, self._asked = str(result.get("source") or ""), asked
         self._donor = str(result.get("donor") or "")
         self._in_flight = self._wanted = None
+        self._measuring = False
         if there:
             self._row.show_alpha(float(alpha))  # type: ignore[arg-type]
 
@@ -77,7 +78,7 @@ class AlphaActs(QObject):
         alpha, self._wanted = self._wanted, None
         if alpha is None:
             return
-        self._in_flight = alpha
+        self._in_flight, self._measuring = alpha, True
         self._inference.submit(
             Open(self._source, "cleaned", self._donor, vector=self._vector, alpha=alpha)
         )
@@ -97,14 +98,12 @@ class AlphaActs(QObject):
             session.trigger, session.target = self._asked
             session.cleaned = opened.checkpoint
             session.role = "cleaned"
-        if session.images is not None:
-            self._own = self._inference.submit(Evaluate(*self._asked, None, "cleaned"))
+        elif session.images is not None:  # Studio looks at another file and asks nothing
+            self._inference.submit(Evaluate(*self._asked, None, "cleaned"))
 
     def _on_evaluation(self, result: EvaluationUpdated) -> None:
-        """Show the numbers, ours or those that Studio asked for meanwhile."""
-        if result.role != "cleaned" or self._in_flight is not None or not self._vector:
-            return
-        if self._own < 0 or result.generation < self._own:
+        """Show the numbers that Studio asked for; those of an older alpha do not come here."""
+        if result.role != "cleaned" or self._in_flight is not None or not self._measuring:
             return
         found = result.evaluation
         parts = [f"Alpha {self._row.alpha:.2f}"]

@@ -252,6 +252,8 @@ def estimate_sentence(found: Mapping[str, Any]) -> str:
     )
     if found.get("memory_bytes"):
         text += f", {bytes_text(found['memory_bytes'])} of memory"
+    if found.get("disk_bytes"):
+        text += f", {bytes_text(found['disk_bytes'])} on disk"
     return f"{text}."
 
 

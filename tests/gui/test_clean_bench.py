@@ -22,6 +22,7 @@ from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
+from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.run_folders import write_run
 from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of
@@ -94,6 +95,8 @@ def test_a_second_start_waits_its_turn(panel: CleanPanel, session, tmp_path: Pat
     assert panel.queue.folders == (third, second)
     end(panel, tmp_path)
     assert runner_of(panel).spec_path == third / "spec.json"
+    assert panel.queue.folders == (second,)  # one at a time
+    assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert read_spec(third / "spec.json").recipe.seed == 3
     assert session.run.output_dir == str(third)
     assert panel._asked[0].digest == session.trigger.digest
@@ -120,6 +123,25 @@ def test_a_held_queue_starts_nobody(panel: CleanPanel, tmp_path: Path) -> None:
     assert len(panel.queue) == 1
     click(panel.bench.hold)
     assert panel.is_running()
+    end(panel, tmp_path)
+
+
+def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatch) -> None:
+    def refuse(self: FakeRunner) -> None:
+        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
+
+    panel.start()
+    panel.start()
+    (waiting,) = panel.queue.folders
+    with monkeypatch.context() as patch, qtbot.waitSignal(panel.failed) as blocker:
+        patch.setattr(FakeRunner, "launch", refuse)
+        end(panel, tmp_path)
+    assert "already running on cpu" in blocker.args[0].sentence
+    assert (panel.queue.folders, panel.queue.held) == ((waiting,), True)
+    assert panel.tabs.tabText(1) == "Queue and history, 1 held"
+    panel.show_page(1)
+    click(panel.bench.hold)
+    assert runner_of(panel).spec_path == waiting / "spec.json"
     end(panel, tmp_path)
 
 
