@@ -34,7 +34,7 @@ def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
         text=True,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=240,
+        timeout=480,
         stdin=subprocess.DEVNULL,
     )
     events = [from_json(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -45,6 +45,7 @@ def _losses(events: list[Event]) -> list[float]:
     return [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
 
 
+@pytest.mark.timeout(600)  # three interpreters with torch, on a machine that may be busy
 @pytest.mark.parametrize(
     ("kind", "method", "chunk"), [("vit", "cleanclip", 0), ("resnet", "cleanclip", 3)]
 )
