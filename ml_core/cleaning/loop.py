@@ -219,7 +219,8 @@ def _train(job: _Job) -> Generator[Event, None, Outcome]:
     run, recipe, control, ranks = job.run, job.recipe, job.control, job.ranks
     device = job.model.device
     first_failure: int | None = None
-    if job.validate is not None and recipe.eval_every and run.start_ca is None:
+    fresh = job.validate is not None and recipe.eval_every > 0 and run.start_ca is None
+    if ranks.any(fresh, device=device)[0]:
         yield Progress("validate", 0, 0)
         yield from _measure(job)
         yield Progress("validate", 1, 1)
