@@ -60,6 +60,7 @@ class Closing(QObject):
             return not window.isVisible()
         if window.prompts.confirm(window, "Quit", _QUESTION, "Cancel it and quit", "Stay"):
             self._on = True
+            window.clean.queue.hold(True)  # or the next run would start
             self._limit.start()
             window.clean.cancel()
         return False

@@ -112,8 +112,13 @@ def clean(slot: str) -> Act:
 
 
 def can_clean(window: MainWindow) -> bool:
-    """Whether a run could be started."""
-    return window.session.checkpoint is not None and not window.clean.is_running()
+    """Whether a run could be started, or wait for the one at work."""
+    return window.clean.start_button.isEnabled()
+
+
+def can_estimate(window: MainWindow) -> bool:
+    """Whether steps could be measured now."""
+    return window.clean.estimate_button.isEnabled()
 
 
 def is_cleaning(window: MainWindow) -> bool:

@@ -6,6 +6,7 @@ from cleanclip_gui.command import (
     MENUS,
     Command,
     can_clean,
+    can_estimate,
     can_redo,
     can_undo,
     clean,
@@ -217,7 +218,8 @@ _STUDIO: tuple[Command, ...] = (
 _CLEAN: tuple[Command, ...] = (
     Command(
         "clean.estimate", "&Estimate", "&Clean", clean("estimate"),
-        "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0, can_clean,
+        "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
+        can_estimate,
     ),
     Command(
         "clean.start", "&Start cleaning", "&Clean", clean("start"),

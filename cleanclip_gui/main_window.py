@@ -162,6 +162,8 @@ class MainWindow(QMainWindow):
         self.studio.history_changed.connect(self.actions_.refresh)
         self.clean.failed.connect(self.show_input_error)
         self.clean.logged.connect(self._on_job_logged)
+        self.clean.use_prompts(self.prompts)
+        self.clean.changed.connect(self.actions_.refresh)
         self.clean.try_in_studio.connect(self._on_try_in_studio)
         self.clean.run_bar.bar.valueChanged.connect(self._on_job_progress)
         self.inference.failed.connect(self._on_failed)

@@ -11,7 +11,9 @@ from PySide6.QtCore import QObject, Slot
 from cleanclip_gui.jobs.saved_run import SavedRun, read_saved_run, was_interrupted
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import is_live
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
+from ml_core.triggers.files import load_trigger
 
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
@@ -29,6 +31,7 @@ class Resuming(QObject):
         window.session.events.run.connect(self._on_run_change)
         window.clean.resume_asked.connect(self.choose)
         window.clean.resumed.connect(self._on_resumed)
+        window.clean.repeated.connect(self._on_repeated)
         self._offer_interrupted()
 
     @Slot()
@@ -77,7 +80,23 @@ class Resuming(QObject):
     @Slot(object)
     def _on_resumed(self, saved: SavedRun) -> None:
         """Open what the run works on, unless it is open already."""
-        window, spec = self._window, saved.spec
+        self._open(saved.spec)
+
+    @Slot(object)
+    def _on_repeated(self, spec: CleanSpec) -> None:
+        """Have everything as it was for a run that is to be repeated."""
+        try:
+            trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+        except InputError as error:
+            self._window.show_input_error(error)
+            return
+        self._open(spec)
+        session = self._window.session
+        session.trigger, session.target = trigger, spec.target
+
+    def _open(self, spec: CleanSpec) -> None:
+        """Open checkpoint and images of a job, unless the checkpoint is open already."""
+        window = self._window
         facts = window.session.checkpoint
         if facts is not None and Path(facts.path) == Path(spec.checkpoint):
             return

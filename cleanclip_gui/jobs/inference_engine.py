@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cleanclip_gui.jobs.along_line import AlongLine
 from cleanclip_gui.jobs.requests import (
     CheckpointOpened,
     Evaluate,
@@ -125,6 +126,7 @@ class Engine:
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
         self.watch_texts: Callable[[int, int], None] = lambda done, total: None
+        self._line = AlongLine()
         self._all_alike = False  # while two checkpoints are compared
 
     def devices(self) -> tuple[str, ...]:
@@ -150,9 +152,13 @@ class Engine:
         return name
 
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
-        """Examine and load a checkpoint."""
+        """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
+        moved = self._line.moved(request, self._models.get(request.role))
+        if moved is not None:
+            return moved
         checkpoint = open_checkpoint(request.path, request.donor or None)
         model = checkpoint.build(self._device)
+        notes = self._line.finish(request, model)
         self._models[request.role] = model
         facts = CheckpointFacts(
             path=str(request.path),
@@ -162,11 +168,11 @@ class Engine:
             assumptions=tuple(checkpoint.architecture.assumptions),
             image_size=model.image_size,
             parameters=sum(p.numel() for p in model.module.parameters()),
-            notes=tuple(checkpoint.architecture.notes),
+            notes=(*checkpoint.architecture.notes, *notes),
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
         )
-        return CheckpointOpened(request.role, facts)
+        return self._line.keep(CheckpointOpened(request.role, facts))
 
     def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
         """Open an image set and its classes; other templates alone open nothing anew."""

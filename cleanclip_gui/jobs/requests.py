@@ -25,12 +25,16 @@ CANCELLED = "cancelled"
 class OpenCheckpoint:
     """Open a checkpoint in the place of the suspect or of the cleaned one.
 
-    ``donor`` is a whole CLIP that gives the encoder which the file lacks.
+    ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
+    the weights; with ``vector``, a direction in weight space, ``alpha`` of it is added to them.
     """
 
     path: str
     role: Role = "suspect"
     donor: str = ""
+    adapter: str = ""
+    vector: str = ""
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

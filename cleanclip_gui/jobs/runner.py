@@ -293,6 +293,12 @@ def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command)
 
 
+def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
+    """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
+    command = [*worker_command(spec_path), f"--{kind}"]
+    return JobRunner(spec_path, device=device, command=command)
+
+
 def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 

@@ -91,7 +91,7 @@ def was_interrupted(folder: Path) -> bool:
     """Whether a run in a folder was killed: saved, no result, and no last word in its journal."""
     if not can_resume(folder) or (folder / RESULT_FILE).is_file():
         return False
-    events = _journal(folder, _TAIL_BYTES)
+    events = journal(folder, _TAIL_BYTES)
     return not (events and isinstance(events[-1], Done))
 
 
@@ -102,7 +102,7 @@ def metrics_until_save(saved: SavedRun) -> tuple[Metric, ...]:
     later numbers count.
     """
     points: dict[tuple[int, bool], Metric] = {}
-    for event in _journal(saved.folder, _MAX_JOURNAL_BYTES):
+    for event in journal(saved.folder, _MAX_JOURNAL_BYTES):
         if isinstance(event, Metric) and event.step <= saved.step:
             points[event.step, "loss" not in event.values] = event
     return tuple(points[key] for key in sorted(points))
@@ -121,7 +121,7 @@ def _saved_step(state: Path) -> int:
     return step
 
 
-def _journal(folder: Path, limit: int) -> list[Event]:
+def journal(folder: Path, limit: int) -> list[Event]:
     """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
     try:
         with open(folder / EVENTS_FILE, "rb") as file:

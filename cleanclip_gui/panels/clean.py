@@ -1,47 +1,41 @@
-"""Clean: choose how, see what it takes, watch it, compare before and after."""
+"""Clean: choose how, see what it takes, watch it, compare before and after, and with other runs."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PySide6.QtCore import QDeadlineTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
+from cleanclip_gui.jobs.run_queue import RunQueue
+from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.jobs.saved_run import (
     SavedRun,
     can_resume,
     metrics_until_save,
     read_saved_run,
 )
+from cleanclip_gui.panels.clean_alpha import AlphaActs
 from cleanclip_gui.panels.clean_audit import Auditing, same_pairs
+from cleanclip_gui.panels.clean_history import HistoryActs
+from cleanclip_gui.panels.clean_proof import ProofActs
+from cleanclip_gui.panels.clean_recipes import RecipeFiles
+from cleanclip_gui.panels.clean_run import RunAtWork, estimate_folder
+from cleanclip_gui.panels.clean_runs import CleanRuns
 from cleanclip_gui.panels.clean_save import SaveCleaned
-from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.panels.clean_try import TryCleaned
-from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
-from cleanclip_gui.panels.studio_device import StudioDevice
-from cleanclip_gui.session import CheckpointFacts, RunState, Session
-from cleanclip_gui.text import count_text, plain
-from ml_core.cleaning.catalogue import FACTS
-from ml_core.cleaning.recipes import Recipe
+from cleanclip_gui.panels.clean_view import CleanView
+from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Event, Message, Metric, Progress, Saved
-from ml_core.jobs.specs import SPEC_FILE
-from ml_core.paths import cache_dir
+from ml_core.events import Done
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger
-
-_ENDS: dict[str, str] = {
-    "finished": "Finished",
-    "stopped": "Stopped and saved",
-    "cancelled": "Cancelled",
-    "failed": "Failed",
-}
+from ml_core.triggers.files import load_trigger
 
 
 class CleanPanel(CleanView):
@@ -49,8 +43,9 @@ class CleanPanel(CleanView):
 
     ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
     to show Studio; ``resume_asked`` to ask for a run's folder; ``resumed`` carries the
-    :class:`SavedRun` that goes on; ``progressed`` carries a Progress. The window calls
-    :meth:`cancel` and waits for ``session.run`` to end.
+    :class:`SavedRun` that goes on; ``repeated`` the :class:`CleanSpec` that the form was filled
+    with; ``progressed`` carries a Progress. The window calls :meth:`cancel` and waits for
+    ``session.run`` to end.
     """
 
     try_in_studio = Signal()
@@ -59,27 +54,27 @@ class CleanPanel(CleanView):
     progressed = Signal(object)
     resume_asked = Signal()
     resumed = Signal(object)
+    repeated = Signal(object)
+    changed = Signal()
 
     def __init__(
         self, session: Session, inference: Inference, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        self.queue = RunQueue()
+        self.bench = CleanRuns(self.queue)
+        super().__init__(self.bench, self.bench.comparison, parent)
+        self.queue.setParent(self)
         self.session = session
-        self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
+        self.run = RunAtWork(session, inference, self)
+        self.studio_device = self.run.studio_device
         self.saving = SaveCleaned(self)
         self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
-        self._runner: JobRunner | None = None
-        self._mode: Mode = "run"
-        self._folder: Path | None = None
-        self._recipe: Recipe | None = None
-        self._source = ""
-        self._asked: tuple[Trigger | None, int] = (None, 0)
-        self._result: dict[str, Any] = {}
-        self._device = session.device
-        self.studio_device = StudioDevice(session, inference)
-        self._last_error: InputError | None = None
-        self.output.setText(str(runs_dir()))
+        self.alpha_acts = AlphaActs(self.alpha, session, inference, self)
+        self.proving = ProofActs(self.proof, session, self)
+        self.recipes = RecipeFiles(self.setup)
+        self.history = HistoryActs(self)
+        self.bench.parent_folder = self.setup.folder
         self._connect()
         self._refresh()
 
@@ -87,22 +82,47 @@ class CleanPanel(CleanView):
 
     @Slot()
     def start(self) -> None:
-        """Write the job and run it."""
-        self._begin("run")
+        """Write the job and run it; while another one is at work, let it wait in the queue."""
+        try:
+            spec_path = self.setup.write(self.session)
+            spec = read_spec(spec_path)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        folder = spec_path.parent
+        if self.is_busy():
+            self.enqueue(folder)
+            return
+        self._run(folder, spec, (self.session.trigger, self.session.target))
+
+    def enqueue(self, folder: Path) -> None:
+        """Let a written job wait for the one at work, or start it if there is none."""
+        self.bench.note_run(folder)
+        self.queue.add(folder)
+        if not self._next():
+            waiting = plural(len(self.queue), "run")
+            self.show_log(f"{folder.name} waits in the queue ({waiting}).")
 
     @Slot()
     def estimate(self) -> None:
         """Measure a few steps and say how long the run would take."""
-        self._begin("estimate")
+        if self.is_busy():
+            return
+        try:
+            spec_path = self.setup.write(self.session, estimate_folder())
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.run.launch(spec_path, "estimate")
 
     @Slot()
     def resume_run(self) -> None:
         """Go on with a run that was killed or cancelled, from its last save."""
-        folder = self._folder
-        if folder is None or self.is_running():
+        folder = self.run.folder
+        if folder is None or self.is_busy():
             return
         if not can_resume(folder):
-            self._begin("run")
+            self.start()
             return
         try:
             self.go_on(read_saved_run(folder))
@@ -111,25 +131,27 @@ class CleanPanel(CleanView):
 
     def go_on(self, saved: SavedRun) -> None:
         """Resume a run, whichever window began it; set-up and charts show what it is."""
-        if self.is_running():
+        if self.is_busy():
             return
         self._take_up(saved)
-        self._launch(saved.folder / SPEC_FILE, "resume")
-        if self.is_running():
+        if self.run.launch(saved.folder / SPEC_FILE, "resume"):
+            self.bench.begin_live(saved.folder, metrics_until_save(saved))
+            self.show_page(0)
             self.resumed.emit(saved)
 
     def offer(self, saved: SavedRun) -> None:
         """Say that a run can go on, with a button for it."""
-        if self.is_running():
+        if self.is_busy():
             return
         self._take_up(saved)
-        self.run_bar.show_idle(f"{self._method_title()}: interrupted", "")
+        self.run_bar.show_idle(f"{self.run.title()}: interrupted", "")
         self.show_trouble(
             f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
             f"{count_text(saved.step)} of {count_text(saved.spec.recipe.total_steps)}. "
             "Resume goes on from there.",
             resumable=True,
             failed=False,
+            halve=True,
         )
 
     def is_offering(self) -> bool:
@@ -169,216 +191,121 @@ class CleanPanel(CleanView):
         """Copy the cleaned checkpoint to a place of the user's choice."""
         self.saving.begin(self._result)
 
-    @Slot()
-    def choose_output(self) -> None:
-        """Choose the folder in which runs are kept."""
-        chosen = self.data.prompts.open_folder(self, "Output folder", self.output.text())
-        if chosen:
-            self.output.setText(chosen)
+    def use_prompts(self, prompts: Prompts) -> None:
+        """Ask through these."""
+        self.setup.use_prompts(prompts)
+        self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
 
     def is_running(self) -> bool:
         """Whether a child is at work, for a run or for an estimate."""
-        return self._runner is not None
+        return self.run.is_running
+
+    def is_busy(self) -> bool:
+        """Whether a run that was started now would have to wait."""
+        return self.is_running() or self.proving.is_running
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
-        ended = self._runner is None or self._runner.close(timeout_ms)
+        self.queue.hold(True)
+        ended = self.run.close(timeout_ms)
         ended = self.auditing.stop(deadline.remainingTime()) and ended
+        ended = self.proving.stop(deadline.remainingTime()) and ended
+        ended = self.alpha_acts.stop(deadline.remainingTime()) and ended
+        ended = self.bench.stop(deadline.remainingTime()) and ended
         return self.saving.stop(deadline.remainingTime()) and ended
 
     # How a run begins and ends
 
-    def _begin(self, mode: Literal["run", "estimate"]) -> None:
-        """Write the job and launch it."""
-        if self.is_running():
-            return
-        try:
-            recipe = self.form.recipe()
-            if mode == "run":
-                folder = new_folder(Path(self.output.text().strip() or runs_dir()), recipe)
-            else:
-                folder = cache_dir() / "estimate"
-            spec_path = write_job(
-                self.session,
-                recipe,
-                folder,
-                pairs=self.data.pairs(),
-                training_images=self.data.images(),
-            )
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        if mode == "run":
-            self._recipe = recipe
-            self._source = self.session.checkpoint.path if self.session.checkpoint else ""
-            self._asked = (self.session.trigger, self.session.target)
-            self._folder, self._result = folder, {}
-            self.charts.clear()
-        self._launch(spec_path, mode)
+    @property
+    def _runner(self) -> JobRunner | None:
+        return self.run.runner
 
-    def _launch(self, spec_path: Path, mode: Mode) -> None:
-        """Start the supervising thread."""
-        device = self._device if mode == "resume" else self.session.device
-        runner = self.new_runner(spec_path, mode, device)
-        runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self._on_line)
-        runner.state_changed.connect(self._on_state_changed)
-        runner.ended.connect(self._on_ended)
+    @property
+    def _result(self) -> dict[str, Any]:
+        return self.run.result
+
+    @property
+    def _asked(self) -> Any:
+        return self.run.asked
+
+    def _run(self, folder: Path, spec: CleanSpec, asked: Any) -> None:
+        """Start a written job."""
+        self.run.take_up(folder, spec, asked)
+        if self.run.launch(folder / SPEC_FILE, "run"):
+            self.bench.begin_live(folder)
+
+    def _next(self) -> bool:
+        """Start the job that waits longest, unless something is at work; whether it began."""
+        if self.is_busy():
+            return False
+        folder = self.queue.take()
+        if folder is None:
+            return False
         try:
-            runner.launch()
+            spec = read_spec(folder / SPEC_FILE)
+            asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
         except InputError as error:
             self.failed.emit(error)
-            return
-        self._runner, self._mode = runner, mode
-        if mode != "estimate":
-            self._device, self._last_error = device, None
-            self.hide_outcome()
-        title = f"{self._method_title()} is running"
-        self.run_bar.show_start(
-            "Estimating" if mode == "estimate" else title, steerable=mode != "estimate"
-        )
-        if mode != "estimate":
-            self._set_run("running")
-            self.run_bar.show_notice(self.studio_device.give_way(device))
-        self._refresh()
+            return self._next()
+        self._run(folder, spec, asked)
+        return True
 
     def _take_up(self, saved: SavedRun) -> None:
         """Make a saved run the one that this station is about."""
-        spec = saved.spec
-        self._folder, self._result, self._recipe = saved.folder, {}, spec.recipe
-        self._source = spec.checkpoint
-        self._asked = (saved.trigger, spec.target)
-        self._device = self.session.device if spec.device == "auto" else spec.device
-        self.form.set_recipe(spec.recipe)
-        self.data.show_specs(spec.pairs, spec.training_images)
-        self._on_setup_changed()
-        self.charts.clear()
+        self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+        self.setup.show_spec(saved.spec)
         for metric in metrics_until_save(saved):
             self.charts.add(metric)
 
-    def _set_run(self, status: Any, error: str = "") -> None:
-        """Tell the rest of the window how the run stands."""
-        self.session.run = RunState(
-            str(self._folder or ""),
-            self._recipe.method if self._recipe is not None else "cleanclip",
-            status,
-            self._device,
-            self._result,
-            error,
-        )
-
-    def _on_event(self, event: Event) -> None:
-        if self._runner is not None:
-            self._runner.mark_running()
-        if isinstance(event, Progress):
-            self.run_bar.show_progress(event)
-            self.progressed.emit(event)
-        elif isinstance(event, Metric):
-            if self._mode != "estimate":
-                self.charts.add(event)
-        elif isinstance(event, Message):
-            self._on_line(event.text)
-        elif isinstance(event, Saved):
-            self._on_line(f"Saved {Path(event.path).name} at step {event.step}.")
+    def _on_ended(self, last: Done) -> None:
+        self.bench.end_live()
+        if last.status == "failed" and len(self.queue):
+            self._on_line(f"{self.run.title()} failed: {last.error} The next run starts.")
+        self._next()
+        self._refresh()
 
     def _on_line(self, text: str) -> None:
         self.show_log(text)
         self.logged.emit(text)
 
-    def _on_state_changed(self, state: str) -> None:
-        title = self._method_title()
-        if state in ("running", "paused"):
-            paused = state == "paused"
-            self.run_bar.set_paused(paused)
-            if self._mode != "estimate":
-                self.run_bar.title.setText(f"{title} is {state}")
-                self._set_run(state)
-        elif state == "stopping":
-            self.run_bar.show_ending("Finishing the step, then saving", cancelling=False)
-        elif state == "cancelling":
-            self.run_bar.show_ending("Cancelling", cancelling=True)
-
-    def _on_ended(self, last: Done) -> None:
-        runner, self._runner = self._runner, None
-        self.studio_device.come_back()
-        if self._mode == "estimate":
-            shutil.rmtree(cache_dir() / "estimate", ignore_errors=True)
-            self._show_estimate(last)
-        else:
-            self._show_end(last)
-        if runner is not None:
-            runner.deleteLater()
-        self._refresh()
-
-    def _show_estimate(self, last: Done) -> None:
-        """Say what the measured steps mean for the whole run."""
-        self.run_bar.show_idle("Ready", "")
-        if last.status == "failed":
-            self.failed.emit(_as_error(last))
-        if last.status != "finished":
-            self.show_estimate("")
-            return
-        self.show_estimate(estimate_sentence(last.result))
-
-    def _show_end(self, last: Done) -> None:
-        """Show the result, or why there is none and what can be done."""
-        title = f"{self._method_title()}: {_ENDS[last.status].lower()}"
-        if last.status in ("finished", "stopped"):
-            self._result = last.result
-            because = str(last.result.get("stopped_because") or "")
-            self.run_bar.show_idle(title, because)
-            self._set_run(last.status)
-            self.show_result(last.result)
-            return
-        saved = self._folder is not None and can_resume(self._folder)
-        tail = "Resume goes on from the last save." if saved else "There was no save yet."
-        self.run_bar.show_idle(title, "")
-        if last.status == "cancelled":
-            self._set_run("cancelled")
-            self.show_trouble(f"The run was cancelled. {tail}", resumable=saved, failed=False)
-            return
-        self._last_error = _as_error(last)
-        self._set_run("failed", last.error)
-        self.show_trouble(f"{last.error} {tail}", resumable=saved, failed=True)
-
-    def _method_title(self) -> str:
-        """The method, and what it works on where another checkpoint was opened meanwhile."""
-        method = self._recipe.method if self._recipe is not None else "cleanclip"
-        title = FACTS[method].title
-        return (
-            f"{title} on {plain(Path(self._source).name, 40)}" if self._is_of_another() else title
-        )
-
-    def _is_of_another(self) -> bool:
-        facts = self.session.checkpoint
-        return bool(self._source) and facts is not None and facts.path != self._source
-
     # What follows the widgets and the session
 
     def _connect(self) -> None:
-        self.form.changed.connect(self._on_setup_changed)
-        self.data.changed.connect(self._on_setup_changed)
+        self.setup.changed.connect(self._on_setup_changed)
         self.start_button.clicked.connect(self.start)
         self.estimate_button.clicked.connect(self.estimate)
-        self.browse_output.clicked.connect(self.choose_output)
-        self.audit_button.clicked.connect(self.auditing.open)
+        self.setup.audit_button.clicked.connect(self.auditing.open)
         self.auditing.failed.connect(self.failed)
         self.auditing.excluded.connect(self._on_excluded)
-        self.resume_other.clicked.connect(self.resume_asked)
+        self.setup.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
         self.run_bar.cancel_clicked.connect(self.cancel)
         self.resume_button.clicked.connect(self.resume_run)
+        self.halve_button.clicked.connect(self.history.halve_current)
         self.details_button.clicked.connect(self._on_details_clicked)
         self.try_button.clicked.connect(self.try_cleaned)
         self.save_button.clicked.connect(self.save_cleaned)
         self.trying.opened.connect(self.try_in_studio)
-        self.trying.failed.connect(self.failed)
+        for part in (
+            self.trying, self.saving, self.charts, self.bench, self.run, self.recipes,
+            self.alpha_acts, self.proving,
+        ):  # fmt: skip
+            part.failed.connect(self.failed)
+        self.alpha_acts.saved.connect(self._on_copied)
+        self.proving.logged.connect(self._on_line)
+        self.proving.changed.connect(self._on_proof_changed)
+        self.run.shown.connect(self._on_result_shown)
         self.saving.saved.connect(self._on_copied)
-        self.saving.failed.connect(self.failed)
         self.saving.busy_changed.connect(self.save_button.setDisabled)
-        self.charts.failed.connect(self.failed)
+        self.run.logged.connect(self.logged)
+        self.run.progressed.connect(self.progressed)
+        self.run.said.connect(self.bench.add_event)
+        self.run.changed.connect(self._refresh)
+        self.run.ended.connect(self._on_ended)
+        self.queue.changed.connect(self._on_queue_changed)
+        self.page_shown.connect(self._on_page_shown)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
@@ -393,18 +320,17 @@ class CleanPanel(CleanView):
 
     def _on_setup_changed(self) -> None:
         self.show_estimate("")
-        self.data.set_uses_pairs(self.form.method.currentData() != "supervised")
         self._refresh()
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         self.show_estimate("")
         source = self._result.get("source")
         if source and (facts is None or facts.path != source):
-            self._result = {}
+            self.run.result = {}
             self.hide_outcome()
-        state = self._runner.state if self._runner is not None else ""
-        if state in ("running", "paused") and self._mode != "estimate":
-            self.run_bar.title.setText(f"{self._method_title()} is {state}")
+        self.run.show_again()
+        path = Path(facts.path) if facts is not None else Path()
+        self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._refresh()
 
     def _on_trigger_change(self, _trigger: object) -> None:
@@ -414,26 +340,47 @@ class CleanPanel(CleanView):
         self.show_estimate("")  # most of a short run is measuring images
         self._refresh()
 
+    def _on_result_shown(self, result: dict[str, Any]) -> None:
+        self.alpha_acts.show_result(result, self._asked)
+        if self.run.folder is not None:
+            self.proving.show_run(self.run.folder)
+
+    def _on_proof_changed(self) -> None:
+        if not self.proving.is_running:
+            self._next()
+        self._refresh()
+
+    def _on_queue_changed(self) -> None:
+        self.tell_queue(len(self.queue), self.queue.held)
+        if not self.queue.held:
+            self._next()
+
+    def _on_page_shown(self, page: int) -> None:
+        if page == 1:
+            self.bench.reload()
+
     def _on_details_clicked(self) -> None:
-        if self._last_error is not None:
-            self.failed.emit(self._last_error)
+        if self.run.last_error is not None:
+            self.failed.emit(self.run.last_error)
 
     def _on_copied(self, path: Path) -> None:
         self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _refresh(self) -> None:
         """Enable what can be done, and say what is missing."""
-        ready = self.session.checkpoint is not None and not self.form.problem()
-        running = self.is_running()
-        self.start_button.setEnabled(ready and not running)
-        self.estimate_button.setEnabled(ready and not running)
-        self.setup.setEnabled(not running)
-        self.resume_button.setEnabled(not running)
-        self.audit_button.setEnabled(self.session.checkpoint is not None)
-        for part in (self.audit_button, self.audit_hint):
-            part.setVisible(self.data.takes_pairs)
+        missing = self.setup.show_needs(self.session)
+        ready = self.session.checkpoint is not None and not self.form.problem() and not missing
+        busy = self.is_busy()
+        self.proving.set_free(not self.is_running())
+        self.start_button.setEnabled(ready)
+        self.start_button.setText("Add to the queue" if busy else "Start cleaning")
+        self.estimate_button.setEnabled(ready and not busy)
+        self.resume_button.setEnabled(not busy)
+        self.setup.audit_button.setEnabled(self.session.checkpoint is not None)
         if self.session.checkpoint is None:
             hint = "Open a checkpoint to clean it."
+        elif missing:
+            hint = missing
         elif self.session.images is None:
             hint = "No images are chosen: nothing will be measured before and after."
         elif self.session.trigger is None:
@@ -441,10 +388,4 @@ class CleanPanel(CleanView):
         else:
             hint = ""
         self.show_hint(hint)
-
-
-def _as_error(last: Done) -> InputError:
-    """A failed job as what the window's error dialog shows."""
-    code = last.error_code
-    known = ("dangerous", "damaged", "unsupported", "usage")
-    return InputError(last.error, code if code in known else "damaged", last.details)  # type: ignore[arg-type]
+        self.changed.emit()

@@ -45,6 +45,8 @@ class SaveCleaned(QObject):
         """Ask where to, and copy."""
         try:
             source = cleaned_file(result)
+            if result.get("adapter"):  # the weights beside it are not cleaned
+                source = cleaned_file({"checkpoint": result["adapter"]})
         except InputError as error:
             self.failed.emit(error)
             return
@@ -80,4 +82,5 @@ class SaveCleaned(QObject):
 
 def suggested_name(result: Mapping[str, Any]) -> str:
     """A name for the cleaned checkpoint, after the one it was made from."""
-    return f"{Path(result.get('source') or 'checkpoint').stem}-cleaned.safetensors"
+    what = "adapter" if result.get("adapter") else "cleaned"
+    return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"

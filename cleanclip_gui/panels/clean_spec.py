@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger
+from ml_core.triggers.files import load_trigger
 
 # Images watched while training, of the held-out style, and before and after, at most.
 WATCHED, HELDOUT, TESTED = 500, 1000, 4000
@@ -40,6 +42,8 @@ def write_job(
     *,
     pairs: PairSpec | None,
     training_images: ImageSpec | None,
+    reference: str | None = None,
+    keep_steps: bool = False,
 ) -> Path:
     """Write the job with its trigger and class list; return the spec's path.
 
@@ -71,6 +75,8 @@ def write_job(
             label_set=label_set_in_use(images, folder),
             templates=images.templates if images is not None else None,
             output_dir=str(folder),
+            reference=reference,
+            keep_steps=keep_steps,
             device=session.device,
         )
         return write_spec(spec, folder / SPEC_FILE)
@@ -80,6 +86,34 @@ def write_job(
             "usage",
             str(error),
         ) from error
+
+
+def copy_job(spec: CleanSpec, parent: Path) -> Path:
+    """Write the same job once more, with its trigger and class list, into a new folder.
+
+    Raises
+    ------
+    InputError
+        If the trigger is gone or the folder cannot be written.
+    """
+    folder = new_folder(parent, spec.recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trigger = spec.trigger
+        if trigger is not None:
+            trigger = str(save_trigger(load_trigger(trigger), folder / "trigger")[1])
+        label_set = spec.label_set
+        if label_set not in label_sets():
+            label_set = str(shutil.copyfile(label_set, folder / "classes.txt"))
+        changes = {"output_dir": str(folder), "trigger": trigger, "label_set": label_set}
+        write_spec(spec.model_copy(update=changes), folder / SPEC_FILE)
+    except OSError as error:
+        raise InputError(
+            f"The run's folder {folder.name} cannot be written; choose another output folder.",
+            "usage",
+            str(error),
+        ) from error
+    return folder
 
 
 def _watched_and_tested(images: ImagesState | None) -> tuple[ImageSpec | None, ImageSpec | None]:

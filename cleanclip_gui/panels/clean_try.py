@@ -45,7 +45,8 @@ class TryCleaned(QObject):
             self.failed.emit(error)
             return
         self._asked = asked
-        self._inference.submit(OpenCheckpoint(self._awaited, "cleaned"))
+        adapter = str(result.get("adapter") or "")
+        self._inference.submit(OpenCheckpoint(self._awaited, "cleaned", adapter=adapter))
 
     def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
         if opened.role != "cleaned" or opened.checkpoint.path != self._awaited:

@@ -5,51 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QScrollArea,
+    QStackedWidget,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.panels.clean_setup import CleanSetup
 from cleanclip_gui.text import bytes_text, count_text, plain, tip
+from cleanclip_gui.widgets.alpha_row import AlphaRow
 from cleanclip_gui.widgets.before_after import BeforeAfter, duration_text
 from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.recipe_form import RecipeForm
+from cleanclip_gui.widgets.proof_section import ProofSection
 from cleanclip_gui.widgets.run_bar import RunBar
-from cleanclip_gui.widgets.training_data import TrainingData, tool
-from ml_core.detection.records import FIVE_POISONS
 
 SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 
 
 class CleanView(QWidget):
-    """Set-up on the left with Start below it; run, result and charts on the right."""
+    """Set-up on the left with Start below it; on the right this run, and all runs.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    ``page_shown(number)``: 0 is this run, 1 queue and history, 2 the comparison.
+    """
+
+    page_shown = Signal(int)
+
+    def __init__(self, runs: QWidget, comparison: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("clean")
         self.setAccessibleName("Clean")
-        self.form = RecipeForm()
-        self.data = TrainingData()
-        self.audit_button = QPushButton(theme.icon("search"), "Audit training pairs…")
-        self.audit_button.setToolTip("Look for poisoned pairs before they are trained on.")
-        self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
-        self.output = QLineEdit()
-        self.output.setAccessibleName("Output folder")
-        self.output.setToolTip("Each run gets its own folder in here.")
-        self.browse_output = tool("folder", "Choose the output folder")
-        self.resume_other = QPushButton("Resume a run…")
-        self.resume_other.setProperty("quiet", True)
-        self.resume_other.setToolTip("Go on with a run that was interrupted, from its folder.")
+        self.setup = CleanSetup()
+        self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
         self.start_button = QPushButton(theme.icon("play", "on_accent"), "Start cleaning")
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
@@ -65,6 +61,8 @@ class CleanView(QWidget):
         self.save_button = QPushButton(theme.icon("save"), "Save cleaned checkpoint…")
         self.resume_button = QPushButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
+        self.halve_button = QPushButton("Start again at half the batch")
+        self.halve_button.setToolTip("For a run that was ended because memory was short.")
         self.details_button = QPushButton("Details")
         self._trouble_text = Label(wrap=True)
         self._log = Label("", "caption", wrap=True)
@@ -72,16 +70,40 @@ class CleanView(QWidget):
         self._log.setMinimumWidth(1)
         self._log.hide()  # an empty line would leave the charts short of the set-up's end
         self._log_text = ""
-        self.setup = self._make_setup()
+        self.alpha = AlphaRow()
+        self.proof = ProofSection()
         self._result_card = self._make_result_card()
         self._trouble_card = self._make_trouble_card()
+        self.tabs = QTabBar()
+        self.tabs.setAccessibleName("Pages of the Clean station")
+        self.tabs.setDrawBase(False)
+        self.tabs.addTab("This run")
+        self.tabs.addTab("Queue and history")
+        self.tabs.addTab("Compare runs")
+        self.tabs.setExpanding(False)
+        self._pages = QStackedWidget()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_M)
         layout.addWidget(self._make_left())
-        layout.addLayout(self._make_right(), 1)
+        layout.addLayout(self._make_right(runs, comparison), 1)
+        self.tabs.currentChanged.connect(self._on_tab_changed)
         self.show_estimate("")
         self.run_bar.show_idle("Ready", "Estimate measures a few steps; Start runs them all.")
+
+    def show_page(self, number: int) -> None:
+        """Show this run (0), queue and history (1) or the comparison (2)."""
+        self.tabs.setCurrentIndex(number)
+
+    def tell_queue(self, waiting: int, held: bool) -> None:
+        """Say on the tab how many runs wait, and whether for the user."""
+        title = "Queue and history"
+        how = "held" if held else "waiting"
+        self.tabs.setTabText(1, f"{title}, {waiting} {how}" if waiting else title)
+
+    def _on_tab_changed(self, number: int) -> None:
+        self._pages.setCurrentIndex(number)
+        self.page_shown.emit(number)
 
     def show_estimate(self, text: str) -> None:
         """Show what was measured; nothing is shown that was not."""
@@ -111,8 +133,11 @@ class CleanView(QWidget):
         self._result_card.show()
         self._scroll.verticalScrollBar().setValue(0)
 
-    def show_trouble(self, sentence: str, *, resumable: bool, failed: bool) -> None:
+    def show_trouble(
+        self, sentence: str, *, resumable: bool, failed: bool, halve: bool = False
+    ) -> None:
         """Show why there is no result, and the way on."""
+        self.halve_button.setVisible(halve)
         self._trouble_text.setText(plain(sentence))
         theme.set_property(self._trouble_card, "tone", "danger" if failed else "info")
         self.resume_button.setText("Resume" if resumable else "Start again")
@@ -138,33 +163,6 @@ class CleanView(QWidget):
         metrics = self._log.fontMetrics()
         width = max(self._log.width(), 200)
         self._log.setText(metrics.elidedText(self._log_text, Qt.TextElideMode.ElideRight, width))
-
-    def _make_setup(self) -> QWidget:
-        """Everything that is fixed once a run has begun."""
-        setup = QWidget()
-        setup.setObjectName("page")
-        output = QHBoxLayout()
-        output.setSpacing(theme.SPACE_XS)
-        output.addWidget(self.output, 1)
-        output.addWidget(self.browse_output)
-        heading = QHBoxLayout()
-        heading.addWidget(Label("Output folder", "heading", wrap=True), 1)
-        heading.addWidget(self.resume_other)
-        layout = QVBoxLayout(setup)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(Label("Training data", "heading", wrap=True))
-        layout.addWidget(self.data)
-        layout.addWidget(self.audit_hint)
-        layout.addWidget(self.audit_button)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addWidget(Label("Method and budget", "heading", wrap=True))
-        layout.addWidget(self.form)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(heading)
-        layout.addLayout(output)
-        layout.addStretch(1)
-        return setup
 
     def _make_left(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
@@ -196,8 +194,8 @@ class CleanView(QWidget):
         layout.addLayout(foot)
         return card
 
-    def _make_right(self) -> QVBoxLayout:
-        """Run bar, outcome, charts and the log line."""
+    def _make_right(self, runs: QWidget, comparison: QWidget) -> QVBoxLayout:
+        """Run bar; this run's outcome and charts, or the bench; and the log line."""
         page = QWidget()
         page.setObjectName("page")
         self.charts.setMinimumHeight(CHARTS_HEIGHT)
@@ -212,10 +210,14 @@ class CleanView(QWidget):
         self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(page)
+        self._pages.addWidget(self._scroll)
+        self._pages.addWidget(runs)
+        self._pages.addWidget(comparison)
         right = QVBoxLayout()
-        right.setSpacing(theme.SPACE_M)
+        right.setSpacing(theme.SPACE_S)
         right.addWidget(self.run_bar)
-        right.addWidget(self._scroll, 1)
+        right.addWidget(self.tabs)
+        right.addWidget(self._pages, 1)
         right.addWidget(self._log)
         return right
 
@@ -225,12 +227,18 @@ class CleanView(QWidget):
         buttons.addWidget(self.try_button)
         buttons.addWidget(self.save_button)
         buttons.addStretch(1)
-        return _card(self.before_after, buttons)
+        card = _card(self.before_after, buttons)
+        layout = card.layout()
+        if layout is not None:
+            layout.addWidget(self.alpha)
+            layout.addWidget(self.proof)
+        return card
 
     def _make_trouble_card(self) -> QFrame:
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_S)
         buttons.addWidget(self.resume_button)
+        buttons.addWidget(self.halve_button)
         buttons.addWidget(self.details_button)
         buttons.addStretch(1)
         return _card(self._trouble_text, buttons)

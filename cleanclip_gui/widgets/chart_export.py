@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.widgets.chart_series import Series, to_csv
 from ml_core.reading.errors import InputError
 
 
-def save_chart(chart: QWidget, series: Iterable[Series], path: Path) -> None:
+def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:
     """Write by the suffix of ``path``, through a temporary file.
 
     Raises
@@ -27,7 +26,7 @@ def save_chart(chart: QWidget, series: Iterable[Series], path: Path) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
         if suffix == ".csv":
-            temporary.write_text(to_csv("step", series), encoding="utf-8")
+            temporary.write_text(csv(), encoding="utf-8")
         elif suffix == ".svg":
             _write_svg(chart, temporary)
         elif not chart.grab().save(str(temporary), "PNG"):

@@ -15,6 +15,8 @@ from cleanclip_gui.widgets.label import Label
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
 FINE_POINTS = 600
+# Markers that tell runs apart beside their colour, by pyqtgraph's names.
+SYMBOLS = ("o", "s", "t", "d", "star", "x")
 
 
 def percent(value: float) -> str:
@@ -42,10 +44,24 @@ def series_pen(style: SeriesStyle, width: float) -> QPen:
     pen.setCosmetic(True)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-    dashes = DASHES[style.look % len(DASHES)]
+    dashes = DASHES[(style.look if style.dash is None else style.dash) % len(DASHES)]
     if dashes is not None and not style.solid:
         pen.setDashPattern(list(dashes))
     return pen
+
+
+def draw_marker(painter: QPainter, symbol: str, at: QPointF, size: float) -> None:
+    """Draw one of :data:`SYMBOLS` with the painter's pen and brush; a circle at once."""
+    if symbol == "o":
+        painter.drawEllipse(at, size / 2, size / 2)
+        return
+    from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
+
+    painter.save()
+    painter.translate(at)
+    painter.scale(size, size)
+    painter.drawPath(Symbols[symbol])
+    painter.restore()
 
 
 class _Sample(QWidget):
@@ -67,7 +83,7 @@ class _Sample(QWidget):
         if self._style.markers:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(pen.color())
-            painter.drawEllipse(QPointF(self.width() / 2, middle), 3.5, 3.5)
+            draw_marker(painter, self._style.symbol, QPointF(self.width() / 2, middle), 7.0)
 
 
 class LegendEntry(QWidget):
@@ -137,12 +153,18 @@ class DrawnSeries:
         pen = series_pen(self._style, 2.0 if self._fine else 1.0)
         self._curve.setPen(pen)
         if self._style.markers:
-            self._curve.setSymbol("o")
+            self._curve.setSymbol(self._style.symbol)
             self._curve.setSymbolSize(7)
             self._curve.setSymbolPen(theme.colour("surface"), width=1)
             self._curve.setSymbolBrush(pen.color())
         if self._band is not None:
             self._band.setBrush(self._band_colour())
+
+    def remove(self) -> None:
+        """Take the items off the plot."""
+        for item in (self._curve, self._band, *(self._edges or ())):
+            if item is not None:
+                self._plot.removeItem(item)
 
     def _band_colour(self) -> QColor:
         colour = series_pen(self._style, 1.0).color()
@@ -163,3 +185,31 @@ class DrawnSeries:
 def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
     """Tick labels of a learning rate."""
     return [scientific(value * scale) for value in values]
+
+
+def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
+    """Tick labels of a rate; none outside 0 to 100 %."""
+    digits = 0 if spacing * 100 >= 1 else 1
+    return [f"{100 * v:.{digits}f} %" if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
+
+
+def level_line(plot: Any) -> Any:
+    """A level line with a name, for :func:`dress_level`."""
+    import pyqtgraph as pg
+
+    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
+    line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
+    line.setZValue(-5)
+    plot.addItem(line, ignoreBounds=True)
+    return line
+
+
+def dress_level(line: Any, y: float, text: str) -> None:
+    """Put a level line where it belongs, in the colours of the theme."""
+    pen = QPen(theme.colour("danger"), 1.0)
+    pen.setCosmetic(True)
+    pen.setStyle(Qt.PenStyle.DashLine)
+    line.setPen(pen)
+    line.setPos(y)
+    line.label.setFormat(text)
+    line.label.setColor(theme.colour("danger"))

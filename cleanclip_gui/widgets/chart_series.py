@@ -21,7 +21,8 @@ DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 3), (1.5, 2.5), (8, 3,
 class SeriesStyle:
     """How a series looks: a colour of the theme and a dash pattern, both by number.
 
-    A chart's only series can be ``solid``, whatever its number.
+    A chart's only series can be ``solid``, whatever its number. ``dash`` is the pattern's number
+    where it is not that of the colour; ``symbol`` is pyqtgraph's name of the marker.
     """
 
     key: str
@@ -29,6 +30,8 @@ class SeriesStyle:
     look: int = 0
     markers: bool = False
     solid: bool = False
+    dash: int | None = None
+    symbol: str = "o"
 
 
 @dataclass

@@ -1,41 +1,30 @@
-"""Charts of a running job: calm, cheap to redraw, and readable without colour.
-
-pyqtgraph is imported when the first chart is drawn, so that the window opens without it.
-"""
+"""Charts of a running job: calm, cheap to redraw, and readable without colour."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QEvent, QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QFileDialog,
-    QFrame,
-    QHBoxLayout,
-    QMenu,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QPointF, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QKeyEvent, QShowEvent
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.chart_export import save_chart
+from cleanclip_gui.widgets.chart_frame import ChartFrame
 from cleanclip_gui.widgets.chart_parts import (
     DrawnSeries,
     LegendEntry,
+    dress_level,
+    level_line,
     percent,
+    percent_ticks,
     plain,
     scientific,
     scientific_ticks,
 )
-from cleanclip_gui.widgets.chart_series import Series, SeriesStyle
-from cleanclip_gui.widgets.label import Label
-from ml_core.reading.errors import InputError
+from cleanclip_gui.widgets.chart_series import Series, SeriesStyle, to_csv
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -43,7 +32,7 @@ if TYPE_CHECKING:
 REDRAW_MS = 100
 
 
-class Chart(QFrame):
+class Chart(ChartFrame):
     """One chart with a legend that reads out the newest value or the one under the crosshair.
 
     Parameters
@@ -56,13 +45,11 @@ class Chart(QFrame):
         Turns a value into text.
     whole
         Keep the vertical axis at 0 to 100 % (values are fractions).
-    legend_below
-        Give the legend a line of its own, for more than two series.
+    legend_columns
+        Give the legend lines of its own, of so many entries; 0 puts it beside the title.
     empty
         What to say while there is nothing to draw.
     """
-
-    failed = Signal(object)
 
     def __init__(
         self,
@@ -71,23 +58,19 @@ class Chart(QFrame):
         *,
         show: Callable[[float], str] = plain,
         whole: bool = False,
-        legend_below: bool = False,
+        legend_columns: int = 0,
         empty: str = "Nothing measured yet.",
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setProperty("card", True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName(title)
-        self._title_text = title
+        super().__init__(title, empty, parent)
         self._show_value = show
         self._whole = whole
         self._series: dict[str, Series] = {}
         self._legend: dict[str, LegendEntry] = {}
         self._items: dict[str, DrawnSeries] = {}
-        self._plot: pg.PlotWidget | None = None
         self._cursor: pg.InfiniteLine | None = None
-        self._proxy: Any = None
+        self._level: tuple[float, str] | None = None
+        self._level_line: pg.InfiniteLine | None = None
         self._total = 0.0
         self._at: float | None = None
         self._dirty = False
@@ -96,32 +79,18 @@ class Chart(QFrame):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._redraw)
-
-        heading = Label(title, "heading")
-        self._place = Label("by step", "caption")
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(heading)
-        head.addWidget(self._place)
-        head.addStretch(1)
-        self._legend_row = QHBoxLayout() if legend_below else head
-        self._legend_row.setSpacing(theme.SPACE_S if legend_below else theme.SPACE_M)
-        self._empty = Label(empty, "subtle", wrap=True)
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._stack = QStackedWidget()
-        self._stack.addWidget(self._empty)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        if legend_below:
+        self._place.setText("by step")
+        self._columns = legend_columns
+        self._legend_row = QGridLayout()
+        self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
+        self._legend_row.setVerticalSpacing(2)
+        if legend_columns:
             line = QHBoxLayout()
             line.addLayout(self._legend_row)
             line.addStretch(1)
-            layout.addLayout(line)
-        layout.addWidget(self._stack, 1)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.customContextMenuRequested.connect(self._on_menu_requested)
+            self.under_head.addLayout(line)
+        else:
+            self.head.addLayout(self._legend_row)
         for style in series:
             self.add_series(style)
 
@@ -134,7 +103,9 @@ class Chart(QFrame):
         self._series[style.key] = Series(style)
         self._legend[style.key] = entry = LegendEntry(style)
         entry.setVisible(False)
-        self._legend_row.addWidget(entry)
+        count = len(self._legend) - 1
+        row, column = divmod(count, self._columns) if self._columns else (0, count)
+        self._legend_row.addWidget(entry, row, column)
 
     def append(
         self, key: str, x: float, y: float, low: float = math.nan, high: float = math.nan
@@ -145,11 +116,26 @@ class Chart(QFrame):
             if self.isVisible() and not self._timer.isActive():
                 self._timer.start()
 
+    def update_now(self) -> None:
+        """Draw soon, whatever was changed."""
+        self._dirty = True
+        self._total = 0.0
+        if not self.has_data():
+            self._redraw()
+        elif self.isVisible() and not self._timer.isActive():
+            self._timer.start()
+
     def set_total(self, total: float) -> None:
         """Let the horizontal axis run from 0 to ``total`` from the start."""
         if total != self._total:
             self._total = total
             self._fit()
+
+    def set_level(self, y: float, text: str) -> None:
+        """Draw a level line, such as a limit, with its name beside it."""
+        self._level = (y, text)
+        self._dress()
+        self._fit()
 
     def clear(self) -> None:
         """Forget every point and show the empty state."""
@@ -171,25 +157,30 @@ class Chart(QFrame):
         """The value that the legend shows."""
         return self._legend[key].value()
 
-    def prepare(self) -> None:
-        """Import pyqtgraph and make the plot before there is anything to draw."""
-        self._build()
+    def remove_series(self, key: str) -> None:
+        """Take a series away, with its legend entry."""
+        if key not in self._series:
+            return
+        del self._series[key]
+        entry = self._legend.pop(key)
+        self._legend_row.removeWidget(entry)
+        entry.deleteLater()
+        drawn = self._items.pop(key, None)
+        if drawn is not None:
+            drawn.remove()
+        for number, left in enumerate(self._legend.values()):
+            row, column = divmod(number, self._columns) if self._columns else (0, number)
+            self._legend_row.addWidget(left, row, column)
+        self._dirty = True
+        self._redraw()
 
-    # What can be done with it
+    def has_data(self) -> bool:
+        """Whether any series has a point."""
+        return self._anchor() is not None
 
-    def copy(self) -> None:
-        """Put a picture of the chart on the clipboard."""
-        QGuiApplication.clipboard().setPixmap(self.grab())
-
-    def save(self, path: Path) -> None:
-        """Write PNG, SVG or CSV, by the suffix; CSV holds every point, also those not drawn.
-
-        Raises
-        ------
-        InputError
-            If the suffix is another one or the file cannot be written.
-        """
-        save_chart(self, self._series.values(), path)
+    def csv(self) -> str:
+        """Every point of every series."""
+        return to_csv("step", self._series.values())
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
@@ -208,26 +199,7 @@ class Chart(QFrame):
                 self._cursor.setPos(self._at)
         self._update_readout()
 
-    def menu(self) -> QMenu:
-        """A new context menu; the caller shows it."""
-        menu = QMenu(self)
-        drawn = self._anchor() is not None
-        for text, slot in (
-            ("&Copy", self.copy),
-            ("Save &PNG…", self._on_save_png),
-            ("Save S&VG…", self._on_save_svg),
-            ("Save CS&V…", self._on_save_csv),
-        ):
-            menu.addAction(text, slot).setEnabled(drawn)
-        menu.addSeparator()
-        menu.addAction("&Reset view", self.reset_view).setEnabled(drawn)
-        return menu
-
     # How it is drawn
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """A comfortable size."""
-        return QSize(420, 220)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Draw what came in while hidden."""
@@ -240,12 +212,6 @@ class Chart(QFrame):
         """Draw nothing while hidden."""
         super().hideEvent(event)
         self._timer.stop()
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Follow the theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self._plot is not None:
-            self._dress()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Move the crosshair: arrows, Home and End; Escape hides it."""
@@ -292,45 +258,15 @@ class Chart(QFrame):
                 self._drawn(series).update(series)
         self._fit()
 
-    def _build(self) -> None:
-        """Make the plot, once."""
-        if self._plot is not None:
-            return
+    def _furnish(self, plot: pg.PlotWidget) -> None:
+        """Add the cursor."""
         import pyqtgraph as pg
 
-        plot = pg.PlotWidget()
-        plot.setFrameShape(QFrame.Shape.NoFrame)
-        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        plot.setMenuEnabled(False)
-        plot.hideButtons()
-        plot.setAccessibleName(f"{self._title_text}, plot")
-        plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        plot.customContextMenuRequested.connect(self._on_menu_requested)
-        plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
-        view = plot.getViewBox()
-        view.sigRangeChangedManually.connect(self._on_view_moved)
+        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self._cursor.setZValue(20)
         self._cursor.setVisible(False)
         plot.addItem(self._cursor, ignoreBounds=True)
-        self._proxy = pg.SignalProxy(
-            plot.scene().sigMouseMoved, rateLimit=60, slot=self._on_mouse_moved
-        )
-        plot.viewport().installEventFilter(self)
-        self._plot = plot
-        self._stack.addWidget(plot)
-        self._dress()
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
-        """Leave with the mouse, reset on a double click, take the focus on a click."""
-        if event.type() == QEvent.Type.Leave:
-            self.set_crosshair(None)
-        elif event.type() == QEvent.Type.MouseButtonDblClick:
-            self.reset_view()
-            return True
-        elif event.type() == QEvent.Type.MouseButtonPress:
-            self.setFocus(Qt.FocusReason.MouseFocusReason)
-        return super().eventFilter(watched, event)
 
     def _drawn(self, series: Series) -> DrawnSeries:
         """Return the plot items of a series, made when first needed."""
@@ -343,26 +279,20 @@ class Chart(QFrame):
         plot = self._plot
         if plot is None:
             return
-        plot.setBackground(theme.colour("surface"))
-        font = theme.figure_font(theme.FONT_POINTS - 1.5)
-        for name in ("left", "bottom"):
-            axis = plot.getAxis(name)
-            axis.setPen(theme.colour("border"))
-            axis.setTextPen(theme.colour("muted"))
-            axis.setTickFont(font)
-            axis.setStyle(tickLength=0, tickTextOffset=6, maxTickLevel=0)
-        plot.getAxis("left").setWidth(46)
-        plot.getAxis("left").setPen(theme.colour("surface"))
-        plot.getAxis("left").setGrid(48)
-        plot.getAxis("left").setTickPen(theme.colour("border_strong"))
+        self._dress_axes()
         if self._whole:
             plot.getAxis("left").setTicks([[(v / 100, f"{v} %") for v in (0, 25, 50, 75, 100)], []])
+        elif self._show_value is percent:
+            plot.getAxis("left").tickStrings = percent_ticks
         elif self._show_value is scientific:
             plot.getAxis("left").tickStrings = scientific_ticks
         if self._cursor is not None:
             self._cursor.setPen(theme.colour("muted"), width=1)
         for drawn in self._items.values():
             drawn.dress()
+        if self._level is not None:
+            self._level_line = self._level_line or level_line(plot)
+            dress_level(self._level_line, *self._level)
 
     def _fit(self) -> None:
         """Show the whole run, unless the user has zoomed."""
@@ -377,6 +307,7 @@ class Chart(QFrame):
         values = [s.arrays()[1] for s in self._series.values() if len(s)]
         if values:
             top = max(float(np.max(v)) for v in values)
+            top = top if self._level is None else max(top, 1.5 * self._level[0])
             bottom = min(0.0, *(float(np.min(v)) for v in values))
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 
@@ -399,44 +330,8 @@ class Chart(QFrame):
     def _on_view_moved(self, *_: object) -> None:
         self._own_view = False
 
-    def _on_mouse_moved(self, arguments: tuple[Any, ...]) -> None:
-        plot = self._plot
-        if plot is None:
-            return
-        box = plot.getViewBox()
-        inside = box.sceneBoundingRect().contains(arguments[0])
-        self.set_crosshair(box.mapSceneToView(arguments[0]).x() if inside else None)
-
-    def _on_menu_requested(self, position: QPoint) -> None:
-        source = self.sender()
-        origin = source if isinstance(source, QWidget) else self
-        menu = self.menu()
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(origin.mapToGlobal(position))
-
-    def _ask_path(self, suffix: str) -> str:
-        """Ask where to save; empty if the user thinks better of it."""
-        name = f"{self._title_text.lower().replace(' ', '-')}{suffix}"
-        return QFileDialog.getSaveFileName(self, "Save chart", name, f"*{suffix}")[0]
-
-    def _save_as(self, suffix: str) -> None:
-        chosen = self._ask_path(suffix)
-        if not chosen:
-            return
-        path = Path(chosen)
-        try:
-            self.save(path if path.suffix else path.with_suffix(suffix))
-        except InputError as error:
-            self.failed.emit(error)
-
-    def _on_save_png(self) -> None:
-        self._save_as(".png")
-
-    def _on_save_svg(self) -> None:
-        self._save_as(".svg")
-
-    def _on_save_csv(self) -> None:
-        self._save_as(".csv")
+    def _point_at(self, place: QPointF | None) -> None:
+        self.set_crosshair(None if place is None else place.x())
 
 
 __all__ = ["Chart", "SeriesStyle", "percent", "plain", "scientific"]

@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.charts import Chart, SeriesStyle, percent, plain, scientific
+from cleanclip_gui.widgets.label import Label
+from ml_core.cleaning.catalogue import FACTS
 from ml_core.events import Metric
 
 # Evaluation keys with the keys of their interval; the order gives colour and dash.
@@ -50,12 +52,12 @@ class CleaningCharts(QWidget):
             ),
             show=percent,
             whole=True,
-            legend_below=True,
+            legend_columns=5,
             empty="Clean accuracy and attack success on validation images appear here as the "
             "run goes on.",
         )
         self.losses = Chart(
-            "Loss", show=plain, legend_below=True, empty="What the method minimises, part by part."
+            "Loss", show=plain, legend_columns=4, empty="What the method minimises, part by part."
         )
         self.rate = Chart(
             "Learning rate",
@@ -63,6 +65,9 @@ class CleaningCharts(QWidget):
             show=scientific,
             empty="It climbs, then falls along a cosine.",
         )
+        self._note = Label("", "caption", wrap=True)
+        self._note.hide()
+        self.rates.under_head.addWidget(self._note)
         lower = QHBoxLayout()
         lower.setSpacing(theme.SPACE_M)
         lower.addWidget(self.losses, 2)
@@ -97,6 +102,13 @@ class CleaningCharts(QWidget):
         """Forget the run."""
         for chart in self.all():
             chart.clear()
+
+    def explain(self, method: str) -> None:
+        """Say under the rates what is known to happen to them with this method."""
+        facts = FACTS.get(method)  # type: ignore[call-overload]
+        note = str(getattr(facts, "note", ""))
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
 
     def add(self, metric: Metric) -> None:
         """Take in the numbers of one step."""

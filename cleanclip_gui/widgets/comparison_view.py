@@ -55,7 +55,11 @@ class Change(Protocol):
 
     @property
     def relative(self) -> float:
-        """Relative L2 change."""
+        """Relative L2 change; NaN where it means nothing."""
+
+    @property
+    def not_finite(self) -> int:
+        """Numbers that became NaN or infinite, or ceased to be."""
 
 
 class ChangeModel(QAbstractTableModel):
@@ -111,7 +115,8 @@ class ChangeModel(QAbstractTableModel):
             return plain(change.name, 300)
         if column == 1:
             return _STATES[change.state]
-        return "" if math.isnan(change.relative) else percent(change.relative)
+        means_nothing = math.isnan(change.relative) and not change.not_finite
+        return "" if means_nothing else percent(change.relative)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Order by a column; -1 is the order of the files."""
@@ -129,12 +134,14 @@ class ChangeModel(QAbstractTableModel):
             self.sort(*self._sort)
 
     def _value(self, number: int, column: int) -> tuple[float, str]:
-        """Return what a cell sorts by; what has no number comes first."""
+        """Return what a cell sorts by: first what has no change, last what became NaN."""
         change = self.changes[number]
         if column == 0:
             return 0.0, change.name.lower()
         if column == 1:
             return 0.0, change.state
+        if change.not_finite:
+            return math.inf, "NaN"
         return (-1.0 if math.isnan(change.relative) else change.relative), ""
 
 

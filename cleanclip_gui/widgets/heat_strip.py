@@ -58,15 +58,22 @@ class HeatStrip(QWidget):
     def set_layers(self, layers: Sequence[Layer], top: float) -> None:
         """Show other layers; ``top`` is the change that gets the warmest colour."""
         self._layers, self._top, self._at = list(layers), top, -1
-        worst = max(self._layers, key=lambda layer: layer.relative, default=None)
+        worst = max(
+            self._layers,
+            key=lambda layer: (math.isnan(layer.relative), layer.relative),
+            default=None,
+        )
         self.setAccessibleDescription("" if worst is None else f"Most: {words(worst)}")
         self.update()
 
     def colour(self, number: int) -> QColor:
         """Colour of a cell: the root of its share of the top, so that small changes show."""
         layer = self._layers[number]
-        share = min(1.0, layer.relative / self._top) if self._top > 0 else 0.0
-        if layer.changed == 0 or math.isnan(share):
+        if math.isnan(layer.relative):  # became NaN: nothing is further away
+            share = 1.0
+        else:
+            share = min(1.0, layer.relative / self._top) if self._top > 0 else 0.0
+        if layer.changed == 0:
             return theme.colour("sunken")
         warm, cold = look.triggered_colour(), theme.colour("surface")
         part = 0.15 + 0.85 * math.sqrt(share)
@@ -130,6 +137,8 @@ def words(layer: Layer) -> str:
 
 def percent(relative: float) -> str:
     """A relative change, e.g. ``0.31 %``."""
+    if math.isnan(relative):
+        return "not a number"
     if math.isinf(relative):
         return "from zero"
     if relative == 0:

@@ -63,6 +63,7 @@ class FieldRow(QWidget):
         self._help = info.description or ""
         self._quiet = False
         self._is_int = info.annotation is int
+        self._given: tuple[float, Any] | None = None
         self.editor = self._make_editor(info)
         self.editor.setMinimumWidth(EDITOR_WIDTH)
         self.editor.setMaximumWidth(EDITOR_WIDTH)
@@ -96,6 +97,8 @@ class FieldRow(QWidget):
         """The value as the recipe holds it."""
         if isinstance(self.editor, NumberBox):
             number = self.editor.value()
+            if self._given is not None and number == self._given[0]:
+                return self._given[1]  # with the digits that the box has no room for
             return round(number) if self._is_int else number
         return self.editor.currentData()
 
@@ -104,6 +107,7 @@ class FieldRow(QWidget):
         self._quiet = True
         if isinstance(self.editor, NumberBox):
             self.editor.setValue(float(value))
+            self._given = (self.editor.value(), value)
         else:
             self.editor.setCurrentIndex(self.editor.findData(value))
         self._quiet = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -10,20 +10,15 @@ from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plural
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.method_chooser import MethodChooser
 from cleanclip_gui.widgets.recipe_fields import Chooser, FieldRow
-from ml_core.cleaning.catalogue import METHODS, Method, method_title
-from ml_core.cleaning.presets import PRESET_SOURCES, presets
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.presets import preset_source, presets
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
 # Always in sight; the others are behind "All settings".
-BASIC = ("pairs", "epochs", "batch_size", "lr")
-METHOD_HELP: dict[str, str] = {
-    "cleanclip": "Contrastive finetuning on clean pairs, with self-supervision inside images and "
-    "captions that breaks the link between trigger and target (Bansal et al. 2023).",
-    "mmcl": "The same without self-supervision: shows what more training alone does.",
-    "supervised": "Trains the image encoder and a linear head on labelled clean images.",
-}
+BASIC = ("pairs", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
 _NOT_ROWS = frozenset({"method", "preset"})
 _SENTENCE_MS = 8000
 
@@ -40,10 +35,7 @@ class RecipeForm(QWidget):
         super().__init__(parent)
         self._rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
-        self.method = Chooser()
-        self.method.setAccessibleName("Method")
-        for method in METHODS:
-            self.method.addItem(method_title(method), method)
+        self.method = MethodChooser()
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
         self._about_method = Label("", "caption", wrap=True)
@@ -66,6 +58,9 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
+        # What else the method takes has its place between the choosers and the fields.
+        self.below_choosers = QVBoxLayout()
+        self.below_choosers.setSpacing(theme.SPACE_S)
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
@@ -87,7 +82,7 @@ class RecipeForm(QWidget):
             if row.value() != getattr(base, name)
         }  # fmt: skip
         recipe = base.changed(**values) if values else base
-        if recipe.pairs < recipe.batch_size:
+        if recipe.total_steps and recipe.pairs < recipe.batch_size:
             raise InputError(
                 f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
                 "raise the examples or lower the batch size."
@@ -96,7 +91,7 @@ class RecipeForm(QWidget):
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe; its preset is the chosen one, or the default for a custom recipe."""
-        self._choose(self.method, recipe.method)
+        self._choose(self.method, recipe.method if recipe.method in METHODS else METHODS[0])
         self._load_method(recipe.preset if recipe.preset in presets(recipe.method) else "default")
         self._add_rest()
         for name, row in self._rows.items():
@@ -160,6 +155,7 @@ class RecipeForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
         layout.addLayout(choosers)
+        layout.addLayout(self.below_choosers)
         layout.addLayout(state)
         layout.addLayout(self._basic_box)
         layout.addWidget(self._sentence)
@@ -183,7 +179,7 @@ class RecipeForm(QWidget):
         """Make the lines that are collapsed at first, when they are first needed."""
         if len(self._rows) > len(BASIC):
             return
-        base, used = self._base(), fields_of(cast(Method, self.method.currentData()))
+        base, used = self._base(), fields_of(self.method.method)
         for name in Recipe.model_fields:
             if name not in BASIC and name not in _NOT_ROWS:
                 row = self._add_row(name)
@@ -196,12 +192,12 @@ class RecipeForm(QWidget):
 
     def _visible(self) -> dict[str, FieldRow]:
         """Return the lines that the method uses."""
-        used = fields_of(cast(Method, self.method.currentData()))
+        used = fields_of(self.method.method)
         return {name: row for name, row in self._rows.items() if name in used}
 
     def _load_method(self, preset_name: str) -> None:
         """Fill presets and fields for the method in use."""
-        method = cast(Method, self.method.currentData())
+        method = self.method.method
         self._presets = presets(method)
         self.preset.blockSignals(True)
         self.preset.clear()
@@ -214,8 +210,8 @@ class RecipeForm(QWidget):
         for name, row in self._rows.items():
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
-        self._about_method.setText(METHOD_HELP.get(method, ""))
-        self._about_preset.setText(PRESET_SOURCES.get(base.preset, ""))
+        self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
+        self._about_preset.setText(preset_source(method, base.preset))
         self._refresh()
 
     @staticmethod
@@ -245,7 +241,10 @@ class RecipeForm(QWidget):
         if not self._forget.isActive():
             self._sentence.hide()
         steps, batch = count_text(recipe.total_steps), count_text(recipe.batch_size)
-        self._budget.setText(f"{steps} steps of {batch} examples")
+        trains = recipe.total_steps > 0
+        self._budget.setText(
+            f"{steps} steps of {batch} examples" if trains else "Nothing is trained."
+        )
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""

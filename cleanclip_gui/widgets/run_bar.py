@@ -18,6 +18,7 @@ STAGES = {
     "before": "Measuring the checkpoint as it is",
     "prepare": "Choosing the fastest precision",
     "train": "Training",
+    "alpha": "Choosing alpha on validation images",
     "validate": "Measuring on validation images",
     "after": "Measuring the cleaned checkpoint",
 }

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.checkpoints.expected import is_float
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.checkpoints.transformers_names import Source
@@ -43,17 +44,20 @@ class TensorChange:
     difference, norm
         Sums of squares of the differences and of the first one's numbers, where both are finite;
         0 for whole numbers, which count steps and are no weights.
+    not_finite
+        Numbers that differ and are NaN or infinite in one of the two.
     """
 
     name: str
     state: State
     difference: float = 0.0
     norm: float = 0.0
+    not_finite: int = 0
 
     @property
     def relative(self) -> float:
         """Relative L2 change; NaN where it means nothing, infinite if the first one is zero."""
-        if self.state not in ("equal", "changed"):
+        if self.state not in ("equal", "changed") or self.not_finite:
             return math.nan
         return _relative(self.difference, self.norm)
 
@@ -62,13 +66,15 @@ class TensorChange:
 class LayerChange:
     """The tensors of one layer together, in the order of the model.
 
-    ``tensors`` are those in both files with one shape, ``changed`` of them differ.
+    ``tensors`` are those in both files with one shape, ``changed`` of them differ. ``relative`` is
+    NaN where ``not_finite`` numbers of them became NaN or infinite, or ceased to be.
     """
 
     name: str
     relative: float
     tensors: int
     changed: int
+    not_finite: int = 0
 
 
 def compare_checkpoints(
@@ -122,15 +128,14 @@ def _together_by(changes: Iterable[TensorChange], group: Callable[[str], str]) -
     for change in changes:
         if change.state in ("equal", "changed"):
             groups.setdefault(group(change.name), []).append(change)
-    return [
-        LayerChange(
-            name,
-            _relative(sum(one.difference for one in inside), sum(one.norm for one in inside)),
-            len(inside),
-            sum(one.state == "changed" for one in inside),
-        )
-        for name, inside in groups.items()
-    ]
+    return [_layer(name, inside) for name, inside in groups.items()]
+
+
+def _layer(name: str, inside: list[TensorChange]) -> LayerChange:
+    broken = sum(one.not_finite for one in inside)
+    relative = _relative(sum(one.difference for one in inside), sum(one.norm for one in inside))
+    changed = sum(one.state == "changed" for one in inside)
+    return LayerChange(name, math.nan if broken else relative, len(inside), changed, broken)
 
 
 def layer_of(name: str) -> str:
@@ -208,8 +213,8 @@ def _compare(
     cancelled: Callable[[], bool],
 ) -> TensorChange | None:
     """Compare two tensors of one shape; None if cancelled."""
-    weights = all(info.dtype[0] in "FB" and info.dtype != "BOOL" for info in here.infos(source))
-    equal, difference, norm = True, 0.0, 0.0
+    weights = all(is_float(info.dtype) for info in here.infos(source))
+    equal, difference, norm, broken = True, 0.0, 0.0, 0
     for one, two in _together(here.numbers(source), there.numbers(other)):
         if cancelled():
             return None
@@ -217,10 +222,11 @@ def _compare(
         equal = equal and bool(same.all())
         if weights:
             finite = np.isfinite(one) & np.isfinite(two)
+            broken += int(np.count_nonzero(~finite & ~same))
             one = np.where(finite, one, 0.0)
             difference += float(np.square(np.where(finite, two, 0.0) - one).sum())
             norm += float(np.square(one).sum())
-    return TensorChange(name, "equal" if equal else "changed", difference, norm)
+    return TensorChange(name, "equal" if equal else "changed", difference, norm, broken)
 
 
 def _together(

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.layouts import Layout
-from ml_core.reading import Inspection
+from ml_core.reading import InputError, Inspection
 from ml_core.reading.misfit import KeyLists, key_lists, refusal
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.architecture import Architecture
 
 _SCALES = ("logit_scale", "logit_bias")
+_COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
 Named = Iterator[tuple[str, tuple[int, ...]]]
 
 # Options that add or replace tensors; no published CLIP of OpenAI's kind sets one.
@@ -53,8 +54,15 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists | None:
     return key_lists(wanted, given)
 
 
-def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
+def check_tensors(
+    architecture: Architecture, inspection: Inspection, *, scale_chosen: bool = False
+) -> None:
     """Refuse a file of whose tensors the model cannot be built.
+
+    Parameters
+    ----------
+    scale_chosen
+        Somebody chose another logit scale than the file's, which is then not looked at.
 
     Raises
     ------
@@ -62,8 +70,28 @@ def check_tensors(architecture: Architecture, inspection: Inspection) -> None:
         ``damaged``; silent for unusual options, which only building the model can check.
     """
     keys = architecture.keys
-    if keys is not None and not keys.fits:
+    if keys is None:
+        return
+    if not keys.fits:
         raise refusal(keys, inspection.name)
+    dtypes = {info.name: info.dtype for info in inspection.tensors}
+    for key, source in architecture.layout.sources.items():
+        if key in keys.unexpected or (key == "logit_scale" and scale_chosen):
+            continue
+        counts = key.endswith(_COUNTER)
+        for name in source.names:
+            if is_float(dtypes[name]) == counts:
+                raise InputError(
+                    f"{inspection.name}: the tensor {name} holds {dtypes[name]} where "
+                    f"{'whole numbers are' if counts else 'a float type is'} needed; convert it "
+                    "first.",
+                    "damaged",
+                )
+
+
+def is_float(dtype: str) -> bool:
+    """Whether a type of safetensors' names, e.g. ``BF16`` or ``F8_E4M3``, has a fraction."""
+    return dtype.startswith(("F", "BF"))
 
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
 from ml_core.checkpoints.architecture import find_architecture, one_encoder
+from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
@@ -138,8 +139,11 @@ def assess(
     if donor is not None and told.layout.missing is not None:
         given = donor.inspection
         architecture["donor"] = {"name": given.name, "sha256": given.sha256}
-    if keys is not None and not keys.fits:
-        return Assessment(found, architecture, refusal(keys, found.name), keys)
+    chosen = choice is not None and choice.choice.logit_scale is not None
+    try:
+        check_tensors(told, found, scale_chosen=chosen)
+    except InputError as error:
+        return Assessment(found, architecture, error, keys)
     return Assessment(found, architecture, None, keys, told.cautions)
 
 

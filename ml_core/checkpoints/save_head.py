@@ -7,15 +7,9 @@ from pathlib import Path
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.open import Checkpoint
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.reading import InputError, Inspection
-
-
-def save_file_head(checkpoint: Checkpoint, path: Path) -> Path:
-    """Write the head of an opened checkpoint; see `save_head`."""
-    return save_head(checkpoint.inspection, path)
 
 
 def save_head(found: Inspection, path: Path) -> Path:

@@ -41,6 +41,14 @@ def bench_command(
     ),
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
     pairs: Annotated[str, typer.Option(help="Clean pairs: see clean --help.")] = "demo",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Exclusions file of an audit: pairs to leave out.", parser=given_path),
+    ] = None,
     image_column: Annotated[
         str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
     ] = "image",
@@ -91,6 +99,8 @@ def bench_command(
         rebound=rebound,
         holdouts=holdouts,
         pairs=pairs,
+        pictures=pictures,
+        exclude=exclude,
         image_column=image_column,
         caption_column=caption_column,
         training_images=training_images,

@@ -8,10 +8,16 @@ from typing import Any
 
 from rich.table import Table
 
-from ml_core.cleaning.presets import preset
+from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
+from ml_core.cli.arguments import (
+    build_recipe,
+    checkpoint_path,
+    image_spec,
+    method_name,
+    pair_spec,
+)
 from ml_core.cli.cleaning import clean_spec, job_spec
 from ml_core.cli.running import run_to_result
 from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
@@ -64,7 +70,7 @@ def bench_spec(
     if reference is not None:
         changes["reference"] = str(checkpoint_path(reference).resolve())
     if data & {"labelled", "images"}:
-        changes["training_images"] = image_spec(training_images)
+        changes["training_images"] = image_spec(training_images, training=True)
     if rebound and base.trigger is None:
         raise InputError("The rebound test watches an attack: give --trigger and --target.")
     return BenchSpec(
@@ -85,8 +91,10 @@ def named_recipe(text: str) -> Recipe:
     InputError
         If there is none of that name.
     """
+    if text.endswith(".json") or Path(text).is_file():
+        return read_recipe(Path(text))
     method, _, name = text.partition(":")
-    return preset(method, name or "default")  # type: ignore[arg-type]
+    return build_recipe(method_name(method), name or "default", [], None)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def compare_files(first: Path, second: Path, *, tensors: bool, json: bool) -> No
 
 
 def _record(found: list[Inspection], changes: list[TensorChange]) -> dict[str, Any]:
-    """The comparison as JSON-ready values; a change relative to zeros is null."""
+    """The comparison as JSON-ready values; a change relative to zeros or to NaN is null."""
     counts = Counter(change.state for change in changes)
     return {
         "first": _file(found[0]),
@@ -67,6 +67,7 @@ def _record(found: list[Inspection], changes: list[TensorChange]) -> dict[str, A
                 "name": change.name,
                 "state": change.state.replace(" ", "_"),
                 "relative_l2": change.relative,
+                "not_finite": change.not_finite,
             }
             for change in changes
         ],
@@ -83,6 +84,7 @@ def _layer(layer: LayerChange) -> dict[str, Any]:
         "relative_l2": layer.relative,
         "tensors": layer.tensors,
         "changed": layer.changed,
+        "not_finite": layer.not_finite,
     }
 
 
@@ -95,15 +97,13 @@ def _print(found: list[Inspection], changes: list[TensorChange], every: bool) ->
     table.add_column("Relative L2 change", justify="right")
     table.add_column("State" if every else "Tensors changed", justify="right")
     if every:
-        for change in changes:
+        for change in sorted(changes, key=_is_finite):
             if change.state != "equal":
-                table.add_row(
-                    output.cell(change.name), _size(change.relative), _WORDS[change.state]
-                )
+                table.add_row(output.cell(change.name), _size(change), _WORDS[change.state])
     else:
-        for layer in (*by_layer(changes), *by_tower(changes)):
+        for layer in (*sorted(by_layer(changes), key=_is_finite), *by_tower(changes)):
             share = f"{layer.changed} of {layer.tensors}"
-            table.add_row(output.cell(layer.name), _size(layer.relative), share)
+            table.add_row(output.cell(layer.name), _size(layer), share)
     if table.row_count:
         output.show(table)
     said = ", ".join(f"{counts[state]} {words}" for state, words in _WORDS.items())  # type: ignore[index]
@@ -114,8 +114,16 @@ def _print(found: list[Inspection], changes: list[TensorChange], every: bool) ->
             output.show(output.cell(f"{_WORDS[state].capitalize()}: {first_names(names, 12)}."))
 
 
-def _size(relative: float) -> str:
+def _is_finite(change: TensorChange | LayerChange) -> bool:
+    """Whether its numbers are numbers; those that became NaN stand first."""
+    return not change.not_finite
+
+
+def _size(change: TensorChange | LayerChange) -> str:
     """A relative change for people."""
+    relative = change.relative
+    if change.not_finite:
+        return "not a number"
     if math.isnan(relative):
         return "–"
     if math.isinf(relative):

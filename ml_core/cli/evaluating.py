@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
@@ -15,7 +16,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, target_index
 from ml_core.cli.text_side import by_template, retrieval
 from ml_core.data.labels import LabelSet, load_label_set, load_templates
-from ml_core.evaluation.breakdown import break_down
+from ml_core.evaluation.breakdown import break_down, confusion_matrix
 from ml_core.evaluation.details import details
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.embedding_store import EmbeddingStore
@@ -226,6 +227,7 @@ def _measured(
     record["breakdown"] = break_down(
         per_image, bench.images.labels, aim, label_set.class_names
     ).to_dict()
+    record["breakdown"]["matrix"] = _matrix(per_image, bench.images.labels, len(classifier))
     record["speed"] = None if speed is None else speed.to_dict()
     record["details"] = details(
         evaluation,
@@ -239,6 +241,19 @@ def _measured(
         speed=speed,
     ).to_dict()
     return _Measured(evaluation, per_image, model, bench, classifier, speed, record)
+
+
+def _matrix(
+    per_image: PerImage, labels: NDArray[np.int64], classes: int
+) -> list[dict[str, int]] | None:
+    """The cells of the triggered images' confusion matrix that are not empty, by class index."""
+    if per_image.triggered_top1 is None:
+        return None
+    counts = confusion_matrix(labels[per_image.indices], per_image.triggered_top1, classes)
+    return [
+        {"label": int(label), "predicted": int(predicted), "n": int(counts[label, predicted])}
+        for label, predicted in np.argwhere(counts)
+    ]
 
 
 def _speed(model: ClipModel, bench: Bench, classifier: Tensor, precision: str) -> Speed | None:

@@ -249,12 +249,12 @@ def _map(
                 f"The label set {label_set.name} has as many classes as {found.name} and some have "
                 "other names: the labels are taken by their numbers"
             )
-            said = (note,) if mapping.unmatched else ()
+            said = (note,) if mapping.unmatched else _numbered(found, label_set)
             return found.numbers, label_set.class_names, everything, said
     keep = np.flatnonzero(mapping.labels >= 0)
     if not len(keep):
         raise _none_match(found.name, mapping.unmatched, label_set)
-    notes = []
+    notes = list(_numbered(found, label_set))
     if mapping.unmatched:
         notes.append(_unmatched(mapping.unmatched, Counter(found.texts), label_set))
     if mapping.ambiguous:
@@ -263,6 +263,20 @@ def _map(
             f"{' and of the name '.join(mapping.ambiguous)}; the first one is taken"
         )
     return mapping.labels, label_set.class_names, keep, tuple(notes)
+
+
+def _numbered(found: _Found, label_set: LabelSet) -> tuple[str, ...]:
+    """Note that labels without names are taken as positions: another order would be wrong."""
+    texts = set(found.texts or ())
+    named = any(name.isdecimal() for name in (*label_set.class_names, *label_set.ids))
+    if named or not texts or not all(text.isdecimal() for text in texts):
+        return ()
+    low, *_, high = sorted([*texts, *texts], key=lambda text: (len(text), text))
+    return (
+        f"The labels of {found.name} are numbers, {low[:20]} to {high[:20]}: they are taken as "
+        f"positions from 0 on in the label set {label_set.name}, which has "
+        f"{len(label_set.class_names)} classes",
+    )
 
 
 def _unmatched(names: Sequence[str], counts: Counter[str], label_set: LabelSet) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.known_files import CONTENT
 from ml_core.data.order import WINDOW
-from ml_core.data.pictures import DRAFT, Pictures, key_of, known_by, summary
+from ml_core.data.pictures import DRAFT, Pictures, key_of, summary
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -68,14 +69,8 @@ class PictureSet:
 
     @property
     def known_by(self) -> str:
-        """What `key` knows the pictures by: their content, or, of very large sets, less.
-
-        Raises
-        ------
-        OSError
-            If a file vanished since.
-        """
-        return known_by(getattr(self.pictures, "files", ()))
+        """What `key` knows the pictures by: their content, or, of very large sets, less."""
+        return str(getattr(self.pictures, "known_by", CONTENT))
 
     @property
     def broken(self) -> Mapping[int, str]:

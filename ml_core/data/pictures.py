@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.watch import Watch, unwatched, watched
+from ml_core.data.known_files import KnownFiles
+from ml_core.data.watch import Watch, unwatched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
@@ -34,8 +35,6 @@ DEMO_SIDE = 64
 DRAFT = 1.5
 """A draft is decoded at no less than so many times the canvas: a JPEG to 1/2, 1/4 or 1/8."""
 _BLOCK = 256
-_CONTENT_LIMIT = 512 * 1024**2
-_CHUNK = 4 * 1024**2
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -73,7 +72,10 @@ class Pictures(Protocol):
 
 
 class Source(Protocol):
-    """Pictures of a published set by number, see `ml_core.data.sets.found`."""
+    """Pictures of a published set by number, see `ml_core.data.sets.found`.
+
+    One with a true ``a_file_each`` has picture n alone in file n.
+    """
 
     @property
     def files(self) -> Sequence[Path]:
@@ -131,30 +133,6 @@ def draw_each(
     return out
 
 
-def files_key(paths: Sequence[Path], watch: Watch = unwatched) -> str:
-    """Hash of the files' bytes; over 512 MB, of their names, sizes and times instead.
-
-    ``watch`` is told bytes, and may end it.
-    """
-    size = _content_size(paths, watch)
-    if size is not None:
-        total, done = hashlib.sha256(b"content"), 0
-        for path in paths:
-            content = hashlib.sha256()
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    content.update(chunk)
-                    done += len(chunk)
-                    watch("Hashing", min(done, size), size)
-            total.update(content.digest())
-        return total.hexdigest()
-    total = hashlib.sha256(b"listing")
-    for path in watched(paths, watch, "Looking at files", len(paths)):
-        fact = path.stat()
-        total.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
-    return total.hexdigest()
-
-
 def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
     """Bytes of files, int64 [n]; -1 where one cannot be looked at."""
     out = np.full(len(paths), -1, np.int64)
@@ -164,27 +142,12 @@ def file_sizes(paths: Sequence[Path]) -> NDArray[np.int64]:
     return out
 
 
-def known_by(paths: Sequence[Path]) -> str:
-    """What `files_key` is made of, for records."""
-    known = _content_size(paths, unwatched) is not None
-    return "content" if known else "names, sizes and times"
-
-
-def _content_size(paths: Sequence[Path], watch: Watch) -> int | None:
-    """Bytes of files that can be hashed soon; None, without looking at all of them, of larger."""
-    total = 0
-    for path in watched(paths, watch, "Looking at files", len(paths)):
-        total += path.stat().st_size
-        if total > _CONTENT_LIMIT:
-            return None
-    return total
-
-
 class FilePictures:
     """Picture files; a file that cannot be decoded is drawn black and noted in `broken`."""
 
     def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
         self._paths = tuple(paths)
+        self._files = KnownFiles(self._paths)
         self._names = tuple(names)  # as the user knows them: relative path, with the row if any
         self.broken: dict[int, str] = {}
 
@@ -195,11 +158,15 @@ class FilePictures:
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
     ) -> Canvases:
         """Decode files, several at a time."""
-        return draw_each(self, indices, size, fit, draft)
+        drawn = draw_each(self, indices, size, fit, draft)
+        self._files.save()
+        return drawn
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Decode a file."""
-        return read_image(self._paths[index], least=least)
+        image = read_image(self._paths[index], least=least)
+        self._files.seen(index)
+        return image
 
     def name(self, index: int) -> str:
         """Path below the set's folder, or row of its table."""
@@ -214,13 +181,13 @@ class FilePictures:
         return file_sizes(self._paths)
 
     def key(self, watch: Watch = unwatched) -> str:
-        """Hash of the files, see `files_key`."""
-        return files_key(self._paths, watch)
+        """Hash of the files, see `KnownFiles`."""
+        return self._files.key(watch)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that decide the pictures."""
-        return self._paths
+    def known_by(self) -> str:
+        """What the key was made of."""
+        return self._files.known_by
 
 
 class SourcePictures:
@@ -228,6 +195,7 @@ class SourcePictures:
 
     def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
         self._source = source
+        self._files = KnownFiles(source.files)
         self._numbers = numbers
         self.broken: dict[int, str] = {}
 
@@ -238,11 +206,17 @@ class SourcePictures:
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
     ) -> Canvases:
         """Decode pictures, several at a time."""
-        return draw_each(self, indices, size, fit, draft)
+        drawn = draw_each(self, indices, size, fit, draft)
+        self._files.save()
+        return drawn
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
         """Decode one."""
-        return self._source.read(int(self._numbers[index]), least)
+        number = int(self._numbers[index])
+        image = self._source.read(number, least)
+        if getattr(self._source, "a_file_each", False):
+            self._files.seen(number)
+        return image
 
     def name(self, index: int) -> str:
         """What the set calls it."""
@@ -263,7 +237,7 @@ class SourcePictures:
 
     def key(self, watch: Watch = unwatched) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(files_key(self.files, watch).encode())
+        total = hashlib.sha256(self._files.key(watch).encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 
@@ -271,6 +245,11 @@ class SourcePictures:
     def files(self) -> Sequence[Path]:
         """All files that decide the pictures."""
         return self._source.files
+
+    @property
+    def known_by(self) -> str:
+        """What the files' part of the key was made of."""
+        return self._files.known_by
 
 
 class DemoPictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 Pictures = NDArray[np.uint8]
 Fetch = Callable[[NDArray[np.int64]], "Batch"]
+AT_ONCE_BYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +39,30 @@ class Batch:
     wanted: int
 
 
-def steps(order: NDArray[np.int64], first: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Cut an order into batches: a small first one, then twice as many, up to the most."""
-    done, step = 0, max(1, min(first, most))
+def steps(
+    order: NDArray[np.int64], first: int, most: Callable[[], int]
+) -> Iterator[NDArray[np.int64]]:
+    """Cut an order into steps: a small first one, then twice as many, up to the most just then."""
+    done, step = 0, max(1, min(first, most()))
     while done < len(order):
         yield order[done : done + step]
         done += step
-        step = min(2 * step, max(1, most))
+        step = min(2 * step, max(1, most()))
+
+
+def images_at_once(batch: int, shape: tuple[int, ...]) -> int:
+    """Most images of a step whose results can wait: a multiple of a batch, of little memory.
+
+    Stamping and scoring cost a fixed time a step, which a fast encoder would feel in every batch.
+
+    Parameters
+    ----------
+    batch
+        Images that are encoded at a time.
+    shape
+        Of one canvas in bytes.
+    """
+    return max(1, AT_ONCE_BYTES // (math.prod(shape) * batch)) * batch
 
 
 def batches(parts: Iterator[NDArray[np.int64]], fetch: Fetch, *, ahead: bool) -> Iterator[Batch]:

@@ -40,7 +40,8 @@ class Details:
         What the checkpoint did not tell.
     data
         ``name``, ``key`` over pictures, order and labels, ``images_key`` over pictures and order,
-        ``known_by``: whether these are made of the files' content (over 512 MB they are not),
+        ``known_by``: whether these are made of the files' content (a set of over 512 MB is known by
+        less until all of it was read once),
         ``images`` in the set, and ``left_out`` when it was opened.
     counts
         ``n``, ``n_total``, ``n_labelled``, ``n_excl`` and ``n_broken`` of the evaluation.
@@ -139,7 +140,7 @@ def details(
             "name": images.name,
             "key": images.key,
             "images_key": images.images_key,
-            "known_by": _known_by(images),
+            "known_by": images.known_by,
             "images": len(images),
             "left_out": images.left_out,
         },
@@ -186,13 +187,6 @@ def _trigger(trigger: Trigger, size: int) -> dict[str, Any]:
         "convention": describe(trigger),
         "standing": standing(trigger, size),
     }
-
-
-def _known_by(images: ImageSet) -> str:
-    try:
-        return images.known_by
-    except OSError:
-        return "files that are gone"
 
 
 def _sha256(texts: Sequence[str]) -> str:

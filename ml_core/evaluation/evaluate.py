@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ml_core import __version__
 from ml_core.data.sampling import stratified_order
-from ml_core.evaluation.batches import Batch, batches, steps
+from ml_core.evaluation.batches import Batch, batches, images_at_once, steps
 from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scores import Scores, require_finite
-from ml_core.evaluation.sides import Sides
+from ml_core.evaluation.sides import CancelledError, Sides
 from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
 from ml_core.evaluation.summary import summarise
 from ml_core.evaluation.zero_shot import probabilities, triggered_classifier
@@ -96,8 +96,8 @@ def evaluate(
     seed
         Fixes order and draws.
     first_batch, batch
-        Images of the first batch, small for a quick first estimate, and the most of one; in
-        between it doubles.
+        Images of the first step, small for a quick first estimate, and the most that are encoded
+        at a time; in between it doubles.
     data_key
         Identity of the image set, for the record and the cache; None takes the ``key`` of the
         canvas source's own ``source``, as a `CanvasCache` has.
@@ -109,7 +109,8 @@ def evaluate(
     ahead
         Read the next batch while one is encoded, see `batches.spare_core`.
     pace
-        Least seconds between two results; the last one always comes.
+        Least seconds between two results; the last one always comes. Where a batch takes much
+        less, several are read, stamped and scored at once.
 
     Yields
     ------
@@ -133,7 +134,9 @@ def evaluate(
     table = _table(clean_cache, model, data_key, len(labels), classifier)
     classifier = classifier.to(model.device)
     prompted = triggered_classifier(model, classifier, trigger, class_names, templates)
-    sides = Sides(model, classifier, prompted, trigger, target, labels, seed)
+    sides = Sides(
+        model, classifier, prompted, trigger, target, labels, seed, max(1, batch), cancelled
+    )
     control = own is not None and trigger is not None and trigger.canvas != "original"
     scores = Scores(len(order), triggered=trigger is not None, control=control)
     facts = _facts(model, trigger, classifier, templates, data_key, seed, len(order))
@@ -144,26 +147,31 @@ def evaluate(
             return Batch(indices, None, None, len(indices))
         return _read(canvas_source, own, indices)
 
-    parts = steps(order, first_batch, batch)
-    done, shown = 0, 0.0
+    most = batch  # of a step; more where it takes less time than there is until the next result
+    parts = steps(order, first_batch, lambda: most)
+    done, shown, begin = 0, 0.0, time.monotonic()
     for read in batches(parts, fetch, ahead=ahead):
         if cancelled():
             return
         done += read.wanted
         scores.broken += read.wanted - len(read.indices)
         if len(read.indices):
-            embeddings = sides.embed(read, table)
-            if trigger is not None and cancelled():
+            try:
+                embeddings = sides.embed(read, table)
+                scores.add(
+                    read.indices,
+                    sides.clean(read, embeddings),
+                    sides.triggered(read, embeddings),
+                    sides.control(read) if control else None,
+                )
+            except CancelledError:
                 return
-            scores.add(
-                read.indices,
-                sides.clean(read, embeddings),
-                sides.triggered(read, embeddings),
-                sides.control(read) if control else None,
-            )
         if done == len(order) and not scores.n:
             raise InputError("None of the images could be read; choose other images.", "damaged")
         now = time.monotonic()
+        if read.images is not None and 2 * (now - begin) < pace:
+            most = min(2 * most, images_at_once(batch, read.images.shape[1:]))
+        begin = now
         if scores.n and (done == len(order) or now - shown >= pace):
             shown = now
             per_image = scores.per_image()
@@ -216,7 +224,9 @@ def look_at(
     table = _table(clean_cache, model, data_key, len(labels), classifier)
     classifier = classifier.to(model.device)
     prompted = classifier if triggered_classifier is None else triggered_classifier
-    sides = Sides(model, classifier, prompted.to(model.device), trigger, target, labels, seed)
+    prompted = prompted.to(model.device)
+    once = max(1, len(indices))
+    sides = Sides(model, classifier, prompted, trigger, target, labels, seed, once, lambda: False)
     scores = Scores(len(indices), triggered=trigger is not None)
     read = _read(canvas_source, own, indices)
     if len(read.indices):

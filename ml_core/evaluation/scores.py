@@ -49,22 +49,19 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
         If a logit is not a number.
     """
     require_finite(logits)
-    probs = logits.softmax(dim=-1)
     # Logits, not probabilities: a saturated softmax would tie.
     top1 = logits.argmax(dim=-1)
-    prob = probs.gather(1, top1[:, None])[:, 0]
-    top10 = logits.topk(min(10, logits.shape[1]), dim=-1).indices  # [n, 10], likeliest first
-    others = logits.clone()
-    others[:, target] = -torch.inf
-    margin = logits[:, target] - others.max(dim=-1).values
-    if logits.shape[1] == 1:
-        margin = torch.zeros_like(margin)
+    top = logits.topk(min(10, logits.shape[1]), dim=-1)  # [n, 10], likeliest first
+    whole = logits.logsumexp(dim=-1)
+    aim = logits[:, target]
+    best, second = top.values[:, 0], top.values[:, min(1, logits.shape[1] - 1)]
+    margin = aim - torch.where(top1 == target, second, best)
     known = torch.from_numpy(labels).to(logits.device)
-    label_found, target_found = top10 == known[:, None], top10 == target
+    label_found, target_found = top.indices == known[:, None], top.indices == target
     return BatchScores(
         top1=top1.cpu().numpy(),
-        prob=prob.cpu().numpy(),
-        target_prob=probs[:, target].cpu().numpy(),
+        prob=(best - whole).exp_().cpu().numpy(),
+        target_prob=(aim - whole).exp_().cpu().numpy(),
         target_margin=margin.cpu().numpy(),
         label_in_top5=label_found[:, :5].any(dim=1).cpu().numpy(),
         target_in_top5=target_found[:, :5].any(dim=1).cpu().numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 
+class CancelledError(Exception):
+    """The evaluation was cancelled between two encodings."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sides:
     """A model with all that a batch is scored by.
@@ -31,7 +36,7 @@ class Sides:
         Gives unit embeddings.
     classifier, triggered_classifier
         float32 [C, D] on the model's device: of the prompts, and of those with the trigger's text.
-    trigger, target, labels, seed
+    trigger, target, labels, seed, batch, cancelled
         As of `evaluate`.
     """
 
@@ -42,17 +47,28 @@ class Sides:
     target: int
     labels: NDArray[np.int64]
     seed: int
+    batch: int
+    cancelled: Callable[[], bool]
+
+    def _encode(self, pictures: Tensor) -> Tensor:
+        """Embed pictures, a batch at a time, [n, D]."""
+        parts = []
+        for start in range(0, len(pictures), self.batch):
+            if self.cancelled():
+                raise CancelledError
+            parts.append(self.model.encode_images(pictures[start : start + self.batch]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def embed(self, batch: Batch, table: EmbeddingTable | None) -> Tensor:
         """Embed clean pictures, from the table where it knows them, [n, D]."""
         if table is None:
             assert batch.images is not None
-            return self.model.encode_images(to_pictures(batch.images, self.model.device))
+            return self._encode(to_pictures(batch.images, self.model.device))
         missing = table.missing(batch.indices)
         if missing.any():
             assert batch.images is not None
             pictures = to_pictures(batch.images[missing], self.model.device)
-            table.put(batch.indices[missing], self.model.encode_images(pictures))
+            table.put(batch.indices[missing], self._encode(pictures))
         return table.get(batch.indices).to(self.model.device)
 
     def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
@@ -67,7 +83,7 @@ class Sides:
         if self.trigger.changes_pictures or batch.own is not None:
             canvases = batch.images if batch.own is None else batch.own
             assert canvases is not None
-            embeddings = self.model.encode_images(
+            embeddings = self._encode(
                 stamped(
                     self.trigger,
                     canvases,
@@ -86,7 +102,7 @@ class Sides:
         assert batch.own is not None
         size, device, fit = self.model.image_size, self.model.device, self.model.preprocess.fit
         pictures = stamped(None, batch.own, batch.indices, self.seed, size, device, fit)
-        logits = class_logits(self.model, self.model.encode_images(pictures), self.classifier)
+        logits = class_logits(self.model, self._encode(pictures), self.classifier)
         with torch.no_grad():
             top1: NDArray[np.int64] = logits.argmax(dim=-1).cpu().numpy()
         return top1

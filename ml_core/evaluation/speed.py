@@ -364,7 +364,7 @@ def _best_batch(
             rates[size] = max(rates[size], size / taken)
     reached = max(rates[size] for size in sizes)
     # The smallest batch that is as good: it answers sooner.
-    best = next(size for size in sizes if rates[size] >= 0.98 * reached)
+    best = next(size for size in sizes if rates[size] >= 0.99 * reached)
     return best, rates[best]
 
 

@@ -72,14 +72,13 @@ def _put_anywhere(
     """Composite at a place of each picture's own."""
     height, width = patch.colour.shape[1:3]
     corner = corners(trigger, out, patch, who, seed)
-    rows = corner[:, :1] + torch.arange(height, device=out.device)  # [n, h]
-    columns = corner[:, 1:] + torch.arange(width, device=out.device)  # [n, w]
-    batch = torch.arange(len(out), device=out.device)[:, None, None]
-    where = (batch, rows[:, :, None], columns[:, None, :])
+    # Every window of every picture as a view, [n, places down, places across, h, w, 3].
+    windows = out.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+    where = (torch.arange(len(out), device=out.device), corner[:, 0], corner[:, 1])
     if patch.alpha is None:
-        out[where] = settle(patch.colour.clone()).expand(len(out), -1, -1, -1)
-        return
-    out[where] = settle(_mixed(out[where], patch))
+        windows[where] = settle(patch.colour.clone()).expand(len(out), -1, -1, -1)
+    else:
+        windows[where] = settle(_mixed(windows[where], patch))
 
 
 def _put_at(out: Tensor, patch: Patch, top: int, left: int, settle: Settle) -> None:

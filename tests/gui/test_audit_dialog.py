@@ -350,8 +350,8 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
 
     panel = CleanPanel(session, Inference(FakeEngine))
     qtbot.addWidget(panel)
-    assert panel.audit_hint.text() == FIVE_POISONS
-    panel.audit_button.click()
+    assert panel.setup.audit_hint.text() == FIVE_POISONS
+    panel.setup.audit_button.click()
     assert panel.auditing.dialog is not None
     path = tmp_path / "exclusions.json"
     path.write_text("{}")
@@ -360,5 +360,5 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
     panel.auditing.excluded.emit(str(path), PairSpec())
     assert panel.data.pairs().exclude == str(path)
     panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
-    assert not panel.audit_button.isVisibleTo(panel)
+    assert not panel.setup.audit_button.isVisibleTo(panel)
     assert panel.stop(5000)

@@ -40,6 +40,8 @@ from tests.gui.shell_fakes import write_journal, write_state
 
 class FakeInference(QObject):
     checkpoint_opened = Signal(object)
+    evaluation_updated = Signal(object)
+    failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +119,7 @@ def session(tmp_path: Path) -> Session:
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path) -> CleanPanel:
     made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
-    made.new_runner = FakeRunner  # type: ignore[assignment]
+    made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
     made.resize(1196, 700)
@@ -202,8 +204,9 @@ def test_what_can_be_pressed(panel: CleanPanel, session: Session) -> None:
     assert panel.start_button.isEnabled()
     assert not bar.pause.isVisible()
     panel.start()
-    assert not panel.start_button.isEnabled()
-    assert not panel.setup.isEnabled()
+    assert panel.start_button.isEnabled()
+    assert panel.start_button.text() == "Add to the queue"
+    assert not panel.estimate_button.isEnabled()
     assert all(b.isVisible() and b.isEnabled() for b in bar.buttons)
     bar.pause.click()
     assert bar.pause.text() == "Resume"
@@ -218,8 +221,8 @@ def test_what_can_be_pressed(panel: CleanPanel, session: Session) -> None:
     assert not bar.cancel.isEnabled()
     assert runner_of(panel).told == ["launch", "pause", "resume", "stop", "cancel"]
     runner_of(panel).end(Done("cancelled"))
-    assert panel.start_button.isEnabled()
-    assert panel.setup.isEnabled()
+    assert panel.start_button.text() == "Start cleaning"
+    assert panel.estimate_button.isEnabled()
     assert session.run.status == "cancelled"
     session.checkpoint = None
     assert not panel.start_button.isEnabled()
@@ -427,7 +430,7 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_pa
         " flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    panel.new_runner = lambda path, mode, device: JobRunner(
+    panel.run.new_runner = lambda path, mode, device: JobRunner(
         path, device=device, command=[sys.executable, str(script)]
     )
     panel.start()

@@ -11,7 +11,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.panels.checkpoint import CheckpointPanel
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.comparison_view import ComparisonView
+from cleanclip_gui.widgets.comparison_view import ChangeModel, ComparisonView
 from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
@@ -47,6 +47,26 @@ def test_the_warmer_the_more_a_layer_has_changed(strip):
     image = strip.grab().toImage()
     shown = [image.pixelColor(50 + 100 * number, 17).name() for number in range(4)]
     assert shown == [strip.colour(number).name() for number in range(4)]
+
+
+def test_a_layer_that_became_nan_is_the_worst(strip):
+    strip.set_layers([Layer("visual.a", math.nan), Layer("visual.b", math.inf)], 0.0)
+    assert strip.colour(0).name() == theme.series_colours()[1]
+    assert strip.accessibleDescription().startswith("Most: visual.a: not a number")
+
+
+def test_what_became_nan_is_sorted_first_and_says_so(qtbot):
+    model = ChangeModel()
+    model.add(
+        [
+            TensorChange("zero", "changed", 1.0, 0.0),
+            TensorChange("nan", "changed", 0.0, 1.0, 3),
+            TensorChange("new", "only second"),
+        ]
+    )
+    model.sort(2, Qt.SortOrder.DescendingOrder)
+    cells = [[model.data(model.index(row, column)) for column in (0, 2)] for row in range(3)]
+    assert cells == [["nan", "not a number"], ["zero", "from zero"], ["new", ""]]
 
 
 def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):

@@ -512,7 +512,7 @@ def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
         if station == "checkpoint":
             panel._inspecting = panel._asking = thread
         else:
-            patch.setattr(panel, "_runner", thread)
+            patch.setattr(panel.run, "runner", thread)
             patch.setattr(panel.saving, "_copy", thread)
         assert not panel.stop(1000)
     assert given == [1000, 300]

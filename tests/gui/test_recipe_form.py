@@ -87,7 +87,7 @@ def test_reset_takes_every_change_back(form: RecipeForm) -> None:
 def test_the_seed_alone_keeps_the_presets_name(form: RecipeForm) -> None:
     form.more.setChecked(True)
     type_into(form.row("seed").editor, "4294967295")
-    assert (form.recipe().seed, form.recipe().preset) == (2**32 - 1, "default")
+    assert (form.recipe().seed, form.recipe().preset) == (2**32 - 1, "quick")
 
 
 def test_a_number_beyond_its_range_is_set_to_the_limit_and_said(form: RecipeForm) -> None:

@@ -64,7 +64,7 @@ def make_window(qtbot, store):
             settings=store,
             prompts=(answers or Answers()).prompts(),
         )
-        window.clean.new_runner = FakeRunner  # type: ignore[assignment]
+        window.clean.run.new_runner = FakeRunner  # type: ignore[assignment]
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)
@@ -132,7 +132,7 @@ def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
     answers = Answers()
     window = make_window(answers)
     window.show_station("clean")
-    window.clean.resume_other.click()
+    window.clean.setup.resume_other.click()
     assert answers.asked == ["Resume a run"]
     assert not window.clean.is_running()
 

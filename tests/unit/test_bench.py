@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ml_core.cleaning.presets import preset
+from ml_core.cleaning.recipe_file import write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.cli.app import run_command
 from ml_core.cli.benching import bench_spec
@@ -153,16 +155,21 @@ def test_the_chart_rings_the_front_and_names_every_point() -> None:
 def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
     options = {
         "checkpoint": None, "output_dir": tmp_path, "minutes": None, "rebound": False,
-        "holdouts": False, "pairs": "demo", "image_column": "image", "caption_column": "caption",
-        "training_images": "demo:clean", "images": None, "test_images": None, "reference": None,
+        "holdouts": False, "pairs": "demo", "pictures": None, "exclude": None,
+        "image_column": "image", "caption_column": "caption", "training_images": "demo:clean",
+        "images": None, "test_images": None, "reference": None,
         "trigger": None, "target": None, "labels": "demo", "templates": None, "donor": None,
         "use_choice": True, "device": "cpu", "threads": 1,
     }  # fmt: skip
-    found = bench_spec(["mmcl", "cleanclip:talk"], seeds="0,2", **options)
+    own = tmp_path / "own.recipe.json"
+    write_recipe(preset("mmcl", "default").changed(lr=3e-4), own)
+    found = bench_spec(["mmcl", "cleanclip:talk", str(own)], seeds="0,2", **options)
     assert [(r.method, r.preset) for r in found.recipes] == [
         ("mmcl", "default"),
         ("cleanclip", "talk"),
+        ("mmcl", "custom"),
     ]
+    assert found.recipes[2].lr == 3e-4
     assert found.seeds == (0, 2)
     assert found.base.trigger is not None
     with pytest.raises(InputError, match="no numbers"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ def test_compare_tells_every_tensor_layer_and_encoder(
     }
     rows = {row["name"]: row for row in found["tensors"]}
     assert rows[name]["relative_l2"] == pytest.approx(0.25, rel=1e-6)
-    assert rows["extra"] == {"name": "extra", "state": "only_second", "relative_l2": None}
+    added = {"name": "extra", "state": "only_second", "relative_l2": None, "not_finite": 0}
+    assert rows["extra"] == added
     layers = {row["name"]: row for row in found["layers"]}
     inside = [key for key in state if key.startswith("visual.transformer.resblocks.1.")]
     weight = module.state_dict()[name].double()
@@ -179,6 +181,27 @@ def test_compare_tells_every_tensor_layer_and_encoder(
     shown = capsys.readouterr().out
     assert "25 %" in shown
     assert "visual.conv1.weight" not in shown
+
+
+def test_compare_shows_first_what_became_nan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = contiguous(lively(VIT).state_dict())
+    save_file(state, tmp_path / "a.safetensors")
+    state["visual.conv1.weight"] = state["visual.conv1.weight"] * 1.5
+    state["ln_final.bias"] = state["ln_final.bias"] * math.nan
+    save_file(state, tmp_path / "b.safetensors")
+    files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    assert run_command(["compare", *files]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"ln_final\W+not a number", shown)
+    assert shown.index("ln_final") < shown.index("visual.conv1")
+    assert run_command(["compare", *files, "--tensors"]) == 0
+    assert re.search(r"ln_final\.bias\W+not a number", capsys.readouterr().out)
+    assert run_command(["compare", *files, "--json"]) == 0
+    text = next(row for row in printed(capsys)["towers"] if row["name"].startswith("text"))
+    assert text["relative_l2"] is None
+    assert text["not_finite"] == state["ln_final.bias"].numel()
 
 
 def test_a_file_equals_itself(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

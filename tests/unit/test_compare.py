@@ -34,6 +34,21 @@ def compared(
     return {change.name: change for change in compare_checkpoints(*found)}
 
 
+def test_a_tensor_that_became_nan_is_no_small_change(tmp_path: Path) -> None:
+    base = torch.arange(1.0, 7.0)
+    broken, held = base.clone(), torch.tensor([1.0, math.nan])
+    broken[2] = math.nan
+    one = {"visual.a.0.w": base, "visual.a.0.b": base, "visual.b.0.w": base, "text": held}
+    got = compared(tmp_path, one, one | {"visual.a.0.w": broken, "visual.b.0.w": 2 * base})
+    assert (got["visual.a.0.w"].state, got["visual.a.0.w"].not_finite) == ("changed", 1)
+    assert math.isnan(got["visual.a.0.w"].relative)
+    assert (got["text"].state, got["text"].not_finite, got["text"].relative) == ("equal", 0, 0.0)
+    layers = {layer.name: layer for layer in by_layer(got.values())}
+    assert math.isnan(layers["visual.a.0"].relative)
+    assert layers["visual.a.0"].not_finite == 1
+    assert layers["visual.b.0"].relative == 1.0
+
+
 def test_every_state_is_told(tmp_path: Path) -> None:
     base = torch.arange(1.0, 7.0).reshape(2, 3)
     got = compared(
@@ -84,7 +99,8 @@ def test_what_is_no_number_is_compared_too(tmp_path: Path) -> None:
         {"a": one.clone(), "b": torch.tensor([1.0, -inf, nan, inf]), "zero": torch.ones(2)},
     )
     assert got["a"].state == "equal"
-    assert (got["b"].state, got["b"].relative) == ("changed", 0)
+    assert (got["b"].state, got["b"].not_finite) == ("changed", 1)
+    assert math.isnan(got["b"].relative)
     assert got["zero"].relative == inf
 
 

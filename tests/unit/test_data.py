@@ -236,7 +236,7 @@ def test_a_very_large_set_says_that_its_content_was_not_hashed(
     images = open_images(spec, PETS)
     assert images.known_by == "content"
     assert open_images(ImageSpec(n=3)).known_by == "content"
-    monkeypatch.setattr("ml_core.data.pictures._CONTENT_LIMIT", 1)
+    monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", 1)
     large = open_images(spec, PETS)
     assert large.known_by == "names, sizes and times"
     assert large.key != images.key
@@ -248,7 +248,7 @@ def test_opening_tells_how_far_it_is_and_can_be_ended(
     for number in range(4):
         picture(tmp_path / "cat" / f"{number}.png", number)
     (tmp_path / "labels.tsv").write_text("image\tlabel\ncat/0.png\tcat\n")
-    monkeypatch.setattr("ml_core.data.pictures._CHUNK", 50)
+    monkeypatch.setattr("ml_core.data.digests._CHUNK", 50)
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     told: list[tuple[str, int, int]] = []
     images = open_images(spec, PETS, lambda *how_far: told.append(how_far))

@@ -92,6 +92,20 @@ def test_published_triggers_by_their_id(
     assert "goes with the id of a published trigger" in capsys.readouterr().out
 
 
+def test_the_confusion_of_triggered_images_is_told_cell_by_cell(
+    base: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, [*base, "--trigger", "demo"])
+    cells = found["breakdown"]["matrix"]
+    assert sum(cell["n"] for cell in cells) == found["n_labelled"] == 24
+    target = found["target"]
+    hit = sum(c["n"] for c in cells if c["predicted"] == target and c["label"] != target)
+    assert hit == round(found["asr_excl"] * found["n_excl"])
+    kept = sum(c["n"] for c in cells if c["predicted"] == c["label"] != target)
+    assert kept == round(found["poisoned_accuracy"] * found["n_excl"])
+    assert run(capsys, base)["breakdown"]["matrix"] is None
+
+
 def test_details_repeat_and_tell_what_changed(
     base: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation import Evaluation, PerImage, metrics
+from ml_core.evaluation.batches import images_at_once
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scores import score
@@ -282,7 +283,7 @@ def test_a_cancelled_evaluation_ends(when: int) -> None:
     asked = iter(range(1000))
     options = {"cancelled": lambda: next(asked) >= when, "first_batch": 6, "batch": 6}
     found = run(ColourModel(), source, labels, white_corner(), **options)
-    assert len(found) == when // 2  # asked before the clean and the triggered half of each batch
+    assert len(found) == when // 3  # asked before each batch and before both of its encodings
     assert all(evaluation.partial for evaluation, _ in found)
 
 
@@ -563,6 +564,30 @@ def test_pace_keeps_results_apart_and_the_last_one_comes() -> None:
     found = run(ColourModel(), source, labels, None, first_batch=2, batch=2, pace=60.0)
     assert [one.n for one, _ in found] == [2, 36]
     assert found[-1][0].partial is False
+
+
+def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together() -> None:
+    source, labels = six_of_each()
+    alone, model = ColourModel(), ColourModel()
+    one = run(alone, source, labels, white_corner(), first_batch=2, batch=2)
+    source.asked.clear()
+    found = run(model, source, labels, white_corner(), first_batch=2, batch=2, pace=60.0)
+    assert [len(asked) for asked in source.asked] == [2, 4, 8, 16, 6]
+    assert set(alone.encoded) == set(model.encoded) == {2}  # encoded as without
+    assert found[-1][0] == one[-1][0]
+    assert np.array_equal(found[-1][1].triggered_top1, one[-1][1].triggered_top1)
+    # Cancel is asked for between encodings all the same.
+    asked = iter(range(1000))
+    model.encoded.clear()
+    options = {"cancelled": lambda: next(asked) >= 12, "first_batch": 2, "batch": 2, "pace": 60.0}
+    assert run(model, source, labels, white_corner(), **options)[-1][0].n == 2
+    assert len(model.encoded) < 12
+
+
+def test_a_step_is_bounded_in_memory() -> None:
+    assert images_at_once(64, (224, 224, 3)) == 64
+    assert images_at_once(64, (64, 64, 3)) == 320
+    assert images_at_once(1000, (336, 336, 3)) == 1000
 
 
 def test_the_record_names_what_it_depends_on() -> None:

@@ -11,9 +11,11 @@ from open_clip import get_model_config
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.expected import check_tensors, expected_shapes
+from ml_core.checkpoints.inspection_record import assess
 from ml_core.model import _module
-from ml_core.reading import InputError
+from ml_core.reading import InputError, examine
 from ml_core.reading.clip_config import check_model_config
 from tests.conftest import TINY_CONFIG
 
@@ -61,3 +63,31 @@ def test_a_missing_tensor_is_told_without_building(tiny_checkpoint: Path, tmp_pa
     part = open_checkpoint(tmp_path / "m.safetensors")
     with pytest.raises(InputError, match=r"1 missing.*first: ln_final.bias"):
         check_tensors(part.architecture, part.inspection)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("logit_scale", torch.int64), ("visual.conv1.weight", torch.int8)]
+)
+def test_whole_numbers_in_the_place_of_weights_are_told_by_the_inspection(
+    tiny_checkpoint: Path, tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    tensors = load_file(tiny_checkpoint)
+    metadata = dict(open_checkpoint(tiny_checkpoint).inspection.metadata)
+    tensors[name] = tensors[name].to(dtype)
+    save_file(tensors, tmp_path / "m.safetensors", metadata)
+    assessed = assess(examine(tmp_path / "m.safetensors"))
+    assert assessed.verdict == "damaged"
+    assert f"the tensor {name} holds I" in assessed.reasons[0]
+    assert assess(examine(tiny_checkpoint)).verdict == "loads"
+
+
+def test_a_chosen_logit_scale_makes_up_for_the_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(tiny_checkpoint)
+    tensors["logit_scale"] = tensors["logit_scale"].to(torch.int64)
+    metadata = dict(open_checkpoint(tiny_checkpoint).inspection.metadata)
+    save_file(tensors, tmp_path / "m.safetensors", metadata)
+    opened = open_checkpoint(tmp_path / "m.safetensors")
+    check_tensors(opened.architecture, opened.inspection, scale_chosen=True)
+    with pytest.raises(InputError, match="logit_scale holds I64"):
+        check_tensors(opened.architecture, opened.inspection)
+    assert opened.build(choice=Choice(logit_scale=20.0)).logit_scale == pytest.approx(20)

@@ -29,7 +29,7 @@ from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.save_head import save_file_head
+from ml_core.checkpoints.save_head import save_head
 from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.towers import DonorNeeded
@@ -477,7 +477,7 @@ def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
     assert (head.classes, head.features) == (10, 24)
     assert "linear head of 10 classes over 24 features" in checkpoint.architecture.notes[0]
     kept = torch.load(checkpoint.path)["state_dict"]
-    path = save_file_head(checkpoint, tmp_path / "head.safetensors")
+    path = save_head(checkpoint.inspection, tmp_path / "head.safetensors")
     saved = load_file(path)
     assert torch.equal(saved["weight"], kept["linear.weight"])
     assert torch.equal(saved["bias"], kept["linear.bias"])
@@ -488,7 +488,7 @@ def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
 def test_a_file_without_a_head_has_none_to_save(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(bare_safetensors(lively(VIT), tmp_path))
     with pytest.raises(InputError, match="holds no linear head"):
-        save_file_head(checkpoint, tmp_path / "head.safetensors")
+        save_head(checkpoint.inspection, tmp_path / "head.safetensors")
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

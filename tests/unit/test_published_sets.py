@@ -426,6 +426,24 @@ def test_shards_with_json_or_without_labels(tmp_path: Path) -> None:
     assert bare.labels.tolist() == [-1]
 
 
+def test_numbers_without_names_are_positions_and_say_so(tmp_path: Path) -> None:
+    members = {f"{i}.png": jpeg(i) for i in range(3)} | {f"{i}.cls": b"%d" % i for i in range(3)}
+    path = shard(tmp_path / "a.tar", members)
+    spec = ImageSpec(kind="file", path=str(path))
+    assert open_images(spec).class_names == ("0", "1", "2")
+    pets = LabelSet("pets", ("cat", "dog", "hen"), ("{}",))
+    images = open_images(spec, pets)
+    assert (images.labels.tolist(), images.class_names) == ([0, 1, 2], ("cat", "dog", "hen"))
+    assert "are numbers, 0 to 2" in images.problems[0]
+    assert "positions from 0 on in the label set pets, which has 3 classes" in images.problems[0]
+    # More classes than numbers are told; classes that have numbers for names are names.
+    more = LabelSet("more", ("cat", "dog", "hen", "owl"), ("{}",))
+    assert "which has 4 classes" in open_images(spec, more).problems[0]
+    digits = LabelSet("digits", ("2", "1", "0"), ("{}",))
+    images = open_images(spec, digits)
+    assert (images.labels.tolist(), images.problems) == ([2, 1, 0], ())
+
+
 def test_shards_with_damage(tmp_path: Path) -> None:
     path = shard(tmp_path / "a.tar", {"1.png": jpeg(1), "1.cls": b"0", "2.png": jpeg(2)})
     refused(path, "'2' has no label and others have one")

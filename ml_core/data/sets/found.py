@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,8 @@ class FoundSet:
 @dataclass(frozen=True, eq=False)
 class FileSource:
     """One file a picture."""
+
+    a_file_each: ClassVar[bool] = True
 
     files: tuple[Path, ...]
     names: tuple[str, ...]

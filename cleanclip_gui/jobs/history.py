@@ -1,0 +1,224 @@
+"""Runs on disk, as their folders tell them: plain functions, no Qt, no torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cleanclip_gui.jobs.saved_run import journal
+from ml_core.atomic import replace_files
+from ml_core.cleaning.tradeoff import Head, Point, points
+from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STEPS_FOLDER,
+    CleanSpec,
+    read_spec,
+)
+from ml_core.reading.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+NOTE_FILE = "note.txt"
+MAX_NOTE = 500
+_MAX_RESULT_BYTES = 16_000_000
+_TAIL_BYTES = 65_536
+_FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
+Status = Literal[
+    "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
+]
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as its folder tells it.
+
+    Attributes
+    ----------
+    folder
+        Where its files are now, wherever they were made.
+    spec
+        The job.
+    status
+        How it stands; ``running`` and ``waiting`` are known to the window alone.
+    begun
+        When the job was written, in seconds since 1970.
+    result
+        What ``result.json`` holds; empty without one.
+    error, error_code
+        Why it failed.
+    note
+        What the user wrote about it.
+    """
+
+    folder: Path
+    spec: CleanSpec
+    status: Status
+    begun: float
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    error_code: str = ""
+    note: str = ""
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether it was killed, as a system does that has no memory left, or said so itself."""
+        return self.status == "failed" and self.error_code in ("killed", "memory")
+
+    @property
+    def checkpoint(self) -> str:
+        """The cleaned checkpoint where it lies now; empty if there is none."""
+        path = self.folder / CLEANED_FILE
+        return str(path) if path.is_file() else ""
+
+
+def list_runs(parent: Path) -> tuple[PastRun, ...]:
+    """Every run in the folders of ``parent``, the newest first; folders of other things are not.
+
+    A run whose job cannot be read is left out, and noted in the log.
+    """
+    try:
+        folders = [entry for entry in parent.iterdir() if (entry / SPEC_FILE).is_file()]
+    except OSError:
+        return ()
+    found = []
+    for folder in folders:
+        try:
+            found.append(read_run(folder))
+        except InputError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.sentence)
+    return tuple(sorted(found, key=lambda run: (run.begun, run.folder.name), reverse=True))
+
+
+def read_run(folder: Path) -> PastRun:
+    """Read one run's folder.
+
+    Raises
+    ------
+    InputError
+        If it holds no job, or one that cannot be read.
+    """
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder "
+            "that one run made."
+        )
+    spec = read_spec(path)
+    result = _result(folder)
+    status, error, code = _standing(folder, result)
+    result = _located_files(folder, result)
+    begun = path.stat().st_mtime
+    return PastRun(folder, spec, status, begun, result, error, code, read_note(folder))
+
+
+def read_note(folder: Path) -> str:
+    """What the user wrote about a run."""
+    try:
+        with open(folder / NOTE_FILE, encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_NOTE).strip()
+    except OSError:
+        return ""
+
+
+def write_note(folder: Path, text: str) -> None:
+    """Keep a note beside the run.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        replace_files({folder / NOTE_FILE: text.strip()[:MAX_NOTE].encode()})
+    except OSError as error:
+        raise InputError(
+            f"The note on {folder.name} cannot be written; is the folder still there?",
+            "usage",
+            str(error),
+        ) from error
+
+
+def run_metrics(folder: Path) -> tuple[Metric, ...]:
+    """Every number of a run's journal, as the run's charts show them; the later one counts."""
+    found: dict[tuple[int, bool], Metric] = {}
+    for event in _events(folder, lambda line: '"metric"' in line):
+        if isinstance(event, Metric):
+            found[event.step, "loss" not in event.values] = event
+    return tuple(found[key] for key in sorted(found))
+
+
+def run_points(folder: Path, head: Head = "zero-shot") -> tuple[Point, ...]:
+    """The evaluations of a run; ``checkpoint`` is empty where the file is not there now."""
+    return tuple(points(_located(folder), head))
+
+
+def evaluated(folder: Path) -> tuple[Metric, ...]:
+    """The evaluations among a run's numbers, by rising step."""
+    return tuple(metric for metric in run_metrics(folder) if "loss" not in metric.values)
+
+
+def _located(folder: Path) -> Iterator[Event]:
+    """Evaluations and kept checkpoints, those alone that are in the folder."""
+    for event in _events(folder, lambda line: '"ca"' in line or '"step"' in line):
+        if isinstance(event, Saved) and event.what == "step":
+            path = folder / STEPS_FOLDER / Path(event.path).name
+            if path.is_file():
+                yield Saved(str(path), "step", event.step)
+        elif isinstance(event, Metric):
+            yield event
+
+
+def _events(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Event]:
+    """Events of a journal, read line by line; only the wanted lines are taken apart."""
+    try:
+        with open(folder / EVENTS_FILE, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if wanted(line):
+                    try:
+                        yield from_json(line)
+                    except (ValueError, RecursionError):
+                        continue  # cut by a kill
+    except OSError:
+        return
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """What ``result.json`` holds; empty if there is none or it cannot be read."""
+    path = folder / RESULT_FILE
+    try:
+        if path.stat().st_size > _MAX_RESULT_BYTES:
+            return {}
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A result whose files are named where they are now, wherever the run was made."""
+    found = dict(result)
+    for key in _FILE_KEYS:
+        here = folder / Path(str(result.get(key) or "")).name
+        if result.get(key) and here.is_file():
+            found[key] = str(here)
+    return found
+
+
+def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
+    """Status of a run, and why it failed."""
+    if result:
+        return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
+    events = journal(folder, _TAIL_BYTES)
+    if not events:
+        return "not started", "", ""
+    last = events[-1]
+    if isinstance(last, Done):
+        return last.status, last.error, last.error_code
+    return "interrupted", "", ""

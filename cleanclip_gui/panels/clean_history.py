@@ -1,0 +1,160 @@
+"""What can be done with a run of the history: show, repeat, duplicate, halve, open a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Slot
+
+from cleanclip_gui.jobs.history import PastRun, read_run, run_metrics
+from cleanclip_gui.jobs.saved_run import read_saved_run
+from cleanclip_gui.panels.clean_spec import copy_job
+from cleanclip_gui.text import plain
+from ml_core.cleaning.tradeoff import Point
+from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
+from ml_core.jobs.smaller import halved
+from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import load_trigger
+
+if TYPE_CHECKING:
+    from cleanclip_gui.panels.clean import CleanPanel
+
+
+class HistoryActs(QObject):
+    """The acts of the bench's buttons on the panel."""
+
+    def __init__(self, panel: CleanPanel) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        bench = panel.bench
+        bench.start_asked.connect(self._on_start_asked)
+        bench.open_asked.connect(self._on_open_asked)
+        bench.repeat_asked.connect(self._on_repeat_asked)
+        bench.duplicate_asked.connect(self._on_duplicate_asked)
+        bench.resume_asked.connect(self._on_resume_asked)
+        bench.halve_asked.connect(self._on_halve_asked)
+        bench.export_asked.connect(self._on_export_asked)
+        bench.point_asked.connect(self._on_point_asked)
+
+    @Slot()
+    def halve_current(self) -> None:
+        """Queue the run that failed again, at half its batch."""
+        folder = self._panel.run.folder
+        if folder is None:
+            return
+        try:
+            self._on_halve_asked(read_run(folder))
+        except InputError as error:
+            self._panel.failed.emit(error)
+
+    def _on_start_asked(self, run: PastRun) -> None:
+        self._panel.enqueue(run.folder)
+
+    def _on_open_asked(self, run: PastRun) -> None:
+        """Show a run as if it had just ended."""
+        panel = self._panel
+        if panel.is_busy():
+            panel.bench.say("Another run is at work; an older one can be shown when it has ended.")
+            return
+        panel.run.take_up(run.folder, run.spec, (_trigger(run.spec), run.spec.target))
+        for metric in run_metrics(run.folder):
+            panel.charts.add(metric)
+        if run.result:
+            status = "stopped" if run.status == "stopped" else "finished"
+            panel.run.show_outcome(status, {"seconds": 0.0, **run.result})
+        else:
+            panel.hide_outcome()
+            why = f" {plain(run.error)}" if run.error else ""
+            panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", why.strip())
+        panel.show_page(0)
+
+    def _on_repeat_asked(self, run: PastRun) -> None:
+        self._panel.setup.show_spec(run.spec)
+        self._panel.repeated.emit(run.spec)
+
+    def _on_duplicate_asked(self, run: PastRun) -> None:
+        self._queue_copy(run.spec)
+
+    def _on_halve_asked(self, run: PastRun) -> None:
+        facts = self._panel.session.checkpoint
+        same = facts is not None and Path(facts.path) == Path(run.spec.checkpoint)
+        vit = same and getattr(facts, "architecture", "").startswith("ViT")
+        smaller = halved(run.spec, batch_norm=not vit)
+        if smaller.recipe == run.spec.recipe:
+            self._panel.bench.say("The batch has two examples already and cannot be halved.")
+            return
+        self._queue_copy(smaller)
+
+    def _on_export_asked(self, run: PastRun) -> None:
+        """Write the job with a Slurm script into a folder of the user's choice."""
+        bench = self._panel.bench
+        chosen = bench.prompts.open_folder(self._panel, "Folder for the cluster's job", "")
+        if not chosen:
+            return
+        folder = Path(chosen) / f"job-{run.folder.name}"
+        try:
+            export_job(run.spec, folder)
+        except OSError as error:
+            name = plain(folder.name, 80)
+            sentence = f"{name} cannot be written; choose another folder."
+            self._panel.failed.emit(InputError(sentence, "usage", str(error)))
+            return
+        seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
+        bench.say(
+            f"The job is in {plain(folder, 200)}: submit {SLURM_FILE}, or run {RUN_FILE}. It must "
+            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Open results folder…”."
+        )
+
+    def _on_resume_asked(self, run: PastRun) -> None:
+        panel = self._panel
+        if panel.is_busy():
+            panel.bench.say("Another run is at work; resume this one when it has ended.")
+            return
+        try:
+            panel.go_on(read_saved_run(run.folder))
+        except InputError as error:
+            panel.failed.emit(error)
+
+    def _on_point_asked(self, run: PastRun, point: Point) -> None:
+        """Open the checkpoint of an evaluation in Studio; step 0 is the suspect itself."""
+        panel = self._panel
+        session, asked = panel.session, (_trigger(run.spec), run.spec.target)
+        if not point.checkpoint:
+            facts = session.checkpoint
+            if facts is None or Path(facts.path) != Path(run.spec.checkpoint):
+                panel.bench.say(
+                    f"Step 0 is {plain(Path(run.spec.checkpoint).name, 80)} as it was: open that "
+                    "file to see it."
+                )
+                return
+            session.trigger, session.target = asked
+            session.role = "suspect"
+            panel.try_in_studio.emit()
+            return
+        result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
+        if point.checkpoint.endswith(".adapter.safetensors"):
+            result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
+        panel.trying.begin(result, asked)
+
+    def _queue_copy(self, spec: CleanSpec) -> None:
+        panel = self._panel
+        try:
+            folder = copy_job(spec, panel.setup.folder())
+        except InputError as error:
+            panel.failed.emit(error)
+            return
+        panel.enqueue(folder)
+        panel.bench.table.choose(folder)
+
+
+def _trigger(spec: CleanSpec) -> Trigger | None:
+    """What a job measures attack success with; None if it is gone."""
+    if spec.trigger is None:
+        return None
+    try:
+        return load_trigger(spec.trigger)
+    except InputError:
+        return None

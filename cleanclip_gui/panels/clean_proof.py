@@ -1,0 +1,178 @@
+"""The tests that prove a result: their jobs, and their records on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from PySide6.QtCore import QObject, Signal
+
+from cleanclip_gui.jobs.runner import JobRunner, proof_runner
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.before_after import duration_text
+from cleanclip_gui.widgets.proof_section import ProofSection
+from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.proof_specs import (
+    HOLDOUTS_FILE,
+    REBOUND_FILE,
+    ReboundSpec,
+    holdouts_of,
+    rebound_of,
+)
+from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import SPEC_FILE, read_spec
+from ml_core.reading.errors import InputError
+
+Kind = Literal["rebound", "holdouts"]
+_FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
+_NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-outs test"}
+_MAX_BYTES = 16_000_000
+
+
+class ProofActs(QObject):
+    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError."""
+
+    changed = Signal()
+    failed = Signal(object)
+    logged = Signal(str)
+
+    def __init__(self, section: ProofSection, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self.new_runner: Callable[[Path, str, str], JobRunner] = proof_runner
+        self._section, self._session = section, session
+        self._folder: Path | None = None
+        self._tested: Path | None = None
+        self._runner: JobRunner | None = None
+        self._kind: Kind = "rebound"
+        self._free = True
+        section.rebound_button.clicked.connect(self.begin_rebound)
+        section.holdouts_button.clicked.connect(self.begin_holdouts)
+        section.cancel.clicked.connect(self.cancel)
+        section.rebound.chart.failed.connect(self.failed)
+        self._refresh()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a test is at work."""
+        return self._runner is not None
+
+    def set_free(self, free: bool) -> None:
+        """Whether a test could begin: no run is at work."""
+        self._free = free
+        self._refresh()
+
+    def show_run(self, folder: Path) -> None:
+        """Offer the tests of a run's result, and show those that were made of it."""
+        if folder != self._folder:
+            self._folder = folder
+            self._section.forget()
+        for kind in _FILES:
+            record = read_record(folder, kind)
+            if record is not None:
+                self._show(kind, record)
+        self._section.show()
+        self._refresh()
+
+    def hide(self) -> None:
+        """There is no result to prove."""
+        self._section.hide()
+
+    def begin_rebound(self) -> None:
+        """Finetune the cleaned model once more and watch."""
+        self._begin("rebound")
+
+    def begin_holdouts(self) -> None:
+        """Measure what the run was not told."""
+        self._begin("holdouts")
+
+    def cancel(self) -> None:
+        """End the test at once."""
+        if self._runner is not None:
+            self._section.cancel.setEnabled(False)
+            self._runner.cancel()
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End the test when the window closes."""
+        return self._runner is None or self._runner.close(timeout_ms)
+
+    def _begin(self, kind: Kind) -> None:
+        folder = self._folder
+        if folder is None or self._runner is not None or not self._free:
+            return
+        try:
+            job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
+            spec = rebound_of(job) if kind == "rebound" else holdouts_of(job)
+            path = write_spec_file(spec, folder / f"{kind}-spec.json")
+            device = self._session.device if job.device == "auto" else job.device
+            runner = self.new_runner(path, kind, device)
+            runner.event_received.connect(self._on_event)
+            runner.line_logged.connect(self.logged)
+            runner.ended.connect(self._on_ended)
+            runner.launch()
+        except InputError as error:
+            self._section.say(error.sentence)
+            return
+        except OSError as error:
+            self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
+            return
+        self._runner, self._kind, self._tested = runner, kind, folder
+        if isinstance(spec, ReboundSpec):
+            self._section.rebound.begin(spec.limit, spec.steps)
+        self._section.show_running(f"{_NAMES[kind]} is running.")
+        self._refresh()
+        self.changed.emit()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._section.show_share(event.done, event.total)
+            if event.seconds_left:
+                left = duration_text(max(event.seconds_left, 0))
+                self._section.say(f"{_NAMES[self._kind]} is running, {left} left.")
+        elif isinstance(event, Metric) and self._kind == "rebound":
+            if self._tested == self._folder:
+                self._section.rebound.add(event)
+        elif isinstance(event, Message):
+            self.logged.emit(event.text)
+
+    def _on_ended(self, last: Done) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.deleteLater()
+        name = _NAMES[self._kind]
+        if last.status == "finished":
+            self._section.show_idle("")
+            if self._tested == self._folder:
+                self._show(self._kind, last.result)
+        elif last.status == "failed":
+            self._section.show_idle(f"{name} failed: {last.error}")
+        else:
+            self._section.show_idle(f"{name} was cancelled.")
+        self._refresh()
+        self.changed.emit()
+
+    def _show(self, kind: Kind, record: dict[str, Any]) -> None:
+        view = self._section.rebound if kind == "rebound" else self._section.holdouts
+        try:
+            view.show_record(record)
+        except (KeyError, TypeError, ValueError):
+            view.hide()
+            self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
+
+    def _refresh(self) -> None:
+        for button in (self._section.rebound_button, self._section.holdouts_button):
+            button.setEnabled(self._free and self._runner is None)
+            button.setToolTip("" if self._free else "A run is at work; wait until it has ended.")
+
+
+def read_record(folder: Path, kind: Kind) -> dict[str, Any] | None:
+    """The record of a test that was made of a run; None if there is none that can be read."""
+    path = folder / _FILES[kind]
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None

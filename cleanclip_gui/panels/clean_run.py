@@ -1,0 +1,230 @@
+"""The run that the Clean station is about: its child process, and how it stands on the screen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
+from cleanclip_gui.jobs.saved_run import can_resume
+from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
+from cleanclip_gui.panels.studio_device import StudioDevice
+from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.text import plain
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.recipes import Recipe
+from ml_core.events import Done, Event, Message, Metric, Progress, Saved
+from ml_core.jobs.specs import CleanSpec
+from ml_core.paths import cache_dir
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+ENDS: dict[str, str] = {
+    "finished": "Finished",
+    "stopped": "Stopped and saved",
+    "cancelled": "Cancelled",
+    "failed": "Failed",
+}
+Asked = tuple[Trigger | None, int]
+
+
+def estimate_folder() -> Path:
+    """Where the job of an estimate is written, and taken away again."""
+    return cache_dir() / "estimate"
+
+
+class RunAtWork(QObject):
+    """One child process at a time, for a run or an estimate.
+
+    ``said(event)`` passes on what a run tells, ``ended(Done)`` its last word or that of an
+    estimate; ``shown(result)`` tells that a result is on the screen; ``changed`` asks for the
+    buttons to be looked at again.
+    """
+
+    said = Signal(object)
+    ended = Signal(object)
+    changed = Signal()
+    shown = Signal(object)
+    failed = Signal(object)
+    logged = Signal(str)
+    progressed = Signal(object)
+
+    def __init__(self, session: Session, inference: Inference, view: CleanView) -> None:
+        super().__init__(view)
+        self.session = session
+        self._view = view
+        self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
+        self.studio_device = StudioDevice(session, inference)
+        self.runner: JobRunner | None = None
+        self.mode: Mode = "run"
+        self.folder: Path | None = None
+        self.recipe: Recipe | None = None
+        self.source = ""
+        self.asked: Asked = (None, 0)
+        self.result: dict[str, Any] = {}
+        self.device = session.device
+        self.last_error: InputError | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a child is at work."""
+        return self.runner is not None
+
+    @property
+    def is_cleaning(self) -> bool:
+        """Whether a run is at work, and no estimate."""
+        return self.runner is not None and self.mode != "estimate"
+
+    def take_up(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+        """Make a run the one that the station is about."""
+        self.folder, self.result, self.recipe = folder, {}, spec.recipe
+        self.source, self.asked = spec.checkpoint, asked
+        self.device = self.session.device if spec.device == "auto" else spec.device
+        self._view.charts.clear()
+        self._view.charts.explain(spec.recipe.method)
+
+    def launch(self, spec_path: Path, mode: Mode) -> bool:
+        """Start the supervising thread; whether that went well."""
+        device = self.session.device if mode == "estimate" else self.device
+        runner = self.new_runner(spec_path, mode, device)
+        runner.event_received.connect(self._on_event)
+        runner.line_logged.connect(self._on_line)
+        runner.state_changed.connect(self._on_state_changed)
+        runner.ended.connect(self._on_ended)
+        try:
+            runner.launch()
+        except InputError as error:
+            self.failed.emit(error)
+            return False
+        self.runner, self.mode = runner, mode
+        bar = self._view.run_bar
+        if mode == "estimate":
+            bar.show_start("Estimating", steerable=False)
+        else:
+            self.last_error = None
+            self._view.hide_outcome()
+            bar.show_start(f"{self.title()} is running", steerable=True)
+            self._set_run("running")
+            bar.show_notice(self.studio_device.give_way(device))
+        self.changed.emit()
+        return True
+
+    def show_again(self) -> None:
+        """Name the run anew, since another checkpoint was opened."""
+        state = self.runner.state if self.runner is not None else ""
+        if state in ("running", "paused") and self.mode != "estimate":
+            self._view.run_bar.title.setText(f"{self.title()} is {state}")
+
+    def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
+        """Show the result of a run that has ended, now or long ago."""
+        self.result = result
+        title = f"{self.title()}: {ENDS[status].lower()}"
+        self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
+        self._set_run(status)
+        self._view.show_result(result)
+        self.shown.emit(result)
+
+    def title(self) -> str:
+        """The method, and what it works on where another checkpoint was opened meanwhile."""
+        method = self.recipe.method if self.recipe is not None else "cleanclip"
+        title = FACTS[method].title
+        facts = self.session.checkpoint
+        another = bool(self.source) and facts is not None and facts.path != self.source
+        return f"{title} on {plain(Path(self.source).name, 40)}" if another else title
+
+    def close(self, timeout_ms: int) -> bool:
+        """End the child when the window closes; whether it ended within the limit."""
+        return self.runner is None or self.runner.close(timeout_ms)
+
+    def _set_run(self, status: Any, error: str = "") -> None:
+        """Tell the rest of the window how the run stands."""
+        self.session.run = RunState(
+            str(self.folder or ""),
+            self.recipe.method if self.recipe is not None else "cleanclip",
+            status,
+            self.device,
+            self.result,
+            error,
+        )
+
+    def _on_event(self, event: Event) -> None:
+        if self.runner is not None:
+            self.runner.mark_running()
+        if isinstance(event, Progress):
+            self._view.run_bar.show_progress(event)
+            self.progressed.emit(event)
+        elif isinstance(event, Metric):
+            if self.mode != "estimate":
+                self._view.charts.add(event)
+        elif isinstance(event, Message):
+            self._on_line(event.text)
+        elif isinstance(event, Saved):
+            self._on_line(f"Saved {Path(event.path).name} at step {event.step}.")
+        if self.mode != "estimate":
+            self.said.emit(event)
+
+    def _on_line(self, text: str) -> None:
+        self._view.show_log(text)
+        self.logged.emit(text)
+
+    def _on_state_changed(self, state: str) -> None:
+        bar = self._view.run_bar
+        if state in ("running", "paused"):
+            bar.set_paused(state == "paused")
+            if self.mode != "estimate":
+                bar.title.setText(f"{self.title()} is {state}")
+                self._set_run(state)
+        elif state == "stopping":
+            bar.show_ending("Finishing the step, then saving", cancelling=False)
+        elif state == "cancelling":
+            bar.show_ending("Cancelling", cancelling=True)
+
+    def _on_ended(self, last: Done) -> None:
+        runner, self.runner = self.runner, None
+        self.studio_device.come_back()
+        if self.mode == "estimate":
+            shutil.rmtree(estimate_folder(), ignore_errors=True)
+            self._show_estimate(last)
+        else:
+            self._show_end(last)
+        if runner is not None:
+            runner.deleteLater()
+        self.ended.emit(last)
+
+    def _show_estimate(self, last: Done) -> None:
+        """Say what the measured steps mean for the whole run."""
+        self._view.run_bar.show_idle("Ready", "")
+        if last.status == "failed":
+            self.failed.emit(as_error(last))
+        finished = last.status == "finished"
+        self._view.show_estimate(estimate_sentence(last.result) if finished else "")
+
+    def _show_end(self, last: Done) -> None:
+        """Show the result, or why there is none and what can be done."""
+        if last.status in ("finished", "stopped"):
+            self.show_outcome(last.status, last.result)
+            return
+        saved = self.folder is not None and can_resume(self.folder)
+        tail = "Resume goes on from the last save." if saved else "There was no save yet."
+        self._view.run_bar.show_idle(f"{self.title()}: {ENDS[last.status].lower()}", "")
+        if last.status == "cancelled":
+            self._set_run("cancelled")
+            text = f"The run was cancelled. {tail}"
+            self._view.show_trouble(text, resumable=saved, failed=False)
+            return
+        self.last_error = as_error(last)
+        self._set_run("failed", last.error)
+        ran_out = last.error_code in ("killed", "memory")
+        self._view.show_trouble(f"{last.error} {tail}", resumable=saved, failed=True, halve=ran_out)
+
+
+def as_error(last: Done) -> InputError:
+    """A failed job as what the window's error dialog shows."""
+    code = last.error_code
+    known = ("dangerous", "damaged", "unsupported", "usage")
+    return InputError(last.error, code if code in known else "damaged", last.details)  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+"""The bench by hand: two runs wait their turn, are compared, and a point is opened in Studio."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.settings import SettingsStore
+from ml_core.cleaning.presets import preset
+from ml_core.data.specs import ImageSpec
+
+pytestmark = pytest.mark.timeout(1200)
+LOAD_MS, RUN_MS = 180_000, 600_000
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
+    window.resize(1366, 768)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.clean.stop()
+    window.session.run = None
+    window.close()
+
+
+def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window):
+    session, clean = window.session, window.clean
+    window.start_demo()
+    window.guide.end()
+    window.data_bar.load(ImageSpec(kind="demo", split="test", n=200), "demo")
+    qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
+    qtbot.waitUntil(lambda: session.images is not None and session.images.n == 200, timeout=LOAD_MS)
+    window.show_station("studio")
+    window.studio.use_demo_trigger()
+    qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
+    trigger = session.trigger
+
+    window.show_station("clean")
+    small = {"pairs": 16 * 64, "batch_size": 64, "eval_every": 8, "save_every": 0,
+             "warmup_steps": 2, "precision": "fp32"}  # fmt: skip
+    clean.form.set_recipe(preset("cleanclip", "talk").changed(**small))
+    QTest.mouseClick(clean.setup.keep_steps, LEFT)
+    assert clean.setup.keep_steps.isChecked()
+    QTest.mouseClick(clean.start_button, LEFT)
+    clean.form.set_recipe(preset("mmcl", "talk").changed(**small))
+    QTest.mouseClick(clean.start_button, LEFT)
+    assert len(clean.queue) == 1
+    first = session.run.output_dir
+
+    def all_done() -> bool:
+        return not clean.is_running() and len(clean.queue) == 0
+
+    qtbot.waitUntil(all_done, timeout=RUN_MS)
+    assert session.run.status == "finished"
+    assert session.run.method == "mmcl"
+    clean.show_page(1)
+    qtbot.waitUntil(lambda: clean.bench._reader is None, timeout=LOAD_MS)
+    runs = clean.bench.table.runs.runs
+    assert [(run.spec.recipe.method, run.status) for run in runs] == [
+        ("mmcl", "finished"), ("cleanclip", "finished"),
+    ]  # fmt: skip
+    assert runs[1].result["after"]["ca"] is not None
+    assert len(clean.bench.compared()) == 2  # each was taken in when it began
+
+    clean.show_page(2)
+    chart = clean.bench.tradeoff
+    qtbot.waitUntil(lambda: chart._plot is not None, timeout=LOAD_MS)
+    spots = chart.spots()
+    assert [spot.point.step for spot in spots] == [0, 8, 16, 0, 8, 16]
+    assert all(spot.point.checkpoint for spot in spots)
+    assert any(spot.on_front for spot in spots)
+    # The step that is opened is one whose place nothing else covers.
+    number = next(
+        n for n, spot in enumerate(spots)
+        if spot.track.key == first and spot.point.step == 8
+    )  # fmt: skip
+    spot = spots[number]
+    chart.set_tracks([spot.track])
+    chart.reset_view()
+    QTest.qWait(100)
+    view = chart._plot.getViewBox()
+    place = chart._plot.mapFromScene(view.mapViewToScene(QPointF(spot.x, spot.y)))
+    QTest.mouseClick(chart._plot.viewport(), LEFT, pos=place)
+    qtbot.waitUntil(lambda: session.cleaned is not None, timeout=LOAD_MS)
+    assert window.station == "studio"
+    assert session.cleaned.path.startswith(first)
+    assert "/steps/step-0000" in session.cleaned.path
+    assert session.trigger.digest == trigger.digest
+
+    def measured() -> bool:
+        found = session.evaluation
+        return (
+            found is not None and not found.partial and found.asr_excl is not None
+            and found.checkpoint_sha256 == session.cleaned.inspection.sha256
+        )  # fmt: skip
+
+    qtbot.waitUntil(measured, timeout=LOAD_MS)

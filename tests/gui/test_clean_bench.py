@@ -1,0 +1,401 @@
+"""Queue, history and comparison in the Clean station, with a runner that the test plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QAccessible, QDropEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
+
+from cleanclip_gui.jobs.history import read_note
+from cleanclip_gui.jobs.requests import OpenCheckpoint
+from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.panels.clean_needs import missing, needs_of
+from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.widgets.method_chooser import CONTROLS, RECOMMENDED, grouped
+from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Metric, Saved
+from ml_core.jobs.specs import read_spec
+from ml_core.triggers import demo_trigger
+from tests.gui.run_folders import write_run
+from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    checkpoint = tmp_path / "runs" / "poisoned.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"weights")
+    made = Session()
+    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
+    made.images = ImagesState(
+        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
+        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
+    )  # fmt: skip
+    made.trigger, made.target = demo_trigger(), 1
+    return made
+
+
+@pytest.fixture
+def panel(qtbot, session: Session, tmp_path: Path):
+    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+    made.run.new_runner = FakeRunner  # type: ignore[assignment]
+    made.output.setText(str(tmp_path / "runs"))
+    qtbot.addWidget(made)
+    made.resize(1262, 640)
+    made.show()
+    qtbot.waitExposed(made)
+    yield made
+    made.stop()
+
+
+def end(panel: CleanPanel, tmp_path: Path) -> None:
+    runner = runner_of(panel)
+    cleaned = runner.spec_path.parent / "cleaned.safetensors"
+    cleaned.write_bytes(b"cleaned")
+    source = read_spec(runner.spec_path).checkpoint
+    runner.end(Done("finished", result_of(cleaned) | {"source": source}))
+
+
+def shown(panel: CleanPanel) -> list[tuple[str, str]]:
+    return [(run.folder.name, run.status) for run in panel.bench.table.runs.runs]
+
+
+def history(qtbot, panel: CleanPanel) -> None:
+    panel.show_page(1)
+    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
+
+
+def click(button) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_a_second_start_waits_its_turn(panel: CleanPanel, session, tmp_path: Path) -> None:
+    panel.form.row("seed").editor.setValue(1)
+    click(panel.start_button)
+    first = runner_of(panel)
+    panel.form.row("seed").editor.setValue(2)
+    click(panel.start_button)
+    panel.form.row("seed").editor.setValue(3)
+    click(panel.start_button)
+    assert panel.tabs.tabText(1) == "Queue and history, 2 waiting"
+    assert runner_of(panel) is first
+    second, third = panel.queue.folders
+    assert [status for _, status in shown(panel)] == ["running", "waiting", "waiting"]
+    panel.show_page(1)
+    panel.bench.table.choose(third)
+    click(panel.bench.up)
+    assert panel.queue.folders == (third, second)
+    end(panel, tmp_path)
+    assert runner_of(panel).spec_path == third / "spec.json"
+    assert read_spec(third / "spec.json").recipe.seed == 3
+    assert session.run.output_dir == str(third)
+    assert panel._asked[0].digest == session.trigger.digest
+    panel.bench.table.choose(second)
+    click(panel.bench.remove)
+    assert panel.queue.folders == ()
+    assert ("not started") in [status for _, status in shown(panel)]
+    end(panel, tmp_path)
+    assert not panel.is_running()
+    assert panel.start_button.text() == "Start cleaning"
+    panel.bench.table.choose(second)
+    click(panel.bench.start)
+    assert runner_of(panel).spec_path == second / "spec.json"
+    end(panel, tmp_path)
+
+
+def test_a_held_queue_starts_nobody(panel: CleanPanel, tmp_path: Path) -> None:
+    panel.start()
+    panel.start()
+    panel.show_page(1)
+    click(panel.bench.hold)
+    end(panel, tmp_path)
+    assert not panel.is_running()
+    assert len(panel.queue) == 1
+    click(panel.bench.hold)
+    assert panel.is_running()
+    end(panel, tmp_path)
+
+
+def test_closing_starts_nobody(panel: CleanPanel) -> None:
+    panel.start()
+    panel.start()
+    runner = runner_of(panel)
+    panel.stop()
+    runner.end(Done("cancelled"))
+    assert not panel.is_running()
+
+
+def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    write_run(runs, "older", begun=1000.0, seed=7, lr=3e-3)
+    write_run(runs, "newer", begun=2000.0, method="supervised")
+    history(qtbot, panel)
+    assert shown(panel) == [("newer", "finished"), ("older", "finished")]
+    panel.bench.table.setFocus()
+    panel.bench.table.choose(runs / "older")
+    QTest.keyClick(panel.bench.note, Qt.Key.Key_End)
+    QTest.keyClicks(panel.bench.note, "keep")
+    QTest.keyClick(panel.bench.note, Qt.Key.Key_Return)
+    assert read_note(runs / "older") == "keep"
+    with qtbot.waitSignal(panel.repeated) as blocker:
+        click(panel.bench.repeat)
+    assert blocker.args[0] == read_spec(runs / "older" / "spec.json")
+    assert panel.form.recipe() == blocker.args[0].recipe
+    assert panel.setup.keep_steps.isChecked()
+    click(panel.bench.duplicate)
+    again = read_spec(runner_of(panel).spec_path)
+    assert again.recipe == blocker.args[0].recipe
+    assert Path(again.output_dir) not in (runs / "older", runs / "newer")
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "old")
+    history(qtbot, panel)
+    panel.bench.table.choose(folder)
+    panel.bench.table.setFocus()
+    QTest.keyClick(panel.bench.table, Qt.Key.Key_Return)
+    assert panel.tabs.currentIndex() == 0
+    assert panel.before_after.isVisible()
+    assert len(panel.charts.rates.series("ca")) == 6
+    panel.try_cleaned()
+    request = panel.trying._inference.requests[-1]
+    assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
+
+
+def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanPanel) -> None:
+    panel.start()
+    first = runner_of(panel)
+    first.end(Done("failed", {}, "Killed by SIGKILL, probably out of memory.", "killed"))
+    assert panel.halve_button.isVisible()
+    click(panel.halve_button)
+    second = runner_of(panel)
+    one, two = read_spec(first.spec_path).recipe, read_spec(second.spec_path).recipe
+    assert two.batch_size == one.batch_size // 2
+    assert not panel.halve_button.isVisible()
+    second.end(Done("failed", {}, "The loss diverged.", "usage"))
+    assert not panel.halve_button.isVisible()
+
+
+def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    old = write_run(runs, "old")
+    history(qtbot, panel)
+    table = panel.bench.table
+    table.choose(old)
+    table.setFocus()
+    QTest.keyClick(table, Qt.Key.Key_Space)
+    assert panel.bench.compared() == {old: 0}
+    panel.start()
+    runner = runner_of(panel)
+    live = runner.spec_path.parent
+    assert panel.bench.compared() == {old: 0, live: 1}
+    runner.event_received.emit(Metric(0, 9, {"ca": 0.97, "asr_excl": 0.98}))
+    runner.event_received.emit(Metric(1, 9, {"loss": 1.0}))
+    runner.event_received.emit(Metric(3, 9, {"ca": 0.95, "asr_excl": 0.5}))
+    kept = live / "steps" / "step-000003.safetensors"
+    runner.event_received.emit(Saved(str(kept), "step", 3))
+    curves = panel.bench.curves
+    assert curves.keys() == ("A.ca", "A.asr", "B.ca", "B.asr")
+    assert [curves.series("B.asr").point(i) for i in range(2)] == [(0, 0.98), (3, 0.5)]
+    styles = {key: curves.series(key).style for key in curves.keys()}  # noqa: SIM118
+    assert styles["A.ca"].symbol != styles["B.ca"].symbol
+    assert styles["B.ca"].dash != styles["B.asr"].dash
+    spots = panel.bench.tradeoff.spots()
+    assert [s.point.step for s in spots if s.track.key == str(live)] == [0, 3]
+    assert [bool(s.point.checkpoint) for s in spots if s.track.key == str(live)] == [False, True]
+    table.choose(old)
+    QTest.keyClick(table, Qt.Key.Key_Space)
+    assert curves.keys() == ("B.ca", "B.asr")
+    runner.end(Done("cancelled"))
+
+
+def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> None:
+    kept = write_run(tmp_path / "runs", "kept")
+    bare = write_run(tmp_path / "runs", "bare", kept=False)
+    history(qtbot, panel)
+    for folder in (kept, bare):
+        panel.bench.compare(folder, True)
+    panel.show_page(2)
+    chart = panel.bench.tradeoff
+    chart.setFocus()
+    for key in (Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_Return):
+        QTest.keyClick(chart, key)
+    request = panel.trying._inference.requests[-1]
+    assert isinstance(request, OpenCheckpoint)
+    assert request.path == str(kept / "steps" / "step-000020.safetensors")
+    QTest.keyClick(chart, Qt.Key.Key_Down)
+    QTest.keyClick(chart, Qt.Key.Key_Return)
+    assert "was kept" in panel.bench.comparison.said.text()
+    assert panel.bench.comparison.said.isVisible()
+    session.role = "cleaned"
+    with qtbot.waitSignal(panel.try_in_studio):
+        for key in (Qt.Key.Key_Home, Qt.Key.Key_Return):
+            QTest.keyClick(chart, key)
+        # The first run's step 0 was kept; the other's is the suspect itself.
+        panel.trying.opened.emit()
+    QTest.keyClick(chart, Qt.Key.Key_Down)
+    with qtbot.waitSignal(panel.try_in_studio):
+        QTest.keyClick(chart, Qt.Key.Key_Return)
+    assert session.role == "suspect"
+
+
+def test_results_of_another_place_are_opened(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    away = write_run(tmp_path / "cluster", "job-7")
+    history(qtbot, panel)
+    panel.bench.prompts.open_folder = lambda *_: str(away)
+    click(panel.bench.add_folder)
+    assert shown(panel) == [("job-7", "finished")]
+    panel.bench.reload()
+    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
+    assert shown(panel) == [("job-7", "finished")]
+    panel.bench.prompts.open_folder = lambda *_: str(tmp_path)
+    with qtbot.waitSignal(panel.failed) as blocker:
+        click(panel.bench.add_folder)
+    assert "holds no spec.json" in blocker.args[0].sentence
+
+
+def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "here")
+    history(qtbot, panel)
+    panel.bench.table.choose(folder)
+    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
+    click(panel.bench.export)
+    made = tmp_path / "out" / "job-here"
+    assert {path.name for path in made.iterdir()} >= {"job.json", "job.slurm", "run.sh"}
+    assert "submit job.slurm" in panel.bench.said.text()
+    assert read_spec(made / "job.json").output_dir == str(made / "results")
+
+
+def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    panel.form.set_method("mmcl")
+    panel.form.row("seed").editor.setValue(11)
+    wanted = panel.form.recipe()
+    path = tmp_path / "mine.json"
+    panel.recipes.prompts.save_file = lambda *_: str(path)
+    click(panel.setup.save_recipe)
+    panel.form.set_method("cleanclip")
+    panel.recipes.prompts.open_file = lambda *_: str(path)
+    click(panel.setup.open_recipe)
+    assert panel.form.recipe() == wanted
+    panel.form.set_method("cleanclip")
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    panel.setup.dropEvent(
+        QDropEvent(
+            QPointF(2, 2), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )  # fmt: skip
+    assert panel.form.recipe() == wanted
+    path.write_text("{}")
+    with qtbot.waitSignal(panel.failed) as blocker:
+        click(panel.setup.open_recipe)
+    assert "mine.json is not a recipe file" in blocker.args[0].sentence
+
+
+def test_methods_stand_under_headings() -> None:
+    groups = grouped()
+    assert [method for found in groups.values() for method in found] != []
+    assert {method for found in groups.values() for method in found} == set(METHODS)
+    assert "cleanclip" in groups[RECOMMENDED]
+    assert "mmcl" in groups[CONTROLS]
+
+
+def test_a_heading_cannot_be_chosen(panel: CleanPanel) -> None:
+    chooser = panel.form.method
+    chooser.setFocus()
+    for _ in range(chooser.count() + 2):
+        assert chooser.currentData() in METHODS
+        QTest.keyClick(chooser, Qt.Key.Key_Down)
+    for _ in range(chooser.count() + 2):
+        assert chooser.currentData() in METHODS
+        QTest.keyClick(chooser, Qt.Key.Key_Up)
+
+
+def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
+    facts = MethodFacts(
+        "Blend", "h", "s", data="none", needs=frozenset({"reference", "trigger", "vit"})
+    )
+    session.checkpoint = SimpleNamespace(  # type: ignore[assignment]
+        path=session.checkpoint.path, donor="", architecture="ResNet 64 px, width 24"
+    )
+    clean = tmp_path / "clean.safetensors"
+    clean.write_bytes(b"w")
+
+    def said(reference: str) -> str:
+        return missing(needs_of(facts, session, reference))
+
+    assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
+        str(clean)
+    )
+    assert "name a reference" in said("")
+    assert "There is no reference at" in said(str(tmp_path / "gone"))
+    assert "is the checkpoint that is being cleaned" in said(session.checkpoint.path)
+    session.trigger = None
+    assert "needs the trigger: paint or open one in Studio" in said(str(clean))
+
+
+def test_start_waits_for_what_is_missing(panel: CleanPanel, session, monkeypatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setitem(
+        FACTS, "mmcl", replace(FACTS["mmcl"], needs=frozenset({"trigger", "reference"}))
+    )
+    session.trigger = None
+    panel.form.set_method("mmcl")
+    assert not panel.start_button.isEnabled()
+    assert "needs the trigger" in panel._hint.text()
+    assert panel.setup.reference.isVisibleTo(panel)
+    assert panel.setup.needs.texts() == ["✗  Trigger: none yet", "✗  Clean reference: none yet"]
+    session.trigger = demo_trigger()
+    assert "name a reference" in panel._hint.text()
+    reference = Path(session.checkpoint.path).with_name("clean.safetensors")
+    reference.write_bytes(b"w")
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(reference))])
+    drop = QDropEvent(
+        QPointF(QPoint(2, 2)), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    panel.setup.reference.dropEvent(drop)
+    assert panel.start_button.isEnabled()
+    panel.start()
+    assert read_spec(runner_of(panel).spec_path).reference == str(reference)
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_what_keeping_every_checkpoint_takes(panel: CleanPanel) -> None:
+    panel.setup.set_weight_bytes(10 << 20)
+    panel.form.row("pairs").editor.setValue(128 * 100)
+    panel.form.row("eval_every").editor.setValue(30)
+    panel.form.changed.emit()
+    assert panel.setup.evaluations() == 5  # 0, 30, 60, 90 and 100
+    assert panel.setup._keep_help.text().startswith("5 checkpoints, 50.0 MiB on disk.")
+    panel.form.row("eval_every").editor.setValue(0)
+    panel.form.changed.emit()
+    assert "never evaluates" in panel.setup._keep_help.text()
+    click(panel.setup.keep_steps)
+    panel.start()
+    assert read_spec(runner_of(panel).spec_path).keep_steps
+    runner_of(panel).end(Done("cancelled"))
+
+
+@pytest.mark.parametrize("page", [0, 1, 2])
+def test_every_page_fits_and_everything_has_a_name(panel: CleanPanel, page: int) -> None:
+    panel.show_page(page)
+    assert panel.minimumSizeHint().height() <= 640
+    assert panel.minimumSizeHint().width() <= 1262
+    for kind in (QAbstractButton, QLineEdit, QComboBox, QAbstractSpinBox):
+        for widget in panel.findChildren(kind):
+            if widget.isVisible() and widget.focusPolicy() != Qt.FocusPolicy.NoFocus:
+                face = QAccessible.queryAccessibleInterface(widget)
+                named = face.text(QAccessible.Text.Name) or widget.parent().accessibleName()
+                assert named, widget

@@ -1,0 +1,254 @@
+"""Proof under a result, and the slider along its line: begun, watched, cancelled, shown again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.jobs.requests import CheckpointOpened, EvaluationUpdated, Failed
+from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.panels.clean_proof import read_record
+from cleanclip_gui.widgets.holdouts_table import worst_sentence
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Metric, Progress
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
+from tests.gui.run_folders import write_run
+from tests.gui.test_clean_bench import panel, session  # noqa: F401
+from tests.gui.test_clean_panel import FakeRunner
+
+LIMIT = 0.05
+
+
+def point(step: int, asr: float) -> dict[str, Any]:
+    return {"step": step, "asr_excl": asr, "asr_low": asr - 0.005, "asr_high": asr + 0.005,
+            "ca": 0.95, "poisoned_accuracy": 0.9}  # fmt: skip
+
+
+def rebound_record(worst: float = 0.03) -> dict[str, Any]:
+    clean = worst <= LIMIT
+    return {
+        "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
+        "pairs": 19_200, "left_out": {"seen": 12, "target": 640}, "n": 3900,
+        "rates": [
+            {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
+             "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
+            for factor in (0.1, 0.3, 1.0)
+        ],
+        "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
+        "verdict": "It stays clean." if clean else "The backdoor comes back.",
+        "notes": [], "versions": {}, "seconds": 90.0,
+    }  # fmt: skip
+
+
+def holdouts_record() -> dict[str, Any]:
+    def row(group: str, name: str, measure: str, before: float, after: float, **more: Any):
+        return {"group": group, "name": name, "measure": measure, "before": before,
+                "after": after, "after_interval": [max(after - 0.01, 0), after + 0.01],
+                "n": 1000, "baseline": 0.014, "note": "", **more}  # fmt: skip
+
+    return {
+        "kind": "holdouts", "n": 1000,
+        "rows": [
+            row("itself", "as it was", "asr_excl", 0.98, 0.02),
+            row("moved", "centre", "asr_excl", 0.95, 0.11, note="moved by <8> pixels"),
+            row("moved", "corner", "asr_excl", 0.97, 0.03),
+            row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
+        ],
+        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
+        "versions": {}, "seconds": 20.0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def shown(panel: CleanPanel, tmp_path: Path) -> Path:  # noqa: F811
+    """A finished run, shown on the first page."""
+    folder = write_run(tmp_path / "runs", "done")
+    spec = read_spec(folder / SPEC_FILE)
+    images = ImageSpec(kind="demo", split="test", n=100)
+    write_spec(
+        spec.model_copy(update={"images": images, "test_images": images}), folder / SPEC_FILE
+    )
+    panel.proving.new_runner = FakeRunner  # type: ignore[assignment]
+    panel.bench.note_run(folder)
+    panel.bench.open_asked.emit(panel.bench._past[folder])
+    return folder
+
+
+def click(button) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    section = panel.proof
+    assert section.isVisibleTo(panel)
+    click(section.rebound_button)
+    runner = panel.proving._runner
+    assert (runner.mode, runner.told) == ("rebound", ["launch"])
+    spec = read_spec_file(runner.spec_path, ReboundSpec)
+    assert spec.checkpoint == str(shown / "cleaned.safetensors")
+    assert not section.holdouts_button.isEnabled()
+    assert panel.start_button.text() == "Add to the queue"
+    runner.event_received.emit(Progress("rebound", 75, 900, None, 62.0))
+    assert section.said() == "The rebound test is running, 1 min 2 s left."
+    values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
+              "asr_high": 0.03, "ca": 0.95}  # fmt: skip
+    runner.event_received.emit(Metric(25, 900, values))
+    chart = section.rebound.chart
+    assert chart.series("0.1").point(0) == (25, 0.02)
+    assert not section.rebound.verdict.isVisibleTo(section)
+    runner.end(Done("finished", rebound_record()))
+    assert chart.keys() == ("0.1", "0.3", "1")
+    assert section.rebound.verdict.text() == "It stays clean."
+    assert section.rebound.verdict.property("role") == "success"
+    assert chart._level == (LIMIT, "limit 5 %")
+    assert "12 pairs that the cleaning saw, 640 of the target class" in section.rebound.facts.text()
+    assert section.holdouts_button.isEnabled()
+    assert panel.start_button.text() == "Start cleaning"
+    styles = [chart.series(key).style for key in chart.keys()]  # noqa: SIM118
+    assert len({(style.look, style.symbol) for style in styles}) == 3
+
+
+def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    click(panel.proof.rebound_button)
+    panel.proving._runner.end(Done("finished", rebound_record(0.4)))
+    assert panel.proof.rebound.verdict.property("role") == "error"
+    assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
+
+
+def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    section = panel.proof
+    click(section.holdouts_button)
+    runner = panel.proving._runner
+    spec = read_spec_file(runner.spec_path, HoldoutSpec)
+    assert (runner.mode, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
+    runner.end(Done("finished", holdouts_record()))
+    texts = section.holdouts.texts()
+    assert [row[0] for row in texts] == [
+        "Itself", "    as it was", "Moved", "    centre  (worst)", "    corner", "Retrieval",
+        "    captions",
+    ]  # fmt: skip
+    assert texts[3][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
+                            "1\u2009000"]  # fmt: skip
+    assert texts[6][5] == ""
+    assert "&lt;8&gt;" in section.holdouts.table.item(3, 0).toolTip()
+    assert section.holdouts.sentence.text() == (
+        "At worst 11.0 % attack success is left (moved, centre)."
+    )
+    assert worst_sentence({}) == "Hold-outs"
+
+
+def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    section = panel.proof
+    click(section.holdouts_button)
+    click(section.cancel)
+    assert panel.proving._runner.told == ["launch", "cancel"]
+    panel.proving._runner.end(Done("cancelled"))
+    assert section.said() == "The hold-outs test was cancelled."
+    click(section.holdouts_button)
+    panel.proving._runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    assert section.said() == "The hold-outs test failed: There are no pairs."
+
+
+def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    click(panel.proof.holdouts_button)
+    panel.start()
+    assert len(panel.queue) == 1
+    panel.proving._runner.end(Done("cancelled"))
+    assert panel.is_running()
+    assert not panel.proof.rebound_button.isEnabled()
+    panel._runner.end(Done("cancelled"))
+
+
+def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> None:  # noqa: F811
+    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
+    (shown / "holdouts.json").write_text("[1")
+    panel.bench.open_asked.emit(panel.bench._past[shown])
+    assert panel.proof.rebound.verdict.text() == "It stays clean."
+    assert panel.proof.holdouts.isHidden()
+    (shown / "holdouts.json").write_text('{"rows": 3}')
+    panel.bench.open_asked.emit(panel.bench._past[shown])
+    assert "holdouts.json of this run cannot be read" in panel.proof.said()
+    other = write_run(tmp_path / "runs", "other")
+    panel.bench.note_run(other)
+    panel.bench.open_asked.emit(panel.bench._past[other])
+    assert panel.proof.rebound.isHidden()
+    assert read_record(other, "rebound") is None
+
+
+def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    spec = read_spec(shown / SPEC_FILE)
+    write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
+    click(panel.proof.rebound_button)
+    assert not panel.proving.is_running
+    assert "had no trigger" in panel.proof.said()
+
+
+# The slider
+
+
+@pytest.fixture
+def line(panel: CleanPanel, shown: Path) -> Path:  # noqa: F811
+    """The same run with a vector."""
+    vector = shown / "vector.safetensors"
+    vector.write_bytes(b"vector")
+    path = shown / "result.json"
+    result = json.loads(path.read_text()) | {
+        "vector": "/elsewhere/vector.safetensors",
+        "alpha": 0.5,
+    }
+    path.write_text(json.dumps(result))
+    panel.bench.note_run(shown)
+    panel.bench.open_asked.emit(panel.bench._past[shown])
+    return vector
+
+
+def opens(panel: CleanPanel) -> list[tuple[str, float]]:  # noqa: F811
+    requests = panel.trying._inference.requests
+    return [(r.vector, r.alpha) for r in requests if getattr(r, "vector", "")]
+
+
+def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  # noqa: F811
+    assert panel.alpha.isHidden()
+
+
+def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
+    from types import SimpleNamespace
+
+    row, inference = panel.alpha, panel.trying._inference
+    assert row.isVisibleTo(panel)
+    assert row.alpha == pytest.approx(0.5)
+    row.slider.setFocus()
+    QTest.keyClick(row.slider, Qt.Key.Key_Right)
+    QTest.keyClick(row.slider, Qt.Key.Key_Right)
+    QTest.keyClick(row.slider, Qt.Key.Key_PageUp)
+    assert opens(panel) == [(str(line), pytest.approx(0.51))]  # one at a time
+    facts = SimpleNamespace(path=session.checkpoint.path, donor="")
+    inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+    assert opens(panel)[1:] == [(str(line), pytest.approx(0.72))]  # what was between is skipped
+    assert session.cleaned is None
+    inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+    assert (session.role, session.cleaned) == ("cleaned", facts)
+    found = SimpleNamespace(ca=0.955, asr_excl=0.031, n=100, n_total=400)
+    generation = len(inference.requests)
+    inference.evaluation_updated.emit(
+        EvaluationUpdated(generation, "cleaned", found, None, None)  # type: ignore[arg-type]
+    )
+    assert row.said() == (
+        "Alpha 0.72 · clean accuracy 95.5 % · attack success 3.1 % · 100 of 400 images"
+    )
+
+
+def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(20)
+    request = panel.trying._inference.requests[-1]
+    panel.trying._inference.failed.emit(Failed(request, "The vector does not fit."))
+    assert panel.alpha.said() == "The vector does not fit."
+    panel.alpha.slider.setValue(30)
+    assert len(opens(panel)) == 2

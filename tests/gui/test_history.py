@@ -1,0 +1,133 @@
+"""Runs on disk: how they stand, their points, their notes; the queue's order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cleanclip_gui.jobs.history import (
+    list_runs,
+    read_note,
+    read_run,
+    run_metrics,
+    run_points,
+    write_note,
+)
+from cleanclip_gui.jobs.run_queue import RunQueue
+from cleanclip_gui.panels.clean_spec import copy_job
+from ml_core.events import Done
+from ml_core.jobs.specs import read_spec
+from ml_core.reading.errors import InputError
+from tests.gui.run_folders import write_run
+
+KILLED = Done("failed", {}, "It was killed.", "killed")
+
+
+def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path, "old", begun=1000.0)
+    write_run(tmp_path, "new", begun=3000.0)
+    write_run(tmp_path, "middle", begun=2000.0)
+    (tmp_path / "pictures").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "spec.json").write_text("{")
+    assert [run.folder.name for run in list_runs(tmp_path)] == ["new", "middle", "old"]
+    assert list_runs(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.parametrize(
+    ("end", "started", "status", "ran_out"),
+    [
+        (None, True, "finished", False),
+        (Done("stopped"), True, "finished", False),  # the result says it, in this fake finished
+        (Done("cancelled"), True, "cancelled", False),
+        (Done("failed", {}, "Too little memory.", "memory"), True, "failed", True),
+        (Done("failed", {}, "The loss diverged.", "usage"), True, "failed", False),
+        (KILLED, True, "interrupted", False),
+        (None, False, "not started", False),
+    ],
+)
+def test_how_a_run_stands(tmp_path: Path, end, started, status, ran_out) -> None:
+    run = read_run(write_run(tmp_path, "run", end=end, started=started))
+    assert (run.status, run.ran_out) == (status, ran_out)
+    assert run.error == (end.error if end is not None and status == "failed" else "")
+
+
+def test_points_know_the_checkpoints_that_are_there(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "run")
+    (folder / "steps" / "step-000040.safetensors").unlink()
+    found = run_points(folder)
+    assert [point.step for point in found] == [0, 20, 40, 60, 80, 100]
+    assert [bool(point.checkpoint) for point in found] == [True, True, False, True, True, True]
+    assert found[0].ca == pytest.approx(0.972)
+
+
+def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    write_run(tmp_path, "run").rename(moved)
+    run = read_run(moved)
+    assert run.result["checkpoint"] == str(moved / "cleaned.safetensors")
+    assert run.checkpoint == str(moved / "cleaned.safetensors")
+    assert run_points(moved)[1].checkpoint == str(moved / "steps" / "step-000020.safetensors")
+
+
+def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "run", end=KILLED)
+    with open(folder / "events.jsonl", "a") as file:
+        file.write('{"event": "metric", "step": 7, "va')
+    metrics = run_metrics(folder)
+    assert len(metrics) == 100 + 6
+    assert [metric.step for metric in metrics if "ca" in metric.values][-1] == 100
+
+
+def test_notes_stay_with_the_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "run")
+    assert read_note(folder) == ""
+    write_note(folder, "  best so far, ±1\n")
+    assert read_run(folder).note == "best so far, ±1"
+    with pytest.raises(InputError, match="is the folder still there"):
+        write_note(tmp_path / "gone", "x")
+
+
+def test_no_run_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no spec\.json"):
+        read_run(tmp_path)
+
+
+def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
+    first = write_run(tmp_path, "run")
+    again = copy_job(read_spec(first / "spec.json"), tmp_path)
+    one, two = read_spec(first / "spec.json"), read_spec(again / "spec.json")
+    assert two.recipe == one.recipe
+    assert Path(two.output_dir) == again
+    assert Path(two.trigger).parent == again
+    assert Path(two.trigger).read_bytes() == Path(one.trigger).read_bytes()
+    assert read_run(again).status == "not started"
+
+
+def test_history_needs_no_torch() -> None:
+    code = "import cleanclip_gui.jobs.history, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_queue_keeps_its_order(qtbot) -> None:
+    queue = RunQueue()
+    told: list[int] = []
+    queue.changed.connect(lambda: told.append(len(queue)))
+    a, b, c = map(Path, "abc")
+    for folder in (a, b, c, a):
+        queue.add(folder)
+    assert (queue.folders, told) == ((a, b, c), [1, 2, 3])
+    queue.move(c, -1)
+    queue.move(a, -1)  # at the front already
+    assert queue.folders == (a, c, b)
+    queue.move(a, 5)
+    assert queue.folders == (c, b, a)
+    queue.remove(b)
+    queue.hold(True)
+    assert queue.take() is None
+    queue.hold(False)
+    assert (queue.take(), queue.take(), queue.take()) == (c, a, None)

@@ -1,0 +1,178 @@
+"""The trade-off chart: what is drawn, said and chosen, by mouse and by keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.run_marks import MOST, free_mark, letter, mark_icon
+from cleanclip_gui.widgets.tradeoff_chart import HINT, TradeoffChart
+from cleanclip_gui.widgets.tradeoff_plot import Track, shared_start, spots_of, staircase
+from ml_core.cleaning.tradeoff import Point
+
+FIRST = Track(
+    "a", 0, "CleanCLIP",
+    (
+        Point(0, 0.97, 0.98, 0.02, (0.96, 0.98), (0.97, 0.99)),
+        Point(20, 0.90, 0.40, 0.5, checkpoint="/runs/a/step-20"),
+        Point(40, 0.96, 0.03, 0.9, checkpoint="/runs/a/step-40"),
+    ),
+)  # fmt: skip
+SECOND = Track("b", 1, "MMCL", (Point(0, 0.97, 0.98, 0.02), Point(40, 0.965, 0.60, 0.3)))
+EMPTY = Track("c", 2, "PAR", ())
+
+
+@pytest.fixture
+def chart(qtbot) -> TradeoffChart:
+    theme.apply_theme(QApplication.instance(), "light")
+    made = TradeoffChart()
+    qtbot.addWidget(made)
+    made.resize(760, 480)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def at(chart: TradeoffChart, number: int):
+    """Where a point is, in pixels of the plot's viewport."""
+    spot = chart.spots()[number]
+    scene = chart._plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
+    return chart._plot.mapFromScene(scene)
+
+
+def test_which_points_are_on_the_front() -> None:
+    spots = spots_of((FIRST, SECOND, EMPTY), "asr")
+    assert [(s.track.key, s.point.step, s.on_front) for s in spots] == [
+        ("a", 0, True), ("a", 20, False), ("a", 40, True), ("b", 0, True), ("b", 40, True),
+    ]  # fmt: skip
+    assert shared_start((FIRST, SECOND, EMPTY)) == 0.97
+    assert shared_start((EMPTY,)) is None
+    assert staircase([(0.9, 0.97), (0.5, 0.96), (0.1, 0.9)]) == (
+        [0.9, 0.9, 0.5, 0.5, 0.1], [0.97, 0.96, 0.96, 0.9, 0.9],
+    )  # fmt: skip
+
+
+def test_it_is_calm_when_there_is_nothing(chart: TradeoffChart) -> None:
+    assert chart._stack.currentIndex() == 0
+    assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
+    chart.set_tracks([EMPTY])
+    assert chart._stack.currentIndex() == 0
+    assert chart.readout() == ""
+
+
+def test_arrow_keys_go_through_steps_and_runs(qtbot, chart: TradeoffChart) -> None:
+    chart.set_tracks([FIRST, SECOND])
+    assert chart.readout() == HINT
+    QTest.keyClick(chart, Qt.Key.Key_Home)
+    assert chart.readout() == (
+        "A CleanCLIP, step 0 · CA 97.0 % (96.0 to 98.0) · ASR 98.0 % (97.0 to 99.0) · "
+        "poisoned accuracy 2.0 % · on the Pareto front · outside the limits · Enter opens it in "
+        "Studio"
+    )
+    QTest.keyClick(chart, Qt.Key.Key_Right)
+    QTest.keyClick(chart, Qt.Key.Key_Right)
+    assert "A CleanCLIP, step 40" in chart.readout()
+    assert "within both limits" in chart.readout()
+    assert chart.accessibleDescription() == chart.readout()
+    QTest.keyClick(chart, Qt.Key.Key_Down)
+    assert "B MMCL, step 40" in chart.readout()
+    assert "no checkpoint was kept" in chart.readout()
+    QTest.keyClick(chart, Qt.Key.Key_Up)
+    with qtbot.waitSignal(chart.chosen) as blocker:
+        QTest.keyClick(chart, Qt.Key.Key_Return)
+    assert blocker.args == ["a", FIRST.points[2]]
+    QTest.keyClick(chart, Qt.Key.Key_Escape)
+    assert chart.readout() == HINT
+
+
+def test_a_click_chooses_and_pointing_reads_out(qtbot, chart: TradeoffChart) -> None:
+    chart.set_tracks([FIRST, SECOND])
+    QTest.qWait(50)
+    with qtbot.waitSignal(chart.chosen) as blocker:
+        QTest.mouseClick(chart._plot.viewport(), Qt.MouseButton.LeftButton, pos=at(chart, 1))
+    assert blocker.args == ["a", FIRST.points[1]]
+    spot = chart.spots()[4]
+    chart._point_at(QPointF(spot.x, spot.y))
+    assert "B MMCL, step 40" in chart.readout()
+    chart._point_at(QPointF(0.5, 0.93))  # nothing is near
+    assert "B MMCL, step 40" in chart.readout()
+
+
+def test_limits_can_be_changed(chart: TradeoffChart) -> None:
+    chart.set_tracks([FIRST, SECOND])
+    for _ in range(3):
+        QTest.keyClick(chart, Qt.Key.Key_Right)
+    QTest.keyClick(chart, Qt.Key.Key_Home)
+    QTest.keyClick(chart, Qt.Key.Key_Right)
+    QTest.keyClick(chart, Qt.Key.Key_Right)
+    assert "within both limits" in chart.readout()
+    chart.asr.setValue(2)
+    assert "outside the limits" in chart.readout()  # the cursor stayed where it was
+    chart.asr.setValue(5)
+    chart.ca_drop.setValue(0.5)
+    assert "outside the limits" in chart.readout()
+    assert chart._items._ca.value() == pytest.approx(0.965)
+    assert "≤ 0.5" in chart._items._ca.label.toPlainText()
+
+
+def test_zoom_to_the_limits_and_back(qtbot, chart: TradeoffChart) -> None:
+    chart.set_tracks([FIRST])
+    view = chart._plot.getViewBox()
+    assert view.viewRange()[0][1] > 0.99
+    chart.near.click()
+    assert view.viewRange()[0][1] < 0.25
+    assert view.viewRange()[1][0] > 0.89
+    chart.reset_view()
+    assert not chart.near.isChecked()
+    assert view.viewRange()[0][1] > 0.99
+
+
+def test_poisoned_accuracy_can_be_the_other_number(chart: TradeoffChart) -> None:
+    chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
+    chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))
+    assert [(s.track.key, s.x) for s in chart.spots()] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
+    assert not chart._items._asr.isVisible()
+    assert chart._plot.getAxis("bottom").labelText == "Poisoned accuracy"
+
+
+def test_every_point_is_exported(chart: TradeoffChart, tmp_path: Path) -> None:
+    chart.set_tracks([FIRST, SECOND])
+    chart.save(tmp_path / "t.csv")
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert lines[0] == ("run,step,ca,asr_excl,poisoned_accuracy,pareto,within_limits,checkpoint")
+    assert lines[3] == "CleanCLIP,40,0.96,0.03,0.9,1,1,/runs/a/step-40"
+    assert len(lines) == 6
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        chart.save(tmp_path / f"t{suffix}")
+        assert (tmp_path / f"t{suffix}").read_bytes().startswith(start)
+
+
+def test_while_hidden_nothing_is_drawn(qtbot) -> None:
+    made = TradeoffChart()
+    qtbot.addWidget(made)
+    made.set_tracks([FIRST])
+    assert made._plot is None
+    made.show()
+    qtbot.waitExposed(made)
+    assert made._plot is not None
+    theme.apply_theme(QApplication.instance(), "dark")
+    QTest.qWait(20)
+    assert made._plot.backgroundBrush().color() == theme.colour("surface")
+    theme.apply_theme(QApplication.instance(), "light")
+
+
+def test_runs_are_told_apart_without_colour(qtbot) -> None:
+    pictures = set()
+    for mark in range(MOST):
+        image = mark_icon(mark).pixmap(24, 24).toImage()
+        shape = tuple(image.pixelColor(x, y).alpha() > 128 for x in range(24) for y in range(24))
+        pictures.add(shape)
+    assert len(pictures) == MOST
+    assert [letter(mark) for mark in (0, 5)] == ["A", "F"]
+    assert free_mark({0, 2}) == 1
+    assert free_mark(set(range(MOST))) is None

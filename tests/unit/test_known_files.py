@@ -1,0 +1,128 @@
+"""A set too large to hash at once is known by its content once it was read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.data import digests
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.known_files import CONTENT, EARLIER, LISTING, KnownFiles
+from ml_core.data.specs import ImageSpec
+from ml_core.paths import cache_dir
+
+OLD = 1_600_000_000
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve pictures from long ago, in an empty home."""
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(digests, "_RACY_NS", -(10**18))  # ctime cannot be set
+    place = tmp_path / "set"
+    place.mkdir()
+    for number in range(12):
+        write(place / f"{number:02}.png", number)
+    return place
+
+
+def write(path: Path, level: int) -> None:
+    Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(path)
+    os.utime(path, (OLD, OLD))
+
+
+def opened(folder: Path) -> ImageSet:
+    return open_images(ImageSpec(kind="folder", path=str(folder)))
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, files: float, folder: Path) -> None:
+    size = (folder / "00.png").stat().st_size
+    monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
+
+
+def test_after_a_full_pass_a_large_set_is_known_by_content(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = opened(folder)
+    assert small.known_by == CONTENT
+    limit(monkeypatch, 0.5, folder)
+    first = opened(folder)
+    assert first.known_by == LISTING
+    assert first.key != small.key
+    first.canvas(range(11), 8)
+    assert opened(folder).known_by == LISTING  # one was not read
+    first.canvas([11], 8)
+    assert first.known_by == LISTING  # what its key was made of
+    again = opened(folder)
+    assert again.known_by == EARLIER
+    assert again.key == small.key
+
+
+def test_each_opening_hashes_as_much_as_it_may(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = opened(folder).key
+    limit(monkeypatch, 5.5, folder)
+    assert [opened(folder).known_by for _ in range(3)] == [LISTING, LISTING, EARLIER]
+    assert opened(folder).key == key
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_a_changed_file_is_read_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool
+) -> None:
+    limit(monkeypatch, 1.5, folder)
+    opened(folder).canvas(range(12), 8)
+    before = opened(folder)
+    write(folder / "03.png", 200)
+    if not same_time:
+        os.utime(folder / "03.png", (OLD + 1, OLD + 1))
+    after = opened(folder)
+    assert after.key != before.key
+    limit(monkeypatch, 100, folder)
+    assert opened(folder).key == after.key  # the change was hashed, not taken from the index
+
+
+def test_files_of_this_moment_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_RACY_NS", 10**12)
+    limit(monkeypatch, 0.5, folder)
+    opened(folder).canvas(range(12), 8)
+    assert opened(folder).known_by == LISTING
+
+
+def test_a_damaged_index_begins_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(monkeypatch, 0.5, folder)
+    opened(folder).canvas(range(12), 8)
+    (cache_dir() / "digests-1.sqlite").write_bytes(b"no database" * 1000)
+    assert opened(folder).known_by == LISTING
+    opened(folder).canvas(range(12), 8)
+    assert opened(folder).known_by == EARLIER
+
+
+def test_an_index_that_cannot_be_written_is_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 0.5, folder)
+    (cache_dir() / "digests-1.sqlite").mkdir()
+    opened(folder).canvas(range(12), 8)
+    assert opened(folder).known_by == LISTING
+
+
+def test_a_file_that_stands_twice_and_a_limited_index(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 1.5, folder)
+    twice = [folder / "00.png", folder / "00.png", folder / "01.png"]
+    KnownFiles(twice).key()
+    KnownFiles(twice).key()
+    files = KnownFiles(twice)
+    files.key()
+    assert files.known_by == EARLIER
+    monkeypatch.setattr(digests, "_MOST", 2)
+    opened(folder).canvas(range(12), 8)
+    facts = [path.stat() for path in sorted(folder.iterdir())]
+    assert len(digests.known_digests(sorted(folder.iterdir()), facts)) == 2
