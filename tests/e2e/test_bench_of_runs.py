@@ -13,7 +13,7 @@ from ml_core.data.specs import ImageSpec
 
 pytestmark = pytest.mark.timeout(1800)
 LOAD_MS, RUN_MS = 180_000, 900_000
-IMAGES = 80
+IMAGES = 60
 LEFT = Qt.MouseButton.LeftButton
 
 
@@ -31,7 +31,7 @@ def window(qtbot, tmp_path):
 
 
 def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 40)
+    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 20)
     session, clean = window.session, window.clean
     window.start_demo()
     window.guide.end()
@@ -47,7 +47,7 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
 
     window.show_station("clean")
     small = {"pairs": 8 * 32, "batch_size": 32, "eval_every": 4, "save_every": 0,
-             "warmup_steps": 2, "precision": "fp32"}  # fmt: skip
+             "warmup_steps": 2, "stop_below_ca": 0.0, "lr": 2e-4, "precision": "fp32"}  # fmt: skip
     clean.form.set_recipe(preset("cleanclip", "talk").changed(**small))
     QTest.mouseClick(clean.setup.keep_steps, LEFT)
     assert clean.setup.keep_steps.isChecked()
