@@ -194,6 +194,13 @@ QListView::item:selected { background: $accent; color: $on_accent; }
 QTreeView::item { padding: 4px 2px; }
 QTableView::item { padding: 2px 8px; border: none; }
 QTableView::item:selected { background: $accent; color: $on_accent; }
+QTableView::indicator {
+    width: 14px; height: 14px; background: $surface; border: 1px solid $border_strong;
+    border-radius: 4px;
+}
+QTableView::indicator:checked {
+    background: $accent; border-color: $surface; image: url("$tick");
+}
 QHeaderView { background: $surface; border: none; border-radius: 8px; }
 QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;

@@ -21,6 +21,7 @@ from cleanclip_gui.widgets.recipe_form import RecipeForm
 from cleanclip_gui.widgets.reference_choice import ReferenceChoice
 from cleanclip_gui.widgets.training_data import TrainingData, tool
 from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.recipe_file import FORMAT
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
 
@@ -142,7 +143,7 @@ class CleanSetup(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take a recipe; the window gets what is left."""
-        if any(path.suffix.lower() == ".json" for path in local_paths(event.mimeData())[:1]):
+        if any(is_recipe(path) for path in local_paths(event.mimeData())[:1]):
             event.acceptProposedAction()
         else:
             event.ignore()
@@ -150,8 +151,11 @@ class CleanSetup(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Show the recipe that was dropped."""
         for path in local_paths(event.mimeData())[:1]:
-            event.acceptProposedAction()
-            self.recipe_dropped.emit(path)
+            if is_recipe(path):
+                event.acceptProposedAction()
+                self.recipe_dropped.emit(path)
+            else:
+                event.ignore()
 
     def _tell_disk(self) -> None:
         count = self.evaluations()
@@ -207,3 +211,14 @@ class CleanSetup(QWidget):
         layout.addWidget(self.keep_steps)
         layout.addWidget(self._keep_help)
         layout.addStretch(1)
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file looks like a recipe; other JSON files are triggers."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(300)
+    except OSError:
+        return False

@@ -59,13 +59,16 @@ class ReferenceChoice(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take whatever file or folder comes; what it is shows when it is opened."""
-        if local_paths(event.mimeData()):
+        if self.isVisible() and local_paths(event.mimeData()):
             event.acceptProposedAction()
         else:
             event.ignore()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Name what was dropped."""
+        if not self.isVisible():
+            event.ignore()
+            return
         for path in local_paths(event.mimeData())[:1]:
             event.acceptProposedAction()
             self.set_path(str(path))

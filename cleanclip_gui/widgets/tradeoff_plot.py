@@ -92,7 +92,7 @@ class TradeoffItems:
         for item, z in ((self._front, 5), (self._rings, 6), (self._cursor, 30)):
             item.setZValue(z)
             plot.addItem(item, ignoreBounds=True)
-        self._ca = _limit_line(pg, 0, 0.99, [(1, 1), (1, 1)])
+        self._ca = _limit_line(pg, 0, 0.99, [(1, 0), (1, 0)])
         self._asr = _limit_line(pg, 90, 0.03, [(0, 1), (0, 1)])
         for line in (self._ca, self._asr):
             line.setZValue(-5)
@@ -155,6 +155,10 @@ class TradeoffItems:
         self._area.setVisible(with_asr)
         if start is None:
             return
+        under = theme.colour("surface")
+        under.setAlpha(190)
+        for line in (self._ca, self._asr):
+            line.label.fill = QBrush(under)
         floor = start - limits.ca_drop / 100
         for line in (self._ca, self._asr):
             pen = ring_pen("success", 1.0)
