@@ -9,7 +9,7 @@ from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.panels.clean_spec import write_job
 from cleanclip_gui.settings import SettingsStore
 from cleanclip_gui.widgets.audit_gallery import mark_rect
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.pairs import open_pairs
 from ml_core.jobs.specs import read_spec
 from ml_core.paths import resource

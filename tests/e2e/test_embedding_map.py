@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
-from ml_core.cleaning.recipes import preset
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 
 pytestmark = pytest.mark.timeout(1200)
