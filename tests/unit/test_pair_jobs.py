@@ -29,7 +29,7 @@ def _tokens(texts: object) -> torch.Tensor:
 
 def _batches(spec: PairSpec, steps: range) -> list[Batch]:
     """Made as a process that starts at the first of the steps makes them."""
-    recipe = small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=60, batch_size=7, epochs=3)
+    recipe = small_recipe(method="mmcl", pairs=60, batch_size=7, epochs=3)
     pairs = open_pairs(spec)
     return [pair_batch(pairs, recipe, 8, _tokens, lambda c, _: c, step) for step in steps]
 
@@ -83,7 +83,7 @@ def test_a_job_on_shards_with_exclusions_overlap_and_damage(
     spec = small_spec(
         tiny_checkpoint,
         tmp_path / "out",
-        small_recipe(method="mmcl", lambda_inmodal=0.0, pairs=13, batch_size=13),
+        small_recipe(method="mmcl", pairs=13, batch_size=13),
         pairs=whole.model_copy(update={"exclude": str(tmp_path / "out.json")}),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )
