@@ -115,11 +115,15 @@ class Answers:
         self.path, self.yes, self.asked = str(path), yes, []
 
     def prompts(self):
-        return Prompts(self._path, self._path, self._confirm, self._path)
+        return Prompts(self._path, self._path, self._confirm, self._path, self._paths)
 
     def _path(self, parent, title, *rest):
         self.asked.append(title)
         return self.path
+
+    def _paths(self, parent, title, *rest):
+        self.asked.append(title)
+        return [self.path] if self.path else []
 
     def _confirm(self, parent, title, text, yes, no):
         self.asked.append(text)
