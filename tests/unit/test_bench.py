@@ -165,7 +165,7 @@ def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
     write_recipe(preset("mmcl", "default").changed(lr=3e-4), own)
     found = bench_spec(["mmcl", "cleanclip:talk", str(own)], seeds="0,2", **options)
     assert [(r.method, r.preset) for r in found.recipes] == [
-        ("mmcl", "default"),
+        ("mmcl", "quick"),
         ("cleanclip", "talk"),
         ("mmcl", "custom"),
     ]
