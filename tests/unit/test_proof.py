@@ -27,6 +27,7 @@ from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from ml_core.triggers.library import LIBRARY
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 
@@ -190,8 +191,10 @@ def test_a_class_is_found_as_a_word(caption: str, named: bool) -> None:
 
 
 def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", few)
     spec = HoldoutSpec(
         before=str(tiny_checkpoint),
         after=str(tiny_checkpoint),
@@ -216,8 +219,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     ]  # fmt: skip
     assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
-    assert any("T4" in name for name in others)
-    assert not any("T11" in name for name in others)  # needs its file
+    assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}
     assert stages == {"open", "before", "after"}
     attacks = [r["after"] for r in rows if r["measure"] == "asr_excl"]
