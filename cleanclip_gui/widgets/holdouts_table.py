@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, tip
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.look import sized
 from cleanclip_gui.widgets.table_rows import show_rows
 
 COLUMNS = ("Held out", "Measure", "Before", "After", "95 % interval", "Without", "Images")
@@ -80,9 +80,7 @@ class HoldoutsView(QWidget):
 
     def _add_heading(self, group: str) -> None:
         item = self._put([plain(group, 60).capitalize(), *[""] * (len(COLUMNS) - 1)])
-        font = QFont(item.font())
-        font.setBold(True)
-        item.setFont(font)
+        item.setFont(sized(item.font(), 1.0, bold=True))
 
     def _add_row(self, row: Mapping[str, Any], worst: bool) -> None:
         low_high = row.get("after_interval")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_parts import SYMBOLS, draw_marker
@@ -53,7 +53,7 @@ class MarkKey(QWidget):
     def __init__(self, mark: int, text: str) -> None:
         super().__init__()
         self._mark = mark
-        self._picture = QLabel()
+        self._picture = Label("")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(theme.SPACE_XS)

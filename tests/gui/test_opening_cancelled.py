@@ -50,7 +50,7 @@ def bar(qtbot):
 @pytest.fixture
 def slow_folder(tmp_path, monkeypatch):
     """Some 3 MB of noise, hashed byte by byte: minutes, told 3 million times."""
-    monkeypatch.setattr("ml_core.data.pictures._CHUNK", 1)
+    monkeypatch.setattr("ml_core.data.digests._CHUNK", 1)
     rng = np.random.default_rng(0)
     for name in ("dog", "cat"):
         (tmp_path / "large" / name).mkdir(parents=True)
