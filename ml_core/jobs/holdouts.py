@@ -128,7 +128,7 @@ def _other_labels(
     if target < 0 or name.strip().isdecimal():
         notes.append(f"The label set {other.name} has no class {name!r}: it was left out.")
         return None
-    return other, target
+    return replace(other, templates=label_set.templates), target  # asked in the same words
 
 
 def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
