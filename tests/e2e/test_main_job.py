@@ -18,6 +18,7 @@ from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.settings import SettingsStore
 from ml_core.cleaning.presets import preset
+from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.paths import resource
@@ -223,7 +224,8 @@ def killed_after_a_save(qtbot, window) -> Path:
     window.clean.form.set_recipe(short)
     window.clean.start()
     folder = Path(session.run.output_dir)
-    qtbot.waitUntil((folder / "state" / "state.safetensors").is_file, timeout=CLEAN_MS)
+    state = folder / "state" / "state.safetensors"  # the first save comes before the first step
+    qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN_MS)
     os.kill(window.clean._runner.pid, signal.SIGKILL)
     return folder
 
