@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python packaging/system_libraries.py
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+	@$(BIN)/python packaging/run_tests.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
