@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from typing import Any, Literal
 from cleanclip_gui.jobs.saved_run import journal
 from ml_core.atomic import replace_files
 from ml_core.cleaning.tradeoff import Head, Point, points
-from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.events import Done, Event, Metric, Saved
+from ml_core.jobs.journal import read_events
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -148,7 +149,7 @@ def write_note(folder: Path, text: str) -> None:
 def run_metrics(folder: Path) -> tuple[Metric, ...]:
     """Every number of a run's journal, as the run's charts show them; the later one counts."""
     found: dict[tuple[int, bool], Metric] = {}
-    for event in _events(folder, lambda line: '"metric"' in line):
+    for event in read_events(folder / EVENTS_FILE, lambda line: '"metric"' in line):
         if isinstance(event, Metric):
             found[event.step, "loss" not in event.values] = event
     return tuple(found[key] for key in sorted(found))
@@ -169,27 +170,13 @@ def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
 
 def _located(folder: Path) -> Iterator[Event]:
     """Evaluations and kept checkpoints, those alone that are in the folder."""
-    for event in _events(folder, lambda line: '"ca"' in line or '"step"' in line):
+    for event in read_events(folder / EVENTS_FILE, lambda line: '"ca"' in line or '"step"' in line):
         if isinstance(event, Saved) and event.what == "step":
             path = folder / STEPS_FOLDER / Path(event.path).name
             if path.is_file():
                 yield Saved(str(path), "step", event.step)
         elif isinstance(event, Metric):
             yield event
-
-
-def _events(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Event]:
-    """Events of a journal, read line by line; only the wanted lines are taken apart."""
-    try:
-        with open(folder / EVENTS_FILE, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if wanted(line):
-                    try:
-                        yield from_json(line)
-                    except (ValueError, RecursionError):
-                        continue  # cut by a kill
-    except OSError:
-        return
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.jobs.history import PastRun, read_run, run_metrics
@@ -14,7 +16,7 @@ from cleanclip_gui.text import plain
 from ml_core.cleaning.tradeoff import Point
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
 from ml_core.jobs.smaller import halved
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, SpeedChoice
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
@@ -76,7 +78,12 @@ class HistoryActs(QObject):
         self._panel.repeated.emit(run.spec)
 
     def _on_duplicate_asked(self, run: PastRun) -> None:
-        self._queue_copy(run.spec)
+        """Queue the run again, with the arithmetic that it measured where it left a result."""
+        spec = run.spec
+        with suppress(ValidationError):  # of a result that an older version wrote
+            speed = SpeedChoice.model_validate(run.result.get("speed"))
+            spec = spec.model_copy(update={"speed": speed})
+        self._queue_copy(spec)
 
     def _on_halve_asked(self, run: PastRun) -> None:
         facts = self._panel.session.checkpoint

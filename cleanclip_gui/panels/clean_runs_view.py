@@ -138,11 +138,6 @@ class Comparison(QWidget):
         self.pick_curves.clicked.connect(self._arrange)
         self._arrange()
 
-    def show_chart(self, number: int) -> None:
-        """0 is the trade-off, 1 the curves."""
-        (self.pick_curves if number else self.pick_tradeoff).setChecked(True)
-        self._arrange()
-
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Show both charts where there is room."""
         super().resizeEvent(event)

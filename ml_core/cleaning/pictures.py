@@ -144,6 +144,24 @@ def shared_rows(rows: npt.NDArray[np.int64], share: Share) -> npt.NDArray[np.int
     return rows[len(rows) * rank // world : len(rows) * (rank + 1) // world]
 
 
+def readable(broken: Mapping[int, str], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which pictures of a batch could be decoded, bool [n].
+
+    Raises
+    ------
+    InputError
+        If fewer than two could.
+    """
+    good = np.array([int(i) not in broken for i in indices], dtype=bool)
+    if good.sum() < min(2, len(indices)):
+        raise InputError(
+            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
+            f"{next(iter(broken.values()))}",
+            "damaged",
+        )
+    return good
+
+
 def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     """Decode and augment one step's pictures; broken ones are left out.
 
@@ -159,13 +177,7 @@ def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     places = shared_rows(np.arange(len(chosen)), drawing.share)
     indices = chosen[places] if drawing.usable is None else drawing.usable[chosen[places]]
     images = source.canvas(indices, drawing.size)
-    good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
-    if good.sum() < min(2, len(indices)):
-        raise InputError(
-            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
-            f"{next(iter(source.broken.values()))}",
-            "damaged",
-        )
+    good = readable(source.broken, indices)
     if not good.all():
         indices, places, images = indices[good], places[good], images[good]
     if drawing.views is None:

@@ -31,10 +31,6 @@ class Ranks:
         """Whether this process speaks, saves and measures."""
         return self.rank == 0
 
-    def rows(self, count: int) -> slice:
-        """The part of a batch of ``count`` examples that this process makes and encodes."""
-        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
-
     def sizes(self, own: int, device: torch.device) -> list[int]:
         """How many rows each process has; they differ where pictures could not be read."""
         if self.world == 1:

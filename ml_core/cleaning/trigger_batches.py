@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 
 from ml_core.cleaning.batches import Batch, as_tensor, step_generator, step_indices
-from ml_core.cleaning.pictures import WHOLE, Share, shared_rows
+from ml_core.cleaning.pictures import WHOLE, Share, readable, shared_rows
 from ml_core.cleaning.recipes import Recipe
 from ml_core.evaluation.stamping import own_canvases, stamped
 from ml_core.reading.clip_config import Fit
-from ml_core.reading.errors import InputError
 from ml_core.triggers.record import Trigger
 
 _TRIGGER = 4
@@ -67,13 +66,7 @@ def triggered_batch(
     images = source.get(indices)
     own = own_canvases(source, trigger, size, seed)
     canvases = images if own is None else own.get(indices)
-    good = np.array([int(i) not in source.broken for i in indices], dtype=bool)
-    if good.sum() < min(2, len(indices)):
-        raise InputError(
-            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
-            f"{next(iter(source.broken.values()))}",
-            "damaged",
-        )
+    good = readable(source.broken, indices)
     indices = indices[good]
     cpu = torch.device("cpu")
     views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)

@@ -8,36 +8,28 @@ from typing import Annotated
 import typer
 
 from ml_core.cli.options import (
+    CaptionColumn,
     Checkpoint,
+    CocoPictures,
     Device,
     Donor,
+    Exclude,
+    ImageColumn,
     Json,
     NoChoice,
+    Pairs,
     Threads,
-    given_path,
 )
 
 
 def audit_command(
     checkpoint: Checkpoint,
     output_dir: Annotated[Path, typer.Option("--output", "-o", help="Folder of what is found.")],
-    pairs: Annotated[
-        str, typer.Option(help="What is to be trained on, as clean takes it, or demo.")
-    ] = "demo",
-    pictures: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
-    ] = None,
-    exclude: Annotated[
-        Path | None,
-        typer.Option(help="Exclusions file of an audit before: not looked at.", parser=given_path),
-    ] = None,
-    image_column: Annotated[
-        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
-    ] = "image",
-    caption_column: Annotated[
-        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
-    ] = "caption",
+    pairs: Pairs = "demo",
+    pictures: CocoPictures = None,
+    exclude: Exclude = None,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
     n: Annotated[
         int | None, typer.Option("--n", min=1, help="A seeded random part of the pairs.")
     ] = None,

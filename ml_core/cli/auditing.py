@@ -10,10 +10,9 @@ from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
-from ml_core.cli.interrupt import ctrl_c_cancels
+from ml_core.cli.running import run_to_result
 from ml_core.detection.exclude import exclude as write_excluded
 from ml_core.detection.records import SCORE, Audit, Distribution, read_audit
-from ml_core.events import Control, Done
 from ml_core.jobs.audit_spec import AUDIT_FILE, EXCLUSIONS_FILE, AuditSpec
 from ml_core.reading.errors import InputError
 
@@ -96,16 +95,7 @@ def audit_pairs(
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
     from ml_core.jobs.audit import audit
 
-    control = Control()
-    done = Done("failed", error="The job ended without a result.", error_code="internal")
-    with ctrl_c_cancels(control), output.progress_bar() as tell:
-        for event in audit(spec, control):
-            tell(event)
-            if isinstance(event, Done):
-                done = event
-    if done.status == "cancelled":
-        raise KeyboardInterrupt
-    output.raise_failure(done)
+    result = run_to_result(lambda control: audit(spec, control))
     folder = Path(spec.output_dir)
     found = read_audit((folder / AUDIT_FILE).read_bytes(), AUDIT_FILE)
     excluded = None
@@ -118,7 +108,7 @@ def audit_pairs(
         shown = [pair for pair in found.to_dict()["pairs"] if pair["index"] in wanted]
         shown.sort(key=lambda pair: pair["standings"][by]["rank"])
         place = None if excluded is None else str(excluded)
-        output.print_json(done.result | {"by": by, "pairs": shown, "exclusions": place})
+        output.print_json(result | {"by": by, "pairs": shown, "exclusions": place})
         return
     _print(found, by, show)
     output.show(output.cell(f"Written: {folder} (audit.json, scores.csv, thumbnails.npy)"))

@@ -8,14 +8,21 @@ from typing import Annotated
 import typer
 
 from ml_core.cli.options import (
+    CaptionColumn,
+    CocoPictures,
     Device,
     Donor,
+    Exclude,
+    ImageColumn,
     Json,
     Labels,
     NoChoice,
+    Pairs,
+    Reference,
     Target,
     Templates,
     Threads,
+    TrainingImages,
     TriggerFile,
     given_path,
 )
@@ -40,29 +47,15 @@ def bench_command(
         False
     ),
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
-    pairs: Annotated[str, typer.Option(help="Clean pairs: see clean --help.")] = "demo",
-    pictures: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
-    ] = None,
-    exclude: Annotated[
-        Path | None,
-        typer.Option(help="Exclusions file of an audit: pairs to leave out.", parser=given_path),
-    ] = None,
-    image_column: Annotated[
-        str, typer.Option("--image-column", "--image_key", help="Image paths in --pairs.")
-    ] = "image",
-    caption_column: Annotated[
-        str, typer.Option("--caption-column", "--caption_key", help="Captions in --pairs.")
-    ] = "caption",
-    training_images: Annotated[
-        str, typer.Option(help="Labelled images for methods that take them.")
-    ] = "demo:clean",
+    pairs: Pairs = "demo",
+    pictures: CocoPictures = None,
+    exclude: Exclude = None,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
+    training_images: TrainingImages = "demo:clean",
     images: Annotated[str | None, typer.Option(help="Validation images.")] = None,
     test_images: Annotated[str | None, typer.Option(help="Images of the table.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="A clean checkpoint of the same architecture.")
-    ] = None,
+    reference: Reference = None,
     trigger: TriggerFile = None,
     target: Target = None,
     labels: Labels = "demo",

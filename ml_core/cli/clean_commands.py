@@ -8,17 +8,24 @@ from typing import Annotated
 import typer
 
 from ml_core.cli.options import (
+    CaptionColumn,
+    CocoPictures,
     Device,
     Donor,
+    Exclude,
+    ImageColumn,
     Json,
     Labels,
     Method,
     NoChoice,
+    Pairs,
     Preset,
+    Reference,
     Seed,
     Target,
     Templates,
     Threads,
+    TrainingImages,
     TriggerFile,
     given_path,
 )
@@ -43,38 +50,12 @@ def clean_command(
         Path | None,
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
-    pairs: Annotated[
-        str,
-        typer.Option(
-            help="Clean pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
-            "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
-        ),
-    ] = "demo",
-    pictures: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a COCO file's pictures, if not beside it.", parser=given_path),
-    ] = None,
-    exclude: Annotated[
-        Path | None,
-        typer.Option(help="Exclusions file of an audit: pairs to leave out.", parser=given_path),
-    ] = None,
-    image_column: Annotated[
-        str,
-        typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file."),
-    ] = "image",
-    caption_column: Annotated[
-        str,
-        typer.Option(
-            "--caption-column", "--caption_key", help="Captions in a table or Parquet file."
-        ),
-    ] = "caption",
-    training_images: Annotated[
-        str,
-        typer.Option(
-            help="Images of methods that take no captions, labelled where the method needs labels: "
-            "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT."
-        ),
-    ] = "demo:clean",
+    pairs: Pairs = "demo",
+    pictures: CocoPictures = None,
+    exclude: Exclude = None,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
+    training_images: TrainingImages = "demo:clean",
     images: Annotated[
         str | None,
         typer.Option(
@@ -88,13 +69,7 @@ def clean_command(
     ] = None,
     trigger: TriggerFile = None,
     target: Target = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="A clean checkpoint of the same architecture, for the method that blends with it.",
-            parser=given_path,
-        ),
-    ] = None,
+    reference: Reference = None,
     labels: Labels = "demo",
     templates: Templates = None,
     donor: Donor = None,

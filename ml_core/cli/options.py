@@ -35,6 +35,49 @@ Donor = Annotated[
         help="A whole CLIP whose other encoder goes with a file that holds one.", parser=given_path
     ),
 ]
+Pairs = Annotated[
+    str,
+    typer.Option(
+        "--pairs",
+        help="Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO "
+        "JSON, WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it.",
+    ),
+]
+CocoPictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--pictures", help="Folder of a COCO file's pictures, if not beside it.", parser=given_path
+    ),
+]
+Exclude = Annotated[
+    Path | None,
+    typer.Option(
+        "--exclude", help="Exclusions file of an audit: pairs to leave out.", parser=given_path
+    ),
+]
+ImageColumn = Annotated[
+    str, typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file.")
+]
+CaptionColumn = Annotated[
+    str,
+    typer.Option("--caption-column", "--caption_key", help="Captions in a table or Parquet file."),
+]
+TrainingImages = Annotated[
+    str,
+    typer.Option(
+        "--training-images",
+        help="Images of methods that take no captions, labelled where the method needs labels: "
+        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT.",
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="A clean checkpoint of the same architecture, for the method that blends with it.",
+        parser=given_path,
+    ),
+]
 Checkpoint = Annotated[
     Path,
     typer.Argument(help="A file, a folder, or hf-hub:owner/name.", parser=given_path),

@@ -17,10 +17,9 @@ from ml_core.cleaning.weight_space import save_vector
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.linear_head import save_head
-from ml_core.jobs.specs import CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
 from ml_core.model import ClipModel
 
-ADAPTER_FILE = "adapter.safetensors"
 VECTOR_FILE = "vector.safetensors"
 
 

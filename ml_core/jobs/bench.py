@@ -14,12 +14,12 @@ from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Saved, from_json
+from ml_core.events import Control, Done, Event, Message, Saved
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.holdouts import holdouts
-from ml_core.jobs.journal import write_json
+from ml_core.jobs.journal import read_events, write_json
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, rebound_of
 from ml_core.jobs.rebound import rebound
 from ml_core.jobs.run import run
@@ -32,6 +32,7 @@ from ml_core.jobs.specs import (
     check_spec,
     read_spec,
 )
+from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 
 Row = dict[str, Any]
@@ -77,7 +78,7 @@ def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
             yield Done("cancelled")
             return
         rows += _rows(job, title, done)
-        curves.append(Curve(title, points(_journal(job))))
+        curves.append(Curve(title, points(read_events(Path(job.output_dir) / EVENTS_FILE))))
         yield from _write(spec, rows, curves, begin)
     yield Done("finished", _record(spec, rows, begin))
 
@@ -97,10 +98,13 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         yield Message("It is there already, and is not run again.")
     if found.status not in ("finished", "stopped") or job.trigger is None:
         return found
-    if spec.rebound and not (folder / REBOUND_FILE).exists():
-        yield from _run(rebound(rebound_of(job), control))
-    if spec.holdouts and not (folder / HOLDOUTS_FILE).exists():
-        yield from _run(holdouts(holdouts_of(job), control))
+    try:
+        if spec.rebound and not (folder / REBOUND_FILE).exists():
+            yield from _run(rebound(rebound_of(job), control))
+        if spec.holdouts and not (folder / HOLDOUTS_FILE).exists():
+            yield from _run(holdouts(holdouts_of(job), control))
+    except InputError as error:  # a result that cannot be proven so is a row all the same
+        yield Message(error.sentence, "warning")
     return found
 
 
@@ -233,21 +237,6 @@ def _proofs(folder: Path) -> Row:
             found["worst_holdout"] = worst and f"{worst['group']}: {worst['name']}"
             found["worst_holdout_asr"] = worst.get("after")
     return found
-
-
-def _journal(job: CleanSpec) -> list[Event]:
-    """The events of a job on disk."""
-    try:
-        lines = (Path(job.output_dir) / EVENTS_FILE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    events = []
-    for line in lines:
-        try:
-            events.append(from_json(line))
-        except ValueError:  # the last line of a killed job
-            continue
-    return events
 
 
 def _record(spec: BenchSpec, rows: list[Row], begin: float) -> dict[str, Any]:

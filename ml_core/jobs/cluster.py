@@ -6,7 +6,6 @@ More than one machine is supported by torchrun's rendezvous and was not tested.
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 from ml_core.atomic import replace_files
@@ -76,18 +75,6 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
 def torchrun_line(processes: int) -> str:
     """The command that runs the job on one machine, in its folder."""
     return f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
-
-
-def local_command(job: Path, processes: int, *options: str) -> list[str]:
-    """What starts a job on this machine: the worker alone, or torchrun with several.
-
-    ``--supervised`` among the options makes the first process take commands from standard input.
-    """
-    worker = ["-m", "ml_core.jobs.worker", str(job), *options]
-    if processes == 1:
-        return [sys.executable, *worker]
-    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [sys.executable, *run, *worker]
 
 
 def _trigger_files(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
 from ml_core.evaluation.embedding_cache import EmbeddingCache
@@ -76,8 +77,7 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
     facts: dict[str, dict[str, Any]] = {}
     images: ImageSet | None = None
     for name, path in (("before", spec.before), ("after", spec.after)):
-        donor = spec.donor if name == "before" else None
-        model = open_checkpoint(Path(path), donor).build("cpu")
+        model = _open(spec, Path(path), cleaned=name == "after")
         bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
         images = bench.images
         model.to(device)
@@ -114,6 +114,16 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
     write_json(record, folder / HOLDOUTS_FILE)
     yield Saved(str(folder / HOLDOUTS_FILE), "result")
     yield Done("finished", record)
+
+
+def _open(spec: HoldoutSpec, path: Path, *, cleaned: bool) -> ClipModel:
+    """The suspect, or what the cleaning made of it."""
+    if not cleaned or spec.adapter is not None:
+        model = open_checkpoint(path, spec.donor, use_choice=spec.use_choice).build("cpu")
+        if cleaned and spec.adapter is not None:
+            apply_adapter(model, read_adapter(Path(spec.adapter)))
+        return model
+    return open_checkpoint(path).build("cpu")
 
 
 def _other_labels(

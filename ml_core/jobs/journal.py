@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from ml_core.atomic import replace_files
-from ml_core.events import Event, Message, to_json
+from ml_core.events import Event, Message, from_json, to_json
 
 
 def journaled(
@@ -42,6 +42,28 @@ def journaled(
         events.close()
         with contextlib.suppress(OSError):  # the buffered rest of a full disk
             file.close()
+
+
+def read_events(
+    path: Path, wanted: Callable[[str], bool] = lambda line: True
+) -> Generator[Event, None, None]:
+    """Events of a journal, line by line; none if there is no file.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    wanted
+        Says of a line whether it is worth taking apart.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if wanted(line):
+                    with contextlib.suppress(ValueError, RecursionError):  # cut by a kill
+                        yield from_json(line)
+    except OSError:
+        return
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.specs import CLEANED_FILE, CleanSpec
+from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, CleanSpec
 from ml_core.reading.errors import InputError
 
 REBOUND_FILE = "rebound.json"
@@ -17,7 +17,7 @@ HOLDOUTS_FILE = "holdouts.json"
 PRETRAINING_PEAK = 5e-4  # Radford et al. 2021, table 20: RN50 and ViT-B/32
 DEMO_PEAK = 1.5e-3  # packaging/demo/train.py
 _DEMO_REBOUND_SEED = 7_000
-_HOLDOUT_IMAGES = 1000
+_IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
 _DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 
 
@@ -82,7 +82,9 @@ class HoldoutSpec(BaseModel):
     Attributes
     ----------
     before, after
-        The suspect and the cleaned checkpoint; ``donor`` goes with ``before``.
+        The suspect and the cleaned checkpoint; ``donor`` and ``use_choice`` go with ``before``.
+    adapter
+        What the cleaning left instead of weights; it goes on ``after``, which is the suspect then.
     images
         Labelled images that neither run nor choice of the recipe has seen.
     pairs
@@ -99,7 +101,9 @@ class HoldoutSpec(BaseModel):
 
     before: str
     after: str
+    adapter: str | None = None
     donor: str | None = None
+    use_choice: bool = True
     images: ImageSpec
     pairs: PairSpec | None = None
     other_labels: str | None = None
@@ -118,9 +122,14 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     Raises
     ------
     InputError
-        If the run had no trigger, no images, or no pairs to finetune on.
+        If the run had no trigger, no images, no pairs to finetune on, or left no weights.
     """
     images = _images(spec)
+    if (Path(spec.output_dir) / ADAPTER_FILE).is_file():
+        raise InputError(
+            f"{spec.recipe.facts.title} left an adapter beside untouched weights: finetuning these "
+            "begins with the backdoor, so there is nothing to test."
+        )
     pairs = spec.pairs or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
     if pairs is None:
         raise InputError("The rebound test finetunes on image-caption pairs: name some.")
@@ -148,15 +157,17 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         If the run had no trigger or no images.
     """
     images = _images(spec)
-    if images.n is None or images.n > _HOLDOUT_IMAGES:
-        images = images.model_copy(update={"n": _HOLDOUT_IMAGES})
     pairs = spec.pairs or _demo_pairs(spec)
     if pairs is not None and pairs.kind == "demo":
         pairs = PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
+    adapter = Path(spec.output_dir) / ADAPTER_FILE
+    adapted = adapter.is_file()
     fields: dict[str, Any] = {
         "before": spec.checkpoint,
-        "after": str(Path(spec.output_dir) / CLEANED_FILE),
+        "after": spec.checkpoint if adapted else str(Path(spec.output_dir) / CLEANED_FILE),
+        "adapter": str(adapter) if adapted else None,
         "donor": spec.donor,
+        "use_choice": spec.use_choice,
         "images": images,
         "pairs": pairs,
         "other_labels": "imagenet-1k" if spec.label_set == "demo" else None,
@@ -172,7 +183,7 @@ def _common(spec: CleanSpec) -> dict[str, Any]:
 
 
 def _images(spec: CleanSpec) -> ImageSpec:
-    """Test images of a run whose trigger is known."""
+    """Test images of a run whose trigger is known, no more than a proof takes."""
     if spec.trigger is None:
         raise InputError("The run had no trigger: there is no attack success rate to prove.")
     images = spec.test_images
@@ -180,7 +191,7 @@ def _images(spec: CleanSpec) -> ImageSpec:
         if spec.images is None:
             raise InputError("The run named no images: name labelled images to measure on.")
         images = spec.images.halves()[1]
-    return images
+    return images.model_copy(update={"n": min(images.n or _IMAGES, _IMAGES)})
 
 
 def _demo_pairs(spec: CleanSpec) -> PairSpec | None:

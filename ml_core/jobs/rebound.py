@@ -77,12 +77,13 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         yield Message(note, "warning")
     yield Progress("open", 1, 1)
     rates: list[dict[str, Any]] = []
+    start: dict[str, float] = {}  # of the checkpoint itself, which every rate begins with
     for number, factor in enumerate(spec.factors):
         recipe = _recipe(spec, factor, len(pairs))
         trial = model.copy()
         trial.to(device)
         points = yield from _finetune(
-            spec, trial, recipe, pairs, bench, label_set, control, number, factor
+            spec, trial, recipe, pairs, bench, label_set, control, number, factor, start
         )
         if control.cancelled or control.stopped:
             yield Done("cancelled")
@@ -164,20 +165,26 @@ def _finetune(
     control: Control,
     number: int,
     factor: float,
+    start: dict[str, float],
 ) -> Generator[Event, None, list[Point]]:
     """One finetuning; its events count over all rates."""
     model.sha256 = None  # it changes: no cached embedding is its own
     total = len(spec.factors) * recipe.total_steps
 
+    points: list[Point] = []
+
     def validate(_head: Tensor | None) -> dict[str, float] | None:
+        if not points and start:
+            return start
         classifier = classifier_of(model, label_set)
         found = drained(measure(model, bench, classifier, control, "validate"))
+        if found is not None and not points:
+            start.update(metric_values(found))
         return None if found is None else metric_values(found)
 
     def make(step: int) -> Any:
         return pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
 
-    points: list[Point] = []
     run = train(model, recipe, make, control, validate=validate)
     for event in run:
         if not isinstance(event, Metric):

@@ -26,11 +26,6 @@ def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:
     return _with(spec, batch_size=max(2, recipe.batch_size // 2))
 
 
-def goes_on(spec: CleanSpec, smaller: CleanSpec) -> bool:
-    """Whether the smaller job can go on from the last save, instead of starting anew."""
-    return spec.recipe.batch_size == smaller.recipe.batch_size
-
-
 def _with(spec: CleanSpec, **fields: int) -> CleanSpec:
     """The job with some fields of its recipe changed."""
     return spec.model_copy(update={"recipe": spec.recipe.changed(**fields)})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ml_core.atomic import replace_files
-from ml_core.cleaning.recipes import Recipe, explain
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 
 SPEC_FILE = "spec.json"
@@ -18,10 +17,10 @@ EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
 STEPS_FOLDER = "steps"
 CLEANED_FILE = "cleaned.safetensors"
+ADAPTER_FILE = "adapter.safetensors"
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
 TRAINING_SPLITS = ("train", "clean")
-_MAX_SPEC_BYTES = 1_000_000
 
 
 class SpeedChoice(BaseModel):
@@ -146,9 +145,7 @@ def check_spec(spec: CleanSpec) -> None:
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:
     """Write ``spec`` as JSON; return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: spec.model_dump_json(indent=1).encode()})
-    return path
+    return write_spec_file(spec, path)
 
 
 def read_spec(path: Path) -> CleanSpec:
@@ -159,23 +156,7 @@ def read_spec(path: Path) -> CleanSpec:
     InputError
         If the file is missing, is not JSON, or a field is missing or out of range.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path.name} is not a job file: it is no regular file.", "damaged")
-    try:
-        if path.stat().st_size > _MAX_SPEC_BYTES:
-            raise InputError(f"{path.name} is too large for a job file (over 1 MB).", "damaged")
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no job file at {path}.") from error
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path.name} is not a job file: it cannot be read as JSON.", "damaged", str(error)
-        ) from error
-    try:
-        spec = CleanSpec.model_validate(fields)
-    except ValidationError as error:
-        raise InputError(f"The job in {path.name} cannot run: {explain(error)}") from error
-    return _absolute(spec, path.resolve().parent)
+    return _absolute(read_spec_file(path, CleanSpec), path.resolve().parent)
 
 
 def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:

@@ -13,20 +13,29 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
+from pydantic import BaseModel
+
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
-from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
+from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
-AnySpec = CleanSpec | DoctorSpec | AuditSpec | ReboundSpec | HoldoutSpec
+# What else than cleaning a spec may ask for: its record, and the generator of its events.
+_OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
+    "doctor": (DoctorSpec, "ml_core.jobs.doctor", "examine_settings"),
+    "audit": (AuditSpec, "ml_core.jobs.audit", "audit"),
+    "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
+    "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
+}
 CANCEL_GRACE_SECONDS = 0.8
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
@@ -99,14 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="measure three steps and say how long the job would take",
     )
-    parser.add_argument(
-        "--doctor", action="store_true", help="the spec asks the loader doctor, not for cleaning"
-    )
-    parser.add_argument("--rebound", action="store_true", help="the spec asks for a rebound test")
-    parser.add_argument("--holdouts", action="store_true", help="the spec asks for the hold-outs")
-    parser.add_argument(
-        "--audit", action="store_true", help="the spec asks for an audit of training pairs"
-    )
+    for kind in _OTHERS:
+        parser.add_argument(f"--{kind}", action="store_true", help=f"the spec is of a {kind} job")
     options = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
     output, control = Output(_own_stdout() if first else _nowhere()), Control()
@@ -118,12 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _on_sigterm(control)
     try:
-        spec = _read(options)
+        kind = _asked(options)
+        spec = read_spec_file(options.spec, _OTHERS[kind][0]) if kind else read_spec(options.spec)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in _events(spec, control, options.resume, options.estimate):
+    for event in _events(spec, kind, control, options.resume, options.estimate):
         output(event)
         if isinstance(event, Done):
             last = event
@@ -132,46 +136,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
-def _read(options: argparse.Namespace) -> AnySpec:
-    """The spec of the kind that was asked for."""
-    if options.doctor:
-        return read_doctor_spec(options.spec)
-    if options.audit:
-        return read_audit_spec(options.spec)
-    if options.rebound:
-        return read_spec_file(options.spec, ReboundSpec)
-    if options.holdouts:
-        return read_spec_file(options.spec, HoldoutSpec)
-    return read_spec(options.spec)
+def _asked(options: argparse.Namespace) -> str:
+    """The kind of job that was asked for; empty for cleaning."""
+    return next((kind for kind in _OTHERS if getattr(options, kind)), "")
 
 
 def _events(
-    spec: AnySpec, control: Control, resume: bool, estimate: bool
+    spec: BaseModel, kind: str, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
     """The job's events; torch is imported here, after the commands are listened to."""
     from ml_core.jobs.devices import lower_priority
 
     lower_priority()
-    if isinstance(spec, DoctorSpec):
-        from ml_core.jobs.doctor import examine_settings
-
-        yield from examine_settings(spec, control)
+    if kind:
+        _, module, name = _OTHERS[kind]
+        yield from getattr(import_module(module), name)(spec, control)
         return
-    if isinstance(spec, AuditSpec):
-        from ml_core.jobs.audit import audit
-
-        yield from audit(spec, control)
-        return
-    if isinstance(spec, ReboundSpec):
-        from ml_core.jobs.rebound import rebound
-
-        yield from rebound(spec, control)
-        return
-    if isinstance(spec, HoldoutSpec):
-        from ml_core.jobs.holdouts import holdouts
-
-        yield from holdouts(spec, control)
-        return
+    assert isinstance(spec, CleanSpec)
     if estimate:
         from ml_core.jobs.estimate import estimate as measure
 

@@ -5,9 +5,7 @@ import json
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.panels.clean_spec import write_job
-from cleanclip_gui.settings import SettingsStore
 from cleanclip_gui.widgets.audit_gallery import mark_rect
 from ml_core.cleaning.presets import preset
 from ml_core.data.pairs import open_pairs
@@ -19,18 +17,6 @@ from tests.unit.planted_pairs import TARGET, PlantedPairs
 pytestmark = pytest.mark.timeout(600)
 LOAD_MS, AUDIT_MS = 120_000, 400_000
 PAIRS, PLANTED = 512, 4
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.clean.stop()
-    window.close()
 
 
 def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):

@@ -6,8 +6,6 @@ import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 
@@ -15,19 +13,6 @@ pytestmark = pytest.mark.timeout(1800)
 LOAD_MS, RUN_MS = 180_000, 900_000
 IMAGES = 60
 LEFT = Qt.MouseButton.LeftButton
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.clean.stop()
-    window.session.run = None
-    window.close()
 
 
 def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch):

@@ -10,8 +10,6 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QWidget
 
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 
@@ -19,19 +17,6 @@ pytestmark = pytest.mark.timeout(1200)
 LOAD_MS, EVALUATE_MS, CLEAN_MS, TSNE_MS = 120_000, 120_000, 900_000, 300_000
 LEFT = Qt.MouseButton.LeftButton
 BEFORE, AFTER = 0, 1
-
-
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.clean.stop()
-    window.session.run = None
-    window.close()
 
 
 def click(widget: QWidget) -> None:

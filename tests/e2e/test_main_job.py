@@ -45,19 +45,6 @@ class Heart:
         self._last = now
 
 
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
-    window.resize(1366, 768)
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    yield window
-    window.clean.stop()
-    window.session.run = None
-    window.close()
-
-
 def measured(window, *, triggered: bool):
     """Whether the shown numbers are final, and with or without a trigger."""
 

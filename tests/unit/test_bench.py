@@ -19,6 +19,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.bench import bench
 from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
@@ -132,6 +133,20 @@ def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
     row = done.result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
     assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
+
+
+def test_a_result_that_cannot_be_proven_is_a_row_all_the_same(
+    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(job: CleanSpec) -> None:
+        raise InputError("There is nothing to test.")
+
+    monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True})
+    events, done = _ran(one)
+    assert done.status == "finished", done.details
+    assert done.result["rows"][0]["ca"] is not None
+    assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)
 
 
 # ---- the chart ----

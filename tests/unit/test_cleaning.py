@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ml_core.cleaning.batches import (
     prefetch,
     step_indices,
 )
-from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Given
 from ml_core.cleaning.optimizer import make_optimizer
@@ -29,6 +29,7 @@ from ml_core.cleaning.state import load_state, read_facts, save_state
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 
 SMALL = {
@@ -51,15 +52,6 @@ def _maker(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
         return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
 
     return make
-
-
-def _drain(run: Generator[Event, None, Outcome]) -> tuple[list[Event], Outcome]:
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 # ---- batches ----
@@ -134,7 +126,7 @@ def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> No
     recipe = make_recipe(SMALL)
     path = tmp_path / "state" / "state.safetensors"
     run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
-    _drain(run)
+    drain(run)
     assert read_facts(path)["step"] == 6
     other = tiny_model.copy()
     for parameter in other.module.parameters():
@@ -193,7 +185,7 @@ def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> No
 
 def test_training_lowers_the_loss_and_reports_every_step(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"epochs": 8, "lr": 3e-3})
-    events, outcome = _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    events, outcome = drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
     metrics = [e for e in events if isinstance(e, Metric)]
     assert [m.step for m in metrics] == list(range(1, 49))
     assert {"loss", "clip", "image", "text", "lr", "grad_norm"} <= set(metrics[0].values)
@@ -207,7 +199,7 @@ def test_training_lowers_the_loss_and_reports_every_step(tiny_model: ClipModel) 
 def test_one_step_is_adamw_by_hand(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"pairs": 4, "warmup_steps": 0, "grad_clip": 0.0})
     start = tiny_model.module.visual.conv1.weight.detach().clone()
-    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
     moved = tiny_model.module.visual.conv1.weight.detach() - start * (1 - recipe.lr * 0.1)
     # AdamW's first step is -lr * g / (|g| + eps): lr in size wherever the gradient is not tiny
     sizes = moved.abs()
@@ -219,7 +211,7 @@ def test_logit_scale_stays_at_most_100(tiny_model: ClipModel) -> None:
     with torch.no_grad():
         tiny_model.module.logit_scale.fill_(7.0)
     recipe = make_recipe(SMALL | {"pairs": 8})
-    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
     assert tiny_model.logit_scale <= 100.001
 
 
@@ -229,7 +221,7 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
     before = tiny_model.encode_texts(["a cat"])
     scale = tiny_model.logit_scale
     run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
-    _, outcome = _drain(run)
+    _, outcome = drain(run)
     assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
     assert tiny_model.logit_scale == scale
     assert outcome.head is not None
@@ -247,7 +239,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
     recipe = make_recipe(SMALL | {"method": method, "epochs": 2, "save_every": 5})
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     whole, halves = tiny_model.copy(), tiny_model.copy()
-    _, expected = _drain(
+    _, expected = drain(
         train(whole, recipe, _maker(whole, recipe), Control(), given=Given(classifier))
     )
     path = tmp_path / "state.safetensors"
@@ -261,7 +253,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
             break
     assert read_facts(path)["step"] == 5
     fresh = tiny_model.copy()
-    events, outcome = _drain(
+    events, outcome = drain(
         train(
             fresh,
             recipe,
@@ -283,13 +275,13 @@ def test_resume_after_a_stop_gives_the_same_bits(
 def test_resuming_with_another_recipe_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
     recipe = make_recipe(SMALL)
     path = tmp_path / "state.safetensors"
-    _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path))
+    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path))
     other = recipe.changed(lr=1e-4)
     run = train(
         tiny_model, other, _maker(tiny_model, other), Control(), state_path=path, resume=True
     )
     with pytest.raises(InputError, match="another recipe"):
-        _drain(run)
+        drain(run)
 
 
 def test_stop_saves_after_the_step_and_cancel_saves_nothing(
@@ -341,7 +333,7 @@ def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -
         Control(),
         validate=lambda head: {"ca": next(answers)},
     )
-    events, outcome = _drain(run)
+    events, outcome = drain(run)
     assert (outcome.status, outcome.step) == ("stopped", 4)
     assert "11.0 points under its start" in outcome.reason
     assert [e.values["ca"] for e in events if isinstance(e, Metric) and "ca" in e.values] == [
@@ -357,7 +349,7 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(tiny_model: ClipModel) -
     recipe = make_recipe(SMALL)
     start = tiny_model.module.visual.conv1.weight.detach().clone()
     with pytest.raises(InputError, match="not a number at step 1: lower the learning rate"):
-        _drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+        drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
     assert torch.equal(start, tiny_model.module.visual.conv1.weight)
 
 
@@ -391,5 +383,5 @@ def test_a_resumed_run_keeps_the_precision_that_was_chosen(
     monkeypatch.setattr(
         "ml_core.cleaning.loop.measure_speed", lambda *_: pytest.fail("measured anew")
     )
-    _, outcome = _drain(train(tiny_model, recipe, make, Control(), state_path=path, resume=True))
+    _, outcome = drain(train(tiny_model, recipe, make, Control(), state_path=path, resume=True))
     assert (outcome.speed.precision, outcome.step) == ("bf16", 6)

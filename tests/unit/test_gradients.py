@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import pytest
 import torch
 
@@ -16,6 +14,7 @@ from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.events import Control, Message, Metric
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
+from tests.unit.draining import drain
 from tests.unit.tiny_models import batches, tiny_vit
 
 SMALL = {
@@ -130,21 +129,12 @@ def _weights(model: ClipModel) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.module.state_dict().items()}
 
 
-def _drain(run: Generator):  # type: ignore[no-untyped-def, type-arg]
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
-
-
 def test_a_cached_run_ends_where_the_plain_one_does(tiny_model: ClipModel) -> None:
     losses = []
     for chunk in (0, 3):
         model = tiny_model.copy()
         recipe = make_recipe(SMALL | {"cache_chunk": chunk})
-        events, outcome = _drain(train(model, recipe, batches(model, recipe), Control()))
+        events, outcome = drain(train(model, recipe, batches(model, recipe), Control()))
         losses.append([e.values["loss"] for e in events if isinstance(e, Metric)])
         assert outcome.chunk == chunk
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
@@ -161,7 +151,7 @@ def test_checkpointed_activations_change_nothing(
     for switch in (False, True):
         model = source.copy()
         recipe = make_recipe(SMALL | {"checkpoint_activations": switch, "batch_norm": norm})
-        events, _ = _drain(train(model, recipe, batches(model, recipe), Control()))
+        events, _ = drain(train(model, recipe, batches(model, recipe), Control()))
         losses = [e.values["loss"] for e in events if isinstance(e, Metric)]
         found.append((losses, _weights(model)))
         for part in model.module.modules():  # nothing is left that a copy would share
@@ -200,7 +190,7 @@ def test_checkpointing_keeps_fewer_activations(kind: str, tiny_model: ClipModel)
 
 def test_compile_is_left_out_without_cuda_and_said(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"compile": True})
-    events, _ = _drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
+    events, _ = drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
     assert any(isinstance(e, Message) and "Compile is left out" in e.text for e in events)
 
 
@@ -228,10 +218,10 @@ def test_a_batch_that_does_not_fit_is_halved_through_caching(
 ) -> None:
     recipe = make_recipe(SMALL)
     plain = tiny_model.copy()
-    events, _ = _drain(train(plain, recipe, batches(plain, recipe), Control()))
+    events, _ = drain(train(plain, recipe, batches(plain, recipe), Control()))
     wanted = [e.values["loss"] for e in events if isinstance(e, Metric)]
     memory = _Memory(tiny_model, 2, monkeypatch)
-    events, outcome = _drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
+    events, outcome = drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
     said = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
     assert outcome.chunk == 2
     assert len(said) == 2
@@ -248,7 +238,7 @@ def test_a_batch_that_cannot_be_divided_is_a_sentence(
     recipe = make_recipe(SMALL | {"batch_norm": "train"})
     _Memory(tiny_model, 2, monkeypatch)
     with pytest.raises(TooLittleMemoryError, match="set BatchNorm to frozen"):
-        _drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
+        drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
 
 
 def test_one_example_that_does_not_fit_ends_the_run(
@@ -257,4 +247,4 @@ def test_one_example_that_does_not_fit_ends_the_run(
     recipe = make_recipe(SMALL)
     _Memory(tiny_model, 0, monkeypatch)
     with pytest.raises(TooLittleMemoryError, match="even for one example"):
-        _drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
+        drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))

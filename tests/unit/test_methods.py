@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ml_core.cleaning.augment import augment_images
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
-from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.loop import train
 from ml_core.cleaning.losses import feature_repulsion, pulled, squared_distance, truncated
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy, Remembered, frozen_copy
@@ -26,12 +26,13 @@ from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Event, Metric
+from ml_core.events import Control, Metric
 from ml_core.jobs.inputs import few_shots
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
+from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 
 SMALL = {
@@ -49,15 +50,6 @@ def _maker(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
         return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
 
     return make
-
-
-def _end(run: Generator[Event, None, Outcome]) -> tuple[list[Event], Outcome]:
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 # ---- losses by hand ----
@@ -108,7 +100,7 @@ def test_gradients_match_finite_differences() -> None:
 def test_par_starts_at_no_distance_and_moves_away(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"method": "par", "epochs": 6, "lr": 3e-3, "batch_norm": "frozen"})
     scale = tiny_model.logit_scale
-    events, _ = _end(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    events, _ = drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
     values = [e.values for e in events if isinstance(e, Metric)]
     assert values[0]["image_distance"] == pytest.approx(0.0, abs=1e-6)
     assert values[0]["text_distance"] == pytest.approx(0.0, abs=1e-6)
@@ -181,7 +173,7 @@ def test_resume_gives_the_same_bits(tiny_model: ClipModel, tmp_path: Path, metho
     recipe = make_recipe(SMALL | {"method": method, "save_every": 8, "image_augmentation": "none"})
     given = Given(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())
     whole, halves, fresh = (tiny_model.copy() for _ in range(3))
-    _, expected = _end(train(whole, recipe, _maker(whole, recipe), Control(), given=given))
+    _, expected = drain(train(whole, recipe, _maker(whole, recipe), Control(), given=given))
     path = tmp_path / "state.safetensors"
     first = train(halves, recipe, _maker(halves, recipe), Control(), given=given, state_path=path)
     for event in first:
@@ -189,7 +181,7 @@ def test_resume_gives_the_same_bits(tiny_model: ClipModel, tmp_path: Path, metho
             first.close()
             break
     make = _maker(fresh, recipe)
-    _, outcome = _end(
+    _, outcome = drain(
         train(fresh, recipe, make, Control(), given=given, state_path=path, resume=True)
     )
     for name, value in whole.module.state_dict().items():
@@ -220,7 +212,7 @@ def test_locked_text_trains_the_image_encoder_alone(tiny_model: ClipModel) -> No
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
     run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
-    _, outcome = _end(run)
+    _, outcome = drain(run)
     assert outcome.head is None
     changed = {
         name
@@ -242,7 +234,7 @@ def test_a_probe_leaves_every_weight_and_statistic(
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
     run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
-    events, outcome = _end(run)
+    events, outcome = drain(run)
     for name, value in tiny_model.module.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert outcome.head is not None
@@ -286,7 +278,7 @@ def test_unlearning_brings_triggered_images_back(tiny_model: ClipModel) -> None:
     def make(step: int) -> Batch:
         return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
-    events, _ = _end(train(tiny_model, recipe, make, Control()))
+    events, _ = drain(train(tiny_model, recipe, make, Control()))
     values = [e.values for e in events if isinstance(e, Metric)]
     start = sum(v["triggered"] for v in values[:6])
     assert values[0]["clean"] == pytest.approx(0.0, abs=1e-6)

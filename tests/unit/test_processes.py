@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.pictures import shared_rows
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Metric, from_json
@@ -98,7 +100,7 @@ def test_batch_norm_in_training_is_refused_in_several_processes(
 
 def test_a_batch_is_shared_out_whole() -> None:
     for count, world in ((8, 2), (9, 2), (10, 4), (3, 1)):
-        parts = [list(range(count))[Ranks(rank, world).rows(count)] for rank in range(world)]
+        parts = [shared_rows(np.arange(count), (rank, world)).tolist() for rank in range(world)]
         assert [row for part in parts for row in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert ALONE.any(True, False, device=torch.device("cpu")) == (True, False)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import save_adapter
+from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.holdouts import holdouts
+from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.proof_specs import (
     DEMO_PEAK,
     PRETRAINING_PEAK,
@@ -25,8 +33,10 @@ from ml_core.jobs.proof_specs import (
 from ml_core.jobs.rebound import rebound
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
+from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
@@ -79,6 +89,7 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     assert [rate["lr"] for rate in record["rates"]] == pytest.approx([5e-5, 5e-4])
     starts = [rate["points"][0] for rate in record["rates"]]
     assert starts[0] == starts[1]  # no rate goes on from another's end
+    assert starts[0]["asr_excl"] == _measured_by_hand(tiny_checkpoint, trigger)
     assert all([p["step"] for p in rate["points"]] == [0, 2, 4] for rate in record["rates"])
     every = [p["asr_excl"] for rate in record["rates"] for p in rate["points"]]
     assert record["worst"]["max_asr"] == max(every)
@@ -146,6 +157,16 @@ def test_few_pairs_are_shown_again_and_said(
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details
     assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
+
+
+def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
+    model = open_checkpoint(checkpoint).build("cpu")
+    labels = replace(load_label_set("demo"), templates=TEMPLATES)
+    images = ImageSpec(split="test", n=36)
+    bench = open_bench(images, labels, load_trigger(Path(trigger)), 0, model.preprocess)
+    found = drained(measure(model, bench, classifier_of(model, labels), Control(), "x"))
+    assert found is not None
+    return found.asr_excl
 
 
 # ---- which pairs ----
@@ -270,12 +291,58 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
     held = holdouts_of(spec)
     assert (held.before, held.after) == (spec.checkpoint, asked.checkpoint)
     assert held.images == spec.test_images
+    many = spec.model_copy(update={"test_images": ImageSpec(split="test")})
+    assert rebound_of(many).images.n == holdouts_of(many).images.n == 1000
     table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
     other = rebound_of(table)
     assert other.peak_lr == PRETRAINING_PEAK
     assert (other.pairs.n, other.seen) == (None, table.pairs)
     with pytest.raises(InputError, match="no trigger"):
         rebound_of(spec.model_copy(update={"trigger": None}))
+
+
+def test_an_adapter_has_holdouts_and_no_rebound(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
+    (tmp_path / "adapter.safetensors").write_bytes(b"")
+    held = holdouts_of(spec)
+    assert held.before == held.after == str(tiny_checkpoint)
+    assert held.adapter == str(tmp_path / "adapter.safetensors")
+    with pytest.raises(InputError, match="left an adapter"):
+        rebound_of(spec)
+
+
+def test_holdouts_measure_the_model_with_its_adapter(
+    tiny_vit: ClipModel, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
+    adapted = open_checkpoint(source).build("cpu")
+    blocks, width = vit_blocks(adapted, "")
+    add_prompts(adapted, 5 * torch.randn(blocks - 1, 4, width), 1)
+    facts = {"method": "rvpt", "source_sha256": adapted.sha256, "source_name": source.name}
+    adapter = save_adapter(adapted, tmp_path / "adapter.safetensors", facts)
+    seen: list[bool] = []
+
+    def clean(model: ClipModel, *rest: object) -> object:
+        seen.append(isinstance(model.module.visual, PromptedVisual))
+        return classifier_of(model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ml_core.jobs.holdouts.classifier_of", clean)
+    spec = HoldoutSpec(
+        before=str(source),
+        after=str(source),
+        adapter=str(adapter),
+        images=ImageSpec(split="test", n=12),
+        trigger=trigger,
+        templates=TEMPLATES,
+        output_dir=str(tmp_path / "out"),
+        threads=1,
+    )
+    done = _last(holdouts(spec, Control()))
+    assert done.status == "finished", done.details
+    assert seen == [False, True]
 
 
 def test_a_spec_comes_back_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
+from tests.unit.draining import drain
 
 
 def test_a_line_by_hand() -> None:
@@ -91,15 +91,6 @@ def test_without_a_trigger_auto_goes_as_far_as_the_limit_allows() -> None:
         choose_alpha([{"alpha": 0.0}], 1.0)
 
 
-def _end(run: Generator[Event, None, Any]) -> tuple[list[Event], Any]:
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
-
-
 def _weight(model: ClipModel) -> float:
     return float(model.module.visual.conv1.weight.detach().flatten()[0])
 
@@ -116,7 +107,7 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
         moved = _weight(tiny_model) - start
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2
 
-    events, beside = _end(settle(tiny_model, base, vector, recipe, validate, Control()))
+    events, beside = drain(settle(tiny_model, base, vector, recipe, validate, Control()))
     assert isinstance(beside, Beside)
     assert beside.alpha == 0.5
     assert _weight(tiny_model) - start == pytest.approx(0.5, abs=1e-6)
@@ -125,7 +116,7 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
     assert said[0].level == "warning"
     assert "how much of the backdoor is left" in said[0].text
     with pytest.raises(InputError, match="validation images"):
-        _end(settle(tiny_model, base, vector, recipe, None, Control()))
+        drain(settle(tiny_model, base, vector, recipe, None, Control()))
 
 
 def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> None:
@@ -146,7 +137,7 @@ def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> N
 
     given = Given(reference=reference)
     run = train(tiny_model, recipe, no_batch, Control(), given=given, validate=validate)
-    events, outcome = _end(run)
+    events, outcome = drain(run)
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.step, outcome.total_steps) == ("finished", 0, 0)
     assert outcome.beside is not None
@@ -175,7 +166,7 @@ def _tbar(
         return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
     given = Given(classifier, target=1)
-    return _end(train(model, recipe, make, Control(), given=given, state_path=path, resume=resume))
+    return drain(train(model, recipe, make, Control(), given=given, state_path=path, resume=resume))
 
 
 def test_tbar_subtracts_what_was_learnt(tiny_model: ClipModel) -> None:
