@@ -26,7 +26,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QListView,
-    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QWidget,
@@ -34,6 +33,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.audit_model import CELL_ROLE, SuspectCell, SuspectModel
+from cleanclip_gui.widgets.cell_grid import as_grid, paint_ground
 from cleanclip_gui.widgets.look import sized
 
 CELL = QSize(130, 166)
@@ -83,20 +83,8 @@ class SuspectDelegate(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         """Paint the cell."""
         cell: SuspectCell = index.data(CELL_ROLE)
-        rect: QRect = option.rect.adjusted(2, 2, -2, -2)
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        hovered = bool(option.state & QStyle.StateFlag.State_MouseOver)
         painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        if selected or hovered:
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(theme.colour("accent_soft" if selected else "sunken"))
-            painter.drawRoundedRect(rect, 8, 8)
-        if option.state & QStyle.StateFlag.State_HasFocus or selected:
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(theme.colour("accent"), 2 if selected else 1))
-            painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), 8, 8)
+        rect = paint_ground(painter, option, focus=True)
         picture = _picture_rect(option.rect)
         _paint_picture(painter, picture, cell)
         if cell.evaluated:
@@ -111,19 +99,9 @@ class SuspectView(QListView):
 
     def __init__(self, model: SuspectModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("gallery")
         self.setAccessibleName("Most suspicious pairs")
-        self.setViewMode(QListView.ViewMode.IconMode)
-        self.setUniformItemSizes(True)
-        self.setGridSize(CELL)
-        self.setLayoutMode(QListView.LayoutMode.Batched)
-        self.setBatchSize(500)
-        self.setResizeMode(QListView.ResizeMode.Adjust)
-        self.setMovement(QListView.Movement.Static)
+        as_grid(self, CELL)
         self.setSelectionMode(QListView.SelectionMode.ExtendedSelection)
-        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMouseTracking(True)
         self.delegate_ = SuspectDelegate(self)
         self.setItemDelegate(self.delegate_)
         self.setModel(model)

@@ -28,6 +28,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QW
 
 from cleanclip_gui import theme
 from cleanclip_gui.text import count_text
+from cleanclip_gui.widgets.cell_grid import as_grid
 from cleanclip_gui.widgets.gallery_delegate import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -50,19 +51,8 @@ class GalleryView(QListView):
 
     def __init__(self, model: GalleryModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("gallery")
         self.setAccessibleName("Images")
-        self.setViewMode(QListView.ViewMode.IconMode)
-        self.setUniformItemSizes(True)
-        self.setGridSize(QSize(CELL_WIDTH, CELL_HEIGHT))
-        self.setLayoutMode(QListView.LayoutMode.Batched)
-        self.setBatchSize(500)
-        self.setResizeMode(QListView.ResizeMode.Adjust)
-        self.setMovement(QListView.Movement.Static)
-        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QListView.Shape.NoFrame)
-        self.setMouseTracking(True)
+        as_grid(self, QSize(CELL_WIDTH, CELL_HEIGHT))
         self.setItemDelegate(GalleryDelegate(CELL_ROLE, self))
         self.setModel(model)
         self._empty_text = "No images are open."

@@ -7,9 +7,10 @@ from typing import Literal
 
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPainterPath, QPalette, QPen, QPixmap
-from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.cell_grid import paint_ground
 from cleanclip_gui.widgets.look import sized
 
 THUMBNAIL = 96
@@ -58,20 +59,8 @@ class GalleryDelegate(QStyledItemDelegate):
     ) -> None:
         """Paint the cell."""
         cell: GalleryCell = index.data(self._role)
-        rect: QRect = option.rect.adjusted(2, 2, -2, -2)
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        hovered = bool(option.state & QStyle.StateFlag.State_MouseOver)
         painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        if selected or hovered:
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(theme.colour("accent_soft" if selected else "sunken"))
-            painter.drawRoundedRect(rect, 8, 8)
-        if selected:
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(theme.colour("accent"), 2))
-            painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), 8, 8)
+        rect = paint_ground(painter, option)
         frame = QRectF(
             rect.center().x() - THUMBNAIL / 2 + 0.5, rect.top() + 7, THUMBNAIL, THUMBNAIL
         )
