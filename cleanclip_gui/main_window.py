@@ -91,6 +91,15 @@ class MainWindow(QMainWindow):
         self._pending_demo = False
         self._closing = Closing(self)
 
+        with theme.styled_afterwards():
+            self._build()
+        self._connect()
+        self.welcome.set_recent(self.settings.value.recent)
+        self._closing.restore()
+        self.show_station("welcome")
+
+    def _build(self) -> None:
+        """Rail on the left; header above the pages; log below them; and what acts on them."""
         self.welcome = WelcomePage()
         self.checkpoint = CheckpointPanel(self.session, self.inference)
         self.studio = StudioPanel(self.session, self.inference)
@@ -104,21 +113,6 @@ class MainWindow(QMainWindow):
             "studio": self.studio,
             "clean": self.clean,
         }
-        self._lay_out()
-        self.resuming = Resuming(self)
-        self.drops = Drops(self)
-        self.guide = Guide(self)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(True)  # Return presses it, as in a dialog
-        self.actions_ = Actions(self)
-        self.actions_.fill_rail(self.rail)
-        self._connect()
-        self.welcome.set_recent(self.settings.value.recent)
-        self._closing.restore()
-        self.show_station("welcome")
-
-    def _lay_out(self) -> None:
-        """Rail on the left; header above the pages; log below them."""
         self.rail = Rail()
         self.pages = QStackedWidget()
         for page in self._pages.values():
@@ -142,6 +136,13 @@ class MainWindow(QMainWindow):
         self.log_dock.setWidget(self.log)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
+        self.resuming = Resuming(self)
+        self.drops = Drops(self)
+        self.guide = Guide(self)
+        for button in self.findChildren(QPushButton):
+            button.setAutoDefault(True)  # Return presses it, as in a dialog
+        self.actions_ = Actions(self)
+        self.actions_.fill_rail(self.rail)
 
     def _connect(self) -> None:
         self.welcome.demo_requested.connect(self.start_tour)

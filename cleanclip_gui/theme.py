@@ -16,7 +16,9 @@ After a switch every widget gets ``PaletteChange``; painted widgets just repaint
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
 
 from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
@@ -211,6 +213,22 @@ def set_property(widget: QWidget, name: str, value: object) -> None:
     widget.style().polish(widget)
 
 
+@contextmanager
+def styled_afterwards() -> Iterator[None]:
+    """Build many widgets in here; they get the style sheet at the end, once.
+
+    Under a style sheet, Qt styles a whole subtree again each time that it gets another parent:
+    a window whose parts are laid out from the inside takes half as long without.
+    """
+    app = cast(QApplication, QApplication.instance())
+    sheet = app.styleSheet()
+    app.setStyleSheet("")
+    try:
+        yield
+    finally:
+        app.setStyleSheet(sheet)
+
+
 def _desktop_is_dark(app: QApplication) -> bool:
     """Return what the desktop says; light where it says nothing."""
     return app.styleHints().colorScheme() == Qt.ColorScheme.Dark
@@ -246,6 +264,7 @@ __all__ = [
     "palette",
     "series_colours",
     "set_property",
+    "styled_afterwards",
     "stylesheet",
     "tokens",
 ]

@@ -9,6 +9,12 @@ from pathlib import Path
 import appdirs
 
 _APP = "cleanclip-gui"
+_HERE = Path(__file__).resolve().parent
+_ROOTS = (
+    _HERE.parent / "resources",
+    _HERE / "_resources",
+    Path(getattr(sys, "_MEIPASS", os.devnull)) / "resources",
+)
 
 
 def resource(*parts: str) -> Path:
@@ -21,12 +27,7 @@ def resource(*parts: str) -> Path:
     FileNotFoundError
         If the file was not shipped.
     """
-    roots = (
-        Path(__file__).resolve().parent.parent / "resources",
-        Path(__file__).resolve().parent / "_resources",
-        Path(getattr(sys, "_MEIPASS", os.devnull)) / "resources",
-    )
-    for root in roots:
+    for root in _ROOTS:
         path = root.joinpath(*parts)
         if path.exists():
             return path

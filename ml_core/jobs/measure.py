@@ -113,6 +113,7 @@ def measure_images(
     """
     result: tuple[Evaluation, PerImage] | None = None
     begin = time.monotonic()
+    yield Progress(stage, 0, 0)  # the first figures of a slow model take a while
     for result in evaluate(
         model,
         bench.canvases,

@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QSize
 from PySide6.QtGui import QColor, QFontDatabase, QIcon, QImage, QPalette
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.look import sized
@@ -160,3 +160,23 @@ def test_what_is_bold_is_a_font_that_is_shipped():
     assert {int(font.weight()), int(sized(font, 1.0).weight())} == shipped
     source = Path(theme.__file__).parent
     assert [p.name for p in source.rglob("*.py") if "setBold(" in p.read_text("utf-8")] == []
+
+
+def test_what_is_built_unstyled_looks_like_what_is_built_styled(qtbot, qapp):
+    def made():
+        page = QWidget()
+        QVBoxLayout(page).addWidget(QPushButton("Start"))
+        qtbot.addWidget(page)
+        return page
+
+    sheet = qapp.styleSheet()
+    with theme.styled_afterwards():
+        late = made()
+        assert qapp.styleSheet() == ""
+    assert qapp.styleSheet() == sheet != ""
+    early = made()
+    assert late.sizeHint() == early.sizeHint()
+    assert late.grab().toImage() == early.grab().toImage()
+    with pytest.raises(ZeroDivisionError), theme.styled_afterwards():
+        1 / 0  # noqa: B018
+    assert qapp.styleSheet() == sheet
