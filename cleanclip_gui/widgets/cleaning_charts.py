@@ -23,11 +23,18 @@ RATES: tuple[tuple[str, str, str, str], ...] = (
     ("linear_ca", "Clean, linear head", "linear_ca_low", "linear_ca_high"),
     ("linear_asr_excl", "Attack, linear head", "linear_asr_low", "linear_asr_high"),
 )
-LOSSES: tuple[tuple[str, str], ...] = (
-    ("loss", "Total"),
-    ("clip", "CLIP"),
-    ("image", "Images"),
-    ("text", "Captions"),
+# What losses are made of, over all methods; colour, and the dash where it is not the colour's.
+LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
+    ("loss", "Total", 0, None),
+    ("clip", "CLIP", 1, None),
+    ("image", "Images", 2, None),
+    ("text", "Captions", 3, None),
+    ("image_distance", "Images moved", 4, None),
+    ("text_distance", "Captions moved", 4, 1),
+    ("ce", "Cross-entropy", 1, None),
+    ("repulsion", "Moved", 2, None),
+    ("triggered", "Triggered", 1, None),
+    ("clean", "Clean", 2, None),
 )
 
 _SETTLE_MS = 60
@@ -126,7 +133,7 @@ class CleaningCharts(QWidget):
                 )
         if "lr" in values:
             self.rate.append("lr", metric.step, values["lr"])
-        for look, (key, label) in enumerate(LOSSES):
+        for key, label, look, dash in LOSSES:
             if key in values:
-                self.losses.add_series(SeriesStyle(key, label, look))
+                self.losses.add_series(SeriesStyle(key, label, look, dash=dash))
                 self.losses.append(key, metric.step, values[key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import subprocess
 import sys
@@ -25,9 +26,12 @@ from cleanclip_gui.widgets.chart_series import (
     to_csv,
 )
 from cleanclip_gui.widgets.charts import Chart, percent, plain, scientific
-from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
+from cleanclip_gui.widgets.cleaning_charts import LOSSES, CleaningCharts
+from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
 from ml_core.reading.errors import InputError
+
+CLEANCLIP_PAR = ("loss", "clip", "image", "text", "image_distance", "text_distance")
 
 
 @pytest.fixture
@@ -261,6 +265,24 @@ def test_metrics_go_to_their_charts(qtbot) -> None:
     ]  # fmt: skip
     charts.clear()
     assert [len(charts.losses.series(key)) for key in ("loss", "clip")] == [0, 0]
+
+
+def test_every_part_of_every_loss_has_a_line() -> None:
+    """A method's parts are the keys beside "loss" in what its loss returns."""
+    named: set[str] = set()
+    for path in Path(contrastive.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Dict):
+                keys = {k.value for k in node.keys if isinstance(k, ast.Constant)}
+                named |= (
+                    keys if "loss" in keys or any("distance" in str(k) for k in keys) else set()
+                )
+            elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "parts":
+                named.add(ast.literal_eval(node.slice))
+    assert {"loss", "clip", "image_distance", "ce", "triggered"} <= named
+    assert named - {"accuracy", "learnt"} <= {key for key, *_ in LOSSES}
+    looks = [(look, dash) for key, _, look, dash in LOSSES if key in CLEANCLIP_PAR]
+    assert len(looks) == len(set(looks)) == len(CLEANCLIP_PAR)
 
 
 def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
