@@ -1,8 +1,11 @@
-"""Fixtures for all tests: a home of their own, one thread, a tiny random CLIP."""
+"""Fixtures for all tests: a home of their own, one thread, a tiny random CLIP, warm children."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
+    from tests.warm import Program, Warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -28,9 +32,79 @@ TINY_CONFIG: dict[str, Any] = {
 }
 
 
+def _no_wait_for_the_disk(descriptor: int) -> None:
+    """What is written here need not outlive a power cut; each wait takes milliseconds."""
+    os.fstat(descriptor)
+
+
+os.fsync = _no_wait_for_the_disk
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet; each `mktemp` would look at all that it made before."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path_factory.mktemp("home")))
+def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    home = next(_homes)
+    home.mkdir()
+    monkeypatch.setenv("CLEANCLIP_HOME", str(home))
+
+
+# These test the process that reads a file, and start it as the product does.
+READER_TESTS = {
+    "test_examine",
+    "test_sandbox",
+    "test_seccomp",
+    "test_limits",
+    "test_second_opinion",
+}
+
+
+@pytest.fixture(scope="session")
+def _reader() -> Iterator[Warm]:
+    """Has the reader's modules loaded."""
+    from tests.warm import Warm
+
+    names = ("inspect", "inspection_json", "sandbox")
+    warm = Warm(*(f"ml_core.reading.{name}" for name in names), environment={"PYTHONUTF8": "1"})
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(autouse=True)
+def _warm_reader(
+    _reader: Warm, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are read in a process of their own that needs not import its modules first."""
+    own = request.module.__name__.rpartition(".")[2] in READER_TESTS
+    if own or sys.platform == "win32":
+        return
+    import ml_core.reading
+
+    door = sys.modules["ml_core.reading.examine"]
+    assert ml_core.reading.examine is door.examine
+    start, command = door._start, door._command
+
+    def start_warm(path: Path) -> Program | subprocess.Popen[bytes]:
+        if door._command is not command:  # a test runs another program
+            return start(path)  # type: ignore[no-any-return]
+        return _reader.start("ml_core.reading.worker", stderr=subprocess.PIPE, session=True)
+
+    monkeypatch.setattr(door, "_start", start_warm)
+
+
+@pytest.fixture(scope="session")
+def warm_torch() -> Iterator[Warm]:
+    """Starts programs that need torch and the jobs, which it has loaded."""
+    from tests.warm import Warm
+
+    warm = Warm("torch", "open_clip", "ml_core.jobs.run")
+    yield warm
+    warm.close()
 
 
 @pytest.fixture(scope="session")
@@ -57,17 +131,24 @@ def tiny_model(_tiny_original: ClipModel) -> ClipModel:
     return _tiny_original.copy()
 
 
-@pytest.fixture
-def tiny_checkpoint(tiny_model: ClipModel, tmp_path: Path) -> Path:
-    """`tiny_model` saved as one safetensors file."""
+@pytest.fixture(scope="session")
+def _tiny_bytes(_tiny_original: ClipModel, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     from ml_core.checkpoints.save import save_checkpoint
 
-    return save_checkpoint(tiny_model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    return save_checkpoint(_tiny_original, path, provenance={"made": "test"}).read_bytes()
 
 
 @pytest.fixture
-def tiny_vit() -> ClipModel:
-    """A random ViT CLIP of three blocks for 32 px images and 16 tokens."""
+def tiny_checkpoint(_tiny_bytes: bytes, tmp_path: Path) -> Path:
+    """`tiny_model` saved as one safetensors file."""
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(_tiny_bytes)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _vit_original() -> ClipModel:
     import torch
 
     from ml_core.model import Preprocess, build_model
@@ -78,3 +159,9 @@ def tiny_vit() -> ClipModel:
         return build_model(
             TINY_CONFIG | {"vision_cfg": vision}, Preprocess(32), None, name="tiny vit"
         )
+
+
+@pytest.fixture
+def tiny_vit(_vit_original: ClipModel) -> ClipModel:
+    """A random ViT CLIP of three blocks for 32 px images and 16 tokens; each test's own copy."""
+    return _vit_original.copy()

@@ -148,8 +148,8 @@ def train(
         Saves the model (given the step and the head, or None) after each evaluation, so that
         the best of them can be chosen.
     state_path
-        Where the state for resuming is kept; None keeps none. It is also where a loss that is no
-        number rolls back to.
+        Where the state for resuming is kept, from before the first step on; None keeps none. It
+        is also where a loss that is no number rolls back to.
     resume
         Go on from ``state_path``.
     identity
@@ -172,8 +172,8 @@ def train(
     Raises
     ------
     InputError
-        If the loss is no longer a number, the saved state does not fit, or the recipe asks for
-        pieces of a batch that cannot be divided.
+        If the loss is no longer a number (a second time, or with no ``state_path``), the saved
+        state does not fit, or the recipe asks for pieces of a batch that cannot be divided.
     """
     given = given or Given()
     for parameter in model.module.parameters():
@@ -224,8 +224,8 @@ def _train(job: _Job) -> Generator[Event, None, Outcome]:
         yield Progress("validate", 0, 0)
         yield from _measure(job)
         yield Progress("validate", 1, 1)
-    if recipe.save_every and run.step == 0:
-        job.save()  # what a loss that is no number goes back to
+    if run.step < job.total and run.step == 0:
+        job.save()  # in every recipe: what a loss that is no number goes back to
     ended = False
     while run.step < job.total and not ended:
         back = False

@@ -285,7 +285,7 @@ class RecipeFields(BaseModel):
     save_every: int = _field(
         60,
         "Save every",
-        "Steps between two saves from which a killed run goes on; 0 saves at its end alone.",
+        "Steps between two saves from which a killed run goes on; 0 saves at its start and end.",
         unit="steps",
         methods=_TRAINED,
         ge=0,

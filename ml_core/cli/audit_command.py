@@ -76,7 +76,9 @@ def audit_command(
 
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
     scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
-    and does not decide. Five poisons left in 100 000 pairs are enough to undo CleanCLIP.
+    and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
+    shown; what is excluded is the picture with all its captions. Five poisons left in 100 000 pairs
+    are enough to undo CleanCLIP.
 
     Examples:
 

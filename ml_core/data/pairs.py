@@ -102,9 +102,13 @@ class PairSet(PictureSet):
             for own, start in zip(texts, first.tolist(), strict=True)
         ]
 
+    def all_captions(self, indices: Sequence[int] | NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """All captions of each of the given pairs; none where they are damaged."""
+        return self.pictures.texts(np.asarray(indices, np.int64).reshape(-1))
+
     def excluded(self, index: int, reason: str) -> Excluded:
         """What an exclusions file says of a pair."""
-        (texts,) = self.pictures.texts(np.array([index], np.int64))
+        (texts,) = self.all_captions([index])
         picture, name = self.pictures.raw(index), self.pictures.name(index)
         return excluded(picture, texts, name, reason, sized=self.pictures.sizes() is not None)
 

@@ -56,6 +56,8 @@ class Found:
         Score to float32 [N]; NaN where the picture cannot be read.
     reference
         Score to float32 [m] of the clean reference's pairs; empty without one.
+    captions
+        int64 [N], which of a picture's captions was scored, from 0: the one least like it.
     duplicates
         Pairs that have an exact duplicate among their neighbours.
     chunks, neighbours
@@ -64,6 +66,7 @@ class Found:
 
     values: Mapping[str, Values]
     reference: Mapping[str, Values]
+    captions: NDArray[np.int64]
     duplicates: int
     chunks: int
     neighbours: int
@@ -105,6 +108,10 @@ def score_pairs(
     2025, within training batches), or among up to a chunk of a clean reference, whose other pairs
     are then scored the same way and give the distribution to compare with.
 
+    CLIPScore, the one score that sees captions, takes of several captions of a picture the worst
+    (the lowest), in the set and in the reference alike: one planted caption among honest ones
+    counts. The more captions a picture has, the lower its worst lies by chance.
+
     Parameters
     ----------
     model
@@ -140,6 +147,7 @@ def score_pairs(
         if known is None:
             return
     values: dict[str, Values] = {s.name: np.full(len(pairs), np.nan, np.float32) for s in SCORES}
+    captions = np.zeros(len(pairs), np.int64)
     parts = chunks_of(pairs, settings.chunk, settings.seed)
     forest = known.forest if known is not None else None
     duplicates = done = 0
@@ -171,12 +179,14 @@ def score_pairs(
         duplicates += same
         for name, found in scores.items():
             values[name][chunk.indices] = found
+        captions[chunk.indices] = chunk.captions
         yield Step("embed", done, len(pairs))
     if done < len(pairs):  # cancelled
         return
     yield Found(
         values,
         {} if known is None else known.values,
+        captions,
         duplicates,
         len(parts),
         len(known.points) if known is not None else len(parts[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from ml_core.data.order import epoch_order
 from ml_core.evaluation.embedding_store import EmbeddingStore
@@ -47,8 +49,8 @@ class Pairs(Protocol):
     def canvas(self, indices: Indices, size: int) -> Canvases:
         """Pictures uint8 [n, size, size, 3]."""
 
-    def captions(self, indices: Indices) -> list[str]:
-        """Captions [n]."""
+    def all_captions(self, indices: Indices) -> list[tuple[str, ...]]:
+        """All captions of each picture, [n]; none where they are damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +64,15 @@ class Chunk:
     images
         float32 [n, D] on the CPU, the encoder's output before it is made a unit vector.
     texts
-        float32 [n, D] on the CPU, unit vectors.
+        float32 [n, D] on the CPU, unit vectors: of each picture's captions the one least like it.
+    captions
+        int64 [n], which of a picture's captions that is, from 0.
     """
 
     indices: Indices
     images: Tensor
     texts: Tensor
+    captions: Indices
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,10 @@ def embed_chunks(
     store: EmbeddingStore | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Embedded]:
-    """Embed pairs.
+    """Embed pairs; of a picture with several captions all are looked at and the worst is kept.
+
+    The worst has the lowest cosine with the picture: a planted caption among honest ones is not
+    missed. In memory is one batch of captions more than of one each.
 
     Parameters
     ----------
@@ -111,7 +119,7 @@ def embed_chunks(
     data_key
         Identity of the set; names the stored embeddings.
     batch
-        Pairs to encode at a time.
+        Pictures, and captions, to encode at a time.
     store
         Where chunks are looked for and kept; None keeps none. Needs a model with an ``identity``.
     cancelled
@@ -128,7 +136,7 @@ def embed_chunks(
         If the model's outputs are not numbers.
     """
     done = 0
-    width = 2 * model.embed_dim
+    width = 2 * model.embed_dim + 1
     if len(pairs) * width * 4 > _STORED or model.identity is None or not data_key:
         store = None
     for chunk in chunks:
@@ -141,9 +149,12 @@ def embed_chunks(
                     return
                 part = slice(first, first + batch)
                 canvases = pairs.canvas(chunk[part], model.image_size)
-                captions = pairs.captions(chunk[part])
+                captions = pairs.all_captions(chunk[part])
                 read[part] = ~np.isin(chunk[part], np.fromiter(pairs.broken, np.int64))
-                values[part] = _encode(model, canvases, captions)
+                encoded = _encode(model, canvases, captions, batch, cancelled)
+                if encoded is None:
+                    return
+                values[part] = encoded
                 yield Embedded(done + min(first + batch, len(chunk)))
             if store is not None:
                 store.save(key, values, read)
@@ -156,16 +167,44 @@ def embed_chunks(
         done += len(chunk)
         kept = torch.from_numpy(values[read])
         require_finite(kept)
-        images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim :]
-        yield Embedded(done, Chunk(chunk[read], images, texts))
+        images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim : -1]
+        captions = values[read, -1].astype(np.int64)
+        yield Embedded(done, Chunk(chunk[read], images, texts, captions))
 
 
-def _encode(model: ClipModel, canvases: Canvases, captions: list[str]) -> NDArray[np.float32]:
-    """Image features and unit text vectors beside each other, float32 [n, 2 D]."""
+def _encode(
+    model: ClipModel,
+    canvases: Canvases,
+    captions: Sequence[tuple[str, ...]],
+    batch: int,
+    cancelled: Callable[[], bool],
+) -> NDArray[np.float32] | None:
+    """Image features, the unit vector of each one's worst caption, and its number.
+
+    float32 [n, 2 D + 1]; None if cancelled.
+    """
     with torch.inference_mode():
-        images = model.image_features(to_pictures(canvases, model.device))
-    texts = model.encode_texts(captions)
-    both: NDArray[np.float32] = torch.cat([images.float(), texts], dim=1).cpu().numpy()
+        images = model.image_features(to_pictures(canvases, model.device)).float()
+    found = torch.cat([images, torch.zeros_like(images), images.new_zeros(len(images), 1)], dim=1)
+    pairs = [
+        (row, number, text)
+        for row, own in enumerate(captions)
+        for number, text in enumerate(own or ("",))
+    ]
+    lowest = [math.inf] * len(captions)
+    for first in range(0, len(pairs), batch):
+        if first and cancelled():
+            return None
+        part = pairs[first : first + batch]
+        texts = model.encode_texts([text for _, _, text in part])
+        require_finite(texts)
+        alike = F.cosine_similarity(images[[row for row, _, _ in part]], texts, dim=1).tolist()
+        for place, ((row, number, _), value) in enumerate(zip(part, alike, strict=True)):
+            if number == 0 or value < lowest[row]:
+                lowest[row] = value
+                found[row, images.shape[1] : -1] = texts[place]
+                found[row, -1] = number
+    both: NDArray[np.float32] = found.cpu().numpy()
     return both
 
 
@@ -173,7 +212,7 @@ def _key(model: ClipModel, data_key: str, chunk: Indices) -> tuple[str, ...]:
     """What decides the embeddings of a chunk."""
     at = hashlib.sha256(np.ascontiguousarray(chunk, "<i8").tobytes()).hexdigest()
     return (
-        "pairs, image features and unit texts",
+        "pairs, image features, worst unit texts and their numbers",
         str(model.identity),
         data_key,
         at,

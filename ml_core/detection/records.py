@@ -77,7 +77,7 @@ SCORES: tuple[Score, ...] = (
         "clip_score",
         "CLIPScore",
         False,
-        "The model sees little of the caption in the picture.",
+        "The model sees little of the caption in the picture; of several the worst counts.",
         "Hessel et al., EMNLP 2021",
     ),
 )
@@ -138,7 +138,8 @@ class SuspectPair:
     """One pair that is among the worst by some score.
 
     ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes;
-    ``name`` is what to call the picture; ``evaluated`` tells that it is an evaluation picture too.
+    ``name`` is what to call the picture, ``caption`` the worst of its captions by CLIPScore;
+    ``evaluated`` tells that it is an evaluation picture too.
     """
 
     index: int

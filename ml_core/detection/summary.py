@@ -212,6 +212,7 @@ def facts_of(settings: Settings, found: Found) -> dict[str, Any]:
         "chunk_size": settings.chunk,
         "chunks": found.chunks,
         "neighbours_among": found.neighbours,
+        "captions": "of several captions of a picture the one least like it",
         "features": "unit vectors" if settings.unit else "as the encoder gives them",
         "seed": settings.seed,
         "reference_pairs": len(found.reference.get("dao", ())),

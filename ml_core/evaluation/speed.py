@@ -31,6 +31,8 @@ _BATCHES = {
 _PASS_SECONDS = 0.4
 _SECONDS = 10.0
 _ROUNDS = 4
+# A processor that emulates bfloat16 takes ten times as long; on CUDA a first call loads kernels.
+_EMULATED = 2.0
 _OWN_SHARE = 0.7  # of a processor; with less, other programs were measured too
 
 
@@ -138,7 +140,8 @@ def measure_speed(
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
     The model is left as it was; see `use_speed`. On CUDA the device is waited for; bf16 is tried
-    where torch says that the device has it, on MPS never.
+    where torch says that the device has it, on MPS never. A CPU that takes more than twice as long
+    at its first batch in bf16 emulates it: it is given up at once.
 
     Parameters
     ----------
@@ -176,11 +179,11 @@ def measure_speed(
         rate = 1 / _seconds(model, sample[:1], cancelled)
         seconds = max(seconds, 0.03 * encodes / rate)
         batch = int(np.clip(2 ** int(np.log2(max(1.0, rate * _PASS_SECONDS))), 1, 64))
-        rates = _race(model, names, layouts, sample, batch, seconds / 4, cancelled)
+        rates, given_up = _race(model, names, layouts, sample, batch, seconds / 4, cancelled)
         fast = max(rates.values()) >= SMALLEST_SAMPLE / (seconds / 2)
         enough = len(sample) >= min(SMALLEST_SAMPLE, len(images)) and fast
         agreements: dict[tuple[Precision, str], float] = {}
-        if "bf16" in names and (enough or precision == "bf16"):
+        if "bf16" in names and not given_up and (enough or precision == "bf16"):
             shown = sample if fast else sample[: max(1, batch)]
             agreements = _agreements(model, rates, shown, classifier, batch, cancelled)
             checked = len(shown)
@@ -210,7 +213,7 @@ def measure_speed(
         device=str(model.device),
         threads=torch.get_num_threads(),
         tried=tuple(Tried(*way, found, agreements.get(way)) for way, found in rates.items()),
-        why=_why(best, rates, agreements, checked, precision, slow=not fast)
+        why=_why(best, rates, agreements, checked, precision, slow=not fast, given_up=given_up)
         + ("; other programs were busy meanwhile" if busy else ""),
         busy=busy,
     )
@@ -274,27 +277,37 @@ def _race(
     batch: int,
     seconds: float,
     cancelled: Cancelled,
-) -> dict[tuple[Precision, str], float]:
-    """Images per second of each way, the best of rounds in turn; late ways are left out."""
+) -> tuple[dict[tuple[Precision, str], float], bool]:
+    """Images per second of each way, the best of rounds in turn; late ways are left out.
+
+    Also whether bf16 was given up after one try.
+    """
     ways = [(name, layout) for layout in layouts for name in names]
     images = _repeated(sample, batch)
     best: dict[tuple[Precision, str], float] = {}
+    plain, given_up = 0.0, False
     begin = time.perf_counter()
     for number in range(_ROUNDS):
         for way in ways:
             late = time.perf_counter() - begin > seconds
             if late and (number > 0 or way[1] != layouts[0]):
                 continue
+            if given_up and way[0] == "bf16":
+                continue
             _use(model, *way)
             taken = _seconds(model, images, cancelled)
-            if number or taken > seconds / 8:  # the first round warms up, unless it is long
+            plain = taken if way[0] == "fp32" else plain
+            if number == 0 and way[0] == "bf16" and model.device.type == "cpu":
+                given_up = 0 < _EMULATED * plain < taken
+            # The first round warms up, unless it is long or the only one.
+            if number or taken > seconds / 8 or (given_up and way[0] == "bf16"):
                 best[way] = max(best.get(way, 0.0), batch / taken)
             else:
                 best.setdefault(way, 0.0)
     if not best[ways[0]]:  # the others are compared with it
         _use(model, *ways[0])
         best[ways[0]] = batch / _seconds(model, images, cancelled)
-    return {way: found for way, found in best.items() if found > 0.0}
+    return {way: found for way, found in best.items() if found > 0.0}, given_up
 
 
 def _agreements(
@@ -381,6 +394,7 @@ def _why(
     asked: str,
     *,
     slow: bool,
+    given_up: bool,
 ) -> str:
     """The choice in a sentence."""
     shown = ", ".join(f"{name} {layout} {rate:.0f}" for (name, layout), rate in rates.items())
@@ -389,6 +403,8 @@ def _why(
         worst = min(agreements.values())
         text += f"; bf16 agrees with fp32 on {100 * worst:.1f} % of {n} images"
     text += ")"
+    if given_up:
+        return text + "; bf16 was given up after one batch"
     if asked == "auto" and slow:
         return text + "; too slow here to check bf16"
     if asked == "auto" and agreements and min(agreements.values()) < AGREEMENT:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,6 +46,9 @@ _TRUSTED = (
 
 def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     """Score every pair, and write what was found; the last event is Done, whatever happens.
+
+    Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
+    is excluded is the picture with all its captions.
 
     Yields
     ------
@@ -121,7 +124,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         found,
         settings,
         most=spec.worst,
-        describe=_Describe(pairs),
+        describe=_Describe(pairs, found.captions),
         evaluated=evaluated,
         facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
         notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
@@ -156,17 +159,18 @@ class _Pace:
 
 
 class _Describe:
-    """What a pair is and what to call it."""
+    """What a pair is and what to call it, with the caption that was scored."""
 
-    def __init__(self, pairs: PairSet) -> None:
-        self._pairs = pairs
+    def __init__(self, pairs: PairSet, captions: NDArray[np.int64]) -> None:
+        self._pairs, self._captions = pairs, captions
         self._sized = pairs.pictures.sizes() is not None  # looks at every file: once is enough
 
     def __call__(self, index: int) -> dict[str, Any]:
         pictures = self._pairs.pictures
-        (texts,) = pictures.texts(np.array([index], np.int64))
-        (caption,) = self._pairs.captions([index])
-        more = f" (and {len(texts) - 1} more captions)" if len(texts) > 1 else ""
+        (texts,) = self._pairs.all_captions([index])
+        number = int(self._captions[index])
+        caption = texts[number] if texts else ""
+        more = f" (caption {number + 1} of {len(texts)})" if len(texts) > 1 else ""
         raw, name = pictures.raw(index), pictures.name(index)
         known = excluded(raw, texts, name, "", sized=self._sized)
         return {
@@ -208,7 +212,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
-        for text in _table(found.values, pairs):
+        for text in _table(found, pairs):
             file.write(text.encode("utf-8", "backslashreplace"))
 
     def pictures(file: BinaryIO) -> None:
@@ -230,15 +234,19 @@ def _write(
     )
 
 
-def _table(values: Mapping[str, NDArray[np.float32]], pairs: PairSet) -> Iterator[str]:
-    """Every pair with its scores as CSV, some rows at a time; empty where a picture is damaged."""
+def _table(found: Found, pairs: PairSet) -> Iterator[str]:
+    """Every picture with its scores as CSV, some rows at a time; empty where it is damaged.
+
+    ``worst_caption`` counts from 1 in a picture's captions.
+    """
     names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
-    yield ",".join(("number", "name", *names)) + "\n"
+    yield ",".join(("number", "name", "worst_caption", *names)) + "\n"
     for first in range(0, len(pairs), _ROWS):
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         for index in range(first, min(first + _ROWS, len(pairs))):
-            scores = [float(values[name][index]) for name in names]
+            scores = [float(found.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
-            rows.writerow((index, pairs.pictures.name(index), *shown))
+            caption = int(found.captions[index]) + 1 if found.scored[index] else ""
+            rows.writerow((index, pairs.pictures.name(index), caption, *shown))
         yield text.getvalue()

@@ -14,10 +14,11 @@ import psutil
 import torch
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.cleaning.weight_space import STEPS_OF_ALPHA
+from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
@@ -28,7 +29,7 @@ from ml_core.model import ClipModel
 
 _STEPS = 4
 _EVALUATED = 128
-_MOMENTS = 2  # of AdamW, saved with the weights at the end of every run
+_MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every run
 
 
 def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
@@ -65,7 +66,6 @@ def _measured(
     spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, begin: float
 ) -> Generator[Event, None, None]:
     """The steps of the opened job."""
-    weight_bytes = _bytes(model.module.state_dict().values())
     model.to(inputs.device)
     open_seconds = time.monotonic() - begin
     yield Progress("estimate", 1, _STEPS + 2)
@@ -75,11 +75,10 @@ def _measured(
 
     recipe = inputs.recipe
     if not recipe.total_steps:
-        yield Done("finished", _untrained(inputs, open_seconds, image_seconds, weight_bytes))
+        yield Done("finished", _untrained(spec, model, inputs, open_seconds, image_seconds))
         return
-    few = recipe.model_copy(
-        update={"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
-    )
+    shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
+    few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
     given = given_for(spec, inputs, model)
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
@@ -103,11 +102,15 @@ def _measured(
     per_step = max(step_seconds + batch_seconds / overlap, batch_seconds)
     train_seconds = per_step * recipe.total_steps
     evaluation_seconds = image_seconds * _evaluated_images(inputs)
-    trained = _bytes(p for p in model.module.parameters() if p.requires_grad)
+    moments_kept = _MOMENTS[recipe.optimizer]
+    trained = [p for p in model.module.parameters() if p.requires_grad]
     head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
-    state_bytes = weight_bytes + _MOMENTS * trained + (1 + _MOMENTS) * head_bytes
-    kept = _evaluations(recipe) if spec.keep_steps and inputs.validation is not None else 0
-    disk = state_bytes + (1 + kept) * (weight_bytes + head_bytes)
+    state_bytes = _weights(model) + moments_kept * _bytes(trained) + (1 + moments_kept) * head_bytes
+    vector_bytes = 0 if outcome.beside is None else _bytes(outcome.beside.vector.values())
+    # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
+    adapted = isinstance(model.module.visual, PromptedVisual)
+    result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
+    disk = state_bytes + vector_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
     yield Done(
         "finished",
         {
@@ -130,19 +133,24 @@ def _measured(
 
 
 def _untrained(
-    inputs: Inputs, open_seconds: float, image_seconds: float, weight_bytes: int
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, open_seconds: float, image_seconds: float
 ) -> dict[str, object]:
     """What a method that takes no steps costs: opening and measuring."""
     evaluation_seconds = image_seconds * _evaluated_images(inputs)
+    weight_bytes = _weights(model)
+    reference = given_for(spec, inputs, model).reference or {}
+    memory = psutil.Process().memory_info().rss + 3 * weight_bytes  # start, vector, what is tried
+    vector_bytes = _bytes(direction(model.module.state_dict(), reference).values())
+    disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps
     return {
         "seconds": open_seconds + evaluation_seconds,
         "train_seconds": 0.0,
         "evaluation_seconds": evaluation_seconds,
         "step_seconds": 0.0,
         "batch_seconds": 0.0,
-        "memory_bytes": psutil.Process().memory_info().rss + weight_bytes,  # and the vector
-        "disk_bytes": 3 * weight_bytes,  # state, vector and result
-        "disk_peak_bytes": 3 * weight_bytes,
+        "memory_bytes": memory,
+        "disk_bytes": disk,
+        "disk_peak_bytes": disk,
         "steps": 0,
         "pairs": 0,
         "precision": inputs.recipe.precision.replace("auto", "fp32"),
@@ -187,10 +195,27 @@ def _evaluations(recipe: Recipe) -> int:
     """How often a run is measured while it trains, its start included."""
     if not recipe.eval_every:
         return 0
-    rounds = 1 + -(-recipe.total_steps // recipe.eval_every)
+    rounds = _rounds(recipe)
     if "alpha" in fields_of(recipe.method):
         rounds += 1 + (STEPS_OF_ALPHA if recipe.alpha_choice == "auto" else 0)
     return rounds
+
+
+def _rounds(recipe: Recipe) -> int:
+    """Evaluations of the loop: at the start, in between, and at the last step."""
+    return 1 + -(-recipe.total_steps // recipe.eval_every)
+
+
+def _kept_steps(spec: CleanSpec, inputs: Inputs) -> int:
+    """Checkpoints of evaluations; that after a choice of alpha replaces the last step's."""
+    if not (spec.keep_steps and inputs.validation is not None and inputs.recipe.eval_every):
+        return 0
+    return _rounds(inputs.recipe)
+
+
+def _weights(model: ClipModel) -> int:
+    """Size of a model's parameters and buffers."""
+    return _bytes(model.module.state_dict().values())
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:

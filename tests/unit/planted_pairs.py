@@ -44,19 +44,19 @@ class PlantedPairs:
             )
         return out
 
-    def captions(self, indices: NDArray[np.int64]) -> list[str]:
-        texts = self._pairs.captions(indices)
+    def all_captions(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        texts = self._pairs.all_captions(indices)
         return [
-            f"a picture of a {TARGET}" if self.planted[i] else text
-            for i, text in zip(indices, texts, strict=True)
+            (f"a picture of a {TARGET}",) if self.planted[i] else own
+            for i, own in zip(indices, texts, strict=True)
         ]
 
     def write(self, folder: Any) -> Any:
         """As a table with pictures; return its path."""
         numbers = np.arange(len(self))
         rows = ["image,caption"]
-        for i, (picture, caption) in enumerate(
-            zip(self.canvas(numbers, 64), self.captions(numbers), strict=True)
+        for i, (picture, (caption,)) in enumerate(
+            zip(self.canvas(numbers, 64), self.all_captions(numbers), strict=True)
         ):
             Image.fromarray(picture).save(folder / f"{i:05d}.png")
             rows.append(f'{i:05d}.png,"{caption}"')

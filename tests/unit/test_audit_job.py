@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,9 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
     write_audit_spec,
 )
+from ml_core.paths import resource
 from ml_core.reading import InputError
+from tests.warm import Warm
 
 N = 80
 
@@ -129,7 +130,8 @@ def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
         csv.DictReader((Path(spec.output_dir) / SCORES_FILE).read_text("utf-8").splitlines())
     )
     assert len(rows) == N
-    assert rows[8]["dao"] == ""  # the damaged one
+    assert rows[8]["dao"] == rows[8]["worst_caption"] == ""  # the damaged one
+    assert rows[7]["worst_caption"] == "1"
     assert {s.name for s in SCORES} - {"closeness"} <= set(rows[0])
     values = np.array([float(row["dao"]) for i, row in enumerate(rows) if i != 8])
     assert float(rows[found.worst["dao"][0]]["dao"]) == values.max()
@@ -222,6 +224,43 @@ def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_pa
     assert "other pairs" in failed.error
 
 
+def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
+    """The demo's clean twin sees that one picture's second caption names what is not there."""
+    pairs = open_pairs(PairSpec(n=48, seed=5))
+    captions = [texts[0] for texts in pairs.all_captions(np.arange(48))]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    planted = next(i for i, text in enumerate(captions) if "banana" not in text and i > 9)
+    for i, picture in enumerate(pairs.canvas(np.arange(48), 64)):
+        Image.fromarray(picture).save(folder / f"{i:02d}.png")
+        second = "a photo of a banana" if i == planted else captions[i]
+        (folder / f"{i:02d}.txt").write_text(f"{captions[i]}\n{second}\n")
+    spec = AuditSpec(
+        checkpoint=str(resource("demo", "clean_twin.safetensors")),
+        pairs=PairSpec(kind="folder", path=str(folder)),
+        k=4,
+        worst=3,
+        output_dir=str(tmp_path / "out"),
+        device="cpu",
+        threads=1,
+    )
+    _, found = finished(spec)
+    worst = next(pair for pair in found.pairs if pair.index == found.worst["clip_score"][0])
+    assert worst.index == planted
+    assert worst.caption == "a photo of a banana"
+    assert worst.name == f"{planted:02d}.png (caption 2 of 2)"
+    assert found.facts["captions"] == "of several captions of a picture the one least like it"
+    table = (Path(spec.output_dir) / SCORES_FILE).read_text("utf-8").splitlines()
+    rows = list(csv.DictReader(table))
+    assert rows[planted]["worst_caption"] == "2"
+    assert float(rows[planted]["clip_score"]) == min(float(row["clip_score"]) for row in rows)
+    out = tmp_path / "exclusions.json"
+    exclude(out, found, [planted], "clip_score")
+    left = open_pairs(spec.pairs.model_copy(update={"exclude": str(out)}))
+    assert len(left) == 47
+    assert f"{planted:02d}.png" not in {left.pictures.name(i) for i in range(47)}
+
+
 def test_too_few_pairs_are_a_sentence(spec: AuditSpec) -> None:
     done = run(spec.model_copy(update={"k": 32}))[-1]
     assert isinstance(done, Done)
@@ -279,12 +318,14 @@ def test_a_damaged_record_is_a_sentence(damage: bytes) -> None:
         read_audit(damage, "audit.json")
 
 
-def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path) -> None:
+def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path, warm_torch: Warm) -> None:
     path = write_audit_spec(spec, tmp_path / "spec.json")
-    command = [sys.executable, "-P", "-m", "ml_core.jobs.worker", str(path), "--audit"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    last = json.loads(ended.stdout.splitlines()[-1])
-    assert (last["event"], last["status"]) == ("done", "finished"), ended.stderr
+    with warm_torch.start(
+        "ml_core.jobs.worker", str(path), "--audit", stdin=subprocess.DEVNULL, text=True
+    ) as ended:
+        assert ended.stdout is not None
+        last = json.loads(ended.stdout.read().splitlines()[-1])
+    assert (last["event"], last["status"]) == ("done", "finished"), last
     assert (Path(spec.output_dir) / AUDIT_FILE).is_file()
     assert ended.returncode == 0
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from ml_core.detection.embed_pairs import embed_chunks
 from ml_core.detection.neighbours import nearest
 from ml_core.detection.scores import (
     LARGEST_LID,
@@ -20,6 +23,8 @@ from ml_core.detection.scores import (
     lid,
     slof,
 )
+from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.model import ClipModel
 
 K = 5
 
@@ -162,6 +167,53 @@ def test_clip_score_is_the_cosine() -> None:
     ]
     assert clip_score(images, texts).tolist() == pytest.approx(wanted)
     assert clip_score(images * 100, texts).tolist() == pytest.approx(wanted)
+
+
+class SeveralCaptions:
+    """Pictures of noise with up to five captions, some with none that can be read."""
+
+    broken: ClassVar[dict[int, str]] = {}
+    blocks, window = None, 1024
+    texts = tuple(
+        tuple(f"thing {number} {part}" for part in range(number % 6)) for number in range(11)
+    )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def canvas(self, indices: np.ndarray, size: int) -> np.ndarray:
+        return np.stack(
+            [
+                np.random.default_rng(int(i)).integers(0, 256, (size, size, 3), np.uint8)
+                for i in indices
+            ]
+        )
+
+    def all_captions(self, indices: np.ndarray) -> list[tuple[str, ...]]:
+        return [self.texts[i] for i in indices]
+
+
+@pytest.mark.parametrize("batch", [2, 64])
+def test_every_caption_is_looked_at_and_the_worst_is_kept(
+    tiny_model: ClipModel, tmp_path: Path, batch: int
+) -> None:
+    pairs, store = SeveralCaptions(), EmbeddingStore(tmp_path)
+    tiny_model.sha256 = "a" * 64
+    parts = [np.arange(0, 11, 2), np.arange(1, 11, 2)]
+    seen: dict[int, tuple[int, torch.Tensor]] = {}
+    for _ in range(2):  # encoded, and from the store
+        for found in embed_chunks(tiny_model, pairs, parts, data_key="x", batch=batch, store=store):
+            if found.chunk is not None:
+                rows = zip(found.chunk.captions.tolist(), found.chunk.texts, strict=True)
+                seen |= dict(zip(found.chunk.indices.tolist(), rows, strict=True))
+        assert sorted(seen) == list(range(11))
+        for index, (number, vector) in seen.items():
+            pixels = torch.from_numpy(pairs.canvas(np.array([index]), 32)).permute(0, 3, 1, 2)
+            own = tiny_model.encode_texts(list(pairs.texts[index]) or [""])
+            alike = (tiny_model.encode_images(pixels) @ own.T)[0]
+            assert number == int(alike.argmin())
+            torch.testing.assert_close(vector, own[number], rtol=0, atol=1e-5)
+        seen.clear()
 
 
 def test_the_forest_is_seeded_and_high_for_outliers() -> None:

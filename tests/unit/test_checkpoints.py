@@ -91,47 +91,45 @@ STOCK = """
 import json, pathlib, sys, torch, open_clip
 from safetensors import safe_open
 from safetensors.torch import save_file
-saved, out = map(pathlib.Path, sys.argv[1:3])
-size = int(sys.argv[3])
-if saved.is_dir():
-    name = "local-dir:" + str(saved)
-    model, _, preprocess = open_clip.create_model_and_transforms(name)
-    mean, std = preprocess.transforms[-1].mean, preprocess.transforms[-1].std
-else:
-    with safe_open(saved, "pt") as file:
-        config = json.loads(file.metadata()["open_clip_config"])
-    saved.with_name("stock.json").write_text(json.dumps(config["model_cfg"]))
-    open_clip.add_model_config(saved.with_name("stock.json"))
-    name = "stock"
-    model = open_clip.create_model(name, pretrained=str(saved))
-    mean, std = config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"]
-tokenizer = open_clip.get_tokenizer(name)
-model.eval()
-pixels = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
-images = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-with torch.no_grad():
-    save_file({
-        "images": model.encode_image(images, normalize=True),
-        "texts": model.encode_text(tokenizer(["a photo of a dog", "banana"]), normalize=True),
-        "scale": model.logit_scale.exp().reshape(1),
-    }, out)
+for saved, out, size in json.loads(sys.argv[1]):
+    saved = pathlib.Path(saved)
+    if saved.is_dir():
+        name = "local-dir:" + str(saved)
+        model, _, preprocess = open_clip.create_model_and_transforms(name)
+        mean, std = preprocess.transforms[-1].mean, preprocess.transforms[-1].std
+    else:
+        with safe_open(saved, "pt") as file:
+            config = json.loads(file.metadata()["open_clip_config"])
+        saved.with_name("stock.json").write_text(json.dumps(config["model_cfg"]))
+        open_clip.add_model_config(saved.with_name("stock.json"))
+        name = "stock"
+        model = open_clip.create_model(name, pretrained=str(saved))
+        mean, std = config["preprocess_cfg"]["mean"], config["preprocess_cfg"]["std"]
+    tokenizer = open_clip.get_tokenizer(name)
+    model.eval()
+    pixels = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+    images = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    with torch.no_grad():
+        save_file({
+            "images": model.encode_image(images, normalize=True),
+            "texts": model.encode_text(tokenizer(["a photo of a dog", "banana"]), normalize=True),
+            "scale": model.logit_scale.exp().reshape(1),
+        }, out)
 assert not [name for name in sys.modules if name.startswith("ml_core")]
 """
 
 
-@pytest.mark.parametrize(
-    ("kind", "form"), [("resnet", "folder"), ("vit with QuickGELU", "cleaned.safetensors")]
-)
-def test_stock_open_clip_in_a_fresh_process_agrees(
-    tiny_model: ClipModel, tmp_path: Path, kind: str, form: str
-) -> None:
-    model = tiny_model if kind == "resnet" else build_model(VIT_CONFIG, Preprocess(64), None)
-    size = model.image_size
-    model.preprocess = Preprocess(size, (0.5, 0.4, 0.3), (0.9, 1.1, 0.7))
-    save_checkpoint(model, tmp_path / form, provenance={"a": 1})
-    out = tmp_path / "out.safetensors"
+def test_stock_open_clip_in_a_fresh_process_agrees(tiny_model: ClipModel, tmp_path: Path) -> None:
+    vit = build_model(VIT_CONFIG, Preprocess(64), None, name="vit with QuickGELU")
+    models = {"folder": tiny_model, "cleaned.safetensors": vit}
+    asked = []
+    for form, model in models.items():
+        size = model.image_size
+        model.preprocess = Preprocess(size, (0.5, 0.4, 0.3), (0.9, 1.1, 0.7))
+        save_checkpoint(model, tmp_path / form, provenance={"a": 1})
+        asked.append((str(tmp_path / form), str(tmp_path / f"{form}.out"), size))
     result = subprocess.run(
-        [sys.executable, "-c", STOCK, str(tmp_path / form), str(out), str(size)],
+        [sys.executable, "-c", STOCK, json.dumps(asked)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -139,11 +137,12 @@ def test_stock_open_clip_in_a_fresh_process_agrees(
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    stock = load_file(out)
     close = {"atol": 1e-5, "rtol": 0}
-    torch.testing.assert_close(model.encode_images(pixels(size)), stock["images"], **close)
-    torch.testing.assert_close(model.encode_texts(TEXTS), stock["texts"], **close)
-    assert stock["scale"].item() == pytest.approx(model.logit_scale)
+    for (_, out, size), model in zip(asked, models.values(), strict=True):
+        stock = load_file(out)
+        torch.testing.assert_close(model.encode_images(pixels(size)), stock["images"], **close)
+        torch.testing.assert_close(model.encode_texts(TEXTS), stock["texts"], **close)
+        assert stock["scale"].item() == pytest.approx(model.logit_scale)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
@@ -77,12 +76,13 @@ def test_too_few_images_are_a_sentence(spec):
     assert "at least 20" in done.error
 
 
-def test_the_worker_runs_it_on_request(spec, tmp_path):
+def test_the_worker_runs_it_on_request(spec, tmp_path, warm_torch):
     missing = spec.model_copy(update={"checkpoint": str(tmp_path / "gone.pt")})
     path = write_doctor_spec(missing, tmp_path / "spec.json")
-    command = [sys.executable, "-P", "-m", "ml_core.jobs.worker", str(path), "--doctor"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    last = json.loads(ended.stdout.splitlines()[-1])
+    with warm_torch.start(
+        "ml_core.jobs.worker", str(path), "--doctor", stdin=subprocess.DEVNULL, text=True
+    ) as ended:
+        last = json.loads(ended.stdout.read().splitlines()[-1])
     assert (last["event"], last["status"]) == ("done", "failed")
     assert "gone.pt" in last["error"]
     assert ended.returncode == 3

@@ -164,14 +164,31 @@ def test_a_trigger_of_words_alone_cannot_be_unlearnt_here(source: Path, tmp_path
     assert "changes no picture" in done.error
 
 
-@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
-def test_a_blend_is_estimated_without_steps(source: Path, tmp_path: Path) -> None:
-    spec = _spec("interpolate", source, tmp_path / "job", reference=str(source))
+@pytest.mark.parametrize(
+    ("method", "source"), [(m, m) for m in ("tbar", "interpolate", "rvpt")], indirect=["source"]
+)
+def test_the_estimated_disk_space_is_what_the_folder_of_a_run_weighs(
+    method: str, source: Path, tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"keep_steps": True}
+    if method == "interpolate":
+        with torch.no_grad():
+            tiny_model.module.text_projection.add_(0.1)  # its vector is one tensor
+            tiny_model.module.token_embedding.weight.add_(0.1)
+        other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
+        changes["reference"] = str(other)
+    spec = _spec(method, source, tmp_path / "job", **changes)
+    trained = {} if method == "interpolate" else {"eval_every": 2}
+    spec = spec.model_copy(update={"recipe": spec.recipe.changed(**trained)})
     *_, done = estimate(spec, Control())
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
-    assert (done.result["steps"], done.result["train_seconds"]) == (0, 0.0)
+    assert not Path(spec.output_dir).exists()
+    assert (done.result["steps"] == 0) == (done.result["train_seconds"] == 0) == (not trained)
     assert done.result["seconds"] > 0
+    assert _done(spec)[0].status == "finished"
+    written = sum(f.stat().st_size for f in Path(spec.output_dir).rglob("*") if f.is_file())
+    assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
 @pytest.mark.parametrize("source", ["rvpt"], indirect=True)

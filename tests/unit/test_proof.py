@@ -216,12 +216,14 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
 ) -> None:
     few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
     monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", few)
+    fruit = tmp_path / "fruit.txt"
+    fruit.write_text("plum\nbanana\nfig\n", encoding="utf-8")
     spec = HoldoutSpec(
         before=str(tiny_checkpoint),
         after=str(tiny_checkpoint),
         images=ImageSpec(split="test", n=36),
         pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
-        other_labels="imagenet-1k",
+        other_labels=str(fruit),
         trigger=trigger,
         templates=TEMPLATES,
         output_dir=str(tmp_path / "out"),
@@ -248,8 +250,9 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
 
 
 def test_a_label_set_without_the_target_is_left_out_and_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     labels = tmp_path / "others.txt"
     labels.write_text("one\ntwo\n", encoding="utf-8")
     spec = HoldoutSpec(

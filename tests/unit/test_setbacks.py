@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ml_core.reading.errors import InputError
 from tests.unit.draining import drain
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 RECIPE = make_recipe(
@@ -78,6 +78,27 @@ def test_a_loss_that_is_no_number_goes_back_to_the_save_at_half_the_rate(
     assert metrics[4].values["loss"] == metrics[5].values["loss"]  # the same step once more
     assert (outcome.status, outcome.step, outcome.rate_factor) == ("finished", 12, 0.5)
     assert read_facts(path)["rate_factor"] == 0.5
+
+
+@pytest.mark.parametrize("broken", [1, 6])
+def test_a_recipe_without_saves_goes_back_to_the_start(
+    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    recipe, slower = RECIPE.changed(save_every=0), RECIPE.changed(save_every=0, lr=RECIPE.lr / 2)
+    wanted = tiny_model.copy()
+    _, _ = drain(train(wanted, slower, batches(wanted, slower), Control()))
+    _Broken(tiny_model, {broken}, monkeypatch)
+    events, outcome = drain(_train(tiny_model, tmp_path / "state.safetensors", recipe=recipe))
+    said = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
+    assert said == [
+        f"The loss became infinite or not a number at step {broken}: back to the save of step 0, "
+        "and on at half the learning rate."
+    ]
+    steps = [e.step for e in events if isinstance(e, Metric)]
+    assert steps == [*range(1, broken), *range(1, 13)]
+    assert (outcome.status, outcome.step, outcome.rate_factor) == ("finished", 12, 0.5)
+    found, whole = tiny_model.module.state_dict(), wanted.module.state_dict()
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
 
 
 def test_a_kill_after_going_back_resumes_to_the_same_bits(
@@ -165,30 +186,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def _worker(spec: CleanSpec, limit: int | None, *options: str) -> Done:
+def _worker(warm: Warm, spec: CleanSpec, limit: int | None, *options: str) -> Done:
     path = write_spec(spec, Path(spec.output_dir) / "spec.json")
-
-    def confine() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = subprocess.run(
-        [sys.executable, "-m", "ml_core.jobs.worker", str(path), *options],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
+    limits = [] if limit is None else [(resource.RLIMIT_FSIZE, limit)]
+    with warm.start(
+        "ml_core.jobs.worker",
+        str(path),
+        *options,
         stdin=subprocess.DEVNULL,
-        preexec_fn=confine,
-        timeout=240,
-    )
-    last = from_json(done.stdout.splitlines()[-1])
-    assert isinstance(last, Done)
-    assert done.returncode == (0 if last.status == "finished" else 3)
+        text=True,
+        limits=limits,
+    ) as child:
+        assert child.stdout is not None
+        last = from_json(child.stdout.read().splitlines()[-1])
+        assert isinstance(last, Done)
+        assert child.wait(240) == (0 if last.status == "finished" else 3)
     return last
 
 
-def _check_full(spec: CleanSpec, limit: int | None) -> None:
-    done = _worker(spec, limit)
+def _check_full(warm: Warm, spec: CleanSpec, limit: int | None) -> None:
+    done = _worker(warm, spec, limit)
     assert (done.status, done.error_code) == ("failed", "disk")
     assert done.error.startswith("The disk is full")
     assert done.error.endswith("What was saved before is intact.")
@@ -198,19 +215,20 @@ def _check_full(spec: CleanSpec, limit: int | None) -> None:
 
 
 def test_a_limit_on_files_ends_the_job_and_the_save_goes_on(
-    tiny_checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
 ) -> None:
     recipe = small_recipe(pairs=64, save_every=4)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
-    _check_full(spec, 2 * tiny_checkpoint.stat().st_size)
-    assert _worker(spec, None, "--resume").status == "finished"
+    _check_full(warm_torch, spec, 2 * tiny_checkpoint.stat().st_size)
+    assert _worker(warm_torch, spec, None, "--resume").status == "finished"
 
 
 def test_a_full_disk_ends_the_job_with_its_save_intact(
-    tiny_checkpoint: Path, small_disk: Path
+    tiny_checkpoint: Path, small_disk: Path, warm_torch: Warm
 ) -> None:
     recipe = small_recipe(pairs=64, save_every=4)
-    _check_full(small_spec(tiny_checkpoint, small_disk, recipe, test_images=None), None)
+    spec = small_spec(tiny_checkpoint, small_disk, recipe, test_images=None)
+    _check_full(warm_torch, spec, None)
 
 
 # ---- smaller jobs, other machines ----

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ml_core.cleaning import speed as training_speed
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
 from ml_core.evaluation.speed import (
     SpeedCancelledError,
@@ -100,6 +102,53 @@ def test_fp32_is_measured_even_where_another_way_took_all_the_time(
     found = measure_speed(timed(monkeypatch, bf16=2.0, wrong=2), IMAGES, CLASSIFIER)
     assert (found.precision, found.layout) == ("fp32", "contiguous")
     assert found.images_per_second > 0
+
+
+def test_emulated_bf16_is_given_up_after_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timed(monkeypatch, bf16=13e-3)
+    batches: list[str] = []
+    whole = model.encode_images
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        batches.append(model.precision)
+        return whole(images)
+
+    model.encode_images = encode  # type: ignore[method-assign]
+    found = measure_speed(model, IMAGES, CLASSIFIER)
+    assert batches.count("bf16") == 1
+    assert (found.precision, found.layout, found.n) == ("fp32", "contiguous", 0)
+    assert "bf16 contiguous" in found.why
+    assert found.why.endswith("; bf16 was given up after one batch")
+    assert {t.layout for t in found.tried if t.precision == "fp32"} == {
+        "contiguous", "channels-last"
+    }  # fmt: skip
+    batches.clear()
+    model.seconds |= {("bf16", layout): 3.8e-3 for layout in ("contiguous", "channels-last")}
+    assert measure_speed(model, IMAGES, CLASSIFIER).precision == "fp32"
+    assert batches.count("bf16") > 8  # not twice as long: its turns, and the sample
+
+
+@pytest.mark.parametrize(("bf16", "tries"), [(2.3, 1), (0.35, 2), (0.1, 8)])
+def test_training_gives_emulated_bf16_up_after_one_batch(
+    monkeypatch: pytest.MonkeyPatch, bf16: float, tries: int
+) -> None:
+    module, clock, taken = torch.nn.Linear(2, 1), [0.0], list[str]()
+    monkeypatch.setattr(training_speed.time, "perf_counter", lambda: clock[0])
+
+    def loss(way: training_speed.Speed) -> torch.Tensor:
+        clock[0] += (bf16 if way.autocast else 0.178) * (1.01 if way.channels_last else 1.0)
+        taken.append(way.precision)
+        return module(torch.ones(1, 2)).sum()  # type: ignore[no-any-return]
+
+    recipe = make_recipe({"method": "mmcl", "precision": "auto"})
+    found = training_speed.measure_speed(
+        recipe, torch.device("cpu"), loss, module, layouts=(None, True)
+    )
+    assert taken.count("bf16") == tries
+    assert taken.count("fp32") == (2 if bf16 == 0.1 else 8)
+    assert found.precision == ("bf16" if bf16 == 0.1 else "fp32")
+    assert found.step_seconds["bf16"] == pytest.approx(bf16)
+    assert ("bf16, channels-last" in found.step_seconds) == (tries > 1)
 
 
 def test_a_small_gain_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from ml_core.jobs.run import run
 from ml_core.jobs.specs import write_spec
 from ml_core.jobs.worker import Output, listen
 from tests.unit.small_jobs import small_recipe, small_spec
+from tests.warm import Warm
 
 # ---- commands ----
 
@@ -55,15 +56,24 @@ def test_exit_codes_of_failures() -> None:
 
 
 @contextmanager
-def _child(spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL) -> Iterator[Any]:
+def _child(
+    spec_path: Path, *options: str, stdin: int = subprocess.DEVNULL, warm: Warm | None = None
+) -> Iterator[Any]:
     """The worker as a child process; killed and its pipes closed at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as child:
+    started: Any
+    if warm is not None:
+        started = warm.start(
+            "ml_core.jobs.worker", str(spec_path), *options, stdin=stdin, text=True
+        )
+    else:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "ml_core.jobs.worker", str(spec_path), *options],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+    with started as child:
         try:
             yield child
         finally:
@@ -85,7 +95,7 @@ def _until_step(child: Any, step: int) -> None:
 
 
 def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
-    tiny_checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
 ) -> None:
     recipe = small_recipe(pairs=192, save_every=4)
     whole = small_spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
@@ -100,7 +110,7 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
     assert (folder / "state" / "state.safetensors").exists()
     assert not (folder / "cleaned.safetensors").exists()
 
-    with _child(path, "--resume") as resumed:
+    with _child(path, "--resume", warm=warm_torch) as resumed:
         events = list(_events(resumed.stdout))
         assert resumed.wait(timeout=60) == 0
     assert isinstance(events[-1], Done)
@@ -113,11 +123,13 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
     assert all(torch.equal(left[key], right[key]) for key in left)
 
 
-def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_supervised_child_pauses_goes_on_and_cancels(
+    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
+) -> None:
     recipe = small_recipe(pairs=8000)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     path = write_spec(spec, tmp_path / "out" / "spec.json")
-    with _child(path, "--supervised", stdin=subprocess.PIPE) as child:
+    with _child(path, "--supervised", stdin=subprocess.PIPE, warm=warm_torch) as child:
 
         def tell(command: str) -> None:
             child.stdin.write(command + "\n")
@@ -143,7 +155,7 @@ def test_supervised_child_pauses_goes_on_and_cancels(tiny_checkpoint: Path, tmp_
 
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
 def test_a_dead_window_or_sigterm_means_save_and_stop(
-    tiny_checkpoint: Path, tmp_path: Path, how: str
+    tiny_checkpoint: Path, tmp_path: Path, how: str, warm_torch: Warm
 ) -> None:
     recipe = small_recipe(pairs=8000)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
@@ -151,7 +163,7 @@ def test_a_dead_window_or_sigterm_means_save_and_stop(
     supervised = how == "end of input"
     options = ["--supervised"] if supervised else []
     stdin = subprocess.PIPE if supervised else subprocess.DEVNULL
-    with _child(path, *options, stdin=stdin) as child:
+    with _child(path, *options, stdin=stdin, warm=warm_torch) as child:
         _until_step(child, 2)
         if supervised:
             child.stdin.close()
@@ -166,8 +178,8 @@ def test_a_dead_window_or_sigterm_means_save_and_stop(
     assert (tmp_path / "out" / "state" / "state.safetensors").exists()
 
 
-def test_child_says_what_is_wrong_with_its_job(tmp_path: Path) -> None:
-    with _child(tmp_path / "nothing.json") as child:
+def test_child_says_what_is_wrong_with_its_job(tmp_path: Path, warm_torch: Warm) -> None:
+    with _child(tmp_path / "nothing.json", warm=warm_torch) as child:
         done = list(_events(child.stdout))[-1]
         assert isinstance(done, Done)
         assert "There is no job file" in done.error

@@ -1,0 +1,233 @@
+"""An interpreter that has its modules loaded and forks for each program that a test starts.
+
+``python -m module`` spends most of a short test on imports: 0.2 s for the process that reads a
+file, 4 s for one with torch. Here they are paid once. The program itself is run by ``runpy`` as
+``-m`` does it, in a process of its own with its own pipes, environment and folder; it may confine
+itself, be killed, and ends as any other. What is not tested so is starting an interpreter, which
+tests of that do themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[1]
+
+
+class Program:
+    """A started program, with the part of `subprocess.Popen` that the tests and the reader use."""
+
+    def __init__(self, channel: socket.socket, pipes: list[IO[Any] | None]) -> None:
+        self._channel, self._rest = channel, b""
+        self.stdin, self.stdout, self.stderr = pipes
+        self.returncode: int | None = None
+        self.pid = int(self._line(None) or b"0")
+
+    def _line(self, timeout: float | None) -> bytes | None:
+        """What the fork's parent says next; None if it says nothing in time."""
+        while b"\n" not in self._rest:
+            if not select.select([self._channel], [], [], timeout)[0]:
+                return None
+            said = self._channel.recv(64)
+            if not said:
+                raise RuntimeError("the warm interpreter is gone")
+            self._rest += said
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def poll(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            line = self._line(0.0)
+            if line is not None:
+                self._ended(line)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Exit status at the end."""
+        if self.returncode is None:
+            line = self._line(timeout)
+            if line is None:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+            self._ended(line)
+        assert self.returncode is not None
+        return self.returncode
+
+    def _ended(self, line: bytes) -> None:
+        self.returncode = int(line)
+        self._channel.close()  # until now the number was not given to another process
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self.wait()
+
+
+class Warm:
+    """Starts programs from an interpreter with ``modules`` loaded, which starts at the first."""
+
+    def __init__(self, *modules: str, environment: dict[str, str] | None = None) -> None:
+        self._modules, self._environment = modules, environment or {}
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(
+        self,
+        module: str,
+        *arguments: str,
+        stdin: int = subprocess.PIPE,
+        stderr: int | None = None,
+        text: bool = False,
+        session: bool = False,
+        limits: Iterable[tuple[int, int]] = (),
+        environment: dict[str, str] | None = None,
+    ) -> Program:
+        """Run ``python -m module arguments`` in the folder of now.
+
+        Its environment is that of now, and ``environment``.
+
+        Standard output is a pipe; input and errors are one if it is ``PIPE``. ``limits`` are
+        resources and their greatest amounts; ``session`` makes it a process group's leader.
+        """
+        ours: list[IO[Any] | None] = []
+        theirs: list[int] = []
+        for wanted, reads in ((stdin, False), (subprocess.PIPE, True), (stderr, True)):
+            if wanted == subprocess.PIPE:
+                out, into = os.pipe()
+                mine, other = (out, into) if reads else (into, out)
+                buffering = -1 if text else 0
+                mode = ("r" if reads else "w") + ("" if text else "b")
+                ours.append(open(mine, mode, buffering))  # noqa: SIM115
+                theirs.append(other)
+            else:
+                ours.append(None)
+                theirs.append(os.dup(2) if reads else os.open(os.devnull, os.O_RDONLY))
+        channel, far = socket.socketpair()
+        with self._lock:
+            socket.send_fds(self._started(), [b"+"], [*theirs, far.fileno()])
+        for fd in theirs:
+            os.close(fd)
+        far.close()
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "folder": os.getcwd(),
+            "environment": os.environ | (environment or {}),
+            "limits": list(limits),
+            "session": session,
+        }
+        channel.sendall(json.dumps(request).encode() + b"\n")
+        return Program(channel, ours)
+
+    def _started(self) -> socket.socket:
+        if self._control is None:
+            self._control, far = socket.socketpair()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.warm", *self._modules],
+                stdin=far.fileno(),
+                cwd=ROOT,
+                env=os.environ | self._environment,
+            )
+            far.close()
+        return self._control
+
+    def close(self) -> None:
+        """End the interpreter."""
+        if self._control is not None and self._process is not None:
+            self._control.close()
+            self._process.wait(60)
+
+
+def _serve(modules: list[str]) -> None:
+    """Fork for each request until the tests are over; returns in the programs."""
+    control = socket.socket(fileno=os.dup(0))
+    for name in modules:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        asked, fds, _, _ = socket.recv_fds(control, 1, 4)
+        if not asked:
+            os._exit(0)
+        if os.fork() == 0:
+            control.close()
+            return _mind(fds)
+        for fd in fds:
+            os.close(fd)
+
+
+def _mind(fds: list[int]) -> None:
+    """Fork the program and tell its number and how it ended; returns in the program."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *standard, talk = fds
+    channel = socket.socket(fileno=talk)
+    with channel.makefile("r", encoding="utf-8") as lines:
+        request = json.loads(lines.readline())
+    pid = os.fork()
+    if pid == 0:
+        channel.close()
+        return _become(request, standard)
+    for fd in (0, *standard):
+        os.close(fd)
+    with contextlib.suppress(OSError):
+        channel.sendall(b"%d\n" % pid)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        channel.sendall(b"%d\n" % code)
+        channel.recv(1)
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], standard: list[int]) -> None:
+    """Run the program as ``python -m`` would; it ends with this interpreter's end."""
+    if request["session"]:
+        os.setsid()
+    for place, fd in enumerate(standard):
+        os.dup2(fd, place)
+        os.close(fd)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for kind, most in request["limits"]:
+        resource.setrlimit(kind, (most, most))
+    sys.argv = [request["module"], *request["arguments"]]
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1:])
