@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 
+from cleanclip_gui.jobs.history import read_run
 from cleanclip_gui.jobs.queue_file import read_queue, write_queue
 from cleanclip_gui.text import plural
-from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
@@ -56,16 +56,25 @@ class QueueActs(QObject):
         if folder is None:
             return False
         try:
-            spec = read_spec(folder / SPEC_FILE)
+            run = read_run(folder)
+            if run.status != "not started":  # another window has the same queue
+                panel.show_log(f"{folder.name} was begun elsewhere, and waits no more.")
+                return self._after_all()
+            spec = run.spec
             asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
         except InputError as error:
             panel.failed.emit(error)
-            return self.next()
+            return self._after_all()
         if not panel.begin(folder, spec, asked):  # some other job uses the device
             self._queue.put_back(folder)
             return False
         self._queue.changed.emit()
         return True
+
+    def _after_all(self) -> bool:
+        """The one that was taken does not run: tell so, which starts the next; whether it did."""
+        self._queue.changed.emit()
+        return self._panel.is_busy()
 
     def keep(self, path: Path) -> None:
         """Take up what waited when the window was closed, held, and keep the queue from now on."""

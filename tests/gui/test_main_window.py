@@ -292,6 +292,18 @@ def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
     assert window.settings.value.device == "cpu"
 
 
+def test_two_gpus_are_offered_together_to_a_run(window):
+    gpus = window.clean.setup.gpus
+    window.inference.devices_found.emit(("cuda:0", "cpu"))
+    assert not gpus.isVisibleTo(window.clean.setup)
+    window.inference.devices_found.emit(("cuda:0", "cuda:1", "cpu"))
+    assert gpus.isVisibleTo(window.clean.setup)
+    assert gpus.choice.itemText(1) == "All 2 GPUs"
+    window.session.run = RunState("out", "cleanclip", "running", "cuda")
+    assert "while the run uses all GPUs" in window.status.device.toolTip()
+    window.session.run = None
+
+
 def test_the_device_is_held_while_a_run_uses_the_gpu(window, qtbot):
     """Choosing the GPU again would put Studio back on the device that the run was given."""
     box, session = window.status.device, window.session

@@ -82,3 +82,18 @@ def test_what_was_begun_since_does_not_wait(tmp_path: Path) -> None:
     write_journal(begun, [Metric(1, 9, {"loss": 1.0})])
     write_queue(tmp_path / QUEUE_FILE, [begun, waits, waits])
     assert read_queue(tmp_path / QUEUE_FILE) == ((waits,), "")
+
+
+def test_what_another_window_began_is_not_run_twice(make_window, tmp_path) -> None:
+    first, gone, last = (job(tmp_path, name) for name in ("first", "gone", "last"))
+    clean = make_window().clean
+    clean.queue.hold(True)
+    for folder in (first, gone, last):
+        clean.enqueue(folder)
+    write_journal(first, [Metric(1, 9, {"loss": 1.0})])
+    write_journal(gone, [Metric(1, 9, {"loss": 1.0})])
+    clean.waiting.start()
+    assert clean._runner is not None
+    assert clean._runner.spec_path.parent == last
+    assert read_queue(data_dir() / QUEUE_FILE) == ((), "")
+    clean._runner.end(Done("cancelled"))
