@@ -69,9 +69,7 @@ class HistoryActs(QObject):
             status = "stopped" if run.status == "stopped" else "finished"
             panel.run.show_outcome(status, {"seconds": 0.0, **run.result})
         elif run.status in ("failed", "cancelled", "interrupted"):
-            status = run.status
-            told = "cancelled" if status == "cancelled" else "failed"
-            panel.run.show_trouble(status, Done(told, {}, run.error, run.error_code))
+            panel.run.show_trouble(run.status, Done("failed", {}, run.error, run.error_code))
         else:
             panel.hide_outcome()
             panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", "")

@@ -292,8 +292,9 @@ def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
     assert window.settings.value.device == "cpu"
 
 
-def test_two_gpus_are_offered_together_to_a_run(window):
+def test_two_gpus_are_offered_together_to_a_run(window, qtbot):
     gpus = window.clean.setup.gpus
+    qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert not gpus.isVisibleTo(window.clean.setup)
     window.inference.devices_found.emit(("cuda:0", "cuda:1", "cpu"))
