@@ -15,6 +15,7 @@ from cleanclip_gui.jobs.runner import JobRunner, audit_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import plain, plural
 from cleanclip_gui.widgets.audit_dialog import AuditDialog
+from cleanclip_gui.widgets.audit_setup import AuditWish
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
@@ -85,7 +86,8 @@ class Auditing(QObject):
             )
             return
         if self.dialog is not None:
-            if same_pairs(pairs, self._spec) or not self.may_lose_marks():
+            same = same_pairs(pairs, self._spec) and self.dialog.can_start
+            if same or not self.may_lose_marks():
                 self.dialog.raise_()
                 return
             self.dialog.done(0)
@@ -114,7 +116,9 @@ class Auditing(QObject):
                 self.dialog.raise_()
                 return
             self.dialog.done(0)
-        dialog = self._show_dialog(Path(spec.checkpoint).name, spec.pairs)
+        pairs = spec.pairs.model_copy(update={"n": None})
+        dialog = self._show_dialog(Path(spec.checkpoint).name, pairs)
+        dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
         self._audit, self._folder = audit, folder
         dialog.show_audit(audit, thumbnails)
         dialog.show_marks(excluded)
@@ -322,8 +326,8 @@ def marks_of(folder: Path, audit: Audit) -> frozenset[int]:
 
 
 def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
-    """Whether both name the same pairs, however many are taken and whatever is excluded."""
-    whole = {"exclude": None, "n": None}
+    """Whether both name the same pairs, whatever is excluded."""
+    whole = {"exclude": None}
     plain_pair = [one if one is None else one.model_copy(update=whole) for one in (first, second)]
     return plain_pair[0] == plain_pair[1]
 

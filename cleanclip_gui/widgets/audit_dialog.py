@@ -177,6 +177,11 @@ class AuditDialog(QDialog):
         self._barred = reason
         self._set_busy(False)
 
+    @property
+    def can_start(self) -> bool:
+        """Whether the checkpoint whose eyes these are is open."""
+        return not self._barred
+
     def show_saved(self, sentence: str) -> None:
         """What is left out now is on disk."""
         self.saved = self.excluded

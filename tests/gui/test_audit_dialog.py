@@ -407,6 +407,7 @@ def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, sessi
     assert again.excluded == {1, 3}
     assert not again.unsaved
     assert again.count.text() == "2 pairs excluded"
+    assert (again.setup.n.value(), again.setup.k.value()) == (100, 16)
     again.mark([3], out=False)
     again.save.click()
     kept = read_exclusions(folder / EXCLUSIONS_FILE).pairs
@@ -421,6 +422,11 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
         assert auditing.dialog.model.rowCount() == N
         assert not auditing.dialog.start.isEnabled()
         assert auditing.dialog.start.toolTip() == "Open m.safetensors to look anew."
+    old = auditing.dialog
+    session.checkpoint = CheckpointFacts("x", inspect(tmp_path / "m.safetensors"), "", "", (), 8, 1)
+    auditing.open()  # for the pairs in use, as the open checkpoint sees them
+    assert auditing.dialog is not old
+    assert auditing.dialog.start.isEnabled()
 
 
 def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, tmp_path):
