@@ -436,7 +436,7 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_pa
         " flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    panel.run.new_runner = lambda path, mode, device: JobRunner(
+    panel.run.new_runner = lambda path, mode, device, processes: JobRunner(
         path, device=device, command=[sys.executable, str(script)]
     )
     panel.start()
