@@ -14,6 +14,11 @@ def _start() -> int:
 
         del sys.argv[1]
         return int(worker() or 0)
+    if len(sys.argv) > 1 and sys.argv[1] == "--torchrun":
+        from torch.distributed.run import main as torchrun
+
+        torchrun(sys.argv[2:])
+        return 0
     if len(sys.argv) == 3 and sys.argv[1] == "--tsne":
         from ml_core.evaluation.tsne_worker import main as layout
 

@@ -1,4 +1,4 @@
-"""The window's layout, and closing it while a job runs: ask, cancel, close when it has ended."""
+"""The window's layout, and closing it while something runs: ask, cancel, close when it ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _LIMIT_MS = 5000
 # the program ends without them.
 _READERS_MS = 300
 _FIRST_SIZE, _FRAME = (1366, 768), 48
-_QUESTION = "A cleaning run is going on. Cancel it and quit? Its last save is kept."
+_RUN = ("A cleaning run is going on.", "Its last save is kept.")
+_AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
+_ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
+_TEST_KEEPS = "It begins anew the next time."
 
 
 def has_room(screen: QSize) -> bool:
@@ -52,18 +55,45 @@ class Closing(QObject):
             window.restoreState(QByteArray(state))
 
     def may_close(self) -> bool:
-        """Whether nothing runs; asks, and cancels the run, if something does."""
-        window = self._window
-        if not is_live(window.session.run):
-            return True
+        """Whether nothing runs; asks, and cancels it, if something does.
+
+        A run is waited for with the window on screen; what else runs ends within its limit.
+        """
+        window, clean = self._window, self._window.clean
+        live = is_live(window.session.run)
         if self._on:
-            return not window.isVisible()
-        if window.prompts.confirm(window, "Quit", _QUESTION, "Cancel it and quit", "Stay"):
-            self._on = True
-            window.clean.queue.hold(True)  # or the next run would start
+            return not live or not window.isVisible()
+        if not clean.auditing.may_lose_marks("Quit", "Quit"):
+            return False
+        going_on = self._going_on()
+        if not going_on:
+            return True
+        it = "it" if len(going_on) == 1 else "them"
+        said, kept = (" ".join(parts) for parts in zip(*going_on, strict=True))
+        question = f"{said} Cancel {it} and quit? {kept}"
+        if not window.prompts.confirm(window, "Quit", question, f"Cancel {it} and quit", "Stay"):
+            return False
+        self._on = True
+        clean.queue.hold(True)  # or the next run would start
+        clean.proving.cancel()
+        clean.auditing.cancel()
+        if live:
             self._limit.start()
-            window.clean.cancel()
-        return False
+            clean.cancel()
+        return not live
+
+    def _going_on(self) -> list[tuple[str, str]]:
+        """What would be cut off, each as a sentence and what is kept of it."""
+        clean, found = self._window.clean, []
+        if is_live(self._window.session.run):
+            found.append(_RUN)
+        if clean.proving.is_running:
+            found.append((f"{clean.proving.title} is going on.", _TEST_KEEPS))
+        if clean.auditing.is_running:
+            found.append(_AUDIT)
+        if clean.alpha_acts.is_busy:
+            found.append(_ALPHA)
+        return found
 
     def finish(self) -> None:
         """Keep the layout and end the threads; all of them together have five seconds."""

@@ -71,7 +71,9 @@ def has_inspection(window: MainWindow) -> bool:
 
 def has_work(window: MainWindow) -> bool:
     """Whether the Clean station has something to clean, or a run of an earlier window."""
-    return has_checkpoint(window) or window.clean.is_running() or window.clean.is_offering()
+    clean = window.clean
+    earlier = clean.is_offering() or len(clean.queue) > 0
+    return has_checkpoint(window) or clean.is_running() or earlier
 
 
 def has_images(window: MainWindow) -> bool:
@@ -124,6 +126,11 @@ def can_estimate(window: MainWindow) -> bool:
 def clean_page(number: int) -> Act:
     """Act that shows a page of the Clean station."""
     return lambda window: (window.show_station("clean"), window.clean.show_page(number))[1]
+
+
+def can_start_queue(window: MainWindow) -> bool:
+    """Whether jobs wait for the user."""
+    return window.clean.waiting.can_start
 
 
 def can_prove(window: MainWindow) -> bool:

@@ -9,6 +9,7 @@ from cleanclip_gui.command import (
     can_estimate,
     can_prove,
     can_redo,
+    can_start_queue,
     can_undo,
     clean,
     clean_page,
@@ -233,6 +234,10 @@ _CLEAN: tuple[Command, ...] = (
         "Ctrl+Shift+A", 0, lambda w: w.session.checkpoint is not None and w.clean.data.takes_pairs,
     ),
     Command(
+        "clean.open_audit", "Ope&n audit…", "&Clean", lambda w: w.clean.auditing.choose(),
+        "Show an audit that was made before, with what was excluded by it.", "folder",
+    ),
+    Command(
         "clean.resume_folder", "&Resume a run…", "&Clean", lambda w: w.resuming.choose(),
         "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
         lambda w: not w.clean.is_running(),
@@ -270,6 +275,12 @@ _CLEAN: tuple[Command, ...] = (
     Command(
         "clean.runs", "&Queue and history", "&Clean", clean_page(1),
         "Runs that wait, and those of before.", "library", "Ctrl+4", 3, has_work,
+    ),
+    Command(
+        "clean.start_queue", "Run what &waits", "&Clean",
+        lambda w: (clean_page(1)(w), w.clean.waiting.start())[1],
+        "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
+        can_start_queue,
     ),
     Command(
         "clean.compare", "Co&mpare runs", "&Clean", clean_page(2),

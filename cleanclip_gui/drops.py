@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QMimeData, QObject
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QLineEdit
 
+from ml_core.jobs.audit_spec import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reading.images import IMAGE_SUFFIXES
 
@@ -53,13 +54,15 @@ class Drops(QObject):
         return True
 
     def open(self, path: Path) -> None:
-        """Take a file for what it is: a trigger, evaluation images, a run or a checkpoint."""
+        """Take a file for what it is: a trigger, images, a run, an audit or a checkpoint."""
         window, kind = self._window, purpose(path)
         if kind == "trigger":
             window.show_station("studio")
             window.studio.load_trigger(path)
         elif kind == "images":
             window.data_bar.open_path(path)
+        elif kind == "audit":
+            window.clean.auditing.open_saved(path if path.is_dir() else path.parent)
         elif kind == "run":
             window.resuming.offer(path)
         else:
@@ -71,13 +74,18 @@ def local_paths(mime: QMimeData) -> list[Path]:
     return [Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile()]
 
 
-def purpose(path: Path) -> Literal["trigger", "images", "run", "checkpoint"]:
+def purpose(path: Path) -> Literal["trigger", "images", "audit", "run", "checkpoint"]:
     """Pictures, arrays and JSON are triggers; tables, shards and picture folders are data.
 
-    The rest are checkpoints; the folder of a run without a result is a run to resume.
+    The rest are checkpoints; the folder of a run without a result is a run to resume, and that of
+    an audit, or its record, an audit.
     """
     suffix = path.suffix.lower()
+    if path.name == AUDIT_FILE and path.is_file() and (path.parent / SPEC_FILE).is_file():
+        return "audit"
     if path.is_dir():
+        if (path / AUDIT_FILE).is_file():
+            return "audit"
         if (path / SPEC_FILE).is_file() and not (path / RESULT_FILE).exists():
             return "run"
         return "checkpoint" if _is_checkpoint(path) else "images"

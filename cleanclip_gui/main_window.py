@@ -41,6 +41,7 @@ from cleanclip_gui.resuming import Resuming
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.text import used_text
 from cleanclip_gui.widgets.about import AboutDialog
 from cleanclip_gui.widgets.command_palette import CommandPalette
 from cleanclip_gui.widgets.error_dialog import ErrorDialog
@@ -329,7 +330,7 @@ class MainWindow(QMainWindow):
         wanted = self.settings.value.device
         chosen = self.clean.studio_device.settle(wanted if wanted in names else names[0])
         self.status.set_devices(names, chosen)
-        self.session.device = chosen
+        self.session.device, self.session.devices = chosen, names
         self.inference.set_device(chosen)
 
     @Slot(str)
@@ -350,7 +351,8 @@ class MainWindow(QMainWindow):
         self.status.set_job(text, self._job_share())
         gpu = run is not None and live and run.device != "cpu"
         self.status.hold_device(
-            f"Studio stays on the CPU while the run uses {run.device}; choose when it has ended."
+            f"Studio stays on the CPU while the run uses {used_text(run.device)}; choose when it "
+            "has ended."
             if run and gpu
             else ""
         )

@@ -1,4 +1,4 @@
-"""Going on with a run that another window began: asked for, dropped, or found at the start."""
+"""Going on with what another window began: a run asked for, dropped or found, and the queue."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 
+from cleanclip_gui.jobs.queue_file import QUEUE_FILE
 from cleanclip_gui.jobs.saved_run import SavedRun, read_saved_run, was_interrupted
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import is_live
 from ml_core.jobs.specs import CleanSpec
+from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
@@ -33,6 +35,7 @@ class Resuming(QObject):
         window.clean.resumed.connect(self._on_resumed)
         window.clean.repeated.connect(self._on_repeated)
         self._offer_interrupted()
+        window.clean.waiting.keep(data_dir() / QUEUE_FILE)
 
     @Slot()
     def choose(self) -> None:
@@ -71,10 +74,10 @@ class Resuming(QObject):
             _LOG.info("the last run cannot go on: %s", error.sentence)
 
     def _on_run_change(self, run: RunState | None) -> None:
-        """A run that failed stays remembered: its window may be closed before it is resumed."""
+        """What failed stays remembered: its window may be closed before it is resumed."""
         if run is not None and is_live(run):
             self._window.settings.update(last_run=run.output_dir)
-        elif run is not None and run.status != "failed":
+        elif run is not None and run.status not in ("failed", "interrupted"):
             self._window.settings.update(last_run="")
 
     @Slot(object)

@@ -66,3 +66,8 @@ def device_text(name: str) -> str:
     kind, _, number = name.partition(":")
     words = {"cpu": "CPU", "mps": "Apple GPU (MPS)", "cuda": f"CUDA GPU {number or '0'}"}
     return words.get(kind, name)
+
+
+def used_text(name: str) -> str:
+    """What a job uses, within a sentence: ``cuda`` is that of several processes."""
+    return "all GPUs" if name == "cuda" else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from ml_core.reading.errors import InputError
 _LOG = logging.getLogger(__name__)
 NOTE_FILE = "note.txt"
 MAX_NOTE = 500
+HEADS: tuple[Head, ...] = ("zero-shot", "linear")
 _MAX_RESULT_BYTES = 16_000_000
 _TAIL_BYTES = 65_536
 _FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
@@ -155,9 +156,14 @@ def run_metrics(folder: Path) -> tuple[Metric, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def run_points(folder: Path, head: Head = "zero-shot") -> tuple[Point, ...]:
-    """The evaluations of a run; ``checkpoint`` is empty where the file is not there now."""
-    return tuple(points(_located(folder), head))
+def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
+    """The evaluations of a run by head; ``checkpoint`` is empty where the file is not there now."""
+    return points_by_head(tuple(_located(folder)))
+
+
+def points_by_head(events: Sequence[Event]) -> dict[Head, tuple[Point, ...]]:
+    """Evaluations by head; none where a run trains no linear one."""
+    return {head: points(events, head) for head in HEADS}
 
 
 def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:

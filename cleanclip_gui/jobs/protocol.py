@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,10 @@ from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Save
 _STATUSES = frozenset({"finished", "stopped", "cancelled", "failed"})
 # What Windows returns for a process that died of a memory fault.
 _ACCESS_VIOLATION = 0xC0000005
+# How torchrun's last lines tell of the process that a signal ended first.
+_FIRST_KILLED = re.compile(r"Root Cause.*?Signal \d+ \((\w+)\) received", re.DOTALL)
+INTERRUPTED = frozenset({"killed", "crashed", "no_result", "protocol"})
+"""Codes of a child that was ended before its last word: its run stands as interrupted."""
 
 
 class MalformedEventError(ValueError):
@@ -44,6 +49,11 @@ def read_event(line: str) -> Event | None:
     if not _well_formed(event):
         raise MalformedEventError(text[:200])
     return event
+
+
+def _guess(name: str) -> str:
+    """What a signal mostly means."""
+    return ", probably out of memory" if name == "SIGKILL" else ""
 
 
 def _number(value: Any) -> bool:
@@ -94,8 +104,13 @@ def explain_exit(returncode: int, tail: Sequence[str], *, job: str = "cleaning j
             name = signal.Signals(-returncode).name
         except ValueError:
             name = f"signal {-returncode}"
-        guess = ", probably out of memory" if name == "SIGKILL" else ""
-        return Done("failed", {}, f"The {job} was killed by {name}{guess}.", "killed", details)
+        sentence = f"The {job} was killed by {name}{_guess(name)}."
+        return Done("failed", {}, sentence, "killed", details)
+    killed = _FIRST_KILLED.search(details)
+    if killed is not None:
+        name = killed[1]
+        sentence = f"A process of the {job} was killed by {name}{_guess(name)}."
+        return Done("failed", {}, sentence, "killed", details)
     if returncode & 0xFFFFFFFF == _ACCESS_VIOLATION:
         return Done("failed", {}, f"The {job} crashed in native code.", "killed", details)
     if returncode == 0:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
-import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -17,8 +14,17 @@ from typing import IO, Literal, cast
 
 from PySide6.QtCore import QThread, Signal
 
-import ml_core
+from cleanclip_gui.jobs.children import (
+    drain,
+    escalate,
+    kill,
+    spawn,
+    together,
+    worker_command,
+    write,
+)
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
+from cleanclip_gui.text import used_text
 from ml_core.events import Done
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.reading.errors import InputError
@@ -30,10 +36,9 @@ Mode = Literal["run", "resume", "estimate"]
 
 TAIL_LINES = 50
 MAX_LINE = 4_000_000
-# A cancelled child has this long to end by itself, and this long after SIGTERM: together
-# under the second that the window promises.
+# A cancelled child has this long to end by itself; with what it has after SIGTERM that is under
+# the second that the window promises.
 CANCEL_GRACE_S = 0.5
-TERMINATE_GRACE_S = 0.3
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
 
@@ -54,7 +59,9 @@ class JobRunner(QThread):
     resume
         Go on from the last save beside the spec.
     device
-        What the job computes on; one job at a time on each.
+        What the job computes on; one job at a time on each. ``cuda`` is every GPU.
+    processes
+        More than one run the job together, each on a GPU of its own.
     command
         The child's command line, by default the ml_core worker on ``spec_path``.
     """
@@ -70,6 +77,7 @@ class JobRunner(QThread):
         *,
         resume: bool = False,
         device: str = "cpu",
+        processes: int = 1,
         command: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -77,6 +85,8 @@ class JobRunner(QThread):
         self.spec_path = Path(spec_path)
         self.device = device
         self._command = list(command) if command else worker_command(self.spec_path, resume)
+        if processes > 1:
+            self._command = together(self._command, processes)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._waiting: list[str] = []
@@ -94,9 +104,10 @@ class JobRunner(QThread):
         InputError
             If another job runs on the device.
         """
-        if self.device in _RUNNING:
+        if any(_overlap(self.device, other) for other in _RUNNING):
             raise InputError(
-                f"A job is already running on {self.device}; wait for it or cancel it first."
+                f"A job is already running on {used_text(self.device)}; wait for it or cancel it "
+                "first."
             )
         _RUNNING[self.device] = self
         self.start()
@@ -174,12 +185,12 @@ class JobRunner(QThread):
         """Start the child, pass on what it says, and return its last word or why there is none."""
         if self._cancelled.is_set():
             return Done("cancelled")
-        process = _spawn(self._command)
+        process = spawn(self._command)
         with self._lock:
             self._process = process
             waiting, self._waiting = self._waiting, []
         for command in waiting:
-            _write(process, command)
+            write(process, command)
         if self._cancelled.is_set():
             self._end_child(CANCEL_GRACE_S)
         last: Done | None = None
@@ -193,9 +204,9 @@ class JobRunner(QThread):
                 "protocol",
                 "\n".join([str(error), *self._tail]),
             )
-            _kill(process)
+            kill(process)
         finally:
-            _drain(process)
+            drain(process)
             returncode = process.wait()
             with contextlib.suppress(OSError):
                 cast(IO[str], process.stdin).close()
@@ -212,10 +223,13 @@ class JobRunner(QThread):
             if event is None:
                 text = line.rstrip()
                 self._tail.append(text)
-                self.line_logged.emit(text)
+                # torchrun repeats at length what was said, and that it was told to end.
+                if last is None and not self._cancelled.is_set():
+                    self.line_logged.emit(text)
             elif isinstance(event, Done):
-                last = event
-                self._end_child(LAST_WORD_GRACE_S)
+                if last is None:  # of several processes the first one tells the reason
+                    last = event
+                    self._end_child(LAST_WORD_GRACE_S)
             else:
                 self.event_received.emit(event)
         return last
@@ -227,14 +241,14 @@ class JobRunner(QThread):
             if process is None:
                 self._waiting.append(command)
         if process is not None:
-            _write(process, command)
+            write(process, command)
 
     def _end_child(self, grace: float) -> None:
         """Terminate and then kill the child, if it is still there after ``grace`` seconds."""
         process = self._process
         if process is not None:
             threading.Thread(
-                target=_escalate, args=(process, grace), name="job ender", daemon=True
+                target=escalate, args=(process, grace), name="job ender", daemon=True
             ).start()
 
     def _set_state(self, state: JobState) -> None:
@@ -258,21 +272,20 @@ class JobRunner(QThread):
         self.ended.emit(self._last)
 
 
-def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
-    """Command line of the child that runs ``spec_path``."""
-    frozen = bool(getattr(sys, "frozen", False))
-    start = ["--worker"] if frozen else ["-P", "-m", "ml_core.jobs.worker"]
-    options = ["--supervised", *(["--resume"] if resume else [])]
-    return [sys.executable, *start, str(spec_path), *options]
+def _overlap(device: str, other: str) -> bool:
+    """Whether two jobs would meet on a GPU or on the CPU."""
+    if "cuda" in (device, other):
+        return device.partition(":")[0] == other.partition(":")[0]
+    return device == other
 
 
-def make_runner(spec_path: Path, mode: Mode, device: str) -> JobRunner:
+def make_runner(spec_path: Path, mode: Mode, device: str, processes: int = 1) -> JobRunner:
     """Return the runner of a job, of what is left of one, or of an estimate."""
     if mode == "estimate":
         return estimate_runner(spec_path, device=device)
     if mode == "resume":
-        return resume_run(spec_path.parent, device=device)
-    return JobRunner(spec_path, device=device)
+        return resume_run(spec_path.parent, device=device, processes=processes)
+    return JobRunner(spec_path, device=device, processes=processes)
 
 
 def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
@@ -299,7 +312,7 @@ def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     return JobRunner(spec_path, device=device, command=command)
 
 
-def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
+def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 
     Raises
@@ -310,80 +323,7 @@ def resume_run(output_dir: Path, *, device: str = "cpu") -> JobRunner:
     spec_path = Path(output_dir) / SPEC_FILE
     if not spec_path.is_file():
         raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
-    return JobRunner(spec_path, resume=True, device=device)
-
-
-def _environment() -> dict[str, str]:
-    """Return the child's environment: where files live, where ml_core is, unbuffered UTF-8."""
-    environment = dict(os.environ)
-    home = environment.get("CLEANCLIP_HOME")
-    if home:
-        environment["CLEANCLIP_HOME"] = str(Path(home).resolve())
-    root = str(Path(ml_core.__file__).resolve().parent.parent)
-    paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    environment.update(PYTHONUNBUFFERED="1", PYTHONUTF8="1")
-    return environment
-
-
-def _spawn(command: Sequence[str]) -> subprocess.Popen[str]:
-    """Start the child in its own group, at low priority, so that the window stays quick."""
-    windows = sys.platform == "win32"
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=1,
-        encoding="utf-8",
-        errors="replace",
-        env=_environment(),
-        start_new_session=not windows,
-        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if windows else 0,
-    )
-    if not windows:
-        # A child that is not read from must not make the GUI thread wait on a full pipe.
-        os.set_blocking(cast(IO[str], process.stdin).fileno(), False)
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
-    return process
-
-
-def _write(process: subprocess.Popen[str], command: str) -> None:
-    """Write a command; a child that is gone or deaf is dealt with by the supervisor."""
-    try:
-        os.write(cast(IO[str], process.stdin).fileno(), f"{command}\n".encode())
-    except (OSError, ValueError) as error:
-        _LOG.info("the child did not take %r: %s", command, error)
-
-
-def _escalate(process: subprocess.Popen[str], grace: float) -> None:
-    """Wait, terminate, wait, kill."""
-    for wait, act in ((grace, process.terminate), (TERMINATE_GRACE_S, None)):
-        try:
-            process.wait(wait)
-            return
-        except subprocess.TimeoutExpired:
-            if act is not None:
-                act()
-    _kill(process)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """Kill the child and what it started."""
-    if process.poll() is not None:
-        return
-    if sys.platform == "win32":
-        process.kill()
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _drain(process: subprocess.Popen[str]) -> None:
-    """Read what is left, so that a child that is being ended never hangs on a full pipe."""
-    for _ in iter(lambda: cast(IO[str], process.stdout).read(65_536), ""):
-        continue
+    return JobRunner(spec_path, resume=True, device=device, processes=processes)
 
 
 @atexit.register

@@ -23,20 +23,20 @@ from cleanclip_gui.panels.clean_alpha import AlphaActs
 from cleanclip_gui.panels.clean_audit import Auditing, same_pairs
 from cleanclip_gui.panels.clean_history import HistoryActs
 from cleanclip_gui.panels.clean_proof import ProofActs
+from cleanclip_gui.panels.clean_queue import QueueActs
 from cleanclip_gui.panels.clean_recipes import RecipeFiles
-from cleanclip_gui.panels.clean_run import RunAtWork, estimate_folder
+from cleanclip_gui.panels.clean_run import RunAtWork, ending, estimate_folder
 from cleanclip_gui.panels.clean_runs import CleanRuns
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_try import TryCleaned
 from cleanclip_gui.panels.clean_view import CleanView
 from cleanclip_gui.session import CheckpointFacts, Session
-from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.text import count_text, plain
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
-from ml_core.triggers.files import load_trigger
 
 
 class CleanPanel(CleanView):
@@ -74,6 +74,7 @@ class CleanPanel(CleanView):
         self.alpha_acts = AlphaActs(self.alpha, session, inference, self)
         self.proving = ProofActs(self.proof, session, self)
         self.recipes = RecipeFiles(self.setup)
+        self.waiting = QueueActs(self)
         self.history = HistoryActs(self)
         self.bench.parent_folder = self.setup.folder
         self._connect()
@@ -85,7 +86,7 @@ class CleanPanel(CleanView):
     def start(self) -> None:
         """Write the job and run it; while another one is at work, let it wait in the queue."""
         try:
-            spec_path = self.setup.write(self.session)
+            spec_path = self.setup.write(self.session, device=self.studio_device.wanted)
             spec = read_spec(spec_path)
         except InputError as error:
             self.failed.emit(error)
@@ -94,15 +95,11 @@ class CleanPanel(CleanView):
         if self.is_busy():
             self.enqueue(folder)
             return
-        self._run(folder, spec, (self.session.trigger, self.session.target))
+        self.begin(folder, spec, (self.session.trigger, self.session.target))
 
     def enqueue(self, folder: Path) -> None:
         """Let a written job wait for the one at work, or start it if there is none."""
-        self.bench.note_run(folder)
-        self.queue.add(folder)  # which starts it if nothing is at work
-        if folder in self.queue.folders:
-            waiting = plural(len(self.queue), "run")
-            self.show_log(f"{folder.name} waits in the queue ({waiting}).")
+        self.waiting.enqueue(folder)
 
     @Slot()
     def estimate(self) -> None:
@@ -196,6 +193,7 @@ class CleanPanel(CleanView):
         """Ask through these."""
         self.setup.use_prompts(prompts)
         self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
+        self.auditing.prompts = prompts
 
     def is_running(self) -> bool:
         """Whether a child is at work, for a run or for an estimate."""
@@ -230,32 +228,13 @@ class CleanPanel(CleanView):
     def _asked(self) -> Any:
         return self.run.asked
 
-    def _run(self, folder: Path, spec: CleanSpec, asked: Any) -> bool:
+    def begin(self, folder: Path, spec: CleanSpec, asked: Any) -> bool:
         """Start a written job; whether it began."""
         self.run.take_up(folder, spec, asked)
         began = self.run.launch(folder / SPEC_FILE, "run")
         if began:
             self.bench.begin_live(folder)
         return began
-
-    def _next(self) -> bool:
-        """Start the job that waits longest, unless something is at work; whether it began."""
-        if self.is_busy():
-            return False
-        folder = self.queue.take()
-        if folder is None:
-            return False
-        try:
-            spec = read_spec(folder / SPEC_FILE)
-            asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
-        except InputError as error:
-            self.failed.emit(error)
-            return self._next()
-        if not self._run(folder, spec, asked):  # some other job uses the device
-            self.queue.put_back(folder)
-            return False
-        self.queue.changed.emit()
-        return True
 
     def _take_up(self, saved: SavedRun) -> None:
         """Make a saved run the one that this station is about."""
@@ -267,8 +246,8 @@ class CleanPanel(CleanView):
     def _on_ended(self, last: Done) -> None:
         self.bench.end_live()
         if last.status == "failed" and len(self.queue):
-            self._on_line(f"{self.run.title()} failed: {last.error} The next run starts.")
-        self._next()
+            self._on_line(f"{self.run.title()} {ending(last)}: {last.error} The next run starts.")
+        self.waiting.next()
         self._refresh()
 
     def _on_line(self, text: str) -> None:
@@ -310,12 +289,13 @@ class CleanPanel(CleanView):
         self.run.said.connect(self.bench.add_event)
         self.run.changed.connect(self._refresh)
         self.run.ended.connect(self._on_ended)
-        self.queue.changed.connect(self._on_queue_changed)
         self.page_shown.connect(self._on_page_shown)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
+        events.devices.connect(self._on_devices_change)
+        events.device.connect(self._on_devices_change)
 
     @Slot(str, object)
     def _on_excluded(self, path: str, audited: PairSpec) -> None:
@@ -346,6 +326,9 @@ class CleanPanel(CleanView):
         self.show_estimate("")  # most of a short run is measuring images
         self._refresh()
 
+    def _on_devices_change(self, _: object) -> None:
+        self.setup.gpus.set_devices(self.session.devices, self.studio_device.wanted)
+
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.alpha_acts.show_result(result, self._asked)
         if self.run.folder is not None:
@@ -353,13 +336,8 @@ class CleanPanel(CleanView):
 
     def _on_proof_changed(self) -> None:
         if not self.proving.is_running:
-            self._next()
+            self.waiting.next()
         self._refresh()
-
-    def _on_queue_changed(self) -> None:
-        self.tell_queue(len(self.queue), self.queue.held)
-        if not self.queue.held:
-            self._next()
 
     def _on_page_shown(self, page: int) -> None:
         if page == 1:

@@ -41,7 +41,7 @@ class AlphaActs(QObject):
         self._asked: Asked = (None, 0)
         self._in_flight: float | None = None
         self._wanted: float | None = None
-        self._measuring = False
+        self._measuring = self._awaited = False
         self._writer: Background | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
@@ -58,9 +58,14 @@ class AlphaActs(QObject):
         self._source, self._asked = str(result.get("source") or ""), asked
         self._donor = str(result.get("donor") or "")
         self._in_flight = self._wanted = None
-        self._measuring = False
+        self._measuring = self._awaited = False
         if there:
             self._row.show_alpha(float(alpha))  # type: ignore[arg-type]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an alpha is being opened, measured or saved."""
+        return self._in_flight is not None or self._awaited or self._writer is not None
 
     def stop(self, timeout_ms: int) -> bool:
         """End a save when the window closes."""
@@ -93,6 +98,7 @@ class AlphaActs(QObject):
             self._send()
             return
         session = self._session
+        self._awaited = session.images is not None
         facts = session.checkpoint
         if facts is not None and facts.path == self._source:
             session.trigger, session.target = self._asked
@@ -106,6 +112,7 @@ class AlphaActs(QObject):
         if result.role != "cleaned" or self._in_flight is not None or not self._measuring:
             return
         found = result.evaluation
+        self._awaited = found.partial
         parts = [f"Alpha {self._row.alpha:.2f}"]
         if found.ca is not None:
             parts.append(f"clean accuracy {100 * found.ca:.1f} %")
@@ -119,6 +126,8 @@ class AlphaActs(QObject):
         if isinstance(request, Open) and request.vector == self._vector and self._vector:
             self._in_flight = None
             self._row.say(failed.sentence)
+        elif isinstance(request, Evaluate) and request.role == "cleaned":
+            self._awaited = False
 
     def _on_save_asked(self, alpha: float) -> None:
         name = f"{Path(self._source).stem}-alpha-{alpha:.2f}.safetensors"

@@ -15,7 +15,9 @@ from cleanclip_gui.jobs.runner import JobRunner, audit_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import plain, plural
 from cleanclip_gui.widgets.audit_dialog import AuditDialog
+from cleanclip_gui.widgets.audit_setup import AuditWish
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import Audit, read_audit
@@ -25,6 +27,7 @@ from ml_core.jobs.audit_spec import (
     EXCLUSIONS_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
+    read_audit_spec,
     write_audit_spec,
 )
 from ml_core.jobs.specs import SPEC_FILE
@@ -83,15 +86,51 @@ class Auditing(QObject):
             )
             return
         if self.dialog is not None:
-            if same_pairs(pairs, self._spec) or not self._may_close():
+            same = same_pairs(pairs, self._spec) and self.dialog.can_start
+            if same or not self.may_lose_marks():
                 self.dialog.raise_()
                 return
             self.dialog.done(0)
+        self._show_dialog(facts.inspection.name, pairs)
+
+    @Slot()
+    def choose(self) -> None:
+        """Ask for the folder of an audit that was made before, and show it."""
+        parent = self._widget.window()
+        chosen = self.prompts.open_folder(parent, "Open an audit", str(audits_dir()))
+        if chosen:
+            self.open_saved(Path(chosen))
+
+    def open_saved(self, folder: Path) -> None:
+        """Show an audit that was made before, with what was excluded by it."""
+        try:
+            if self._runner is not None:
+                raise InputError("An audit is going on; open another one when it has ended.")
+            audit, thumbnails, spec = read_saved(folder)
+            excluded = marks_of(folder, audit)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        if self.dialog is not None:
+            if not self.may_lose_marks():
+                self.dialog.raise_()
+                return
+            self.dialog.done(0)
+        pairs = spec.pairs.model_copy(update={"n": None})
+        dialog = self._show_dialog(Path(spec.checkpoint).name, pairs)
+        dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
+        self._audit, self._folder = audit, folder
+        dialog.show_audit(audit, thumbnails)
+        dialog.show_marks(excluded)
+        facts = self._session.checkpoint
+        if facts is None or Path(facts.path) != Path(spec.checkpoint):
+            dialog.keep_from_starting(f"Open {plain(Path(spec.checkpoint).name, 60)} to look anew.")
+
+    def _show_dialog(self, checkpoint: str, pairs: PairSpec) -> AuditDialog:
+        """The page for some pairs, as a checkpoint sees them."""
         self._spec, self._audit = pairs, None
         name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
-        dialog = AuditDialog(
-            facts.inspection.name, name, pairs, self.prompts, self._widget.window()
-        )
+        dialog = AuditDialog(checkpoint, name, pairs, self.prompts, self._widget.window())
         self.dialog = dialog
         dialog.start_clicked.connect(self.start)
         dialog.cancel_clicked.connect(self.cancel)
@@ -99,6 +138,7 @@ class Auditing(QObject):
         dialog.close_asked.connect(self._on_close_asked)
         dialog.closed.connect(self._on_closed)
         dialog.show()
+        return dialog
 
     @Slot()
     def start(self) -> None:
@@ -106,7 +146,7 @@ class Auditing(QObject):
         dialog, facts, pairs = self.dialog, self._session.checkpoint, self._spec
         if dialog is None or facts is None or pairs is None or self._runner is not None:
             return
-        if dialog.unsaved and not self._may_lose("Start again", "Start again"):
+        if not self.may_lose_marks("Start again", "Start again"):
             return
         wish = dialog.setup.chosen()
         images, device = self._session.images, self._session.device
@@ -157,7 +197,10 @@ class Auditing(QObject):
         path = Path(chosen)
         try:
             earlier = Path(spec.exclude) if spec.exclude else None
-            made = exclude(path, audit, sorted(dialog.excluded), dialog.model.score, earlier)
+            said = audit, sorted(dialog.excluded), dialog.model.score
+            made = exclude(path, *said, earlier)
+            if path.absolute() != (folder / EXCLUSIONS_FILE).absolute():
+                exclude(folder / EXCLUSIONS_FILE, *said)  # for when the audit is opened again
         except InputError as error:
             dialog.show_state(error.sentence, "error")
             return
@@ -173,21 +216,23 @@ class Auditing(QObject):
         runner, self._ending = self._ending, None
         return runner is None or runner.close(timeout_ms)
 
-    def _may_close(self) -> bool:
-        dialog = self.dialog
-        return dialog is None or not dialog.unsaved or self._may_lose("Close", "Close it")
+    @property
+    def is_running(self) -> bool:
+        """Whether a process looks at pairs for the dialog."""
+        return self._runner is not None
 
-    def _may_lose(self, title: str, yes: str) -> bool:
-        """Ask whether marks that are not saved may go."""
+    def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
+        """Ask whether marks that are not saved may go; nothing is asked if there are none."""
         dialog = self.dialog
-        assert dialog is not None
+        if dialog is None or not dialog.unsaved:
+            return True
         out = plural(len(dialog.excluded), "pair")
         question = f"{out} excluded, and not saved. Go on without saving?"
         return self.prompts.confirm(dialog, title, question, yes, "Stay")
 
     @Slot()
     def _on_close_asked(self) -> None:
-        if self.dialog is not None and self._may_close():
+        if self.dialog is not None and self.may_lose_marks():
             self.dialog.done(0)
 
     @Slot()
@@ -249,11 +294,41 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
     return audit, pictures
 
 
+def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
+    """An audit of another day: what it left, and what it was asked.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none, or a file is not what it should be.
+    """
+    if not (folder / AUDIT_FILE).is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
+            "folder that one audit made."
+        )
+    return *read_result(folder), read_audit_spec(folder / SPEC_FILE)
+
+
+def marks_of(folder: Path, audit: Audit) -> frozenset[int]:
+    """Pairs of an audit that were excluded when it was saved last.
+
+    Raises
+    ------
+    InputError
+        If its exclusions file cannot be read.
+    """
+    path = folder / EXCLUSIONS_FILE
+    if not path.exists():
+        return frozenset()
+    out = {one.identity for one in read_exclusions(path).pairs}
+    return frozenset(pair.index for pair in audit.pairs if pair.member in out)
+
+
 def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
     """Whether both name the same pairs, whatever is excluded."""
-    plain_pair = [
-        one if one is None else one.model_copy(update={"exclude": None}) for one in (first, second)
-    ]
+    whole = {"exclude": None}
+    plain_pair = [one if one is None else one.model_copy(update=whole) for one in (first, second)]
     return plain_pair[0] == plain_pair[1]
 
 

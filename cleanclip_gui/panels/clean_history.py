@@ -14,6 +14,7 @@ from cleanclip_gui.jobs.saved_run import read_saved_run
 from cleanclip_gui.panels.clean_spec import copy_job
 from cleanclip_gui.text import plain
 from ml_core.cleaning.tradeoff import Point
+from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
 from ml_core.jobs.smaller import halved
 from ml_core.jobs.specs import CleanSpec, SpeedChoice
@@ -67,10 +68,11 @@ class HistoryActs(QObject):
         if run.result:
             status = "stopped" if run.status == "stopped" else "finished"
             panel.run.show_outcome(status, {"seconds": 0.0, **run.result})
+        elif run.status in ("failed", "cancelled", "interrupted"):
+            panel.run.show_trouble(run.status, Done("failed", {}, run.error, run.error_code))
         else:
             panel.hide_outcome()
-            why = f" {plain(run.error)}" if run.error else ""
-            panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", why.strip())
+            panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", "")
         panel.show_page(0)
 
     def _on_repeat_asked(self, run: PastRun) -> None:
@@ -103,7 +105,7 @@ class HistoryActs(QObject):
             return
         folder = Path(chosen) / f"job-{run.folder.name}"
         try:
-            export_job(run.spec, folder)
+            export_job(run.spec, folder, processes=run.spec.processes)
         except OSError as error:
             name = plain(folder.name, 80)
             sentence = f"{name} cannot be written; choose another folder."

@@ -58,6 +58,11 @@ class ProofActs(QObject):
         """Whether a test is at work."""
         return self._runner is not None
 
+    @property
+    def title(self) -> str:
+        """What the test at work is called at the head of a sentence."""
+        return _NAMES[self._kind]
+
     def set_free(self, free: bool) -> None:
         """Whether a test could begin: no run is at work."""
         self._free = free

@@ -10,12 +10,14 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.protocol import INTERRUPTED
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.jobs.saved_run import can_resume
 from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
 from cleanclip_gui.panels.studio_device import StudioDevice
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.gpu_choice import count_gpus
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
@@ -29,6 +31,7 @@ ENDS: dict[str, str] = {
     "stopped": "Stopped and saved",
     "cancelled": "Cancelled",
     "failed": "Failed",
+    "interrupted": "Interrupted",
 }
 Asked = tuple[Trigger | None, int]
 
@@ -58,7 +61,7 @@ class RunAtWork(QObject):
         super().__init__(view)
         self.session = session
         self._view = view
-        self.new_runner: Callable[[Path, Mode, str], JobRunner] = make_runner
+        self.new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner
         self.studio_device = StudioDevice(session, inference)
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
@@ -68,6 +71,7 @@ class RunAtWork(QObject):
         self.asked: Asked = (None, 0)
         self.result: dict[str, Any] = {}
         self.device = session.device
+        self.processes = 1
         self.last_error: InputError | None = None
 
     @property
@@ -85,13 +89,15 @@ class RunAtWork(QObject):
         self.folder, self.result, self.recipe = folder, {}, spec.recipe
         self.source, self.asked = spec.checkpoint, asked
         self.device = self.session.device if spec.device == "auto" else spec.device
+        self.processes = self._fitting(spec)
         self._view.charts.clear()
         self._view.charts.explain(spec.recipe.method)
 
     def launch(self, spec_path: Path, mode: Mode) -> bool:
         """Start the supervising thread; whether that went well."""
         device = self.session.device if mode == "estimate" else self.device
-        runner = self.new_runner(spec_path, mode, device)
+        processes = 1 if mode == "estimate" else self.processes
+        runner = self.new_runner(spec_path, mode, device, processes)
         runner.event_received.connect(self._on_event)
         runner.line_logged.connect(self._on_line)
         runner.state_changed.connect(self._on_state_changed)
@@ -140,6 +146,12 @@ class RunAtWork(QObject):
     def close(self, timeout_ms: int) -> bool:
         """End the child when the window closes; whether it ended within the limit."""
         return self.runner is None or self.runner.close(timeout_ms)
+
+    def _fitting(self, spec: CleanSpec) -> int:
+        """Processes of a job, no more than this machine has GPUs, as far as they are known."""
+        gpus = count_gpus(self.session.devices)
+        fewer = spec.device == "cuda" and self.session.devices and gpus < spec.processes
+        return max(1, gpus) if fewer else spec.processes
 
     def _set_run(self, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the run stands."""
@@ -209,18 +221,31 @@ class RunAtWork(QObject):
         if last.status in ("finished", "stopped"):
             self.show_outcome(last.status, last.result)
             return
+        status = ending(last)
+        self.show_trouble(status, last)
+        self._set_run(status, last.error)
+
+    def show_trouble(self, status: str, last: Done) -> None:
+        """Say how a run ended that left no result, now or long ago, and what can be done."""
         saved = self.folder is not None and can_resume(self.folder)
-        tail = "Resume goes on from the last save." if saved else "There was no save yet."
-        self._view.run_bar.show_idle(f"{self.title()}: {ENDS[last.status].lower()}", "")
-        if last.status == "cancelled":
-            self._set_run("cancelled")
-            text = f"The run was cancelled. {tail}"
-            self._view.show_trouble(text, resumable=saved, failed=False)
-            return
-        self.last_error = as_error(last)
-        self._set_run("failed", last.error)
-        ran_out = last.error_code in ("killed", "memory")
-        self._view.show_trouble(f"{last.error} {tail}", resumable=saved, failed=True, halve=ran_out)
+        tail = (
+            "Resume goes on from the last save."
+            if saved
+            else "There was no save yet: Start again begins anew."
+        )
+        self._view.run_bar.show_idle(f"{self.title()}: {ENDS[status].lower()}", "")
+        failed = status != "cancelled" and bool(last.error)
+        self.last_error = as_error(last) if failed else None
+        sentence = last.error if failed else f"The run was {ENDS[status].lower()}."
+        if failed and status == "interrupted":
+            sentence = f"Interrupted: {sentence}"
+        halve = last.error_code in ("killed", "memory") or (status == "interrupted" and not failed)
+        self._view.show_trouble(f"{sentence} {tail}", resumable=saved, failed=failed, halve=halve)
+
+
+def ending(last: Done) -> str:
+    """How a run without a result stands: one whose process was ended is interrupted."""
+    return "interrupted" if last.error_code in INTERRUPTED else last.status
 
 
 def as_error(last: Done) -> InputError:

@@ -10,7 +10,15 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.jobs.history import PastRun, Status, list_runs, read_run, run_points, write_note
+from cleanclip_gui.jobs.history import (
+    PastRun,
+    Status,
+    list_runs,
+    points_by_head,
+    read_run,
+    run_points,
+    write_note,
+)
 from cleanclip_gui.jobs.run_queue import RunQueue
 from cleanclip_gui.jobs.saved_run import can_resume
 from cleanclip_gui.panels.clean_runs_view import RunsView, fill_curves
@@ -22,7 +30,7 @@ from cleanclip_gui.widgets.run_marks import MOST, free_mark, letter
 from cleanclip_gui.widgets.runs_table import run_title
 from cleanclip_gui.widgets.tradeoff_plot import Track
 from ml_core.cleaning.catalogue import method_title
-from ml_core.cleaning.tradeoff import Point, points
+from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
 from ml_core.jobs.specs import EVENTS_FILE
 from ml_core.reading.errors import InputError
@@ -54,7 +62,7 @@ class CleanRuns(RunsView):
         self._live: Path | None = None
         self._live_events: list[Event] = []
         self._marks: dict[Path, int] = {}
-        self._points: dict[Path, tuple[Point, ...]] = {}
+        self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
         self._reader: Background | None = None
         self._again = False
         self._connect()
@@ -128,7 +136,7 @@ class CleanRuns(RunsView):
         if evaluated or kept:
             self._live_events.append(event)
             if self._live in self._marks:
-                self._points[self._live] = points(self._live_events)
+                self._points[self._live] = points_by_head(self._live_events)
                 self._draw()
 
     def end_live(self) -> None:
@@ -159,7 +167,7 @@ class CleanRuns(RunsView):
                 return
             self._marks[folder] = mark
             live = folder == self._live
-            self._points[folder] = points(self._live_events) if live else run_points(folder)
+            self._points[folder] = points_by_head(self._live_events) if live else run_points(folder)
         self.say("")
         self._refresh()
         self._draw()
@@ -177,7 +185,9 @@ class CleanRuns(RunsView):
             run, key = self._past.get(folder), letter(mark)
             if run is None:
                 continue
-            tracks.append(Track(str(folder), mark, run_title(run), self._points[folder]))
+            found = self._points[folder]
+            zero_shot, linear = found["zero-shot"], found["linear"]
+            tracks.append(Track(str(folder), mark, run_title(run), zero_shot, linear))
             name = f"{key} {method_title(run.spec.recipe.method)}"
             symbol = SYMBOLS[mark % len(SYMBOLS)]
             for number, (part, words) in enumerate((("ca", "CA"), ("asr", "ASR"))):
@@ -187,7 +197,7 @@ class CleanRuns(RunsView):
                         dash=number, symbol=symbol,
                     )
                 )  # fmt: skip
-            fill_curves(self.curves, key, self._points[folder])
+            fill_curves(self.curves, key, zero_shot)
         self.curves.update_now()
         self.tradeoff.set_tracks(tracks)
 
@@ -206,6 +216,7 @@ class CleanRuns(RunsView):
     def _refresh(self) -> None:
         self.table.set_runs(self.runs, self._marks)
         self.hold.setChecked(self.queue.held)
+        self.start_queue.setVisible(self.queue.held and len(self.queue) > 0)
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:
@@ -246,6 +257,7 @@ class CleanRuns(RunsView):
         self.curves.failed.connect(self.failed)
         self.queue.changed.connect(self._refresh)
         self.hold.toggled.connect(self.queue.hold)
+        self.start_queue.clicked.connect(self._on_start_queue)
         self.note.editingFinished.connect(self._on_note_edited)
         self.add_folder.clicked.connect(self.choose_folder)
         self.up.clicked.connect(self._on_up)
@@ -333,6 +345,9 @@ class CleanRuns(RunsView):
     def _on_opened(self, run: PastRun) -> None:
         if self.open_.isEnabled():
             self.open_asked.emit(run)
+
+    def _on_start_queue(self) -> None:
+        self.queue.hold(False)
 
     def _on_up(self) -> None:
         self._with_chosen(lambda run: self.queue.move(run.folder, -1))

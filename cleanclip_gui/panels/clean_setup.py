@@ -14,6 +14,7 @@ from cleanclip_gui.panels.clean_needs import Need, missing, needs_of
 from cleanclip_gui.panels.clean_spec import new_folder, runs_dir, write_job
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import bytes_text, plural
+from cleanclip_gui.widgets.gpu_choice import BATCH_NORM, GpuChoice
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.needs_list import NeedsList
 from cleanclip_gui.widgets.prompts import Prompts
@@ -51,6 +52,7 @@ class CleanSetup(QWidget):
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.needs = NeedsList()
         self.reference = ReferenceChoice()
+        self.gpus = GpuChoice()
         self.output = QLineEdit()
         self.output.setAccessibleName("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
@@ -72,6 +74,7 @@ class CleanSetup(QWidget):
         self.data.changed.connect(self._on_changed)
         self.reference.changed.connect(self._on_changed)
         self.keep_steps.toggled.connect(self._on_changed)
+        self.gpus.changed.connect(self._on_changed)
         self.browse_output.clicked.connect(self.choose_output)
         self._on_changed()
 
@@ -90,8 +93,10 @@ class CleanSetup(QWidget):
         """Where runs are kept."""
         return Path(self.output.text().strip() or runs_dir())
 
-    def write(self, session: Session, folder: Path | None = None) -> Path:
+    def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
         """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
+
+        On one device it runs on ``device``, by default the session's.
 
         Raises
         ------
@@ -108,6 +113,8 @@ class CleanSetup(QWidget):
             training_images=self.data.images(),
             reference=reference or None,
             keep_steps=self.keep_steps.isChecked(),
+            device=device,
+            processes=self.gpus.processes(),
         )
 
     def show_spec(self, spec: CleanSpec) -> None:
@@ -116,6 +123,7 @@ class CleanSetup(QWidget):
         self.data.show_specs(spec.pairs, spec.training_images)
         self.reference.set_path(spec.reference or "")
         self.keep_steps.setChecked(spec.keep_steps)
+        self.gpus.set_processes(spec.processes)
         self._on_changed()
 
     def show_needs(self, session: Session) -> str:
@@ -124,6 +132,9 @@ class CleanSetup(QWidget):
             FACTS[self.form.method.method], session, self.reference.path()
         )
         self.needs.show_needs([(need.text, not need.missing) for need in needs])
+        architecture = getattr(session.checkpoint, "architecture", "")
+        whole = not self.form.problem() and self.form.recipe().batch_norm == "train"
+        self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
         return missing(needs)
 
     def set_weight_bytes(self, size: int) -> None:
@@ -205,6 +216,7 @@ class CleanSetup(QWidget):
         layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)
         layout.addLayout(files)
+        layout.addWidget(self.gpus)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(heading)
         layout.addLayout(output)

@@ -44,8 +44,12 @@ def write_job(
     training_images: ImageSpec | None,
     reference: str | None = None,
     keep_steps: bool = False,
+    device: str = "",
+    processes: int = 1,
 ) -> Path:
     """Write the job with its trigger and class list; return the spec's path.
+
+    It runs on ``device``, by default the session's; several processes take a GPU each.
 
     Raises
     ------
@@ -77,7 +81,8 @@ def write_job(
             output_dir=str(folder),
             reference=reference,
             keep_steps=keep_steps,
-            device=session.device,
+            device="cuda" if processes > 1 else device or session.device,
+            processes=processes,
         )
         return write_spec(spec, folder / SPEC_FILE)
     except OSError as error:

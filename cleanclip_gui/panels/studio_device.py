@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.session import Session
+from cleanclip_gui.text import used_text
 
 
 class StudioDevice:
@@ -22,7 +23,12 @@ class StudioDevice:
         self._away, self._home = True, self._session.device
         if self._home != "cpu":
             self._inference.set_device("cpu")
-        return f"Studio evaluates on the CPU while the run uses {device}."
+        return f"Studio evaluates on the CPU while the run uses {used_text(device)}."
+
+    @property
+    def wanted(self) -> str:
+        """The device that the user chose, wherever Studio is meanwhile."""
+        return self._home if self._away else self._session.device
 
     def come_back(self) -> None:
         """Go back to where Studio was."""

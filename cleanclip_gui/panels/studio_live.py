@@ -9,7 +9,7 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import Evaluate, EvaluationUpdated, Predict, PredictionReady
 from cleanclip_gui.session import RunState, Session
-from cleanclip_gui.text import count_text
+from cleanclip_gui.text import count_text, used_text
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
@@ -27,7 +27,7 @@ def run_note(run: RunState | None) -> str:
         return ""
     if run.device == "cpu":
         return "A cleaning run slows this down meanwhile."
-    return f"On the CPU while a run uses {run.device}."
+    return f"On the CPU while a run uses {used_text(run.device)}."
 
 
 def short_size(n: int, rate: float) -> int | None:

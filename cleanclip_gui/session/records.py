@@ -65,11 +65,16 @@ class ImagesState:
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """A cleaning run: where its files are and how it stands."""
+    """A cleaning run: where its files are and how it stands.
+
+    ``interrupted`` is one whose process was ended before its last word.
+    """
 
     output_dir: str
     method: str
-    status: Literal["queued", "running", "paused", "finished", "stopped", "cancelled", "failed"]
+    status: Literal[
+        "queued", "running", "paused", "finished", "stopped", "cancelled", "failed", "interrupted"
+    ]
     device: str = "cpu"
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""

@@ -33,6 +33,7 @@ class Session:
     selected_image: int = 0
     run: RunState | None = None
     device: str = "cpu"
+    devices: tuple[str, ...] = ()
     speed: tuple[str, str] = ("", "")
 
     @property

@@ -70,6 +70,7 @@ class AuditDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.excluded: frozenset[int] = frozenset()
         self.saved: frozenset[int] = frozenset()
+        self._barred = ""
         self.stack = QUndoStack(self)
         self.model = SuspectModel(self)
         self.view = SuspectView(self.model)
@@ -165,6 +166,21 @@ class AuditDialog(QDialog):
         self.notes.show()
         self._on_list_chosen()
         self.view.setFocus()
+
+    def show_marks(self, excluded: frozenset[int]) -> None:
+        """What was left out when the audit on show was saved."""
+        self.saved = excluded
+        self.set_excluded(excluded)
+
+    def keep_from_starting(self, reason: str) -> None:
+        """The checkpoint whose eyes these are is not open: it cannot look anew."""
+        self._barred = reason
+        self._set_busy(False)
+
+    @property
+    def can_start(self) -> bool:
+        """Whether the checkpoint whose eyes these are is open."""
+        return not self._barred
 
     def show_saved(self, sentence: str) -> None:
         """What is left out now is on disk."""
@@ -302,8 +318,9 @@ class AuditDialog(QDialog):
     def _set_busy(self, busy: bool) -> None:
         self.busy.setVisible(busy)
         self.busy.cancel.setEnabled(True)
-        self.setup.setEnabled(not busy)
-        self.start.setEnabled(not busy)
+        self.setup.setEnabled(not busy and not self._barred)
+        self.start.setEnabled(not busy and not self._barred)
+        self.start.setToolTip(self._barred)
 
     @Slot()
     def _on_list_chosen(self, *_: object) -> None:

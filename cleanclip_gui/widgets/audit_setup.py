@@ -79,6 +79,12 @@ class AuditSetup(QWidget):
         assert reference is None or isinstance(reference, PairSpec)
         return AuditWish(self.n.value() or None, reference, self.k.value(), self.chunk.value())
 
+    def show_wish(self, wish: AuditWish) -> None:
+        """Show the numbers of an audit that was made before."""
+        self.n.setValue(wish.n or 0)
+        self.k.setValue(wish.k)
+        self.chunk.setValue(wish.chunk_size)
+
     def take(self, path: str) -> None:
         """Compare with the pairs at a path, whose columns are called as the set's.
 

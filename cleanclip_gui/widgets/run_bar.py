@@ -14,6 +14,7 @@ from ml_core.events import Progress
 
 STAGES = {
     "open": "Opening checkpoint and data",
+    "data": "Reading the data",
     "estimate": "Measuring a few steps",
     "before": "Measuring the checkpoint as it is",
     "prepare": "Choosing the fastest precision",

@@ -25,13 +25,14 @@ from cleanclip_gui.widgets.tradeoff_plot import (
     shared_start,
     spots_of,
 )
-from ml_core.cleaning.tradeoff import Aim, Limits
+from ml_core.cleaning.tradeoff import Aim, Head, Limits
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
 
 _NEAR_PIXELS = 14.0
 _KEY_COLUMNS = 3
+_HEADS: dict[Head, str] = {"zero-shot": "Zero-shot classifier", "linear": "Linear head"}
 _AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
@@ -52,7 +53,8 @@ class TradeoffChart(ChartFrame):
             "attack success.",
             parent,
         )
-        self._tracks: tuple[Track, ...] = ()
+        self._given: tuple[Track, ...] = ()
+        self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
         self._spots: tuple[Spot, ...] = ()
         self._items: TradeoffItems | None = None
         self._at: int | None = None
@@ -62,6 +64,11 @@ class TradeoffChart(ChartFrame):
         self.aim.setAccessibleName("Number on the horizontal axis")
         for key, text in _AXES.items():
             self.aim.addItem(text, key)
+        self.head = Chooser()
+        self.head.setAccessibleName("Whose numbers")
+        for head, text in _HEADS.items():
+            self.head.addItem(text, head)
+        self.head.hide()  # until a run has a linear head
         self.ca_drop = _limit("Limit of lost clean accuracy", "points", Limits().ca_drop)
         self.asr = _limit("Limit of attack success", "%", Limits().asr)
         self.near = QPushButton("Zoom to the limits")
@@ -70,6 +77,7 @@ class TradeoffChart(ChartFrame):
         self.near.setToolTip("Show the corner where both limits are kept.")
         controls = QHBoxLayout()
         controls.setSpacing(theme.SPACE_S)
+        controls.addWidget(self.head)
         controls.addWidget(self.aim)
         controls.addWidget(Label("CA drop ≤", "caption", buddy=self.ca_drop))
         controls.addWidget(self.ca_drop)
@@ -89,6 +97,7 @@ class TradeoffChart(ChartFrame):
         layout = self.layout()
         if layout is not None:
             layout.addWidget(self._readout)
+        self.head.currentIndexChanged.connect(self._on_setting_changed)
         self.aim.currentIndexChanged.connect(self._on_setting_changed)
         self.ca_drop.valueChanged.connect(self._on_setting_changed)
         self.asr.valueChanged.connect(self._on_setting_changed)
@@ -97,7 +106,14 @@ class TradeoffChart(ChartFrame):
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Show these runs."""
         kept = self._here()
-        self._tracks = tuple(tracks)
+        self._given = tuple(tracks)
+        several = any(track.linear for track in tracks)
+        self.head.setVisible(several)
+        if not several:
+            self.head.blockSignals(True)
+            self.head.setCurrentIndex(0)
+            self.head.blockSignals(False)
+        self._tracks = tuple(track.of(self.head_key) for track in tracks)
         self._spots = spots_of(self._tracks, self.aim_key)
         self._at = None
         if kept is not None:
@@ -115,6 +131,11 @@ class TradeoffChart(ChartFrame):
     def aim_key(self) -> Aim:
         """What stands on the horizontal axis."""
         return "asr" if self.aim.currentData() == "asr" else "poisoned_accuracy"
+
+    @property
+    def head_key(self) -> Head:
+        """Whose numbers are drawn."""
+        return "linear" if self.head.currentData() == "linear" else "zero-shot"
 
     @property
     def limits(self) -> Limits:
@@ -138,15 +159,15 @@ class TradeoffChart(ChartFrame):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(
-            ["run", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto", "within_limits",
-             "checkpoint"]
+            ["run", "head", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto",
+             "within_limits", "checkpoint"]
         )  # fmt: skip
         start = shared_start(self._tracks)
         for spot in self._spots:
             point = spot.point
             met = start is not None and self.limits.met(point, start)
             writer.writerow(
-                [spot.track.label, point.step, f"{point.ca:.9g}", _cell(point.asr),
+                [spot.track.label, self.head_key, point.step, f"{point.ca:.9g}", _cell(point.asr),
                  _cell(point.poisoned_accuracy), int(spot.on_front), int(met), point.checkpoint]
             )  # fmt: skip
         return text.getvalue()
@@ -280,7 +301,8 @@ class TradeoffChart(ChartFrame):
         """Everything about a point, in words."""
         point = spot.point
         parts = [
-            f"{letter(spot.track.mark)} {spot.track.label}, step {point.step}",
+            f"{letter(spot.track.mark)} {spot.track.label}, step {point.step}"
+            + (", linear head" if self.head_key == "linear" else ""),
             f"CA {_rate(point.ca, point.ca_interval)}",
         ]
         if point.asr is not None:
@@ -339,7 +361,7 @@ class TradeoffChart(ChartFrame):
         self._own_view = False
 
     def _on_setting_changed(self, *_: object) -> None:
-        self.set_tracks(self._tracks)
+        self.set_tracks(self._given)
 
     def _on_near_toggled(self, _: bool) -> None:
         self._own_view = True

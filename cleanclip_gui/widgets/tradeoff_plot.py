@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,24 +16,43 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_parts import SYMBOLS, series_pen
 from cleanclip_gui.widgets.chart_series import SeriesStyle
 from cleanclip_gui.widgets.run_marks import mark_colour, ring_pen
-from ml_core.cleaning.tradeoff import Aim, Limits, Point, pareto
+from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
 
 _SIZE, _RING = 11, 19
 
 
 @dataclass(frozen=True)
 class Track:
-    """The evaluations of one run, under its mark and name."""
+    """The evaluations of one run, under its mark and name.
+
+    ``points`` are those of the zero-shot classifier, ``linear`` those of the linear head that the
+    run trains; ``start`` is where accuracy began, if not at the first of the points.
+    """
 
     key: str
     mark: int
     label: str
     points: tuple[Point, ...]
+    linear: tuple[Point, ...] = ()
+    start: float | None = None
 
     @property
     def start_ca(self) -> float | None:
         """Clean accuracy before the first step."""
+        if self.start is not None:
+            return self.start
         return self.points[0].ca if self.points else None
+
+    def of(self, head: Head) -> Track:
+        """The evaluations with one head.
+
+        The checkpoint before cleaning has no linear head: what is lost counts from its zero-shot
+        accuracy, and not from a head before its first step.
+        """
+        if head == "zero-shot":
+            return self
+        label = self.label if self.linear else f"{self.label} (no linear head)"
+        return replace(self, points=self.linear, label=label, start=self.start_ca)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
     "open": "Opening",
+    "data": "Reading the data",
     "before": "Before",
     "prepare": "Choosing precision",
     "validate": "Validation",

@@ -42,6 +42,8 @@ def export_job(
     """
     folder.mkdir(parents=True, exist_ok=True)
     changes: dict[str, object] = {"output_dir": RESULTS_FOLDER}
+    if spec.device.startswith("cuda"):  # the number is of this machine
+        changes["device"] = "cuda"
     files: dict[Path, bytes] = {}
     if spec.trigger is not None:
         for part in _trigger_files(Path(spec.trigger)):

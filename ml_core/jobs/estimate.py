@@ -17,12 +17,14 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
+from ml_core.cleaning.ranks import Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
+from ml_core.data.watch import OpeningCancelledError
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
-from ml_core.jobs.inputs import Inputs, open_inputs
+from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -46,6 +48,8 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _estimate(spec, control)
+    except OpeningCancelledError:
+        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -56,8 +60,8 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     check_spec(spec)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     model = opened.build("cpu")
-    check_pieces(model, spec.recipe)
-    inputs = open_inputs(spec, model)
+    check_pieces(model, spec.recipe, Ranks(0, spec.processes))
+    inputs = yield from opening_inputs(spec, model, control)
     with closing(inputs):
         yield from _measured(spec, control, model, inputs, begin)
 

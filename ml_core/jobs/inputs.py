@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,9 +37,11 @@ from ml_core.data.picture_set import PictureSet, shared
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Event
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
 from ml_core.jobs.kept import KeptImages, KeptPairs
-from ml_core.jobs.measure import Bench, open_bench
+from ml_core.jobs.measure import Bench, drained, open_bench
+from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -50,6 +52,7 @@ from ml_core.triggers.record import Trigger
 _DEMO_LABELLED_SHARE = 0.5
 
 Indices = npt.NDArray[np.int64]
+_Training = tuple[Recipe, Callable[[int], Batch], PictureSet | None, PictureWorkers | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +105,27 @@ class Inputs:
 
 
 def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
+    """Open the data of a job as `opening_inputs` does, without a word."""
+    return drained(opening_inputs(spec, model, Control(), ranks))
+
+
+def opening_inputs(
+    spec: CleanSpec, model: ClipModel, control: Control, ranks: Ranks = ALONE
+) -> Generator[Event, None, Inputs]:
     """Open the data of a job for a model; batches are this process's part of them.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``data`` where a set takes its time.
 
     Raises
     ------
     InputError
         If the method cannot work on the model, a file cannot be used, the target is no class, or
         there are too few examples.
+    OpeningCancelledError
+        If it was cancelled.
     """
     check_model(model, spec.recipe)
     device = choose_device(spec.device, ranks.local)
@@ -129,21 +146,22 @@ def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inpu
     if validation_spec is not None and test_spec in (None, validation_spec):
         validation_spec, test_spec = validation_spec.halves()
 
-    def bench(part: ImageSpec) -> Bench:
-        return open_bench(part, label_set, trigger, spec.target, model.preprocess)
+    def bench(part: ImageSpec) -> Generator[Event, None, Bench]:
+        how = label_set, trigger, spec.target, model.preprocess
+        return (yield from opening(lambda watch: open_bench(part, *how, watch), control))
 
-    validation = bench(validation_spec) if validation_spec is not None else None
+    validation = (yield from bench(validation_spec)) if validation_spec is not None else None
     if "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto":
         _check_watched(validation)
     benches: dict[str, Bench] = {}
     if test_spec is not None:
-        benches["test"] = bench(test_spec)
+        benches["test"] = yield from bench(test_spec)
     if spec.heldout_images is not None:
-        benches["heldout"] = bench(spec.heldout_images)
+        benches["heldout"] = yield from bench(spec.heldout_images)
     if not benches:
         remarks.append("No images were named: nothing is measured before and after.")
-    recipe, make_batch, training, workers = _training(
-        spec, model, label_set, trigger, remarks, device, ranks
+    recipe, make_batch, training, workers = yield from _training(
+        spec, model, label_set, trigger, remarks, device, ranks, control
     )
     if "test" in benches:
         watched = validation if recipe.eval_every else None
@@ -200,7 +218,8 @@ def _training(
     remarks: list[str],
     device: torch.device,
     ranks: Ranks,
-) -> tuple[Recipe, Callable[[int], Batch], PictureSet | None, PictureWorkers | None]:
+    control: Control,
+) -> Generator[Event, None, _Training]:
     """The recipe cut to the data, the maker of batches, the data, and who reads its pictures."""
     recipe, size, share = spec.recipe, model.image_size, (ranks.rank, ranks.world)
     if recipe.facts.data == "none":
@@ -211,7 +230,8 @@ def _training(
         wanted = spec.pairs
         if wanted.n is None:
             wanted = wanted.model_copy(update={"n": recipe.pairs})
-        pairs = open_pairs(wanted).fitted(model.preprocess.fit).drafted()
+        found = yield from opening(lambda watch: open_pairs(wanted, watch), control)
+        pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
         view = _caption_view(recipe.eda_alpha)
@@ -233,11 +253,13 @@ def _training(
     named = spec.training_images
     if recipe.facts.data == "images":
         assert trigger is not None
-        return _triggered(named, recipe, model, trigger, remarks, ranks)
+        return (yield from _triggered(named, recipe, model, trigger, remarks, ranks, control))
     if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
         share_used = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
         named = named.model_copy(update={"n": int(recipe.pairs / share_used)})
-    images = open_images(named, label_set).fitted(model.preprocess.fit).drafted()
+    chosen = named
+    opened = yield from opening(lambda watch: open_images(chosen, label_set, watch), control)
+    images = opened.fitted(model.preprocess.fit).drafted()
     if recipe.shots:
         images = replace(images, labels=few_shots(images.labels, recipe.shots, recipe.seed))
     labels = int((images.labels >= 0).sum())
@@ -256,7 +278,8 @@ def _triggered(
     trigger: Trigger,
     remarks: list[str],
     ranks: Ranks,
-) -> tuple[Recipe, Callable[[int], Batch], PictureSet, None]:
+    control: Control,
+) -> Generator[Event, None, _Training]:
     """Images with and without the trigger; their labels, if any, are of no use."""
     if not trigger.changes_pictures:
         raise InputError(
@@ -265,7 +288,9 @@ def _triggered(
         )
     if named.n is None:
         named = named.model_copy(update={"n": recipe.pairs})
-    images = open_images(named).fitted(model.preprocess.fit)
+    chosen = named
+    opened = yield from opening(lambda watch: open_images(chosen, watch=watch), control)
+    images = opened.fitted(model.preprocess.fit)
     recipe = _cut(recipe, len(images), "images", images, remarks)
     size = model.image_size
     source = CanvasCache(images, size)

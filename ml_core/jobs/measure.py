@@ -13,6 +13,7 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.specs import ImageSpec
+from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate
@@ -44,15 +45,18 @@ def open_bench(
     trigger: Trigger | None,
     target: int,
     preprocess: Preprocess,
+    watch: Watch = unwatched,
 ) -> Bench:
     """Open an image set for evaluation, on the canvas that ``preprocess`` describes.
+
+    ``watch`` is told how far it is, and may end it.
 
     Raises
     ------
     InputError
         If the images cannot be opened.
     """
-    images = open_images(spec, label_set).fitted(preprocess.fit)
+    images = open_images(spec, label_set, watch).fitted(preprocess.fit)
     return Bench(
         images, CanvasCache(images, preprocess.size), label_set, trigger, target, spec.seed
     )

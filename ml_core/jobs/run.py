@@ -21,12 +21,14 @@ from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
+from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import open_result, result_files, save_result, save_step
+from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
-from ml_core.jobs.inputs import Inputs, open_inputs
+from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.measure import classifier_of, drained, measure, metric_values
 from ml_core.jobs.results import provenance, result_record, step_provenance
@@ -70,8 +72,8 @@ def run(
     Yields
     ------
     Event
-        Progress of each stage (``open``, ``before``, ``train``, ``after``), Metric, Message,
-        Saved, and Done, whose ``result`` is what ``result.json`` holds.
+        Progress of each stage (``open``, ``data``, ``before``, ``train``, ``after``), Metric,
+        Message, Saved, and Done, whose ``result`` is what ``result.json`` holds.
     """
     folder = Path(spec.output_dir)
     events = _guarded(spec, control, resume, ranks)
@@ -112,7 +114,13 @@ def _clean(
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     model = opened.build("cpu")
     check_pieces(model, spec.recipe, ranks)
-    inputs = open_inputs(spec, model, ranks)
+    try:
+        inputs = yield from opening_inputs(spec, model, control, ranks)
+    except OpeningCancelledError:
+        # The others wait for the first evaluation, and then ask whether to go on.
+        ranks.any(True, device=choose_device(spec.device, ranks.local))
+        yield Done("cancelled")
+        return
     if not resume and ranks.first:  # an earlier run's state goes when this one can start
         (folder / STATE_FILE).unlink(missing_ok=True)
         write_spec(spec, folder / SPEC_FILE)

@@ -72,7 +72,10 @@ class CleanSpec(BaseModel):
     keep_steps
         Whether the checkpoint of every evaluation is kept, in ``steps/``.
     device
-        ``auto``, ``cpu``, ``mps`` or ``cuda:N``.
+        ``auto``, ``cpu``, ``mps`` or ``cuda:N``; ``cuda`` where several processes take a GPU each.
+    processes
+        Processes of this machine in which the window starts the job, with torchrun. Elsewhere
+        whoever starts it decides.
     threads
         Threads of torch on the CPU; 0 leaves one core to the window on more than two cores.
     speed
@@ -98,6 +101,7 @@ class CleanSpec(BaseModel):
     reference: str | None = None
     keep_steps: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    processes: int = Field(default=1, ge=1, le=1024)
     threads: int = Field(default=0, ge=0, le=1024)
     speed: SpeedChoice | None = None
 

@@ -4,6 +4,10 @@ Writes one JSON line an event to standard output. With ``--supervised``, which t
 commands come on standard input (``cancel``, ``stop``, ``pause``, ``resume``), and its end means
 that the window died: save and stop. Without it standard input is ignored, as torchrun, Slurm and
 nohup give /dev/null, and SIGTERM means save and stop.
+
+Under torchrun all processes of a supervised job share one standard input: the first one obeys, and
+what it does the others learn between two steps. SIGTERM ends the others, and the end of torchrun
+ends all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +42,7 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
 }
 CANCEL_GRACE_SECONDS = 0.8
+_LIFELINE_SECONDS = 0.2
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
 
@@ -112,13 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{kind}", action="store_true", help=f"the spec is of a {kind} job")
     options = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
-    output, control = Output(_own_stdout() if first else _nowhere()), Control()
-    if options.supervised and first:  # several processes have one standard input
-        listener = threading.Thread(
-            target=listen, args=(sys.stdin, control, output), name="commands", daemon=True
-        )
-        listener.start()
-    else:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    control = Control()
+    told = first or options.supervised  # the window hears why another process failed
+    output = Output(_own_stdout() if told else _nowhere())
+    if options.supervised and several:
+        _in_background("lifeline", _end_with_parent, os.getppid())
+    if options.supervised and first:
+        _in_background("commands", listen, sys.stdin, control, output)
+    elif not options.supervised:
         _on_sigterm(control)
     try:
         kind = _asked(options)
@@ -128,11 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
     for event in _events(spec, kind, control, options.resume, options.estimate):
-        output(event)
         if isinstance(event, Done):
             last = event
+        if first or (isinstance(event, Done) and event.status == "failed"):
+            output(event)
     if not first and last.error:
         print(f"Process {os.environ['RANK']}: {last.error}", file=sys.stderr)
+    if several and options.supervised and last.status == "cancelled":
+        return 0  # as asked; torchrun takes anything else for a failure of the others
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
@@ -163,6 +174,18 @@ def _events(
 
     with together(spec.device) as ranks:
         yield from run(spec, control, resume=resume, ranks=ranks)
+
+
+def _in_background(name: str, target: Callable[..., None], *arguments: object) -> None:
+    """Start a thread that does not keep the process alive."""
+    threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process once torchrun is gone: it would wait for the others for ever."""
+    while os.getppid() == parent:
+        time.sleep(_LIFELINE_SECONDS)
+    os._exit(EXIT_CODES["cancelled"])
 
 
 def _own_stdout() -> IO[str]:

@@ -41,9 +41,13 @@ def write_run(
     begun: float = 1_790_000_000.0,
     floor: float = 0.03,
     dip: float = 0.05,
+    linear: bool = False,
     **recipe: Any,
 ) -> Path:
-    """A run of 100 steps, evaluated at every 20; finished unless ``end`` says otherwise."""
+    """A run of 100 steps, evaluated at every 20; finished unless ``end`` says otherwise.
+
+    A ``linear`` head is a tenth worse.
+    """
     folder = parent / name
     folder.mkdir(parents=True)
     trigger = save_trigger(demo_trigger(), folder / "trigger")[1]
@@ -67,7 +71,10 @@ def write_run(
             values = {"loss": 3 - step / 50, "clip": 2 - step / 60, "lr": 1e-3}
             events.append(Metric(step, STEPS, values))
         if step % 20 == 0:
-            events.append(Metric(step, STEPS, rates(step, floor=floor, dip=dip)))
+            values = rates(step, floor=floor, dip=dip)
+            if linear:
+                values |= {f"linear_{key}": value - 0.1 for key, value in values.items()}
+            events.append(Metric(step, STEPS, values))
             if kept:
                 path = folder / "steps" / f"step-{step:06}.safetensors"
                 path.parent.mkdir(exist_ok=True)

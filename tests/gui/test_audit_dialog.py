@@ -2,12 +2,14 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui.drops import purpose
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.panels.clean_audit import Auditing, read_result
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
@@ -22,7 +24,14 @@ from ml_core.detection.records import (
     Standing,
     SuspectPair,
 )
-from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE, read_audit_spec
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    EXCLUSIONS_FILE,
+    THUMBNAILS_FILE,
+    AuditSpec,
+    read_audit_spec,
+    write_audit_spec,
+)
 from ml_core.reading import InputError, inspect
 from tests.gui.shell_fakes import Answers, write_safetensors
 
@@ -361,3 +370,102 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
     panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
     assert not panel.setup.audit_button.isVisibleTo(panel)
     assert panel.stop(5000)
+
+
+def saved_audit(tmp_path, session, name="audit-1"):
+    """The folder of an audit that was made before."""
+    folder = tmp_path / name
+    folder.mkdir()
+    write_result(folder, audit())
+    spec = AuditSpec(
+        checkpoint=session.checkpoint.path,
+        pairs=PAIRS.model_copy(update={"n": 100}),
+        output_dir=str(folder),
+    )
+    write_audit_spec(spec, folder / "spec.json")
+    return folder
+
+
+def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, session, tmp_path):
+    folder = saved_audit(tmp_path, session)
+    auditing.open_saved(folder)
+    dialog = auditing.dialog
+    assert dialog.isVisible()
+    assert dialog.model.rowCount() == N
+    assert dialog.model.pixmap(7).toImage().pixelColor(2, 2).red() == 7
+    assert "100 pairs scored" in dialog.state.text()
+    assert dialog.excluded == set()
+    assert dialog.start.isEnabled()
+    dialog.mark([1, 3], out=True)
+    dialog.save.click()  # elsewhere; the audit keeps a copy
+    assert (tmp_path / "out.json").is_file()
+    dialog.close_button.click()
+    assert auditing.dialog is None
+
+    auditing.open_saved(folder)
+    again = auditing.dialog
+    assert again.excluded == {1, 3}
+    assert not again.unsaved
+    assert again.count.text() == "2 pairs excluded"
+    assert (again.setup.n.value(), again.setup.k.value()) == (100, 16)
+    again.mark([3], out=False)
+    again.save.click()
+    kept = read_exclusions(folder / EXCLUSIONS_FILE).pairs
+    assert [one.identity for one in kept] == [f"{1:064x}"]
+
+
+def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_path):
+    folder = saved_audit(tmp_path, session)
+    for facts in (SimpleNamespace(path="other.safetensors"), None):
+        session.checkpoint = facts
+        auditing.open_saved(folder)
+        assert auditing.dialog.model.rowCount() == N
+        assert not auditing.dialog.start.isEnabled()
+        assert auditing.dialog.start.toolTip() == "Open m.safetensors to look anew."
+    old = auditing.dialog
+    session.checkpoint = CheckpointFacts("x", inspect(tmp_path / "m.safetensors"), "", "", (), 8, 1)
+    auditing.open()  # for the pairs in use, as the open checkpoint sees them
+    assert auditing.dialog is not old
+    assert auditing.dialog.start.isEnabled()
+
+
+def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, tmp_path):
+    first, second = (saved_audit(tmp_path, session, name) for name in ("one", "two"))
+    answers = Answers(second, yes=False)
+    auditing.prompts = answers.prompts()
+    auditing.open_saved(first)
+    dialog = auditing.dialog
+    dialog.mark([1], out=True)
+    auditing.choose()
+    assert auditing.dialog is dialog
+    assert answers.asked[0] == "Open an audit"
+    assert "not saved" in answers.asked[1]
+    answers.yes = True
+    auditing.choose()
+    assert auditing.dialog is not dialog
+    assert auditing._folder == second
+
+
+@pytest.mark.parametrize("what", ["nothing", "record", "pictures", "exclusions", "spec"])
+def test_a_damaged_audit_is_one_sentence(auditing, session, tmp_path, qtbot, what):
+    folder = saved_audit(tmp_path, session)
+    if what == "nothing":
+        (folder / AUDIT_FILE).unlink()
+    else:
+        names = {
+            "record": AUDIT_FILE, "pictures": THUMBNAILS_FILE, "exclusions": EXCLUSIONS_FILE,
+            "spec": "spec.json",
+        }  # fmt: skip
+        (folder / names[what]).write_bytes(b"{")
+    with qtbot.waitSignal(auditing.failed) as blocker:
+        auditing.open_saved(folder)
+    assert isinstance(blocker.args[0], InputError)
+    assert auditing.dialog is None
+
+
+def test_the_folder_of_an_audit_is_known_when_it_is_dropped(session, tmp_path):
+    folder = saved_audit(tmp_path, session)
+    assert purpose(folder) == "audit"
+    assert purpose(folder / AUDIT_FILE) == "audit"
+    (folder / AUDIT_FILE).rename(tmp_path / AUDIT_FILE)
+    assert purpose(tmp_path / AUDIT_FILE) == "trigger"  # a JSON file of that name

@@ -25,6 +25,7 @@ from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import write_journal, write_state
 from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of
 
 
@@ -190,6 +191,34 @@ def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> 
     panel.try_cleaned()
     request = panel.trying._inference.requests[-1]
     assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
+
+
+def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
+    qtbot, panel: CleanPanel, session
+) -> None:
+    """One word, and the way on, now and after the window was closed."""
+    panel.start()
+    runner = runner_of(panel)
+    folder = runner.spec_path.parent
+    write_journal(folder, [Metric(1, 9, {"loss": 1.0})])
+    write_state(folder, step=1)
+    runner.end(Done("failed", {}, "The cleaning job was killed by SIGKILL.", "killed"))
+    assert panel.run_bar.title.text().endswith(": interrupted")
+    assert session.run.status == "interrupted"
+    assert ("interrupted") in [status for _, status in shown(panel)]
+    history(qtbot, panel)
+    panel.hide_outcome()
+    panel.bench.table.choose(folder)
+    click(panel.bench.open_)
+    assert panel.tabs.currentIndex() == 0
+    assert panel.run_bar.title.text().endswith(": interrupted")
+    assert panel._trouble_text.text() == (
+        "The run was interrupted. Resume goes on from the last save."
+    )
+    assert not panel.details_button.isVisible()  # there are none
+    click(panel.resume_button)
+    assert (runner_of(panel).mode, runner_of(panel).spec_path.parent) == ("resume", folder)
+    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanPanel) -> None:

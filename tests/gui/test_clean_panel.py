@@ -62,9 +62,10 @@ class FakeRunner(QObject):
     state_changed = Signal(str)
     ended = Signal(object)
 
-    def __init__(self, spec_path: Path, mode: str, device: str) -> None:
+    def __init__(self, spec_path: Path, mode: str, device: str, processes: int = 1) -> None:
         super().__init__()
         self.spec_path, self.mode, self.device = spec_path, mode, device
+        self.processes = processes
         self.state = "starting"
         self.told: list[str] = []
 
@@ -367,9 +368,12 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, sess
     write_state(runner.spec_path.parent, step=2)
     killed = "The cleaning job was killed by SIGKILL, probably out of memory."
     runner.end(Done("failed", {}, killed, "killed", "last line"))
-    assert panel._trouble_text.text() == f"{killed} Resume goes on from the last save."
+    assert panel._trouble_text.text() == (
+        f"Interrupted: {killed} Resume goes on from the last save."
+    )
+    assert panel.run_bar.title.text().endswith(": interrupted")
     assert panel._trouble_text.isVisible()
-    assert (session.run.status, session.run.error) == ("failed", killed)
+    assert (session.run.status, session.run.error) == ("interrupted", killed)
     with qtbot.waitSignal(panel.failed) as blocker:
         panel.details_button.click()
     assert blocker.args[0].details == "last line"
@@ -414,7 +418,9 @@ def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
-    assert panel._trouble_text.text() == "It broke. There was no save yet."
+    assert panel._trouble_text.text() == (
+        "Interrupted: It broke. There was no save yet: Start again begins anew."
+    )
     assert panel.resume_button.text() == "Start again"
     panel.resume_button.click()
     assert runner_of(panel).mode == "run"
@@ -430,12 +436,12 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_pa
         " flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    panel.run.new_runner = lambda path, mode, device: JobRunner(
+    panel.run.new_runner = lambda path, mode, device, processes: JobRunner(
         path, device=device, command=[sys.executable, str(script)]
     )
     panel.start()
     runner = panel._runner
-    assert runner.isRunning()
+    assert isinstance(runner, JobRunner)
     qtbot.waitUntil(lambda: not panel.is_running(), timeout=8000)
     assert "killed by SIGKILL" in panel._trouble_text.text()
     assert len(panel.charts.losses.series("loss")) == 1

@@ -235,7 +235,7 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     assert session.cleaned is None
     inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
     assert (session.role, session.cleaned) == ("cleaned", facts)
-    found = SimpleNamespace(ca=0.955, asr_excl=0.031, n=100, n_total=400)
+    found = SimpleNamespace(ca=0.955, asr_excl=0.031, n=100, n_total=400, partial=True)
     generation = len(inference.requests)
     inference.evaluation_updated.emit(
         EvaluationUpdated(generation, "cleaned", found, None, None)  # type: ignore[arg-type]
@@ -243,6 +243,12 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     assert row.said() == (
         "Alpha 0.72 · clean accuracy 95.5 % · attack success 3.1 % · 100 of 400 images"
     )
+    assert panel.alpha_acts.is_busy  # 300 are still to come
+    found.partial = False
+    inference.evaluation_updated.emit(
+        EvaluationUpdated(generation, "cleaned", found, None, None)  # type: ignore[arg-type]
+    )
+    assert not panel.alpha_acts.is_busy
 
 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
@@ -250,5 +256,6 @@ def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa
     request = panel.trying._inference.requests[-1]
     panel.trying._inference.failed.emit(Failed(request, "The vector does not fit."))
     assert panel.alpha.said() == "The vector does not fit."
+    assert not panel.alpha_acts.is_busy
     panel.alpha.slider.setValue(30)
     assert len(opens(panel)) == 2

@@ -59,10 +59,16 @@ def test_how_a_run_stands(tmp_path: Path, end, started, status, ran_out) -> None
 def test_points_know_the_checkpoints_that_are_there(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "run")
     (folder / "steps" / "step-000040.safetensors").unlink()
-    found = run_points(folder)
+    by_head = run_points(folder)
+    found = by_head["zero-shot"]
     assert [point.step for point in found] == [0, 20, 40, 60, 80, 100]
     assert [bool(point.checkpoint) for point in found] == [True, True, False, True, True, True]
     assert found[0].ca == pytest.approx(0.972)
+    assert by_head["linear"] == ()
+    linear = run_points(write_run(tmp_path, "other", method="supervised", linear=True))["linear"]
+    assert [point.step for point in linear] == [0, 20, 40, 60, 80, 100]
+    assert linear[0].ca == pytest.approx(0.872)
+    assert linear[5].checkpoint.endswith("step-000100.safetensors")
 
 
 def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
@@ -71,7 +77,9 @@ def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
     run = read_run(moved)
     assert run.result["checkpoint"] == str(moved / "cleaned.safetensors")
     assert run.checkpoint == str(moved / "cleaned.safetensors")
-    assert run_points(moved)[1].checkpoint == str(moved / "steps" / "step-000020.safetensors")
+    assert run_points(moved)["zero-shot"][1].checkpoint == str(
+        moved / "steps" / "step-000020.safetensors"
+    )
 
 
 def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path: Path) -> None:

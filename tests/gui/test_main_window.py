@@ -292,6 +292,19 @@ def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
     assert window.settings.value.device == "cpu"
 
 
+def test_two_gpus_are_offered_together_to_a_run(window, qtbot):
+    gpus = window.clean.setup.gpus
+    qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
+    window.inference.devices_found.emit(("cuda:0", "cpu"))
+    assert not gpus.isVisibleTo(window.clean.setup)
+    window.inference.devices_found.emit(("cuda:0", "cuda:1", "cpu"))
+    assert gpus.isVisibleTo(window.clean.setup)
+    assert gpus.choice.itemText(1) == "All 2 GPUs"
+    window.session.run = RunState("out", "cleanclip", "running", "cuda")
+    assert "while the run uses all GPUs" in window.status.device.toolTip()
+    window.session.run = None
+
+
 def test_the_device_is_held_while_a_run_uses_the_gpu(window, qtbot):
     """Choosing the GPU again would put Studio back on the device that the run was given."""
     box, session = window.status.device, window.session
@@ -447,6 +460,66 @@ def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch
     window.session.run = RunState("out", "cleanclip", "cancelled")
     QApplication.processEvents()
     assert not window.isVisible()
+
+
+class FakeJob:
+    """A runner at work that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def cancel(self):
+        self.told.append("cancel")
+
+    def close(self, timeout_ms):
+        self.told.append("close")
+        return True
+
+
+CUT_OFF = {
+    "rebound": "The rebound test is going on. Cancel it and quit? It begins anew the next time.",
+    "holdouts": "The hold-outs test is going on. Cancel it and quit? It begins anew the next time.",
+    "audit": "An audit of training pairs is going on. Cancel it and quit? The next audit finds "
+    "what was embedded.",
+    "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
+    "it is.",
+}
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
+    job, clean = FakeJob(), window.clean
+    if what == "audit":
+        clean.auditing._runner = job
+    elif what == "alpha":
+        clean.alpha_acts._in_flight = 0.5
+    else:
+        clean.proving._runner, clean.proving._kind = job, what
+    answers.yes = False
+    assert not window.close()
+    assert window.isVisible()
+    assert answers.asked == [CUT_OFF[what]]
+    assert job.told == []
+    answers.yes = True
+    assert window.close()
+    assert not window.isVisible()
+    assert job.told[:1] == ([] if what == "alpha" else ["cancel"])
+
+
+def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
+    monkeypatch.setattr(type(window.clean), "cancel", lambda self: None, False)
+    window.session.run = RunState("out", "cleanclip", "running")
+    window.clean.auditing._runner = job = FakeJob()
+    assert not window.close()
+    assert answers.asked == [
+        "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "
+        "quit? Its last save is kept. The next audit finds what was embedded."
+    ]
+    assert job.told == ["cancel"]
+    window.session.run = RunState("out", "cleanclip", "cancelled")
+    QApplication.processEvents()
+    assert not window.isVisible()
+    assert len(answers.asked) == 1
 
 
 def test_layout_and_size_come_back(window, qtbot, tmp_path):

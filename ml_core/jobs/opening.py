@@ -1,0 +1,79 @@
+"""Opening what is slow to open: told of as it goes on, and ended where it stands."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from queue import SimpleQueue
+from typing import TypeVar
+
+from ml_core.data.watch import OpeningCancelledError, Watch
+from ml_core.events import Control, Event, Progress
+
+_PACE_SECONDS = 0.5  # a small set is opened without a word
+_LOOK_SECONDS = 0.2
+Opened = TypeVar("Opened")
+
+
+def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event, None, Opened]:
+    """Open something in a thread, while this one passes on how far it is.
+
+    Parameters
+    ----------
+    act
+        Opens it, with the `Watch` that it is given.
+    control
+        Pause holds the opening, cancel ends it.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``data``, twice a second at most; ``total`` 0 where it is not known.
+
+    Returns
+    -------
+    Opened
+        The generator's return value: what ``act`` returned.
+
+    Raises
+    ------
+    OpeningCancelledError
+        If it was cancelled.
+    """
+    told: SimpleQueue[Progress | None] = SimpleQueue()
+    left = threading.Event()
+    found: list[Opened] = []
+    failed: list[BaseException] = []
+    last = time.monotonic()
+
+    def watch(_what: str, done: int, total: int) -> None:
+        nonlocal last
+        while not control.wait_while_paused(_LOOK_SECONDS) and not left.is_set():
+            pass
+        if control.cancelled or left.is_set():
+            raise OpeningCancelledError
+        now = time.monotonic()
+        if now - last >= _PACE_SECONDS:
+            last = now
+            told.put(Progress("data", done, total))
+
+    def work() -> None:
+        try:
+            found.append(act(watch))
+        except BaseException as error:  # raised again below, in the job's thread
+            failed.append(error)
+        finally:
+            told.put(None)
+
+    thread = threading.Thread(target=work, name="opening", daemon=True)
+    thread.start()
+    try:
+        while (event := told.get()) is not None:
+            yield event
+    finally:
+        left.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]

@@ -1,0 +1,221 @@
+"""All GPUs for one run: the choice, the command, and how every process ends."""
+
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QObject
+
+from cleanclip_gui.jobs.children import environment, together, worker_command
+from cleanclip_gui.jobs.protocol import explain_exit
+from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.session import Session
+from ml_core.data.specs import PairSpec
+from ml_core.events import Done
+from ml_core.jobs.cluster import export_job
+from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from ml_core.reading.errors import InputError
+from tests.gui.test_clean_panel import panel, runner_of, session  # noqa: F401
+from tests.unit.small_jobs import small_recipe
+
+GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")
+KILLED = """
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+Root Cause (first observed failure):
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 4242)
+  traceback : Signal 9 (SIGKILL) received by PID 4242
+"""
+
+
+class Ear(QObject):
+    """Notes the lines that a runner passes on."""
+
+    def __init__(self, runner: JobRunner) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        runner.line_logged.connect(self._on_line)
+
+    def _on_line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def _family(runner: JobRunner) -> list[psutil.Process]:
+    assert runner.pid is not None
+    launcher = psutil.Process(runner.pid)
+    return [launcher, *launcher.children(recursive=True)]
+
+
+def _all_gone(family: list[psutil.Process], seconds: float = 3.0) -> bool:
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    return not alive
+
+
+_DEAF = """
+import os, sys, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("pid", os.getpid(), flush=True)
+time.sleep(600)
+"""
+_LAUNCHER = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, sys.argv[1]], start_new_session=True)
+time.sleep(600)
+"""
+
+
+def test_a_stubborn_process_of_another_group_is_killed_too(qtbot, tmp_path: Path) -> None:
+    """As torchrun's are: each of them leads a session of its own."""
+    deaf, launcher = tmp_path / "deaf.py", tmp_path / "launcher.py"
+    deaf.write_text(_DEAF)
+    launcher.write_text(_LAUNCHER)
+    runner = JobRunner(tmp_path / "spec.json", command=[sys.executable, str(launcher), str(deaf)])
+    ear = Ear(runner)
+    runner.launch()
+    qtbot.waitUntil(lambda: any(line.startswith("pid") for line in ear.lines), timeout=30_000)
+    family = _family(runner)
+    assert len(family) == 2
+    begin = time.monotonic()
+    with qtbot.waitSignal(runner.ended, timeout=20_000):
+        runner.cancel()
+    assert time.monotonic() - begin < 10.0
+    assert _all_gone(family)
+
+
+_CHILD = """
+import os
+from ml_core.jobs.worker import _end_with_parent
+print(os.getpid(), flush=True)
+_end_with_parent(os.getppid())
+"""
+_PARENT = """
+import subprocess, sys
+child = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1]], start_new_session=True, stdout=subprocess.PIPE, text=True
+)
+print(child.stdout.readline(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_each_process_ends_once_torchrun_is_gone() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, _CHILD],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.5)
+        assert child.is_running()
+        parent.kill()
+        assert _all_gone([child], 30)
+
+
+def test_the_command_that_starts_several(tmp_path: Path, monkeypatch) -> None:
+    command = together(worker_command(tmp_path / "spec.json", resume=True), 4)
+    assert command[1:4] == ["-P", "-m", "torch.distributed.run"]
+    assert "--nproc-per-node=4" in command
+    assert command[-6:] == [
+        "-P", "-m", "ml_core.jobs.worker", str(tmp_path / "spec.json"), "--supervised", "--resume",
+    ]  # fmt: skip
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert environment(command)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in environment(worker_command(tmp_path / "spec.json"))
+    monkeypatch.setattr(sys, "frozen", True, raising=False)  # no interpreter to run a module
+    frozen = together(worker_command(tmp_path / "spec.json"), 4)
+    assert (frozen[1], frozen[-3:-1]) == ("--torchrun", ["--worker", str(tmp_path / "spec.json")])
+
+
+def test_a_killed_process_of_several_is_named() -> None:
+    done = explain_exit(1, KILLED.splitlines())
+    assert done.error_code == "killed"
+    assert "A process of the cleaning job was killed by SIGKILL, probably out of memory" in (
+        done.error
+    )
+    assert explain_exit(1, ["Traceback"]).error_code == "crashed"
+
+
+def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path: Path, monkeypatch) -> None:
+    from cleanclip_gui.jobs import runner as module
+
+    busy = JobRunner(tmp_path / "spec.json", device="cuda:1", command=["true"])
+    monkeypatch.setitem(module._RUNNING, "cuda:1", busy)
+    with pytest.raises(InputError, match="already running on all GPUs"):
+        JobRunner(tmp_path / "spec.json", device="cuda", processes=2).launch()
+
+
+def test_the_choice_is_there_with_two_gpus_alone(
+    panel: CleanPanel,
+    session: Session,
+) -> None:
+    gpus = panel.setup.gpus
+    for names in ((), ("cpu",), ("cuda:0", "cpu"), ("mps", "cpu")):
+        session.devices = names
+        assert not gpus.isVisibleTo(panel.setup)
+        assert gpus.processes() == 1
+    session.device, session.devices = "cuda:0", GPUS
+    assert gpus.isVisibleTo(panel.setup)
+    assert [gpus.choice.itemText(n) for n in range(gpus.choice.count())] == [
+        "CUDA GPU 0", "All 3 GPUs",
+    ]  # fmt: skip
+
+
+def test_all_gpus_are_written_started_and_repeated(
+    panel: CleanPanel,
+    session: Session,
+) -> None:
+    session.device, session.devices = "cuda:0", GPUS
+    choice = panel.setup.gpus.choice
+    panel.start()
+    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
+    runner_of(panel).end(Done("cancelled"))
+    choice.setCurrentIndex(1)
+    choice.activated.emit(1)
+    panel.estimate()  # of one GPU
+    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
+    runner_of(panel).end(Done("cancelled"))
+    panel.start()
+    runner = runner_of(panel)
+    assert (runner.device, runner.processes) == ("cuda", 3)
+    spec = read_spec(runner.spec_path)
+    assert (spec.device, spec.processes) == ("cuda", 3)
+    assert session.run is not None
+    assert session.run.device == "cuda"
+    session.device = "cpu"  # where Studio went meanwhile
+    assert choice.currentText() == "All 3 GPUs"
+    choice.setCurrentIndex(0)
+    assert choice.currentText() == "CUDA GPU 0"
+    panel.start()  # waits for the one at work, and takes the GPU that was chosen
+    runner.end(Done("cancelled"))
+    assert (runner_of(panel).device, runner_of(panel).processes) == ("cuda:0", 1)
+    runner_of(panel).end(Done("cancelled"))
+    panel.setup.show_spec(spec)
+    assert panel.setup.gpus.processes() == 3
+
+
+def test_a_run_goes_on_with_the_gpus_there_are(
+    panel: CleanPanel,
+    session: Session,
+    tmp_path: Path,
+) -> None:
+    session.device, session.devices = "cuda:0", ("cuda:0", "cuda:1", "cpu")
+    job = CleanSpec(
+        checkpoint=str(tmp_path / "poisoned.safetensors"), recipe=small_recipe(),
+        pairs=PairSpec(), output_dir=str(tmp_path / "old"), device="cuda", processes=4,
+    )  # fmt: skip
+    path = write_spec(job, tmp_path / "old" / "spec.json")
+    panel.enqueue(path.parent)
+    assert runner_of(panel).processes == 2
+    runner_of(panel).end(Done("cancelled"))
+    # Another machine numbers its GPUs otherwise.
+    one = job.model_copy(update={"device": "cuda:3", "processes": 1})
+    assert read_spec(export_job(one, tmp_path / "cluster")[0]).device == "cuda"

@@ -1,0 +1,142 @@
+"""What is slow to open tells how far it is, waits while paused, and ends when cancelled."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml_core.data.specs import PairSpec
+from ml_core.data.watch import OpeningCancelledError, Watch
+from ml_core.events import Control, Done, Event, Progress
+from ml_core.jobs import inputs, opening
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import EVENTS_FILE, CleanSpec
+from ml_core.reading.errors import InputError
+from tests.unit.small_jobs import small_recipe, small_spec
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of an opening is told."""
+    monkeypatch.setattr(opening, "_PACE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> PairSpec:
+    """A table of 600 rows, which is told of three times while it is read."""
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    path = tmp_path / "pairs.csv"
+    path.write_text("image,caption\n" + "".join(f"a.png,caption {n}\n" for n in range(600)))
+    return PairSpec(kind="csv", path=str(path))
+
+
+def _spec(checkpoint: Path, folder: Path, pairs: PairSpec) -> CleanSpec:
+    recipe = small_recipe(pairs=16)
+    return small_spec(checkpoint, folder, recipe, pairs=pairs, test_images=None)
+
+
+def _told(events: list[Event]) -> list[Progress]:
+    return [e for e in events if isinstance(e, Progress) and e.stage == "data"]
+
+
+def test_a_run_tells_how_far_the_reading_of_its_pairs_is(
+    tiny_checkpoint: Path, tmp_path: Path, table: PairSpec
+) -> None:
+    events = list(run(_spec(tiny_checkpoint, tmp_path / "out", table), Control()))
+    assert isinstance(events[-1], Done)
+    assert events[-1].status == "finished", events[-1].details
+    rows = [event.done for event in _told(events)]
+    assert 256 in rows
+    assert 512 in rows
+    journal = (tmp_path / "out" / EVENTS_FILE).read_text().splitlines()
+    assert any(json.loads(line).get("stage") == "data" for line in journal)
+
+
+@pytest.mark.parametrize("job", [run, estimate])
+def test_cancel_ends_it_in_the_middle_of_the_pairs(
+    job: object, tiny_checkpoint: Path, tmp_path: Path, table: PairSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    control, reached = Control(), []
+
+    def open_pairs(spec: PairSpec, watch: Watch) -> object:
+        for number in range(1000):
+            reached.append(number)
+            watch("Reading", number, 1000)
+            time.sleep(0.002)
+        raise AssertionError("nobody ended it")
+
+    monkeypatch.setattr(inputs, "open_pairs", open_pairs)
+    events: list[Event] = []
+    for event in job(_spec(tiny_checkpoint, tmp_path / "out", table), control):  # type: ignore[operator]
+        events.append(event)
+        if isinstance(event, Progress) and event.stage == "data" and event.done >= 3:
+            control.cancel()
+    assert events[-1] == Done("cancelled")
+    assert 3 <= len(reached) < 1000
+    assert not (tmp_path / "out" / "cleaned.safetensors").exists()
+
+
+def _count(control: Control, seen: list[int]) -> Iterator[Event]:
+    def act(watch: Watch) -> str:
+        for number in range(40):
+            watch("Counting", number, 40)
+            seen.append(number)
+            time.sleep(0.002)
+        return "whole"
+
+    return opening.opening(act, control)
+
+
+def test_pause_holds_it_and_its_value_comes_back() -> None:
+    control, seen = Control(), list[int]()
+    control.pause()
+    found: list[str] = []
+
+    def drain() -> None:
+        events = _count(control, seen)
+        while True:
+            try:
+                next(events)
+            except StopIteration as end:
+                found.append(end.value)
+                return
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    time.sleep(0.3)
+    assert seen == []
+    control.resume()
+    thread.join(timeout=30)
+    assert (found, len(seen)) == (["whole"], 40)
+
+
+def test_who_stops_listening_ends_it() -> None:
+    control, seen = Control(), list[int]()
+    events = _count(control, seen)
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    stood = len(seen)
+    time.sleep(0.05)
+    assert len(seen) == stood < 40
+    assert not any(thread.name == "opening" for thread in threading.enumerate())
+
+
+def test_what_goes_wrong_is_raised_where_the_job_is() -> None:
+    def broken(_: Watch) -> None:
+        raise InputError("pairs.csv lacks the column image.")
+
+    with pytest.raises(InputError, match="lacks the column"):
+        list(opening.opening(broken, Control()))
+    control = Control()
+    control.cancel()
+    with pytest.raises(OpeningCancelledError):
+        list(_count(control, []))
