@@ -91,7 +91,6 @@ class MainWindow(QMainWindow):
         self.station = "welcome"
         self._pending_demo = False
         self._closing = Closing(self)
-
         with theme.styled_afterwards():
             self._build()
         self._connect()
