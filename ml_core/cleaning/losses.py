@@ -1,4 +1,4 @@
-"""The losses of cleaning, as pure functions of embeddings."""
+"""The losses of cleaning, as pure functions of embeddings; taken in float32 or wider."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MAX_LOG_SCALE = math.log(100.0)
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """At least float32: a similarity of 8 or 11 bits times a scale of 100 is off by tenths."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def scale_of(logit_scale: Tensor) -> Tensor:
@@ -37,7 +42,7 @@ def match(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
     torch.Tensor
         Scalar, the mean over the N queries, in nats.
     """
-    logits = scale * queries @ keys.T  # [N, N]
+    logits = scale * _wide(queries) @ _wide(keys).T  # [N, N]
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
@@ -56,7 +61,7 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     torch.Tensor
         Scalar in nats.
     """
-    logits = scale * images @ texts.T  # [N, N]
+    logits = scale * _wide(images) @ _wide(texts).T  # [N, N]
     rows = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
 
@@ -84,7 +89,8 @@ def head_loss(
     torch.Tensor
         Scalar in nats.
     """
-    return F.cross_entropy(scale * images @ head.T, labels, label_smoothing=smoothing)
+    logits = scale * _wide(images) @ _wide(head).T  # [N, C]
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def squared_distance(now: Tensor, before: Tensor) -> Tensor:
@@ -100,7 +106,7 @@ def squared_distance(now: Tensor, before: Tensor) -> Tensor:
     torch.Tensor
         Scalar in 0..4, equal to 2 - 2 * mean cosine.
     """
-    return (now - before).square().sum(1).mean()
+    return (_wide(now) - _wide(before)).square().sum(1).mean()
 
 
 def truncated(distance: Tensor, tau: float) -> Tensor:
@@ -110,7 +116,7 @@ def truncated(distance: Tensor, tau: float) -> Tensor:
 
 def pulled(now: Tensor, before: Tensor) -> Tensor:
     """Mean over n of 1 - cos(now_n, before_n), in 0..2, of unit vectors [N, D]."""
-    return 1.0 - (now * before).sum(1).mean()
+    return 1.0 - (_wide(now) * _wide(before)).sum(1).mean()
 
 
 def feature_repulsion(now: Tensor, before: Tensor) -> Tensor:
@@ -127,4 +133,4 @@ def feature_repulsion(now: Tensor, before: Tensor) -> Tensor:
     torch.Tensor
         Scalar in -1..1; minimised, so that the features are pushed apart.
     """
-    return F.cosine_similarity(now, before, dim=-1).mean()
+    return F.cosine_similarity(_wide(now), _wide(before), dim=-1).mean()

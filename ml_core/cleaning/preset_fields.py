@@ -10,7 +10,8 @@ from ml_core.cleaning.catalogue import Method
 Fields = dict[str, Any]
 
 # CleanCLIP's README (Bansal et al. 2023): 100 K pairs, batch 64, 10 epochs, rate 1e-5, cosine
-# with 50 warm-up steps, both lambdas 1. Supervised: 10 epochs at 1e-4 with 500 warm-up steps.
+# with 50 warm-up steps, both lambdas 1, no clipping of gradients. Supervised: 10 epochs at 1e-4
+# with 500 warm-up steps.
 _PAPER: Fields = {
     "pairs": 100_000,
     "epochs": 10,
@@ -18,6 +19,7 @@ _PAPER: Fields = {
     "lr": 1e-5,
     "warmup_steps": 50,
     "weight_decay": 0.1,
+    "grad_clip": 0.0,
     "lambda_image": 1.0,
     "lambda_text": 1.0,
     "eval_every": 500,

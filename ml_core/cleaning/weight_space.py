@@ -54,8 +54,9 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
     """Weights at ``base + alpha * vector``.
 
     BatchNorm's running means and variances move as weights do, since no data may be at hand to
-    take them anew; a variance stays at least a tenth of the base's. The logit scale stays in
-    [0, ln 100]. What is not in ``vector`` is the base's, counters among it.
+    take them anew; a variance stays at least a tenth of the base's, but between the two ends one
+    that is less at the end goes there. The logit scale stays in [0, ln 100]. What is not in
+    ``vector`` is the base's, counters among it.
 
     Parameters
     ----------
@@ -76,7 +77,11 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
         start = base[name]
         value = start + alpha * step.to(start)
         if name.endswith("running_var"):
-            value = torch.maximum(value, _VARIANCE_FLOOR * start)
+            floor = _VARIANCE_FLOOR * start
+            if 0.0 <= alpha <= 1.0:  # an interpolation; at 1 it is the reference itself
+                end = start + step.to(start)
+                floor = torch.where(end > 0, torch.minimum(floor, end), floor)
+            value = torch.maximum(value, floor)
         elif name == "logit_scale":
             value = value.clamp(0.0, MAX_LOG_SCALE)
         made[name] = value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Fetched beyond k, since the first, quick distances may swap those that are nearly as far.
+# Fetched beyond k, since the product's distances may swap those that are nearly as far.
 _SPARE = 8
 _BLOCK = 1024
 
@@ -43,7 +43,8 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
 
     The candidates come from a matrix product, block by block, on the device of ``points``; their
     distances are then computed anew from the differences, since the product loses the small ones
-    (which decide LID) to rounding. Memory is that of a block against the reference.
+    (which decide LID) to rounding. All in float64 (float32 on MPS, which has none): in float32 the
+    product cannot order a close group of many. Memory is that of a block against the reference.
 
     Parameters
     ----------
@@ -70,14 +71,15 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
     most = len(others) - 1 if own else len(others)
     if not 1 <= k <= most:
         raise ValueError(f"{k} neighbours of {len(others)} points; at most {most} are there")
-    middle = others.float().mean(dim=0)
-    there = others.float() - middle  # all of a CLIP's embeddings lie to one side of the origin
+    kind = torch.float32 if points.device.type == "mps" else torch.float64
+    middle = others.to(kind).mean(dim=0)
+    there = others.to(kind) - middle  # all of a CLIP's embeddings lie to one side of the origin
     squares = there.square().sum(dim=1)
     distances = torch.empty(len(points), k, dtype=torch.float64)
     places = torch.empty(len(points), k, dtype=torch.int64)
     for first in range(0, len(points), _BLOCK):
         rows = slice(first, first + _BLOCK)
-        here = points[rows].float() - middle
+        here = points[rows].to(kind) - middle
         rough = squares - 2 * (here @ there.T)  # [b, m], less |here|^2, which orders nothing
         if own:
             at = torch.arange(len(here), device=here.device)
@@ -91,10 +93,9 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
 
 
 def _distances(here: Tensor, there: Tensor, candidates: Tensor) -> Tensor:
-    """Distances of [b, D] to some of [m, D] each, from their differences: float [b, c]."""
-    exact = torch.float32 if here.device.type == "mps" else torch.float64
+    """Distances of [b, D] to some of [m, D] each, from their differences: [b, c]."""
     columns = [
-        (there[candidates[:, c]] - here).to(exact).square().sum(dim=1).sqrt()
+        (there[candidates[:, c]] - here).square().sum(dim=1).sqrt()
         for c in range(candidates.shape[1])
     ]
     return torch.stack(columns, dim=1)

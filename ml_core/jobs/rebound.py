@@ -17,6 +17,7 @@ from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.metrics import not_target
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
@@ -25,6 +26,7 @@ from ml_core.jobs.measure import Bench, classifier_of, drained, measure, metric_
 from ml_core.jobs.proof_specs import REBOUND_FILE, ReboundSpec
 from ml_core.jobs.unseen_pairs import ChosenPairs, unseen_pairs
 from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
 _WARMUP = 50
@@ -65,6 +67,12 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         label_set = replace(label_set, templates=spec.templates)
     trigger = load_trigger(Path(spec.trigger))
     bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
+    if not not_target(bench.images.labels, spec.target).any():
+        raise InputError(
+            f"None of the images is labelled with another class than "
+            f"{label_set.class_names[spec.target]!r}: there is no attack success rate to watch. "
+            "Name labelled images."
+        )
     pairs, left_out = _pairs(spec, model, label_set.class_names[spec.target], control)
     wanted = spec.steps * spec.batch_size
     notes = list(bench.images.problems)
@@ -134,14 +142,17 @@ def _apart(spec: ReboundSpec) -> bool:
 
 def _recipe(spec: ReboundSpec, factor: float, pairs: int) -> Recipe:
     """Ordinary finetuning for the given number of steps."""
-    per_epoch = max(1, min(pairs, spec.steps * spec.batch_size) // spec.batch_size)
+    batch = min(spec.batch_size, pairs)
+    most = min(pairs // batch, spec.steps)
+    epochs = -(-spec.steps // most)
+    per_epoch = -(-spec.steps // epochs)  # whole epochs of ``most`` could be twice the steps
     return make_recipe(
         {
             "method": "mmcl",
             "preset": "rebound",
-            "pairs": max(2, per_epoch * spec.batch_size),
-            "epochs": -(-spec.steps // per_epoch),
-            "batch_size": min(spec.batch_size, pairs),
+            "pairs": max(2, per_epoch * batch),
+            "epochs": epochs,
+            "batch_size": batch,
             "lr": spec.peak_lr * factor,
             "warmup_steps": min(_WARMUP, spec.steps // 4),
             "lambda_image": 0.0,

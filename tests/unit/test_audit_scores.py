@@ -112,7 +112,21 @@ def test_small_distances_far_from_the_origin_are_exact() -> None:
     points = torch.cat([base, near])
     wanted = (base.double() - near.double()).norm(dim=1)
     found = nearest(points, 3).distances[:40, 0]
-    assert found.tolist() == pytest.approx(wanted.tolist(), rel=0.02)
+    assert found.tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
+
+
+def test_a_close_group_larger_than_the_candidates_is_ordered() -> None:
+    """Almost the same picture often: a product in float32 takes any of them for the nearest."""
+    group = 10 * functional.normalize(cloud(1, 32, seed=4), dim=1) + 1e-4 * cloud(60, 32, seed=5)
+    points = torch.cat([cloud(60, 32), group])
+    own = nearest(points, K)
+    every = torch.cdist(
+        points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    every.fill_diagonal_(torch.inf)
+    wanted = every.sort(dim=1)
+    assert torch.equal(own.places, wanted.indices[:, :K])
+    assert torch.allclose(own.distances, wanted.values[:, :K], rtol=1e-6)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

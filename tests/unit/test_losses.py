@@ -9,9 +9,12 @@ from torch.nn import functional as F
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import (
     clip_loss,
+    feature_repulsion,
     head_loss,
     match,
+    pulled,
     scale_of,
+    squared_distance,
 )
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Given, Parts
@@ -150,3 +153,29 @@ def test_random_head_is_unit_rows_from_the_seed() -> None:
     assert torch.equal(first, again)
     assert first.norm(dim=1).tolist() == pytest.approx([1.0] * 6, rel=1e-5)
     assert not torch.equal(first, new_head(recipe.changed(seed=6), torch.zeros(6, 8)))
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n", [2, 48])
+def test_half_precision_embeddings_lose_nothing_more(kind: torch.dtype, n: int) -> None:
+    """Of the embeddings as they are rounded, each loss is that of float64."""
+    generator = torch.Generator().manual_seed(n)
+    shared = torch.randn(1, 32, generator=generator)
+    a, b = (
+        F.normalize(shared + torch.randn(n, 32, generator=generator), dim=-1).to(kind)
+        for _ in range(2)
+    )
+    labels = torch.arange(n) % 2
+
+    def all_of(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+        found = [
+            clip_loss(a, b, 100.0),
+            match(a, b, 100.0),
+            head_loss(a, b[:2], labels, 100.0),
+            squared_distance(a, b),
+            pulled(a, b),
+            feature_repulsion(a[:, None], b[:, None]),
+        ]
+        return [float(value) for value in found]
+
+    assert all_of(a, b) == pytest.approx(all_of(a.double(), b.double()), rel=1e-5)

@@ -339,6 +339,13 @@ def test_the_two_phase_schedule_is_pars() -> None:
 
 
 def test_paper_presets_are_the_published_numbers() -> None:
+    for method in ("cleanclip", "mmcl", "ss", "supervised", "par", "rvpt"):
+        assert preset(method, "paper").grad_clip == 0.0  # nobody clips
+    clean = preset("cleanclip", "paper")
+    assert (clean.pairs, clean.batch_size, clean.epochs, clean.lr) == (100_000, 64, 10, 1e-5)
+    assert (clean.warmup_steps, clean.weight_decay, clean.schedule) == (50, 0.1, "cosine")
+    assert (clean.lambda_clip, clean.lambda_image, clean.lambda_text) == (1.0, 1.0, 1.0)
+    assert (clean.beta1, clean.beta2, clean.image_augmentation) == (0.9, 0.999, "autoaugment")
     par = preset("par", "paper")
     assert (par.batch_size, par.beta1, par.beta2, par.weight_decay) == (512, 0.9, 0.98, 1e-4)
     assert (par.tau, par.lambda_repel, par.pairs) == (2.15, 1.0, 250_000)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
@@ -157,6 +158,31 @@ def test_few_pairs_are_shown_again_and_said(
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details
     assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
+
+
+@pytest.mark.parametrize("pairs", [24, 23, 18, 13, 7, 6, 3])
+def test_few_pairs_make_no_more_steps(tmp_path: Path, pairs: int) -> None:
+    """Whole epochs over nearly enough pairs would double the test and its schedule."""
+    recipe = rebound_module._recipe(_rebound_spec(tmp_path, tmp_path, "t"), 1.0, pairs)
+    assert recipe.total_steps == 4
+    assert recipe.batch_size == min(6, pairs)
+    assert recipe.pairs <= pairs
+
+
+def test_unlabelled_images_are_refused_before_anything_is_trained(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
+    images = ImageSpec(kind="folder", path=str(folder))
+    done = _last(
+        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, images=images), Control())
+    )
+    assert done.status == "failed"
+    assert done.error_code == "usage"
+    assert "Name labelled images" in done.error
 
 
 def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:

@@ -53,6 +53,18 @@ def test_variances_stay_positive_and_the_logit_scale_in_range() -> None:
     assert combine(base, vector, -9.0)["logit_scale"].item() == 0.0
 
 
+def test_a_blend_with_a_reference_of_smaller_variance_ends_at_the_reference() -> None:
+    """The floor is for what lies beyond the ends, and must not move the reference itself."""
+    name = "bn.running_var"
+    base = {name: torch.tensor([1.0, 4.0, 2.0])}
+    end = {name: torch.tensor([0.01, 0.2, 3.0])}
+    vector = direction(base, end)
+    assert combine(base, vector, 1.0)[name].tolist() == pytest.approx([0.01, 0.2, 3.0])
+    half = combine(base, vector, 0.95)[name].tolist()
+    assert half == pytest.approx([0.0595, 0.39, 2.95], rel=1e-5)
+    assert combine(base, vector, 2.0)[name].tolist() == pytest.approx([0.1, 0.4, 4.0])
+
+
 def test_the_ends_of_a_blend_are_the_two_models(tiny_model: ClipModel) -> None:
     other = tiny_model.copy()
     with torch.no_grad():
