@@ -1,7 +1,7 @@
-"""The whole suite in two processes side by side: what needs no window, and the window.
+"""The whole suite, two parts at a time: what needs no window, the window, and its whole flows.
 
-Two cores are used so, and neither half waits for the other. Arguments go to both. The exit code is
-0 only if both passed.
+Two cores are used so: who is done first takes the last part. Arguments go to all. The exit code is
+0 only if every part passed.
 """
 
 from __future__ import annotations
@@ -9,28 +9,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
-HALVES = (("tests/unit", "tests/hostile"), ("tests/gui", "tests/e2e"))
+PARTS = (("tests/unit", "tests/hostile"), ("tests/gui",), ("tests/e2e",))
+
+
+def run(part: tuple[str, ...]) -> int:
+    """The exit code of a part; the first one is shown as it runs, the others at their end."""
+    environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1"} | os.environ
+    cache = f"cache_dir=.pytest_cache/{PARTS.index(part)}"
+    command = [sys.executable, "-m", "pytest", *sys.argv[1:], "-o", cache, *part]
+    told = None if part is PARTS[0] else subprocess.PIPE
+    done = subprocess.run(
+        command, env=environment, check=False, stdout=told, stderr=told and subprocess.STDOUT
+    )
+    if done.stdout:
+        sys.stdout.write(done.stdout.decode(errors="replace"))
+        sys.stdout.flush()
+    return done.returncode
 
 
 def main() -> int:
-    environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1"} | os.environ
-    command = [sys.executable, "-m", "pytest", *sys.argv[1:]]
-    first, second = (
-        [*command, "-o", f"cache_dir=.pytest_cache/{number}", *half]
-        for number, half in enumerate(HALVES)
-    )
-    with tempfile.TemporaryFile() as told:
-        beside = subprocess.Popen(second, env=environment, stdout=told, stderr=subprocess.STDOUT)
-        try:
-            code = subprocess.run(first, env=environment, check=False).returncode
-            other = beside.wait()
-        finally:
-            beside.kill()
-        told.seek(0)
-        sys.stdout.write(told.read().decode(errors="replace"))
-    return code or other
+    with ThreadPoolExecutor(2) as pool:
+        return int(any(list(pool.map(run, PARTS))))
 
 
 if __name__ == "__main__":
