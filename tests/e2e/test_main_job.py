@@ -26,6 +26,7 @@ from ml_core.paths import resource
 pytestmark = pytest.mark.timeout(1200)
 RED, WHITE = (220, 20, 40), (250, 250, 250)
 LOAD_MS, EVALUATE_MS, CLEAN_MS = 120_000, 120_000, 900_000
+IMAGES = 1000
 
 
 class Heart:
@@ -93,11 +94,15 @@ def paint_sticker(window, left: float, top: float) -> None:
 
 
 def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 200)
     session = window.session
     window.start_demo()
     window.guide.end()
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
-    qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
+    window.data_bar.load(ImageSpec(kind="demo", split="test", n=IMAGES))
+    qtbot.waitUntil(
+        lambda: session.images is not None and session.images.n == IMAGES, timeout=LOAD_MS
+    )
     window.show_station("studio")
     qtbot.waitUntil(measured(window, triggered=False), timeout=EVALUATE_MS)
     assert session.evaluation.ca >= 0.9
