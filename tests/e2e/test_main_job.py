@@ -226,7 +226,7 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window):
     """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
     killed_after_a_save(qtbot, window)
     session = window.session
-    qtbot.waitUntil(lambda: session.run.status == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: session.run.status == "interrupted", timeout=20_000)
     assert "SIGKILL" in session.run.error
     assert window.clean.resume_button.isVisible()
     QTest.mouseClick(window.clean.resume_button, Qt.MouseButton.LeftButton)
