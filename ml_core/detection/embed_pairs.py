@@ -186,24 +186,23 @@ def _encode(
     with torch.inference_mode():
         images = model.image_features(to_pictures(canvases, model.device)).float()
     found = torch.cat([images, torch.zeros_like(images), images.new_zeros(len(images), 1)], dim=1)
-    pairs = [
-        (row, number, text)
-        for row, own in enumerate(captions)
-        for number, text in enumerate(own or ("",))
-    ]
-    lowest = [math.inf] * len(captions)
-    for first in range(0, len(pairs), batch):
-        if first and cancelled():
-            return None
-        part = pairs[first : first + batch]
-        texts = model.encode_texts([text for _, _, text in part])
-        require_finite(texts)
-        alike = F.cosine_similarity(images[[row for row, _, _ in part]], texts, dim=1).tolist()
-        for place, ((row, number, _), value) in enumerate(zip(part, alike, strict=True)):
-            if number == 0 or value < lowest[row]:
-                lowest[row] = value
-                found[row, images.shape[1] : -1] = texts[place]
-                found[row, -1] = number
+    lowest = images.new_full((len(images),), math.inf)
+    for number in range(max((len(own) for own in captions), default=0) or 1):
+        # A round takes one caption of each picture, so that a batch names no picture twice.
+        rows = [row for row, own in enumerate(captions) if number < max(1, len(own))]
+        for first in range(0, len(rows), batch):
+            if (number or first) and cancelled():
+                return None
+            part = rows[first : first + batch]
+            texts = model.encode_texts([(captions[row] or ("",))[number] for row in part])
+            require_finite(texts)
+            at = torch.tensor(part, device=images.device)
+            alike = F.cosine_similarity(images[at], texts, dim=1)
+            lower = (alike < lowest[at]) | (number == 0)
+            at, texts, alike = at[lower], texts[lower], alike[lower]
+            lowest[at] = alike
+            found[at, images.shape[1] : -1] = texts
+            found[at, -1] = float(number)
     both: NDArray[np.float32] = found.cpu().numpy()
     return both
 
