@@ -39,7 +39,7 @@ _TIPS = (
     "What you wrote about the run.",
     "The checkpoint that is cleaned.",
 )
-_WIDTHS = (64, 196, 76, 88, 118, 118, 48, 76)
+_WIDTHS = (60, 186, 72, 84, 116, 116, 44, 94)
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _NEAR_PIXELS = 14.0
 _KEY_COLUMNS = 3
-_HEADS: dict[Head, str] = {"zero-shot": "Zero-shot classifier", "linear": "Linear head"}
+_HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
 _AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
