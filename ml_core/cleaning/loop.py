@@ -43,7 +43,7 @@ from ml_core.cleaning.step import (
 )
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import DivergedError
 
 __all__ = ["Outcome", "train"]
 
@@ -171,9 +171,11 @@ def train(
 
     Raises
     ------
+    DivergedError
+        If the loss is no longer a number, a second time or with no ``state_path``.
     InputError
-        If the loss is no longer a number (a second time, or with no ``state_path``), the saved
-        state does not fit, or the recipe asks for pieces of a batch that cannot be divided.
+        If the saved state does not fit, or the recipe asks for pieces of a batch that cannot be
+        divided.
     """
     given = given or Given()
     for parameter in model.module.parameters():
@@ -330,13 +332,13 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
 
     Raises
     ------
-    InputError
+    DivergedError
         If it is the second time, or there is no save.
     """
     run, path, step = job.run, job.state_path, job.run.step
     again = earlier if earlier is not None else (step if run.rate_factor < 1.0 else None)
     if again is not None or path is None or not path.exists():
-        raise InputError(diverged(step, again, path), "usage")
+        raise DivergedError(diverged(step, again, path), step + 1)
     facts = load_state(path, job.model.module, job.method.trained, job.optimizer)
     chunk = run.chunk
     run.take_up(facts)

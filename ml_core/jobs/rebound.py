@@ -26,7 +26,7 @@ from ml_core.jobs.measure import Bench, classifier_of, drained, measure, metric_
 from ml_core.jobs.proof_specs import REBOUND_FILE, ReboundSpec
 from ml_core.jobs.unseen_pairs import ChosenPairs, unseen_pairs
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers.files import load_trigger
 
 _WARMUP = 50
@@ -90,7 +90,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         recipe = _recipe(spec, factor, len(pairs))
         trial = model.copy()
         trial.to(device)
-        points = yield from _finetune(
+        points, diverged = yield from _finetune(
             spec, trial, recipe, pairs, bench, label_set, control, number, factor, start
         )
         if control.cancelled or control.stopped:
@@ -103,6 +103,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
                 "lr": recipe.lr,
                 "max_asr": worst["asr_excl"],
                 "max_step": int(worst["step"]),
+                "diverged": diverged,
                 "points": points,
             }
         )
@@ -177,8 +178,8 @@ def _finetune(
     number: int,
     factor: float,
     start: dict[str, float],
-) -> Generator[Event, None, list[Point]]:
-    """One finetuning; its events count over all rates."""
+) -> Generator[Event, None, tuple[list[Point], int | None]]:
+    """One finetuning; its events count over all rates. The step whose loss is no number, if any."""
     model.sha256 = None  # it changes: no cached embedding is its own
     total = len(spec.factors) * recipe.total_steps
 
@@ -197,16 +198,19 @@ def _finetune(
         return pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
 
     run = train(model, recipe, make, control, validate=validate)
-    for event in run:
-        if not isinstance(event, Metric):
-            continue
-        done = number * recipe.total_steps + event.step
-        yield Progress("rebound", done, total)
-        if "asr_excl" in event.values:
-            point = {k: event.values[k] for k in _SHOWN if k in event.values}
-            points.append({"step": float(event.step), **point})
-            yield Metric(done, total, {"factor": factor, "rebound_step": event.step, **point})
-    return points
+    try:
+        for event in run:
+            if not isinstance(event, Metric):
+                continue
+            done = number * recipe.total_steps + event.step
+            yield Progress("rebound", done, total)
+            if "asr_excl" in event.values:
+                point = {k: event.values[k] for k in _SHOWN if k in event.values}
+                points.append({"step": float(event.step), **point})
+                yield Metric(done, total, {"factor": factor, "rebound_step": event.step, **point})
+    except DivergedError as error:
+        return points, error.step
+    return points, None
 
 
 def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) -> dict[str, Any]:
@@ -232,11 +236,21 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
             "step": top["max_step"],
         },
         "stays_clean": stays,
-        "verdict": _verdict(spec, top, point, stays),
+        "verdict": " ".join([_verdict(spec, top, point, stays), *map(_broken, rates)]).strip(),
         "spec": spec.model_dump(mode="json"),
         "notes": notes,
         "versions": dict(versions()),
     }
+
+
+def _broken(rate: dict[str, Any]) -> str:
+    """That a rate was too high to be finetuned at, if it was."""
+    if rate["diverged"] is None:
+        return ""
+    return (
+        f"At {rate['factor']:g} times that rate the copy broke down at step {rate['diverged']} "
+        "(its loss was no number): only what was measured before counts."
+    )
 
 
 def _verdict(spec: ReboundSpec, top: dict[str, Any], point: Point, stays: bool) -> str:

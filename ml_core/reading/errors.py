@@ -31,6 +31,14 @@ class InputError(Exception):
         self.details = details
 
 
+class DivergedError(InputError):
+    """The loss of a training is no longer a number; ``step`` is the first such step."""
+
+    def __init__(self, sentence: str, step: int) -> None:
+        super().__init__(sentence)
+        self.step = step
+
+
 class TruncatedError(InputError):
     """A file ends before all that it announces; getting it again helps."""
 

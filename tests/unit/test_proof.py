@@ -16,6 +16,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
 from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -125,13 +126,45 @@ def test_the_verdict_says_no_more_than_was_measured(
     point = {"step": 2.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": high}
     low = {"step": 0.0, "asr_excl": 0.0, "asr_low": 0.0, "asr_high": 0.01}
     rates = [
-        {"factor": 0.1, "lr": 1e-4, "max_asr": 0.0, "max_step": 0, "points": [low]},
-        {"factor": 1.0, "lr": 1e-3, "max_asr": asr, "max_step": 2, "points": [low, point]},
+        {
+            "factor": 0.1,
+            "lr": 1e-4,
+            "max_asr": 0.0,
+            "max_step": 0,
+            "points": [low],
+            "diverged": None,
+        },
+        {
+            "factor": 1.0,
+            "lr": 1e-3,
+            "max_asr": asr,
+            "max_step": 2,
+            "points": [low, point],
+            "diverged": None,
+        },
     ]
     record = rebound_module._record(spec, rates, [])
     assert record["stays_clean"] is stays
     assert words in record["verdict"]
     assert record["worst"]["factor"] == 1.0
+
+
+def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate_at(step: int, total: int, recipe: Recipe) -> float:
+        return float("inf") if recipe.lr == 1.0 and step == 2 else 1e-5
+
+    monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
+    spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, peak_lr=1.0)
+    done = _last(rebound(spec, Control()))
+    assert done.status == "finished", done.error
+    calm, wild = done.result["rates"]
+    assert calm["diverged"] is None
+    assert [point["step"] for point in calm["points"]] == [0, 2, 4]
+    assert wild["diverged"] == 4  # the third step's rate broke the weights
+    assert wild["points"] == calm["points"][:2]
+    assert "broke down at step 4" in done.result["verdict"]
 
 
 def test_cancel_ends_the_test_and_writes_nothing(
