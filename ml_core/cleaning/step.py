@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ml_core.cleaning.attention import short_attention
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.losses import MAX_LOG_SCALE
@@ -70,7 +71,8 @@ def take_step(
     training_mode(model, method, recipe)
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
-    parts = backward(model, method, batch, speed.autocast, chunk=chunk, ranks=ranks)
+    with short_attention(model, speed.autocast):
+        parts = backward(model, method, batch, speed.autocast, chunk=chunk, ranks=ranks)
     gradients = [p.grad for _, p in method.trained if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     # One transfer: on CUDA each number fetched by itself would wait for the device.

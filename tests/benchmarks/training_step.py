@@ -246,6 +246,7 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     """Forward and backward of one batch in memory, with the settings of ours."""
     import torch
 
+    from ml_core.cleaning.attention import short_attention
     from ml_core.cleaning.batches import pair_batch
     from ml_core.cleaning.methods.build import build_method
     from ml_core.cleaning.methods.method import Given
@@ -264,8 +265,9 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     half = bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
     for _ in range(steps):
         begin = _clock()
-        loss = forward(model, method, ready, Speed(half))["loss"]
-        loss.backward()  # type: ignore[no-untyped-call]
+        with short_attention(model, half):
+            loss = forward(model, method, ready, Speed(half))["loss"]
+            loss.backward()  # type: ignore[no-untyped-call]
         model.module.zero_grad(set_to_none=True)
         yield _clock() - begin, float(loss.detach())
 
