@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
-from ml_core.memory import keep_freed_memory
+from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import InputError
@@ -116,9 +115,8 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        keep_freed_memory()
-        _take_threads()
-        self._device = self.devices()[0]
+        set_threads(0)
+        self._device = devices()[0]
         self._models: dict[Role, ClipModel] = {}
         self._images: Opened[ImageSet] | None = None
         self._asked_for: tuple[ImageSpec, LabelSet] | None = None
@@ -131,14 +129,11 @@ class Engine:
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
-        names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if torch.backends.mps.is_available():
-            names.append("mps")
-        return (*names, "cpu")
+        return devices()
 
     def set_device(self, name: str) -> str:
         """Move the models; return the device in use."""
-        if name not in self.devices():
+        if name not in devices():
             raise InputError(f"This machine has no device {name}; choose another.", "usage")
         previous = self._device
         try:
@@ -344,11 +339,3 @@ def exact(model: ClipModel) -> Iterator[None]:
 def _place(model: ClipModel) -> tuple[str | None, str]:
     """What a speed is known for."""
     return model.sha256, str(model.device)
-
-
-def _take_threads() -> None:
-    """Leave one core to the window where there are more than two."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        cores = cores or 1
-        torch.set_num_threads(cores - 1 if cores > 2 else cores)

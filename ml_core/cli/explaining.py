@@ -51,7 +51,10 @@ def explain_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
     donor: Annotated[Path | None, typer.Option(help="As of evaluate.", parser=given_path)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses.")] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(min=0, help="CPU threads; 0 chooses (OMP_NUM_THREADS, or all but one core)."),
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where a model looks, or lay its embeddings out as a map.

@@ -62,13 +62,16 @@ def picture_processes(own: int, device: torch.device) -> int:
 def set_threads(threads: int, together: int = 1) -> int:
     """Give torch its threads; 0 takes all cores but one, or both of two. Return the number.
 
-    Of ``together`` processes on the machine each takes its share.
+    Of ``together`` processes on the machine each takes its share. One alone takes, for 0, what
+    OMP_NUM_THREADS says if it is set; torchrun sets it for each of several without being asked.
 
     Freed memory is kept from then on: this process computes.
     """
     keep_freed_memory()
     own = max(1, cores() // together)
-    chosen = threads or (own - 1 if own > 2 else own)
+    told = os.environ.get("OMP_NUM_THREADS", "") if together == 1 else ""
+    asked = int(told) if told.isdecimal() else 0
+    chosen = threads or asked or (own - 1 if own > 2 else own)
     if torch.get_num_threads() != chosen:
         torch.set_num_threads(chosen)
     return chosen

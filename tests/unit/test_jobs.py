@@ -17,6 +17,7 @@ from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
 from ml_core.jobs.demo import demo_spec, demo_target
+from ml_core.jobs.devices import set_threads
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import open_inputs
@@ -401,3 +402,18 @@ def test_one_encoder_is_cleaned_with_its_donor(
     giver = open_checkpoint(tiny_checkpoint).inspection.sha256
     assert cleaned.provenance["donor"]["sha256"] == giver
     assert giver[:16] in cleaned.architecture.assumptions[0]
+
+
+def test_threads_are_those_asked_for_then_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 0)
+    monkeypatch.setattr("ml_core.jobs.devices.cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert [set_threads(5), set_threads(0), set_threads(0, 2)] == [5, 3, 3] == taken
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")  # for nested regions: not ours to read
+    assert set_threads(0) == 7
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert [set_threads(0), set_threads(0, 2)] == [7, 3]
