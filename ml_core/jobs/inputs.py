@@ -70,7 +70,8 @@ class Inputs:
     make_batch
         Step to batch.
     training_key
-        Hash of the training data; empty where nothing is trained.
+        The training data's `PictureSet.lasting_key`, so that a run is known again when it is taken
+        up; empty where nothing is trained.
     sets
         Everything opened, to say what is wrong with it.
     remarks
@@ -176,7 +177,7 @@ def opening_inputs(
         benches,
         validation,
         make_batch,
-        "" if training is None else training.key,
+        "" if training is None else training.lasting_key,
         (*(bench.images for bench in measured), *([] if training is None else [training])),
         tuple(remarks),
         workers,
