@@ -82,7 +82,8 @@ class Batch:
     labels
         int64 [N].
     numbers
-        int64 [N], which examples of the set these are; stays on the CPU.
+        int64 [N], which examples of the set these are; stays on the CPU. None: what is computed of
+        them is not kept for later epochs.
     """
 
     images: Tensor
