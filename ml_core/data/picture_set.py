@@ -167,9 +167,22 @@ def shared_numbers(
     numpy.ndarray
         int64 [m], ascending.
     """
-    seen = {one for _, one in _digests(second.pictures, first.pictures.sizes(), watch)}
-    own = _digests(first.pictures, second.pictures.sizes(), watch)
-    return np.array([number for number, one in own if one in seen], np.int64)
+    return shared_by_each([first], second, watch)[0]
+
+
+def shared_by_each(
+    parts: Sequence[PictureSet], second: PictureSet, watch: Watch = unwatched
+) -> list[NDArray[np.int64]]:
+    """`shared_numbers` of several sets with one that is large, which is read once."""
+    known = [part.pictures.sizes() for part in parts]
+    sizes = [own for own in known if own is not None]
+    wanted = np.concatenate(sizes) if len(sizes) == len(known) else None
+    seen = {one for _, one in _digests(second.pictures, wanted, watch)}
+    others = second.pictures.sizes()
+    return [
+        np.array([n for n, one in _digests(part.pictures, others, watch) if one in seen], np.int64)
+        for part in parts
+    ]
 
 
 def _digests(
