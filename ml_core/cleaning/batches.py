@@ -23,6 +23,7 @@ from ml_core.cleaning.pictures import (
     Share,
     draw_step,
     epoch_and_place,
+    readable,
     step_generator,
     step_indices,
 )
@@ -82,7 +83,8 @@ class Batch:
     labels
         int64 [N].
     numbers
-        int64 [N], which examples of the set these are; stays on the CPU.
+        int64 [N], which examples of the set these are; stays on the CPU. None: what is computed of
+        them is not kept for later epochs.
     """
 
     images: Tensor
@@ -170,6 +172,11 @@ def pair_batch(
         Which rows of the batch are made here.
     draw
         Gives a step's pictures; None draws them here. See :func:`pair_drawing`.
+
+    Raises
+    ------
+    InputError
+        If fewer than two pairs can be read.
     """
     if draw is None:
         drawn = draw_step(pairs, pair_drawing(pairs, recipe, size, fill, share), step)
@@ -177,7 +184,7 @@ def pair_batch(
         drawn = draw(step)
     epoch, _ = epoch_and_place(recipe, len(pairs), step)
     captions = pairs.captions(drawn.indices, epoch)
-    good = np.array([int(i) not in pairs.broken for i in drawn.indices], dtype=bool)
+    good = readable(pairs.broken, drawn.indices, "pairs")
     if not good.all():  # damaged captions
         drawn = drawn.rows(good)
         captions = [text for text, fine in zip(captions, good.tolist(), strict=True) if fine]

@@ -380,6 +380,7 @@ def _choose_speed(
     training_mode(model, method, recipe)
     rows = min(_TRIAL.get(model.device.type, 32), recipe.cache_chunk or recipe.batch_size)
     batch = cut_texts(model, make_batch(0).part(slice(0, rows))).to(model.device)
+    batch = replace(batch, numbers=None)  # a resumed run makes no trial: nothing of it may be kept
 
     def loss(way: Speed) -> Tensor:
         if model.channels_last != way.channels_last:

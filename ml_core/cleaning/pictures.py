@@ -144,8 +144,10 @@ def shared_rows(rows: npt.NDArray[np.int64], share: Share) -> npt.NDArray[np.int
     return rows[len(rows) * rank // world : len(rows) * (rank + 1) // world]
 
 
-def readable(broken: Mapping[int, str], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which pictures of a batch could be decoded, bool [n].
+def readable(
+    broken: Mapping[int, str], indices: npt.NDArray[np.int64], what: str = "pictures"
+) -> npt.NDArray[np.bool_]:
+    """Which pictures, or pairs, of a batch could be read, bool [n].
 
     Raises
     ------
@@ -154,9 +156,10 @@ def readable(broken: Mapping[int, str], indices: npt.NDArray[np.int64]) -> npt.N
     """
     good = np.array([int(i) not in broken for i in indices], dtype=bool)
     if good.sum() < min(2, len(indices)):
+        first = broken[int(indices[good.argmin()])]
         raise InputError(
-            f"Of {len(indices)} pictures in a batch fewer than two can be read; the first says: "
-            f"{next(iter(broken.values()))}",
+            f"Of {len(indices)} {what} in a batch fewer than two can be read: name other data. The "
+            f"first says: {first}.",
             "damaged",
         )
     return good

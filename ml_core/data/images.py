@@ -129,12 +129,13 @@ def _finish(
     watch: Watch = unwatched,
 ) -> ImageSet:
     """Hash and freeze."""
-    images_key = hashed(pictures, name, watch)
+    images_key, lasting = hashed(pictures, name, watch)
     labels = np.ascontiguousarray(labels, np.int64)
     labels.flags.writeable = False
     return ImageSet(
         name=name,
         key=key_of(images_key, labels, class_names),
+        lasting_key=key_of(lasting, labels, class_names),
         images_key=images_key,
         notes=notes,
         left_out=left_out,

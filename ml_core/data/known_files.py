@@ -29,20 +29,29 @@ class KnownFiles:
     ----------
     known_by
         What `key` was made of, for records.
+    lasting_key
+        The same at every opening: `key` of a set that is always hashed, else a hash of names, sizes
+        and times, even where `key` knows the content meanwhile. Empty before `key`.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
         self.known_by = CONTENT
+        self.lasting_key = ""
         self._learner: Learner | None = None
         self._waiting: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self.paths, "known_by": self.known_by}
+        return {
+            "paths": self.paths,
+            "known_by": self.known_by,
+            "lasting_key": self.lasting_key,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process nothing is learnt: this one does."""
         self.paths, self.known_by = state["paths"], state["known_by"]
+        self.lasting_key = state["lasting_key"]
         self._learner, self._waiting = None, set()
 
     def key(self, watch: Watch = unwatched) -> str:
@@ -73,14 +82,18 @@ class KnownFiles:
             digests[number] = self._hashed(path, tell)
             done += facts[number].st_size
         self.save()
+        listing = _listing(self.paths, facts) if large else ""
         if len(digests) == len(self.paths):
             whole = hashlib.sha256(b"content")
             for number in range(len(self.paths)):
                 whole.update(digests[number])
-            return whole.hexdigest()
-        self.known_by = LISTING
-        self._waiting = set(range(len(self.paths))) - digests.keys()
-        return _listing(self.paths, facts)
+            key = whole.hexdigest()
+        else:
+            self.known_by = LISTING
+            self._waiting = set(range(len(self.paths))) - digests.keys()
+            key = listing
+        self.lasting_key = listing or key
+        return key
 
     def seen(self, number: int) -> None:
         """Hash a file that was read just now, if its content is not known yet."""

@@ -204,10 +204,12 @@ def _pair_set(
     window: int = WINDOW,
 ) -> PairSet:
     """Hash and freeze."""
-    images_key = hashed(pictures, name, watch)
+    images_key, lasting = hashed(pictures, name, watch)
+    texts_key = pictures.texts_key()
     return PairSet(
         name=name,
-        key=key_of(images_key, pictures.texts_key()),
+        key=key_of(images_key, texts_key),
+        lasting_key=key_of(lasting, texts_key),
         images_key=images_key,
         notes=notes,
         left_out=left_out,

@@ -35,6 +35,9 @@ class PictureSet:
         For the screen.
     key
         SHA-256 over pictures, order, and the labels or captions.
+    lasting_key
+        As ``key``, and the same at every opening of unchanged files: those of a very large set are
+        taken by names, sizes and times even where `key` knows their content meanwhile.
     images_key
         SHA-256 over pictures, order and fit alone: names the cached canvases.
     notes
@@ -55,6 +58,7 @@ class PictureSet:
 
     name: str
     key: str
+    lasting_key: str
     images_key: str
     notes: tuple[str, ...]
     left_out: int
@@ -125,8 +129,8 @@ class PictureSet:
         return replace(self, draft=True, images_key=key_of(self.images_key, "draft", DRAFT))
 
 
-def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
-    """The pictures' key.
+def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> tuple[str, str]:
+    """The pictures' key, and what is the same at every opening, see `PictureSet`.
 
     Raises
     ------
@@ -134,7 +138,8 @@ def hashed(pictures: Pictures, name: str, watch: Watch = unwatched) -> str:
         ``usage`` if a file vanished since it was listed.
     """
     try:
-        return pictures.key(watch)
+        key = pictures.key(watch)
+        return key, str(getattr(pictures, "lasting_key", key))
     except OSError as error:
         raise InputError(
             f"A picture of {name} vanished or cannot be read; check the files and open it again.",
@@ -162,9 +167,22 @@ def shared_numbers(
     numpy.ndarray
         int64 [m], ascending.
     """
-    seen = {one for _, one in _digests(second.pictures, first.pictures.sizes(), watch)}
-    own = _digests(first.pictures, second.pictures.sizes(), watch)
-    return np.array([number for number, one in own if one in seen], np.int64)
+    return shared_by_each([first], second, watch)[0]
+
+
+def shared_by_each(
+    parts: Sequence[PictureSet], second: PictureSet, watch: Watch = unwatched
+) -> list[NDArray[np.int64]]:
+    """`shared_numbers` of several sets with one that is large, which is read once."""
+    known = [part.pictures.sizes() for part in parts]
+    sizes = [own for own in known if own is not None]
+    wanted = np.concatenate(sizes) if len(sizes) == len(known) else None
+    seen = {one for _, one in _digests(second.pictures, wanted, watch)}
+    others = second.pictures.sizes()
+    return [
+        np.array([n for n, one in _digests(part.pictures, others, watch) if one in seen], np.int64)
+        for part in parts
+    ]
 
 
 def _digests(

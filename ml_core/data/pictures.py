@@ -185,6 +185,11 @@ class FilePictures:
         return self._files.key(watch)
 
     @property
+    def lasting_key(self) -> str:
+        """As of `KnownFiles`."""
+        return self._files.lasting_key
+
+    @property
     def known_by(self) -> str:
         """What the key was made of."""
         return self._files.known_by
@@ -237,7 +242,15 @@ class SourcePictures:
 
     def key(self, watch: Watch = unwatched) -> str:
         """Hash of the set's files and the numbers."""
-        total = hashlib.sha256(self._files.key(watch).encode())
+        return self._numbered(self._files.key(watch))
+
+    @property
+    def lasting_key(self) -> str:
+        """As of `KnownFiles`, with the numbers."""
+        return self._numbered(self._files.lasting_key)
+
+    def _numbered(self, files_key: str) -> str:
+        total = hashlib.sha256(files_key.encode())
         total.update(np.ascontiguousarray(self._numbers, "<i8").tobytes())
         return total.hexdigest()
 

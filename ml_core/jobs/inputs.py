@@ -30,13 +30,14 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pairs import open_pairs
-from ml_core.data.picture_set import PictureSet, shared
+from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec
+from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
 from ml_core.jobs.kept import KeptImages, KeptPairs
@@ -50,6 +51,8 @@ from ml_core.triggers.record import Trigger
 
 # Of the demo's clean compositions about half show one object of one class.
 _DEMO_LABELLED_SHARE = 0.5
+
+_IMAGES = {"test": "test", "heldout": "held-out"}
 
 Indices = npt.NDArray[np.int64]
 _Training = tuple[Recipe, Callable[[int], Batch], PictureSet | None, PictureWorkers | None]
@@ -70,7 +73,8 @@ class Inputs:
     make_batch
         Step to batch.
     training_key
-        Hash of the training data; empty where nothing is trained.
+        The training data's `PictureSet.lasting_key`, so that a run is known again when it is taken
+        up; empty where nothing is trained.
     sets
         Everything opened, to say what is wrong with it.
     remarks
@@ -151,7 +155,8 @@ def opening_inputs(
         return (yield from opening(lambda watch: open_bench(part, *how, watch), control))
 
     validation = (yield from bench(validation_spec)) if validation_spec is not None else None
-    if "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto":
+    chooses_alpha = "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto"
+    if chooses_alpha:
         _check_watched(validation)
     benches: dict[str, Bench] = {}
     if test_spec is not None:
@@ -163,9 +168,8 @@ def opening_inputs(
     recipe, make_batch, training, workers = yield from _training(
         spec, model, label_set, trigger, remarks, device, ranks, control
     )
-    if "test" in benches:
-        watched = validation if recipe.eval_every else None
-        remarks += _seen(benches["test"].images, watched, training)
+    watched = validation if recipe.eval_every or chooses_alpha else None
+    remarks += yield from opening(partial(_seen, benches, watched, training), control)
     measured = [*([validation] if validation else []), *benches.values()]
     return Inputs(
         recipe,
@@ -176,7 +180,7 @@ def opening_inputs(
         benches,
         validation,
         make_batch,
-        "" if training is None else training.key,
+        "" if training is None else training.lasting_key,
         (*(bench.images for bench in measured), *([] if training is None else [training])),
         tuple(remarks),
         workers,
@@ -192,21 +196,33 @@ def _check_watched(validation: Bench | None) -> None:
         )
 
 
-def _seen(test: ImageSet, validation: Bench | None, training: PictureSet | None) -> list[str]:
-    """Say which test images the run sees elsewhere, so that its numbers are not of unseen ones."""
+def _seen(
+    benches: dict[str, Bench], watched: Bench | None, training: PictureSet | None, watch: Watch
+) -> list[str]:
+    """Say which images the run sees elsewhere, so that its numbers are not of unseen ones."""
     remarks = []
-    watched = 0 if validation is None else shared(test, validation.images)
-    if watched:
-        remarks.append(
-            f"{watched} of the {len(test)} test images are also watched while training: choose "
-            f"other ones, or one set of at least {SMALLEST_SPLIT} images, which is then split."
-        )
-    trained = 0 if training is None else shared(test, training)
-    if trained:
-        remarks.append(
-            f"{trained} of the {len(test)} test images are also trained on: the numbers after the "
-            "run flatter it; choose other test images."
-        )
+    sets = {_IMAGES[name]: bench.images for name, bench in benches.items()}
+    if watched is not None:
+        for name, images in sets.items():
+            if both := shared(images, watched.images, watch):
+                split = f", or one set of at least {SMALLEST_SPLIT} images, which is then split"
+                remarks.append(
+                    f"{both} of the {len(images)} {name} images are also watched while training: "
+                    f"choose other ones{split if name == 'test' else ''}."
+                )
+        sets["validation"] = watched.images
+    if training is None or not sets:
+        return remarks
+    found = shared_by_each(tuple(sets.values()), training, watch)
+    for (name, images), numbers in zip(sets.items(), found, strict=True):
+        if len(numbers):
+            told = "what is watched flatters the run"
+            if name != "validation":
+                told = "the numbers after the run flatter it"
+            remarks.append(
+                f"{len(numbers)} of the {len(images)} {name} images are also trained on: {told}; "
+                f"choose other {name} images."
+            )
     return remarks
 
 

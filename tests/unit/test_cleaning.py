@@ -94,6 +94,36 @@ def test_broken_pictures_are_left_out_of_the_batch(tiny_model: ClipModel) -> Non
         pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
 
 
+class _DamagedCaptions(FakePairs):
+    """Notes the captions of all but some pairs when they are read, as a `PairSet` does."""
+
+    def __init__(self, good: set[int]) -> None:
+        super().__init__()
+        self._good = good
+
+    def captions(self, indices: np.ndarray, epoch: int = 0) -> list[str]:
+        bad = set(indices.tolist()) - self._good
+        self.broken.update((i, f"pair {i}: its caption is empty") for i in bad)
+        return ["" if i in bad else "a cat" for i in indices.tolist()]
+
+
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_fewer_than_two_usable_captions_are_no_batch(tiny_model: ClipModel, good: int) -> None:
+    recipe = make_recipe(SMALL)
+    chosen = step_indices(recipe, 24, 0).tolist()
+    pairs = _DamagedCaptions(set(chosen[:good]))
+
+    def make() -> Batch:
+        return pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+
+    if good == 2:
+        assert len(make()) == 2
+        return
+    words = f"4 pairs in a batch .* first says: pair {chosen[good]}: its caption is empty\\.$"
+    with pytest.raises(InputError, match=words):
+        make()
+
+
 def test_unlabelled_images_are_left_out() -> None:
     images = FakePairs()
     images.labels = np.where(np.arange(24) < 12, 1, -1)

@@ -253,6 +253,16 @@ def test_captions_in_shards_with_damage(tmp_path: Path) -> None:
         )
 
 
+def test_shards_of_which_no_caption_can_be_used(tmp_path: Path) -> None:
+    members = {}
+    for number in range(200):
+        members |= {f"{number:03}.png": png(number), f"{number:03}.json": b'{"alt": "a cat"}'}
+    path = tar(tmp_path / "a.tar", members)
+    refused("shards", path, r"looked at \(64\).*text, txt or title.*a\.tar, 000: it has no caption")
+    members["199.json"] = b'{"caption": "a cat"}'
+    assert captions(opened("shards", tar(path, members)))[-1] == "a cat"
+
+
 def test_a_shard_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
     shards(tmp_path / "s", list(range(4)))
     pairs = opened("shards", tmp_path / "s")

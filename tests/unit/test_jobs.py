@@ -174,6 +174,40 @@ def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_pat
     assert any("8 of the 16 test images are also trained on" in n for n in _result(spec)["notes"])
 
 
+def test_every_overlap_of_measured_images_is_told_once(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    folder = _photos(tmp_path / "photos", 8)
+    photos = ImageSpec(kind="folder", path=str(folder))
+    spec = small_spec(
+        tiny_checkpoint,
+        tmp_path / "out",
+        small_recipe(method="supervised", pairs=8, eval_every=1),
+        training_images=photos.model_copy(update={"n": 8}),
+        images=photos,
+        test_images=ImageSpec(split="test", n=36),
+        heldout_images=photos,
+    )
+
+    def told(**changes: Any) -> list[str]:
+        changed = spec.model_copy(update=changes)
+        notes = open_inputs(changed, open_checkpoint(tiny_checkpoint).build()).notes
+        return [note.split(":")[0] for note in notes if " are also " in note]
+
+    held_out = "8 of the 16 held-out images are also trained on"
+    assert told() == [
+        "16 of the 16 held-out images are also watched while training",
+        held_out,
+        "8 of the 16 validation images are also trained on",
+    ]
+    unwatched = spec.recipe.changed(eval_every=0)
+    assert told(recipe=unwatched) == [held_out]
+    tbar = small_recipe(method="tbar", pairs=8, alpha_choice="auto")
+    assert told(recipe=tbar, trigger=trigger, heldout_images=None) == [
+        "8 of the 16 validation images are also trained on"
+    ]
+
+
 def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=16, precision="auto"))
     found = _result(spec)

@@ -71,6 +71,20 @@ def test_each_opening_hashes_as_much_as_it_may(
     assert opened(folder).key == key
 
 
+def test_the_lasting_key_does_not_depend_on_what_was_hashed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened(folder).lasting_key == opened(folder).key
+    limit(monkeypatch, 5.5, folder)
+    found = [opened(folder) for _ in range(3)]
+    assert [one.known_by for one in found] == [LISTING, LISTING, EARLIER]
+    assert len({one.lasting_key for one in found}) == 1
+    assert found[0].lasting_key == found[0].key != found[2].key
+    write(folder / "03.png", 200)
+    os.utime(folder / "03.png", (OLD + 1, OLD + 1))
+    assert opened(folder).lasting_key != found[0].lasting_key
+
+
 @pytest.mark.parametrize("same_time", [False, True])
 def test_a_changed_file_is_read_anew(
     folder: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool

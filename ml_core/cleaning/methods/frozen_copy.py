@@ -85,14 +85,15 @@ class FrozenCopy:
         )
 
     @torch.no_grad()
-    def texts(self, tokens: Tensor) -> Tensor:
+    def texts(self, tokens: Tensor, keep: bool = True) -> Tensor:
         """Unit embeddings [N, D] of tokens [N, L].
 
-        They are kept by the tokens themselves, since an image may have several captions, which
-        take turns from epoch to epoch. What is kept is made of whole rows of tokens: the batch's
-        own cut, which moves the last bits, must not tell a resumed run from an unbroken one.
+        With ``keep`` they are kept by the tokens themselves, since an image may have several
+        captions, which take turns from epoch to epoch. What is kept is made of whole rows of
+        tokens: the batch's own cut, which moves the last bits, must not tell a resumed run from an
+        unbroken one.
         """
-        if self.texts_kept is None:
+        if self.texts_kept is None or not keep:
             return embed_texts(self.model, tokens)
         whole = F.pad(tokens, (0, self.model.context_length - tokens.shape[1]))
         keys = [row.tobytes() for row in whole.to("cpu", torch.int32).numpy()]
@@ -103,7 +104,7 @@ class FrozenCopy:
         assert batch.tokens is not None
         return {
             "frozen_images": self.images(batch.images, batch.numbers),
-            "frozen_texts": self.texts(batch.tokens),
+            "frozen_texts": self.texts(batch.tokens, keep=batch.numbers is not None),
         }
 
 

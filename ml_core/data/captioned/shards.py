@@ -31,6 +31,7 @@ from ml_core.reading.strict_json import JsonError, parse_object
 MAX_SHARDS = 100_000
 _FIELDS = ("caption", "text", "txt", "title")
 _MAX_INFO = 1 << 18
+_LOOKED_AT = 64
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _HEADER = 512
 
@@ -113,7 +114,8 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
     Raises
     ------
     InputError
-        If no shard is there, one is damaged or holds links, or no sample has a caption.
+        If no shard is there, one is damaged or holds links, or no sample has a caption that can be
+        used.
     """
     files, title, missing = shard_files(text)
     shards = tuple(Slices(file) for file in files)
@@ -128,7 +130,28 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
             "usage",
             details="\n".join(notes),
         )
-    return FoundPairs(title, ShardPairs(shards, index), notes, index.left_out)
+    source = ShardPairs(shards, index)
+    _check_captions(source, title)
+    return FoundPairs(title, source, notes, index.left_out)
+
+
+def _check_captions(source: ShardPairs, title: str) -> None:
+    """Refuse shards of which no caption can be used, as far as some from all over them tell."""
+    numbers = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(np.int64)).tolist()
+    first: InputError | None = None
+    for number in numbers:
+        try:
+            source.captions(number)
+            return
+        except InputError as error:
+            first = first or error
+    assert first is not None
+    raise InputError(
+        f"None of the captions of {title} that were looked at ({len(numbers)}) can be used: keep "
+        f"each in a .txt, or in the field {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} of a .json. "
+        f"The first says: {first.sentence}",
+        first.code,
+    )
 
 
 def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:
