@@ -84,7 +84,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     reference, remarks = None, list[str]()
     if spec.reference is not None:
         reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
-        if reference.key == pairs.key:
+        if reference.lasting_key == pairs.lasting_key:
             raise InputError(
                 "The clean reference is the set that is to be audited; name other pairs, which are "
                 "known to be clean."
