@@ -54,6 +54,15 @@ def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANCLIP_HOME", str(home))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A job gives torch its own number; on a busy machine all that follow would wait for it."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 # These test the process that reads a file, and start it as the product does.
 READER_TESTS = {
     "test_examine",
@@ -108,21 +117,18 @@ def warm_torch() -> Iterator[Warm]:
 
 
 @pytest.fixture(scope="session")
-def _tiny_original() -> Iterator[ClipModel]:
+def _tiny_original() -> ClipModel:
     import torch
 
     from ml_core.model import Preprocess, build_model
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(TINY_CONFIG, Preprocess(32), None, name="tiny")
         for key, value in model.module.named_parameters():
             if key.endswith("bn3.weight"):  # zero at first, which would hide the branch
                 torch.nn.init.uniform_(value, 0.5, 1.0)
-    yield model
-    torch.set_num_threads(threads)
+    return model
 
 
 @pytest.fixture
