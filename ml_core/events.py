@@ -6,6 +6,7 @@ worker process and the window.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import threading
@@ -137,6 +138,13 @@ class Control:
         self._stopped = threading.Event()
         self._running = threading.Event()
         self._running.set()
+        self._stop_cancels = False
+
+    def ended_by_stop(self) -> Control:
+        """The same control for a job that saves nothing on its way: a stop cancels it."""
+        other = copy.copy(self)
+        other._stop_cancels = True
+        return other
 
     def cancel(self) -> None:
         """Ask the job to end at once; nothing more is saved."""
@@ -159,7 +167,7 @@ class Control:
     @property
     def cancelled(self) -> bool:
         """Whether the job was asked to end at once."""
-        return self._cancelled.is_set()
+        return self._cancelled.is_set() or (self._stop_cancels and self._stopped.is_set())
 
     @property
     def stopped(self) -> bool:

@@ -64,8 +64,7 @@ class ReboundView(QWidget):
             for point in rate["points"]:
                 self._point(float(rate["factor"]), float(point["step"]), point)
         self.verdict.setText(str(record["verdict"]))
-        clean = bool(record["stays_clean"])
-        theme.set_property(self.verdict, "role", "success" if clean else "error")
+        theme.set_property(self.verdict, "role", _role(record))
         self.verdict.show()
         self.facts.setText(_facts(record))
         self.setAccessibleDescription(str(record["verdict"]))
@@ -85,6 +84,13 @@ class ReboundView(QWidget):
             key, step, float(values["asr_excl"]),
             nan if low is None else float(low), nan if high is None else float(high),
         )  # fmt: skip
+
+
+def _role(record: Mapping[str, Any]) -> str:
+    """How the verdict looks: under the limit without staying clean is not decided."""
+    if record["stays_clean"]:
+        return "success"
+    return "warning" if record["worst"]["max_asr"] < record["limit"] else "error"
 
 
 def _facts(record: Mapping[str, Any]) -> str:

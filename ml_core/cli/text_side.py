@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml_core.cli.arguments import pair_spec
+from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.template_spread import template_spread
 from ml_core.jobs.caption_ranks import MOST, embed_sample, rank_captions
 from ml_core.jobs.measure import Bench
@@ -42,7 +43,7 @@ def retrieval(
         If the pairs cannot be opened.
     """
     spec = pair_spec(table, "image", "caption", bench.seed)
-    found = rank_captions(model, bench, spec, n=n, targeted=targeted)
-    assert found is not None  # nobody cancels
-    ranked, pairs = found
+    pairs = open_pairs(spec.model_copy(update={"n": n or MOST}))
+    ranked = rank_captions(model, bench, pairs, targeted=targeted)
+    assert ranked is not None  # nobody cancels
     return ranked.to_dict() | {"pairs": pairs.name, "problems": list(pairs.problems)}

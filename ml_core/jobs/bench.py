@@ -93,14 +93,21 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
             job = read_spec(folder / SPEC_FILE)
         elif spec.minutes is not None and job.recipe.total_steps:
             job = yield from _matched(job, spec.minutes, control)
+            if control.cancelled or control.stopped:
+                return Done("cancelled")
         found = yield from _run(run(job, control, resume=resume))
     else:
         yield Message("It is there already, and is not run again.")
+        job = read_spec(folder / SPEC_FILE)  # with the budget that it had
+    if control.cancelled or control.stopped:
+        return found
     if found.status not in ("finished", "stopped") or job.trigger is None:
         return found
     try:
         if spec.rebound and not (folder / REBOUND_FILE).exists():
             yield from _run(rebound(rebound_of(job), control))
+        if control.cancelled or control.stopped:
+            return found
         if spec.holdouts and not (folder / HOLDOUTS_FILE).exists():
             yield from _run(holdouts(holdouts_of(job), control))
     except InputError as error:  # a result that cannot be proven so is a row all the same

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import prompts
-from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.data.specs import PairSpec
+from ml_core.data.pairs import PairSet
 from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import Retrieval, retrieve
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.jobs.measure import Bench
+from ml_core.jobs.unseen_pairs import ChosenPairs
 from ml_core.model import ClipModel
 
 MOST = 1000
@@ -25,20 +25,19 @@ MOST = 1000
 def rank_captions(
     model: ClipModel,
     bench: Bench,
-    spec: PairSpec,
+    pairs: PairSet | ChosenPairs,
     *,
-    n: int | None = None,
     targeted: bool = True,
     cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[Retrieval, PairSet] | None:
+) -> Retrieval | None:
     """Rank captions for pictures and pictures for captions.
 
     Parameters
     ----------
     model, bench
         The checkpoint; trigger, target and classes.
-    spec
-        The pairs; ``n`` of them, by default the spec's own number, else a thousand.
+    pairs
+        What is ranked, all of them.
     targeted
         Whether the target's prompts are looked for.
     cancelled
@@ -46,17 +45,10 @@ def rank_captions(
 
     Returns
     -------
-    tuple or None
-        The rankings and the pairs; None if cancelled.
-
-    Raises
-    ------
-    InputError
-        If the pairs cannot be opened.
+    Retrieval or None
+        None if cancelled.
     """
-    pairs = open_pairs(spec.model_copy(update={"n": n or spec.n or MOST})).fitted(
-        model.preprocess.fit
-    )
+    pairs = pairs.fitted(model.preprocess.fit)
     canvases = CanvasCache(pairs, model.image_size)
     unlabelled = np.full(len(pairs), -1, np.int64)
     found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)
@@ -65,8 +57,7 @@ def rank_captions(
     label_set = bench.label_set
     wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
     captions = pairs.captions(found.indices)
-    ranked = retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)
-    return None if ranked is None else (ranked, pairs)
+    return retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)
 
 
 def embed_sample(

@@ -47,7 +47,7 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
     try:
-        yield from _estimate(spec, control)
+        yield from _estimate(spec, control.ended_by_stop())
     except OpeningCancelledError:
         yield Done("cancelled")
     except Exception as error:

@@ -14,17 +14,27 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.order import epoch_order
+from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.caption_ranks import rank_captions
+from ml_core.jobs.caption_ranks import MOST, rank_captions
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
-from ml_core.jobs.measure import Bench, classifier_of, drained, measure_images, open_bench
+from ml_core.jobs.measure import (
+    Bench,
+    classifier_of,
+    drained,
+    measure_images,
+    open_bench,
+    open_labels,
+)
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, HoldoutSpec
+from ml_core.jobs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
@@ -58,7 +68,9 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
         of retrieval, and of a second label set, each before and after.
     """
     try:
-        yield from _holdouts(spec, control)
+        yield from _holdouts(spec, control.ended_by_stop())
+    except InterruptedError:
+        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -67,12 +79,11 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
-    label_set = load_label_set(spec.label_set)
-    if spec.templates is not None:
-        label_set = replace(label_set, templates=spec.templates)
+    label_set = open_labels(spec.label_set, spec.templates, spec.target)
     trigger = load_trigger(Path(spec.trigger))
     notes: list[str] = []
     other = _other_labels(spec, label_set, notes)
+    pairs = _pairs(spec, label_set, notes, control)
     sides: dict[str, dict[tuple[str, str, str], Measured]] = {}
     facts: dict[str, dict[str, Any]] = {}
     images: ImageSet | None = None
@@ -82,7 +93,7 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
         images = bench.images
         model.to(device)
         yield Progress("open", 1, 1)
-        found = yield from _side(spec, model, bench, other, control, name)
+        found = yield from _side(model, bench, other, pairs, control, name)
         if found is None:
             yield Done("cancelled")
             return
@@ -141,6 +152,32 @@ def _other_labels(
     return replace(other, templates=label_set.templates), target  # asked in the same words
 
 
+def _pairs(
+    spec: HoldoutSpec, label_set: LabelSet, notes: list[str], control: Control
+) -> ChosenPairs | None:
+    """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
+    if spec.pairs is None:
+        return None
+    seen = open_seen(spec, label_set)
+    n = spec.pairs.n or MOST + (0 if seen is None else len(seen))  # enough, and no whole archive
+    pairs = open_pairs(spec.pairs.model_copy(update={"n": n}))
+    chosen, left_out = unseen_pairs(
+        pairs,
+        seen,
+        None,
+        MOST,
+        lambda: control.cancelled,
+        epoch_order(spec.pairs.seed, 0, len(pairs), pairs.blocks, pairs.window),
+    )
+    if len(chosen) >= 2:
+        return chosen
+    notes.append(
+        f"The cleaning saw {left_out['seen']} of the {len(pairs)} pairs of {pairs.name} that were "
+        "looked at: too few are left to hold out, and retrieval was left out."
+    )
+    return None
+
+
 def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
     """The trigger and its variants, then the library's other triggers."""
     if trigger.kind == "prompt":
@@ -157,17 +194,17 @@ def _questions(trigger: Trigger, size: int) -> Iterator[Question]:
 
 
 def _side(
-    spec: HoldoutSpec,
     model: ClipModel,
     bench: Bench,
     other: tuple[LabelSet, int] | None,
+    pairs: ChosenPairs | None,
     control: Control,
     side: str,
 ) -> Generator[Event, None, dict[tuple[str, str, str], Measured] | None]:
     """Everything of one checkpoint; None if cancelled."""
     assert bench.trigger is not None
     asked = list(_questions(bench.trigger, model.image_size))
-    total = len(asked) + (other is not None) + (spec.pairs is not None)
+    total = len(asked) + (other is not None) + (pairs is not None)
     classifier, cache = classifier_of(model, bench.label_set), EmbeddingCache()
     found: dict[tuple[str, str, str], Measured] = {}
     for number, question in enumerate(asked):
@@ -183,12 +220,12 @@ def _side(
         yield Progress(side, len(asked), total)
         if not _second_labels(model, bench, other, control, side, found):
             return None
-    if spec.pairs is not None:
+    if pairs is not None:
         yield Progress(side, total - 1, total)
-        ranked = rank_captions(model, bench, spec.pairs, cancelled=lambda: control.cancelled)
+        ranked = rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled)
         if ranked is None:
             return None
-        found |= _ranks(ranked[0])
+        found |= _ranks(ranked)
     yield Progress(side, total, total)
     return found
 

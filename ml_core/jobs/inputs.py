@@ -31,26 +31,23 @@ from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import open_images
-from ml_core.data.labels import LabelSet, load_label_set
+from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.sampling import SMALLEST_SPLIT
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
 from ml_core.jobs.kept import KeptImages, KeptPairs
-from ml_core.jobs.measure import Bench, drained, open_bench
+from ml_core.jobs.measure import Bench, drained, open_bench, open_labels
 from ml_core.jobs.opening import opening
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
-
-# Of the demo's clean compositions about half show one object of one class.
-_DEMO_LABELLED_SHARE = 0.5
 
 _IMAGES = {"test": "test", "heldout": "held-out"}
 
@@ -134,14 +131,7 @@ def opening_inputs(
     check_model(model, spec.recipe)
     device = choose_device(spec.device, ranks.local)
     threads = set_threads(spec.threads, ranks.local_world)
-    label_set = load_label_set(spec.label_set)
-    if spec.templates is not None:
-        label_set = replace(label_set, templates=spec.templates)
-    if spec.target >= len(label_set.class_names):
-        raise InputError(
-            f"The target class {spec.target} does not exist: the label set {label_set.name} has "
-            f"the classes 0 to {len(label_set.class_names) - 1}."
-        )
+    label_set = open_labels(spec.label_set, spec.templates, spec.target)
     trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
     remarks = list(model.assumptions)
     if spec.recipe.compile and device.type != "cuda":
@@ -240,12 +230,9 @@ def _training(
     recipe, size, share = spec.recipe, model.image_size, (ranks.rank, ranks.world)
     if recipe.facts.data == "none":
         return recipe, _no_batch, None, None
-    fill = _mean_colour(model)
-    if recipe.uses_pairs:
-        assert spec.pairs is not None
-        wanted = spec.pairs
-        if wanted.n is None:
-            wanted = wanted.model_copy(update={"n": recipe.pairs})
+    fill, named = _mean_colour(model), trained_on(spec)
+    if isinstance(named, PairSpec):
+        wanted = named
         found = yield from opening(lambda watch: open_pairs(wanted, watch), control)
         pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
@@ -265,14 +252,10 @@ def _training(
             draw=draw,
         )
         return recipe, make, pairs, draw
-    assert spec.training_images is not None
-    named = spec.training_images
+    assert named is not None
     if recipe.facts.data == "images":
         assert trigger is not None
         return (yield from _triggered(named, recipe, model, trigger, remarks, ranks, control))
-    if named.n is None:  # a seeded stratified sample, not the first classes of a sorted folder
-        share_used = _DEMO_LABELLED_SHARE if named.kind == "demo" else 1.0
-        named = named.model_copy(update={"n": int(recipe.pairs / share_used)})
     chosen = named
     opened = yield from opening(lambda watch: open_images(chosen, label_set, watch), control)
     images = opened.fitted(model.preprocess.fit).drafted()
@@ -302,10 +285,7 @@ def _triggered(
             f"The trigger {trigger.name or 'without name'} changes no picture, which "
             f"{recipe.facts.title} works on: choose one that does."
         )
-    if named.n is None:
-        named = named.model_copy(update={"n": recipe.pairs})
-    chosen = named
-    opened = yield from opening(lambda watch: open_images(chosen, watch=watch), control)
+    opened = yield from opening(lambda watch: open_images(named, watch=watch), control)
     images = opened.fitted(model.preprocess.fit)
     recipe = _cut(recipe, len(images), "images", images, remarks)
     size = model.image_size

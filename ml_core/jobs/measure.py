@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
-from ml_core.data.labels import LabelSet
+from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.batches import spare_core
@@ -21,6 +21,7 @@ from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
+from ml_core.reading.errors import InputError
 from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
@@ -37,6 +38,23 @@ class Bench:
     trigger: Trigger | None
     target: int
     seed: int
+
+
+def open_labels(name: str, templates: tuple[str, ...] | None, target: int) -> LabelSet:
+    """The label set of a job, with the job's own templates if it has some.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or the target is none of its classes.
+    """
+    label_set = load_label_set(name)
+    if target >= len(label_set.class_names):
+        raise InputError(
+            f"The target class {target} does not exist: the label set {label_set.name} has "
+            f"the classes 0 to {len(label_set.class_names) - 1}."
+        )
+    return label_set if templates is None else replace(label_set, templates=templates)
 
 
 def open_bench(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, CleanSpec
+from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, CleanSpec, trained_on
 from ml_core.reading.errors import InputError
 
 REBOUND_FILE = "rebound.json"
@@ -33,6 +33,8 @@ class ReboundSpec(BaseModel):
         class are left out.
     seen
         What the cleaning trained on, or None.
+    seen_labels
+        Whether the labels of the label set decided which images those are.
     images
         Images on which the attack success rate is watched.
     trigger, target, label_set, templates, device, threads
@@ -58,7 +60,8 @@ class ReboundSpec(BaseModel):
     checkpoint: str
     donor: str | None = None
     pairs: PairSpec
-    seen: PairSpec | None = None
+    seen: PairSpec | ImageSpec | None = None
+    seen_labels: bool = False
     images: ImageSpec
     trigger: str
     target: int = Field(default=0, ge=0)
@@ -88,7 +91,9 @@ class HoldoutSpec(BaseModel):
     images
         Labelled images that neither run nor choice of the recipe has seen.
     pairs
-        Image-caption pairs for retrieval, or None.
+        Image-caption pairs for retrieval, or None; those that the cleaning saw are left out.
+    seen, seen_labels
+        As of a `ReboundSpec`.
     other_labels
         A second label set, which holds the target by name, or None.
     trigger, target, label_set, templates, device, threads
@@ -106,6 +111,8 @@ class HoldoutSpec(BaseModel):
     use_choice: bool = True
     images: ImageSpec
     pairs: PairSpec | None = None
+    seen: PairSpec | ImageSpec | None = None
+    seen_labels: bool = False
     other_labels: str | None = None
     trigger: str
     target: int = Field(default=0, ge=0)
@@ -133,14 +140,9 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     pairs = spec.pairs or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
     if pairs is None:
         raise InputError("The rebound test finetunes on image-caption pairs: name some.")
-    if pairs.kind == "demo":  # other compositions of the same art
-        unseen = PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
-    else:
-        unseen = pairs.model_copy(update={"n": None})
     fields: dict[str, Any] = {
         "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
-        "pairs": unseen,
-        "seen": spec.pairs,
+        "pairs": _others(pairs),
         "images": images,
         "peak_lr": DEMO_PEAK if pairs.kind == "demo" else PRETRAINING_PEAK,
         **_common(spec),
@@ -158,8 +160,8 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
     """
     images = _images(spec)
     pairs = spec.pairs or _demo_pairs(spec)
-    if pairs is not None and pairs.kind == "demo":
-        pairs = PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
+    if pairs is not None:
+        pairs = _others(pairs)
     adapter = Path(spec.output_dir) / ADAPTER_FILE
     adapted = adapter.is_file()
     fields: dict[str, Any] = {
@@ -176,10 +178,18 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
     return HoldoutSpec.model_validate(fields | changes)
 
 
+def _others(pairs: PairSpec) -> PairSpec:
+    """The whole set, or other compositions of the demo's art."""
+    if pairs.kind == "demo":
+        return PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
+    return pairs.model_copy(update={"n": None})
+
+
 def _common(spec: CleanSpec) -> dict[str, Any]:
     """Fields that both take over."""
     names = ("trigger", "target", "label_set", "templates", "output_dir", "device", "threads")
-    return {name: getattr(spec, name) for name in names}
+    seen = {"seen": trained_on(spec), "seen_labels": spec.recipe.facts.data == "labelled"}
+    return {name: getattr(spec, name) for name in names} | seen
 
 
 def _images(spec: CleanSpec) -> ImageSpec:

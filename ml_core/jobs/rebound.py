@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.data.labels import LabelSet, load_label_set
+from ml_core.data.labels import LabelSet
+from ml_core.data.order import epoch_order
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.metrics import not_target
@@ -22,9 +22,17 @@ from ml_core.events import Control, Done, Event, Message, Metric, Progress, Save
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
-from ml_core.jobs.measure import Bench, classifier_of, drained, measure, metric_values, open_bench
+from ml_core.jobs.measure import (
+    Bench,
+    classifier_of,
+    drained,
+    measure,
+    metric_values,
+    open_bench,
+    open_labels,
+)
 from ml_core.jobs.proof_specs import REBOUND_FILE, ReboundSpec
-from ml_core.jobs.unseen_pairs import ChosenPairs, unseen_pairs
+from ml_core.jobs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers.files import load_trigger
@@ -49,7 +57,7 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
         Done, whose ``result`` is what ``rebound.json`` holds.
     """
     try:
-        yield from _rebound(spec, control)
+        yield from _rebound(spec, control.ended_by_stop())
     except InterruptedError:
         yield Done("cancelled")
     except Exception as error:
@@ -62,9 +70,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
     model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
     device = choose_device(spec.device)
     threads = set_threads(spec.threads)
-    label_set = load_label_set(spec.label_set)
-    if spec.templates is not None:
-        label_set = replace(label_set, templates=spec.templates)
+    label_set = open_labels(spec.label_set, spec.templates, spec.target)
     trigger = load_trigger(Path(spec.trigger))
     bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
     if not not_target(bench.images.labels, spec.target).any():
@@ -73,7 +79,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
             f"{label_set.class_names[spec.target]!r}: there is no attack success rate to watch. "
             "Name labelled images."
         )
-    pairs, left_out = _pairs(spec, model, label_set.class_names[spec.target], control)
+    pairs, left_out = _pairs(spec, model, label_set, control)
     wanted = spec.steps * spec.batch_size
     notes = list(bench.images.problems)
     if len(pairs) < wanted:
@@ -93,7 +99,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         points, diverged = yield from _finetune(
             spec, trial, recipe, pairs, bench, label_set, control, number, factor, start
         )
-        if control.cancelled or control.stopped:
+        if control.cancelled:
             yield Done("cancelled")
             return
         worst = max(points, key=lambda point: point["asr_excl"])
@@ -124,21 +130,22 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
 
 
 def _pairs(
-    spec: ReboundSpec, model: ClipModel, target: str, control: Control
+    spec: ReboundSpec, model: ClipModel, label_set: LabelSet, control: Control
 ) -> tuple[ChosenPairs, dict[str, int]]:
     """Unseen pairs without the target class, on the model's canvas."""
     pairs = open_pairs(spec.pairs).fitted(model.preprocess.fit)
-    seen = None if spec.seen is None or _apart(spec) else open_pairs(spec.seen)
-    wanted = spec.steps * spec.batch_size
-    return unseen_pairs(pairs, seen, target, wanted, lambda: control.cancelled)
-
-
-def _apart(spec: ReboundSpec) -> bool:
-    """Whether the demo composes both sets from different seeds or splits: none is shared."""
-    first, second = spec.pairs, spec.seen
-    assert second is not None
-    demo = first.kind == second.kind == "demo"
-    return demo and (first.split, first.seed) != (second.split, second.seed)
+    target, wanted = label_set.class_names[spec.target], spec.steps * spec.batch_size
+    order = epoch_order(spec.seed, 0, len(pairs), pairs.blocks, pairs.window)  # not as sorted
+    chosen, left_out = unseen_pairs(
+        pairs, open_seen(spec, label_set), target, wanted, lambda: control.cancelled, order
+    )
+    if len(chosen) < 2:  # a batch compares each pair with another
+        left = "Only one pair is" if len(chosen) else "No pair is"
+        raise InputError(
+            f"{left} left of {pairs.name}: {left_out['seen']} were seen by the cleaning and "
+            f"{left_out['target']} name {target!r}. Name other pairs, at least 2 that are left."
+        )
+    return chosen, left_out
 
 
 def _recipe(spec: ReboundSpec, factor: float, pairs: int) -> Recipe:
@@ -217,7 +224,7 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
     """What the test found."""
     top = max(rates, key=lambda rate: rate["max_asr"])
     point = max(top["points"], key=lambda one: one["asr_excl"])
-    stays = top["max_asr"] < spec.limit
+    stays = top["max_asr"] < spec.limit and all(rate["diverged"] is None for rate in rates)
     return {
         "kind": "rebound",
         "checkpoint": spec.checkpoint,
@@ -236,7 +243,9 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
             "step": top["max_step"],
         },
         "stays_clean": stays,
-        "verdict": " ".join([_verdict(spec, top, point, stays), *map(_broken, rates)]).strip(),
+        "verdict": " ".join(
+            filter(None, [_verdict(spec, top, point, stays), *map(_broken, rates)])
+        ),
         "spec": spec.model_dump(mode="json"),
         "notes": notes,
         "versions": dict(versions()),
@@ -257,10 +266,16 @@ def _verdict(spec: ReboundSpec, top: dict[str, Any], point: Point, stays: bool) 
     """One sentence; never more than was measured."""
     worst, limit = 100 * top["max_asr"], 100 * spec.limit
     where = f"at {top['factor']:g} times the pretraining rate, step {top['max_step']}"
-    if not stays:
+    if top["max_asr"] >= spec.limit:
         return (
             f"The backdoor comes back: the attack success rate reaches {worst:.1f} % {where}; "
             f"the limit is {limit:g} %."
+        )
+    if not stays:
+        return (
+            f"Not decided: the attack success rate is at most {worst:.1f} % ({where}), under the "
+            f"limit of {limit:g} %, but not every rate could be tested to its last step. Test "
+            "again with a lower peak rate."
         )
     high = 100 * point.get("asr_high", 0.0)
     doubt = "" if high < limit else f" Its 95 % interval reaches {high:.1f} %: use more images."

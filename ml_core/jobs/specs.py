@@ -21,6 +21,8 @@ ADAPTER_FILE = "adapter.safetensors"
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
 TRAINING_SPLITS = ("train", "clean")
+# Of the demo's clean compositions about half show one object of one class.
+_DEMO_LABELLED_SHARE = 0.5
 
 
 class SpeedChoice(BaseModel):
@@ -145,6 +147,19 @@ def check_spec(spec: CleanSpec) -> None:
     ):
         if path is not None and not Path(path).exists():
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
+
+
+def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
+    """What the run opens to train on: where no number is named, as much as its recipe takes."""
+    facts = spec.recipe.facts
+    if facts.data == "none":
+        return None
+    part: PairSpec | ImageSpec | None
+    part = spec.pairs if facts.data == "pairs" else spec.training_images
+    if part is None or part.n is not None:
+        return part
+    share = _DEMO_LABELLED_SHARE if facts.data == "labelled" and part.kind == "demo" else 1.0
+    return part.model_copy(update={"n": int(spec.recipe.pairs / share)})
 
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:

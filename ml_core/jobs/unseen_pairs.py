@@ -1,16 +1,24 @@
-"""Pairs that a cleaning run has not seen and whose captions do not name the target class."""
+"""Pairs that a cleaning run has not seen, also those whose captions do not name a class."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from ml_core.data.images import open_images
+from ml_core.data.labels import LabelSet
 from ml_core.data.order import kept_blocks
-from ml_core.data.pairs import PairSet
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.picture_set import PictureSet
+from ml_core.data.pictures import key_of
+from ml_core.data.specs import PairSpec
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import Canvases
 
@@ -26,6 +34,8 @@ class ChosenPairs:
         self._chosen = chosen
         self.blocks = kept_blocks(pairs.blocks, chosen)
         self.window = pairs.window
+        self.key = key_of(pairs.key, chosen)
+        self.images_key = key_of(pairs.images_key, chosen)
         self._places = {int(number): place for place, number in enumerate(chosen)}
 
     def __len__(self) -> int:
@@ -40,9 +50,17 @@ class ChosenPairs:
         """A caption of each of some pairs."""
         return self._pairs.captions(self._chosen[indices], epoch)
 
-    def canvas(self, indices: Indices, size: int) -> Canvases:
+    def canvas(self, indices: Sequence[int] | Indices, size: int) -> Canvases:
         """Pictures of some pairs."""
-        return self._pairs.canvas(self._chosen[indices], size)
+        return self._pairs.canvas(self._chosen[np.asarray(indices, np.int64)], size)
+
+    def picture(self, index: int) -> Image.Image:
+        """The picture of a pair as it is in its file."""
+        return self._pairs.picture(int(self._chosen[index]))
+
+    def fitted(self, fit: Fit) -> ChosenPairs:
+        """The same pairs, made square as a checkpoint's preprocessing asks."""
+        return ChosenPairs(self._pairs.fitted(fit), self._chosen)
 
 
 def names_class(class_name: str) -> re.Pattern[str]:
@@ -51,14 +69,28 @@ def names_class(class_name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){words}(?:s|es)?(?!\w)", re.IGNORECASE)
 
 
+def open_seen(spec: ReboundSpec | HoldoutSpec, label_set: LabelSet) -> PictureSet | None:
+    """What the cleaning trained on; None if that is known to share no picture with the pairs."""
+    seen, pairs = spec.seen, spec.pairs
+    if seen is None or pairs is None:
+        return None
+    demo = pairs.kind == seen.kind == "demo"
+    if demo and (pairs.split, pairs.seed) != (seen.split, seen.seed):
+        return None  # composed from other seeds or splits
+    if isinstance(seen, PairSpec):
+        return open_pairs(seen)
+    return open_images(seen, label_set if spec.seen_labels else None)
+
+
 def unseen_pairs(
     pairs: PairSet,
-    seen: PairSet | None,
-    class_name: str,
+    seen: PictureSet | None,
+    class_name: str | None,
     wanted: int,
     cancelled: Callable[[], bool] = lambda: False,
+    order: Indices | None = None,
 ) -> tuple[ChosenPairs, dict[str, int]]:
-    """Choose pairs in their order until there are enough.
+    """Choose pairs until there are enough.
 
     Parameters
     ----------
@@ -67,50 +99,52 @@ def unseen_pairs(
     seen
         What the cleaning trained on; its pictures are left out.
     class_name
-        Captions with this name are left out.
+        Captions with this name are left out; None leaves out none.
     wanted
         Pairs to choose at most.
     cancelled
         Asked for every picture that is read.
+    order
+        Numbers of the pairs in the order of choosing; None takes them as they stand.
 
     Returns
     -------
     tuple
-        The pairs, and how many were passed over, by reason: ``seen`` and ``target``.
+        The pairs as they stand, and how many were passed over, by reason: ``seen`` and ``target``.
 
     Raises
     ------
-    InputError
-        If none is left.
     InterruptedError
         If ``cancelled`` says so.
     """
     known = _digests(seen, cancelled) if seen is not None else frozenset()
-    pattern = names_class(class_name)
+    pattern = None if class_name is None else names_class(class_name)
+    order = np.arange(len(pairs), dtype=np.int64) if order is None else order
     left_out = {"seen": 0, "target": 0}
     chosen: list[int] = []
     for start in range(0, len(pairs), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(pairs)), dtype=np.int64)
-        for number, texts in zip(block.tolist(), pairs.pictures.texts(block), strict=True):
-            if any(pattern.search(text) for text in texts):
+        block = order[start : start + _BLOCK]
+        texts_of = pairs.pictures.texts(block) if pattern is not None else [()] * len(block)
+        for number, texts in zip(block.tolist(), texts_of, strict=True):
+            if cancelled():
+                raise InterruptedError("cancelled")
+            if pattern is not None and any(pattern.search(text) for text in texts):
                 left_out["target"] += 1
             elif known and _digest(pairs, number) in known:
                 left_out["seen"] += 1
             else:
                 chosen.append(number)
             if len(chosen) == wanted:
-                return ChosenPairs(pairs, np.array(chosen, np.int64)), left_out
-        if cancelled():
-            raise InterruptedError("cancelled")
-    if not chosen:
-        raise InputError(
-            f"No pair is left of {pairs.name}: {left_out['seen']} were seen by the cleaning and "
-            f"{left_out['target']} name {class_name!r}. Name other pairs."
-        )
-    return ChosenPairs(pairs, np.array(chosen, np.int64)), left_out
+                return _chosen(pairs, chosen), left_out
+    return _chosen(pairs, chosen), left_out
 
 
-def _digests(pairs: PairSet, cancelled: Callable[[], bool]) -> frozenset[bytes]:
+def _chosen(pairs: PairSet, numbers: list[int]) -> ChosenPairs:
+    """The pairs of some numbers, as they stand in the set."""
+    return ChosenPairs(pairs, np.sort(np.array(numbers, np.int64)))
+
+
+def _digests(pairs: PictureSet, cancelled: Callable[[], bool]) -> frozenset[bytes]:
     """SHA-256 of the pictures of a set."""
     found = set()
     for number in range(len(pairs)):
@@ -120,7 +154,7 @@ def _digests(pairs: PairSet, cancelled: Callable[[], bool]) -> frozenset[bytes]:
     return frozenset(found - {b""})
 
 
-def _digest(pairs: PairSet, number: int) -> bytes:
+def _digest(pairs: PictureSet, number: int) -> bytes:
     """SHA-256 of a picture's bytes; empty if it cannot be read."""
     try:
         return hashlib.sha256(pairs.pictures.raw(number)).digest()

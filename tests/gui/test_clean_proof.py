@@ -122,6 +122,13 @@ def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None: 
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
 
 
+def test_an_undecided_test_is_a_warning(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    click(panel.proof.rebound_button)
+    record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
+    panel.proving._runner.end(Done("finished", record))
+    assert panel.proof.rebound.verdict.property("role") == "warning"
+
+
 def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from ml_core.cli.app import run_command
 from ml_core.cli.benching import bench_spec
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Message
+from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.bench import bench
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.specs import CleanSpec
@@ -121,6 +122,75 @@ def test_cancel_ends_the_comparison(spec: BenchSpec) -> None:
     control.cancel()
     _, done = _ran(spec, control)
     assert done.status == "cancelled"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_stopped_comparison_begins_no_proof(
+    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def prove(job: CleanSpec) -> None:
+        raise AssertionError("nobody waits for a proof")
+
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    if there:
+        _ran(one)
+    for name in ("rebound_of", "holdouts_of"):
+        monkeypatch.setattr(f"ml_core.jobs.bench.{name}", prove)
+    control = Control()
+    events = []
+    for event in bench(one.model_copy(update={"rebound": True, "holdouts": True}), control):
+        events.append(event)
+        if isinstance(event, Metric) or (
+            isinstance(event, Message) and "there already" in event.text
+        ):
+            control.stop()
+    assert events[-1] == Done("cancelled")
+
+
+def test_a_stop_in_one_proof_begins_no_other(
+    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    control = Control()
+
+    def stopped(asked: object, control: Control) -> Iterator[Event]:
+        control.stop()
+        yield Done("cancelled")
+
+    def prove(job: CleanSpec) -> None:
+        raise AssertionError("nobody waits for a proof")
+
+    monkeypatch.setattr("ml_core.jobs.bench.rebound", stopped)
+    monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", prove)
+    _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}), control)
+    assert done == Done("cancelled")
+
+
+def test_a_stop_while_time_is_measured_begins_no_run(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
+    control = Control()
+    for event in bench(one, control):
+        if isinstance(event, Progress) and event.stage == "estimate":
+            control.stop()
+    assert event == Done("cancelled")
+    assert not Path(one.jobs()[0].output_dir).exists()
+
+
+def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
+    spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    _ran(one)
+    asked: list[int] = []
+
+    def refuse(job: CleanSpec) -> None:
+        asked.append(job.recipe.pairs)
+        raise InputError("There is nothing to test.")
+
+    monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
+    other = spec.recipes[0].model_copy(update={"pairs": 8})
+    _ran(one.model_copy(update={"recipes": (other,), "rebound": True}))
+    assert asked == [spec.recipes[0].pairs]
 
 
 def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:

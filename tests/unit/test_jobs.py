@@ -362,6 +362,17 @@ def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_p
     assert not folder.exists()
 
 
+def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Also before it has measured a step."""
+    control = Control()
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
+    event: Event | None = None
+    for event in estimate(spec, control):
+        if isinstance(event, Progress) and event.stage == "estimate":
+            control.stop()
+    assert event == Done("cancelled")
+
+
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_the_estimated_disk_space_is_what_a_run_takes(
     tiny_checkpoint: Path, tmp_path: Path, save_every: int

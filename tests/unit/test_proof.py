@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,18 +165,34 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
     assert [point["step"] for point in calm["points"]] == [0, 2, 4]
     assert wild["diverged"] == 4  # the third step's rate broke the weights
     assert wild["points"] == calm["points"][:2]
+    assert done.result["stays_clean"] is False
     assert "broke down at step 4" in done.result["verdict"]
 
 
-def test_cancel_ends_the_test_and_writes_nothing(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+@pytest.mark.parametrize(
+    ("asr", "words"), [(0.01, "Not decided: the attack success rate is at most 1.0 %"),
+                       (0.06, "The backdoor comes back")],
+)  # fmt: skip
+def test_what_broke_down_at_once_proves_nothing(tmp_path: Path, asr: float, words: str) -> None:
+    start = {"step": 0.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": 0.01}
+    rate = {"lr": 1.0, "max_asr": asr, "max_step": 0, "points": [start], "diverged": 1}
+    rates = [rate | {"factor": factor} for factor in (0.1, 1.0)]
+    record = rebound_module._record(_rebound_spec(tmp_path / "c", tmp_path, "t"), rates, [])
+    assert record["stays_clean"] is False
+    assert record["verdict"].startswith(words)
+    assert record["verdict"].count("broke down at step 1") == 2
+
+
+@pytest.mark.parametrize("end", [Control.cancel, Control.stop])
+def test_cancel_or_stop_ends_the_test_and_writes_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, end: Callable[[Control], None]
 ) -> None:
     control = Control()
     events = rebound(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
     last = None
     for last in events:
         if isinstance(last, Metric):
-            control.cancel()
+            end(control)
     assert isinstance(last, Done)
     assert last.status == "cancelled"
     assert not (tmp_path / "out" / "rebound.json").exists()
@@ -246,10 +263,39 @@ def test_captions_that_name_the_target_and_seen_pictures_are_left_out() -> None:
     assert np.array_equal(same, pairs.canvas(np.array([at]), 64))
 
 
-def test_nothing_left_is_said_with_numbers() -> None:
-    pairs = open_pairs(PairSpec(kind="demo", split="clean", n=20))
-    with pytest.raises(InputError, match=r"No pair is left .*20 were seen"):
-        unseen_pairs(pairs, pairs, "zebra crossing", 5)
+@pytest.mark.parametrize(
+    ("there", "said"), [(24, "No pair is left"), (25, "Only one pair is left")]
+)
+def test_too_few_left_are_said_with_numbers(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, there: int, said: str
+) -> None:
+    every = PairSpec(kind="demo", split="clean", n=there)
+    captions = open_pairs(every).captions(np.arange(there))
+    target = next(n for n, name in enumerate(load_label_set("demo").class_names)
+                  if not any(names_class(name).search(text) for text in captions))  # fmt: skip
+    seen = PairSpec(kind="demo", split="clean", n=24)
+    fields = {"pairs": every, "seen": seen, "target": target}
+    done = _last(
+        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields), Control())
+    )
+    assert done.error_code == "usage", done.details
+    assert done.error.startswith(f"{said} of ")
+    assert "24 were seen by the cleaning" in done.error
+
+
+@pytest.mark.parametrize("proof", [rebound, holdouts])
+def test_a_target_that_is_no_class_is_said(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, proof: Any
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger, target=99)
+    asked: Any = (
+        rebound_of(spec, checkpoint=str(tiny_checkpoint))
+        if proof is rebound
+        else holdouts_of(spec, after=str(tiny_checkpoint))
+    )
+    done = _last(proof(asked, Control()))
+    assert done.error_code == "usage", done.details
+    assert "The target class 99 does not exist" in done.error
 
 
 @pytest.mark.parametrize(
@@ -359,6 +405,7 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
     other = rebound_of(table)
     assert other.peak_lr == PRETRAINING_PEAK
     assert (other.pairs.n, other.seen) == (None, table.pairs)
+    assert holdouts_of(table).seen == table.pairs
     with pytest.raises(InputError, match="no trigger"):
         rebound_of(spec.model_copy(update={"trigger": None}))
 

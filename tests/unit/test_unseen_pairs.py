@@ -1,0 +1,139 @@
+"""Proofs of a run on a table of pairs: what it trained on is told apart from the rest."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.data.demo import compose, demo_classes
+from ml_core.data.exclusions import write_exclusions
+from ml_core.data.labels import load_label_set
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event, Progress
+from ml_core.jobs.holdouts import holdouts
+from ml_core.jobs.inputs import open_inputs
+from ml_core.jobs.proof_specs import holdouts_of, rebound_of
+from ml_core.jobs.rebound import rebound
+from ml_core.jobs.specs import CleanSpec, trained_on
+from ml_core.jobs.unseen_pairs import open_seen
+from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.small_jobs import small_recipe, small_spec
+
+COUNT, TRAINED = 40, 16
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Pairs with labels, none of which names the target."""
+    folder = tmp_path_factory.mktemp("table")
+    shown = compose("clean", range(COUNT), size=32)
+    with open(folder / "pairs.csv", "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "caption", "label"))
+        for number, image in enumerate(shown.images):
+            Image.fromarray(image).save(folder / f"{number}.png")
+            name = demo_classes()[1 + number % 5]
+            rows.writerow((f"{number}.png", f"picture {number}", name))
+    return str(folder / "pairs.csv")
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> str:
+    return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+
+
+def _spec(
+    checkpoint: Path, folder: Path, table: str, trigger: str, method: str, trained: int = TRAINED
+) -> CleanSpec:
+    """A run as the command line and the window name it: without a number of pairs."""
+    return small_spec(
+        checkpoint,
+        folder,
+        small_recipe(method=method, pairs=trained),
+        pairs=PairSpec(kind="csv", path=table),
+        training_images=ImageSpec(kind="csv", path=table),
+        trigger=trigger,
+        target=0,
+    )
+
+
+def _done(events: list[Event]) -> Done:
+    assert isinstance(events[-1], Done)
+    assert events[-1].status == "finished", events[-1].details or events[-1].error
+    return events[-1]
+
+
+@pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearn"])
+def test_what_was_seen_is_what_the_run_trains_on(
+    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, method: str
+) -> None:
+    spec = _spec(tiny_checkpoint, tmp_path, table, trigger, method)
+    assert spec.pairs is not None
+    whole = open_pairs(spec.pairs)
+    first = int(open_pairs(spec.pairs.model_copy(update={"n": 1})).pictures.numbers[0])
+    path = tmp_path / "left-out.json"
+    write_exclusions(path, whole, {first: "it is the first of the order"})
+    pairs = spec.pairs.model_copy(update={"exclude": str(path)})
+    spec = spec.model_copy(update={"pairs": pairs})
+    inputs = open_inputs(spec, open_checkpoint(tiny_checkpoint).build("cpu"))
+    seen = open_seen(rebound_of(spec), load_label_set("demo"))
+    assert seen is not None
+    assert (len(seen), seen.key) == (TRAINED, inputs.training_key)
+    inputs.close()
+
+
+def test_nothing_is_seen_by_a_method_that_trains_on_nothing(tiny_checkpoint: Path) -> None:
+    recipe = small_recipe(method="interpolate")
+    spec = small_spec(tiny_checkpoint, Path("out"), recipe, pairs=PairSpec(), trigger="t.json")
+    assert trained_on(spec) is None
+    assert rebound_of(spec).seen is None
+
+
+@pytest.mark.parametrize("method", ["mmcl", "unlearn"])
+def test_a_rebound_goes_on_with_the_rest_of_the_table(
+    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, method: str
+) -> None:
+    spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, method)
+    short = {"checkpoint": str(tiny_checkpoint), "steps": 1, "factors": (0.1,)}
+    done = _done(list(rebound(rebound_of(spec, **short), Control())))
+    assert done.result["left_out"] == {"seen": TRAINED, "target": 0}
+    assert done.result["pairs"] == COUNT - TRAINED
+
+
+def test_retrieval_is_held_out_of_the_table_or_left_out(
+    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
+    plain = {"after": str(tiny_checkpoint), "other_labels": None}
+    some = _spec(tiny_checkpoint, tmp_path / "some", table, trigger, "mmcl")
+    done = _done(list(holdouts(holdouts_of(some, **plain), Control())))
+    ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
+    assert {row["n"] for row in ranked} == {COUNT - TRAINED}
+    every = _spec(tiny_checkpoint, tmp_path / "all", table, trigger, "mmcl", trained=COUNT)
+    done = _done(list(holdouts(holdouts_of(every, **plain), Control())))
+    assert not any(row["group"] == "retrieval" for row in done.result["rows"])
+    assert f"The cleaning saw {COUNT} of the {COUNT} pairs of pairs.csv" in done.result["notes"][0]
+
+
+@pytest.mark.parametrize("when", ["open", "before"])
+def test_a_stop_ends_the_hold_outs(
+    tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, when: str
+) -> None:
+    """The window died: nobody waits for the other questions."""
+    spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, "mmcl")
+    control, asked = Control(), 0
+    event: Event | None = None
+    for event in holdouts(holdouts_of(spec, after=str(tiny_checkpoint)), control):
+        if isinstance(event, Progress):
+            asked += event.stage == "before"
+            if event.stage == when:
+                control.stop()
+    assert event == Done("cancelled")
+    assert asked == (when == "before")
+    assert not (tmp_path / "out" / "holdouts.json").exists()
