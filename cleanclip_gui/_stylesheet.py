@@ -51,6 +51,7 @@ QPushButton[quiet="true"], QPushButton:flat {
     padding: 6px 10px;
 }
 QPushButton[quiet="true"]:hover, QPushButton:flat:hover { background: $accent_soft; }
+QPushButton[toggle="true"]:checked { background: $accent_soft; border-color: $accent; }
 QPushButton[quiet="true"]:focus, QPushButton:flat:focus {
     border: 2px solid $accent; padding: 5px 9px;
 }
@@ -206,6 +207,8 @@ QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;
     padding: 7px 11px; font-weight: 600;
 }
+QHeaderView::section:first { border-top-left-radius: 7px; }
+QHeaderView::section:last { border-top-right-radius: 7px; }
 QHeaderView::section:hover { color: $accent_text; }
 QHeaderView::down-arrow { image: url("$chevron_down"); width: 10px; height: 10px; }
 QHeaderView::up-arrow { image: url("$chevron_up"); width: 10px; height: 10px; }

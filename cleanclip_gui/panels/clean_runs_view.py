@@ -45,6 +45,7 @@ class RunsView(QWidget):
         self.export = _button("For a cluster…", "Write the job with a Slurm script.")
         self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
         self.hold.setCheckable(True)
+        self.hold.setProperty("toggle", True)
         self.start_queue = _button("Start the queue", "Run those that wait, one after the other.")
         self.start_queue.hide()
         self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")

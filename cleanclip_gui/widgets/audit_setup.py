@@ -14,12 +14,14 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.captioned.detect import detect
 from ml_core.data.specs import PairSpec
+from ml_core.detection.records import FEWEST_FOLDS
 from ml_core.reading.errors import InputError
 
 _FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
 _TABLE = "table"
 _DEMO_PAIRS = 4096
 _MOST = 100_000_000
+_FEWEST = 64
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ class AuditSetup(QWidget):
             self.n.setValue(_DEMO_PAIRS)
         self.k = _box("Neighbours", 2, 256, 16, 1)
         self.k.setToolTip("How many neighbours of each picture count; 16 and 32 were published.")
-        self.chunk = _box("Chunk", 64, 16_384, 1024, 256)
-        self.chunk.setToolTip("Among how many random pairs neighbours are looked for.")
+        self.chunk = _box("Chunk", _FEWEST, 16_384, 1024, 256)
+        self.chunk.setToolTip(
+            "Among how many random pairs neighbours are looked for: at least "
+            f"{FEWEST_FOLDS} times as many as they are."
+        )
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(theme.SPACE_S)
@@ -72,6 +77,7 @@ class AuditSetup(QWidget):
             row.addWidget(Label(text, "field", buddy=box))
             row.addWidget(box)
         self.reference.activated.connect(self._on_reference_activated)
+        self.k.valueChanged.connect(self._on_neighbours_changed)
 
     def chosen(self) -> AuditWish:
         """The fields."""
@@ -101,6 +107,10 @@ class AuditSetup(QWidget):
         )
         self.reference.insertItem(0, plain(Path(path).name, 60), spec)
         self.reference.setCurrentIndex(0)
+
+    @Slot(int)
+    def _on_neighbours_changed(self, k: int) -> None:
+        self.chunk.setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
 
     @Slot(int)
     def _on_reference_activated(self, place: int) -> None:

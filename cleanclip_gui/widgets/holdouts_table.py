@@ -97,8 +97,8 @@ class HoldoutsView(QWidget):
                 count_text(row["n"]) if row.get("n") else "",
             ]
         )
-        if row.get("note"):
-            item.setToolTip(tip(plain(row["note"], 400)))
+        note = plain(row.get("note") or "", 400)
+        item.setToolTip(tip(f"{name}: {note}" if note else name))
 
     def _put(self, texts: Sequence[str]) -> QTableWidgetItem:
         number = self.table.rowCount()

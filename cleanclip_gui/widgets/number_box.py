@@ -18,12 +18,14 @@ _DECIMALS: dict[Kind, int] = {"int": 0, "float": 6, "log": 12}
 
 
 def number_text(value: float, kind: Kind) -> str:
-    """A number as the box shows it: ``40 000``, ``0.5``, ``1.5e-3``."""
+    """A number as the box shows it: ``40 000``, ``0.5``, ``2.15``, ``1.5e-3``."""
     if kind == "int":
         return count_text(round(value))
     if kind == "float" or value == 0:
         return f"{value:g}"
     exponent = math.floor(math.log10(abs(value)))
+    if exponent >= 0:
+        return f"{value:.4g}"
     mantissa = f"{value / 10**exponent:.4g}"
     if mantissa == "10":
         mantissa, exponent = "1", exponent + 1

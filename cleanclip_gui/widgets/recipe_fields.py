@@ -29,6 +29,17 @@ _CHOICES = {
     "auto": "Automatic",
     "fp32": "float32",
     "bf16": "bfloat16",
+    "noise-erase": "Noise, erase",
+    "noise-erase-code": "Noise, erase (code)",
+    "cosine": "Cosine",
+    "two-phase": "Two-phase",
+    "adamw": "AdamW",
+    "sgd": "SGD",
+    "train": "Train",
+    "frozen": "Frozen",
+    "given": "Given",
+    "False": "Off",
+    "True": "On",
 }
 # A range that excludes its end stops this far before it.
 _OPEN_END = 1e-6
@@ -129,14 +140,15 @@ class FieldRow(QWidget):
         """A value of this field in words."""
         if isinstance(self.editor, NumberBox):
             return self.editor.textFromValue(float(value)) + self.editor.suffix()
-        return _CHOICES.get(str(value), str(value))
+        return _choice(value)
 
     def _make_editor(self, info: FieldInfo) -> NumberBox | Chooser:
         """Return the editor for the field's type and range."""
-        if get_origin(info.annotation) is Literal:
+        literal = get_origin(info.annotation) is Literal
+        if literal or info.annotation is bool:
             chooser = Chooser()
-            for choice in get_args(info.annotation):
-                chooser.addItem(_CHOICES.get(choice, choice), choice)
+            for choice in get_args(info.annotation) if literal else (False, True):
+                chooser.addItem(_choice(choice), choice)
             chooser.currentIndexChanged.connect(self._on_edited)
             return chooser
         low, high, open_low = limits(info)
@@ -158,6 +170,10 @@ class FieldRow(QWidget):
                 f"{self.title} takes {box.range_text()}; {typed:g} was set to "
                 f"{box.textFromValue(kept)}."
             )
+
+
+def _choice(value: Any) -> str:
+    return _CHOICES.get(str(value), str(value))
 
 
 def unit_of(info: FieldInfo) -> str:

@@ -59,6 +59,7 @@ class MarkKey(QWidget):
         row.setSpacing(theme.SPACE_XS)
         row.addWidget(self._picture)
         row.addWidget(Label(f"{letter(mark)} {text}", "caption"))
+        row.addStretch(1)  # the marker stays beside its name, however wide the column
         self._dress()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

@@ -39,7 +39,7 @@ _TIPS = (
     "What you wrote about the run.",
     "The checkpoint that is cleaned.",
 )
-_WIDTHS = (60, 186, 72, 84, 116, 116, 44, 94)
+_WIDTHS = (74, 170, 72, 92, 122, 122, 44, 94)
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
@@ -230,8 +230,9 @@ def _tip(run: PastRun, column: int) -> str:
     recipe = run.spec.recipe
     if column == METHOD:
         return (
-            f"{count_text(recipe.total_steps)} steps of {count_text(recipe.batch_size)} examples, "
-            f"peak rate {recipe.lr:g}, seed {recipe.seed}. Folder {plain(run.folder.name, 120)}."
+            f"{run_title(run)}: {count_text(recipe.total_steps)} steps of "
+            f"{count_text(recipe.batch_size)} examples, peak rate {recipe.lr:g}, "
+            f"seed {recipe.seed}. Folder {plain(run.folder.name, 120)}."
         )
     if column == STARTED:
         return time.strftime("%d %B %Y, %H:%M:%S", time.localtime(run.begun))

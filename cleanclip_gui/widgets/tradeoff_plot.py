@@ -185,7 +185,7 @@ class TradeoffItems:
             line.setPen(pen)
             line.label.setColor(theme.colour("success"))
         self._ca.setPos(floor)
-        self._ca.label.setFormat(f"CA drop ≤ {limits.ca_drop:g}")
+        self._ca.label.setFormat(f"CA drop ≤ {limits.ca_drop:g} points")
         if not with_asr:
             return
         self._asr.setPos(limits.asr / 100)

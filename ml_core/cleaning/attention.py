@@ -35,13 +35,14 @@ def short_attention(model: ClipModel, half: bool) -> Iterator[None]:
     if not half or model.device.type != "cpu" or tokens is None or tokens > _SHORT:
         yield
         return
-    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # of every device
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    flags = torch.backends.cuda  # of every device
+    before = flags.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
+    flags.allow_fp16_bf16_reduction_math_sdp(True)
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+        flags.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 def image_tokens(module: nn.Module) -> int | None:

@@ -43,7 +43,10 @@ def audit_command(
     ] = None,
     k: Annotated[int, typer.Option("--k", min=2, max=256, help="Neighbours.")] = 16,
     chunk_size: Annotated[
-        int, typer.Option(min=64, max=16_384, help="Pairs among which they are looked for.")
+        int,
+        typer.Option(
+            min=64, max=16_384, help="Pairs among which they are looked for, 4 k or more."
+        ),
     ] = 1024,
     unit: Annotated[
         bool, typer.Option("--unit", help="Compare unit vectors, not what the encoder gives.")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ml_core.detection.embed_pairs import Chunk, Pairs, chunks_of, embed_chunks
 from ml_core.detection.neighbours import Neighbours, nearest
-from ml_core.detection.records import SCORE, SCORES
+from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES
 from ml_core.detection.scores import Forest, clip_score, dao, k_distance, lid, slof
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.reading.errors import InputError
@@ -22,19 +22,31 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 Values = NDArray[np.float32]
-FEWEST_FOLDS = 4
 _REFERENCE_CHUNKS = 20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How neighbours are looked for; see `AuditSpec`."""
+    """How neighbours are looked for; see `AuditSpec`.
+
+    Raises
+    ------
+    InputError
+        If k neighbours are a large part of a chunk.
+    """
 
     k: int = 16
     chunk: int = 1024
     unit: bool = False
     seed: int = 0
     batch: int = 128
+
+    def __post_init__(self) -> None:
+        if self.chunk < FEWEST_FOLDS * self.k:
+            raise InputError(
+                f"{self.k} neighbours cannot be looked for among {self.chunk} pairs; at least "
+                f"{FEWEST_FOLDS * self.k} are needed. Give a larger chunk, or lower k."
+            )
 
 
 @dataclass(frozen=True)

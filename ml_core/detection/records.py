@@ -17,6 +17,8 @@ FIVE_POISONS = (
 )
 """Results published with the code of arXiv 2311.14948 (CC3M, trained from scratch): with 5 poisons
 among the 100 000 pairs the best ASR is 56.56 % at a CA of 17.91 %, without them 8.68 %."""
+FEWEST_FOLDS = 4
+"""Neighbours are looked for among at least so many times as many pairs as they are."""
 _MAX_BYTES = 64_000_000
 
 

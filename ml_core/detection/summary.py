@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.detection.audit import FEWEST_FOLDS, Found, Settings
+from ml_core.detection.audit import Found, Settings
 from ml_core.detection.records import (
+    FEWEST_FOLDS,
     FIVE_POISONS,
     SCORE,
     SCORES,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import Choice, features, image_heads
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
+
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
 
 QUESTIONS = ("activation", "normalisation", "text heads", "image heads", "resolution")
 """What is tried, in this order; the first two together, for one hides the other."""
@@ -22,14 +25,14 @@ _HEAD_WIDTHS = (16, 32, 48, 64, 80, 88, 96, 104, 128)
 _SIZES = (224, 240, 256, 288, 336, 378, 384, 448, 512)
 
 
-def settings_of(architecture: Architecture) -> Choice:
+def settings_of(opened: Architecture | ClipModel) -> Choice:
     """What the file says or what was assumed, every field filled but the logit scale."""
-    config = architecture.config
+    config = opened.config
     return Choice(
         quick_gelu=bool(config.get("quick_gelu", False)),
-        mean=architecture.preprocess.mean,
-        std=architecture.preprocess.std,
-        image_size=architecture.preprocess.size,
+        mean=opened.preprocess.mean,
+        std=opened.preprocess.std,
+        image_size=opened.preprocess.size,
         image_heads=image_heads(config["vision_cfg"]),
         text_heads=config["text_cfg"]["heads"],
     )

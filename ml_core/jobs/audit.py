@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,6 +76,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         if cancelled():
             raise OpeningCancelledError
 
+    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
     set_threads(spec.threads)
@@ -98,9 +99,8 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         yield Progress("overlap", place, len(spec.images))
         whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
         images = open_images(whole, watch=watch)
-        evaluated[images.name] = shared_numbers(pairs, images, watch)
+        evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
         yield Progress("overlap", place + 1, len(spec.images))
-    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     found: Found | None = None
     pace = _Pace()
     for step in score_pairs(
@@ -139,6 +139,12 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         yield Saved(str(folder / name), "result")
     shown = {key: value for key, value in record.to_dict().items() if key != "pairs"}
     yield Done("finished", shown | {"folder": str(folder)})
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """The name, or ``name (2)`` where another set has it: folders may be called alike."""
+    names = (name, *(f"{name} ({number})" for number in range(2, 2 + len(taken))))
+    return next(one for one in names if one not in taken)
 
 
 class _Pace:

@@ -33,7 +33,8 @@ class AuditSpec(BaseModel):
         Neighbours of each picture. Huang et al. (ICLR 2025) use 16 in their example and 32 in
         their code.
     chunk_size
-        Pairs among which they are looked for; the training batch of Huang et al. has 1024.
+        Pairs among which they are looked for, at least 4 k; the training batch of Huang et al. has
+        1024.
     unit
         Compare unit vectors (cosine) instead of what the encoder gives, which is what was
         published; the length tells much of a poisoned picture.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.methods.method import Given
+from ml_core.evaluation.candidates import QUESTIONS, settings_of, words
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.specs import CleanSpec
@@ -21,7 +22,7 @@ def given_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Given:
     Raises
     ------
     InputError
-        If the reference cannot be opened, or is of another architecture.
+        If the reference cannot be opened, is of another architecture, or computes differently.
     """
     reference = None
     if "reference" in spec.recipe.facts.needs and spec.reference is not None:
@@ -44,5 +45,17 @@ def _reference(path: Path, model: ClipModel) -> dict[str, Tensor]:
             f"{path.name} is of another architecture than {model.name}: {len(odd)} tensors "
             "differ in name or shape. Choose a reference of the same architecture.",
             details="\n".join(sorted(odd)[:50]),
+        )
+    told, wanted = settings_of(other), settings_of(model)
+    unlike = [
+        f"{words(told, question)} instead of {words(wanted, question)}"
+        for question in QUESTIONS
+        if words(told, question) != words(wanted, question)
+    ]
+    if unlike:  # its weights would be computed with as they were not trained
+        raise InputError(
+            f"{path.name} cannot stand beside {model.name}: it has {'; '.join(unlike)}. Choose a "
+            "reference with the same settings, or run the loader doctor on the file whose settings "
+            "are wrong."
         )
     return theirs

@@ -313,6 +313,15 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert "already running" in dialog.state.text()
 
 
+def test_no_chunk_of_few_pairs_can_be_asked_for(auditing):
+    auditing.open()
+    setup = auditing.dialog.setup
+    setup.chunk.setValue(64)
+    assert setup.chosen().chunk_size == 64
+    setup.k.setValue(128)
+    assert setup.chosen().chunk_size == 512
+
+
 def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session):
     said = []
     auditing.failed.connect(lambda error: said.append(error.sentence))

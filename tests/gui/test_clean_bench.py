@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,15 @@ from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_needs import missing, needs_of
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.method_chooser import CONTROLS, RECOMMENDED, grouped
+from cleanclip_gui.widgets.runs_table import (
+    ACCURACY,
+    ATTACK,
+    METHOD,
+    SHOWN,
+    STARTED,
+    STATUS,
+    TITLES,
+)
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Saved
@@ -112,6 +122,32 @@ def test_a_second_start_waits_its_turn(panel: CleanPanel, session, tmp_path: Pat
     click(panel.bench.start)
     assert runner_of(panel).spec_path == second / "spec.json"
     end(panel, tmp_path)
+
+
+def test_a_small_screen_cuts_no_mark_status_or_accuracy(panel: CleanPanel, tmp_path: Path) -> None:
+    killed = write_run(tmp_path / "runs", "killed", end=Done("failed", {}, "Killed.", "killed"))
+    whole = write_run(tmp_path / "runs", "whole", dip=0.0)
+    result = json.loads((whole / "result.json").read_text())
+    result["before"]["ca"] = 1.0
+    (whole / "result.json").write_text(json.dumps(result))
+    table = panel.bench.table
+    panel.resize(1262, 640)
+    panel.show_page(1)
+    for folder in (killed, whole):
+        panel.bench.note_run(folder)
+        panel.bench.compare(folder, True)
+    for column in (SHOWN, STARTED, STATUS, ACCURACY, ATTACK):
+        assert table.sizeHintForColumn(column) <= table.columnWidth(column), TITLES[column]
+    assert table.horizontalScrollBar().maximum() == 0
+    tip = table.runs.data(table.runs.index(0, METHOD), Qt.ItemDataRole.ToolTipRole)
+    assert "CleanCLIP, custom: 100 steps" in tip
+
+
+def test_that_the_queue_is_held_can_be_seen(panel: CleanPanel) -> None:
+    panel.show_page(1)
+    free = panel.bench.hold.grab().toImage()
+    panel.bench.hold.setChecked(True)
+    assert panel.bench.hold.grab().toImage() != free
 
 
 def test_a_held_queue_starts_nobody(panel: CleanPanel, tmp_path: Path) -> None:

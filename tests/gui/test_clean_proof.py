@@ -144,6 +144,7 @@ def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F8
     assert texts[3][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
     assert texts[6][5] == ""
+    assert section.holdouts.table.item(1, 0).toolTip() == "as it was"
     assert "&lt;8&gt;" in section.holdouts.table.item(3, 0).toolTip()
     assert section.holdouts.sentence.text() == (
         "At worst 11.0 % attack success is left (moved, centre)."

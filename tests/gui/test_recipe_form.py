@@ -138,9 +138,26 @@ def test_numbers_as_text() -> None:
     assert number_text(40_000, "int") == "40\u2009000"
     assert number_text(0.999, "float") == "0.999"
     assert number_text(9.99999e-4, "log") == "1e-3"
+    assert number_text(2.15, "log") == "2.15"
+    assert number_text(1, "log") == "1"
     assert read_number("40\u2009000") == 40_000
     assert read_number("1e400") is None
     assert read_number("1e") is None
+
+
+def test_every_choice_is_in_words_and_a_switch_is_one(form: RecipeForm) -> None:
+    form.more.setChecked(True)
+    for name in Recipe.model_fields:
+        editor = form.row(name).editor if name not in ("method", "preset") else None
+        if isinstance(editor, QComboBox):
+            shown = [editor.itemText(place) for place in range(editor.count())]
+            assert all(text != editor.itemData(place) for place, text in enumerate(shown)), name
+    row = form.row("checkpoint_activations")
+    assert row.editor.currentText() == "Off"
+    row.editor.setCurrentIndex(1)
+    assert form.recipe().checkpoint_activations is True
+    assert form.changed_fields() == ("checkpoint_activations",)
+    assert "The preset has Off." in row._caption.text()
 
 
 def test_everything_has_a_name_and_can_be_reached(form: RecipeForm) -> None:

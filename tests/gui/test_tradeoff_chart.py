@@ -165,6 +165,15 @@ BOTH = Track(
 )  # fmt: skip
 
 
+def test_a_marker_stands_beside_its_name_in_a_wide_column(qtbot) -> None:
+    key = MarkKey(1, "PAR")
+    qtbot.addWidget(key)
+    key.resize(400, 20)
+    key.show()
+    picture, name = key.findChildren(QLabel)
+    assert name.x() <= picture.x() + 14 + 8
+
+
 def test_the_head_is_a_choice_where_there_are_two(chart: TradeoffChart, tmp_path: Path) -> None:
     chart.set_tracks([FIRST, SECOND])
     assert not chart.head.isVisible()

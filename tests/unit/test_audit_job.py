@@ -199,6 +199,21 @@ def test_evaluation_images_among_the_pairs_are_warned_of(
     assert any("2 pairs show a picture of" in note for note in found.notes)
 
 
+def test_evaluation_sets_of_one_name_are_told_apart(
+    spec: AuditSpec, table: Path, tmp_path: Path
+) -> None:
+    folders = []
+    for site, held in (("a", (3, 17)), ("b", (20,))):
+        photos = tmp_path / site / "photos"
+        photos.mkdir(parents=True)
+        for i in held:
+            (photos / f"{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
+        folders.append(ImageSpec(kind="folder", path=str(photos)))
+    _, found = finished(spec.model_copy(update={"images": tuple(folders)}))
+    assert found.overlap == {"photos": 2, "photos (2)": 1}
+    assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17, 20]
+
+
 def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     other = tmp_path / "clean"
@@ -266,6 +281,15 @@ def test_too_few_pairs_are_a_sentence(spec: AuditSpec) -> None:
     assert isinstance(done, Done)
     assert (done.status, done.error_code) == ("failed", "usage")
     assert "at least 128" in done.error
+
+
+def test_chunks_of_few_pairs_are_refused_before_anything_is_opened(spec: AuditSpec) -> None:
+    few = spec.model_copy(update={"checkpoint": "nowhere", "k": 17, "chunk_size": 64})
+    (done,) = run(few)
+    assert isinstance(done, Done)
+    assert (done.status, done.error_code) == ("failed", "usage")
+    assert "17 neighbours" in done.error
+    assert "at least 68" in done.error
 
 
 def test_cancel_ends_it_and_leaves_nothing(spec: AuditSpec) -> None:
@@ -360,3 +384,5 @@ def test_the_command_refuses_what_it_cannot_do(
     assert run_command([*base[:-1], "nowhere.csv"]) == 3
     assert run_command([*base, "--k", "64"]) == 3
     assert "at least 256" in capsys.readouterr().err
+    assert run_command([*base, "--k", "128", "--chunk-size", "64"]) == 3
+    assert "Give a larger chunk" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,24 @@ def test_the_result_is_the_source_plus_alpha_times_the_vector(
     expected = combine(base, vector, 0.25)
     for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
         assert torch.allclose(value, expected[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("source", ["interpolate"], indirect=True)
+def test_a_reference_that_computes_differently_is_refused(
+    source: Path, tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    own = tiny_model.preprocess
+    tiny_model.config["quick_gelu"] = True
+    tiny_model.preprocess = replace(own, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    reference = save_checkpoint(tiny_model, tmp_path / "reference.safetensors", provenance={})
+    spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
+    done, _ = _done(spec)
+    assert (done.status, done.error_code) == ("failed", "usage")
+    assert "QuickGELU instead of GELU" in done.error
+    assert "no mean and std instead of CLIP's mean and std" in done.error
+    tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
+    save_checkpoint(tiny_model, reference, provenance={})
+    assert _done(spec)[0].status == "finished"
 
 
 @pytest.mark.parametrize("source", ["tbar"], indirect=True)
