@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ml_core.cleaning.attention import short_attention
 from ml_core.cleaning.batches import Batch, prefetch
 from ml_core.cleaning.encoders import compiles, prepared, set_layout
 from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
@@ -382,13 +383,14 @@ def _choose_speed(
     batch = cut_texts(model, make_batch(0).part(slice(0, rows))).to(model.device)
     batch = replace(batch, numbers=None)  # a resumed run makes no trial: nothing of it may be kept
 
-    def loss(way: Speed) -> Tensor:
+    def passes(way: Speed) -> None:
         if model.channels_last != way.channels_last:
             set_layout(model, way.channels_last)
-        return forward(model, method, batch, way)["loss"]
+        with short_attention(model, way.autocast):
+            forward(model, method, batch, way)["loss"].backward()  # type: ignore[no-untyped-call]
 
     layouts = (None,) if model.convolutional else (None, True)
-    found = measure_speed(recipe, model.device, loss, model.module, layouts)
+    found = measure_speed(recipe, model.device, passes, model.module, layouts)
     told = ranks.first_says(
         [float(found.autocast), {None: -1.0, False: 0.0, True: 1.0}[found.channels_last]],
         model.device,

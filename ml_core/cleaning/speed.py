@@ -73,7 +73,7 @@ def full_precision(device: torch.device) -> torch.autocast:
 def measure_speed(
     recipe: Recipe,
     device: torch.device,
-    loss: Callable[[Speed], torch.Tensor],
+    passes: Callable[[Speed], None],
     module: nn.Module,
     layouts: tuple[bool | None, ...] = (None,),
 ) -> Speed:
@@ -85,8 +85,8 @@ def measure_speed(
         Its ``precision`` may fix everything, so that a run repeats anywhere; ``auto`` measures.
     device
         Where the model is. On MPS nothing is measured: fp32.
-    loss
-        Computes the loss of one batch in a way.
+    passes
+        Computes the loss of one batch in a way, and its gradients.
     module
         Its gradients are thrown away; buffers (BatchNorm's statistics) and torch's random state
         come back.
@@ -114,7 +114,7 @@ def measure_speed(
                 if way not in ways:
                     continue
                 begin = time.perf_counter()
-                loss(way).backward()  # type: ignore[no-untyped-call]
+                passes(way)
                 module.zero_grad(set_to_none=True)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
