@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from cleanclip_gui.jobs.saved_run import journal
 from ml_core.atomic import replace_files
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.events import Done, Event, Metric, Saved
-from ml_core.jobs.journal import read_events
+from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -29,7 +28,6 @@ _LOG = logging.getLogger(__name__)
 NOTE_FILE = "note.txt"
 MAX_NOTE = 500
 HEADS: tuple[Head, ...] = ("zero-shot", "linear")
-_MAX_RESULT_BYTES = 16_000_000
 _TAIL_BYTES = 65_536
 _FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
 Status = Literal[
@@ -113,7 +111,7 @@ def read_run(folder: Path) -> PastRun:
             "that one run made."
         )
     spec = read_spec(path)
-    result = _result(folder)
+    result = read_json(folder / RESULT_FILE)
     status, error, code = _standing(folder, result)
     result = _located_files(folder, result)
     begun = path.stat().st_mtime
@@ -183,18 +181,6 @@ def _located(folder: Path) -> Iterator[Event]:
                 yield Saved(str(path), "step", event.step)
         elif isinstance(event, Metric):
             yield event
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    """What ``result.json`` holds; empty if there is none or it cannot be read."""
-    path = folder / RESULT_FILE
-    try:
-        if path.stat().st_size > _MAX_RESULT_BYTES:
-            return {}
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from ml_core.events import Done, Event, Metric, from_json
+from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -69,7 +70,7 @@ def read_saved_run(folder: Path) -> SavedRun:
         )
     spec = read_spec(folder / SPEC_FILE)
     step = _saved_step(folder / STATE_FILE)
-    if (folder / RESULT_FILE).is_file() and step >= spec.recipe.total_steps:
+    if read_json(folder / RESULT_FILE).get("status") == "finished":
         raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
     if Path(spec.output_dir).resolve() != folder.resolve():
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from ml_core.jobs.proof_specs import (
     REBOUND_FILE,
     ReboundSpec,
     holdouts_of,
+    read_proof,
     rebound_of,
 )
 from ml_core.jobs.spec_file import write_spec_file
@@ -28,7 +28,6 @@ from ml_core.reading.errors import InputError
 Kind = Literal["rebound", "holdouts"]
 _FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
 _NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-outs test"}
-_MAX_BYTES = 16_000_000
 
 
 class ProofActs(QObject):
@@ -70,11 +69,11 @@ class ProofActs(QObject):
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
-        if folder != self._folder:
+        if folder != self._folder or self._runner is None:  # resumed, it has another result
             self._folder = folder
             self._section.forget()
         for kind in _FILES:
-            record = read_record(folder, kind)
+            record = read_proof(folder, _FILES[kind])
             if record is not None:
                 self._show(kind, record)
         self._section.show()
@@ -169,15 +168,3 @@ class ProofActs(QObject):
         for button in (self._section.rebound_button, self._section.holdouts_button):
             button.setEnabled(self._free and self._runner is None)
             button.setToolTip("" if self._free else "A run is at work; wait until it has ended.")
-
-
-def read_record(folder: Path, kind: Kind) -> dict[str, Any] | None:
-    """The record of a test that was made of a run; None if there is none that can be read."""
-    path = folder / _FILES[kind]
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None

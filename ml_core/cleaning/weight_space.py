@@ -24,6 +24,7 @@ from ml_core.events import Control, Event, Message, Progress
 from ml_core.model import ClipModel
 from ml_core.reading import examine
 from ml_core.reading.errors import InputError
+from ml_core.reading.strict_json import JsonError, parse_object
 
 STEPS_OF_ALPHA = 8
 _FORMAT = "cleanclip-vector-1"
@@ -187,13 +188,22 @@ def save_vector(vector: Weights, path: Path, facts: Mapping[str, Any]) -> Path:
     return path
 
 
-def read_vector(path: Path, base: Mapping[str, Tensor]) -> Weights:
-    """Read a direction for weights of the same names and shapes.
+def read_vector(path: Path, base: Mapping[str, Tensor], source_sha256: str | None) -> Weights:
+    """Read the direction that a run found from the weights ``base``.
+
+    Parameters
+    ----------
+    path
+        The vector's file.
+    base
+        State dict that it is for.
+    source_sha256
+        Of the file that ``base`` was read from.
 
     Raises
     ------
     InputError
-        If the file is refused, is no vector, or is one of another architecture.
+        If the file is refused, is no vector, or is one of another architecture or checkpoint.
     """
     found = examine(path)
     if found.refused:
@@ -206,4 +216,13 @@ def read_vector(path: Path, base: Mapping[str, Tensor]) -> Weights:
                 f"{found.name} does not fit: its tensor {info.name[:80]} is of another "
                 "architecture; choose the vector of this checkpoint."
             )
+    try:
+        facts = parse_object(found.metadata.get("facts", "{}").encode())
+    except (JsonError, UnicodeEncodeError) as error:
+        raise InputError(f"{found.name} is a damaged vector: {error}.", "damaged") from error
+    if facts.get("source_sha256") != source_sha256:
+        raise InputError(
+            f"{found.name} does not fit: it was made from another checkpoint; choose the vector "
+            "of this checkpoint, or open the one that the run cleaned."
+        )
     return read_tensors(found)

@@ -17,20 +17,54 @@ from ml_core.cleaning.weight_space import save_vector
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.linear_head import save_head
-from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.specs import (
+    ADAPTER_FILE,
+    CLEANED_FILE,
+    HEAD_FILE,
+    RESULT_FILE,
+    STATE_FILE,
+    STEPS_FOLDER,
+    CleanSpec,
+)
 from ml_core.model import ClipModel
 
 VECTOR_FILE = "vector.safetensors"
+_MADE = (
+    STATE_FILE,
+    RESULT_FILE,
+    REBOUND_FILE,
+    HOLDOUTS_FILE,
+    CLEANED_FILE,
+    ADAPTER_FILE,
+    HEAD_FILE,
+    VECTOR_FILE,
+)
+
+
+def clear_earlier(spec: CleanSpec) -> None:
+    """Take away what an earlier run in the folder made: it would be taken for this one's.
+
+    What this run itself starts from stays.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be taken away.
+    """
+    folder = Path(spec.output_dir)
+    given = (spec.checkpoint, spec.donor, spec.reference)
+    needed = {Path(path).resolve() for path in given if path is not None}
+    steps = (folder / STEPS_FOLDER).glob("step-[0-9]*.safetensors")
+    for path in (*(folder / name for name in _MADE), *steps):
+        if path.resolve() not in needed:
+            path.unlink(missing_ok=True)
 
 
 def save_result(
     spec: CleanSpec, model: ClipModel, inputs: Inputs, outcome: Outcome, facts: Mapping[str, Any]
 ) -> Generator[Event, None, None]:
-    """Write the cleaned weights, or the adapter beside untouched ones; head and vector if any.
-
-    Files of an earlier run in the folder that this one does not make are taken away, so that
-    what lies there belongs together.
-    """
+    """Write the cleaned weights, or the adapter beside untouched ones; head and vector if any."""
     folder = Path(spec.output_dir)
     written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
     made = [written]
@@ -41,9 +75,6 @@ def save_result(
         own = {key: facts[key] for key in ("method", "source_sha256", "source_name")}
         own["alpha"] = outcome.beside.alpha
         made.append(save_vector(outcome.beside.vector, folder / VECTOR_FILE, own))
-    for name in (CLEANED_FILE, ADAPTER_FILE, HEAD_FILE, VECTOR_FILE):
-        if folder / name not in made:
-            (folder / name).unlink(missing_ok=True)
     for path in made:
         yield Saved(str(path), "checkpoint", outcome.step)
 

@@ -35,19 +35,20 @@ class Line:
 
 
 def read_line(model: ClipModel, vector: Path) -> Line:
-    """The line through the weights that ``model`` has now.
+    """The line through the weights of ``model``, which are still those of its file.
 
     Raises
     ------
     InputError
-        If the file is gone, refused, no vector, or one of another architecture.
+        If the file is gone, refused, no vector, or one of another architecture or checkpoint.
     """
     if not vector.is_file():
         raise InputError(f"There is no {vector.name} beside the run's result; run it again.")
     base = snapshot(model)
     with open(vector, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    found = {name: value.to(model.device) for name, value in read_vector(vector, base).items()}
+    steps = read_vector(vector, base, model.sha256)
+    found = {name: value.to(model.device) for name, value in steps.items()}
     return Line(base, found, sha256)
 
 

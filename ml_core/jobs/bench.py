@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ml_core.atomic import replace_files
+from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, points
+from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Saved
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.holdouts import holdouts
-from ml_core.jobs.journal import read_events, write_json
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, holdouts_of, rebound_of
+from ml_core.jobs.inputs import opening_inputs
+from ml_core.jobs.journal import read_events, read_json, write_json
+from ml_core.jobs.proof_specs import (
+    HOLDOUTS_FILE,
+    REBOUND_FILE,
+    holdouts_of,
+    read_proof,
+    rebound_of,
+)
 from ml_core.jobs.rebound import rebound
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import (
@@ -42,6 +52,7 @@ COLUMNS = (
     "asr_high", "poisoned_accuracy", "heldout_ca", "heldout_asr", "rebound_max_asr",
     "stays_clean", "worst_holdout", "worst_holdout_asr", "folder", "error",
 )  # fmt: skip
+_MOST_EXAMPLES, _MOST_EPOCHS = 100_000_000, 1000  # of a recipe
 
 
 def bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
@@ -91,8 +102,8 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         resume = (folder / STATE_FILE).exists() and _same(job, folder / SPEC_FILE)
         if resume:
             job = read_spec(folder / SPEC_FILE)
-        elif spec.minutes is not None and job.recipe.total_steps:
-            job = yield from _matched(job, spec.minutes, control)
+        elif job.minutes is not None:
+            job = yield from _matched(job, job.minutes, control)
             if control.cancelled or control.stopped:
                 return Done("cancelled")
         found = yield from _run(run(job, control, resume=resume))
@@ -104,11 +115,11 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
     if found.status not in ("finished", "stopped") or job.trigger is None:
         return found
     try:
-        if spec.rebound and not (folder / REBOUND_FILE).exists():
+        if spec.rebound and read_proof(folder, REBOUND_FILE) is None:
             yield from _run(rebound(rebound_of(job), control))
         if control.cancelled or control.stopped:
             return found
-        if spec.holdouts and not (folder / HOLDOUTS_FILE).exists():
+        if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
             yield from _run(holdouts(holdouts_of(job), control))
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
@@ -129,48 +140,72 @@ def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
 
 
 def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
-    """The job with as many examples as its training time allows on this machine."""
+    """The job with as many steps as its training time allows on this machine."""
     found = yield from _run(estimate(job, control))
     if found.status != "finished":
         return job
     recipe, per_step = job.recipe, found.result["train_seconds"] / found.result["steps"]
     steps = max(1, int(60 * minutes / per_step))
-    wanted = steps * recipe.batch_size
-    there = max(recipe.batch_size, int(found.result["pairs"]))
-    if there < recipe.pairs:  # all there are: see them more than once
-        epochs = -(-wanted // there)
-        changed = recipe.model_copy(update={"pairs": max(2, wanted // epochs), "epochs": epochs})
-    else:
-        changed = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
+    wanted = min(_MOST_EXAMPLES, (steps + 1) * recipe.batch_size - 1)
+    once = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
+    try:
+        there = yield from _examples(job.model_copy(update={"recipe": once}), control)
+    except (InputError, OpeningCancelledError):  # the run meets it too, and says so
+        return job
+    fitted = fitted_budget(recipe, steps, there)
     yield Message(
-        f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {wanted} examples "
-        f"instead of {recipe.pairs * recipe.epochs}."
+        f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: "
+        f"{fitted.total_steps * recipe.batch_size} examples instead of "
+        f"{recipe.total_steps * recipe.batch_size}."
     )
-    return job.model_copy(update={"recipe": changed})
+    return job.model_copy(update={"recipe": fitted})
+
+
+def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
+    """How many of the recipe's examples the job finds."""
+    opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+    inputs = yield from opening_inputs(job, opened.build("cpu"), control)
+    with closing(inputs):
+        return inputs.recipe.pairs
+
+
+def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
+    """A recipe of so many steps on the examples there are, or as near to them as epochs come.
+
+    An epoch takes at least half of the examples, and as many as it can.
+    """
+    size = recipe.batch_size
+    most = min(steps, max(1, there // size))
+
+    def epochs(per_epoch: int) -> int:
+        return min(_MOST_EPOCHS, round(steps / per_epoch))
+
+    def distance(per_epoch: int) -> tuple[int, bool, int]:
+        taken = per_epoch * epochs(per_epoch)
+        return abs(taken - steps), taken > steps, -per_epoch
+
+    best = min(range(-(-most // 2), most + 1), key=distance)
+    examples = min(there, (best + 1) * size - 1)  # those beyond whole batches are drawn too
+    return recipe.model_copy(update={"pairs": examples, "epochs": epochs(best)})
 
 
 def _finished(job: CleanSpec) -> Done | None:
     """The result of an equal job that is on disk, as its Done."""
     folder = Path(job.output_dir)
-    try:
-        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Done("finished", result) if _same(job, folder / SPEC_FILE) else None
+    result = read_json(folder / RESULT_FILE)
+    return Done("finished", result) if result and _same(job, folder / SPEC_FILE) else None
 
 
 def _same(job: CleanSpec, path: Path) -> bool:
-    """Whether a spec on disk is the job's, up to the budget, which the machine's speed may set."""
+    """Whether a spec on disk is the job's, but for a budget that the machine's speed set."""
     try:
         there = CleanSpec.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return False
-    budget = {"pairs": 2, "epochs": 1}
-    mine, theirs = (
-        one.model_copy(update={"recipe": one.recipe.model_copy(update=budget)})
-        for one in (job, there)
-    )
-    return mine == theirs
+    if job.minutes is not None:
+        budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
+        there = there.model_copy(update={"recipe": there.recipe.model_copy(update=budget)})
+    return job == there
 
 
 def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:
@@ -232,9 +267,8 @@ def _proofs(folder: Path) -> Row:
     """What the proofs say, where they were made."""
     found: Row = {}
     for name in (REBOUND_FILE, HOLDOUTS_FILE):
-        try:
-            record = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        record = read_proof(folder, name)
+        if record is None:
             continue
         worst = record["worst"] or {}
         if name == REBOUND_FILE:

@@ -55,6 +55,7 @@ class BenchSpec(BaseModel):
                 changes = {
                     "recipe": recipe.model_copy(update={"seed": seed}),
                     "output_dir": str(folder),
+                    "minutes": self.minutes if recipe.total_steps else None,
                 }
                 found.append(self.base.model_copy(update=changes))
         return tuple(found)

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from ml_core.atomic import replace_files
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 
 JOB_FILE = "job.json"
@@ -17,6 +17,7 @@ SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
 _PORT = 29_400
+_SECONDS_TO_SAVE = 120
 
 
 def export_job(
@@ -68,7 +69,8 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
         spec.heldout_images,
     )
     paths = [spec.checkpoint, spec.donor, spec.reference]
-    paths += [part.path for part in sets if part is not None]
+    for part in sets:
+        paths += [getattr(part, name, None) for name in ("path", "pictures", "exclude")]
     if Path(spec.label_set).is_absolute():
         paths.append(spec.label_set)
     return tuple(dict.fromkeys(path for path in paths if path is not None))
@@ -114,15 +116,21 @@ def _slurm(spec: CleanSpec, processes: int, machines: int) -> str:
 #SBATCH --gpus-per-node={processes}
 #SBATCH --cpus-per-task={8 * processes}
 #SBATCH --time=24:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=TERM@{_SECONDS_TO_SAVE}
 #SBATCH --output={RESULTS_FOLDER}-%j.log
 # Adapt time, partition and account. Submit it from this folder: sbatch {SLURM_FILE}
 # The Python environment with cleanclip must be active. The nodes must see this folder and
 {seen}
 {tested}{norm}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# As long as this a stopped run may save; torchrun before torch 2.12 ends it after 30 s.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={_SECONDS_TO_SAVE - 10}
+if grep -qs '"status": "finished"' {RESULTS_FOLDER}/{RESULT_FILE}; then
+  echo "The run is finished. To run it anew, move the folder {RESULTS_FOLDER} away."
+  exit
+fi
 resume=""
-if [ -e {RESULTS_FOLDER}/state/state.safetensors ] && [ ! -e {RESULTS_FOLDER}/result.json ]; then
+if [ -e {RESULTS_FOLDER}/{STATE_FILE} ]; then
   resume="--resume"
 fi
 srun torchrun --nnodes={machines} --nproc_per_node={processes} \\

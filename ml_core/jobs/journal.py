@@ -11,6 +11,8 @@ from typing import Any
 from ml_core.atomic import replace_files
 from ml_core.events import Event, Message, from_json, to_json
 
+_MAX_BYTES = 16_000_000
+
 
 def journaled(
     events: Generator[Event, None, None], path: Path, *, append: bool
@@ -64,6 +66,17 @@ def read_events(
                         yield from_json(line)
     except OSError:
         return
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a result or a proof holds; empty if there is none or it cannot be read."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return {}
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, CleanSpec, trained_on
+from ml_core.jobs.journal import read_json
+from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, RESULT_FILE, CleanSpec, trained_on
 from ml_core.reading.errors import InputError
 
 REBOUND_FILE = "rebound.json"
@@ -183,6 +184,17 @@ def _others(pairs: PairSpec) -> PairSpec:
     if pairs.kind == "demo":
         return PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
     return pairs.model_copy(update={"n": None})
+
+
+def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
+    """A proof of the result in a run's folder; None if there is none, or one of other weights."""
+    record = read_json(folder / name)
+    tested = record if name == REBOUND_FILE else record.get("after")
+    key = "checkpoint_sha256" if name == REBOUND_FILE else "sha256"
+    if not isinstance(tested, dict) or key not in tested:
+        return None
+    result = read_json(folder / RESULT_FILE)
+    return record if tested[key] == result.get("checkpoint_sha256") else None
 
 
 def _common(spec: CleanSpec) -> dict[str, Any]:

@@ -24,7 +24,13 @@ from ml_core.cleaning.state import read_facts
 from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.artifacts import open_result, result_files, save_result, save_step
+from ml_core.jobs.artifacts import (
+    clear_earlier,
+    open_result,
+    result_files,
+    save_result,
+    save_step,
+)
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
@@ -121,8 +127,8 @@ def _clean(
         ranks.any(True, device=choose_device(spec.device, ranks.local))
         yield Done("cancelled")
         return
-    if not resume and ranks.first:  # an earlier run's state goes when this one can start
-        (folder / STATE_FILE).unlink(missing_ok=True)
+    if not resume and ranks.first:  # what an earlier run left goes when this one can start
+        clear_earlier(spec)
         write_spec(spec, folder / SPEC_FILE)
     said = inputs.notes
     for note in said:

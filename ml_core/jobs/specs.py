@@ -80,6 +80,8 @@ class CleanSpec(BaseModel):
         whoever starts it decides.
     threads
         Threads of torch on the CPU; 0 leaves one core to the window on more than two cores.
+    minutes
+        Training time that the recipe's budget was fitted to, to know it again; None if it was not.
     speed
         What an earlier run chose (``speed`` of its result); None measures as the recipe says.
     """
@@ -105,6 +107,7 @@ class CleanSpec(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     processes: int = Field(default=1, ge=1, le=1024)
     threads: int = Field(default=0, ge=0, le=1024)
+    minutes: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     speed: SpeedChoice | None = None
 
 

@@ -16,6 +16,7 @@ from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, w
 from ml_core.triggers import demo_trigger, save_trigger
 
 STEPS = 100
+CLEANED_SHA256 = "c" * 64
 
 
 def rates(step: int, *, floor: float = 0.03, dip: float = 0.05) -> dict[str, float]:
@@ -105,7 +106,8 @@ def result_of_run(folder: Path, spec: CleanSpec, floor: float, dip: float) -> di
 
     return {
         "method": spec.recipe.method, "preset": spec.recipe.preset, "status": "finished",
-        "checkpoint": str(folder / "cleaned.safetensors"), "source": spec.checkpoint,
+        "checkpoint": str(folder / "cleaned.safetensors"), "checkpoint_sha256": CLEANED_SHA256,
+        "source": spec.checkpoint,
         "seconds": 84.0, "seed": 0, "steps": STEPS, "total_steps": STEPS, "device": "cpu",
         "precision": "bf16", "target_name": "banana", "before": side(before),
         "after": side(after),

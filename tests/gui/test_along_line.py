@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ def test_a_slider_moves_the_open_model(tiny_model, tiny_checkpoint: Path, tmp_pa
     engine = Engine()
     engine.set_device("cpu")
     step = torch.ones_like(tiny_model.module.state_dict()[NAME])
-    vector = save_vector({NAME: step}, tmp_path / "vector.safetensors", {"alpha": 0.5})
+    facts = {"source_sha256": hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()}
+    vector = save_vector({NAME: step}, tmp_path / "vector.safetensors", facts)
     engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint)))
     start = engine._models["suspect"].module.state_dict()[NAME].clone()
 

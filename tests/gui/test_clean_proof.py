@@ -12,14 +12,13 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.jobs.requests import CheckpointOpened, EvaluationUpdated, Failed
 from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.panels.clean_proof import read_record
 from cleanclip_gui.widgets.holdouts_table import worst_sentence
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
-from tests.gui.run_folders import write_run
+from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
 from tests.gui.test_clean_panel import FakeRunner
 
@@ -43,7 +42,7 @@ def rebound_record(worst: float = 0.03) -> dict[str, Any]:
         ],
         "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
         "verdict": "It stays clean." if clean else "The backdoor comes back.",
-        "notes": [], "versions": {}, "seconds": 90.0,
+        "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
     }  # fmt: skip
 
 
@@ -180,14 +179,25 @@ def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> Non
     panel.bench.open_asked.emit(panel.bench._past[shown])
     assert panel.proof.rebound.verdict.text() == "It stays clean."
     assert panel.proof.holdouts.isHidden()
-    (shown / "holdouts.json").write_text('{"rows": 3}')
+    odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
+    (shown / "holdouts.json").write_text(json.dumps(odd))
     panel.bench.open_asked.emit(panel.bench._past[shown])
     assert "holdouts.json of this run cannot be read" in panel.proof.said()
     other = write_run(tmp_path / "runs", "other")
     panel.bench.note_run(other)
     panel.bench.open_asked.emit(panel.bench._past[other])
     assert panel.proof.rebound.isHidden()
-    assert read_record(other, "rebound") is None
+
+
+def test_a_proof_of_other_weights_is_not_shown(qtbot, panel, shown: Path) -> None:  # noqa: F811
+    """The run went on after it was proven."""
+    (shown / "rebound.json").write_text(json.dumps(rebound_record()))
+    panel.bench.open_asked.emit(panel.bench._past[shown])
+    assert not panel.proof.rebound.isHidden()
+    other = rebound_record() | {"checkpoint_sha256": "d" * 64}
+    (shown / "rebound.json").write_text(json.dumps(other))
+    panel.bench.open_asked.emit(panel.bench._past[shown])
+    assert panel.proof.rebound.isHidden()
 
 
 def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  # noqa: F811

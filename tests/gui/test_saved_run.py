@@ -79,9 +79,10 @@ def test_why_a_folder_cannot_go_on(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder: Path) -> None:
-    (folder / "result.json").write_text("{}")
+    """The step does not tell: with fewer pairs than the recipe asks for the last one is earlier."""
+    (folder / "result.json").write_text('{"status": "stopped"}')
     assert read_saved_run(folder).step == 4
-    write_state(folder, step=10)
+    (folder / "result.json").write_text('{"status": "finished"}')
     assert reason(folder) == (
         "The run in cleanclip-1 is finished; open its cleaned.safetensors instead."
     )

@@ -20,16 +20,17 @@ NAME = "text_projection"
 
 
 @pytest.fixture
-def vector(tiny_model: ClipModel, tmp_path: Path) -> Path:
+def vector(tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    tiny_model.sha256 = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     step = torch.ones_like(tiny_model.module.state_dict()[NAME])
-    return save_vector({NAME: step}, tmp_path / "vector.safetensors", {"alpha": 0.5})
+    facts = {"source_sha256": tiny_model.sha256, "alpha": 0.5}
+    return save_vector({NAME: step}, tmp_path / "vector.safetensors", facts)
 
 
 def test_a_model_moves_along_the_line_and_back(tiny_model: ClipModel, vector: Path) -> None:
     start = snapshot(tiny_model)
     line = read_line(tiny_model, vector)
     identities = set()
-    tiny_model.sha256 = "a" * 64
     for alpha in (0.25, 2.0, 0.0):
         move_to(tiny_model, line, alpha)
         now = tiny_model.module.state_dict()
@@ -54,8 +55,11 @@ def test_what_is_saved_is_what_was_measured(
 
 
 def test_another_files_vector_is_refused(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
+    tiny_model: ClipModel, tiny_checkpoint: Path, vector: Path, tmp_path: Path
 ) -> None:
+    tiny_model.sha256 = "a" * 64  # of the same architecture
+    with pytest.raises(InputError, match="made from another checkpoint"):
+        read_line(tiny_model, vector)
     odd = save_vector({NAME: torch.ones(3, 3)}, tmp_path / "odd.safetensors", {})
     with pytest.raises(InputError, match="does not fit"):
         read_line(tiny_model, odd)

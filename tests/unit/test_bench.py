@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import write_recipe
@@ -16,9 +17,9 @@ from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.cli.app import run_command
 from ml_core.cli.benching import bench_spec
 from ml_core.data.demo import compose, demo_classes
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
-from ml_core.jobs.bench import bench
+from ml_core.jobs.bench import bench, fitted_budget
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
@@ -88,8 +89,38 @@ def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
     assert sum(isinstance(e, Message) and "not run again" in e.text for e in again) == 2
     assert len(done.result["rows"]) == 3
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
-    other, _ = _ran(spec.model_copy(update={"recipes": (changed, spec.recipes[1])}))
-    assert sum(isinstance(e, Message) and "not run again" in e.text for e in other) == 1
+    longer = spec.recipes[1].model_copy(update={"pairs": 24})
+    other, done = _ran(spec.model_copy(update={"recipes": (changed, longer)}))
+    assert not any(isinstance(e, Message) and "not run again" in e.text for e in other)
+    assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
+
+
+def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
+    """The first run was proven, the second one cancelled, the third one is to be made anew."""
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    _, done = _ran(one)
+    folder = Path(one.jobs()[0].output_dir)
+    _prove(folder)
+    other = one.model_copy(update={"recipes": (small_recipe(method="mmcl", pairs=24),)})
+    control = Control()
+    for event in bench(other, control):
+        if isinstance(event, Metric):
+            control.cancel()
+    assert event == Done("cancelled")
+    events, done = _ran(other)
+    assert not any(isinstance(e, Message) and "not run again" in e.text for e in events)
+    row = done.result["rows"][0]
+    assert (row["steps"], row["rebound_max_asr"], row["worst_holdout"]) == (3, None, None)
+
+
+def _prove(folder: Path, sha256: str = "") -> None:
+    """Proofs of the weights of a result, or of others."""
+    result = json.loads((folder / "result.json").read_text())
+    proven = sha256 or result["checkpoint_sha256"]
+    rebound = {"worst": {"max_asr": 0.25}, "stays_clean": False, "checkpoint_sha256": proven}
+    worst = {"group": "moved", "name": "upper left", "after": 0.5}
+    (folder / "rebound.json").write_text(json.dumps(rebound))
+    (folder / "holdouts.json").write_text(json.dumps({"worst": worst, "after": {"sha256": proven}}))
 
 
 def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:
@@ -101,6 +132,62 @@ def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:
     assert done.result["rows"][0]["steps"] == steps
     again, _ = _ran(one)  # whatever this machine's speed now
     assert any(isinstance(e, Message) and "not run again" in e.text for e in again)
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose steps take 10 ms."""
+
+    def measured(job: CleanSpec, control: Control) -> Iterator[Event]:
+        yield Done("finished", {"train_seconds": 0.01 * job.recipe.total_steps,
+                                "steps": job.recipe.total_steps})  # fmt: skip
+
+    monkeypatch.setattr("ml_core.jobs.bench.estimate", measured)
+
+
+@pytest.mark.usefixtures("steady")
+def test_another_training_time_is_another_job(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
+        _, done = _ran(one.model_copy(update={"minutes": minutes}))
+        assert done.result["rows"][0]["steps"] == steps
+
+
+@pytest.mark.usefixtures("steady")
+def test_the_budget_of_a_recipe_does_not_count_where_time_does(
+    spec: BenchSpec, tmp_path: Path
+) -> None:
+    rows = ["image,caption"]
+    for number in range(20):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,picture {number}")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
+    pairs = PairSpec(kind="csv", path=str(tmp_path / "pairs.csv"))
+    recipes = (
+        small_recipe(method="mmcl", pairs=16),
+        small_recipe(method="mmcl", pairs=400),
+    )
+    base = spec.base.model_copy(update={"pairs": pairs})
+    changes = {"base": base, "recipes": recipes, "seeds": (0,), "minutes": 0.0012}
+    _, done = _ran(spec.model_copy(update=changes))
+    assert [row["steps"] for row in done.result["rows"]] == [7, 7], done.result
+
+
+@pytest.mark.parametrize(
+    ("there", "steps", "epochs", "pairs"),
+    [
+        (127, 10, 10, 127),  # one batch an epoch
+        (703, 10, 1, 703),
+        (10_000, 10, 1, 703),
+        (640, 20, 2, 640),
+        (200, 10, 5, 191),  # three batches would be 9 or 12 steps
+        (6400, 151, 2, 4863),  # 75 batches twice
+        (128, 100_000, 1000, 128),
+    ],
+)
+def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pairs: int) -> None:
+    found = fitted_budget(small_recipe(method="mmcl", batch_size=64, pairs=640), steps, there)
+    assert (found.epochs, found.pairs) == (epochs, pairs)
 
 
 def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
@@ -195,15 +282,17 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
 
 def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    (folder := Path(one.jobs()[0].output_dir)).mkdir(parents=True)
-    worst = {"max_asr": 0.25}
-    (folder / "rebound.json").write_text(json.dumps({"worst": worst, "stays_clean": False}))
-    held = {"worst": {"group": "moved", "name": "upper left", "after": 0.5}}
-    (folder / "holdouts.json").write_text(json.dumps(held))
+    folder = Path(one.jobs()[0].output_dir)
+    _ran(one)
+    _prove(folder)
     _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}))
     row = done.result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
     assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
+    _prove(folder, "a" * 64)  # of other weights
+    _, done = _ran(one)
+    row = done.result["rows"][0]
+    assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
 
 
 def test_a_result_that_cannot_be_proven_is_a_row_all_the_same(
@@ -267,8 +356,6 @@ def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
 def test_bench_and_prove_at_the_command_line(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from PIL import Image
-
     photos = tmp_path / "photos"
     shown = compose("val", range(24), size=64)
     for number, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):

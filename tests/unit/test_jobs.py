@@ -16,6 +16,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
+from ml_core.jobs.artifacts import clear_earlier
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.estimate import estimate
@@ -262,6 +263,31 @@ def test_a_run_that_cannot_start_leaves_an_earlier_one(
     wrong = small_spec(tiny_checkpoint, out, recipe, target=999)
     assert _last(run(wrong, Control())).status == "failed"
     assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_new_run_takes_an_earlier_ones_files_away(tmp_path: Path) -> None:
+    """But what it starts from, and what no run has made."""
+    names = [
+        "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
+        "adapter.safetensors", "linear_head.safetensors", "vector.safetensors",
+        "state/state.safetensors", "steps/step-000002.safetensors",
+        "steps/step-000004.safetensors", "steps/step-000004.head.safetensors",
+        "steps/mine.safetensors", "note.txt",
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    spec = small_spec(
+        tmp_path / "steps" / "step-000004.safetensors",
+        tmp_path,
+        small_recipe(),
+        reference=str(tmp_path / "cleaned.safetensors"),
+    )
+    clear_earlier(spec)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {
+        "cleaned.safetensors", "steps/step-000004.safetensors", "steps/mine.safetensors", "note.txt"
+    }  # fmt: skip
 
 
 def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -117,8 +117,9 @@ def test_the_result_is_the_source_plus_alpha_times_the_vector(
     spec = _spec("interpolate", source, tmp_path / "job", reference=str(reference))
     result = _done(spec)[0].result
     assert result["alpha"] == 0.25
-    base = open_checkpoint(source).read_state()
-    vector = read_vector(Path(result["vector"]), base)
+    opened = open_checkpoint(source)
+    base = opened.read_state()
+    vector = read_vector(Path(result["vector"]), base, opened.inspection.sha256)
     expected = combine(base, vector, 0.25)
     for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
         assert torch.allclose(value, expected[name], atol=1e-6), name

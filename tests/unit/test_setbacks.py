@@ -16,8 +16,10 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.state import read_facts
+from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs.cluster import elsewhere, export_job
+from ml_core.jobs.journal import write_json
 from ml_core.jobs.smaller import halved
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.model import ClipModel
@@ -275,6 +277,45 @@ def test_an_exported_job_is_read_where_it_lies(tiny_checkpoint: Path, tmp_path: 
     assert "batch_norm to frozen" in text
     for script in (slurm, shell):
         subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_the_slurm_script_goes_on_until_the_run_is_finished(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
+    folder = tmp_path / "job"
+    export_job(spec, folder)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("scontrol", "srun"):
+        (tools / name).write_text('#!/bin/sh\necho "$0 $@ $TORCH_ELASTIC_SHUTDOWN_TIMEOUT"\n')
+        (tools / name).chmod(0o755)
+
+    def submitted() -> str:
+        path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        command = ["bash", "job.slurm"]
+        done = subprocess.run(
+            command, cwd=folder, env=path, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    first = submitted()
+    assert "ml_core.jobs.worker job.json" in first
+    assert "--resume" not in first
+    assert first.rstrip().endswith(" 110")  # of the 120 seconds
+    (folder / "results" / "state").mkdir(parents=True)
+    (folder / "results" / "state" / "state.safetensors").touch()
+    assert "job.json --resume" in submitted()
+    write_json({"status": "stopped"}, folder / "results" / "result.json")
+    assert "job.json --resume" in submitted()
+    write_json({"status": "finished"}, folder / "results" / "result.json")
+    assert submitted().startswith("The run is finished.")
+
+
+def test_all_files_of_the_pairs_must_be_seen_elsewhere(tiny_checkpoint: Path) -> None:
+    pairs = PairSpec(kind="coco", path="/d/a.json", pictures="/d/pictures", exclude="/d/out.json")
+    spec = small_spec(tiny_checkpoint, Path("out"), small_recipe(), pairs=pairs)
+    assert {"/d/a.json", "/d/pictures", "/d/out.json"} <= set(elsewhere(spec))
 
 
 def test_a_repeated_job_takes_the_choices_of_the_first(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Beside, Given
@@ -215,10 +216,15 @@ def test_vectors_come_back_from_the_disk_and_fit_one_architecture(
 ) -> None:
     base = snapshot(tiny_model)
     vector = {"visual.conv1.weight": torch.full_like(base["visual.conv1.weight"], 0.5)}
-    path = save_vector(vector, tmp_path / "vector.safetensors", {"alpha": 0.5})
-    found = read_vector(path, base)
+    path = save_vector(vector, tmp_path / "vector.safetensors", {"source_sha256": "ab"})
+    found = read_vector(path, base, "ab")
     assert torch.equal(found["visual.conv1.weight"], vector["visual.conv1.weight"])
     with pytest.raises(InputError, match="another architecture"):
-        read_vector(path, snapshot(tiny_vit))
+        read_vector(path, snapshot(tiny_vit), "ab")
     with pytest.raises(InputError, match="is not a vector"):
-        read_vector(tiny_checkpoint, base)
+        read_vector(tiny_checkpoint, base, "ab")
+    damaged = tmp_path / "damaged.safetensors"
+    tensors = {name: value.contiguous() for name, value in vector.items()}
+    save_file(tensors, damaged, {"format": "cleanclip-vector-1", "facts": "{"})
+    with pytest.raises(InputError, match="damaged vector"):
+        read_vector(damaged, base, "ab")
