@@ -190,9 +190,11 @@ def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
 
 
 def _finished(job: CleanSpec) -> Done | None:
-    """The result of an equal job that is on disk, as its Done."""
+    """The result of an equal job that is on disk, as its Done; one stopped by hand goes on."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
+    if result.get("status") == "stopped" and not result.get("stopped_because"):
+        return None
     return Done("finished", result) if result and _same(job, folder / SPEC_FILE) else None
 
 

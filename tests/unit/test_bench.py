@@ -95,6 +95,21 @@ def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
     assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
 
 
+def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    control = Control()
+    for event in bench(one, control):
+        if isinstance(event, Metric) and event.step == 1:
+            control.stop()
+    result = Path(one.jobs()[0].output_dir) / "result.json"
+    assert json.loads(result.read_text("utf-8"))["status"] == "stopped"
+    events, done = _ran(one)
+    assert any(
+        isinstance(e, Message) and e.text.startswith("Going on after step 1") for e in events
+    )
+    assert [(row["status"], row["steps"]) for row in done.result["rows"]] == [("finished", 2)]
+
+
 def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
     """The first run was proven, the second one cancelled, the third one is to be made anew."""
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
@@ -266,18 +281,22 @@ def test_a_stop_while_time_is_measured_begins_no_run(spec: BenchSpec) -> None:
 def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
     spec: BenchSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    _ran(one)
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 1.0})
     asked: list[int] = []
+
+    def matched(job: CleanSpec, minutes: float, control: Control) -> Iterator[Event]:
+        yield Message(f"{minutes:g} minutes are one step.")
+        return job.model_copy(update={"recipe": job.recipe.model_copy(update={"pairs": 8})})
 
     def refuse(job: CleanSpec) -> None:
         asked.append(job.recipe.pairs)
         raise InputError("There is nothing to test.")
 
+    monkeypatch.setattr("ml_core.jobs.bench._matched", matched)
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
-    other = spec.recipes[0].model_copy(update={"pairs": 8})
-    _ran(one.model_copy(update={"recipes": (other,), "rebound": True}))
-    assert asked == [spec.recipes[0].pairs]
+    _ran(one)
+    _ran(one.model_copy(update={"rebound": True}))
+    assert asked == [8]
 
 
 def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
