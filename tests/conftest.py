@@ -54,15 +54,6 @@ def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANCLIP_HOME", str(home))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A job gives torch its own number; on a busy machine all that follow would wait for it."""
-    yield
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-
-
 # These test the process that reads a file, and start it as the product does.
 READER_TESTS = {
     "test_examine",

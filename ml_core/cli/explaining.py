@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import given_path
+from ml_core.cli.options import Device, Json, Threads, given_path
 from ml_core.reading.errors import InputError
 
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
@@ -50,12 +50,9 @@ def explain_command(
     n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
     donor: Annotated[Path | None, typer.Option(help="As of evaluate.", parser=given_path)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")] = "auto",
-    threads: Annotated[
-        int,
-        typer.Option(min=0, help="CPU threads; 0 chooses (OMP_NUM_THREADS, or all but one core)."),
-    ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
 ) -> None:
     """Show where a model looks, or lay its embeddings out as a map.
 

@@ -19,7 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
 Threads = Annotated[
-    int, typer.Option(min=0, help="CPU threads; 0 chooses (OMP_NUM_THREADS, or all but one core).")
+    int,
+    typer.Option(
+        min=0, help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two."
+    ),
 ]
 Labels = Annotated[
     str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one a line.")

@@ -14,7 +14,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set, map_labels
-from ml_core.data.order import epoch_order
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
@@ -162,12 +161,7 @@ def _pairs(
     n = spec.pairs.n or MOST + (0 if seen is None else len(seen))  # enough, and no whole archive
     pairs = open_pairs(spec.pairs.model_copy(update={"n": n}))
     chosen, left_out = unseen_pairs(
-        pairs,
-        seen,
-        None,
-        MOST,
-        lambda: control.cancelled,
-        epoch_order(spec.pairs.seed, 0, len(pairs), pairs.blocks, pairs.window),
+        pairs, seen, None, MOST, lambda: control.cancelled, spec.pairs.seed
     )
     if len(chosen) >= 2:
         return chosen

@@ -14,7 +14,6 @@ from ml_core.cleaning.batches import pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.labels import LabelSet
-from ml_core.data.order import epoch_order
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.metrics import not_target
@@ -135,9 +134,9 @@ def _pairs(
     """Unseen pairs without the target class, on the model's canvas."""
     pairs = open_pairs(spec.pairs).fitted(model.preprocess.fit)
     target, wanted = label_set.class_names[spec.target], spec.steps * spec.batch_size
-    order = epoch_order(spec.seed, 0, len(pairs), pairs.blocks, pairs.window)  # not as sorted
+    seen = open_seen(spec, label_set)
     chosen, left_out = unseen_pairs(
-        pairs, open_seen(spec, label_set), target, wanted, lambda: control.cancelled, order
+        pairs, seen, target, wanted, lambda: control.cancelled, spec.seed
     )
     if len(chosen) < 2:  # a batch compares each pair with another
         left = "Only one pair is" if len(chosen) else "No pair is"

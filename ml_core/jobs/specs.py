@@ -79,7 +79,8 @@ class CleanSpec(BaseModel):
         Processes of this machine in which the window starts the job, with torchrun. Elsewhere
         whoever starts it decides.
     threads
-        Threads of torch on the CPU; 0 leaves one core to the window on more than two cores.
+        Threads of torch on the CPU; 0 is chosen by `set_threads`, which leaves one core to the
+        window on more than two.
     minutes
         Training time that the recipe's budget was fitted to, to know it again; None if it was not.
     speed

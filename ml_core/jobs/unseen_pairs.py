@@ -12,7 +12,7 @@ from PIL import Image
 
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.order import kept_blocks
+from ml_core.data.order import epoch_order, kept_blocks
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.pictures import key_of
@@ -88,9 +88,9 @@ def unseen_pairs(
     class_name: str | None,
     wanted: int,
     cancelled: Callable[[], bool] = lambda: False,
-    order: Indices | None = None,
+    seed: int = 0,
 ) -> tuple[ChosenPairs, dict[str, int]]:
-    """Choose pairs until there are enough.
+    """Choose pairs, a fair sample of the set, until there are enough.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def unseen_pairs(
         Pairs to choose at most.
     cancelled
         Asked for every picture that is read.
-    order
-        Numbers of the pairs in the order of choosing; None takes them as they stand.
+    seed
+        Of the order in which they are chosen: a set may be sorted.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def unseen_pairs(
     """
     known = _digests(seen, cancelled) if seen is not None else frozenset()
     pattern = None if class_name is None else names_class(class_name)
-    order = np.arange(len(pairs), dtype=np.int64) if order is None else order
+    order = epoch_order(seed, 0, len(pairs), pairs.blocks, pairs.window)
     left_out = {"seen": 0, "target": 0}
     chosen: list[int] = []
     for start in range(0, len(pairs), _BLOCK):
