@@ -256,8 +256,8 @@ def _broken(rate: dict[str, Any]) -> str:
     if rate["diverged"] is None:
         return ""
     return (
-        f"At {rate['factor']:g} times that rate the copy broke down at step {rate['diverged']} "
-        "(its loss was no number): only what was measured before counts."
+        f"At {rate['factor']:g} times the pretraining rate the copy broke down at step "
+        f"{rate['diverged']} (its loss was no number): only what was measured before counts."
     )
 
 
