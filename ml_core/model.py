@@ -303,9 +303,12 @@ def _module(config: Mapping[str, Any]) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from open_clip.model import CLIP, CustomTextCLIP
+
+        from ml_core.last_layer import spare_last_layer
     arguments = copy.deepcopy(dict(config))
     custom = arguments.pop("custom_text", False)
     made: nn.Module = (CustomTextCLIP if custom else CLIP)(**arguments)
+    spare_last_layer(made)
     return made
 
 

@@ -88,7 +88,8 @@ def _relevance(
     relevance = torch.eye(attention[0].shape[-1], device=leaf.device)[None]  # [1, L, L]
     for weights, gradient in zip(attention, gradients, strict=True):
         step = (gradient * weights.detach()).clamp_min(0).mean(dim=1).float()
-        relevance = relevance + step @ relevance
+        added = step @ relevance  # the last layer may have the class token's row alone
+        relevance = relevance + F.pad(added, (0, 0, 0, relevance.shape[1] - added.shape[1]))
     visual: Any = model.module.visual
     rows = relevance[:, 1:, 1:].mean(dim=1) if visual.pool_type == "avg" else relevance[:, 0, 1:]
     return rows.reshape(1, *visual.grid_size)
@@ -104,13 +105,14 @@ def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
     Yields
     ------
     list[Tensor]
-        float32 [N, H, L, L] of each layer, in the order of the forward pass.
+        float32 [N, H, Q, L] of each layer, in the order of the forward pass, for its Q queries.
     """
     kept: list[Tensor] = []
 
     def explicit(layer: nn.Module, inputs: Any, options: dict[str, Any], _: object) -> Any:
         assert isinstance(layer, nn.MultiheadAttention)
-        weights, output = explicit_attention(layer, inputs[0], options.get("attn_mask"))
+        mask = options.get("attn_mask")
+        weights, output = explicit_attention(layer, inputs[0], inputs[1], mask)
         kept.append(weights)
         return output, None
 
@@ -123,34 +125,40 @@ def watched(layers: list[nn.MultiheadAttention]) -> Iterator[list[Tensor]]:
 
 
 def explicit_attention(
-    layer: nn.MultiheadAttention, tokens: Tensor, mask: Tensor | None = None
+    layer: nn.MultiheadAttention, queries: Tensor, tokens: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Self-attention written out: softmax of queries times keys, then the values.
+    """Attention written out: softmax of queries times keys, then the values.
 
     Parameters
     ----------
     layer
         One input projection for all three, as CLIP's.
+    queries
+        float [N, Q, D], or [Q, N, D] where the layer is not ``batch_first``.
     tokens
-        float [N, L, D], or [L, N, D] where the layer is not ``batch_first``.
+        float [N, L, D] or [L, N, D] likewise: of the keys and the values.
     mask
         Added to the products, or None.
 
     Returns
     -------
     tuple[Tensor, Tensor]
-        Weights [N, H, L, L], and the layer's output in the shape of `tokens`.
+        Weights [N, H, Q, L], and the layer's output in the shape of `queries`.
     """
-    first = layer.batch_first
-    x = tokens if first else tokens.transpose(0, 1)
-    batch, length, width = x.shape
-    projected = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
-    heads = projected.view(batch, length, 3, layer.num_heads, layer.head_dim)
-    queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # each [N, H, L, d]
-    products = queries @ keys.transpose(-1, -2) / layer.head_dim**0.5
+    first, width = layer.batch_first, layer.embed_dim
+    asked, x = (part if first else part.transpose(0, 1) for part in (queries, tokens))
+    weight, bias = layer.in_proj_weight, layer.in_proj_bias
+
+    def heads(part: Tensor) -> Tensor:  # [N, H, length, d]
+        split = (*part.shape[:2], layer.num_heads, layer.head_dim)
+        return part.view(split).transpose(1, 2)
+
+    query = heads(F.linear(asked, weight[:width], bias[:width]))
+    key, value = map(heads, F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1))
+    products = query @ key.transpose(-1, -2) / layer.head_dim**0.5
     if mask is not None:
         products = products + mask
     weights = products.softmax(dim=-1)
-    mixed = (weights @ values).transpose(1, 2).reshape(batch, length, width)
+    mixed = (weights @ value).transpose(1, 2).flatten(2)
     output = F.linear(mixed, layer.out_proj.weight, layer.out_proj.bias)
     return weights, output if first else output.transpose(0, 1)

@@ -186,6 +186,7 @@ def _ours(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
 
 def _plain(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | str]:
     """A loop as the reference describes it; pictures are read by one DataLoader process."""
+    import open_clip
     import torch
     import torch.nn.functional as F
     from open_clip.tokenizer import tokenize
@@ -195,7 +196,8 @@ def _plain(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | s
     from ml_core.cleaning.pictures import step_indices
     from ml_core.data.eda import augment
 
-    recipe, module = _recipe(batch, steps), _model(name).module
+    recipe, module = _recipe(batch, steps), open_clip.model.CLIP(**open_clip.get_model_config(name))
+    module.load_state_dict(_model(name).module.state_dict())
     rows = [r.split(",") for r in (folder / "pairs.csv").read_text().splitlines()[1:]]
     mean, std = (0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758)
     square = [T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224)]

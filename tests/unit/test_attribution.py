@@ -140,7 +140,7 @@ def test_explicit_attention_equals_torchs_own(vit: ClipModel) -> None:
     layer = attention_layers(vit)[0]
     tokens = torch.randn(2, 17, 32, generator=torch.Generator().manual_seed(0))
     output, weights = layer(tokens, tokens, tokens, need_weights=True, average_attn_weights=False)
-    mine, written_out = explicit_attention(layer, tokens)
+    mine, written_out = explicit_attention(layer, tokens, tokens)
     torch.testing.assert_close(mine, weights, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(written_out, output, rtol=1e-5, atol=1e-6)
     mask = torch.full((17, 17), float("-inf")).triu_(1)
@@ -148,7 +148,7 @@ def test_explicit_attention_equals_torchs_own(vit: ClipModel) -> None:
         tokens, tokens, tokens, need_weights=True, average_attn_weights=False, attn_mask=mask
     )[1]
     torch.testing.assert_close(
-        explicit_attention(layer, tokens, mask)[0], masked, rtol=1e-5, atol=1e-7
+        explicit_attention(layer, tokens, tokens, mask)[0], masked, rtol=1e-5, atol=1e-7
     )
 
 
