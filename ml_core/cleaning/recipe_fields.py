@@ -204,7 +204,7 @@ class RecipeFields(BaseModel):
     alpha_choice: Literal["given", "auto"] = _field(
         "given",
         "Choice of alpha",
-        "Given takes alpha as it stands; auto tries eight steps up to it on validation images.",
+        "Given takes alpha as it stands; auto tries steps up to it on validation images.",
         methods=_WEIGHT_SPACE,
     )
     ca_limit: float = _field(

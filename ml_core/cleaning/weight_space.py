@@ -26,7 +26,9 @@ from ml_core.reading import examine
 from ml_core.reading.errors import InputError
 from ml_core.reading.strict_json import JsonError, parse_object
 
-STEPS_OF_ALPHA = 8
+_COARSE = 8  # equal steps from 0 to the recipe's alpha
+_FINE = 4  # parts that the steps on both sides of the best one are then cut into
+STEPS_OF_ALPHA = _COARSE + 2 * (_FINE - 1)
 _FORMAT = "cleanclip-vector-1"
 # A BatchNorm's variance that goes to 0 or below would blow up what it divides.
 _VARIANCE_FLOOR = 0.1
@@ -106,10 +108,11 @@ def settle(
 ) -> Generator[Event, None, Beside]:
     """Place the result: at the recipe's alpha, or at the one that validation images choose.
 
-    Auto tries alpha in eight equal steps from 0 to the recipe's alpha. Of those whose clean
-    accuracy is at most ``ca_limit`` points under that of alpha 0 it takes the lowest attack
-    success rate and then the smallest alpha. Without a trigger nothing tells how much of the
-    backdoor is left: then it takes the largest of them, and says so.
+    Auto tries alpha in eight equal steps from 0 to the recipe's alpha, then in quarters of a step
+    on both sides of the best of them. Of those whose clean accuracy is at most ``ca_limit`` points
+    under that of alpha 0 it takes the lowest attack success rate and then the smallest alpha.
+    Without a trigger nothing tells how much of the backdoor is left: then it takes the largest of
+    them, and says so.
     """
     if recipe.alpha_choice == "given":
         place(model, combine(base, vector, recipe.alpha))
@@ -117,23 +120,34 @@ def settle(
     if validate is None:
         raise InputError("Alpha can only be chosen on validation images: name some, or give alpha.")
     tried: list[dict[str, float]] = []
-    for number in range(STEPS_OF_ALPHA + 1):
-        yield Progress("alpha", number, STEPS_OF_ALPHA + 1)
-        alpha = recipe.alpha * number / STEPS_OF_ALPHA
+    ahead = [recipe.alpha * number / _COARSE for number in range(_COARSE + 1)]
+    while ahead:
+        alpha = ahead.pop(0)
+        yield Progress("alpha", len(tried), STEPS_OF_ALPHA + 1)
         place(model, combine(base, vector, alpha))
         values = validate(None)
         if values is None or control.cancelled:
             return Beside(vector, alpha, tuple(tried))
         tried.append({"alpha": alpha, **values})
+        if len(tried) == _COARSE + 1:
+            ahead = _beside(choose_alpha(tried, recipe.ca_limit)["alpha"], recipe.alpha)
     yield Progress("alpha", STEPS_OF_ALPHA + 1, STEPS_OF_ALPHA + 1)
     chosen = choose_alpha(tried, recipe.ca_limit)
     place(model, combine(base, vector, chosen["alpha"]))
     yield Message(*_words(chosen, recipe))
+    tried.sort(key=lambda row: row["alpha"])
     return Beside(vector, chosen["alpha"], tuple(tried))
 
 
+def _beside(alpha: float, end: float) -> list[float]:
+    """Parts of the coarse steps on both sides of one, within 0 and the end, ascending."""
+    part = end / _COARSE / _FINE
+    around = [alpha + number * part for number in range(1 - _FINE, _FINE) if number]
+    return [one for one in around if 0 < one < end]
+
+
 def choose_alpha(tried: list[dict[str, float]], ca_limit: float) -> dict[str, float]:
-    """The row to take, see `settle`; the first row is alpha 0.
+    """The row to take, see `settle`; the first row is alpha 0, the others in any order.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from ml_core.cleaning.weight_space import (
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Event, Message, Metric
+from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
@@ -118,18 +118,39 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
 
     def validate(_: torch.Tensor | None) -> dict[str, float]:
         moved = _weight(tiny_model) - start
-        return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2
+        return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
 
     events, beside = drain(settle(tiny_model, base, vector, recipe, validate, Control()))
     assert isinstance(beside, Beside)
     assert beside.alpha == 0.5
     assert _weight(tiny_model) - start == pytest.approx(0.5, abs=1e-6)
-    assert [row["alpha"] for row in beside.tried] == [k / 8 for k in range(9)]
+    eighths, fine = [k / 8 for k in range(9)], [k / 32 for k in range(13, 20)]
+    assert [row["alpha"] for row in beside.tried] == sorted({*eighths, *fine})
     said = [e for e in events if isinstance(e, Message)]
     assert said[0].level == "warning"
     assert "how much of the backdoor is left" in said[0].text
     with pytest.raises(InputError, match="validation images"):
         drain(settle(tiny_model, base, vector, recipe, None, Control()))
+
+
+def test_auto_finds_what_lies_within_its_first_step(tiny_model: ClipModel) -> None:
+    """A long way to go: already the first of eight steps costs more than is allowed."""
+    base = snapshot(tiny_model)
+    vector = {"visual.conv1.weight": torch.ones_like(base["visual.conv1.weight"])}
+    start = _weight(tiny_model)
+    recipe = make_recipe({"method": "tbar", "alpha_choice": "auto", "alpha": 4.0})
+
+    def validate(_: torch.Tensor | None) -> dict[str, float]:
+        moved = _weight(tiny_model) - start
+        return {"ca": 0.9 - 0.03 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/3
+
+    events, beside = drain(settle(tiny_model, base, vector, recipe, validate, Control()))
+    assert isinstance(beside, Beside)
+    assert beside.alpha == 0.25
+    assert [row["alpha"] for row in beside.tried][:5] == [0.0, 0.125, 0.25, 0.375, 0.5]
+    done = [e for e in events if isinstance(e, Progress)]
+    assert [e.done for e in done] == [*range(12), 15]
+    assert {e.total for e in done} == {15}
 
 
 def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> None:
