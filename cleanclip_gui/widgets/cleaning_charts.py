@@ -70,7 +70,7 @@ class CleaningCharts(QWidget):
             "Learning rate",
             (SeriesStyle("lr", "", 4, solid=True),),
             show=scientific,
-            empty="It climbs, then falls along a cosine.",
+            empty="It climbs to its peak, then falls.",
         )
         self._note = Label("", "caption", wrap=True)
         self._note.hide()

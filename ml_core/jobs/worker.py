@@ -13,6 +13,7 @@ ends all of them.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -43,6 +44,7 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
 }
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
+_SAME_SIGNAL_SECONDS = 5.0
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
 
@@ -202,10 +204,20 @@ def _nowhere() -> IO[str]:
 
 
 def _on_sigterm(control: Control) -> None:
-    """The first SIGTERM saves and stops, the second cancels."""
+    """The first SIGTERM saves and stops, a later one cancels.
+
+    Slurm sends its own to every process while torchrun passes on the one that it got: two at once
+    are one.
+    """
+    first = math.inf
 
     def handle(_signal: int, _frame: object) -> None:
-        (control.cancel if control.stopped else control.stop)()
+        nonlocal first
+        if not control.stopped:
+            control.stop()
+            first = time.monotonic()
+        elif time.monotonic() - first > _SAME_SIGNAL_SECONDS:
+            control.cancel()
 
     signal.signal(signal.SIGTERM, handle)
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from ml_core.events import Control, Done, Event, Message, Metric, from_json
+from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import write_spec
@@ -167,7 +168,8 @@ def test_a_dead_window_or_sigterm_means_save_and_stop(
         _until_step(child, 2)
         if supervised:
             child.stdin.close()
-        else:
+        else:  # Slurm sends one and torchrun passes on its own
+            child.send_signal(signal.SIGTERM)
             child.send_signal(signal.SIGTERM)
         events = list(_events(child.stdout))
         assert child.wait(timeout=60) == 0
@@ -176,6 +178,22 @@ def test_a_dead_window_or_sigterm_means_save_and_stop(
     assert done.status == "stopped"
     assert (tmp_path / "out" / "cleaned.safetensors").exists()
     assert (tmp_path / "out" / "state" / "state.safetensors").exists()
+
+
+def test_a_later_sigterm_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        control = Control()
+        worker._on_sigterm(control)
+        for seconds, cancelled in ((0.0, False), (4.0, False), (2.0, True)):
+            now += seconds
+            signal.raise_signal(signal.SIGTERM)
+            assert control.stopped
+            assert control.cancelled == cancelled
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_child_says_what_is_wrong_with_its_job(tmp_path: Path, warm_torch: Warm) -> None:
