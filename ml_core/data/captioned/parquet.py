@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.captioned.source import FoundPairs, checked, named_folder
+from ml_core.data.captioned.source import (
+    FoundPairs,
+    check_captions,
+    checked,
+    named_folder,
+)
 from ml_core.data.sets.parquet import parquet_files
 from ml_core.data.sets.row_groups import RowGroups
 from ml_core.data.table_files import require_column
@@ -92,7 +97,8 @@ def open_parquet(path: Path, image_column: str, caption_column: str, watch: Watc
     Raises
     ------
     InputError
-        Without pyarrow, if there is no such file, one is damaged, or a column is missing.
+        Without pyarrow, if there is no such file, one is damaged, a column is missing, or no
+        caption can be used.
     """
     files = parquet_files(path, train=True)
     if not files:
@@ -103,4 +109,6 @@ def open_parquet(path: Path, image_column: str, caption_column: str, watch: Watc
     if not groups.rows:
         raise InputError(f"{path.name} holds no row.", "usage")
     source = ParquetPairs(groups, files[0].parent, image, caption)
+    title = f"the column {caption} of {path.name}"
+    check_captions(source, title, "name the column that holds texts")
     return FoundPairs(named_folder(path), source)

@@ -15,6 +15,7 @@ from ml_core.data.captioned.shard_index import ShardIndex, load_index, save_inde
 from ml_core.data.captioned.source import (
     MAX_CAPTION,
     FoundPairs,
+    check_captions,
     checked,
     named_folder,
     one_line,
@@ -31,7 +32,6 @@ from ml_core.reading.strict_json import JsonError, parse_object
 MAX_SHARDS = 100_000
 _FIELDS = ("caption", "text", "txt", "title")
 _MAX_INFO = 1 << 18
-_LOOKED_AT = 64
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _HEADER = 512
 
@@ -131,27 +131,13 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
             details="\n".join(notes),
         )
     source = ShardPairs(shards, index)
-    _check_captions(source, title)
-    return FoundPairs(title, source, notes, index.left_out)
-
-
-def _check_captions(source: ShardPairs, title: str) -> None:
-    """Refuse shards of which no caption can be used, as far as some from all over them tell."""
-    numbers = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(np.int64)).tolist()
-    first: InputError | None = None
-    for number in numbers:
-        try:
-            source.captions(number)
-            return
-        except InputError as error:
-            first = first or error
-    assert first is not None
-    raise InputError(
-        f"None of the captions of {title} that were looked at ({len(numbers)}) can be used: keep "
-        f"each in a .txt, or in the field {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} of a .json. "
-        f"The first says: {first.sentence}",
-        first.code,
+    check_captions(
+        source,
+        title,
+        f"keep each in a .txt, or in the field {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]} of a "
+        ".json",
     )
+    return FoundPairs(title, source, notes, index.left_out)
 
 
 def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:

@@ -13,10 +13,12 @@ from PIL import Image
 
 from ml_core.data.packed import PackedPaths, PackedTexts
 from ml_core.data.pictures import Source, file_sizes, key_of
+from ml_core.reading.errors import InputError
 from ml_core.reading.images import picture_bytes, read_image
 
 MAX_CAPTION = 1 << 16
 """Bytes of a caption; the longest that a CLIP reads has 77 tokens."""
+_LOOKED_AT = 64
 
 
 class CaptionedSource(Source, Protocol):
@@ -64,6 +66,30 @@ class FoundPairs:
     source: CaptionedSource
     notes: tuple[str, ...] = ()
     left_out: int = 0
+
+
+def check_captions(source: CaptionedSource, title: str, advice: str) -> None:
+    """Refuse pairs of which no caption can be used, as far as some from all over them tell.
+
+    Raises
+    ------
+    InputError
+        With the code and sentence of the first; ``advice`` says what to do.
+    """
+    numbers = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(np.int64)).tolist()
+    first: InputError | None = None
+    for number in numbers:
+        try:
+            source.captions(number)
+            return
+        except InputError as error:
+            first = first or error
+    assert first is not None
+    raise InputError(
+        f"None of the captions of {title} that were looked at ({len(numbers)}) can be used: "
+        f"{advice}. The first says: {first.sentence}",
+        first.code,
+    )
 
 
 class FilePairs:
