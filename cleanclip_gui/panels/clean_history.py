@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
 from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.jobs.history import PastRun, read_run, run_metrics
@@ -17,7 +15,7 @@ from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
 from ml_core.jobs.smaller import halved
-from ml_core.jobs.specs import CleanSpec, SpeedChoice
+from ml_core.jobs.specs import CleanSpec, as_measured
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
@@ -81,11 +79,7 @@ class HistoryActs(QObject):
 
     def _on_duplicate_asked(self, run: PastRun) -> None:
         """Queue the run again, with the arithmetic that it measured where it left a result."""
-        spec = run.spec
-        with suppress(ValidationError):  # of a result that an older version wrote
-            speed = SpeedChoice.model_validate(run.result.get("speed"))
-            spec = spec.model_copy(update={"speed": speed})
-        self._queue_copy(spec)
+        self._queue_copy(as_measured(run.spec, run.result))
 
     def _on_halve_asked(self, run: PastRun) -> None:
         facts = self._panel.session.checkpoint

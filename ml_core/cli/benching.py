@@ -172,7 +172,8 @@ def prove_run(
         raise InputError("Both proofs were turned off: leave one on.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
-    spec = job_spec(run)
+    folder = (run if run.is_dir() else run.parent).resolve()
+    spec = job_spec(run).model_copy(update={"output_dir": str(folder)})  # it may have been moved
     where = {"device": device, "threads": threads}
     found: dict[str, Any] = {}
     if rebound:

@@ -18,14 +18,16 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.journal import read_json
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger
 
 
 def job_spec(path: Path) -> CleanSpec:
-    """A job file, or the folder that holds it."""
-    return read_spec(path / "spec.json" if path.is_dir() else path)
+    """A job file, or the folder that holds it; beside a result it is computed as that one was."""
+    file = path / SPEC_FILE if path.is_dir() else path
+    return as_measured(read_spec(file), read_json(file.with_name(RESULT_FILE)))
 
 
 def clean_spec(

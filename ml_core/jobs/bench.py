@@ -44,6 +44,7 @@ from ml_core.jobs.specs import (
 )
 from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
+from ml_core.triggers.files import load_trigger
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -99,7 +100,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
     folder = Path(job.output_dir)
     found = _finished(job)
     if found is None:
-        resume = (folder / STATE_FILE).exists() and _same(job, folder / SPEC_FILE)
+        resume = (folder / STATE_FILE).exists() and _goes_on(job)
         if resume:
             job = read_spec(folder / SPEC_FILE)
         elif job.minutes is not None:
@@ -193,9 +194,36 @@ def _finished(job: CleanSpec) -> Done | None:
     """The result of an equal job that is on disk, as its Done; one stopped by hand goes on."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    if result.get("status") == "stopped" and not result.get("stopped_because"):
+    if not result or _stopped_by_hand(result) or not _same(job, folder / SPEC_FILE):
         return None
-    return Done("finished", result) if result and _same(job, folder / SPEC_FILE) else None
+    return Done("finished", result) if _of_these_files(job, result) else None
+
+
+def _goes_on(job: CleanSpec) -> bool:
+    """Whether what is on disk is the beginning of this job."""
+    folder = Path(job.output_dir)
+    result = read_json(folder / RESULT_FILE)
+    ours = not result or (_stopped_by_hand(result) and _of_these_files(job, result))
+    return ours and _same(job, folder / SPEC_FILE)
+
+
+def _stopped_by_hand(result: dict[str, Any]) -> bool:
+    return bool(result.get("status") == "stopped" and not result.get("stopped_because"))
+
+
+def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
+    """Whether checkpoint and trigger are those that the result was made of, not just their paths.
+
+    One that cannot be read is for the run to refuse.
+    """
+    try:
+        found = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+        trigger = None if job.trigger is None else load_trigger(Path(job.trigger)).digest
+    except InputError:
+        return False
+    before = result.get("before")
+    same_trigger = before is None or before.get("trigger") == trigger
+    return same_trigger and result.get("source_sha256") == found.inspection.sha256
 
 
 def _same(job: CleanSpec, path: Path) -> bool:

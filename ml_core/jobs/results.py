@@ -52,6 +52,7 @@ def result_record(
     before: Rows,
     after: Rows,
     timings: Mapping[str, float],
+    source_sha256: str | None,
 ) -> dict[str, Any]:
     """The result of a job as JSON-ready values.
 
@@ -69,6 +70,8 @@ def result_record(
         "stopped_because": outcome.reason,
         **result_files(spec, outcome),
         "source": str(spec.checkpoint),
+        "source_sha256": source_sha256,
+        "donor": spec.donor,
         "trigger": spec.trigger,
         "target": spec.target,
         "target_name": inputs.label_set.class_names[spec.target],

@@ -186,7 +186,8 @@ def _clean(
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in said:
             yield Message(note, "warning")
-    result = result_record(spec, inputs, outcome, before.rows, after.rows, timings)
+    rows = before.rows, after.rows
+    result = result_record(spec, inputs, outcome, *rows, timings, source_sha256)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)

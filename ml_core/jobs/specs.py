@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
@@ -110,6 +112,15 @@ class CleanSpec(BaseModel):
     threads: int = Field(default=0, ge=0, le=1024)
     minutes: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     speed: SpeedChoice | None = None
+
+
+def as_measured(spec: CleanSpec, result: Mapping[str, Any]) -> CleanSpec:
+    """The job with the arithmetic that an earlier run of it chose, where its result tells it."""
+    try:
+        speed = SpeedChoice.model_validate(result.get("speed"))
+    except ValidationError:  # there is no result, or an older version wrote it
+        return spec
+    return spec.model_copy(update={"speed": speed})
 
 
 def check_spec(spec: CleanSpec) -> None:

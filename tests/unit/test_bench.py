@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
@@ -22,6 +23,7 @@ from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs.bench import bench, fitted_budget
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
@@ -93,6 +95,27 @@ def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
     other, done = _ran(spec.model_copy(update={"recipes": (changed, longer)}))
     assert not any(isinstance(e, Message) and "not run again" in e.text for e in other)
     assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
+
+
+def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
+    spec: BenchSpec, tiny_model: ClipModel
+) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    checkpoint, trigger = Path(one.base.checkpoint), Path(str(one.base.trigger))
+
+    def ran_anew() -> bool:
+        events, _ = _ran(one)
+        return not any(isinstance(e, Message) and "not run again" in e.text for e in events)
+
+    assert ran_anew()
+    assert not ran_anew()
+    tiny_model.module.logit_scale.data.fill_(1.0)
+    save_checkpoint(tiny_model, checkpoint, provenance={"made": "anew"})
+    assert ran_anew()
+    assert not ran_anew()
+    save_trigger(badnets_patch(size=0.5), trigger.with_suffix(""))
+    assert ran_anew()
+    assert not ran_anew()
 
 
 def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
@@ -399,4 +422,10 @@ def test_bench_and_prove_at_the_command_line(
     assert proof["rebound"]["steps"] == 2
     assert len(proof["rebound"]["rates"]) == 3
     assert (run / "rebound.json").exists()
+    moved = run.rename(tmp_path / "moved")
+    (moved / "rebound.json").unlink()
+    assert run_command([*prove[:1], str(moved), *prove[2:], "--device", "cpu"]) == 0
+    assert (moved / "rebound.json").exists()
+    assert not run.exists()
+    capsys.readouterr()
     assert run_command(["prove", str(tmp_path), "--json"]) == 3

@@ -366,6 +366,7 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     assert run_command(["clean", "--job", str(folder), "--json"]) == 0
     again = _json(capsys)
     assert again["checkpoint_sha256"] == found["checkpoint_sha256"]
+    assert again["speed"] == found["speed"]  # measured once: the times are the first run's
 
 
 def test_demo_makes_the_picture_and_the_json(
