@@ -349,7 +349,7 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     folder = tmp_path / "out"
     arguments = ["clean", str(tiny_checkpoint), "-o", str(folder), "--trigger", "demo"]
     arguments += ["--test-images", "demo:test", "--threads", "1", "--templates", templates]
-    spec_changes = _settings()
+    spec_changes = _settings("precision=auto")
     table = tmp_path / "photos"
     for name in ("banana", "bread", "car"):
         (table / name).mkdir(parents=True)
