@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent
 from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QPushButton
 
@@ -15,8 +14,7 @@ class OnceButton(QPushButton):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Press, unless it is the second one of a double click."""
         after = event.timestamp() - self._pressed_at  # negative from a device with its own clock
-        double = event.type() == QEvent.Type.MouseButtonDblClick
-        if double or 0 < after < QApplication.doubleClickInterval():
+        if 0 < after < QApplication.doubleClickInterval():
             return
         self._pressed_at = event.timestamp()
         super().mousePressEvent(event)
