@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import COMMANDS, MENUS, Command
@@ -32,6 +33,8 @@ class Actions(QObject):
         action.setObjectName(command.id)
         keys = QKeySequence(command.shortcut)
         action.setShortcut(keys)
+        # A key that is held undoes step by step, but starts one run.
+        action.setAutoRepeat(command.menu != "&Clean")
         native = keys.toString(QKeySequence.SequenceFormat.NativeText)
         action.setToolTip(f"{command.help} ({native})" if native else command.help)
         action.setStatusTip(command.help)
@@ -76,7 +79,10 @@ class Actions(QObject):
                 action.setChecked(command.checked(self._window))
 
     def run(self, command: Command) -> None:
-        """Do it, if it is enabled now."""
+        """Do it, if it is enabled now, with the number that is being typed."""
+        typing = QApplication.focusWidget()
+        if isinstance(typing, QAbstractSpinBox):
+            typing.interpretText()
         if command.enabled is None or command.enabled(self._window):
             command.act(self._window)
         self.refresh()

@@ -113,6 +113,11 @@ def clean(slot: str) -> Act:
     return lambda window: getattr(window.clean, slot)()
 
 
+def clean_shown(slot: str) -> Act:
+    """Act of the Clean panel that shows its station."""
+    return lambda window: (window.show_station("clean"), getattr(window.clean, slot)())[1]
+
+
 def can_clean(window: MainWindow) -> bool:
     """Whether a run could be started, or wait for the one at work."""
     return window.clean.start_button.isEnabled()
@@ -142,13 +147,17 @@ def can_prove(window: MainWindow) -> bool:
 
 def is_cleaning(window: MainWindow) -> bool:
     """Whether a run goes on."""
+    return window.clean.run.is_cleaning
+
+
+def is_at_work(window: MainWindow) -> bool:
+    """Whether a run or an estimate goes on."""
     return window.clean.is_running()
 
 
 def has_cleaned(window: MainWindow) -> bool:
-    """Whether a run has left a cleaned checkpoint."""
-    run = window.session.run
-    return run is not None and run.status in ("finished", "stopped") and bool(run.result)
+    """Whether a run has left a cleaned checkpoint, and it is on show."""
+    return window.clean.has_result()
 
 
 def theme(name: str) -> Act:

@@ -13,6 +13,7 @@ from cleanclip_gui.command import (
     can_undo,
     clean,
     clean_page,
+    clean_shown,
     has_checkpoint,
     has_cleaned,
     has_images,
@@ -21,6 +22,7 @@ from cleanclip_gui.command import (
     has_work,
     holds,
     in_studio,
+    is_at_work,
     is_cleaning,
     is_station,
     is_theme,
@@ -220,12 +222,12 @@ _STUDIO: tuple[Command, ...] = (
 
 _CLEAN: tuple[Command, ...] = (
     Command(
-        "clean.estimate", "&Estimate", "&Clean", clean("estimate"),
+        "clean.estimate", "&Estimate", "&Clean", clean_shown("estimate"),
         "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
         can_estimate,
     ),
     Command(
-        "clean.start", "&Start cleaning", "&Clean", clean("start"),
+        "clean.start", "&Start cleaning", "&Clean", clean_shown("start"),
         "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0, can_clean,
     ),
     Command(
@@ -252,7 +254,7 @@ _CLEAN: tuple[Command, ...] = (
     ),
     Command(
         "clean.cancel", "&Cancel", "&Clean", clean("cancel"),
-        "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1, is_cleaning,
+        "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1, is_at_work,
     ),
     Command(
         "clean.try", "Try in St&udio", "&Clean", clean("try_cleaned"),

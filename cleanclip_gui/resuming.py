@@ -41,7 +41,8 @@ class Resuming(QObject):
     def choose(self) -> None:
         """Ask for a run's folder and go on with it."""
         window = self._window
-        path = window.prompts.open_folder(window, "Resume a run", window.clean.output.text())
+        runs = str(window.clean.setup.folder())
+        path = window.prompts.open_folder(window, "Resume a run", runs)
         saved = self._read(Path(path)) if path else None
         if saved is not None:
             window.show_station("clean")

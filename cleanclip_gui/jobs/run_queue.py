@@ -68,7 +68,5 @@ class RunQueue(QObject):
         return self._folders.pop(0)
 
     def put_back(self, folder: Path) -> None:
-        """Let a job that could not start wait in front again, and hold the queue."""
+        """Let a job that was taken and could not start wait in front again, untold as well."""
         self._folders.insert(0, folder)
-        self._held = True
-        self.changed.emit()

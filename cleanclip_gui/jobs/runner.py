@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Literal, cast
 
-from PySide6.QtCore import QThread, Signal
+from PySide6.QtCore import QObject, QThread, Signal
 
 from cleanclip_gui.jobs.children import (
     drain,
@@ -44,6 +44,20 @@ LAST_WORD_GRACE_S = 10.0
 
 # A running QThread that is collected aborts the process: these references hold them.
 _RUNNING: dict[str, JobRunner] = {}
+
+
+class _Devices(QObject):
+    """``changed`` tells that a job took a device or gave it back; connect to it queued."""
+
+    changed = Signal()
+
+
+DEVICES = _Devices()
+
+
+def is_taken(device: str) -> bool:
+    """Whether a job of any kind runs where one on ``device`` would."""
+    return any(_overlap(device, other) for other in _RUNNING)
 
 
 class JobRunner(QThread):
@@ -104,13 +118,14 @@ class JobRunner(QThread):
         InputError
             If another job runs on the device.
         """
-        if any(_overlap(self.device, other) for other in _RUNNING):
+        if is_taken(self.device):
             raise InputError(
                 f"A job is already running on {used_text(self.device)}; wait for it or cancel it "
                 "first."
             )
         _RUNNING[self.device] = self
         self.start()
+        DEVICES.changed.emit()
 
     @property
     def state(self) -> JobState:
@@ -264,6 +279,7 @@ class JobRunner(QThread):
     def _forget(self) -> None:
         if _RUNNING.get(self.device) is self:
             del _RUNNING[self.device]
+            DEVICES.changed.emit()
 
     def _on_finished(self) -> None:
         self.wait(1000)  # the signal comes an instant before the thread is gone

@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, Signal, Slot
+from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.history import evaluations_until
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.run_queue import RunQueue
-from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.jobs.runner import DEVICES, JobRunner, is_taken
 from cleanclip_gui.jobs.saved_run import (
     SavedRun,
     can_resume,
@@ -25,17 +25,17 @@ from cleanclip_gui.panels.clean_history import HistoryActs
 from cleanclip_gui.panels.clean_proof import ProofActs
 from cleanclip_gui.panels.clean_queue import QueueActs
 from cleanclip_gui.panels.clean_recipes import RecipeFiles
-from cleanclip_gui.panels.clean_run import RunAtWork, ending, estimate_folder
+from cleanclip_gui.panels.clean_run import Asked, RunAtWork, ending, estimate_folder
 from cleanclip_gui.panels.clean_runs import CleanRuns
 from cleanclip_gui.panels.clean_save import SaveCleaned
 from cleanclip_gui.panels.clean_try import TryCleaned
-from cleanclip_gui.panels.clean_view import CleanView
+from cleanclip_gui.panels.clean_view import ESTIMATE_HELP, ESTIMATE_WAITS, CleanView
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.text import count_text, plain
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
 
@@ -84,18 +84,19 @@ class CleanPanel(CleanView):
 
     @Slot()
     def start(self) -> None:
-        """Write the job and run it; while another one is at work, let it wait in the queue."""
+        """Write the job that is set, and run it or let it wait."""
         try:
             spec_path = self.setup.write(self.session, device=self.studio_device.wanted)
             spec = read_spec(spec_path)
         except InputError as error:
             self.failed.emit(error)
             return
-        folder = spec_path.parent
-        if self.is_busy():
+        self.begin_or_enqueue(spec_path.parent, spec, (self.session.trigger, self.session.target))
+
+    def begin_or_enqueue(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+        """Run a written job; while another one is at work, let it wait in the queue."""
+        if self.is_busy() or not self.begin(folder, spec, asked):
             self.enqueue(folder)
-            return
-        self.begin(folder, spec, (self.session.trigger, self.session.target))
 
     def enqueue(self, folder: Path) -> None:
         """Let a written job wait for the one at work, or start it if there is none."""
@@ -107,23 +108,21 @@ class CleanPanel(CleanView):
         if self.is_busy():
             return
         try:
-            spec_path = self.setup.write(self.session, estimate_folder())
+            self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
             self.failed.emit(error)
-            return
-        self.run.launch(spec_path, "estimate")
 
     @Slot()
     def resume_run(self) -> None:
-        """Go on with a run that was killed or cancelled, from its last save."""
+        """Go on with a run that was killed or cancelled, from its last save or from its start."""
         folder = self.run.folder
         if folder is None or self.is_busy():
             return
-        if not can_resume(folder):
-            self.start()
-            return
         try:
-            self.go_on(read_saved_run(folder))
+            if can_resume(folder):
+                self.go_on(read_saved_run(folder))
+            else:
+                self.history.start_again(folder)
         except InputError as error:
             self.failed.emit(error)
 
@@ -131,17 +130,22 @@ class CleanPanel(CleanView):
         """Resume a run, whichever window began it; set-up and charts show what it is."""
         if self.is_busy():
             return
-        self._take_up(saved)
-        if self.run.launch(saved.folder / SPEC_FILE, "resume"):
-            self.bench.begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
-            self.show_page(0)
-            self.resumed.emit(saved)
+        try:
+            self.run.begin(saved.folder, saved.spec, (saved.trigger, saved.spec.target), "resume")
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._show_saved(saved)
+        self.bench.begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
+        self.show_page(0)
+        self.resumed.emit(saved)
 
     def offer(self, saved: SavedRun) -> None:
         """Say that a run can go on, with a button for it."""
         if self.is_busy():
             return
-        self._take_up(saved)
+        self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+        self._show_saved(saved)
         self.run_bar.show_idle(f"{self.run.title()}: interrupted", "")
         self.show_trouble(
             f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
@@ -160,7 +164,7 @@ class CleanPanel(CleanView):
     def pause(self) -> None:
         """Hold the run before its next step, or let it go on."""
         runner = self._runner
-        if runner is None:
+        if runner is None or not self.run.is_cleaning:
             return
         if runner.state == "paused":
             runner.resume()
@@ -170,7 +174,7 @@ class CleanPanel(CleanView):
     @Slot()
     def stop_and_save(self) -> None:
         """Finish the step, save what there is, measure it."""
-        if self._runner is not None:
+        if self._runner is not None and self.run.is_cleaning:
             self._runner.stop_and_save()
 
     @Slot()
@@ -200,8 +204,12 @@ class CleanPanel(CleanView):
         return self.run.is_running
 
     def is_busy(self) -> bool:
-        """Whether a run that was started now would have to wait."""
+        """Whether this station is at work, for a run, an estimate or a test."""
         return self.is_running() or self.proving.is_running
+
+    def has_result(self) -> bool:
+        """Whether a cleaned checkpoint is on show."""
+        return bool(self._result) and self.shows_result()
 
     def stop(self, timeout_ms: int = 5000) -> bool:
         """End what is left when the window closes; whether it ended within the limit."""
@@ -225,29 +233,31 @@ class CleanPanel(CleanView):
         return self.run.result
 
     @property
-    def _asked(self) -> Any:
+    def _asked(self) -> Asked:
         return self.run.asked
 
-    def begin(self, folder: Path, spec: CleanSpec, asked: Any) -> bool:
-        """Start a written job; whether it began."""
-        self.run.take_up(folder, spec, asked)
-        began = self.run.launch(folder / SPEC_FILE, "run")
-        if began:
-            self.bench.begin_live(folder)
-        return began
+    def begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
+        """Start a written job; whether its device was free for it."""
+        try:
+            self.run.begin(folder, spec, asked)
+        except InputError as error:
+            self._on_line(f"{folder.name} waits. {error.sentence}")
+            return False
+        self.bench.begin_live(folder)
+        return True
 
-    def _take_up(self, saved: SavedRun) -> None:
-        """Make a saved run the one that this station is about."""
-        self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+    def _show_saved(self, saved: SavedRun) -> None:
+        """Set the form as a saved run was set, and draw what it measured."""
         self.setup.show_spec(saved.spec)
         for metric in metrics_until_save(saved):
             self.charts.add(metric)
 
     def _on_ended(self, last: Done) -> None:
         self.bench.end_live()
-        if last.status == "failed" and len(self.queue):
-            self._on_line(f"{self.run.title()} {ending(last)}: {last.error} The next run starts.")
-        self.waiting.next()
+        failed = last.status == "failed" and self.run.mode != "estimate"
+        said = f"{self.run.title()} {ending(last)}: {last.error}"
+        if self.waiting.next() and failed:  # the next one took its card away
+            self._on_line(f"{said} The next run starts.")
         self._refresh()
 
     def _on_line(self, text: str) -> None:
@@ -290,6 +300,7 @@ class CleanPanel(CleanView):
         self.run.changed.connect(self._refresh)
         self.run.ended.connect(self._on_ended)
         self.page_shown.connect(self._on_page_shown)
+        DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.trigger.connect(self._on_trigger_change)
@@ -304,26 +315,36 @@ class CleanPanel(CleanView):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
+    @Slot()
+    def _on_device_taken(self) -> None:
+        self.waiting.next()
+        self._refresh()
+
     def _on_setup_changed(self) -> None:
-        self.show_estimate("")
+        self.run.forget_estimate()
         self._refresh()
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
-        self.show_estimate("")
-        source = self._result.get("source")
-        if source and (facts is None or facts.path != source):
-            self.run.result = {}
-            self.hide_outcome()
+        self.run.forget_estimate()
+        self._show_or_hide_result("" if facts is None else facts.path)
         self.run.show_again()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._refresh()
 
+    def _show_or_hide_result(self, opened: str) -> None:
+        """Show a result beside the checkpoint it was made from, or while it is being tested."""
+        source = self._result.get("source") or ""
+        if source and opened == source and not self.shows_result():
+            self.run.show_result()
+        elif source and opened != source and not self.proving.is_running:
+            self.hide_outcome()
+
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()
 
     def _on_images_change(self, _images: object) -> None:
-        self.show_estimate("")  # most of a short run is measuring images
+        self.run.forget_estimate()  # most of a short run is measuring images
         self._refresh()
 
     def _on_devices_change(self, _: object) -> None:
@@ -333,6 +354,7 @@ class CleanPanel(CleanView):
         self.alpha_acts.show_result(result, self._asked)
         if self.run.folder is not None:
             self.proving.show_run(self.run.folder)
+        self.changed.emit()
 
     def _on_proof_changed(self) -> None:
         if not self.proving.is_running:
@@ -355,10 +377,12 @@ class CleanPanel(CleanView):
         missing = self.setup.show_needs(self.session)
         ready = self.session.checkpoint is not None and not self.form.problem() and not missing
         busy = self.is_busy()
+        free = not busy and not is_taken(self.setup.device(self.studio_device.wanted))
         self.proving.set_free(not self.is_running())
         self.start_button.setEnabled(ready)
-        self.start_button.setText("Add to the queue" if busy else "Start cleaning")
-        self.estimate_button.setEnabled(ready and not busy)
+        self.start_button.setText("Start cleaning" if free else "Add to the queue")
+        self.estimate_button.setEnabled(ready and free)
+        self.estimate_button.setToolTip(ESTIMATE_HELP if free else ESTIMATE_WAITS)
         self.resume_button.setEnabled(not busy)
         self.setup.audit_button.setEnabled(self.session.checkpoint is not None)
         if self.session.checkpoint is None:

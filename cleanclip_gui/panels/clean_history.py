@@ -15,7 +15,7 @@ from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
 from ml_core.jobs.smaller import halved
-from ml_core.jobs.specs import CleanSpec, as_measured
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
@@ -51,6 +51,19 @@ class HistoryActs(QObject):
         except InputError as error:
             self._panel.failed.emit(error)
 
+    def start_again(self, folder: Path) -> None:
+        """Start a copy of a run that left no save, whatever the form shows by now.
+
+        Raises
+        ------
+        InputError
+            If the job or its trigger is gone, or the new folder cannot be written.
+        """
+        spec = read_run(folder).spec
+        copy = copy_job(spec, self._panel.setup.folder())
+        asked = _trigger(spec), spec.target
+        self._panel.begin_or_enqueue(copy, read_spec(copy / SPEC_FILE), asked)
+
     def _on_start_asked(self, run: PastRun) -> None:
         self._panel.enqueue(run.folder)
 
@@ -71,6 +84,7 @@ class HistoryActs(QObject):
         else:
             panel.hide_outcome()
             panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", "")
+        panel.changed.emit()  # there may be nothing to save now
         panel.show_page(0)
 
     def _on_repeat_asked(self, run: PastRun) -> None:

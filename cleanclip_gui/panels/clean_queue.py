@@ -65,7 +65,7 @@ class QueueActs(QObject):
         except InputError as error:
             panel.failed.emit(error)
             return self._after_all()
-        if not panel.begin(folder, spec, asked):  # some other job uses the device
+        if not panel.begin(folder, spec, asked):  # it waits until its device is free
             self._queue.put_back(folder)
             return False
         self._queue.changed.emit()

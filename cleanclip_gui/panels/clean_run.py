@@ -21,7 +21,7 @@ from cleanclip_gui.widgets.gpu_choice import count_gpus
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -33,6 +33,7 @@ ENDS: dict[str, str] = {
     "failed": "Failed",
     "interrupted": "Interrupted",
 }
+STALE = "The set-up was changed during the estimate; measure again."
 Asked = tuple[Trigger | None, int]
 
 
@@ -71,7 +72,7 @@ class RunAtWork(QObject):
         self.asked: Asked = (None, 0)
         self.result: dict[str, Any] = {}
         self.device = session.device
-        self.processes = 1
+        self._estimate_holds = False
         self.last_error: InputError | None = None
 
     @property
@@ -88,43 +89,53 @@ class RunAtWork(QObject):
         """Make a run the one that the station is about."""
         self.folder, self.result, self.recipe = folder, {}, spec.recipe
         self.source, self.asked = spec.checkpoint, asked
-        self.device = self.session.device if spec.device == "auto" else spec.device
-        self.processes = self._fitting(spec)
+        self.device = self._device(spec)
         self._view.charts.clear()
         self._view.charts.explain(spec.recipe.method)
 
-    def launch(self, spec_path: Path, mode: Mode) -> bool:
-        """Start the supervising thread; whether that went well."""
-        device = self.session.device if mode == "estimate" else self.device
-        processes = 1 if mode == "estimate" else self.processes
-        runner = self.new_runner(spec_path, mode, device, processes)
-        runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self._on_line)
-        runner.state_changed.connect(self._on_state_changed)
-        runner.ended.connect(self._on_ended)
-        try:
-            runner.launch()
-        except InputError as error:
-            self.failed.emit(error)
-            return False
-        self.runner, self.mode = runner, mode
+    def begin(self, folder: Path, spec: CleanSpec, asked: Asked, mode: Mode = "run") -> None:
+        """Start a run, or go on with it, and make it the one that the station is about.
+
+        Raises
+        ------
+        InputError
+            If another job uses its device; the station shows what it showed.
+        """
+        self._launch(folder / SPEC_FILE, mode, self._device(spec), self._fitting(spec))
+        self.take_up(folder, spec, asked)
+        self.last_error = None
+        self._view.hide_outcome()
         bar = self._view.run_bar
-        if mode == "estimate":
-            bar.show_start("Estimating", steerable=False)
-        else:
-            self.last_error = None
-            self._view.hide_outcome()
-            bar.show_start(f"{self.title()} is running", steerable=True)
-            self._set_run("running")
-            bar.show_notice(self.studio_device.give_way(device))
+        bar.show_start(f"{self.title()} is running", steerable=True)
+        self._set_run("running")
+        bar.show_notice(self.studio_device.give_way(self.device))
         self.changed.emit()
-        return True
+
+    def estimate(self, spec_path: Path) -> None:
+        """Measure a few steps of a job.
+
+        Raises
+        ------
+        InputError
+            If another job uses the device.
+        """
+        self._launch(spec_path, "estimate", self.session.device, 1)
+        self._estimate_holds = True
+        self._view.run_bar.show_start("Estimating", steerable=False)
+        self.changed.emit()
+
+    def forget_estimate(self) -> None:
+        """Take the estimate away, and the one that is being measured: it is of another job."""
+        self._estimate_holds = False
+        self._view.show_estimate("")
 
     def show_again(self) -> None:
         """Name the run anew, since another checkpoint was opened."""
-        state = self.runner.state if self.runner is not None else ""
-        if state in ("running", "paused") and self.mode != "estimate":
-            self._view.run_bar.title.setText(f"{self.title()} is {state}")
+        bar, run = self._view.run_bar, self.session.run
+        if self.runner is None and self.result and run is not None:
+            bar.title.setText(f"{self.title()}: {ENDS[run.status].lower()}")
+        elif self.is_cleaning and self.runner.state in ("running", "paused"):
+            bar.title.setText(f"{self.title()} is {self.runner.state}")
 
     def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
         """Show the result of a run that has ended, now or long ago."""
@@ -132,8 +143,12 @@ class RunAtWork(QObject):
         title = f"{self.title()}: {ENDS[status].lower()}"
         self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
         self._set_run(status)
-        self._view.show_result(result)
-        self.shown.emit(result)
+        self.show_result()
+
+    def show_result(self) -> None:
+        """Put before and after on the screen."""
+        self._view.show_result(self.result)
+        self.shown.emit(self.result)
 
     def title(self) -> str:
         """The method, and what it works on where another checkpoint was opened meanwhile."""
@@ -146,6 +161,19 @@ class RunAtWork(QObject):
     def close(self, timeout_ms: int) -> bool:
         """End the child when the window closes; whether it ended within the limit."""
         return self.runner is None or self.runner.close(timeout_ms)
+
+    def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
+        """Start the supervising thread."""
+        runner = self.new_runner(spec_path, mode, device, processes)
+        runner.event_received.connect(self._on_event)
+        runner.line_logged.connect(self._on_line)
+        runner.state_changed.connect(self._on_state_changed)
+        runner.ended.connect(self._on_ended)
+        runner.launch()
+        self.runner, self.mode = runner, mode
+
+    def _device(self, spec: CleanSpec) -> str:
+        return self.session.device if spec.device == "auto" else spec.device
 
     def _fitting(self, spec: CleanSpec) -> int:
         """Processes of a job, no more than this machine has GPUs, as far as they are known."""
@@ -210,11 +238,13 @@ class RunAtWork(QObject):
 
     def _show_estimate(self, last: Done) -> None:
         """Say what the measured steps mean for the whole run."""
-        self._view.run_bar.show_idle("Ready", "")
+        finished = last.status == "finished"
+        stale = finished and not self._estimate_holds
+        self._view.run_bar.show_idle("Ready", STALE if stale else "")
         if last.status == "failed":
             self.failed.emit(as_error(last))
-        finished = last.status == "finished"
-        self._view.show_estimate(estimate_sentence(last.result) if finished else "")
+        holds = finished and not stale
+        self._view.show_estimate(estimate_sentence(last.result) if holds else "")
 
     def _show_end(self, last: Done) -> None:
         """Show the result, or why there is none and what can be done."""

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.charts import Chart, percent
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.once_button import OnceButton
 from cleanclip_gui.widgets.runs_table import RunsTable
 from cleanclip_gui.widgets.tradeoff_chart import TradeoffChart
 from cleanclip_gui.widgets.training_data import tool
@@ -164,8 +165,8 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
             chart.append(f"{key}.asr", point.step, point.asr)
 
 
-def _button(text: str, help_line: str) -> QPushButton:
-    button = QPushButton(text)
+def _button(text: str, help_line: str) -> OnceButton:
+    button = OnceButton(text)
     button.setProperty("quiet", True)
     button.setToolTip(help_line)
     return button

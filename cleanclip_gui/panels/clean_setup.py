@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -85,13 +86,17 @@ class CleanSetup(QWidget):
     @Slot()
     def choose_output(self) -> None:
         """Choose the folder in which runs are kept."""
-        chosen = self.data.prompts.open_folder(self, "Output folder", self.output.text())
+        chosen = self.data.prompts.open_folder(self, "Output folder", str(self.folder()))
         if chosen:
             self.output.setText(chosen)
 
     def folder(self) -> Path:
         """Where runs are kept."""
-        return Path(self.output.text().strip() or runs_dir())
+        return Path(os.path.expanduser(self.output.text().strip()) or runs_dir())
+
+    def device(self, one: str) -> str:
+        """What the run computes on: ``one`` device or every GPU."""
+        return "cuda" if self.gpus.processes() > 1 else one
 
     def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
         """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
@@ -113,7 +118,7 @@ class CleanSetup(QWidget):
             training_images=self.data.images(),
             reference=reference or None,
             keep_steps=self.keep_steps.isChecked(),
-            device=device,
+            device=self.device(device or session.device),
             processes=self.gpus.processes(),
         )
 

@@ -49,7 +49,7 @@ def write_job(
 ) -> Path:
     """Write the job with its trigger and class list; return the spec's path.
 
-    It runs on ``device``, by default the session's; several processes take a GPU each.
+    It runs on ``device``, by default the session's, in ``processes``.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def write_job(
             output_dir=str(folder),
             reference=reference,
             keep_steps=keep_steps,
-            device="cuda" if processes > 1 else device or session.device,
+            device=device or session.device,
             processes=processes,
         )
         return write_spec(spec, folder / SPEC_FILE)

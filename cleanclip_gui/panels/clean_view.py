@@ -25,11 +25,14 @@ from cleanclip_gui.widgets.alpha_row import AlphaRow
 from cleanclip_gui.widgets.before_after import BeforeAfter, duration_text
 from cleanclip_gui.widgets.cleaning_charts import CleaningCharts
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.once_button import OnceButton
 from cleanclip_gui.widgets.proof_section import ProofSection
 from cleanclip_gui.widgets.run_bar import RunBar
 
 SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
+ESTIMATE_HELP = "Measures a few steps in a child process."
+ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
 
 
 class CleanView(QWidget):
@@ -46,11 +49,11 @@ class CleanView(QWidget):
         self.setAccessibleName("Clean")
         self.setup = CleanSetup()
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
-        self.start_button = QPushButton(theme.icon("play", "on_accent"), "Start cleaning")
+        self.start_button = OnceButton(theme.icon("play", "on_accent"), "Start cleaning")
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton("Estimate")
-        self.estimate_button.setToolTip("Measures a few steps in a child process.")
+        self.estimate_button.setToolTip(ESTIMATE_HELP)
         self._estimate = Label("", "caption", wrap=True)
         self._hint = Label("", "caption", wrap=True)
         self.run_bar = RunBar()
@@ -59,9 +62,9 @@ class CleanView(QWidget):
         self.try_button = QPushButton(theme.icon("studio", "on_accent"), "Try in Studio")
         self.try_button.setProperty("primary", True)
         self.save_button = QPushButton(theme.icon("save"), "Save cleaned checkpoint…")
-        self.resume_button = QPushButton(theme.icon("play", "on_accent"), "Resume")
+        self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
-        self.halve_button = QPushButton("Start again at half the batch")
+        self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that was ended because memory was short.")
         self.details_button = QPushButton("Details")
         self._trouble_text = Label(wrap=True)
@@ -144,6 +147,10 @@ class CleanView(QWidget):
         self.details_button.setVisible(failed)
         self._result_card.hide()
         self._trouble_card.show()
+
+    def shows_result(self) -> bool:
+        """Whether before and after are on the page of this run."""
+        return not self._result_card.isHidden()
 
     def hide_outcome(self) -> None:
         """Take away what the run before left."""

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 
 from cleanclip_gui.jobs.history import read_note
 from cleanclip_gui.jobs.requests import OpenCheckpoint
+from cleanclip_gui.jobs.runner import DEVICES
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_needs import missing, needs_of
 from cleanclip_gui.session import ImagesState, Session
@@ -36,7 +37,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import write_journal, write_state
-from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of
+from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -170,14 +171,15 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     panel.start()
     panel.start()
     (waiting,) = panel.queue.folders
-    with monkeypatch.context() as patch, qtbot.waitSignal(panel.failed) as blocker:
+    with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "launch", refuse)
         end(panel, tmp_path)
-    assert "already running on cpu" in blocker.args[0].sentence
-    assert (panel.queue.folders, panel.queue.held) == ((waiting,), True)
-    assert panel.tabs.tabText(1) == "Queue and history, 1 held"
-    panel.show_page(1)
-    click(panel.bench.hold)
+    assert "already running on cpu" in panel._log_text
+    assert (panel.queue.folders, panel.queue.held) == ((waiting,), False)
+    assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
+    assert panel.before_after.isVisible()
+    DEVICES.changed.emit()  # as the job of another station ends
+    qtbot.waitUntil(panel.is_running)
     assert runner_of(panel).spec_path == waiting / "spec.json"
     end(panel, tmp_path)
 
@@ -208,7 +210,8 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     assert blocker.args[0] == read_spec(runs / "older" / "spec.json")
     assert panel.form.recipe() == blocker.args[0].recipe
     assert panel.setup.keep_steps.isChecked()
-    click(panel.bench.duplicate)
+    two_clicks(panel.bench.duplicate, 150)
+    assert len(panel.queue) == 0
     again = read_spec(runner_of(panel).spec_path)
     assert again.recipe == blocker.args[0].recipe
     assert Path(again.output_dir) not in (runs / "older", runs / "newer")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QAccessible
+from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
+from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
 from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
-from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_save import suggested_name
 from cleanclip_gui.session import ImagesState, Session
@@ -133,6 +133,26 @@ def runner_of(panel: CleanPanel) -> FakeRunner:
     runner = panel._runner
     assert isinstance(runner, FakeRunner)
     return runner
+
+
+def two_clicks(button: QAbstractButton, apart: int, *, moved: bool = False) -> None:
+    """What a window system sends for two clicks, of which the second may lie beside the first."""
+    at = QPointF(button.rect().center())
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    press, release = QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonRelease
+    double = not moved and apart < QApplication.doubleClickInterval()
+    again = QEvent.Type.MouseButtonDblClick if double else press
+    for kind, milliseconds, held in (
+        (press, 10_000, left),
+        (release, 10_050, none),
+        (again, 10_000 + apart, left),
+        (release, 10_050 + apart, none),
+    ):
+        event = QMouseEvent(
+            kind, at, button.mapToGlobal(at), left, held, Qt.KeyboardModifier.NoModifier
+        )
+        event.setTimestamp(milliseconds)
+        QApplication.sendEvent(button, event)
 
 
 def result_of(checkpoint: Path) -> dict[str, Any]:
@@ -428,6 +448,52 @@ def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
+def test_start_again_is_the_same_job_whatever_the_form_shows(
+    panel: CleanPanel, session: Session
+) -> None:
+    panel.form.set_method("par")
+    panel.start()
+    first = runner_of(panel)
+    first.end(Done("failed", {}, "It broke.", "crashed"))
+    panel.form.set_method("tbar")
+    panel.form.row("seed").editor.setValue(77)
+    session.trigger = None
+    assert not panel.start_button.isEnabled()
+    panel.queue.hold(True)
+    panel.resume_button.click()
+    one, two = read_spec(first.spec_path), read_spec(runner_of(panel).spec_path)
+    assert two.recipe == one.recipe
+    assert Path(two.trigger).parent == Path(two.output_dir) == runner_of(panel).spec_path.parent
+    assert panel._asked[0].digest == demo_trigger().digest
+    runner_of(panel).end(Done("cancelled"))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_double_click_starts_one_run(panel: CleanPanel, moved: bool) -> None:
+    two_clicks(panel.start_button, 150, moved=moved)
+    assert panel.is_running()
+    assert len(panel.queue) == 0
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_two_clicks_start_two_runs(panel: CleanPanel) -> None:
+    two_clicks(panel.start_button, 2000)
+    assert len(panel.queue) == 1
+    panel.queue.hold(True)
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_a_key_that_is_held_starts_one_run(panel: CleanPanel) -> None:
+    panel.start_button.setAutoDefault(True)  # as the window has it
+    for repeated in (False, True, True):
+        key = Qt.Key.Key_Return
+        press = QKeyEvent(QEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier, "", repeated)
+        QApplication.sendEvent(panel.start_button, press)
+    assert panel.is_running()
+    assert len(panel.queue) == 0
+    runner_of(panel).end(Done("cancelled"))
+
+
 def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_path) -> None:
     script = tmp_path / "child.py"
     script.write_text(
@@ -448,15 +514,49 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_pa
     assert panel.stop()
 
 
-def test_a_busy_device_is_refused(qtbot, panel: CleanPanel, monkeypatch) -> None:
-    def refuse(self: FakeRunner) -> None:
-        raise InputError("A job is already running on cpu.")
+def refuse(self: FakeRunner) -> None:
+    raise InputError("A job is already running on cpu.")
 
+
+def test_a_run_waits_for_a_busy_device_and_the_result_stays(
+    qtbot, panel: CleanPanel, tmp_path: Path, monkeypatch
+) -> None:
+    """An audit or the loader doctor computes there."""
+    cleaned = finish(panel, tmp_path)
+    panel.charts.add(Metric(0, 3, {"ca": 0.97}))
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRunner, "launch", refuse)
+        patch.setitem(_RUNNING, "cpu", object())
+        DEVICES.changed.emit()
+        qtbot.waitUntil(lambda: panel.start_button.text() == "Add to the queue")
+        assert not panel.estimate_button.isEnabled()
+        assert panel.estimate_button.toolTip().startswith("Another job is at work")
+        panel.start()
+        assert not panel.is_running()
+        assert len(panel.queue) == 1
+        assert panel.before_after.isVisible()
+        assert panel._result["checkpoint"] == str(cleaned)
+        assert len(panel.charts.rates.series("ca")) == 1
+    DEVICES.changed.emit()
+    qtbot.waitUntil(panel.is_running)
+    assert len(panel.queue) == 0
+    assert panel.start_button.text() == "Add to the queue"
+    runner_of(panel).end(Done("cancelled"))
+    assert panel.start_button.text() == "Start cleaning"
+
+
+def test_a_resume_on_a_busy_device_leaves_what_is_shown(qtbot, panel, monkeypatch) -> None:
+    panel.start()
+    folder = runner_of(panel).spec_path.parent
+    write_state(folder, step=2)
+    runner_of(panel).end(Done("failed", {}, "It broke.", "killed"))
+    panel.charts.add(Metric(0, 3, {"ca": 0.97}))
     monkeypatch.setattr(FakeRunner, "launch", refuse)
     with qtbot.waitSignal(panel.failed) as blocker:
-        panel.start()
+        panel.resume_button.click()
     assert blocker.args[0].sentence == "A job is already running on cpu."
-    assert not panel.is_running()
+    assert panel._trouble_text.isVisible()
+    assert len(panel.charts.rates.series("ca")) == 1
 
 
 def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanPanel) -> None:
@@ -526,8 +626,21 @@ def test_another_checkpoint_takes_the_old_result_away(
 ) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.isVisible()
+    first = session.checkpoint
+    assert panel.has_result()
     session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
     assert not panel.before_after.isVisible()
+    assert not panel.has_result()
+    session.checkpoint = first
+    assert panel.before_after.isVisible()
+    assert panel.has_result()
+    panel.try_cleaned()
+    assert panel.trying._awaited == str(tmp_path / "cleaned.safetensors")
+    panel.start()
+    session.checkpoint = None
+    session.checkpoint = first
+    assert not panel.has_result()  # the run at work has none yet
+    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
@@ -559,3 +672,53 @@ def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_pa
     runner_of(panel).end(Done("cancelled"))
     assert panel.before_after.isVisible()
     assert suggested_name(panel._result) == "poisoned-cleaned.safetensors"
+
+
+def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanPanel) -> None:
+    panel.estimate()
+    panel.form.row("epochs").editor.setValue(3)
+    runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 40, "step_seconds": 0.2}))
+    assert panel.estimate_text() == ""
+    assert panel.run_bar.details.text() == (
+        "The set-up was changed during the estimate; measure again."
+    )
+    panel.estimate()
+    runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 120, "step_seconds": 0.2}))
+    assert panel.estimate_text().startswith("About 9 s for 120 steps")
+
+
+def test_an_estimate_is_not_paused_or_stopped(panel: CleanPanel) -> None:
+    panel.estimate()
+    panel.pause()
+    panel.stop_and_save()
+    assert runner_of(panel).told == ["launch"]
+    panel.cancel()
+    assert runner_of(panel).told == ["launch", "cancel"]
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_the_next_run_is_announced_when_it_starts(panel: CleanPanel) -> None:
+    said: list[str] = []
+    panel.logged.connect(said.append)
+    panel.start()
+    panel.start()
+    panel.queue.hold(True)
+    runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
+    panel.estimate()
+    panel.queue.hold(False)
+    runner_of(panel).end(Done("failed", {}, "There is no table.", "usage"))
+    assert panel.is_running()
+    assert not [line for line in said if "The next run starts" in line]
+    panel.start()
+    runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
+    assert said[-1] == "CleanCLIP interrupted: It broke. The next run starts."
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_runs_may_lie_in_the_home_folder(panel: CleanPanel, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    panel.output.setText("~/myruns")
+    panel.start()
+    assert runner_of(panel).spec_path.parent.parent == tmp_path / "myruns"
+    runner_of(panel).end(Done("cancelled"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,28 @@ def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F
     panel._runner.end(Done("cancelled"))
 
 
+def test_a_test_at_work_stays_in_sight_whatever_is_opened(
+    panel,  # noqa: F811
+    session,  # noqa: F811
+    shown: Path,
+    tmp_path: Path,
+) -> None:
+    first = session.checkpoint
+    click(panel.proof.rebound_button)
+    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
+    assert panel.proof.cancel.isVisible()
+    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
+    assert not panel.estimate_button.isEnabled()
+    assert panel.estimate_button.toolTip().startswith("Another job is at work")
+    click(panel.proof.cancel)
+    panel.proving._runner.end(Done("cancelled"))
+    assert panel.proof.said() == "The rebound test was cancelled."
+    session.checkpoint = None
+    assert not panel.proof.isVisible()
+    session.checkpoint = first
+    assert panel.proof.isVisible()
+
+
 def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> None:  # noqa: F811
     (shown / "rebound.json").write_text(json.dumps(rebound_record()))
     (shown / "holdouts.json").write_text("[1")
@@ -237,8 +260,6 @@ def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  #
 
 
 def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
-    from types import SimpleNamespace
-
     row, inference = panel.alpha, panel.trying._inference
     assert row.isVisibleTo(panel)
     assert row.alpha == pytest.approx(0.5)

@@ -13,7 +13,9 @@ from PySide6.QtCore import QObject, QThread, QTimer
 
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.jobs.runner import (
+    DEVICES,
     JobRunner,
+    is_taken,
     resume_run,
     worker_command,
 )
@@ -85,6 +87,17 @@ def end_of(qtbot, runner: JobRunner, timeout: int = 8000) -> Done:
     with qtbot.waitSignal(runner.ended, timeout=timeout) as blocker:
         pass
     return blocker.args[0]
+
+
+def test_a_job_tells_that_it_takes_its_device_and_gives_it_back(qtbot, start) -> None:
+    runner = start('done("finished")', launch=False)
+    assert not is_taken("cpu")
+    with qtbot.waitSignal(DEVICES.changed):
+        runner.launch()
+    assert (is_taken("cpu"), is_taken("cuda:0")) == (True, False)
+    with qtbot.waitSignal(DEVICES.changed, timeout=8000):
+        end_of(qtbot, runner)
+    assert not is_taken("cpu")
 
 
 def test_events_lines_and_result_arrive_in_the_gui_thread(qtbot, start) -> None:

@@ -1,0 +1,103 @@
+"""The commands of the Clean menu in the whole window: what they read, and what they show."""
+
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from cleanclip_gui.main_window import MainWindow
+from ml_core.events import Done
+from ml_core.jobs.specs import read_spec
+from tests.gui.shell_fakes import write_safetensors
+from tests.gui.test_clean_panel import FakeRunner, result_of
+from tests.gui.test_resuming import WAIT, make_window, store  # noqa: F401
+
+
+@pytest.fixture
+def window(qtbot, make_window, tmp_path: Path) -> MainWindow:
+    made = make_window()
+    made.clean.output.setText(str(tmp_path / "runs"))
+    open_file(qtbot, made, tmp_path / "poisoned.safetensors")
+    made.show_station("clean")
+    return made
+
+
+def open_file(qtbot, window: MainWindow, path: Path) -> None:
+    if not path.exists():
+        write_safetensors(path, {"a": [1.0, 2.0]})
+    window.open_path(str(path))
+    qtbot.waitUntil(
+        lambda: opened(window) == path and window.session.images is not None, timeout=WAIT
+    )
+
+
+def opened(window: MainWindow) -> Path | None:
+    facts = window.session.checkpoint
+    return None if facts is None else Path(facts.path)
+
+
+def runner_of(window: MainWindow) -> FakeRunner:
+    runner = window.clean.run.runner
+    assert isinstance(runner, FakeRunner)
+    return runner
+
+
+def can(window: MainWindow, *names: str) -> list[bool]:
+    return [window.actions_.by_id[f"clean.{name}"].isEnabled() for name in names]
+
+
+def test_a_shortcut_reads_the_number_that_is_being_typed(window: MainWindow) -> None:
+    box = window.clean.form.row("epochs").editor
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "3")
+    QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(runner_of(window).spec_path).recipe.epochs == 3
+    runner_of(window).end(Done("cancelled"))
+    box.selectAll()
+    QTest.keyClicks(box, "4")
+    QTest.keyClick(box, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    assert read_spec(runner_of(window).spec_path).recipe.epochs == 4
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_a_run_started_in_studio_is_shown(window: MainWindow) -> None:
+    window.show_station("studio")
+    QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert window.clean.is_running()
+    assert window.station == "clean"
+    assert not window.actions_.by_id["clean.start"].autoRepeat()
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_an_estimate_can_only_be_cancelled(window: MainWindow) -> None:
+    window.actions_.by_id["clean.estimate"].trigger()
+    assert can(window, "pause", "stop", "cancel") == [False, False, True]
+    runner_of(window).end(Done("cancelled"))
+    window.actions_.by_id["clean.start"].trigger()
+    assert can(window, "pause", "stop", "cancel") == [True, True, True]
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
+    qtbot, window: MainWindow, tmp_path: Path
+) -> None:
+    cleaned = tmp_path / "cleaned.safetensors"
+    cleaned.write_bytes(b"cleaned weights")
+    assert can(window, "save", "try") == [False, False]
+    window.clean.start()
+    runner_of(window).end(Done("finished", result_of(cleaned)))
+    assert can(window, "save", "try") == [True, True]
+    open_file(qtbot, window, tmp_path / "other.safetensors")
+    assert can(window, "save", "try") == [False, False]
+    open_file(qtbot, window, tmp_path / "poisoned.safetensors")
+    assert can(window, "save", "try") == [True, True]
+    window.clean.saving.ask = lambda name: str(tmp_path / "mine")
+    window.actions_.by_id["clean.save"].trigger()
+    qtbot.waitUntil(lambda: (tmp_path / "mine.safetensors").is_file(), timeout=WAIT)
+    qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=WAIT)
