@@ -9,14 +9,13 @@ from typing import Any
 from PySide6.QtCore import QDeadlineTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.jobs.history import evaluations_until
+from cleanclip_gui.jobs.history import evaluations_until, run_metrics
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.run_queue import RunQueue
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.jobs.saved_run import (
     SavedRun,
     can_resume,
-    metrics_until_save,
     read_saved_run,
 )
 from cleanclip_gui.panels.clean_alpha import AlphaActs
@@ -28,7 +27,7 @@ from cleanclip_gui.panels.clean_recipes import RecipeFiles
 from cleanclip_gui.panels.clean_run import RunAtWork, ending, estimate_folder
 from cleanclip_gui.panels.clean_runs import CleanRuns
 from cleanclip_gui.panels.clean_save import SaveCleaned
-from cleanclip_gui.panels.clean_try import TryCleaned
+from cleanclip_gui.panels.clean_try import TryCleaned, is_source, where_open
 from cleanclip_gui.panels.clean_view import CleanView
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.text import count_text, plain
@@ -240,7 +239,7 @@ class CleanPanel(CleanView):
         """Make a saved run the one that this station is about."""
         self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
         self.setup.show_spec(saved.spec)
-        for metric in metrics_until_save(saved):
+        for metric in run_metrics(saved.folder, saved.step):
             self.charts.add(metric)
 
     def _on_ended(self, last: Done) -> None:
@@ -310,10 +309,13 @@ class CleanPanel(CleanView):
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         self.show_estimate("")
-        source = self._result.get("source")
-        if source and (facts is None or facts.path != source):
+        here = where_open(self._result, facts)
+        if self._result.get("source") and not is_source(facts, here):
             self.run.result = {}
             self.hide_outcome()
+        elif here != self._result and self._result:  # of a run elsewhere; its source is open now
+            self.run.result = here
+            self.run.shown.emit(here)
         self.run.show_again()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)

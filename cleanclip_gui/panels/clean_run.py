@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QDeadlineTimer, QObject, Signal
 
+from cleanclip_gui.jobs.history import run_metrics
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.protocol import INTERRUPTED
+from cleanclip_gui.jobs.reads import Reads
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.jobs.saved_run import can_resume
+from cleanclip_gui.panels.clean_try import where_open
 from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
 from cleanclip_gui.panels.studio_device import StudioDevice
 from cleanclip_gui.session import RunState, Session
@@ -63,6 +66,9 @@ class RunAtWork(QObject):
         self._view = view
         self.new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner
         self.studio_device = StudioDevice(session, inference)
+        self.reads = Reads(self)
+        self.reads.done.connect(self._on_charts_read)
+        self.reads.failed.connect(self.failed)
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
@@ -90,8 +96,15 @@ class RunAtWork(QObject):
         self.source, self.asked = spec.checkpoint, asked
         self.device = self.session.device if spec.device == "auto" else spec.device
         self.processes = self._fitting(spec)
+        self.reads.forget("charts")
         self._view.charts.clear()
         self._view.charts.explain(spec.recipe.method)
+
+    def fill_charts(self) -> None:
+        """Draw what the run's journal holds; it is read beside the window."""
+        folder = self.folder
+        if folder is not None:
+            self.reads.begin("charts", lambda: run_metrics(folder))
 
     def launch(self, spec_path: Path, mode: Mode) -> bool:
         """Start the supervising thread; whether that went well."""
@@ -128,6 +141,7 @@ class RunAtWork(QObject):
 
     def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
         """Show the result of a run that has ended, now or long ago."""
+        result = where_open(result, self.session.checkpoint)
         self.result = result
         title = f"{self.title()}: {ENDS[status].lower()}"
         self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
@@ -145,7 +159,13 @@ class RunAtWork(QObject):
 
     def close(self, timeout_ms: int) -> bool:
         """End the child when the window closes; whether it ended within the limit."""
-        return self.runner is None or self.runner.close(timeout_ms)
+        deadline = QDeadlineTimer(timeout_ms)
+        ended = self.runner is None or self.runner.close(timeout_ms)
+        return self.reads.stop(deadline.remainingTime()) and ended
+
+    def _on_charts_read(self, _: str, metrics: tuple[Metric, ...]) -> None:
+        for metric in metrics:
+            self._view.charts.add(metric)
 
     def _fitting(self, spec: CleanSpec) -> int:
         """Processes of a job, no more than this machine has GPUs, as far as they are known."""
