@@ -10,7 +10,8 @@ from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.jobs.queue_file import QUEUE_FILE
 from cleanclip_gui.jobs.saved_run import SavedRun, read_saved_run, was_interrupted
-from cleanclip_gui.session import RunState
+from cleanclip_gui.panels.clean_spec import measures_alike
+from cleanclip_gui.session import ImagesState, RunState
 from cleanclip_gui.session.records import is_live
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import data_dir
@@ -30,6 +31,8 @@ class Resuming(QObject):
     def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
         self._window = window
+        self._awaited: CleanSpec | None = None
+        window.session.events.images.connect(self._on_images_change)
         window.session.events.run.connect(self._on_run_change)
         window.clean.resume_asked.connect(self.choose)
         window.clean.resumed.connect(self._on_resumed)
@@ -83,8 +86,9 @@ class Resuming(QObject):
 
     @Slot(object)
     def _on_resumed(self, saved: SavedRun) -> None:
-        """Open what the run works on, unless it is open already."""
-        self._open(saved.spec)
+        """Open what the run works on, unless its checkpoint is open already."""
+        if not self._is_open(saved.spec):
+            self._open(saved.spec)
 
     @Slot(object)
     def _on_repeated(self, spec: CleanSpec) -> None:
@@ -99,13 +103,22 @@ class Resuming(QObject):
         session.trigger, session.target = trigger, spec.target
 
     def _open(self, spec: CleanSpec) -> None:
-        """Open checkpoint and images of a job, unless the checkpoint is open already."""
+        """Open checkpoint and images of a job, as far as others are open."""
         window = self._window
-        facts = window.session.checkpoint
-        if facts is not None and Path(facts.path) == Path(spec.checkpoint):
-            return
         images = spec.test_images or spec.images
-        if images is not None:
+        if images is not None and not measures_alike(spec, window.session.images):
+            self._awaited = spec
             window.data_bar.load(images, spec.label_set, spec.templates)
-        window.open_path(spec.checkpoint)
-        window.show_station("clean")
+        if not self._is_open(spec):
+            window.open_path(spec.checkpoint)
+            window.show_station("clean")
+
+    def _is_open(self, spec: CleanSpec) -> bool:
+        facts = self._window.session.checkpoint
+        return facts is not None and Path(facts.path) == Path(spec.checkpoint)
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        """Aim at the job's target: other images came with the class that was the target before."""
+        spec, self._awaited = self._awaited, None
+        if spec is not None and measures_alike(spec, images):
+            self._window.session.target = spec.target

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from cleanclip_gui.jobs.saved_run import journal
+from cleanclip_gui.jobs.result_shape import is_whole
+from cleanclip_gui.jobs.saved_run import can_resume, journal
 from ml_core.atomic import replace_files
 from ml_core.cleaning.tradeoff import Head, Point, points
-from ml_core.events import Done, Event, Metric, Saved
+from ml_core.data.labels import label_sets
+from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
@@ -28,7 +34,10 @@ _LOG = logging.getLogger(__name__)
 NOTE_FILE = "note.txt"
 MAX_NOTE = 500
 HEADS: tuple[Head, ...] = ("zero-shot", "linear")
+# Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
+MAX_LOSSES = 1000
 _TAIL_BYTES = 65_536
+_LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
 _FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
@@ -72,6 +81,17 @@ class PastRun:
         return self.status == "failed" and self.error_code in ("killed", "memory")
 
     @property
+    def can_be_shown(self) -> bool:
+        """Whether there is a result, or numbers at least."""
+        return bool(self.result) or os.path.isfile(self.folder / EVENTS_FILE)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it ended early and left a save."""
+        early = self.status in ("interrupted", "cancelled", "failed", "stopped")
+        return early and can_resume(self.folder)
+
+    @property
     def checkpoint(self) -> str:
         """The cleaned checkpoint where it lies now; empty if there is none."""
         path = self.folder / CLEANED_FILE
@@ -84,13 +104,16 @@ def list_runs(parent: Path) -> tuple[PastRun, ...]:
     A run whose job cannot be read is left out, and noted in the log.
     """
     try:
-        folders = [entry for entry in parent.iterdir() if (entry / SPEC_FILE).is_file()]
+        folders = list(parent.iterdir())
     except OSError:
         return ()
     found = []
     for folder in folders:
         try:
-            found.append(read_run(folder))
+            if (folder / SPEC_FILE).is_file():
+                found.append(read_run(folder))
+        except OSError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.strerror)
         except InputError as error:
             _LOG.info("%s is not shown: %s", folder.name, error.sentence)
     return tuple(sorted(found, key=lambda run: (run.begun, run.folder.name), reverse=True))
@@ -104,16 +127,32 @@ def read_run(folder: Path) -> PastRun:
     InputError
         If it holds no job, or one that cannot be read.
     """
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder.name} cannot be read: {error.strerror or error}; see that its "
+            "disk is there and that you may read it.",
+            "usage",
+            str(error),
+        ) from error
+
+
+def _read_run(folder: Path) -> PastRun:
+    """Read one run's folder; an OSError is what its disk says."""
     path = folder / SPEC_FILE
     if not path.is_file():
         raise InputError(
             f"{folder.name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder "
             "that one run made."
         )
-    spec = read_spec(path)
+    spec = _located_spec(folder, read_spec(path))
     result = read_json(folder / RESULT_FILE)
-    status, error, code = _standing(folder, result)
-    result = _located_files(folder, result)
+    whole = is_whole(result)
+    status, error, code = _standing(folder, result if whole else {})
+    if not whole:
+        error = f"{RESULT_FILE} of this run is damaged, so its numbers cannot be shown."
+    result = _located_files(folder, result) if whole else {}
     begun = path.stat().st_mtime
     return PastRun(folder, spec, status, begun, result, error, code, read_note(folder))
 
@@ -145,13 +184,37 @@ def write_note(folder: Path, text: str) -> None:
         ) from error
 
 
-def run_metrics(folder: Path) -> tuple[Metric, ...]:
-    """Every number of a run's journal, as the run's charts show them; the later one counts."""
-    found: dict[tuple[int, bool], Metric] = {}
-    for event in read_events(folder / EVENTS_FILE, lambda line: '"metric"' in line):
-        if isinstance(event, Metric):
-            found[event.step, "loss" not in event.values] = event
-    return tuple(found[key] for key in sorted(found))
+def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
+    """Numbers of a run's journal, as the run's charts show them, up to the step ``until``.
+
+    Every evaluation, and of a long run the losses of every second, fourth, … step. A step that was
+    done twice, by a session that was killed and by the one that went on, counts as the later one.
+    """
+    evaluations: dict[int, Metric] = {}
+    losses: dict[int, str] = {}
+    last, stride = (-1, ""), 1
+    for line in _metric_lines(folder):
+        found = _LOSS_STEP.match(line)
+        if found is None:
+            event = _event(line)
+            if isinstance(event, Metric) and (until is None or event.step <= until):
+                evaluations[event.step] = event
+            continue
+        step = int(found[1])
+        if until is not None and step > until:
+            continue
+        last = (step, line)
+        if step % stride == 0:
+            losses[step] = line
+            if len(losses) > 2 * MAX_LOSSES:
+                stride *= 2
+                losses = {step: line for step, line in losses.items() if step % stride == 0}
+    if last[1]:
+        losses[last[0]] = last[1]
+    events = [_event(line) for line in losses.values()]
+    metrics = [event for event in events if isinstance(event, Metric)]
+    metrics += evaluations.values()
+    return tuple(sorted(metrics, key=lambda metric: (metric.step, "loss" not in metric.values)))
 
 
 def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
@@ -172,9 +235,23 @@ def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
     )  # fmt: skip
 
 
+def _metric_lines(folder: Path) -> Iterator[str]:
+    """Lines of a journal that hold numbers; none if there is no journal."""
+    with suppress(OSError), open(folder / EVENTS_FILE, encoding="utf-8", errors="replace") as file:
+        yield from (line for line in file if '"metric"' in line)
+
+
+def _event(line: str) -> Event | None:
+    """A line of a journal; None if a kill has cut it."""
+    with suppress(ValueError, RecursionError):
+        return from_json(line)
+    return None
+
+
 def _located(folder: Path) -> Iterator[Event]:
     """Evaluations and kept checkpoints, those alone that are in the folder."""
-    for event in read_events(folder / EVENTS_FILE, lambda line: '"ca"' in line or '"step"' in line):
+    wanted = ('"ca"', '"saved"')
+    for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in wanted)):
         if isinstance(event, Saved) and event.what == "step":
             path = folder / STEPS_FOLDER / Path(event.path).name
             if path.is_file():
@@ -193,6 +270,20 @@ def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
+    """A job whose trigger and class list are named where they are now, as far as they are there."""
+    changes, places = {}, [folder]
+    if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
+        places.append(folder.parent)
+    for key in ("trigger", "label_set"):
+        named = getattr(spec, key)
+        if named is None or named in label_sets() or Path(named).is_file():
+            continue
+        here = [place / Path(named).name for place in places]
+        changes[key] = str(next((path for path in here if path.is_file()), named))
+    return spec.model_copy(update=changes)
+
+
 def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
     """Status of a run, and why it failed."""
     if result:
@@ -201,6 +292,6 @@ def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str
     if not events:
         return "not started", "", ""
     last = events[-1]
-    if isinstance(last, Done):
-        return last.status, last.error, last.error_code
+    if isinstance(last, Done) and last.status in get_args(Status):
+        return last.status, str(last.error), str(last.error_code)
     return "interrupted", "", ""

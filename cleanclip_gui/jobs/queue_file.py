@@ -52,7 +52,7 @@ def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
     for folder in dict.fromkeys(map(Path, named)):
         try:
             run = read_run(folder)
-        except (InputError, OSError) as error:
+        except InputError as error:
             _LOG.info("%s is left out of the queue: %s", folder, error)
             lost.append(plain(folder.name, 60))
         else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from ml_core.events import Done, Event, Metric, from_json
+from ml_core.events import Done, Event, from_json
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
@@ -24,8 +25,6 @@ from ml_core.reading.safetensors_header import read_header
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
-# Of a longer journal the end is read: the window waits for it.
-_MAX_JOURNAL_BYTES = 8_000_000
 _TAIL_BYTES = 65_536
 _WORKER = frozenset({"ml_core.jobs.worker", "--worker"})
 
@@ -45,7 +44,8 @@ class SavedRun:
 
 def can_resume(folder: Path) -> bool:
     """Whether a run's folder holds a save to go on from."""
-    return (folder / SPEC_FILE).is_file() and (folder / STATE_FILE).is_file()
+    # Unlike Path.is_file, what may not be looked at is not there.
+    return os.path.isfile(folder / SPEC_FILE) and os.path.isfile(folder / STATE_FILE)
 
 
 def read_saved_run(folder: Path) -> SavedRun:
@@ -94,19 +94,6 @@ def was_interrupted(folder: Path) -> bool:
         return False
     events = journal(folder, _TAIL_BYTES)
     return not (events and isinstance(events[-1], Done))
-
-
-def metrics_until_save(saved: SavedRun) -> tuple[Metric, ...]:
-    """The numbers of each step up to the save, as if the run had never been interrupted.
-
-    Steps that an earlier session did after its last save were done again by the next one: the
-    later numbers count.
-    """
-    points: dict[tuple[int, bool], Metric] = {}
-    for event in journal(saved.folder, _MAX_JOURNAL_BYTES):
-        if isinstance(event, Metric) and event.step <= saved.step:
-            points[event.step, "loss" not in event.values] = event
-    return tuple(points[key] for key in sorted(points))
 
 
 def _saved_step(state: Path) -> int:

@@ -9,14 +9,13 @@ from typing import Any
 from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.jobs.history import evaluations_until
+from cleanclip_gui.jobs.history import evaluations_until, run_metrics
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.run_queue import RunQueue
 from cleanclip_gui.jobs.runner import DEVICES, JobRunner, is_taken
 from cleanclip_gui.jobs.saved_run import (
     SavedRun,
     can_resume,
-    metrics_until_save,
     read_saved_run,
 )
 from cleanclip_gui.panels.clean_alpha import AlphaActs
@@ -249,7 +248,7 @@ class CleanPanel(CleanView):
     def _show_saved(self, saved: SavedRun) -> None:
         """Set the form as a saved run was set, and draw what it measured."""
         self.setup.show_spec(saved.spec)
-        for metric in metrics_until_save(saved):
+        for metric in run_metrics(saved.folder, saved.step):
             self.charts.add(metric)
 
     def _on_ended(self, last: Done) -> None:
@@ -326,19 +325,11 @@ class CleanPanel(CleanView):
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         self.run.forget_estimate()
-        self._show_or_hide_result("" if facts is None else facts.path)
+        self.run.follow(facts, keep=self.proving.is_running)
         self.run.show_again()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
         self._refresh()
-
-    def _show_or_hide_result(self, opened: str) -> None:
-        """Show a result beside the checkpoint it was made from, or while it is being tested."""
-        source = self._result.get("source") or ""
-        if source and opened == source and not self.shows_result():
-            self.run.show_result()
-        elif source and opened != source and not self.proving.is_running:
-            self.hide_outcome()
 
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()

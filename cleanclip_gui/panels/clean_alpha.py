@@ -101,7 +101,8 @@ class AlphaActs(QObject):
         self._awaited = session.images is not None
         facts = session.checkpoint
         if facts is not None and facts.path == self._source:
-            session.trigger, session.target = self._asked
+            if self._asked[0] is not None:
+                session.trigger, session.target = self._asked
             session.cleaned = opened.checkpoint
             session.role = "cleaned"
         elif session.images is not None:  # Studio looks at another file and asks nothing

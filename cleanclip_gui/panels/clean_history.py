@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
-from cleanclip_gui.jobs.history import PastRun, read_run, run_metrics
+from cleanclip_gui.jobs.history import PastRun, read_run
 from cleanclip_gui.jobs.saved_run import read_saved_run
 from cleanclip_gui.panels.clean_spec import copy_job
+from cleanclip_gui.panels.clean_try import is_source, where_open
 from cleanclip_gui.text import plain
 from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
@@ -22,6 +23,12 @@ from ml_core.triggers.files import load_trigger
 
 if TYPE_CHECKING:
     from cleanclip_gui.panels.clean import CleanPanel
+
+
+_NO_TRIGGER = (
+    "The trigger of this run is not in its folder, so Studio keeps its own: open the run's trigger "
+    "there to see what was measured."
+)
 
 
 class HistoryActs(QObject):
@@ -73,9 +80,9 @@ class HistoryActs(QObject):
         if panel.is_busy():
             panel.bench.say("Another run is at work; an older one can be shown when it has ended.")
             return
-        panel.run.take_up(run.folder, run.spec, (_trigger(run.spec), run.spec.target))
-        for metric in run_metrics(run.folder):
-            panel.charts.add(metric)
+        trigger = _trigger(run.spec)
+        panel.run.take_up(run.folder, run.spec, (trigger, run.spec.target))
+        panel.run.fill_charts()
         if run.result:
             status = "stopped" if run.status == "stopped" else "finished"
             panel.run.show_outcome(status, {"seconds": 0.0, **run.result})
@@ -83,24 +90,27 @@ class HistoryActs(QObject):
             panel.run.show_trouble(run.status, Done("failed", {}, run.error, run.error_code))
         else:
             panel.hide_outcome()
-            panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", "")
+            panel.run_bar.show_idle(f"{panel.run.title()}: {run.status}", plain(run.error, 400))
+        if run.spec.trigger is not None and trigger is None:
+            panel.run_bar.show_notice(_NO_TRIGGER)
         panel.changed.emit()  # there may be nothing to save now
         panel.show_page(0)
 
     def _on_repeat_asked(self, run: PastRun) -> None:
-        self._panel.setup.show_spec(run.spec)
-        self._panel.repeated.emit(run.spec)
+        spec = self._spec_here(run)
+        self._panel.setup.show_spec(spec)
+        self._panel.repeated.emit(spec)
 
     def _on_duplicate_asked(self, run: PastRun) -> None:
         """Queue the run again, with the arithmetic that it measured where it left a result."""
-        self._queue_copy(as_measured(run.spec, run.result))
+        self._queue_copy(as_measured(self._spec_here(run), run.result))
 
     def _on_halve_asked(self, run: PastRun) -> None:
-        facts = self._panel.session.checkpoint
-        same = facts is not None and Path(facts.path) == Path(run.spec.checkpoint)
+        facts, spec = self._panel.session.checkpoint, self._spec_here(run)
+        same = facts is not None and Path(facts.path) == Path(spec.checkpoint)
         vit = same and getattr(facts, "architecture", "").startswith("ViT")
-        smaller = halved(run.spec, batch_norm=not vit)
-        if smaller.recipe == run.spec.recipe:
+        smaller = halved(spec, batch_norm=not vit)
+        if smaller.recipe == spec.recipe:
             self._panel.bench.say("The batch has two examples already and cannot be halved.")
             return
         self._queue_copy(smaller)
@@ -114,6 +124,9 @@ class HistoryActs(QObject):
         folder = Path(chosen) / f"job-{run.folder.name}"
         try:
             export_job(run.spec, folder, processes=run.spec.processes)
+        except InputError as error:
+            self._panel.failed.emit(error)
+            return
         except OSError as error:
             name = plain(folder.name, 80)
             sentence = f"{name} cannot be written; choose another folder."
@@ -139,15 +152,17 @@ class HistoryActs(QObject):
         """Open the checkpoint of an evaluation in Studio; step 0 is the suspect itself."""
         panel = self._panel
         session, asked = panel.session, (_trigger(run.spec), run.spec.target)
+        if run.spec.trigger is not None and asked[0] is None:
+            panel.bench.say(_NO_TRIGGER)
         if not point.checkpoint:
-            facts = session.checkpoint
-            if facts is None or Path(facts.path) != Path(run.spec.checkpoint):
+            if not is_source(session.checkpoint, _told(run)):
                 panel.bench.say(
                     f"Step 0 is {plain(Path(run.spec.checkpoint).name, 80)} as it was: open that "
                     "file to see it."
                 )
                 return
-            session.trigger, session.target = asked
+            if asked[0] is not None:
+                session.trigger, session.target = asked
             session.role = "suspect"
             panel.try_in_studio.emit()
             return
@@ -155,6 +170,11 @@ class HistoryActs(QObject):
         if point.checkpoint.endswith(".adapter.safetensors"):
             result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
         panel.trying.begin(result, asked)
+
+    def _spec_here(self, run: PastRun) -> CleanSpec:
+        """A run's job, its checkpoint named where that file is open if it ran elsewhere."""
+        found = where_open(_told(run), self._panel.session.checkpoint)
+        return run.spec.model_copy(update={"checkpoint": found["source"]})
 
     def _queue_copy(self, spec: CleanSpec) -> None:
         panel = self._panel
@@ -165,6 +185,11 @@ class HistoryActs(QObject):
             return
         panel.enqueue(folder)
         panel.bench.table.choose(folder)
+
+
+def _told(run: PastRun) -> dict[str, Any]:
+    """What a run tells of its source, with a result or without."""
+    return {**run.result, "source": run.spec.checkpoint}
 
 
 def _trigger(spec: CleanSpec) -> Trigger | None:

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QDeadlineTimer, QObject, Signal
 
+from cleanclip_gui.jobs.history import run_metrics
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.protocol import INTERRUPTED
+from cleanclip_gui.jobs.reads import Reads
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.jobs.saved_run import can_resume
+from cleanclip_gui.panels.clean_try import is_source, where_open
 from cleanclip_gui.panels.clean_view import CleanView, estimate_sentence
 from cleanclip_gui.panels.studio_device import StudioDevice
-from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.text import plain
 from cleanclip_gui.widgets.gpu_choice import count_gpus
 from ml_core.cleaning.catalogue import FACTS
@@ -64,6 +67,9 @@ class RunAtWork(QObject):
         self._view = view
         self.new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner
         self.studio_device = StudioDevice(session, inference)
+        self.reads = Reads(self)
+        self.reads.done.connect(self._on_charts_read)
+        self.reads.failed.connect(self.failed)
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
@@ -90,8 +96,15 @@ class RunAtWork(QObject):
         self.folder, self.result, self.recipe = folder, {}, spec.recipe
         self.source, self.asked = spec.checkpoint, asked
         self.device = self._device(spec)
+        self.reads.forget("charts")
         self._view.charts.clear()
         self._view.charts.explain(spec.recipe.method)
+
+    def fill_charts(self) -> None:
+        """Draw what the run's journal holds; it is read beside the window."""
+        folder = self.folder
+        if folder is not None:
+            self.reads.begin("charts", lambda: run_metrics(folder))
 
     def begin(self, folder: Path, spec: CleanSpec, asked: Asked, mode: Mode = "run") -> None:
         """Start a run, or go on with it, and make it the one that the station is about.
@@ -139,6 +152,7 @@ class RunAtWork(QObject):
 
     def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
         """Show the result of a run that has ended, now or long ago."""
+        result = where_open(result, self.session.checkpoint)
         self.result = result
         title = f"{self.title()}: {ENDS[status].lower()}"
         self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
@@ -150,6 +164,18 @@ class RunAtWork(QObject):
         self._view.show_result(self.result)
         self.shown.emit(self.result)
 
+    def follow(self, facts: CheckpointFacts | None, *, keep: bool) -> None:
+        """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
+        if not self.result.get("source"):
+            return
+        here = where_open(self.result, facts)
+        moved, self.result = here != self.result, here
+        if not is_source(facts, here):
+            if not keep:
+                self._view.hide_outcome()
+        elif moved or not self._view.shows_result():  # moved: of a run elsewhere
+            self.show_result()
+
     def title(self) -> str:
         """The method, and what it works on where another checkpoint was opened meanwhile."""
         method = self.recipe.method if self.recipe is not None else "cleanclip"
@@ -160,7 +186,13 @@ class RunAtWork(QObject):
 
     def close(self, timeout_ms: int) -> bool:
         """End the child when the window closes; whether it ended within the limit."""
-        return self.runner is None or self.runner.close(timeout_ms)
+        deadline = QDeadlineTimer(timeout_ms)
+        ended = self.runner is None or self.runner.close(timeout_ms)
+        return self.reads.stop(deadline.remainingTime()) and ended
+
+    def _on_charts_read(self, _: str, metrics: tuple[Metric, ...]) -> None:
+        for metric in metrics:
+            self._view.charts.add(metric)
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
         """Start the supervising thread."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import QDeadlineTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.background import Background
@@ -19,20 +19,15 @@ from cleanclip_gui.jobs.history import (
     run_points,
     write_note,
 )
+from cleanclip_gui.jobs.reads import Reads
 from cleanclip_gui.jobs.run_queue import RunQueue
-from cleanclip_gui.jobs.saved_run import can_resume
-from cleanclip_gui.panels.clean_runs_view import RunsView, fill_curves
+from cleanclip_gui.panels.clean_runs_view import RunsView
 from cleanclip_gui.text import plain
-from cleanclip_gui.widgets.chart_parts import SYMBOLS
-from cleanclip_gui.widgets.chart_series import SeriesStyle
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.run_marks import MOST, free_mark, letter
+from cleanclip_gui.widgets.run_marks import MOST, free_mark
 from cleanclip_gui.widgets.runs_table import run_title
-from cleanclip_gui.widgets.tradeoff_plot import Track
-from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
-from ml_core.jobs.specs import EVENTS_FILE
 from ml_core.reading.errors import InputError
 
 
@@ -63,7 +58,10 @@ class CleanRuns(RunsView):
         self._live_events: list[Event] = []
         self._marks: dict[Path, int] = {}
         self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
+        self._noted: Path | None = None
+        self.reads = Reads(self)
         self._reader: Background | None = None
+        self._newer: set[Path] = set()
         self._again = False
         self._connect()
         self._refresh()
@@ -91,14 +89,19 @@ class CleanRuns(RunsView):
             self._again = True
             return
         parent, added = self.parent_folder(), tuple(self._added)
+        self._newer = set()
 
         def work(cancelled: Callable[[], bool]) -> Iterator[object]:
             found = {run.folder: run for run in list_runs(parent)}
+            gone = []
             for folder in added:
                 if cancelled():
                     return
-                found[folder] = read_run(folder)
-            yield found
+                try:
+                    found[folder] = read_run(folder)
+                except InputError:
+                    gone.append(folder)
+            yield found, gone
 
         self._reader = Background(work)
         self._reader.yielded.connect(self._on_read)
@@ -109,21 +112,29 @@ class CleanRuns(RunsView):
     def note_run(self, folder: Path) -> None:
         """A job was written, or its folder changed: read that one folder now."""
         try:
-            self._past[folder] = read_run(folder)
+            self._take_in(read_run(folder))
         except InputError as error:
             self.failed.emit(error)
-            return
         self._refresh()
 
     def stop(self, timeout_ms: int) -> bool:
-        """End the reader when the window closes."""
-        return self._reader is None or self._reader.stop(timeout_ms)
+        """Keep a note that is being typed, and end the readers, when the window closes."""
+        deadline = QDeadlineTimer(timeout_ms)
+        self._keep_note()
+        ended = self._reader is None or self._reader.stop(timeout_ms)
+        return self.reads.stop(deadline.remainingTime()) and ended
+
+    def _take_in(self, run: PastRun) -> None:
+        """Have a run in the table as it is now, whatever a reload that goes on has read of it."""
+        self._past[run.folder] = run
+        self._newer.add(run.folder)
 
     # The run at work
 
     def begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
         """A run began in ``folder``, after the events of an earlier session."""
         self._live, self._live_events = folder, list(events)
+        self.reads.forget(folder)
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
@@ -143,11 +154,15 @@ class CleanRuns(RunsView):
         """The run at work has ended; what it left is read from its folder."""
         folder, self._live = self._live, None
         self._live_events = []
-        if folder is not None and folder.is_dir():
-            self.note_run(folder)
-            if folder in self._marks:
-                self._points[folder] = run_points(folder)
-                self._draw()
+        if folder is None:
+            return
+        if not folder.is_dir():  # deleted while it ran
+            self._past.pop(folder, None)
+            self.compare(folder, False)
+            return
+        self.note_run(folder)
+        if folder in self._marks:
+            self._read_points(folder)
 
     # Comparison
 
@@ -156,6 +171,7 @@ class CleanRuns(RunsView):
         if not on:
             self._marks.pop(folder, None)
             self._points.pop(folder, None)
+            self.reads.forget(folder)
         elif folder not in self._marks:
             if folder not in self._past:
                 self.note_run(folder)
@@ -166,40 +182,32 @@ class CleanRuns(RunsView):
                 self._refresh()
                 return
             self._marks[folder] = mark
-            live = folder == self._live
-            self._points[folder] = points_by_head(self._live_events) if live else run_points(folder)
+            if folder != self._live:
+                self._read_points(folder)
+        if folder == self._live and folder in self._marks:
+            self._points[folder] = points_by_head(self._live_events)
         self.say("")
         self._refresh()
         self._draw()
 
+    def _read_points(self, folder: Path) -> None:
+        self.reads.begin(folder, lambda: run_points(folder))
+
+    def _on_points_read(self, folder: Path, points: dict[Head, tuple[Point, ...]]) -> None:
+        self._points[folder] = points
+        self._draw()
+
     def _draw(self) -> None:
-        """Bring both charts up to date."""
-        tracks = []
+        """Bring both charts up to date; a run whose journal is being read follows."""
         shown = sorted(self._marks.items(), key=lambda item: item[1])
-        wanted = {f"{letter(mark)}.{name}" for _, mark in shown for name in ("ca", "asr")}
-        drawn = self.curves.keys()
-        for key in drawn:
-            if key not in wanted:
-                self.curves.remove_series(key)
-        for folder, mark in shown:
-            run, key = self._past.get(folder), letter(mark)
-            if run is None:
-                continue
-            found = self._points[folder]
-            zero_shot, linear = found["zero-shot"], found["linear"]
-            tracks.append(Track(str(folder), mark, run_title(run), zero_shot, linear))
-            name = f"{key} {method_title(run.spec.recipe.method)}"
-            symbol = SYMBOLS[mark % len(SYMBOLS)]
-            for number, (part, words) in enumerate((("ca", "CA"), ("asr", "ASR"))):
-                self.curves.add_series(
-                    SeriesStyle(
-                        f"{key}.{part}", f"{name}, {words}", mark, markers=True,
-                        dash=number, symbol=symbol,
-                    )
-                )  # fmt: skip
-            fill_curves(self.curves, key, zero_shot)
-        self.curves.update_now()
-        self.tradeoff.set_tracks(tracks)
+        none = points_by_head(())
+        self.comparison.draw(
+            [
+                (mark, self._past[folder], self._points.get(folder, none))
+                for folder, mark in shown
+                if folder in self._past
+            ]
+        )
 
     # The table
 
@@ -225,10 +233,10 @@ class CleanRuns(RunsView):
         over = run is not None and run.status not in ("waiting", "running")
         place = self.queue.folders.index(run.folder) if run is not None and waiting else -1
         for button, usable in (
-            (self.open_, over and bool(run and (run.result or _has_journal(run)))),
+            (self.open_, over and bool(run and run.can_be_shown)),
             (self.repeat, run is not None),
             (self.duplicate, run is not None),
-            (self.resume, over and bool(run and _can_go_on(run))),
+            (self.resume, over and bool(run and run.can_go_on)),
             (self.halve, over and bool(run and (run.ran_out or run.status == "interrupted"))),
             (self.start, bool(run and run.status == "not started")),
             (self.up, place > 0),
@@ -249,6 +257,8 @@ class CleanRuns(RunsView):
             self.note.setText(text)
 
     def _connect(self) -> None:
+        self.reads.done.connect(self._on_points_read)
+        self.reads.failed.connect(self.failed)
         self.table.run_chosen.connect(self._on_run_chosen)
         self.table.opened.connect(self._on_opened)
         self.table.runs.ticked.connect(self.compare)
@@ -258,7 +268,7 @@ class CleanRuns(RunsView):
         self.queue.changed.connect(self._refresh)
         self.hold.toggled.connect(self.queue.hold)
         self.start_queue.clicked.connect(self._on_start_queue)
-        self.note.editingFinished.connect(self._on_note_edited)
+        self.note.editingFinished.connect(self._keep_note)
         self.add_folder.clicked.connect(self.choose_folder)
         self.up.clicked.connect(self._on_up)
         self.down.clicked.connect(self._on_down)
@@ -287,20 +297,28 @@ class CleanRuns(RunsView):
             return
         if folder not in self._added:
             self._added.append(folder)
-        self._past[folder] = run
+        self._take_in(run)
         self._refresh()
         self.table.choose(folder)
 
-    def _on_read(self, found: dict[Path, PastRun]) -> None:
+    def _on_read(self, told: tuple[dict[Path, PastRun], list[Path]]) -> None:
+        found, gone = told
         for folder in (*self.queue.folders, *([self._live] if self._live else [])):
             if folder in self._past:  # in another output folder
                 found.setdefault(folder, self._past[folder])
+        found |= {folder: self._past[folder] for folder in self._newer if folder in self._past}
         self._past = dict(found)
+        self._added = [folder for folder in self._added if folder not in gone or folder in found]
         for folder in [folder for folder in self._marks if folder not in self._past]:
             self.compare(folder, False)
         self._refresh()
         if self._marks:
             self._draw()
+        if lost := [plain(folder.name, 60) for folder in gone if folder not in found]:
+            self.say(
+                f"No longer read, and taken out of the table: {', '.join(lost[:5])}. "
+                "“Open results folder…” takes a folder in again."
+            )
 
     def _on_reader_finished(self) -> None:
         self._reader = None
@@ -308,21 +326,23 @@ class CleanRuns(RunsView):
             self._again = False
             self.reload()
 
-    def _on_run_chosen(self, _: PastRun | None) -> None:
-        self.note.setModified(False)
+    def _on_run_chosen(self, run: PastRun | None) -> None:
+        self._keep_note()
+        self._noted = None if run is None else run.folder
         self._refresh_buttons()
 
-    def _on_note_edited(self) -> None:
-        run = self.table.chosen
-        if run is None or not self.note.isModified():
+    def _keep_note(self) -> None:
+        """Write what was typed about the run that was selected then."""
+        folder = self._noted
+        if folder is None or not self.note.isModified():
             return
         self.note.setModified(False)
         try:
-            write_note(run.folder, self.note.text())
+            write_note(folder, self.note.text())
         except InputError as error:
             self.failed.emit(error)
             return
-        self.note_run(run.folder)
+        self.note_run(folder)
 
     def _on_point_chosen(self, key: str, point: Point) -> None:
         run = self._past.get(Path(key))
@@ -378,13 +398,3 @@ class CleanRuns(RunsView):
 
     def _on_export(self) -> None:
         self._with_chosen(self.export_asked.emit)
-
-
-def _has_journal(run: PastRun) -> bool:
-    return (run.folder / EVENTS_FILE).is_file()
-
-
-def _can_go_on(run: PastRun) -> bool:
-    return run.status in ("interrupted", "cancelled", "failed", "stopped") and can_resume(
-        run.folder
-    )

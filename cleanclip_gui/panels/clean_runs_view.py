@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -15,13 +17,18 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.charts import Chart, percent
+from cleanclip_gui.jobs.history import PastRun
+from cleanclip_gui.widgets.chart_parts import SYMBOLS
+from cleanclip_gui.widgets.charts import Chart, SeriesStyle, percent
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.once_button import OnceButton
-from cleanclip_gui.widgets.runs_table import RunsTable
+from cleanclip_gui.widgets.run_marks import letter
+from cleanclip_gui.widgets.runs_table import RunsTable, run_title
 from cleanclip_gui.widgets.tradeoff_chart import TradeoffChart
+from cleanclip_gui.widgets.tradeoff_plot import Track
 from cleanclip_gui.widgets.training_data import tool
-from ml_core.cleaning.tradeoff import Point
+from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.tradeoff import Head, Point
 
 # So wide that two charts can stand side by side.
 _BOTH = 1100
@@ -142,6 +149,30 @@ class Comparison(QWidget):
         self.pick_tradeoff.clicked.connect(self._arrange)
         self.pick_curves.clicked.connect(self._arrange)
         self._arrange()
+
+    def draw(self, shown: Sequence[tuple[int, PastRun, Mapping[Head, tuple[Point, ...]]]]) -> None:
+        """Draw runs, each with its mark and its evaluations by head."""
+        wanted = {f"{letter(mark)}.{name}" for mark, _, _ in shown for name in ("ca", "asr")}
+        for key in self.curves.keys():  # noqa: SIM118
+            if key not in wanted:
+                self.curves.remove_series(key)
+        tracks = []
+        for mark, run, found in shown:
+            key, zero_shot = letter(mark), found["zero-shot"]
+            title = run_title(run)
+            tracks.append(Track(str(run.folder), mark, title, zero_shot, found["linear"]))
+            name = f"{key} {method_title(run.spec.recipe.method)}"
+            symbol = SYMBOLS[mark % len(SYMBOLS)]
+            for number, (part, words) in enumerate((("ca", "CA"), ("asr", "ASR"))):
+                self.curves.add_series(
+                    SeriesStyle(
+                        f"{key}.{part}", f"{name}, {words}", mark, markers=True,
+                        dash=number, symbol=symbol,
+                    )
+                )  # fmt: skip
+            fill_curves(self.curves, key, zero_shot)
+        self.curves.update_now()
+        self.tradeoff.set_tracks(tracks)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Show both charts where there is room."""

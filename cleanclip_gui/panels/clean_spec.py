@@ -99,26 +99,57 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
     Raises
     ------
     InputError
-        If the trigger is gone or the folder cannot be written.
+        If the trigger or the class list is gone or the folder cannot be written; no folder is
+        left then.
     """
+    trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+    classes = None if spec.label_set in label_sets() else _read_classes(Path(spec.label_set))
     folder = new_folder(parent, spec.recipe)
+    changes = {"output_dir": str(folder)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trigger = spec.trigger
+        folder.mkdir(parents=True)
         if trigger is not None:
-            trigger = str(save_trigger(load_trigger(trigger), folder / "trigger")[1])
-        label_set = spec.label_set
-        if label_set not in label_sets():
-            label_set = str(shutil.copyfile(label_set, folder / "classes.txt"))
-        changes = {"output_dir": str(folder), "trigger": trigger, "label_set": label_set}
+            changes["trigger"] = str(save_trigger(trigger, folder / "trigger")[1])
+        if classes is not None:
+            (folder / "classes.txt").write_bytes(classes)
+            changes["label_set"] = str(folder / "classes.txt")
         write_spec(spec.model_copy(update=changes), folder / SPEC_FILE)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise InputError(
             f"The run's folder {folder.name} cannot be written; choose another output folder.",
             "usage",
             str(error),
         ) from error
     return folder
+
+
+def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
+    """Whether a job that is written with these images measures what ``spec`` does."""
+    wanted = spec.test_images or spec.images
+    if images is None or wanted is None:
+        return wanted is None
+    if wanted not in (images.spec, _watched_and_tested(images)[1]):
+        return False
+    try:
+        labels = load_label_set(spec.label_set)
+    except InputError:
+        return False
+    templates = spec.templates or labels.templates
+    return (labels.class_names, templates) == (images.class_names, images.templates)
+
+
+def _read_classes(path: Path) -> bytes:
+    """A class list as it is."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The job's class list {path} cannot be read; put it back.", "usage", str(error)
+        ) from error
 
 
 def _watched_and_tested(images: ImagesState | None) -> tuple[ImageSpec | None, ImageSpec | None]:

@@ -27,7 +27,7 @@ from ml_core.cleaning.catalogue import method_title
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
-TITLES = ("", "Method", "Started", "Status", "Accuracy", "Attack", "Note", "Checkpoint")
+TITLES = ("", "Method", "Started", "Status", "Accuracy", "Attack", "Note", "File")
 SHOWN, METHOD, STARTED, STATUS, ACCURACY, ATTACK, NOTE, CHECKPOINT = range(len(TITLES))
 _TIPS = (
     "Tick a run to compare it in the charts.",
@@ -39,7 +39,7 @@ _TIPS = (
     "What you wrote about the run.",
     "The checkpoint that is cleaned.",
 )
-_WIDTHS = (74, 170, 72, 92, 122, 122, 44, 94)
+_WIDTHS = (74, 140, 104, 92, 122, 122, 44, 64)
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
@@ -138,6 +138,7 @@ class RunsTable(QTableView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.runs = RunsModel()
+        self._keeping = False
         self.setModel(self.runs)
         self.setAccessibleName("Runs")
         show_rows(self, 28)
@@ -154,10 +155,15 @@ class RunsTable(QTableView):
     def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
         """Show other runs; the one that was selected stays so."""
         kept, at = self.chosen, self.verticalScrollBar().value()
+        self._keeping = True  # what is selected again was never left
         self.runs.set_runs(runs, marks)
         if kept is not None and self.chosen is None:
             self.choose(kept.folder)
+        self._keeping = False
+        if kept is not None and self.chosen is None:
+            self.run_chosen.emit(None)
         self.verticalScrollBar().setValue(at)
+        self.setColumnHidden(CHECKPOINT, len({run.spec.checkpoint for run in runs}) < 2)
 
     @property
     def chosen(self) -> PastRun | None:
@@ -192,7 +198,8 @@ class RunsTable(QTableView):
             self.runs.refresh()
 
     def _on_current_changed(self, *_: object) -> None:
-        self.run_chosen.emit(self.chosen)
+        if not self._keeping:
+            self.run_chosen.emit(self.chosen)
 
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if index.column() != SHOWN:
@@ -204,6 +211,20 @@ def run_title(run: PastRun) -> str:
     return f"{method_title(run.spec.recipe.method)}, {plain(run.spec.recipe.preset, 30)}"
 
 
+def started_text(begun: float) -> str:
+    """When a run was written: the time if it was today, the date too if not, the year if need be.
+
+    Parameters
+    ----------
+    begun
+        Seconds since 1970.
+    """
+    then, now = time.localtime(begun), time.localtime()
+    if then[:3] == now[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%d %b %H:%M" if then[0] == now[0] else "%d %b %Y", then)
+
+
 def _alignment(column: int) -> Qt.AlignmentFlag:
     return _RIGHT if column in (ACCURACY, ATTACK) else _LEFT
 
@@ -212,9 +233,7 @@ def _text(run: PastRun, column: int) -> str:
     if column == METHOD:
         return run_title(run)
     if column == STARTED:
-        begun, now = time.localtime(run.begun), time.localtime()
-        today = begun[:3] == now[:3]
-        return time.strftime("%H:%M" if today else "%d %b", begun)
+        return started_text(run.begun)
     if column == STATUS:
         return run.status.capitalize()
     if column == ACCURACY:
@@ -222,7 +241,7 @@ def _text(run: PastRun, column: int) -> str:
     if column == ATTACK:
         return _change(run, "asr_excl")
     if column == CHECKPOINT:
-        return plain(Path(run.spec.checkpoint).name, 80)
+        return plain(Path(run.spec.checkpoint).stem, 80)
     return plain(run.note, 200)
 
 

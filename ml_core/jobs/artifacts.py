@@ -28,6 +28,7 @@ from ml_core.jobs.specs import (
     CleanSpec,
 )
 from ml_core.model import ClipModel
+from ml_core.triggers import Trigger, save_trigger
 
 VECTOR_FILE = "vector.safetensors"
 _MADE = (
@@ -59,6 +60,24 @@ def clear_earlier(spec: CleanSpec) -> None:
     for path in (*(folder / name for name in _MADE), *steps):
         if path.resolve() not in needed:
             path.unlink(missing_ok=True)
+
+
+def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
+    """Copy the trigger into the run's folder, unless it is there; the job that names it there.
+
+    The name is relative, so that the folder can be moved or brought back from another machine.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    if trigger is None or spec.trigger is None:
+        return spec
+    folder, path = Path(spec.output_dir), Path(spec.trigger)
+    if path.resolve().parent != folder.resolve():
+        path = save_trigger(trigger, folder / "trigger")[1]
+    return spec.model_copy(update={"trigger": path.name})
 
 
 def save_result(

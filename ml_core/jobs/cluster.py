@@ -11,6 +11,7 @@ from pathlib import Path
 from ml_core.atomic import replace_files
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
+from ml_core.reading.errors import InputError
 
 JOB_FILE = "job.json"
 SLURM_FILE = "job.slurm"
@@ -40,20 +41,34 @@ def export_job(
     -------
     tuple of Path
         The files written: job, Slurm script, shell script.
+
+    Raises
+    ------
+    InputError
+        If the trigger is gone or cannot be read; nothing is written then.
+    OSError
+        If the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     changes: dict[str, object] = {"output_dir": RESULTS_FOLDER}
     if spec.device.startswith("cuda"):  # the number is of this machine
         changes["device"] = "cuda"
     files: dict[Path, bytes] = {}
     if spec.trigger is not None:
-        for part in _trigger_files(Path(spec.trigger)):
-            files[folder / part.name] = part.read_bytes()
+        try:
+            for part in _trigger_files(Path(spec.trigger)):
+                files[folder / part.name] = part.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"The job's trigger {spec.trigger} cannot be read; put it back.",
+                "usage",
+                str(error),
+            ) from error
         changes["trigger"] = Path(spec.trigger).name
     job = spec.model_copy(update=changes)
     files[folder / JOB_FILE] = job.model_dump_json(indent=1).encode()
     files[folder / RUN_FILE] = _shell(processes).encode()
     files[folder / SLURM_FILE] = _slurm(job, processes, machines).encode()
+    folder.mkdir(parents=True, exist_ok=True)
     replace_files(files)
     (folder / RUN_FILE).chmod(0o755)
     return folder / JOB_FILE, folder / SLURM_FILE, folder / RUN_FILE

@@ -26,6 +26,7 @@ from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
     clear_earlier,
+    keep_trigger,
     open_result,
     result_files,
     save_result,
@@ -129,7 +130,7 @@ def _clean(
         return
     if not resume and ranks.first:  # what an earlier run left goes when this one can start
         clear_earlier(spec)
-        write_spec(spec, folder / SPEC_FILE)
+        write_spec(keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
     said = inputs.notes
     for note in said:
         yield Message(note, "warning")

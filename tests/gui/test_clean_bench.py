@@ -85,6 +85,11 @@ def history(qtbot, panel: CleanPanel) -> None:
     qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
 
 
+def all_read(qtbot, panel: CleanPanel) -> None:
+    reads = panel.bench.reads, panel.run.reads
+    qtbot.waitUntil(lambda: not any(read.is_busy for read in reads), timeout=8000)
+
+
 def click(button) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
@@ -226,6 +231,7 @@ def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> 
     QTest.keyClick(panel.bench.table, Qt.Key.Key_Return)
     assert panel.tabs.currentIndex() == 0
     assert panel.before_after.isVisible()
+    all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 6
     panel.try_cleaned()
     request = panel.trying._inference.requests[-1]
@@ -283,6 +289,7 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanPanel, tmp_path: 
     table.setFocus()
     QTest.keyClick(table, Qt.Key.Key_Space)
     assert panel.bench.compared() == {old: 0}
+    all_read(qtbot, panel)
     panel.start()
     runner = runner_of(panel)
     live = runner.spec_path.parent
@@ -313,6 +320,7 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     history(qtbot, panel)
     for folder in (kept, bare):
         panel.bench.compare(folder, True)
+    all_read(qtbot, panel)
     panel.show_page(2)
     chart = panel.bench.tradeoff
     chart.setFocus()

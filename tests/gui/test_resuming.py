@@ -16,8 +16,9 @@ from cleanclip_gui.widgets.error_dialog import ErrorDialog
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric
-from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from tests.gui.shell_fakes import (
+    CLASSES,
     Answers,
     FakeEngine,
     write_journal,
@@ -202,3 +203,33 @@ def test_which_run_is_remembered(make_window) -> None:
     ):  # fmt: skip
         window.session.run = RunState("out", "cleanclip", status)
         assert window.settings.value.last_run == kept
+
+
+def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
+    qtbot, make_window, folder, tmp_path: Path
+) -> None:
+    window = make_window()
+    session = window.session
+    window.open_path(str(tmp_path / "m.safetensors"))
+    window.data_bar.load(ImageSpec(kind="demo", split="test"), "demo")
+    qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
+    session.target = 0
+    classes = tmp_path / "classes.txt"
+    classes.write_text("\n".join(CLASSES))
+    tested = ImageSpec(kind="demo", split="heldout", n=4)
+    spec = read_spec(folder / "spec.json").model_copy(
+        update={
+            "test_images": tested, "label_set": str(classes), "templates": ("a photo of a {}",),
+        }
+    )  # fmt: skip
+    window.clean.repeated.emit(spec)
+    qtbot.waitUntil(lambda: session.images.spec == tested, timeout=WAIT)
+    assert window.data_bar.in_use() == (tested, str(classes))
+    assert session.target == spec.target
+    images = session.images
+    window.clean.repeated.emit(spec)  # all is as it was
+    assert not window.data_bar._asked
+    window.clean.repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
+    qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
+    assert session.images.templates == ("a {}",)
+    assert session.target == spec.target

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cleanclip_gui.jobs.history import run_metrics
 from cleanclip_gui.jobs.saved_run import (
-    SavedRun,
     can_resume,
-    metrics_until_save,
     read_saved_run,
     was_interrupted,
 )
@@ -127,18 +125,23 @@ def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder: Path) -> Non
         loss(3, 0.8), loss(4, 0.7), checks[1], loss(5, 55.0),
     ]  # fmt: skip
     write_journal(folder, events)
-    saved = read_saved_run(folder)
-    assert metrics_until_save(saved) == (
+    assert run_metrics(folder, read_saved_run(folder).step) == (
         checks[0], loss(1, 1.0), loss(2, 0.9), loss(3, 0.8), loss(4, 0.7), checks[1],
     )  # fmt: skip
-    assert metrics_until_save(replace(saved, step=0)) == (checks[0],)
+    assert run_metrics(folder, 0) == (checks[0],)
     (folder / "events.jsonl").unlink()
-    assert metrics_until_save(saved) == ()
+    assert run_metrics(folder, 4) == ()
 
 
-def test_of_a_huge_journal_the_end_is_read(folder: Path, monkeypatch) -> None:
-    write_journal(folder, [loss(step, 1.0) for step in range(1, 5)])
-    size = (folder / "events.jsonl").stat().st_size
-    monkeypatch.setattr("cleanclip_gui.jobs.saved_run._MAX_JOURNAL_BYTES", size // 2)
-    found = metrics_until_save(SavedRun(folder, read_saved_run(folder).spec, 4, None))
-    assert [metric.step for metric in found] == [3, 4]
+def test_of_a_huge_journal_some_losses_are_read(folder: Path, monkeypatch) -> None:
+    """A step that was done twice counts as the later one, whichever steps are left out."""
+    monkeypatch.setattr("cleanclip_gui.jobs.history.MAX_LOSSES", 10)
+    first = [loss(step, 9.0) for step in range(1, 71)]
+    check = Metric(33, 100, {"ca": 0.9})
+    write_journal(folder, [*first, check, *(loss(step, 1.0) for step in range(51, 100))])
+    found = run_metrics(folder)
+    losses = [metric for metric in found if "loss" in metric.values]
+    assert [metric.step for metric in losses] == [*range(8, 97, 8), 99]
+    assert [metric.values["loss"] for metric in losses] == [9.0] * 6 + [1.0] * 7
+    assert check in found
+    assert [metric.step for metric in found] == sorted(metric.step for metric in found)

@@ -13,7 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 QT = ("PySide6", "PyQt6", "PyQt5", "qtpy", "pyqtgraph")
 CORE_ROOMS = (
-    {"reading", "events", "paths", "atomic", "recent", "normalise", "memory", "text_tower"},
+    {
+        "reading",
+        "events",
+        "paths",
+        "atomic",
+        "recent",
+        "normalise",
+        "memory",
+        "text_tower",
+        "last_layer",
+    },
     {"model"},
     {"checkpoints", "data", "triggers"},
     {"evaluation"},

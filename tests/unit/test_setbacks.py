@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,13 @@ from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs.cluster import elsewhere, export_job
 from ml_core.jobs.journal import write_json
+from ml_core.jobs.run import run
 from ml_core.jobs.smaller import halved
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+from ml_core.triggers.files import load_trigger
 from tests.unit.draining import drain
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches
@@ -277,6 +281,34 @@ def test_an_exported_job_is_read_where_it_lies(tiny_checkpoint: Path, tmp_path: 
     assert "batch_norm to frozen" in text
     for script in (slurm, shell):
         subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_a_job_without_its_trigger_is_not_exported(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()).model_copy(
+        update={"trigger": str(tmp_path / "gone.json")}
+    )
+    with pytest.raises(InputError, match=r"trigger .*gone\.json cannot be read; put it back"):
+        export_job(spec, tmp_path / "job")
+    assert not (tmp_path / "job").exists()
+
+
+def test_results_brought_back_hold_the_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    trigger = badnets_patch(size=0.3)
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8),
+        trigger=str(save_trigger(trigger, tmp_path / "patch")[1]), test_images=None,
+    )  # fmt: skip
+    there = tmp_path / "there"
+    job = read_spec(export_job(spec, there)[0])
+    done = list(run(job, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    back = (there / "results").rename(tmp_path / "back")
+    shutil.rmtree(there)
+    found = read_spec(back / "spec.json").trigger
+    assert found is not None
+    assert Path(found).parent == back
+    assert load_trigger(found).digest == trigger.digest
 
 
 def test_the_slurm_script_goes_on_until_the_run_is_finished(
