@@ -483,6 +483,8 @@ CUT_OFF = {
     "what was embedded.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
     "it is.",
+    "save": "A file is being saved. Cancel it and quit? What it would write over, and the run's "
+    "own file, stay.",
 }
 
 
@@ -493,6 +495,9 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
         clean.auditing._runner = job
     elif what == "alpha":
         clean.alpha_acts._in_flight = 0.5
+    elif what == "save":
+        job.stop = job.close
+        clean.saving._copy = job
     else:
         clean.proving._runner, clean.proving._kind = job, what
     answers.yes = False
@@ -503,7 +508,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told[:1] == ([] if what == "alpha" else ["cancel"])
+    assert job.told[:1] == {"alpha": [], "save": ["close"]}.get(what, ["cancel"])
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
