@@ -186,7 +186,7 @@ def _clean(
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in said:
             yield Message(note, "warning")
-    result = result_record(spec, inputs, outcome, before.rows, after.rows, timings)
+    result = result_record(spec, model, inputs, outcome, before.rows, after.rows, timings)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)

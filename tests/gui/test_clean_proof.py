@@ -43,7 +43,7 @@ def rebound_record(worst: float = 0.03) -> dict[str, Any]:
     clean = worst <= LIMIT
     return {
         "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 12, "target": 640}, "n": 3900,
+        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
         "rates": [
             {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
              "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
@@ -116,7 +116,9 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     assert section.rebound.verdict.text() == "It stays clean."
     assert section.rebound.verdict.property("role") == "success"
     assert chart._level == (LIMIT, "limit 5 %")
-    assert "12 pairs that the cleaning saw, 640 of the target class" in section.rebound.facts.text()
+    small = section.rebound.facts.text()
+    assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
+    assert "measured on 3\u2009900 images" in small
     assert section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Start cleaning"
     styles = [chart.series(key).style for key in chart.keys()]  # noqa: SIM118
