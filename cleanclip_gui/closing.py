@@ -22,6 +22,7 @@ _FIRST_SIZE, _FRAME = (1366, 768), 48
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
 _AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
+_SAVING = ("A file is being saved.", "What it would write over, and the run's own file, stay.")
 _TEST_KEEPS = "It begins anew the next time."
 
 
@@ -93,6 +94,8 @@ class Closing(QObject):
             found.append(_AUDIT)
         if clean.alpha_acts.is_busy:
             found.append(_ALPHA)
+        if clean.saving.is_busy:
+            found.append(_SAVING)
         return found
 
     def finish(self) -> None:

@@ -261,9 +261,8 @@ _CLEAN: tuple[Command, ...] = (
         "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2, has_cleaned,
     ),
     Command(
-        "clean.save", "Save cleaned c&heckpoint…", "&Clean", clean("save_cleaned"),
-        "Copy the cleaned checkpoint to a place of your choice.", "save", "Ctrl+S", 2,
-        has_cleaned,
+        "clean.save", "Save cleaned c&heckpoint or adapter…", "&Clean", clean("save_cleaned"),
+        "Copy what the run made to a place of your choice.", "save", "Ctrl+S", 2, has_cleaned,
     ),
     Command(
         "clean.rebound", "Re&bound test", "&Clean", lambda w: w.clean.proving.begin_rebound(),

@@ -67,6 +67,7 @@ class Inference(QObject):
         self._explanation_floor: dict[type[Explain], int] = {}
         self._prediction_floor = 0
         self._last_evaluate: Evaluate | None = None
+        self._last_evaluation = 0
         self._last_predict: Predict | None = None
         self._thread = QThread()
         self._thread.setObjectName("inference")
@@ -100,7 +101,7 @@ class Inference(QObject):
         if isinstance(request, Evaluate):
             if _other_question(self._last_evaluate, request):
                 self._evaluation_floor = self._generation
-            self._last_evaluate = request
+            self._last_evaluate, self._last_evaluation = request, self._generation
         elif isinstance(request, Predict):
             last = self._last_predict
             if last is None or (last.index, last.role) != (request.index, request.role):
@@ -115,6 +116,13 @@ class Inference(QObject):
         self._mailbox.put(Letter(self._generation, request))
         self.start()
         return self._generation
+
+    @property
+    def evaluating(self) -> tuple[int, Evaluate] | None:
+        """Generation and question of the newest evaluation; None once it is forgotten."""
+        if self._last_evaluate is None or self._last_evaluation < self._evaluation_floor:
+            return None
+        return self._last_evaluation, self._last_evaluate
 
     def cancel_evaluation(self) -> None:
         """Forget the evaluation in flight and the one that waits; no late result arrives."""

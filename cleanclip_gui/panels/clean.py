@@ -189,14 +189,14 @@ class CleanPanel(CleanView):
 
     @Slot()
     def save_cleaned(self) -> None:
-        """Copy the cleaned checkpoint to a place of the user's choice."""
+        """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
         self.saving.begin(self._result)
 
     def use_prompts(self, prompts: Prompts) -> None:
         """Ask through these."""
         self.setup.use_prompts(prompts)
         self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
-        self.auditing.prompts = prompts
+        self.auditing.prompts = self.saving.prompts = prompts
 
     def is_running(self) -> bool:
         """Whether a child is at work, for a run or for an estimate."""
@@ -287,11 +287,11 @@ class CleanPanel(CleanView):
             self.alpha_acts, self.proving,
         ):  # fmt: skip
             part.failed.connect(self.failed)
-        self.alpha_acts.saved.connect(self._on_copied)
+        self.alpha_acts.saved.connect(self._on_saved)
         self.proving.logged.connect(self._on_line)
         self.proving.changed.connect(self._on_proof_changed)
         self.run.shown.connect(self._on_result_shown)
-        self.saving.saved.connect(self._on_copied)
+        self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self.save_button.setDisabled)
         self.run.logged.connect(self.logged)
         self.run.progressed.connect(self.progressed)
@@ -360,8 +360,11 @@ class CleanPanel(CleanView):
         if self.run.last_error is not None:
             self.failed.emit(self.run.last_error)
 
-    def _on_copied(self, path: Path) -> None:
-        self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
+    def _on_saved(self, path: Path, adapter: bool = False) -> None:
+        if adapter:
+            self._on_line(f"Saved the adapter as {path.name}; keep it with the weights.")
+        else:
+            self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _refresh(self) -> None:
         """Enable what can be done, and say what is missing."""

@@ -41,7 +41,7 @@ class AlphaActs(QObject):
         self._asked: Asked = (None, 0)
         self._in_flight: float | None = None
         self._wanted: float | None = None
-        self._measuring = self._awaited = False
+        self._is_open = self._awaited = False
         self._writer: Background | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
@@ -58,14 +58,15 @@ class AlphaActs(QObject):
         self._source, self._asked = str(result.get("source") or ""), asked
         self._donor = str(result.get("donor") or "")
         self._in_flight = self._wanted = None
-        self._measuring = self._awaited = False
+        self._is_open = self._awaited = False
         if there:
             self._row.show_alpha(float(alpha))  # type: ignore[arg-type]
 
     @property
     def is_busy(self) -> bool:
         """Whether an alpha is being opened, measured or saved."""
-        return self._in_flight is not None or self._awaited or self._writer is not None
+        measured = self._awaited and self._asked_now() is not None
+        return self._in_flight is not None or measured or self._writer is not None
 
     def stop(self, timeout_ms: int) -> bool:
         """End a save when the window closes."""
@@ -75,7 +76,7 @@ class AlphaActs(QObject):
         if not self._vector:
             return
         self._wanted = alpha
-        self._row.say(f"Alpha {alpha:.2f} is being measured…")
+        self._row.say(f"Alpha {alpha:g} is being measured…")
         if self._in_flight is None:
             self._send()
 
@@ -83,38 +84,58 @@ class AlphaActs(QObject):
         alpha, self._wanted = self._wanted, None
         if alpha is None:
             return
-        self._in_flight, self._measuring = alpha, True
+        self._in_flight = alpha
         self._inference.submit(
             Open(self._source, "cleaned", self._donor, vector=self._vector, alpha=alpha)
         )
 
     def _on_opened(self, opened: CheckpointOpened) -> None:
-        if self._in_flight is None or opened.role != "cleaned":
+        if opened.role != "cleaned":
             return
-        if opened.checkpoint.path != self._source:
+        self._is_open = False
+        if self._in_flight is None or opened.checkpoint.path != self._source:
             return
         self._in_flight = None
         if self._wanted is not None:
             self._send()
             return
         session = self._session
-        self._awaited = session.images is not None
+        self._is_open = True
         facts = session.checkpoint
         if facts is not None and facts.path == self._source:
             if self._asked[0] is not None:
                 session.trigger, session.target = self._asked
             session.cleaned = opened.checkpoint
             session.role = "cleaned"
-        elif session.images is not None:  # Studio looks at another file and asks nothing
+        else:  # what Studio called cleaned has made way for this
+            session.role, session.cleaned = "suspect", None
+        self._awaited = session.images is not None
+        if self._awaited:  # Studio may look at another file, or at one image, and not ask
             self._inference.submit(Evaluate(*self._asked, None, "cleaned"))
 
+    def _asked_now(self) -> int | None:
+        """Generation of the evaluation that is asked for; None if it is not this row's."""
+        newest = self._inference.evaluating
+        if newest is None or not self._is_open:
+            return None
+        generation, question = newest
+        mine = question.role == "cleaned" and (question.trigger, question.target) == self._asked
+        return generation if mine else None
+
     def _on_evaluation(self, result: EvaluationUpdated) -> None:
-        """Show the numbers that Studio asked for; those of an older alpha do not come here."""
-        if result.role != "cleaned" or self._in_flight is not None or not self._measuring:
+        """Show the numbers of this alpha, whoever asked for them; no other model's or trigger's."""
+        asked = self._asked_now()
+        if asked is None and self._awaited:
+            self._awaited = False
+            self._row.say(
+                f"Alpha {self._row.alpha:g} is not measured to its end: Studio measures something "
+                "else. Move the slider to measure again."
+            )
+        if self._in_flight is not None or result.generation != asked:
             return
         found = result.evaluation
         self._awaited = found.partial
-        parts = [f"Alpha {self._row.alpha:.2f}"]
+        parts = [f"Alpha {self._row.alpha:g}"]
         if found.ca is not None:
             parts.append(f"clean accuracy {100 * found.ca:.1f} %")
         if found.asr_excl is not None:
@@ -127,11 +148,12 @@ class AlphaActs(QObject):
         if isinstance(request, Open) and request.vector == self._vector and self._vector:
             self._in_flight = None
             self._row.say(failed.sentence)
-        elif isinstance(request, Evaluate) and request.role == "cleaned":
+        elif isinstance(request, Evaluate) and request.role == "cleaned" and self._awaited:
             self._awaited = False
+            self._row.say(failed.sentence)
 
     def _on_save_asked(self, alpha: float) -> None:
-        name = f"{Path(self._source).stem}-alpha-{alpha:.2f}.safetensors"
+        name = f"{Path(self._source).stem}-alpha-{alpha:g}.safetensors"
         kind = "safetensors (*.safetensors)"
         chosen = self.prompts.save_file(self._row, "Save at this alpha", name, kind)
         if not chosen or self._writer is not None:

@@ -62,6 +62,7 @@ class Auditing(QObject):
         self.new_runner: Callable[..., JobRunner] = audit_runner
         self.dialog: AuditDialog | None = None
         self._spec: PairSpec | None = None
+        self._checkpoint = ""  # whose eyes the dialog's are
         self._folder: Path | None = None
         self._audit: Audit | None = None
         self._runner: JobRunner | None = None
@@ -86,12 +87,12 @@ class Auditing(QObject):
             )
             return
         if self.dialog is not None:
-            same = same_pairs(pairs, self._spec) and self.dialog.can_start
-            if same or not self.may_lose_marks():
+            same = same_pairs(pairs, self._spec) and self._is_open() and self.dialog.can_start
+            if same or self.is_running or not self.may_lose_marks():
                 self.dialog.raise_()
                 return
             self.dialog.done(0)
-        self._show_dialog(facts.inspection.name, pairs)
+        self._show_dialog(facts.path, facts.inspection.name, pairs)
 
     @Slot()
     def choose(self) -> None:
@@ -117,18 +118,26 @@ class Auditing(QObject):
                 return
             self.dialog.done(0)
         pairs = spec.pairs.model_copy(update={"n": None})
-        dialog = self._show_dialog(Path(spec.checkpoint).name, pairs)
+        dialog = self._show_dialog(spec.checkpoint, Path(spec.checkpoint).name, pairs)
         dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
         self._audit, self._folder = audit, folder
         dialog.show_audit(audit, thumbnails)
         dialog.show_marks(excluded)
-        facts = self._session.checkpoint
-        if facts is None or Path(facts.path) != Path(spec.checkpoint):
-            dialog.keep_from_starting(f"Open {plain(Path(spec.checkpoint).name, 60)} to look anew.")
+        if not self._is_open():
+            dialog.keep_from_starting(self._to_look_anew())
 
-    def _show_dialog(self, checkpoint: str, pairs: PairSpec) -> AuditDialog:
-        """The page for some pairs, as a checkpoint sees them."""
-        self._spec, self._audit = pairs, None
+    def _is_open(self) -> bool:
+        """Whether the checkpoint that the dialog names is the one that is open."""
+        facts = self._session.checkpoint
+        return facts is not None and Path(facts.path) == Path(self._checkpoint)
+
+    def _to_look_anew(self) -> str:
+        """What to do where it is not."""
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+
+    def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
+        """The page for some pairs, as the checkpoint at a path sees them."""
+        self._spec, self._audit, self._checkpoint = pairs, None, path
         name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
         dialog = AuditDialog(checkpoint, name, pairs, self.prompts, self._widget.window())
         self.dialog = dialog
@@ -144,7 +153,11 @@ class Auditing(QObject):
     def start(self) -> None:
         """Look at the pairs."""
         dialog, facts, pairs = self.dialog, self._session.checkpoint, self._spec
-        if dialog is None or facts is None or pairs is None or self._runner is not None:
+        if dialog is None or pairs is None or self._runner is not None:
+            return
+        if facts is None or not self._is_open():
+            why = f"That checkpoint is no longer open. {self._to_look_anew()}"
+            dialog.show_ended(why, error=True)
             return
         if not self.may_lose_marks("Start again", "Start again"):
             return

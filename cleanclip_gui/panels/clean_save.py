@@ -1,17 +1,22 @@
-"""Copies a run's cleaned checkpoint to a place of the user's choice, beside the window."""
+"""Copies a run's cleaned checkpoint or adapter to a place of the user's choice, in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.file_copy import copy_whole
+from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError
+
+_ENDING = ".safetensors"
+_KIND = "safetensors (*.safetensors)"
 
 
 def cleaned_file(result: Mapping[str, Any]) -> Path:
@@ -29,55 +34,70 @@ def cleaned_file(result: Mapping[str, Any]) -> Path:
 
 
 class SaveCleaned(QObject):
-    """``saved`` carries the new file's path, ``failed`` an InputError; ``ask`` names the file."""
+    """``saved`` carries the new path and whether it is an adapter, ``failed`` an InputError."""
 
-    saved = Signal(object)
+    saved = Signal(object, bool)
     failed = Signal(object)
     busy_changed = Signal(bool)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._window = parent
-        self.ask: Callable[[str], str] = self._ask
+        self.prompts = Prompts()
         self._copy: Background | None = None
+        self._is_adapter = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a file is being written."""
+        return self._copy is not None
 
     def begin(self, result: Mapping[str, Any]) -> None:
         """Ask where to, and copy."""
         try:
+            if self.is_busy:
+                raise InputError("A file is being saved; save again when that has ended.")
             source = cleaned_file(result)
             if result.get("adapter"):  # the weights beside it are not cleaned
                 source = cleaned_file({"checkpoint": result["adapter"]})
         except InputError as error:
             self.failed.emit(error)
             return
-        chosen = self.ask(suggested_name(result))
-        if not chosen:
+        self._is_adapter = bool(result.get("adapter"))
+        target = self._ask(suggested_name(result))
+        if target is None:
             return
-        target = Path(chosen)
-        if target.suffix != ".safetensors":
-            target = target.with_name(f"{target.name}.safetensors")
         self.busy_changed.emit(True)
         self._copy = Background(copy_whole(source, target))
         self._copy.yielded.connect(self._on_copied)
-        self._copy.failed.connect(self._on_failed)
+        self._copy.failed.connect(self.failed)
+        self._copy.finished.connect(self._on_finished)
         self._copy.begin()
 
     def stop(self, timeout_ms: int) -> bool:
         """End a copy when the window closes; whether it ended within the limit."""
         return self._copy is None or self._copy.stop(timeout_ms)
 
-    def _ask(self, name: str) -> str:
-        return QFileDialog.getSaveFileName(
-            self._window, "Save cleaned checkpoint", name, "safetensors (*.safetensors)"
-        )[0]
+    def _ask(self, name: str) -> Path | None:
+        """Where to write; what the dialog did not ask about, since it got no ending, is asked."""
+        title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
+        chosen = self.prompts.save_file(self._window, title, name, _KIND)
+        if not chosen or chosen.endswith(_ENDING):
+            return Path(chosen) if chosen else None
+        target = Path(f"{chosen}{_ENDING}")
+        question = f"{plain(target.name, 80)} exists already. Write over it?"
+        if target.exists() and not self.prompts.confirm(
+            self._window, title, question, "Write over it", "Cancel"
+        ):
+            return None
+        return target
 
     def _on_copied(self, path: Path) -> None:
-        self.busy_changed.emit(False)
-        self.saved.emit(path)
+        self.saved.emit(path, self._is_adapter)
 
-    def _on_failed(self, error: InputError) -> None:
+    def _on_finished(self) -> None:
+        self._copy = None
         self.busy_changed.emit(False)
-        self.failed.emit(error)
 
 
 def suggested_name(result: Mapping[str, Any]) -> str:

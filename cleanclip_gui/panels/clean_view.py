@@ -132,6 +132,8 @@ class CleanView(QWidget):
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show before and after."""
         self.before_after.show_result(result)
+        adapter = bool(result.get("adapter"))  # the weights beside it are untouched
+        self.save_button.setText("Save adapter…" if adapter else "Save cleaned checkpoint…")
         self._trouble_card.hide()
         self._result_card.show()
         self._scroll.verticalScrollBar().setValue(0)

@@ -21,6 +21,7 @@ class AlphaRow(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._top = _FURTHEST
+        self._own = (0, 0.0)  # the step that stands for the result's alpha, and that alpha
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setPageStep(_STEPS // 10)
@@ -28,7 +29,7 @@ class AlphaRow(QWidget):
         self.slider.setToolTip("0 is the checkpoint before cleaning.")
         self._value = Label("")
         self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
-        self._value.setMinimumWidth(56)
+        self._value.setMinimumWidth(self._value.fontMetrics().horizontalAdvance("0.00000"))
         self.save = QPushButton(theme.icon("save"), "Save at this alpha…")
         self._said = Label("", "caption", wrap=True)
         row = QHBoxLayout()
@@ -48,14 +49,17 @@ class AlphaRow(QWidget):
 
     @property
     def alpha(self) -> float:
-        """Where the slider stands."""
-        return self._top * self.slider.value() / _STEPS
+        """Where the slider stands; exactly the result's own at the step nearest to it."""
+        step, own = self._own
+        at = self.slider.value()
+        return own if at == step else round(self._top * at / _STEPS, 3)
 
     def show_alpha(self, alpha: float) -> None:
         """Show a result's own alpha, without telling anybody; the line goes twice as far, or 2."""
         self._top = max(_FURTHEST, 2 * alpha)
+        self._own = (round(_STEPS * alpha / self._top), alpha)
         self.slider.blockSignals(True)
-        self.slider.setValue(round(_STEPS * alpha / self._top))
+        self.slider.setValue(self._own[0])
         self.slider.blockSignals(False)
         self._write()
         self.say("This is the result's alpha. Move the slider to measure another one in Studio.")
@@ -64,14 +68,14 @@ class AlphaRow(QWidget):
     def say(self, text: str) -> None:
         """Say what was measured, or that it is under way."""
         self._said.setText(text)
-        self.slider.setAccessibleDescription(f"{self.alpha:.2f}. {text}")
+        self.slider.setAccessibleDescription(f"{self.alpha:g}. {text}")
 
     def said(self) -> str:
         """What is said under the slider."""
         return self._said.text()
 
     def _write(self) -> None:
-        self._value.setText(f"{self.alpha:.2f}")
+        self._value.setText(f"{self.alpha:g}")
 
     def _on_slid(self, _: int) -> None:
         self._write()

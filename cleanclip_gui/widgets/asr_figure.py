@@ -180,7 +180,7 @@ class AsrFigure(QFrame):
     def _lay_out(self) -> None:
         target_row = QHBoxLayout()
         target_row.setSpacing(theme.SPACE_S)
-        label = Label("&Target", "field")
+        label = Label("Tar&get", "field")
         label.setBuddy(self.target)
         target_row.addWidget(label)
         target_row.addWidget(self.target, 1)

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import count_text, plain, plural
+from cleanclip_gui.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.audit_details import SuspectDetails
 from cleanclip_gui.widgets.audit_gallery import SuspectView
 from cleanclip_gui.widgets.audit_model import EVALUATED, EXCLUDED, SuspectModel
@@ -233,9 +233,11 @@ class AuditDialog(QDialog):
         inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
         inside.addWidget(Label(FIVE_POISONS, wrap=True))
         title = QHBoxLayout()
-        title.addWidget(Label(plain(pairs_name, 80), "title"))
-        title.addStretch(1)
-        title.addWidget(Label(plain(f"as {checkpoint} sees them", 90), "subtle"))
+        title.setSpacing(theme.SPACE_L)
+        eyes = Label(fitting(plain(f"as {checkpoint} sees them", 90)), "subtle", wrap=True)
+        eyes.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        title.addWidget(Label(fitting(plain(pairs_name, 80)), "title", wrap=True), 1)
+        title.addWidget(eyes, 1)
         first = QHBoxLayout()
         first.setSpacing(theme.SPACE_M)
         first.addWidget(self.setup, 1)

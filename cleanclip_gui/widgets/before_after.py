@@ -11,8 +11,10 @@ from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.text import count_text, plain
 from cleanclip_gui.widgets.label import Label
 from ml_core.cleaning.catalogue import FACTS
+from ml_core.jobs.result_words import training_words
 
 NOT_MEASURED = "not measured"
 # Less than this many points is no change in either direction.
@@ -254,19 +256,24 @@ def tone_role(tone: str) -> str:
 
 
 def facts(result: Mapping[str, Any]) -> str:
-    """Small print: images, target, preset, steps, device."""
+    """Small print: images, target, preset, steps, device, how it was trained; and every note."""
     after = result.get("after") or {}
     parts = []
     if after.get("n"):
-        parts.append(f"{after['n']} test images, {after.get('n_excl', 0)} not of the target class")
+        others = count_text(after.get("n_excl", 0))
+        parts.append(f"{count_text(after['n'])} test images, {others} not of the target class")
     if result.get("target_name"):
         parts.append(f"target {result['target_name']}")
     parts.append(f"preset {result.get('preset', 'custom')}, seed {result.get('seed', 0)}")
     if result.get("steps"):
-        parts.append(f"{result['steps']} of {result.get('total_steps', '?')} steps")
+        total = result.get("total_steps")
+        whole = count_text(total) if total else "?"
+        parts.append(f"{count_text(result['steps'])} of {whole} steps")
+    parts += training_words(result)
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    return " · ".join(parts) + ". Small print: 95 % intervals."
+    line = " · ".join(parts) + ". Small print: 95 % intervals."
+    return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 
 def _percent(rate: float | None) -> str:

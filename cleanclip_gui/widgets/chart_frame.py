@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
-    QFileDialog,
     QFrame,
     QHBoxLayout,
     QMenu,
@@ -23,6 +22,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_export import save_chart
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class ChartFrame(QFrame):
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)
+        self.prompts = Prompts()
         self._title_text = title
         self._plot: pg.PlotWidget | None = None
         self._proxy: Any = None
@@ -206,18 +207,13 @@ class ChartFrame(QFrame):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.popup(origin.mapToGlobal(position))
 
-    def _ask_path(self, suffix: str) -> str:
-        """Ask where to save; empty if the user thinks better of it."""
-        name = f"{self._title_text.lower().replace(' ', '-')}{suffix}"
-        return QFileDialog.getSaveFileName(self, "Save chart", name, f"*{suffix}")[0]
-
     def _save_as(self, suffix: str) -> None:
-        chosen = self._ask_path(suffix)
+        name = f"{self._title_text.lower().replace(' ', '-')}{suffix}"
+        chosen = self.prompts.save_file(self, "Save chart", name, f"*{suffix}")
         if not chosen:
             return
-        path = Path(chosen)
         try:
-            self.save(path if path.suffix else path.with_suffix(suffix))
+            self.save(Path(chosen))
         except InputError as error:
             self.failed.emit(error)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QWidget
+
+from cleanclip_gui.text import tip
 
 
 class Label(QLabel):
@@ -20,3 +23,30 @@ class Label(QLabel):
             self.setProperty("role", role)
         if buddy is not None:
             self.setBuddy(buddy)
+
+
+class ElidedLabel(Label):
+    """One line that ends in an ellipsis where there is no room, and is then its own tool tip."""
+
+    _LEAST = 48
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A few letters."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), self._LEAST), hint.height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Tell by a tool tip what is not seen."""
+        super().resizeEvent(event)
+        self.setToolTip("" if self._shown() == self.text() else tip(self.text()))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw as much as there is room for."""
+        self.style().drawItemText(
+            QPainter(self), self.contentsRect(), int(self.alignment()), self.palette(),
+            self.isEnabled(), self._shown(), self.foregroundRole(),
+        )  # fmt: skip
+
+    def _shown(self) -> str:
+        width = self.contentsRect().width()
+        return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, width)

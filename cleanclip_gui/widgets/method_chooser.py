@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.recipe_fields import Chooser
@@ -40,12 +41,27 @@ def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
     return {name: found for name, found in groups.items() if found}
 
 
+class _Headings(QStyledItemDelegate):
+    """Draws what cannot be chosen in muted colour; styles draw it as faint as what is disabled."""
+
+    def initStyleOption(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Read as text, though the item stays one that neither mouse nor keys can choose."""
+        super().initStyleOption(option, index)
+        if not index.flags() & Qt.ItemFlag.ItemIsEnabled:
+            option.state |= QStyle.StateFlag.State_Enabled
+            option.state &= ~QStyle.StateFlag.State_MouseOver
+            option.palette.setColor(QPalette.ColorRole.Text, theme.colour("muted"))
+
+
 class MethodChooser(Chooser):
     """A combo box whose headings cannot be chosen; its data are the methods' names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Method")
+        self.setItemDelegate(_Headings(self))
         model = cast(QStandardItemModel, self.model())
         for heading, methods in grouped().items():
             item = QStandardItem(heading)

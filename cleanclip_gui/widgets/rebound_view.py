@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.text import count_text, plural
 from cleanclip_gui.widgets.chart_parts import SYMBOLS
 from cleanclip_gui.widgets.charts import Chart, SeriesStyle, percent
 from cleanclip_gui.widgets.label import Label
@@ -97,15 +98,15 @@ def _facts(record: Mapping[str, Any]) -> str:
     """Small print of the test."""
     left_out = record.get("left_out") or {}
     parts = [
-        f"{record['steps']} steps of {record['batch_size']} pairs at each rate, up to "
-        f"{record['peak_lr']:g}"
+        f"{count_text(record['steps'])} steps of {count_text(record['batch_size'])} pairs at each "
+        f"rate, up to {record['peak_lr']:g}"
     ]
     if left_out:
         parts.append(
-            f"left out: {left_out.get('seen', 0)} pairs that the cleaning saw, "
-            f"{left_out.get('target', 0)} of the target class"
+            f"left out: {plural(left_out.get('seen', 0), 'pair')} that the cleaning saw, "
+            f"{count_text(left_out.get('target', 0))} of the target class"
         )
     if record.get("n"):
-        parts.append(f"measured on {record['n']} images")
+        parts.append(f"measured on {plural(record['n'], 'image')}")
     parts += [str(note) for note in record.get("notes") or ()]
     return " · ".join(parts)

@@ -139,7 +139,7 @@ class RecipeForm(QWidget):
         choosers.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         choosers.addRow(Label("&Method", buddy=self.method), self.method)
         choosers.addRow(self._about_method)
-        choosers.addRow(Label("&Preset", buddy=self.preset), self.preset)
+        choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow(self._about_preset)
         state = QHBoxLayout()
         state.addWidget(self._budget, 1)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_parts import SYMBOLS, draw_marker
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 
 # As many runs as there are markers that cannot be mistaken for another.
 MOST = len(SYMBOLS)
@@ -58,7 +58,7 @@ class MarkKey(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(theme.SPACE_XS)
         row.addWidget(self._picture)
-        row.addWidget(Label(f"{letter(mark)} {text}", "caption"))
+        row.addWidget(ElidedLabel(f"{letter(mark)} {text}", "caption"))
         row.addStretch(1)  # the marker stays beside its name, however wide the column
         self._dress()
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QPointF, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.chart_frame import ChartFrame
 from cleanclip_gui.widgets.chart_parts import percent_ticks
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.recipe_fields import Chooser
@@ -75,17 +76,13 @@ class TradeoffChart(ChartFrame):
         self.near.setCheckable(True)
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
-        controls = QHBoxLayout()
-        controls.setSpacing(theme.SPACE_S)
-        controls.addWidget(self.head)
-        controls.addWidget(self.aim)
-        controls.addWidget(Label("CA drop ≤", "caption", buddy=self.ca_drop))
-        controls.addWidget(self.ca_drop)
-        controls.addWidget(Label("ASR ≤", "caption", buddy=self.asr))
-        controls.addWidget(self.asr)
-        controls.addWidget(self.near)
-        controls.addStretch(1)
-        self.under_head.addLayout(controls)
+        controls = FoldingRow()
+        for widget in (self.head, self.aim, self.near):
+            controls.first.addWidget(widget)
+        for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
+            controls.second.addWidget(Label(name, "caption", buddy=box))
+            controls.second.addWidget(box)
+        self.under_head.addWidget(controls)
         self._keys = QGridLayout()
         self._keys.setHorizontalSpacing(theme.SPACE_M)
         self._keys.setVerticalSpacing(0)
@@ -202,6 +199,8 @@ class TradeoffChart(ChartFrame):
 
     def _furnish(self, plot: pg.PlotWidget) -> None:
         self._items = TradeoffItems(plot)
+        for moved in (plot.getViewBox().sigRangeChanged, plot.getViewBox().sigResized):
+            moved.connect(self._on_view_changed)
         plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
         plot.scene().sigMouseClicked.connect(self._on_clicked)
         for side in ("left", "bottom"):
@@ -356,6 +355,10 @@ class TradeoffChart(ChartFrame):
             event.accept()
             self._point_out(found)
             self._choose(found)
+
+    def _on_view_changed(self, *_: object) -> None:
+        if self._items is not None:
+            self._items.place_text()
 
     def _on_view_moved(self, *_: object) -> None:
         self._own_view = False

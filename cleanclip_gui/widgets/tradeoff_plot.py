@@ -19,6 +19,7 @@ from cleanclip_gui.widgets.run_marks import mark_colour, ring_pen
 from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
 
 _SIZE, _RING = 11, 19
+_ALONG = (0.03, 0.2, 0.35, 0.5, 0.65, 0.8)  # places of a limit's text along its line
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class TradeoffItems:
             plot.addItem(item, ignoreBounds=True)
         self._ca = _limit_line(pg, 0, 0.99, [(1, 0), (1, 0)])
         self._asr = _limit_line(pg, 90, 0.03, [(0, 1), (0, 1)])
+        self._spots: Sequence[Spot] = ()
         for line in (self._ca, self._asr):
-            line.setZValue(-5)
+            line.setZValue(20)  # what is written at it must not lie under points
             plot.addItem(line, ignoreBounds=True)
 
     def draw(
@@ -137,6 +139,26 @@ class TradeoffItems:
             pen=ring_pen("text", 1.5), brush=QBrush(Qt.BrushStyle.NoBrush),
         )  # fmt: skip
         self._draw_limits(shared_start(tracks), limits, aim)
+        self._spots = spots
+        self.place_text()
+
+    def place_text(self) -> None:
+        """Write the limit of attack success where it hides the fewest points."""
+        view, text = self._plot.getViewBox(), self._asr.label.textItem.boundingRect()
+        # Asked for its pixels before it has any, a view box ends the process.
+        (left, right), (low, high) = view.viewRange()
+        x_scale, y_scale = view.width() / (right - left), view.height() / (high - low)
+        limit = self._asr.value()
+
+        def hidden(position: float) -> int:
+            under = low + position * (high - low)
+            return sum(
+                -_RING < (spot.x - limit) * x_scale < text.width() + _RING
+                and -_RING < (spot.y - under) * y_scale < text.height() + _RING
+                for spot in self._spots
+            )
+
+        self._asr.label.setPosition(min(_ALONG, key=hidden))
 
     def point_out(self, spot: Spot | None) -> None:
         """Ring the spot at the cursor."""

@@ -96,6 +96,11 @@ def normalises_by_batch(model: ClipModel, method: Method | None, recipe: Recipe)
     """Whether an embedding depends on the rest of its batch, through BatchNorm."""
     if recipe.batch_norm == "frozen" or (method is not None and method.frozen):
         return False
+    return has_batch_norm(model)
+
+
+def has_batch_norm(model: ClipModel) -> bool:
+    """Whether an encoder has BatchNorm, as a ResNet does."""
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.module.modules())
 
 

@@ -19,6 +19,7 @@ from ml_core.cli.arguments import (
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
 from ml_core.jobs.journal import read_json
+from ml_core.jobs.result_words import training_words
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger
@@ -169,6 +170,10 @@ def print_result(result: dict[str, Any], json: bool) -> None:
     output.show(output.comparison_table(title, result_rows(result)))
     if "alpha" in result:
         output.say(f"Alpha: {result['alpha']:g}.")
+    for words in training_words(result):
+        output.show(output.cell(f"{words[0].upper()}{words[1:]}."))
+    for note in result.get("notes") or ():
+        output.show(output.cell(note))
     weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
     for what, key in (
         (weights, "checkpoint"),

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_core.cleaning.gradients import has_batch_norm
 from ml_core.cleaning.loop import Outcome
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation
 from ml_core.jobs.artifacts import result_files
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
 
 Rows = Mapping[tuple[str, str], Evaluation]
 
@@ -47,6 +49,7 @@ def step_provenance(
 
 def result_record(
     spec: CleanSpec,
+    model: ClipModel,
     inputs: Inputs,
     outcome: Outcome,
     before: Rows,
@@ -58,9 +61,11 @@ def result_record(
 
     ``before`` and ``after`` are the zero-shot evaluations on the test images; ``heads`` holds a
     row for each head, measured with that head before and after (a random head had no before);
-    ``heldout`` the same on the second set.
+    ``heldout`` the same on the second set. ``batch_norm`` is None where the model has none, or
+    nothing was trained.
     """
     heads = {head for head, _ in after}
+    trained = inputs.recipe.facts.data != "none"
     record: dict[str, Any] = {
         "before": _dict(before.get(("zero-shot", "test"))),
         "after": _dict(after.get(("zero-shot", "test"))),
@@ -84,7 +89,7 @@ def result_record(
         "precision": outcome.speed.precision,
         "step_seconds": dict(outcome.speed.step_seconds),
         "speed": outcome.speed.to_dict(),
-        "batch_norm": inputs.recipe.batch_norm,
+        "batch_norm": inputs.recipe.batch_norm if trained and has_batch_norm(model) else None,
         "cache_chunk": outcome.chunk,
         "rate_factor": outcome.rate_factor,
         "device": str(inputs.device),

@@ -188,7 +188,7 @@ def _clean(
         if note not in said:
             yield Message(note, "warning")
     rows = before.rows, after.rows
-    result = result_record(spec, inputs, outcome, *rows, timings, source_sha256)
+    result = result_record(spec, model, inputs, outcome, *rows, timings, source_sha256)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from cleanclip_gui.drops import purpose
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.panels.clean_audit import Auditing, read_result
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
+from cleanclip_gui.widgets.audit_dialog import AuditDialog
 from cleanclip_gui.widgets.audit_gallery import mark_rect
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -436,6 +437,45 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
     auditing.open()  # for the pairs in use, as the open checkpoint sees them
     assert auditing.dialog is not old
     assert auditing.dialog.start.isEnabled()
+
+
+def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path):
+    def refuse(path, *, device):
+        told.append(read_audit_spec(path).checkpoint)
+        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
+
+    told = []
+    auditing.new_runner = refuse
+    first = session.checkpoint
+    auditing.open()
+    old = auditing.dialog
+    path = write_safetensors(tmp_path / "b.safetensors", {"a": [1.0]})
+    session.checkpoint = CheckpointFacts(str(path), inspect(path), "", "", (), 8, 1)
+    old.start.click()
+    assert told == []
+    assert old.state.text() == "That checkpoint is no longer open. Open m.safetensors to look anew."
+    auditing.open()
+    assert auditing.dialog is not old
+    assert "as b.safetensors sees them" in [
+        one.text() for one in auditing.dialog.findChildren(QLabel)
+    ]
+    auditing.dialog.start.click()
+    assert told == [str(path)]
+    session.checkpoint = first
+    auditing._runner = SimpleNamespace(cancel=lambda: None)
+    running = auditing.dialog
+    auditing.open()
+    assert auditing.dialog is running  # and what it does is not ended
+    auditing._runner = None
+
+
+def test_long_names_do_not_widen_the_page(qtbot, auditing):
+    def width(name):
+        dialog = AuditDialog(name, name, PAIRS, auditing.prompts)
+        qtbot.addWidget(dialog)
+        return dialog.minimumSizeHint().width()
+
+    assert width("a" * 75 + ".csv") == width("a.csv")
 
 
 def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.widgets.before_after import BeforeAfter, RateLine, rows_of
+from cleanclip_gui.widgets.before_after import BeforeAfter, RateLine, facts, rows_of
 
 RESULT: dict[str, Any] = {
     "method": "cleanclip",
@@ -54,3 +54,24 @@ def test_small_print_that_was_not_measured_is_left_out() -> None:
         "Clean accuracy",
         "Poisoned accuracy",
     ]
+
+
+def test_the_small_print_says_how_it_was_trained_and_every_note() -> None:
+    result = {
+        "after": {"n": 40_000, "n_excl": 36_000},
+        "steps": 1250,
+        "total_steps": 1250,
+        "notes": ["pairs.csv: 2 rows were left out.", "odd\u202ename.png could not be read."],
+    }
+    first, *notes = facts(result).split("\n")
+    assert "40\u2009000 test images, 36\u2009000 not of the target class" in first
+    assert "1\u2009250 of 1\u2009250 steps" in first
+    assert "BatchNorm" not in first  # an image encoder without any
+    assert notes[0] == "pairs.csv: 2 rows were left out."
+    assert "\u202e" not in notes[1]
+    trained = {"batch_norm": "frozen", "cache_chunk": 64, "recipe": {"batch_size": 256}}
+    assert (
+        "BatchNorm kept its stored statistics · gradient caching, 64 examples at a time"
+        in facts(trained)
+    )
+    assert "BatchNorm took each batch's statistics" in facts({"batch_norm": "train"})

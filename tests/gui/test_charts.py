@@ -214,23 +214,31 @@ def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
     assert all(a.isEnabled() for a in chart.menu().actions() if a.text())
 
 
-def test_saving_and_copying(qtbot, chart: Chart, tmp_path: Path, monkeypatch) -> None:
+def test_saving_and_copying(qtbot, chart: Chart, tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def save_file(_parent: object, _title: str, name: str, kind: str) -> str:
+        asked.append((name, kind))
+        return str(tmp_path / name)
+
+    chart.prompts.save_file = save_file
     chart.append("a", 1, 1.0)
     qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".csv", b"step,a,b\n1,1,")):
-        monkeypatch.setattr(chart, "_ask_path", lambda s: str(tmp_path / "chart"))
         chart._save_as(suffix)
-        assert (tmp_path / f"chart{suffix}").read_bytes().startswith(start)
+        name, kind = asked[-1]
+        assert kind == f"*{suffix}"  # the dialog gives this ending, and asks before it overwrites
+        assert (tmp_path / name).read_bytes().startswith(start)
     assert len(list(tmp_path.iterdir())) == 3
     chart.copy()
     assert QGuiApplication.clipboard().pixmap().width() == chart.width()
 
 
-def test_a_bad_place_to_save_is_one_sentence(qtbot, chart: Chart, tmp_path, monkeypatch) -> None:
+def test_a_bad_place_to_save_is_one_sentence(qtbot, chart: Chart, tmp_path) -> None:
     chart.append("a", 1, 1.0)
     with pytest.raises(InputError, match=r"\.png, \.svg or \.csv"):
         chart.save(tmp_path / "chart.bmp")
-    monkeypatch.setattr(chart, "_ask_path", lambda s: str(tmp_path / "nowhere" / "c.csv"))
+    chart.prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "c.csv")
     with qtbot.waitSignal(chart.failed) as blocker:
         chart._on_save_csv()
     assert blocker.args[0].sentence == "c.csv could not be written; choose another folder."

@@ -14,7 +14,7 @@ from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
-from cleanclip_gui.jobs.requests import CheckpointOpened, OpenCheckpoint
+from cleanclip_gui.jobs.requests import CheckpointOpened, Evaluate, OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_save import suggested_name
@@ -35,7 +35,7 @@ from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
-from tests.gui.shell_fakes import write_journal, write_state
+from tests.gui.shell_fakes import Answers, write_journal, write_state
 
 
 class FakeInference(QObject):
@@ -51,6 +51,15 @@ class FakeInference(QObject):
     def submit(self, request: object) -> int:
         self.requests.append(request)
         return len(self.requests)
+
+    @property
+    def evaluating(self) -> tuple[int, Evaluate] | None:
+        for number, request in reversed(list(enumerate(self.requests, 1))):
+            if isinstance(request, Evaluate):
+                return number, request
+            if isinstance(request, OpenCheckpoint):
+                break
+        return None
 
     def set_device(self, name: str) -> None:
         self.devices.append(name)
@@ -368,18 +377,70 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
 
 def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
     finish(panel, tmp_path)
-    asked: list[str] = []
-    panel.saving.ask = lambda name: asked.append(name) or str(tmp_path / "mine")
+    asked: list[tuple[str, ...]] = []
+    prompts = panel.saving.prompts
+    prompts.save_file = lambda _, *said: asked.append(said) or str(tmp_path / "mine.safetensors")
     panel.save_button.click()
+    assert panel.saving.is_busy
     qtbot.waitUntil(lambda: panel.save_button.isEnabled(), timeout=5000)
-    assert asked == ["poisoned-cleaned.safetensors"]
+    assert not panel.saving.is_busy
+    assert asked == [
+        ("Save cleaned checkpoint", "poisoned-cleaned.safetensors", "safetensors (*.safetensors)")
+    ]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
+    assert panel._log.toolTip() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
-    panel.saving.ask = lambda name: str(tmp_path / "nowhere" / "x.safetensors")
+    prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
         panel.save_cleaned()
     assert "could not be written" in blocker.args[0].sentence
+    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert panel.stop()
+
+
+def test_no_file_is_written_over_unasked(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    """A name with a full stop gets no ending from the dialog, which asks about that name only."""
+    finish(panel, tmp_path)
+    there = tmp_path / "mine.v2.safetensors"
+    there.write_bytes(b"older weights")
+    answers = Answers(tmp_path / "mine.v2", yes=False)
+    panel.saving.prompts = answers.prompts()
+    panel.save_button.click()
+    assert answers.asked[1] == "mine.v2.safetensors exists already. Write over it?"
+    assert not panel.saving.is_busy
+    assert there.read_bytes() == b"older weights"
+    answers.yes = True
+    panel.save_button.click()
+    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
+    assert there.read_bytes() == b"cleaned weights"
+
+
+def test_one_file_is_saved_at_a_time(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    finish(panel, tmp_path)
+    panel.saving.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
+    panel.save_cleaned()
+    with qtbot.waitSignal(panel.failed) as blocker:
+        panel.save_cleaned()
+    assert "is being saved" in blocker.args[0].sentence
+    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
+
+
+def test_an_adapter_is_called_one(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter.safetensors"
+    adapter.write_bytes(b"adapter")
+    result = result_of(finish(panel, tmp_path))
+    assert panel.save_button.text() == "Save cleaned checkpoint…"
+    panel.run.show_outcome("finished", result | {"method": "rvpt", "adapter": str(adapter)})
+    assert panel.save_button.text() == "Save adapter…"
+    answers = Answers(tmp_path / "mine.safetensors")
+    panel.saving.prompts = answers.prompts()
+    panel.save_button.click()
+    qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
+    assert answers.asked == ["Save adapter"]
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"adapter"
+    assert panel._log.toolTip() == (
+        "Saved the adapter as mine.safetensors; keep it with the weights."
+    )
 
 
 def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,15 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.requests import CheckpointOpened, EvaluationUpdated, Failed
+from cleanclip_gui.jobs.requests import (
+    CheckpointOpened,
+    Evaluate,
+    EvaluationUpdated,
+    Failed,
+    OpenCheckpoint,
+)
 from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.widgets.alpha_row import AlphaRow
 from cleanclip_gui.widgets.holdouts_table import worst_sentence
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
@@ -35,7 +43,7 @@ def rebound_record(worst: float = 0.03) -> dict[str, Any]:
     clean = worst <= LIMIT
     return {
         "kind": "rebound", "limit": LIMIT, "peak_lr": 1.5e-3, "steps": 300, "batch_size": 64,
-        "pairs": 19_200, "left_out": {"seen": 12, "target": 640}, "n": 3900,
+        "pairs": 19_200, "left_out": {"seen": 40_000, "target": 640}, "n": 3900,
         "rates": [
             {"factor": factor, "lr": 1.5e-3 * factor, "max_asr": worst, "max_step": 150,
              "points": [point(0, 0.01), point(150, worst * factor), point(300, 0.012)]}
@@ -108,7 +116,9 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     assert section.rebound.verdict.text() == "It stays clean."
     assert section.rebound.verdict.property("role") == "success"
     assert chart._level == (LIMIT, "limit 5 %")
-    assert "12 pairs that the cleaning saw, 640 of the target class" in section.rebound.facts.text()
+    small = section.rebound.facts.text()
+    assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
+    assert "measured on 3\u2009900 images" in small
     assert section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Start cleaning"
     styles = [chart.series(key).style for key in chart.keys()]  # noqa: SIM118
@@ -259,8 +269,25 @@ def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  #
     assert panel.alpha.isHidden()
 
 
+def opened(panel: CleanPanel, path: str) -> SimpleNamespace:  # noqa: F811
+    """The cleaned checkpoint was opened."""
+    facts = SimpleNamespace(path=path, donor="")
+    panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))  # type: ignore[arg-type]
+    return facts
+
+
+def measured(panel: CleanPanel, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
+    """What was asked for last has been measured."""
+    inference = panel.trying._inference
+    found = SimpleNamespace(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
+    number = len(inference.requests)
+    inference.evaluation_updated.emit(
+        EvaluationUpdated(number, "cleaned", found, None, None)  # type: ignore[arg-type]
+    )
+
+
 def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
-    row, inference = panel.alpha, panel.trying._inference
+    row = panel.alpha
     assert row.isVisibleTo(panel)
     assert row.alpha == pytest.approx(0.5)
     row.slider.setFocus()
@@ -268,26 +295,96 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     QTest.keyClick(row.slider, Qt.Key.Key_Right)
     QTest.keyClick(row.slider, Qt.Key.Key_PageUp)
     assert opens(panel) == [(str(line), pytest.approx(0.51))]  # one at a time
-    facts = SimpleNamespace(path=session.checkpoint.path, donor="")
-    inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+    opened(panel, session.checkpoint.path)
     assert opens(panel)[1:] == [(str(line), pytest.approx(0.72))]  # what was between is skipped
     assert session.cleaned is None
-    inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+    facts = opened(panel, session.checkpoint.path)
     assert (session.role, session.cleaned) == ("cleaned", facts)
-    found = SimpleNamespace(ca=0.955, asr_excl=0.031, n=100, n_total=400, partial=True)
-    generation = len(inference.requests)
-    inference.evaluation_updated.emit(
-        EvaluationUpdated(generation, "cleaned", found, None, None)  # type: ignore[arg-type]
-    )
+    measured(panel, 0.955, 0.031, partial=True)
     assert row.said() == (
         "Alpha 0.72 · clean accuracy 95.5 % · attack success 3.1 % · 100 of 400 images"
     )
     assert panel.alpha_acts.is_busy  # 300 are still to come
-    found.partial = False
-    inference.evaluation_updated.emit(
-        EvaluationUpdated(generation, "cleaned", found, None, None)  # type: ignore[arg-type]
-    )
+    measured(panel, 0.955, 0.031)
     assert not panel.alpha_acts.is_busy
+
+
+def test_a_row_shows_no_other_model_s_numbers(panel, session, line) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(51)
+    opened(panel, session.checkpoint.path)
+    measured(panel, 0.955, 0.031)
+    said = panel.alpha.said()
+    submit = panel.trying._inference.submit
+    another = Evaluate(None, session.target, None, "cleaned")
+    submit(another)
+    measured(panel, 0.5, 0.99)
+    assert panel.alpha.said() == said  # of another trigger
+    submit(replace(another, trigger=session.trigger))
+    measured(panel, 0.95, 0.04)
+    assert "attack success 4.0 %" in panel.alpha.said()  # this row's question, asked by Studio
+    said = panel.alpha.said()
+    submit(OpenCheckpoint("step.safetensors", "cleaned"))
+    opened(panel, "step.safetensors")
+    submit(Evaluate(session.trigger, session.target, None, "cleaned"))
+    measured(panel, 0.5, 0.99)
+    assert panel.alpha.said() == said  # of another run's step
+
+
+@pytest.mark.parametrize("instead", ["suspect", "another trigger", "nothing"])
+def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instead) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(51)
+    opened(panel, session.checkpoint.path)
+    measured(panel, 0.955, 0.031, partial=True)
+    assert panel.alpha_acts.is_busy
+    inference, asked = panel.trying._inference, (session.trigger, session.target)
+    if instead == "nothing":  # Studio looks at one image
+        inference.requests.append(OpenCheckpoint("", "reference"))
+    elif instead == "suspect":
+        inference.submit(Evaluate(*asked, None, "suspect"))
+    else:
+        inference.submit(Evaluate(None, session.target, None, "cleaned"))
+    assert not panel.alpha_acts.is_busy
+    if instead != "nothing":
+        measured(panel, 0.5, 0.99)
+        assert "Studio measures something else" in panel.alpha.said()
+    assert not panel.alpha_acts.is_busy
+
+
+def test_a_line_of_another_file_takes_the_cleaned_model_s_place(panel, session, line) -> None:  # noqa: F811
+    source = session.checkpoint.path
+    panel.alpha.slider.setValue(51)
+    session.checkpoint = SimpleNamespace(path="other.safetensors", donor="")
+    session.cleaned, session.role = SimpleNamespace(path="cleaned.safetensors"), "cleaned"
+    opened(panel, source)
+    assert (session.role, session.cleaned) == ("suspect", None)
+    measured(panel, 0.955, 0.031)
+    assert "clean accuracy 95.5 %" in panel.alpha.said()
+
+
+def test_the_result_s_alpha_is_kept_to_its_last_digit(qtbot) -> None:
+    row = AlphaRow()
+    qtbot.addWidget(row)
+    saved: list[float] = []
+    row.save_asked.connect(saved.append)
+    row.show_alpha(0.40625)
+    assert row.alpha == 0.40625
+    assert row._value.text() == "0.40625"
+    row.save.click()
+    row.slider.setValue(row.slider.value() + 1)
+    assert row._value.text() == "0.42"
+    row.slider.setValue(row.slider.value() - 1)
+    row.save.click()
+    assert saved == [0.40625, 0.40625]
+
+
+def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None:  # noqa: F811
+    asked: list[str] = []
+    panel.alpha_acts.prompts = replace(
+        panel.alpha_acts.prompts, save_file=lambda *said: asked.append(said[2]) or ""
+    )
+    panel.alpha.show_alpha(0.40625)
+    panel.alpha.save.click()
+    assert asked == ["poisoned-alpha-0.40625.safetensors"]
 
 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QApplication, QDialog
+from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
 from cleanclip_gui.commands import COMMANDS, MENUS
 from cleanclip_gui.jobs.inference import Inference
@@ -62,6 +62,20 @@ def test_each_is_described_and_lies_in_a_menu(command):
 def test_mnemonics_of_a_menu_do_not_clash(menu):
     letters = [c.text[c.text.index("&") + 1].lower() for c in COMMANDS if c.menu == menu]
     assert not [k for k, n in Counter(letters).items() if n > 1]
+
+
+@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
+def test_mnemonics_that_are_seen_together_do_not_clash(window, station):
+    window.show_station(station)
+    buttons = [b.text() for b in window.findChildren(QAbstractButton) if b.isVisible()]
+    labels = [o.text() for o in window.findChildren(QLabel) if o.isVisible() and o.buddy()]
+    keys = Counter(
+        key
+        for text in (*MENUS, *buttons, *labels)
+        if (key := QKeySequence.mnemonic(text).toString())
+    )
+    assert len(keys) >= len(MENUS)
+    assert not [k for k, n in keys.items() if n > 1]
 
 
 def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):

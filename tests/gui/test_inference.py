@@ -182,6 +182,17 @@ def test_cancel_stops_the_evaluation_and_no_result_arrives(qtbot, inference, eng
     assert engine.batches == []
 
 
+def test_the_newest_question_is_known_until_it_is_forgotten(inference):
+    assert inference.evaluating is None
+    for forget in (inference.cancel_evaluation, lambda: inference.submit(OpenCheckpoint("x"))):
+        inference.submit(Evaluate(None, 0))
+        newest = Evaluate(None, 1)
+        number = inference.submit(newest)
+        assert inference.evaluating == (number, newest)
+        forget()
+        assert inference.evaluating is None
+
+
 def test_an_evaluation_that_makes_way_is_begun_again(qtbot, inference, engine):
     found = collect(inference.evaluation_updated)
     moved = collect(inference.device_changed)

@@ -35,6 +35,7 @@ from cleanclip_gui.widgets.templates_dialog import TemplatesDialog, parse_templa
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
+from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 10_000
@@ -483,6 +484,8 @@ CUT_OFF = {
     "what was embedded.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
     "it is.",
+    "save": "A file is being saved. Cancel it and quit? What it would write over, and the run's "
+    "own file, stay.",
 }
 
 
@@ -493,6 +496,9 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
         clean.auditing._runner = job
     elif what == "alpha":
         clean.alpha_acts._in_flight = 0.5
+    elif what == "save":
+        job.stop = job.close
+        clean.saving._copy = job
     else:
         clean.proving._runner, clean.proving._kind = job, what
     answers.yes = False
@@ -503,7 +509,32 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told[:1] == ([] if what == "alpha" else ["cancel"])
+    assert job.told[:1] == {"alpha": [], "save": ["close"]}.get(what, ["cancel"])
+
+
+def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
+    opened(window, qtbot, checkpoint)
+    acts, row, session = window.clean.alpha_acts, window.clean.alpha, window.session
+    vector = tmp_path / "vector.safetensors"
+    vector.write_bytes(b"vector")
+    result = {"source": session.checkpoint.path, "vector": str(vector), "alpha": 0.40625}
+    trigger = load_trigger(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
+    acts.show_result(result, (trigger, 1))
+    row.slider.setValue(50)
+    qtbot.waitUntil(lambda: row.said() == "Alpha 0.5 · 4 of 4 images", timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.studio.live.stale, timeout=WAIT)
+    assert (session.role, session.trigger, session.target) == ("cleaned", trigger, 1)
+    assert row.said() == "Alpha 0.5 · 4 of 4 images"  # Studio's canvas holds the same trigger
+    assert not acts.is_busy
+    window.studio.live.set_one_image(True)
+    row.slider.setValue(60)
+    qtbot.waitUntil(lambda: row.said() == "Alpha 0.6 · 4 of 4 images", timeout=WAIT)
+    assert not acts.is_busy
+    window.studio.live.set_one_image(False)
+    window.studio.clear()
+    qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.studio.live.stale, timeout=WAIT)
+    assert row.said() == "Alpha 0.6 · 4 of 4 images"
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import ElidedLabel
 from cleanclip_gui.widgets.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.widgets.tradeoff_chart import HINT, TradeoffChart
 from cleanclip_gui.widgets.tradeoff_plot import Track, shared_start, spots_of, staircase
@@ -229,3 +231,40 @@ def test_runs_are_told_apart_without_colour(qtbot) -> None:
     assert [letter(mark) for mark in (0, 5)] == ["A", "F"]
     assert free_mark({0, 2}) == 1
     assert free_mark(set(range(MOST))) is None
+
+
+def test_controls_and_names_fit_the_narrowest_window(chart: TradeoffChart) -> None:
+    long = "Supervised finetuning at a high learning rate, repeated"
+    tracks = [replace(FIRST, key=f"{n}", mark=n, label=long, linear=FIRST.points) for n in range(3)]
+    chart.set_tracks(tracks)
+    assert chart.head.isVisible()
+    assert chart.minimumSizeHint().width() <= 540  # what a window of 1080 leaves beside the set-up
+    chart.resize(540, 480)
+    QTest.qWait(50)
+    controls = (chart.head, chart.aim, chart.near, chart.ca_drop, chart.asr)
+    right = {c: c.mapTo(chart, c.rect().topRight()).x() for c in controls}
+    assert max(right.values()) < 540
+    assert chart.ca_drop.y() + chart.ca_drop.parentWidget().y() > chart.head.parentWidget().y() + 20
+    name = chart.findChildren(MarkKey)[0].findChild(ElidedLabel)
+    assert name.text() == name.toolTip() == f"A {long}"
+    chart.resize(1300, 480)
+    QTest.qWait(50)
+    assert abs(chart.ca_drop.y() - chart.head.y()) < 10
+    assert name.toolTip() == ""
+
+
+def test_a_limit_s_text_hides_no_point(chart: TradeoffChart) -> None:
+    under = tuple(Point(n, 0.905 + n / 2000, 0.06 + n / 100, 0.5) for n in range(12))
+    chart.set_tracks([replace(FIRST, points=(FIRST.points[0], *under))])
+    QTest.qWait(50)
+    text = chart._items._asr.label
+    assert "5 %" in text.toPlainText()
+    box = text.mapRectToScene(text.boundingRect())
+    view = chart._plot.getViewBox()
+    places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
+    assert not any(box.contains(place) for place in places)
+    chart.near.click()
+    QTest.qWait(50)
+    box = text.mapRectToScene(text.boundingRect())
+    places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
+    assert not any(box.contains(place) for place in places)

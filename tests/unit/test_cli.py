@@ -503,6 +503,13 @@ def test_a_result_tells_both_success_rates(
     rates[0] = "7.0"
     assert after.split() == ["after", *nothing, "98.0", "%", "–", *rates, *nothing, "36"]
     assert shown.splitlines()[-1] == "Cleaned checkpoint: out/cleaned.safetensors"
+    assert "BatchNorm" not in shown
+    print_result(result | {"batch_norm": "frozen", "notes": ["2 rows were left out."]}, False)
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "BatchNorm kept its stored statistics.",
+        "2 rows were left out.",
+        "Cleaned checkpoint: out/cleaned.safetensors",
+    ]
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,9 @@ def test_every_method_runs_from_file_to_file(method: str, source: Path, tmp_path
     result = done.result
     assert result["method"] == method
     assert result["before"]["n"] == result["after"]["n"] == 36
+    trained = FACTS[method].data != "none"  # type: ignore[index]
+    resnet = "vit" not in FACTS[method].needs  # type: ignore[index]
+    assert result["batch_norm"] == ("train" if trained and resnet else None)
     head = FACTS[method].head  # type: ignore[index]
     assert set(result["heads"]) == ({"zero-shot", "linear"} if head else {"zero-shot"})
     files = {Path(e.path).name for e in saved if e.what == "checkpoint"}
