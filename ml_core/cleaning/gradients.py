@@ -92,16 +92,14 @@ def backward(
     return {name: part.detach() for name, part in parts.items()}
 
 
-def normalises_by_batch(model: ClipModel, method: Method | None, recipe: Recipe) -> bool:
+def normalises_by_batch(model: ClipModel, recipe: Recipe) -> bool:
     """Whether an embedding depends on the rest of its batch, through BatchNorm."""
-    if recipe.batch_norm == "frozen" or (method is not None and method.frozen):
+    if recipe.batch_norm == "frozen" or recipe.facts.frozen:
         return False
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.module.modules())
 
 
-def check_pieces(
-    model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE, method: Method | None = None
-) -> None:
+def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None:
     """Refuse to divide a batch whose BatchNorm statistics are those of the whole batch.
 
     Raises
@@ -116,7 +114,7 @@ def check_pieces(
             f"give it at least {2 * ranks.world} examples."
         )
     cached = 0 < recipe.cache_chunk < recipe.batch_size
-    if not (cached or ranks.world > 1) or not normalises_by_batch(model, method, recipe):
+    if not (cached or ranks.world > 1) or not normalises_by_batch(model, recipe):
         return
     what = "Gradient caching" if cached else "Training in several processes"
     raise InputError(

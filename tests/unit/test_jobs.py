@@ -476,6 +476,11 @@ def test_the_estimated_disk_space_is_what_a_run_takes(
 def test_failures_are_one_sentence() -> None:
     full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
     assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
+    try:
+        raise InputError("x.safetensors cannot be saved.") from OSError(errno.ENOSPC, "No space")
+    except InputError as error:
+        wrapped = failure(error)
+    assert (wrapped.error, wrapped.error_code) == (full.error, "disk")
     memory = failure(torch.OutOfMemoryError("CUDA out of memory"))
     assert (memory.error_code, "halve the batch size" in memory.error) == ("memory", True)
     bad = failure(InputError("Row 3 is bad.", "damaged", "more"))

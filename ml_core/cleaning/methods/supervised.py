@@ -55,7 +55,7 @@ def linear_probe(model: ClipModel, recipe: Recipe, given: Given) -> Method:
             rows = kept.get(batch.numbers.tolist(), lambda: embed_images(model, batch.images))
         return {"images": rows}
 
-    return replace(plain, encode=encode, trained=[("head", head)], head=head, frozen=True)
+    return replace(plain, encode=encode, trained=[("head", head)], head=head)
 
 
 def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:
