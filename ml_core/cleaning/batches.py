@@ -85,6 +85,9 @@ class Batch:
     numbers
         int64 [N], which examples of the set these are; stays on the CPU. None: what is computed of
         them is not kept for later epochs.
+    fill
+        How many examples a kept embedding is computed with: fewer are filled up to it. 0 for as
+        many as there are.
     """
 
     images: Tensor
@@ -93,6 +96,7 @@ class Batch:
     token_views: Tensor | None = None
     labels: Tensor | None = None
     numbers: Tensor | None = None
+    fill: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -110,6 +114,7 @@ class Batch:
             cut(self.token_views),
             cut(self.labels),
             cut(self.numbers),
+            self.fill,
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -127,6 +132,7 @@ class Batch:
             move(self.token_views),
             move(self.labels),
             self.numbers,
+            self.fill,
         )
 
 

@@ -69,6 +69,8 @@ def take_step(
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
     training_mode(model, recipe)
+    share = -(-recipe.batch_size // ranks.world)  # without the pictures that cannot be read
+    batch = replace(batch, fill=min(chunk or share, share))
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
     with short_attention(model, speed.autocast):
