@@ -98,7 +98,7 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
     )  # fmt: skip
     pairs = FakePairs()
     if uneven == "damaged":
-        pairs.broken.update({number: "It is torn." for number in range(16)})
+        pairs.broken.update(dict.fromkeys(range(16), "It is torn."))
 
     def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
         model = tiny_vit()
