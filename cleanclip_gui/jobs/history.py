@@ -18,6 +18,7 @@ from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.events import Done, Event, Metric, Saved, from_json
 from ml_core.jobs.cluster import JOB_FILE
+from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
@@ -55,7 +56,8 @@ class PastRun:
     spec
         The job.
     status
-        How it stands; ``running`` and ``waiting`` are known to the window alone.
+        How it stands; ``running`` if any process is at work on it. ``waiting`` is known to the
+        window alone.
     begun
         When the job was written, in seconds since 1970.
     result
@@ -286,6 +288,8 @@ def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
 
 def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
     """Status of a run, and why it failed."""
+    if at_work(folder):  # begun at the command line, say, or resumed after its result
+        return "running", "", ""
     if result:
         return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
     events = journal(folder, _TAIL_BYTES)

@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from ml_core.events import Done, Event, from_json
+from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
@@ -26,7 +25,6 @@ from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 _TAIL_BYTES = 65_536
-_WORKER = frozenset({"ml_core.jobs.worker", "--worker"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def read_saved_run(folder: Path) -> SavedRun:
         raise InputError(
             f"The run in {name} cleans {spec.checkpoint}, which is gone; put it back to resume."
         )
-    if _at_work(folder):
+    if at_work(folder):
         raise InputError(
             f"Another process is still at work on the run in {name}; wait until it has ended."
         )
@@ -90,7 +88,7 @@ def read_saved_run(folder: Path) -> SavedRun:
 
 def was_interrupted(folder: Path) -> bool:
     """Whether a run in a folder was killed: saved, no result, and no last word in its journal."""
-    if not can_resume(folder) or (folder / RESULT_FILE).is_file():
+    if not can_resume(folder) or (folder / RESULT_FILE).is_file() or at_work(folder):
         return False
     events = journal(folder, _TAIL_BYTES)
     return not (events and isinstance(events[-1], Done))
@@ -125,15 +123,3 @@ def journal(folder: Path, limit: int) -> list[Event]:
         except (ValueError, RecursionError):
             continue
     return events
-
-
-def _at_work(folder: Path) -> bool:
-    """Whether some worker, of another window say, runs this folder's job."""
-    spec_path = (folder / SPEC_FILE).resolve()
-    for process in psutil.process_iter(["cmdline"]):
-        arguments = process.info["cmdline"] or ()
-        if _WORKER.intersection(arguments) and any(
-            Path(a).resolve() == spec_path for a in arguments if a.endswith(SPEC_FILE)
-        ):
-            return True
-    return False

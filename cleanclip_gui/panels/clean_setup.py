@@ -138,7 +138,8 @@ class CleanSetup(QWidget):
         )
         self.needs.show_needs([(need.text, not need.missing) for need in needs])
         architecture = getattr(session.checkpoint, "architecture", "")
-        whole = not self.form.problem() and self.form.recipe().batch_norm == "train"
+        recipe = None if self.form.problem() else self.form.recipe()
+        whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
         return missing(needs)
 

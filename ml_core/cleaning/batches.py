@@ -6,7 +6,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -85,6 +85,9 @@ class Batch:
     numbers
         int64 [N], which examples of the set these are; stays on the CPU. None: what is computed of
         them is not kept for later epochs.
+    fill
+        How many examples a kept embedding is computed with: fewer are filled up to it. 0 for as
+        many as there are.
     """
 
     images: Tensor
@@ -93,9 +96,11 @@ class Batch:
     token_views: Tensor | None = None
     labels: Tensor | None = None
     numbers: Tensor | None = None
+    fill: int = 0
+    blank: bool = False
 
     def __len__(self) -> int:
-        return len(self.images)
+        return 0 if self.blank else len(self.images)
 
     def part(self, rows: slice) -> Batch:
         """Some of the examples."""
@@ -103,13 +108,14 @@ class Batch:
         def cut(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[rows]
 
-        return Batch(
-            self.images[rows],
-            cut(self.image_views),
-            cut(self.tokens),
-            cut(self.token_views),
-            cut(self.labels),
-            cut(self.numbers),
+        return replace(
+            self,
+            images=self.images[rows],
+            image_views=cut(self.image_views),
+            tokens=cut(self.tokens),
+            token_views=cut(self.token_views),
+            labels=cut(self.labels),
+            numbers=cut(self.numbers),
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -120,13 +126,13 @@ class Batch:
         def move(part: Tensor | None) -> Tensor | None:
             return None if part is None else part.to(device, non_blocking=True)
 
-        return Batch(
-            self.images.to(device, non_blocking=True),
-            move(self.image_views),
-            move(self.tokens),
-            move(self.token_views),
-            move(self.labels),
-            self.numbers,
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            image_views=move(self.image_views),
+            tokens=move(self.tokens),
+            token_views=move(self.token_views),
+            labels=move(self.labels),
         )
 
 
@@ -184,7 +190,7 @@ def pair_batch(
         drawn = draw(step)
     epoch, _ = epoch_and_place(recipe, len(pairs), step)
     captions = pairs.captions(drawn.indices, epoch)
-    good = readable(pairs.broken, drawn.indices, "pairs")
+    good = readable(pairs.broken, drawn.indices, "pairs", share)
     if not good.all():  # damaged captions
         drawn = drawn.rows(good)
         captions = [text for text, fine in zip(captions, good.tolist(), strict=True) if fine]
@@ -205,6 +211,7 @@ def pair_batch(
         tokenize(captions),
         token_views,
         numbers=torch.from_numpy(drawn.indices),
+        blank=int(drawn.indices[0]) in pairs.broken,
     )
 
 
@@ -265,6 +272,7 @@ def labelled_batch(
         as_tensor(drawn.images if drawn.views is None else drawn.views),
         labels=torch.from_numpy(images.labels[drawn.indices]),
         numbers=torch.from_numpy(drawn.indices),
+        blank=int(drawn.indices[0]) in images.broken,
     )
 
 

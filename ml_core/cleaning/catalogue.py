@@ -47,6 +47,8 @@ class MethodFacts:
         Whether it stands here to be compared with, not to be chosen.
     head
         Whether it trains a linear head, which is measured beside the zero-shot classifier.
+    frozen
+        Whether the encoders run in evaluation mode while it trains, or it takes no step at all.
     note
         A sentence for the chart, on what would look wrong there; empty if nothing does.
     """
@@ -58,6 +60,7 @@ class MethodFacts:
     needs: frozenset[Need] = frozenset()
     control: bool = False
     head: bool = False
+    frozen: bool = False
     note: str = ""
 
 
@@ -123,6 +126,7 @@ FACTS: Mapping[Method, MethodFacts] = {
         data="labelled",
         control=True,
         head=True,
+        frozen=True,
         note="Zero-shot numbers do not move: the encoders are not trained.",
     ),
     "rvpt": MethodFacts(
@@ -132,6 +136,7 @@ FACTS: Mapping[Method, MethodFacts] = {
         "Repulsive Visual Prompt Tuning, NeurIPS 2025",
         data="labelled",
         needs=frozenset({"vit"}),
+        frozen=True,
         note="Measured with the adapter; the weights themselves keep the backdoor.",
     ),
     "unlearn": MethodFacts(
@@ -158,6 +163,7 @@ FACTS: Mapping[Method, MethodFacts] = {
         "Wortsman et al., WiSE-FT, CVPR 2022",
         data="none",
         needs=frozenset({"reference"}),
+        frozen=True,
     ),
 }
 

@@ -54,6 +54,11 @@ def backward(
     -------
     dict of Tensor
         The loss parts of the whole batch, detached from the encoders.
+
+    Raises
+    ------
+    InputError
+        If of the whole batch fewer than two examples could be read.
     """
     device = model.device
     pieces = _pieces(batch, chunk)
@@ -63,8 +68,12 @@ def backward(
     for piece in pieces:
         states.append([] if once else _random_state(device))
         with torch.set_grad_enabled(once), autocast(device, half):
-            encoded.append(method.encode(piece))
+            encoded.append(_encoded(method, piece))
     sizes = ranks.sizes(len(batch), device)
+    if ranks.world > 1 and sum(sizes) < 2:  # each counted its own share alone
+        raise InputError(
+            "Of a batch fewer than two examples can be read: name other data.", "damaged"
+        )
     leaves = {
         name: _leaf(torch.cat([part[name].detach() for part in encoded]), sizes, ranks)
         for name in encoded[0]
@@ -84,7 +93,7 @@ def backward(
         if not once:
             _set_random_state(device, state)
             with autocast(device, half):
-                features = method.encode(piece)
+                features = _encoded(method, piece)
         _pass_on(features, leaves, rows)
     if not once:
         _set_random_state(device, after)
@@ -92,9 +101,9 @@ def backward(
     return {name: part.detach() for name, part in parts.items()}
 
 
-def normalises_by_batch(model: ClipModel, method: Method | None, recipe: Recipe) -> bool:
+def normalises_by_batch(model: ClipModel, recipe: Recipe) -> bool:
     """Whether an embedding depends on the rest of its batch, through BatchNorm."""
-    if recipe.batch_norm == "frozen" or (method is not None and method.frozen):
+    if recipe.batch_norm == "frozen" or recipe.facts.frozen:
         return False
     return has_batch_norm(model)
 
@@ -104,9 +113,7 @@ def has_batch_norm(model: ClipModel) -> bool:
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.module.modules())
 
 
-def check_pieces(
-    model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE, method: Method | None = None
-) -> None:
+def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None:
     """Refuse to divide a batch whose BatchNorm statistics are those of the whole batch.
 
     Raises
@@ -121,13 +128,19 @@ def check_pieces(
             f"give it at least {2 * ranks.world} examples."
         )
     cached = 0 < recipe.cache_chunk < recipe.batch_size
-    if not (cached or ranks.world > 1) or not normalises_by_batch(model, method, recipe):
+    if not (cached or ranks.world > 1) or not normalises_by_batch(model, recipe):
         return
     what = "Gradient caching" if cached else "Training in several processes"
     raise InputError(
         f"{what} cannot be exact while BatchNorm takes each batch's statistics: set BatchNorm to "
         "frozen (--set batch_norm=frozen)."
     )
+
+
+def _encoded(method: Method, piece: Batch) -> Features:
+    """Features of a piece; of one that stands for nothing no row, but with their shapes."""
+    features = method.encode(piece)
+    return {name: part[:0] for name, part in features.items()} if piece.blank else features
 
 
 def _pieces(batch: Batch, chunk: int) -> list[Batch]:

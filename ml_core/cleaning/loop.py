@@ -182,7 +182,7 @@ def train(
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     method = build_method(model, recipe, given)
-    check_pieces(model, recipe, ranks, method)
+    check_pieces(model, recipe, ranks)
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
     run = Run(chunk=recipe.cache_chunk)
@@ -297,7 +297,7 @@ def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
             ranks=job.ranks,
         )
 
-    divisible = not normalises_by_batch(job.model, job.method, job.recipe)
+    divisible = not normalises_by_batch(job.model, job.recipe)
     values = yield from fitting(act, job.run, len(batch), divisible, job.ranks.world > 1)
     return values | {"lr": rate}
 
@@ -378,7 +378,7 @@ def _choose_speed(
     """Measure on the model itself, whose buffers and gradients are put back; all agree."""
     if recipe.precision != "auto" or not recipe.total_steps:
         return Speed(recipe.precision == "bf16")
-    training_mode(model, method, recipe)
+    training_mode(model, recipe)
     rows = min(_TRIAL.get(model.device.type, 32), recipe.cache_chunk or recipe.batch_size)
     batch = cut_texts(model, make_batch(0).part(slice(0, rows))).to(model.device)
     batch = replace(batch, numbers=None)  # a resumed run makes no trial: nothing of it may be kept

@@ -145,17 +145,25 @@ def shared_rows(rows: npt.NDArray[np.int64], share: Share) -> npt.NDArray[np.int
 
 
 def readable(
-    broken: Mapping[int, str], indices: npt.NDArray[np.int64], what: str = "pictures"
+    broken: Mapping[int, str],
+    indices: npt.NDArray[np.int64],
+    what: str = "pictures",
+    share: Share = WHOLE,
 ) -> npt.NDArray[np.bool_]:
     """Which pictures, or pairs, of a batch could be read, bool [n].
+
+    Of a process's share one stays even if none could: it stands for nothing, but something has to
+    be encoded. The processes count the whole batch where they meet.
 
     Raises
     ------
     InputError
-        If fewer than two could.
+        If fewer than two of a whole batch could.
     """
     good = np.array([int(i) not in broken for i in indices], dtype=bool)
-    if good.sum() < min(2, len(indices)):
+    if share[1] > 1:
+        good[0] |= not good.any()
+    elif good.sum() < min(2, len(indices)):
         first = broken[int(indices[good.argmin()])]
         raise InputError(
             f"Of {len(indices)} {what} in a batch fewer than two can be read: name other data. The "
@@ -180,7 +188,7 @@ def draw_step(source: PictureSource, drawing: Drawing, step: int) -> Drawn:
     places = shared_rows(np.arange(len(chosen)), drawing.share)
     indices = chosen[places] if drawing.usable is None else drawing.usable[chosen[places]]
     images = source.canvas(indices, drawing.size)
-    good = readable(source.broken, indices)
+    good = readable(source.broken, indices, share=drawing.share)
     if not good.all():
         indices, places, images = indices[good], places[good], images[good]
     if drawing.views is None:

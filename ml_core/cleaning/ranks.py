@@ -57,7 +57,7 @@ class Ranks:
         device = own.images.device
 
         def gathered(part: Tensor | None) -> Tensor | None:
-            return None if part is None else self.gather(part.to(device), sizes)
+            return None if part is None else self.gather(part[: len(own)].to(device), sizes)
 
         numbers = gathered(own.numbers)
         return Batch(

@@ -21,9 +21,9 @@ from ml_core.model import ClipModel
 from ml_core.text_tower import used_length
 
 
-def training_mode(model: ClipModel, method: Method, recipe: Recipe) -> None:
+def training_mode(model: ClipModel, recipe: Recipe) -> None:
     """Put the encoders into the mode that the method and the recipe ask for."""
-    model.module.train(not method.frozen)
+    model.module.train(not recipe.facts.frozen)
     if recipe.batch_norm == "frozen":
         for layer in model.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -68,7 +68,9 @@ def take_step(
     Weights stay as they are if the loss or the gradient is no number. ``chunk`` and ``ranks``
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
-    training_mode(model, method, recipe)
+    training_mode(model, recipe)
+    share = -(-recipe.batch_size // ranks.world)  # without the pictures that cannot be read
+    batch = replace(batch, fill=min(chunk or share, share))
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
     with short_attention(model, speed.autocast):

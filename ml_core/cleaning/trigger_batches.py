@@ -66,8 +66,13 @@ def triggered_batch(
     images = source.get(indices)
     own = own_canvases(source, trigger, size, seed)
     canvases = images if own is None else own.get(indices)
-    good = readable(source.broken, indices)
+    good = readable(source.broken, indices, share=share)
     indices = indices[good]
     cpu = torch.device("cpu")
     views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
-    return Batch(as_tensor(images[good]), views, numbers=torch.from_numpy(indices))
+    return Batch(
+        as_tensor(images[good]),
+        views,
+        numbers=torch.from_numpy(indices),
+        blank=int(indices[0]) in source.broken,
+    )

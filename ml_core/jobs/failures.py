@@ -22,6 +22,12 @@ def failure(error: BaseException) -> Done:
         ``error_code`` is that of an InputError, or ``memory``, ``disk`` or ``internal``.
     """
     details = "".join(traceback.format_exception(error))
+    if _full(error) or (isinstance(error, InputError) and _full(error.__cause__)):
+        return _failed(
+            "The disk is full: free some space and resume. What was saved before is intact.",
+            "disk",
+            details,
+        )
     if isinstance(error, TooLittleMemoryError):
         return _failed(error.sentence, "memory", error.details)
     if isinstance(error, InputError):
@@ -38,12 +44,6 @@ def failure(error: BaseException) -> Done:
             "Another process of this run ended: its own message says why. Resume from the last "
             "save.",
             "internal",
-            details,
-        )
-    if isinstance(error, OSError) and (error.errno in _FULL or "No space" in str(error)):
-        return _failed(
-            "The disk is full: free some space and resume. What was saved before is intact.",
-            "disk",
             details,
         )
     if isinstance(error, OSError):
@@ -73,6 +73,11 @@ def exit_code(error_code: str) -> int:
 def _failed(sentence: str, code: str, details: str) -> Done:
     """A failed Done."""
     return Done("failed", error=sentence, error_code=code, details=details)
+
+
+def _full(error: BaseException | None) -> bool:
+    """Whether a file could not grow."""
+    return isinstance(error, OSError) and (error.errno in _FULL or "No space" in str(error))
 
 
 def _out_of_memory(error: BaseException) -> bool:

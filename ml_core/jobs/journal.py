@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
 from ml_core.events import Event, Message, from_json, to_json
@@ -26,16 +26,22 @@ def journaled(
     path
         The journal.
     append
-        Keep the lines of an earlier session (a resumed job).
+        Write after the lines of an earlier session (a resumed job). Otherwise an earlier journal
+        is left alone: lines wait until the job has taken it away, or are lost if it never does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a" if append else "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    file: TextIO | None = None
+    waiting = ""
     whole = True
     try:
         for event in events:
-            if whole:
+            if file is None and (append or not path.exists()):
+                file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            waiting += to_json(event) + "\n" if whole else ""
+            if file is not None and whole:
                 try:
-                    file.write(to_json(event) + "\n")
+                    file.write(waiting)
+                    waiting = ""
                 except OSError as error:
                     whole = False
                     yield Message(f"{path.name} is not written on: {error.strerror}.", "warning")
@@ -43,7 +49,8 @@ def journaled(
     finally:
         events.close()
         with contextlib.suppress(OSError):  # the buffered rest of a full disk
-            file.close()
+            if file is not None:
+                file.close()
 
 
 def read_events(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from ml_core.jobs.artifacts import (
 )
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
+from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.journal import journaled, write_json
@@ -50,6 +52,7 @@ from ml_core.jobs.specs import (
     write_spec,
 )
 from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
 
 
 @dataclass
@@ -67,7 +70,8 @@ def run(
     Parameters
     ----------
     spec
-        What to do; everything is written into its ``output_dir``.
+        What to do; everything is written into its ``output_dir``, where no other process may be
+        at work.
     control
         Cancel, stop and pause.
     resume
@@ -83,28 +87,51 @@ def run(
         Message, Saved, and Done, whose ``result`` is what ``result.json`` holds.
     """
     folder = Path(spec.output_dir)
-    events = _guarded(spec, control, resume, ranks)
     if not ranks.first:
-        yield from events
+        yield from _guarded(spec, control, resume, ranks)
         return
     try:
-        yield from journaled(events, folder / EVENTS_FILE, append=resume)
+        lock = lock_folder(folder)
+    except InputError as error:
+        yield failure(error)
+        return
+    try:
+        journal = folder / EVENTS_FILE
+        if not resume and not any((folder / name).exists() for name in (STATE_FILE, RESULT_FILE)):
+            journal.unlink(missing_ok=True)  # of a run that came to nothing
+        earlier = journal if not resume and journal.exists() else None
+        events = _guarded(spec, control, resume, ranks, earlier)
+        with closing(journaled(events, journal, append=resume)) as told:
+            for event in told:
+                if isinstance(event, Done):
+                    lock.release()  # who hears of the end may look into the folder at once
+                yield event
     except OSError as error:  # the folder itself cannot be made or written
         yield failure(error)
+    finally:
+        lock.release()
 
 
 def _guarded(
-    spec: CleanSpec, control: Control, resume: bool, ranks: Ranks
+    spec: CleanSpec,
+    control: Control,
+    resume: bool,
+    ranks: Ranks,
+    earlier_journal: Path | None = None,
 ) -> Generator[Event, None, None]:
     """The job, with every exception turned into a Done."""
     try:
-        yield from _clean(spec, control, resume, ranks)
+        yield from _clean(spec, control, resume, ranks, earlier_journal)
     except Exception as error:
         yield failure(error)
 
 
 def _clean(
-    spec: CleanSpec, control: Control, resume: bool, ranks: Ranks
+    spec: CleanSpec,
+    control: Control,
+    resume: bool,
+    ranks: Ranks,
+    earlier_journal: Path | None,
 ) -> Generator[Event, None, None]:
     """Open, measure, train, save, measure again from the saved file."""
     begin = time.monotonic()
@@ -130,6 +157,8 @@ def _clean(
         return
     if not resume and ranks.first:  # what an earlier run left goes when this one can start
         clear_earlier(spec)
+        if earlier_journal is not None:  # from now on the new one is written
+            earlier_journal.unlink()
         write_spec(keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
     said = inputs.notes
     for note in said:

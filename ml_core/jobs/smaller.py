@@ -20,7 +20,7 @@ def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:
         Whether the model has BatchNorm (a ResNet); True if not known.
     """
     recipe = spec.recipe
-    if recipe.batch_norm == "frozen" or not batch_norm:
+    if recipe.batch_norm == "frozen" or recipe.facts.frozen or not batch_norm:
         now = min(recipe.cache_chunk or recipe.batch_size, recipe.batch_size)
         return _with(spec, cache_chunk=max(1, now // 2))
     return _with(spec, batch_size=max(2, recipe.batch_size // 2))

@@ -15,6 +15,7 @@ from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 
 SPEC_FILE = "spec.json"
+LOCK_FILE = ".lock"
 EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
 STEPS_FOLDER = "steps"

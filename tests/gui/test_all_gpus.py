@@ -18,6 +18,8 @@ from cleanclip_gui.jobs.protocol import explain_exit
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.gpu_choice import BATCH_NORM, HELP
+from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
 from ml_core.jobs.cluster import export_job
@@ -167,6 +169,17 @@ def test_the_choice_is_there_with_two_gpus_alone(
     assert [gpus.choice.itemText(n) for n in range(gpus.choice.count())] == [
         "CUDA GPU 0", "All 3 GPUs",
     ]  # fmt: skip
+
+
+def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
+    panel: CleanPanel, session: Session
+) -> None:
+    assert session.checkpoint is not None
+    session.checkpoint.architecture = "ResNet, 224 px"  # type: ignore[misc]  # a fake, not frozen
+    for method, told in (("cleanclip", BATCH_NORM), ("linear-probe", HELP)):
+        panel.setup.form.set_recipe(preset(method, "talk"))
+        panel.setup.show_needs(session)
+        assert panel.setup.gpus._help.text() == told
 
 
 def test_all_gpus_are_written_started_and_repeated(

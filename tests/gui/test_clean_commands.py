@@ -97,7 +97,7 @@ def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
     assert can(window, "save", "try") == [False, False]
     open_file(qtbot, window, tmp_path / "poisoned.safetensors")
     assert can(window, "save", "try") == [True, True]
-    window.clean.saving.ask = lambda name: str(tmp_path / "mine")
+    window.clean.saving.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
     window.actions_.by_id["clean.save"].trigger()
     qtbot.waitUntil(lambda: (tmp_path / "mine.safetensors").is_file(), timeout=WAIT)
     qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=WAIT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.jobs.history import run_metrics
+from cleanclip_gui.jobs.history import read_run, run_metrics
 from cleanclip_gui.jobs.saved_run import (
     can_resume,
     read_saved_run,
@@ -22,6 +22,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.gui.shell_fakes import write_journal, write_state
 
+ROOT = Path(__file__).parents[2]
 RECIPE = preset("cleanclip", "talk").changed(pairs=640, batch_size=64, epochs=1)
 
 
@@ -92,15 +93,21 @@ def test_a_run_that_was_moved_is_refused(folder: Path) -> None:
 
 
 def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
-    """One that outlived its window: its command line is a worker's."""
-    pretend = "print('up', flush=True); import time; time.sleep(60)"
-    command = [sys.executable, "-c", pretend, "ml_core.jobs.worker", str(folder / "spec.json")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+    """Whatever began it: a window, the command line, a cluster."""
+    write_journal(folder, [loss(1, 1.0)])
+    pretend = (
+        "import sys, time; from pathlib import Path; from ml_core.jobs.folder_lock import *\n"
+        "lock = lock_folder(Path(sys.argv[1])); print('up', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", pretend, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
         assert child.stdout.readline() == b"up\n"
-        found = reason(folder)
+        found, standing, offered = reason(folder), read_run(folder).status, was_interrupted(folder)
         child.kill()
     assert "still at work on the run in cleanclip-1" in found
-    assert read_saved_run(folder).step == 4
+    assert (standing, offered) == ("running", False)
+    assert read_saved_run(folder).step == 4  # what lies there of the lock stops nobody
+    assert (read_run(folder).status, was_interrupted(folder)) == ("interrupted", True)
 
 
 def test_only_a_run_without_a_last_word_was_interrupted(folder: Path) -> None:

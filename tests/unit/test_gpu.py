@@ -11,7 +11,7 @@ import torch
 
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Metric
+from ml_core.events import Control, Done, Event, Message, Metric
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
 from ml_core.jobs.run import run
 
@@ -89,3 +89,37 @@ def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
     assert last.status == "failed"
     assert "memory" in last.error
     assert "\n" not in last.error
+
+
+def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path: Path) -> None:
+    fields: dict[str, object] = {
+        "method": "mmcl", "batch_norm": "frozen", "batch_size": 1024, "pairs": 2048,
+        "precision": "fp32", "warmup_steps": 1,
+    }  # fmt: skip
+
+    def measured(name: str, chunk: int = 0) -> tuple[list[Event], list[float], int]:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        events = list(run(spec(tmp_path / name, **fields, cache_chunk=chunk), Control()))
+        last = events[-1]
+        assert isinstance(last, Done)
+        assert last.status == "finished", last.error
+        losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+        return events, losses, torch.cuda.max_memory_reserved()
+
+    _, wanted, whole = measured("whole")
+    _, _, quarter = measured("quarter", 256)
+    assert quarter < 0.8 * whole
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((whole + quarter) / 2 / total)
+    try:
+        events, found, _ = measured("little")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    said = [e.text for e in events if isinstance(e, Message) and "does not fit" in e.text]
+    last = events[-1]
+    assert isinstance(last, Done)
+    assert last.result["cache_chunk"] == 1024 >> len(said) < 1024
+    assert "from step 1 on 512 are encoded at a time, through gradient caching" in said[0]
+    assert found == pytest.approx(wanted, rel=1e-2)

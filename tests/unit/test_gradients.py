@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,10 +13,15 @@ from ml_core.cleaning.methods.method import Given
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
-from ml_core.events import Control, Message, Metric
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Message, Metric
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.run import run
+from ml_core.jobs.smaller import halved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 from tests.unit.draining import drain
+from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches, tiny_vit
 
 SMALL = {
@@ -37,7 +44,7 @@ def _whole(model: ClipModel, recipe: Recipe, half: bool) -> tuple[dict[str, torc
     method = build_method(model, recipe, _given(model))
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
-    training_mode(model, method, recipe)
+    training_mode(model, recipe)
     parts = forward(model, method, _batch(model, recipe), Speed(half))
     parts["loss"].backward()
     return _taken(method.trained), float(parts["loss"].detach())
@@ -95,7 +102,7 @@ def test_dropout_is_the_same_when_a_chunk_is_encoded_again() -> None:
     method = build_method(model, recipe, Given())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
-    training_mode(model, method, recipe)
+    training_mode(model, recipe)
     batch = _batch(model, recipe)
     torch.manual_seed(5)
     with torch.no_grad():
@@ -123,6 +130,25 @@ def test_caching_is_refused_while_batch_norm_is_trained(tiny_model: ClipModel) -
         next(run)
     vit = tiny_vit()
     next(train(vit, recipe, batches(vit, recipe), Control()))
+
+
+def test_encoders_that_do_not_train_may_be_encoded_in_pieces(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Their BatchNorm takes no statistics, whatever the recipe says."""
+    recipe = small_recipe(method="linear-probe", cache_chunk=4, pairs=16, batch_norm="train")
+    images = ImageSpec(split="clean", n=80)
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", recipe, training_images=images, test_images=None
+    )
+    *_, done = run(spec, Control())
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.error
+    *_, told = estimate(spec.model_copy(update={"processes": 2}), Control())
+    assert isinstance(told, Done)
+    assert told.status == "finished", told.error
+    smaller = halved(spec).recipe
+    assert (smaller.batch_size, smaller.cache_chunk) == (8, 2)
 
 
 def _weights(model: ClipModel) -> dict[str, torch.Tensor]:
@@ -168,7 +194,7 @@ def test_checkpointing_keeps_fewer_activations(kind: str, tiny_model: ClipModel)
     method = build_method(model, recipe, Given())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
-    training_mode(model, method, recipe)
+    training_mode(model, recipe)
     batch = _batch(model, recipe)
 
     def kept() -> int:

@@ -21,10 +21,20 @@ from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
+from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.inputs import open_inputs
-from ml_core.jobs.journal import journaled
+from ml_core.jobs.journal import journaled, read_events
 from ml_core.jobs.run import run
-from ml_core.jobs.specs import SPEC_FILE, STATE_FILE, CleanSpec, read_spec
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    LOCK_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    read_spec,
+)
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
@@ -259,10 +269,60 @@ def test_a_run_that_cannot_start_leaves_an_earlier_one(
     out = tmp_path / "out"
     recipe = small_recipe(pairs=16)
     assert _last(run(small_spec(tiny_checkpoint, out, recipe), Control())).status == "finished"
-    kept = {path: path.read_bytes() for path in (out / STATE_FILE, out / SPEC_FILE)}
-    wrong = small_spec(tiny_checkpoint, out, recipe, target=999)
-    assert _last(run(wrong, Control())).status == "failed"
-    assert {path: path.read_bytes() for path in kept} == kept
+    names = (STATE_FILE, SPEC_FILE, EVENTS_FILE, RESULT_FILE, CLEANED_FILE)
+    kept = {out / name: (out / name).read_bytes() for name in names}
+    for wrong in (
+        small_spec(tiny_checkpoint, out, recipe, target=999),
+        small_spec(tiny_checkpoint, out, recipe.changed(cache_chunk=8, batch_size=16)),
+    ):
+        assert _last(run(wrong, Control())).status == "failed"
+        assert {path: path.read_bytes() for path in kept} == kept
+    again = list(run(small_spec(tiny_checkpoint, out, recipe), Control()))
+    assert list(read_events(out / EVENTS_FILE)) == again  # all of it, and nothing of the first
+
+
+def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for target in (888, 999):
+        _last(run(small_spec(tiny_checkpoint, out, small_recipe(), target=target), Control()))
+    *_, last = read_events(out / EVENTS_FILE)
+    assert isinstance(last, Done)
+    assert "target class 999" in last.error
+
+
+def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = run(small_spec(tiny_checkpoint, out, small_recipe(pairs=16)), Control())
+    while not isinstance(next(first), Metric):
+        pass
+    assert at_work(out)
+    told = (out / EVENTS_FILE).read_bytes()
+    for resume in (False, True):
+        second = run(small_spec(tiny_checkpoint, out, small_recipe()), Control(), resume=resume)
+        refused = _last(second)
+        assert refused.error.startswith(f"Another process is at work on the run in {out}: wait")
+        assert refused.error_code == "usage"
+    assert (out / EVENTS_FILE).read_bytes() == told
+    for event in first:
+        if isinstance(event, Done):
+            assert event.status == "finished", event.error
+            assert not at_work(out)  # as soon as its end is told
+    assert _last(run(small_spec(tiny_checkpoint, out, small_recipe()), Control())).result
+
+
+def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock._acquire", refuse)
+    done = _last(run(small_spec(tiny_checkpoint, tmp_path, small_recipe(pairs=8)), Control()))
+    assert done.status == "finished", done.error
+    (tmp_path / LOCK_FILE).touch()
+    assert not at_work(tmp_path)
 
 
 def test_a_new_run_takes_an_earlier_ones_files_away(tmp_path: Path) -> None:
@@ -416,6 +476,11 @@ def test_the_estimated_disk_space_is_what_a_run_takes(
 def test_failures_are_one_sentence() -> None:
     full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
     assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
+    try:
+        raise InputError("x.safetensors cannot be saved.") from OSError(errno.ENOSPC, "No space")
+    except InputError as error:
+        wrapped = failure(error)
+    assert (wrapped.error, wrapped.error_code) == (full.error, "disk")
     memory = failure(torch.OutOfMemoryError("CUDA out of memory"))
     assert (memory.error_code, "halve the batch size" in memory.error) == ("memory", True)
     bad = failure(InputError("Row 3 is bad.", "damaged", "more"))

@@ -82,6 +82,21 @@ def test_gradients_match_finite_differences() -> None:
     assert torch.autograd.gradcheck(loss, (images, texts, scale))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_head_losss_gradients_match_finite_differences(smoothing: float) -> None:
+    """Of embeddings (the trained encoders), of a head (the probe's) and of the scale."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    head = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 3, 1, 1, 2])
+
+    def loss(a: torch.Tensor, b: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return head_loss(F.normalize(a, dim=-1), b, labels, scale_of(s), smoothing)
+
+    assert torch.autograd.gradcheck(loss, (images, head, scale))
+
+
 def _parts(model: ClipModel, recipe: Recipe, batch: Batch, given: Given | None = None) -> Parts:
     method = build_method(model, recipe, given or Given())
     return method.loss(method.encode(batch), batch)

@@ -136,14 +136,19 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model: ClipModel) ->
     assert kept.images_kept.made == kept.texts_kept.made == 6  # of 12 batches
 
 
+def _texts(tokens: torch.Tensor) -> Batch:
+    return Batch(torch.empty(0), tokens=tokens, numbers=torch.arange(len(tokens)))
+
+
 def test_captions_that_take_turns_are_not_confused(tiny_model: ClipModel) -> None:
     copy, fresh = FrozenCopy(tiny_model, keep_texts=True), FrozenCopy(tiny_model)
     for captions in (["a cat", "a dog"], ["my cat", "my dog"], ["a dog", "a cat on the mat"]):
         tokens = tiny_model.tokenize(captions)
-        assert torch.equal(copy.texts(tokens[:, :8]), fresh.texts(tokens))
+        assert torch.equal(copy.texts(_texts(tokens[:, :8])), fresh.texts(_texts(tokens)))
     assert copy.texts_kept is not None
     assert copy.texts_kept.made == 3
-    assert torch.equal(copy.texts(tokens.flip(0)), fresh.texts(tokens.flip(0)))
+    turned = _texts(tokens.flip(0))
+    assert torch.equal(copy.texts(turned), fresh.texts(turned))
     assert copy.texts_kept.made == 3
 
 
@@ -162,10 +167,29 @@ def test_what_is_remembered_has_a_limit() -> None:
     kept = Remembered(limit=3 * 8)  # three rows of two floats
     rows = torch.arange(10.0).reshape(5, 2)
     for _ in range(2):
-        found = kept.get(range(5), lambda: rows)
+        found = kept.get(range(5), rows, torch.clone)
         assert torch.equal(found, rows)
-    assert torch.equal(kept.get(range(3), lambda: rows * 0), rows[:3])
+    assert torch.equal(kept.get(range(3), rows, torch.zeros_like, fill=5), rows[:3])
     assert kept.made == 2
+
+
+def test_what_is_remembered_was_made_in_one_number() -> None:
+    kept, sizes = Remembered(), []
+
+    def make(inputs: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(inputs))
+        return inputs * 2
+
+    rows = torch.arange(10.0).reshape(5, 2)
+    for start in (0, 3):
+        part = range(start, min(5, start + 3))
+        found = kept.get(part, rows[part.start : part.stop], make, fill=3)
+        assert torch.equal(found, rows[part.start : part.stop] * 2)
+    assert sizes == [3, 3]
+    kept.get(range(2), rows[:2], make, fill=3)
+    assert sizes == [3, 3]  # known
+    kept.get(range(2), rows[:2], make, fill=2)
+    assert sizes == [3, 3, 2]  # in another number they are made anew
 
 
 @pytest.mark.parametrize("method", ["par", "cleanclip-par", "locked-text", "linear-probe"])

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.pictures import shared_rows
+from ml_core.cleaning.pictures import shared_rows, step_indices
 from ml_core.cleaning.ranks import ALONE, Ranks
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, from_json
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import CleanSpec, write_spec
 from ml_core.model import ClipModel
+from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
 from tests.warm import Warm
@@ -114,6 +115,43 @@ def test_two_processes_give_the_losses_of_one(
     apart = sum(float((first[k] - second[k]).pow(2).sum()) for k in before)
     assert moved > 1e-3
     assert apart < 1e-3 * moved
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_batch_is_counted_where_a_share_cannot_be_read(
+    tmp_path: Path, warm_torch: Warm
+) -> None:
+    """Of the first batch the first process reads nothing, of the second one picture of two."""
+    source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
+    data = table(tmp_path / "pairs", range(24))
+    recipe = small_recipe(method="cleanclip", pairs=24, batch_size=4, epochs=2)
+    batches = [step_indices(recipe, 24, step).tolist() for step in (0, 1)]
+    for value in (*batches[0][:2], batches[1][3]):
+        (data.parent / f"{value}.png").write_bytes(b"torn")
+    pairs = PairSpec(kind="csv", path=str(data))
+    one = small_spec(source, tmp_path / "one", recipe, pairs=pairs, test_images=None)
+    two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
+    alone = list(run(one, Control()))
+    events, code, said = _two_by_hand(two, warm_torch)
+    assert code == 0, (said, events[-1])
+    wanted, found = _losses(alone), _losses(events)
+    assert len(wanted) == 12
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_batch_that_no_process_can_read_ends_the_run(tmp_path: Path, warm_torch: Warm) -> None:
+    source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
+    data = table(tmp_path / "pairs", range(8))
+    recipe = small_recipe(method="mmcl", pairs=8, batch_size=4)
+    for value in step_indices(recipe, 8, 0).tolist()[1:]:
+        (data.parent / f"{value}.png").write_bytes(b"torn")
+    pairs = PairSpec(kind="csv", path=str(data))
+    spec = small_spec(source, tmp_path / "out", recipe, pairs=pairs, test_images=None)
+    events, code, _ = _two_by_hand(spec, warm_torch)
+    assert code == 2
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.error == "Of a batch fewer than two examples can be read: name other data."
 
 
 def test_batch_norm_in_training_is_refused_in_several_processes(

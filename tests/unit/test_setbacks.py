@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+from ml_core.atomic import replace_files
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.specs import PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs.cluster import elsewhere, export_job
 from ml_core.jobs.journal import write_json
@@ -235,6 +237,35 @@ def test_a_full_disk_ends_the_job_with_its_save_intact(
     recipe = small_recipe(pairs=64, save_every=4)
     spec = small_spec(tiny_checkpoint, small_disk, recipe, test_images=None)
     _check_full(warm_torch, spec, None)
+
+
+@pytest.mark.parametrize("name", ["step-000002.safetensors", "cleaned.safetensors"])
+def test_a_disk_that_fills_with_a_checkpoint_leaves_a_run_to_resume(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    recipe = small_recipe(pairs=32, save_every=1, eval_every=2)
+    watched = ImageSpec(split="val", n=36)
+    out = tmp_path / "out"
+    spec = small_spec(
+        tiny_checkpoint, out, recipe, images=watched, test_images=None, keep_steps=True
+    )
+
+    def full(files: dict[Path, Any]) -> None:
+        if name in {path.name for path in files}:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace_files(files)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_core.checkpoints.save.replace_files", full)
+        *_, done = run(spec, Control())
+    assert isinstance(done, Done)
+    assert (done.status, done.error_code) == ("failed", "disk")
+    assert done.error == (
+        "The disk is full: free some space and resume. What was saved before is intact."
+    )
+    *_, done = run(spec, Control(), resume=True)
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.error
 
 
 # ---- smaller jobs, other machines ----

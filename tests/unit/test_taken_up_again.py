@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ml_core.cleaning.batches import labelled_batch
 from ml_core.cleaning.loop import train
@@ -83,3 +84,55 @@ def test_what_the_trial_of_a_precision_computed_is_not_kept(
         assert torch.equal(wanted.head, found.head)
     one, two = whole.module.state_dict(), again.module.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par"])
+@pytest.mark.parametrize("uneven", ["chunks", "memory", "damaged"])
+def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
+    uneven: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of 4, 4 and 2; of 3, 3, 3 and 1 from some step on; pictures that are damaged."""
+    recipe = small_recipe(
+        method=method, pairs=24, batch_size=10, epochs=3, lr=1e-3, save_every=1,
+        image_augmentation="none", cache_chunk=4 if uneven == "chunks" else 0,
+    )  # fmt: skip
+    pairs = FakePairs()
+    if uneven == "damaged":
+        pairs.broken.update(dict.fromkeys(range(16), "It is torn."))
+
+    def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
+        model = tiny_vit()
+        given = Given(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
+        make = batches(model, recipe, pairs)
+        if method == "linear-probe":
+            make = partial(labelled_batch, pairs, recipe, 32)
+        return model, train(
+            model, recipe, make, Control(), given=given, state_path=path, resume=resume
+        )
+
+    def stepped(model: Any, training: Any, last: int) -> None:
+        """Until a step is saved; from the second one on a third of a batch fits into memory."""
+        whole = model.module.encode_image
+
+        def little(images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return whole(images)  # type: ignore[no-any-return]
+
+        for event in training:
+            if isinstance(event, Saved) and event.step == 1 and uneven == "memory":
+                monkeypatch.setattr(model.module, "encode_image", little, raising=False)
+            if isinstance(event, Saved) and event.step == last:
+                training.close()
+
+    whole, training = begun(tmp_path / "whole.safetensors")
+    stepped(whole, training, 6)
+    killed, training = begun(tmp_path / "killed.safetensors")
+    stepped(killed, training, 3)
+    again, training = begun(tmp_path / "killed.safetensors", resume=True)
+    _, outcome = drain(training)
+    assert outcome.chunk == {"chunks": 4, "memory": 3, "damaged": 0}[uneven]
+    one, two = load_file(tmp_path / "whole.safetensors"), again.module.state_dict()
+    assert all(torch.equal(one[f"model/{name}"], value) for name, value in two.items())
+    if outcome.head is not None:
+        assert torch.equal(one["head"], outcome.head)

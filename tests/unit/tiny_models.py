@@ -25,9 +25,11 @@ def tiny_vit(**vision: object) -> ClipModel:
         return build_model(config, Preprocess(32), None, name="tiny-vit")
 
 
-def batches(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
+def batches(
+    model: ClipModel, recipe: Recipe, pairs: FakePairs | None = None
+) -> Callable[[int], Batch]:
     """Batches of made-up pairs."""
-    pairs = FakePairs()
+    pairs = pairs or FakePairs()
 
     def make(step: int) -> Batch:
         return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -26,25 +27,41 @@ class Remembered:
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
         self._rows: dict[Hashable, Tensor] = {}
+        self._fill = 0
         self.made = 0
 
-    def get(self, wanted: Sequence[Hashable], make: Callable[[], Tensor]) -> Tensor:
-        """Rows [N, D] of a batch.
+    def get(
+        self,
+        wanted: Sequence[Hashable],
+        inputs: Tensor,
+        make: Callable[[Tensor], Tensor],
+        fill: int = 0,
+    ) -> Tensor:
+        """Rows [N, D] of a batch or a piece of one.
 
-        If one is not known the whole batch is made: the last bits of a row depend on how many
-        are made together, and must not depend on what was known.
+        If one is not known all are made, and always as many together: the last bits of a row
+        depend on that, and must depend neither on what was known nor on the piece that it was in.
+        What was made with another number is forgotten.
 
         Parameters
         ----------
         wanted
             What decides each of the N rows.
+        inputs
+            What they are made of, [N, ...].
         make
-            Gives all N rows.
+            Gives the rows of inputs.
+        fill
+            How many are made together, at least N; 0 for N.
         """
+        fill = max(fill, len(wanted))
+        if fill != self._fill:
+            self._rows.clear()
+            self._fill = fill
         if all(key in self._rows for key in wanted):
             return torch.stack([self._rows[key] for key in wanted])
         self.made += 1
-        fresh = make()
+        fresh = make(_filled(inputs, fill))[: len(wanted)]
         most = self._limit // (fresh[0].numel() * fresh.element_size())
         for key, row in zip(wanted, fresh, strict=True):
             if len(self._rows) >= most:
@@ -52,6 +69,14 @@ class Remembered:
             if key not in self._rows:
                 self._rows[key] = row.clone()
         return fresh
+
+
+def _filled(inputs: Tensor, count: int) -> Tensor:
+    """So many rows, the last one as often as it takes."""
+    missing = count - len(inputs)
+    if not missing:
+        return inputs
+    return torch.cat([inputs, inputs[-1:].expand(missing, *inputs.shape[1:])])
 
 
 class FrozenCopy:
@@ -75,37 +100,33 @@ class FrozenCopy:
         self.texts_kept = Remembered() if keep_texts else None
 
     @torch.no_grad()
-    def images(self, images: Tensor, numbers: Tensor | None) -> Tensor:
-        """Unit embeddings [N, D] of uint8 images [N, 3, S, S], kept by their numbers."""
-        if self.images_kept is None or numbers is None:
-            return embed_images(self.model, images)
+    def images(self, batch: Batch) -> Tensor:
+        """Unit embeddings [N, D] of a batch's pictures, kept by their numbers."""
+        if self.images_kept is None or batch.numbers is None:
+            return embed_images(self.model, batch.images)
         return self.images_kept.get(
-            numbers.tolist(),
-            lambda: embed_images(self.model, images),
+            batch.numbers.tolist(), batch.images, partial(embed_images, self.model), batch.fill
         )
 
     @torch.no_grad()
-    def texts(self, tokens: Tensor, keep: bool = True) -> Tensor:
-        """Unit embeddings [N, D] of tokens [N, L].
+    def texts(self, batch: Batch) -> Tensor:
+        """Unit embeddings [N, D] of a batch's tokens, kept by the tokens themselves.
 
-        With ``keep`` they are kept by the tokens themselves, since an image may have several
-        captions, which take turns from epoch to epoch. What is kept is made of whole rows of
-        tokens: the batch's own cut, which moves the last bits, must not tell a resumed run from an
-        unbroken one.
+        An image may have several captions, which take turns from epoch to epoch. What is kept is
+        made of whole rows of tokens: the batch's own cut, which moves the last bits, must not tell
+        a resumed run from an unbroken one.
         """
-        if self.texts_kept is None or not keep:
+        tokens = batch.tokens
+        assert tokens is not None
+        if self.texts_kept is None or batch.numbers is None:
             return embed_texts(self.model, tokens)
         whole = F.pad(tokens, (0, self.model.context_length - tokens.shape[1]))
         keys = [row.tobytes() for row in whole.to("cpu", torch.int32).numpy()]
-        return self.texts_kept.get(keys, lambda: embed_texts(self.model, whole))
+        return self.texts_kept.get(keys, whole, partial(embed_texts, self.model), batch.fill)
 
     def both(self, batch: Batch) -> Features:
         """``frozen_images`` and ``frozen_texts`` of a batch of pairs."""
-        assert batch.tokens is not None
-        return {
-            "frozen_images": self.images(batch.images, batch.numbers),
-            "frozen_texts": self.texts(batch.tokens, keep=batch.numbers is not None),
-        }
+        return {"frozen_images": self.images(batch), "frozen_texts": self.texts(batch)}
 
 
 def frozen_copy(model: ClipModel, recipe: Recipe) -> FrozenCopy:

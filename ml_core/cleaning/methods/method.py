@@ -76,8 +76,6 @@ class Method:
         Names and parameters that the optimizer moves; none where nothing is trained.
     head
         The linear head [C, D], if the method trains one.
-    frozen
-        Whether the encoders run in evaluation mode while training.
     finish
         Run once after the last step, before the result is measured; what it does is not in the
         state that is saved for resuming.
@@ -87,5 +85,4 @@ class Method:
     loss: Callable[[Features, Batch], Parts]
     trained: Named
     head: nn.Parameter | None = None
-    frozen: bool = False
     finish: Finish | None = None

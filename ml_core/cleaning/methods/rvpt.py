@@ -54,4 +54,4 @@ def rvpt(model: ClipModel, recipe: Recipe, given: Given) -> Method:
             "accuracy": accuracy(images, classifier, batch.labels),
         }
 
-    return Method(encode, loss, [("visual.prompts", visual.prompts)], frozen=True)
+    return Method(encode, loss, [("visual.prompts", visual.prompts)])

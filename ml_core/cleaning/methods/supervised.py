@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -52,10 +53,11 @@ def linear_probe(model: ClipModel, recipe: Recipe, given: Given) -> Method:
         with torch.no_grad():
             if kept is None or batch.numbers is None:
                 return plain.encode(batch)
-            rows = kept.get(batch.numbers.tolist(), lambda: embed_images(model, batch.images))
+            embed = partial(embed_images, model)
+            rows = kept.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
         return {"images": rows}
 
-    return replace(plain, encode=encode, trained=[("head", head)], head=head, frozen=True)
+    return replace(plain, encode=encode, trained=[("head", head)], head=head)
 
 
 def _over(model: ClipModel, recipe: Recipe, classes: Tensor) -> Method:

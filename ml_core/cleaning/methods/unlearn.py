@@ -27,7 +27,7 @@ def unlearn(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     def encode(batch: Batch) -> Features:
         if batch.image_views is None:
             raise ValueError("unlearning needs triggered images")
-        target = frozen.images(batch.images, batch.numbers)
+        target = frozen.images(batch)
         both = torch.cat([batch.images.to(batch.image_views), batch.image_views])
         if batch.image_views.is_floating_point():
             both[: len(batch.images)] /= 255
