@@ -36,6 +36,9 @@ class ImageSpec(BaseModel):
     n
         Size of the seeded, stratified subsample of the part; None takes every image. Of the demo
         its first ones, whose classes come in turn; another seed composes other pictures.
+    shots, shots_seed
+        At most so many pictures of each label are taken of these, drawn by a seed of their own, and
+        none without a label; None takes them all.
     seed
         Seed of the parts and the subsample, and of the demo's compositions.
     """
@@ -50,6 +53,8 @@ class ImageSpec(BaseModel):
     class_map: dict[str, str] = Field(default_factory=dict)
     part: Part = "all"
     n: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=1)
+    shots_seed: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

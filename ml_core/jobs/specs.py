@@ -154,16 +154,21 @@ def check_spec(spec: CleanSpec) -> None:
 
 
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
-    """What the run opens to train on: where no number is named, as much as its recipe takes."""
-    facts = spec.recipe.facts
+    """What the run opens to train on: where no number is named, as much as its recipe takes.
+
+    So many images of each class are drawn from all that are there.
+    """
+    recipe, facts = spec.recipe, spec.recipe.facts
     if facts.data == "none":
         return None
     part: PairSpec | ImageSpec | None
     part = spec.pairs if facts.data == "pairs" else spec.training_images
+    if isinstance(part, ImageSpec) and recipe.draws_shots:
+        return part.model_copy(update={"shots": recipe.shots, "shots_seed": recipe.seed})
     if part is None or part.n is not None:
         return part
     share = _DEMO_LABELLED_SHARE if facts.data == "labelled" and part.kind == "demo" else 1.0
-    return part.model_copy(update={"n": int(spec.recipe.pairs / share)})
+    return part.model_copy(update={"n": int(recipe.pairs / share)})
 
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:

@@ -17,6 +17,7 @@ from cleanclip_gui.jobs.history import read_note
 from cleanclip_gui.jobs.requests import OpenCheckpoint
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_needs import missing, needs_of
+from cleanclip_gui.panels.clean_setup import KEEP_HELP
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.method_chooser import CONTROLS, RECOMMENDED, grouped
 from cleanclip_gui.widgets.runs_table import (
@@ -469,6 +470,11 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanPanel) -> None:
     panel.form.row("eval_every").editor.setValue(0)
     panel.form.changed.emit()
     assert "never evaluates" in panel.setup._keep_help.text()
+    panel.form.set_method("rvpt")  # how many steps it has depends on the classes
+    assert panel.setup._keep_help.text() == KEEP_HELP
+    panel.form.set_method("cleanclip")
+    panel.form.row("eval_every").editor.setValue(0)
+    panel.form.changed.emit()
     click(panel.setup.keep_steps)
     panel.start()
     assert read_spec(runner_of(panel).spec_path).keep_steps
