@@ -120,7 +120,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
-            yield from _run(holdouts(holdouts_of(job), control))
+            yield from _run(holdouts(holdouts_of(job, other_labels=spec.other_labels), control))
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
     return found

@@ -96,7 +96,7 @@ class HoldoutSpec(BaseModel):
     seen, seen_labels
         As of a `ReboundSpec`.
     other_labels
-        A second label set, which holds the target by name, or None.
+        A second label set, which holds the target by name; None takes a built-in one that does.
     trigger, target, label_set, templates, device, threads
         As of a `CleanSpec`.
     output_dir
@@ -173,7 +173,6 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         "use_choice": spec.use_choice,
         "images": images,
         "pairs": pairs,
-        "other_labels": "imagenet-1k" if spec.label_set == "demo" else None,
         **_common(spec),
     }
     return HoldoutSpec.model_validate(fields | changes)
