@@ -10,6 +10,7 @@ from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec
 from ml_core.reading.errors import InputError
@@ -125,6 +126,20 @@ def pair_spec(
         exclude=excluded,
         seed=seed,
     )
+
+
+def label_set_path(named: str | None) -> str | None:
+    """A built-in label set by its name, a file by its whole path.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the file is no list of classes.
+    """
+    if named is None:
+        return None
+    load_label_set(named)
+    return named if named in label_sets() else str(Path(named).resolve())
 
 
 def target_index(text: str, class_names: Sequence[str]) -> int:

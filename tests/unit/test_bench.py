@@ -399,4 +399,6 @@ def test_bench_and_prove_at_the_command_line(
     assert proof["rebound"]["steps"] == 2
     assert len(proof["rebound"]["rates"]) == 3
     assert (run / "rebound.json").exists()
+    assert run_command([*prove, "--other-labels", "cifar-10"]) == 3
+    assert "--other-labels is for the hold-outs" in capsys.readouterr().err
     assert run_command(["prove", str(tmp_path), "--json"]) == 3
