@@ -181,6 +181,8 @@ class CleanSetup(QWidget):
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
         self.data.set_uses_pairs(facts.data == "pairs")
+        if not self.form.problem():
+            self.data.set_sides(self.form.recipe().sides)
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
         for part in (self.audit_button, self.audit_hint):

@@ -14,6 +14,7 @@ from pydantic import ValidationError, model_validator
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.recipe_checks import contradictions
 from ml_core.cleaning.recipe_fields import RecipeFields
+from ml_core.data.specs import Sides
 from ml_core.reading.errors import InputError
 
 
@@ -41,6 +42,13 @@ class Recipe(RecipeFields):
     def uses_pairs(self) -> bool:
         """Whether the method trains on image-caption pairs."""
         return self.facts.data == "pairs"
+
+    @property
+    def sides(self) -> Sides:
+        """What of image-caption pairs is trained on."""
+        if self.method != "ss" or (self.lambda_image and self.lambda_text):
+            return "both"
+        return "images" if self.lambda_image else "texts"
 
     @property
     def draws_shots(self) -> bool:

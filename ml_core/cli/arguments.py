@@ -12,7 +12,7 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.sets.detect import FILES
-from ml_core.data.specs import ImageSpec, PairKind, PairSpec
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
@@ -100,8 +100,11 @@ def pair_spec(
     *,
     pictures: Path | None = None,
     exclude: Path | None = None,
+    sides: Sides = "both",
 ) -> PairSpec:
     """``demo`` or a path of image-caption pairs, whose kind is found by what is in it.
+
+    ``sides`` is what is needed of them.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def pair_spec(
         If nothing is there, it holds no pairs, or ``pictures`` is given for another kind than COCO.
     """
     excluded = None if exclude is None else str(exclude.resolve())
-    kind: PairKind = "demo" if text == "demo" else detect(text)
+    kind: PairKind = "demo" if text == "demo" else detect(text, sides)
     if pictures is not None and kind != "coco":
         raise InputError(
             f"--pictures names the folder of a COCO file's pictures, and {text} is {KINDS[kind]}: "

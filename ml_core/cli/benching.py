@@ -55,7 +55,6 @@ def bench_spec(
         options["trigger"] = options["trigger"] or "demo"
     assert checkpoint is not None
     needs = {need for recipe in chosen for need in recipe.facts.needs}
-    data = {recipe.facts.data for recipe in chosen}
     base = clean_spec(
         checkpoint,
         output_dir,
@@ -63,7 +62,8 @@ def bench_spec(
         preset="default",
         settings=[],
         seed=None,
-        compared=data | {"pairs"} if rebound else data,
+        compared=chosen,
+        rebound=rebound,
         **options,
     )
     if reference is None and demo and "reference" in needs:

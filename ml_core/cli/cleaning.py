@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_core.cleaning.catalogue import Data
 from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
@@ -19,6 +20,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
+from ml_core.data.specs import Sides
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -60,12 +62,13 @@ def clean_spec(
     use_choice: bool = True,
     recipe_file: Path | None = None,
     reference: Path | None = None,
-    compared: Collection[Data] | None = None,
+    compared: Collection[Recipe] | None = None,
+    rebound: bool = False,
 ) -> CleanSpec:
     """The options of ``clean`` as a job.
 
-    ``compared`` is what the recipes of a comparison train on instead of this one; it keeps its
-    pairs for the proofs in any case.
+    ``compared`` are the recipes of a comparison, which take the place of the job's own; it keeps
+    its pairs for the proofs in any case, and must have some for the rebound test.
 
     Raises
     ------
@@ -76,7 +79,9 @@ def clean_spec(
         recipe = with_settings(read_recipe(recipe_file), settings, seed)
     else:
         recipe = build_recipe(method, preset, settings, seed)
-    wanted = {recipe.facts.data} if compared is None else set(compared)
+    recipes = [recipe] if compared is None else compared
+    wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
+    sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
     demo = labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
     pairs = pairs or ("demo" if demo else None)
     if pairs is None and "pairs" in wanted:
@@ -102,7 +107,14 @@ def clean_spec(
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         use_choice=use_choice,
         recipe=recipe,
-        pairs=pair_spec(pairs, image_column, caption_column, pictures=pictures, exclude=exclude)
+        pairs=pair_spec(
+            pairs,
+            image_column,
+            caption_column,
+            pictures=pictures,
+            exclude=exclude,
+            sides=sides.pop() if len(sides) == 1 and not rebound else "both",
+        )
         if pairs is not None and ("pairs" in wanted or compared is not None)
         else None,
         training_images=image_spec(training_images, training=True)
@@ -157,7 +169,8 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
 
 def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
     """Run a cleaning job and print its result."""
-    if spec.pairs is not None and spec.pairs.kind != "demo" and not resume:
+    pairs = spec.pairs
+    if pairs is not None and pairs.kind != "demo" and not pairs.one_sided and not resume:
         output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
     print_result(run_job(spec, resume=resume), json)
 

@@ -52,9 +52,15 @@ _PAIRS = (
     "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
     "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
 )
+_ONE_SIDE = (
+    " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
+    "with lambda_image=0."
+)
 _DEMO_ALONE = " Must be named but for the demo's checkpoint or labels."
 Pairs = Annotated[str, typer.Option("--pairs", help=_PAIRS)]
-TrainingPairs = Annotated[str | None, typer.Option("--pairs", help=_PAIRS + _DEMO_ALONE)]
+TrainingPairs = Annotated[
+    str | None, typer.Option("--pairs", help=_PAIRS + _ONE_SIDE + _DEMO_ALONE)
+]
 CocoPictures = Annotated[
     Path | None,
     typer.Option(

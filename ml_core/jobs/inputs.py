@@ -24,7 +24,7 @@ from ml_core.cleaning.batches import (
 )
 from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
-from ml_core.cleaning.pictures import Drawing, PictureSource
+from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.trigger_batches import triggered_batch
@@ -236,10 +236,11 @@ def _training(
         found = yield from opening(lambda watch: open_pairs(wanted, watch), control)
         pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
-        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
+        unseen = recipe.sides == "texts"  # so no picture is read
+        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
-        draw = _workers(pairs, source, drawing, device, ranks)
+        draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
         make = partial(
             pair_batch,
             source,
@@ -249,7 +250,7 @@ def _training(
             view,
             fill=fill,
             share=share,
-            draw=draw,
+            draw=partial(draw_nothing, drawing) if unseen else draw,
         )
         return recipe, make, pairs, draw
     assert named is not None

@@ -125,6 +125,8 @@ def check_spec(spec: CleanSpec) -> None:
         raise InputError(
             f"{facts.title} trains on image-caption pairs: name a pair table or the demo."
         )
+    if facts.data == "pairs" and spec.pairs is not None:
+        _check_sides(spec.recipe, spec.pairs)
     if facts.data in ("labelled", "images") and spec.training_images is None:
         kind = "labelled images" if facts.data == "labelled" else "images"
         raise InputError(f"{facts.title} trains on {kind}: name a folder, a CSV or the demo.")
@@ -151,6 +153,18 @@ def check_spec(spec: CleanSpec) -> None:
     ):
         if path is not None and not Path(path).exists():
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
+
+
+def _check_sides(recipe: Recipe, pairs: PairSpec) -> None:
+    """Refuse pictures alone, or captions alone, where a recipe takes what they lack."""
+    if pairs.one_sided and pairs.kind != recipe.sides:
+        there = "pictures" if pairs.kind == "images" else "captions"
+        weight = "caption" if pairs.kind == "images" else "image"
+        other = f", or set the weight of {weight} views to 0" if recipe.method == "ss" else ""
+        raise InputError(
+            f"{recipe.facts.title} trains on image-caption pairs, and "
+            f"{Path(pairs.path or '').name} holds {there} alone: name pairs{other}."
+        )
 
 
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:

@@ -30,7 +30,7 @@ from cleanclip_gui.widgets.runs_table import (
     TITLES,
 )
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
@@ -492,3 +492,23 @@ def test_every_page_fits_and_everything_has_a_name(panel: CleanPanel, page: int)
                 face = QAccessible.queryAccessibleInterface(widget)
                 named = face.text(QAccessible.Text.Name) or widget.parent().accessibleName()
                 assert named, widget
+
+
+def test_self_supervision_of_pictures_takes_a_folder_of_them(
+    panel: CleanPanel, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(b"a picture by its name")
+    panel.form.set_method("ss")
+    panel.data.table.click()
+    panel.data.path.setText(str(tmp_path / "photos"))
+    assert "holds no image-caption pairs" in panel.data.found.text()
+    panel.form.row("lambda_text").editor.setValue(0.0)
+    panel.form.changed.emit()
+    assert panel.data.found.text() == "Found: pictures alone"
+    panel.start()
+    spec = read_spec(runner_of(panel).spec_path)
+    assert spec.pairs == PairSpec(kind="images", path=str(tmp_path / "photos"))
+    runner_of(panel).end(Done("cancelled"))
+    panel.setup.show_spec(spec)
+    assert panel.data.pairs() == spec.pairs
