@@ -25,14 +25,13 @@ _SENTENCE_MS = 8000
 
 def budget_text(recipe: Recipe) -> str:
     """How long a run is, as far as its recipe tells."""
-    batch = count_text(recipe.batch_size)
     if recipe.known_steps is None:
-        return (
-            f"{plural(recipe.shots, 'image')} of each class, {plural(recipe.epochs, 'epoch')} in "
-            f"steps of {batch}"
-        )
-    steps = count_text(recipe.known_steps)
-    return f"{steps} steps of {batch} examples" if recipe.known_steps else "Nothing is trained."
+        images = plural(recipe.shots, "image")
+        return f"{plural(recipe.epochs, 'epoch')} of {images} a class"
+    if not recipe.known_steps:
+        return "Nothing is trained."
+    batch = count_text(recipe.batch_size)
+    return f"{count_text(recipe.known_steps)} steps of {batch} examples"
 
 
 class RecipeForm(QWidget):

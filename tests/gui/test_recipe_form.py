@@ -137,7 +137,7 @@ def test_the_budget_is_counted_in_steps(form: RecipeForm) -> None:
 
 def test_images_of_each_class_are_the_budget_where_they_are_drawn(form: RecipeForm) -> None:
     form.set_method("rvpt")
-    assert form._budget.text() == "16 images of each class, 20 epochs in steps of 32"
+    assert form._budget.text() == "20 epochs of 16 images a class"
     assert not form.row("pairs").isVisibleTo(form)
     assert form.row("shots").isVisibleTo(form)
     type_into(form.row("shots").editor, "0")
