@@ -146,9 +146,11 @@ class CleanPanel(CleanView):
         self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
         self._show_saved(saved)
         self.run_bar.show_idle(f"{self.run.title()}: interrupted", "")
+        total = saved.spec.recipe.known_steps
+        of = "" if total is None else f" of {count_text(total)}"
         self.show_trouble(
             f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
-            f"{count_text(saved.step)} of {count_text(saved.spec.recipe.total_steps)}. "
+            f"{count_text(saved.step)}{of}. "
             "Resume goes on from there.",
             resumable=True,
             failed=False,

@@ -149,14 +149,14 @@ class CleanSetup(QWidget):
         self._tell_disk()
 
     def evaluations(self) -> int:
-        """How many checkpoints a run would keep; 0 if the recipe is not whole or none is."""
+        """How many checkpoints a run would keep; 0 if none, or if the form does not tell."""
         if self.form.problem():
             return 0
         recipe = self.form.recipe()
-        if not recipe.eval_every:
+        if not recipe.eval_every or recipe.known_steps is None:
             return 0
         # Before the first step, at every so many steps, and after the last one.
-        return 1 + -(-recipe.total_steps // recipe.eval_every)
+        return 1 + -(-recipe.known_steps // recipe.eval_every)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take a recipe; the window gets what is left."""
@@ -180,13 +180,15 @@ class CleanSetup(QWidget):
         if count and self._weight_bytes:
             size = bytes_text(count * self._weight_bytes)
             text = f"{plural(count, 'checkpoint')}, {size} on disk. {KEEP_HELP}"
-        elif not count:
+        elif not self.form.problem() and not self.form.recipe().eval_every:
             text = "The recipe never evaluates on validation images, so there is nothing to keep."
         self._keep_help.setText(text)
 
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
         self.data.set_uses_pairs(facts.data == "pairs")
+        if not self.form.problem():
+            self.data.set_sides(self.form.recipe().sides)
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
         for part in (self.audit_button, self.audit_hint):

@@ -18,9 +18,20 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
 # Always in sight; the others are behind "All settings".
-BASIC = ("pairs", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
+BASIC = ("pairs", "shots", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
 _NOT_ROWS = frozenset({"method", "preset"})
 _SENTENCE_MS = 8000
+
+
+def budget_text(recipe: Recipe) -> str:
+    """How long a run is, as far as its recipe tells."""
+    if recipe.known_steps is None:
+        images = plural(recipe.shots, "image")
+        return f"{plural(recipe.epochs, 'epoch')} of {images} a class"
+    if not recipe.known_steps:
+        return "Nothing is trained."
+    batch = count_text(recipe.batch_size)
+    return f"{count_text(recipe.known_steps)} steps of {batch} examples"
 
 
 class RecipeForm(QWidget):
@@ -81,13 +92,7 @@ class RecipeForm(QWidget):
             name: row.value() for name, row in self._visible().items()
             if row.value() != getattr(base, name)
         }  # fmt: skip
-        recipe = base.changed(**values) if values else base
-        if recipe.total_steps and recipe.pairs < recipe.batch_size:
-            raise InputError(
-                f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
-                "raise the examples or lower the batch size."
-            )
-        return recipe
+        return base.changed(**values) if values else base
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe; its preset is the chosen one, or the default for a custom recipe."""
@@ -240,11 +245,9 @@ class RecipeForm(QWidget):
             return
         if not self._forget.isActive():
             self._sentence.hide()
-        steps, batch = count_text(recipe.total_steps), count_text(recipe.batch_size)
-        trains = recipe.total_steps > 0
-        self._budget.setText(
-            f"{steps} steps of {batch} examples" if trains else "Nothing is trained."
-        )
+        if recipe.facts.data != "none":
+            self._rows["pairs"].setVisible(not recipe.draws_shots)
+        self._budget.setText(budget_text(recipe))
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""

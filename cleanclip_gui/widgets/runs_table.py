@@ -20,7 +20,8 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.jobs.history import PastRun
-from cleanclip_gui.text import count_text, plain, tip
+from cleanclip_gui.text import plain, tip
+from cleanclip_gui.widgets.recipe_form import budget_text
 from cleanclip_gui.widgets.run_marks import letter, mark_icon
 from cleanclip_gui.widgets.table_rows import show_rows
 from ml_core.cleaning.catalogue import method_title
@@ -249,8 +250,7 @@ def _tip(run: PastRun, column: int) -> str:
     recipe = run.spec.recipe
     if column == METHOD:
         return (
-            f"{run_title(run)}: {count_text(recipe.total_steps)} steps of "
-            f"{count_text(recipe.batch_size)} examples, peak rate {recipe.lr:g}, "
+            f"{run_title(run)}: {budget_text(recipe)}, peak rate {recipe.lr:g}, "
             f"seed {recipe.seed}. Folder {plain(run.folder.name, 120)}."
         )
     if column == STARTED:

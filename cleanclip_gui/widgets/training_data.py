@@ -24,7 +24,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.sets.detect import FILES
-from ml_core.data.specs import ImageSpec, PairKind, PairSpec
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 
 _PAIR_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
@@ -33,6 +33,11 @@ _EXCLUSIONS = "Exclusions (*.json)"
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _PAIR_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".tar", ".parquet")
 _WITH_COLUMNS = ("csv", "parquet")
+_PAIRS_ARE: dict[Sides, str] = {
+    "both": "Table, folder, COCO JSON, shards, Parquet",
+    "images": "Folder of pictures, or pairs of any kind",
+    "texts": "List or table of captions, or pairs",
+}
 
 
 class TrainingData(QWidget):
@@ -49,6 +54,7 @@ class TrainingData(QWidget):
         self.setAcceptDrops(True)
         self.prompts = Prompts()
         self._uses_pairs = True
+        self._sides: Sides = "both"
         self.demo = QRadioButton("Clean pairs of the demo")
         self.table = QRadioButton("Own pairs")
         self.folder = QRadioButton("Own folder (one per class, or a set)")
@@ -141,6 +147,12 @@ class TrainingData(QWidget):
         if uses_pairs and self.folder.isChecked():
             self.demo.setChecked(True)
 
+    def set_sides(self, sides: Sides) -> None:
+        """Ask for whole pairs, or take pictures or captions alone as well."""
+        if sides != self._sides:
+            self._sides = sides
+            self._name_path()
+
     @property
     def takes_pairs(self) -> bool:
         """Whether captions, not labels, stand beside the images."""
@@ -160,9 +172,11 @@ class TrainingData(QWidget):
         if self.demo.isChecked():
             return PairSpec(kind="demo", split="clean", exclude=exclude)
         path = self._named("No training pairs are chosen; choose a file or a folder.")
-        kind = detect(path)
+        kind = detect(path, self._sides)
         fields = {"kind": kind, "path": str(Path(path).absolute()), "exclude": exclude}
-        if kind in _WITH_COLUMNS:
+        if kind == "texts":
+            fields["caption_column"] = self.text_column.text().strip() or "caption"
+        elif kind in _WITH_COLUMNS:
             fields["image_column"], fields["caption_column"] = self._columns(path)
         if kind == "coco" and self.pictures.text().strip():
             fields["pictures"] = str(Path(self.pictures.text().strip()).absolute())
@@ -224,8 +238,10 @@ class TrainingData(QWidget):
     def _takes(self, path: Path) -> bool:
         """Whether a dropped path is training data for the method in use."""
         if path.is_dir():
-            return not self._uses_pairs or _kind(str(path)) is not None
+            return not self._uses_pairs or _kind(str(path), self._sides) is not None
         endings = _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
+        if self._uses_pairs and self._sides == "texts":
+            endings += (".txt",)
         return path.suffix.lower() in endings
 
     def _show_folder(self, path: str) -> None:
@@ -270,7 +286,7 @@ class TrainingData(QWidget):
         """Say what the path is for, and look at it anew."""
         pairs = self._uses_pairs
         self.path.setPlaceholderText(
-            "Table, folder, COCO JSON, shards, Parquet" if pairs else "Table, shard or Parquet file"
+            _PAIRS_ARE[self._sides] if pairs else "Table, shard or Parquet file"
         )
         self.path.setAccessibleName("Training pairs" if pairs else "Table of training data")
         self.browse_pairs.setVisible(pairs)
@@ -280,18 +296,19 @@ class TrainingData(QWidget):
         """Say what the path holds; ask for columns and pictures where they are needed."""
         path = self.path.text().strip()
         if self._uses_pairs:
-            kind = _kind(path)
-            words = f"Found: {KINDS[kind]}" if kind else _why_not(path)
+            kind = _kind(path, self._sides)
+            words = f"Found: {KINDS[kind]}" if kind else _why_not(path, self._sides)
             columns = kind is None or kind in _WITH_COLUMNS
+            captions = columns or (kind == "texts" and path.lower().endswith(_TABLE_SUFFIXES))
         else:
             kind, words = None, ""
-            columns = Path(path).suffix.lower() not in FILES
+            columns = captions = Path(path).suffix.lower() not in FILES
         self.found.setText(words)
         form = self._table_details.layout()
         assert isinstance(form, QFormLayout)
         form.setRowVisible(1, bool(words))
         form.setRowVisible(2, columns)
-        form.setRowVisible(3, columns)
+        form.setRowVisible(3, captions)
         form.setRowVisible(4, kind == "coco")
 
     def _on_source_chosen(self) -> None:
@@ -326,20 +343,20 @@ class TrainingData(QWidget):
             self.folder_path.setText(chosen)
 
 
-def _kind(path: str) -> PairKind | None:
+def _kind(path: str, sides: Sides) -> PairKind | None:
     """Kind of the pairs at a path, if it holds some."""
     try:
-        return detect(path) if path else None
+        return detect(path, sides) if path else None
     except InputError:
         return None
 
 
-def _why_not(path: str) -> str:
+def _why_not(path: str, sides: Sides) -> str:
     """Why a path is no path of pairs; nothing while it is being typed."""
     if not path or not Path(path).exists():
         return ""
     try:
-        detect(path)
+        detect(path, sides)
     except InputError as error:
         return error.sentence
     return ""

@@ -86,7 +86,8 @@ FACTS: Mapping[Method, MethodFacts] = {
     "ss": MethodFacts(
         "Self-supervision only",
         "Images or captions, or both, pulled to their augmented views, without the contrast "
-        "between them.",
+        "between them. Where the weight of caption views is 0 a folder of pictures is enough, "
+        "where that of image views is 0 a list of captions.",
         _BANSAL,
         control=True,
         note="Nothing ties images to captions here: clean accuracy is expected to fall.",

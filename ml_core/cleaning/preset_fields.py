@@ -201,7 +201,7 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("rvpt", "paper"): "RVPT's published numbers (NeurIPS 2025). Momentum 0.9, decay 5e-4, the "
     "flips and the spread of the first prompts are ours: the paper leaves them open.",
     ("rvpt", "quick"): "RVPT's published numbers (NeurIPS 2025) with fewer epochs; minutes for a "
-    "small ViT.",
+    "small ViT and few classes.",
     ("rvpt", "talk"): "RVPT's published numbers (NeurIPS 2025) with five epochs.",
     ("rvpt", "thorough"): "RVPT's published numbers (NeurIPS 2025) with four times the images.",
     (

@@ -32,7 +32,8 @@ def contradictions(recipe: RecipeFields) -> Iterator[str]:
             else "nothing would be trained"
         )
         yield f"{titles} {which} 0: {why}; raise {'it' if len(aims) == 1 else 'one of them'}"
-    if facts.data != "none" and recipe.pairs < recipe.batch_size:
+    few_shots = facts.data == "labelled" and recipe.shots > 0  # as many as there are classes for
+    if facts.data != "none" and not few_shots and recipe.pairs < recipe.batch_size:
         yield (
             f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
             "raise the examples or lower the batch size"

@@ -46,7 +46,8 @@ class RecipeFields(BaseModel):
     shots: int = _field(
         0,
         "Images a class",
-        "At most so many labelled images of each class are used; 0 uses all.",
+        "So many labelled images of each class, drawn from all there are, make an epoch; the "
+        "number of training examples is then not used. 0 draws that number.",
         unit="images",
         methods=_LABELLED,
         ge=0,

@@ -14,6 +14,7 @@ from pydantic import ValidationError, model_validator
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.recipe_checks import contradictions
 from ml_core.cleaning.recipe_fields import RecipeFields
+from ml_core.data.specs import Sides
 from ml_core.reading.errors import InputError
 
 
@@ -43,6 +44,18 @@ class Recipe(RecipeFields):
         return self.facts.data == "pairs"
 
     @property
+    def sides(self) -> Sides:
+        """What of image-caption pairs is trained on."""
+        if self.method != "ss" or (self.lambda_image and self.lambda_text):
+            return "both"
+        return "images" if self.lambda_image else "texts"
+
+    @property
+    def draws_shots(self) -> bool:
+        """Whether an epoch is so many images of each class, whatever ``pairs`` says."""
+        return self.facts.data == "labelled" and self.shots > 0
+
+    @property
     def steps_per_epoch(self) -> int:
         """Whole batches in one epoch; at least one."""
         return max(1, self.pairs // self.batch_size)
@@ -51,6 +64,11 @@ class Recipe(RecipeFields):
     def total_steps(self) -> int:
         """Optimizer steps of the whole run; none where nothing is trained."""
         return 0 if self.facts.data == "none" else self.steps_per_epoch * self.epochs
+
+    @property
+    def known_steps(self) -> int | None:
+        """`total_steps`; None where the classes of the data decide them."""
+        return None if self.draws_shots else self.total_steps
 
     def changed(self, **values: Any) -> Recipe:
         """A copy with some fields set; the preset becomes ``custom`` if a number moved.

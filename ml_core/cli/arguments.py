@@ -10,8 +10,9 @@ from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.sets.detect import FILES
-from ml_core.data.specs import ImageSpec, PairKind, PairSpec
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
@@ -99,8 +100,11 @@ def pair_spec(
     *,
     pictures: Path | None = None,
     exclude: Path | None = None,
+    sides: Sides = "both",
 ) -> PairSpec:
     """``demo`` or a path of image-caption pairs, whose kind is found by what is in it.
+
+    ``sides`` is what is needed of them.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def pair_spec(
         If nothing is there, it holds no pairs, or ``pictures`` is given for another kind than COCO.
     """
     excluded = None if exclude is None else str(exclude.resolve())
-    kind: PairKind = "demo" if text == "demo" else detect(text)
+    kind: PairKind = "demo" if text == "demo" else detect(text, sides)
     if pictures is not None and kind != "coco":
         raise InputError(
             f"--pictures names the folder of a COCO file's pictures, and {text} is {KINDS[kind]}: "
@@ -125,6 +129,20 @@ def pair_spec(
         exclude=excluded,
         seed=seed,
     )
+
+
+def label_set_path(named: str | None) -> str | None:
+    """A built-in label set by its name, a file by its whole path.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the file is no list of classes.
+    """
+    if named is None:
+        return None
+    load_label_set(named)
+    return named if named in label_sets() else str(Path(named).resolve())
 
 
 def target_index(text: str, class_names: Sequence[str]) -> int:

@@ -17,12 +17,13 @@ from ml_core.cli.options import (
     Json,
     Labels,
     NoChoice,
-    Pairs,
+    OtherLabels,
     Reference,
     Target,
     Templates,
     Threads,
     TrainingImages,
+    TrainingPairs,
     TriggerFile,
     given_path,
 )
@@ -47,18 +48,19 @@ def bench_command(
         False
     ),
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
-    pairs: Pairs = "demo",
+    pairs: TrainingPairs = None,
     pictures: CocoPictures = None,
     exclude: Exclude = None,
     image_column: ImageColumn = "image",
     caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = "demo:clean",
+    training_images: TrainingImages = None,
     images: Annotated[str | None, typer.Option(help="Validation images.")] = None,
     test_images: Annotated[str | None, typer.Option(help="Images of the table.")] = None,
     reference: Reference = None,
     trigger: TriggerFile = None,
     target: Target = None,
     labels: Labels = "demo",
+    other_labels: OtherLabels = None,
     templates: Templates = None,
     donor: Donor = None,
     no_choice: NoChoice = False,
@@ -103,6 +105,7 @@ def bench_command(
         trigger=trigger,
         target=target,
         labels=labels,
+        other_labels=other_labels,
         templates=templates,
         donor=donor,
         use_choice=not no_choice,
@@ -124,8 +127,10 @@ def prove_command(
         float, typer.Option(help="Highest ASR, in per cent, of a model that stays clean.")
     ] = 5.0,
     pairs: Annotated[
-        str | None, typer.Option(help="Pairs for the rebound test (default: the run's others).")
+        str | None,
+        typer.Option(help="Pairs for the rebound test and retrieval (default: the run's others)."),
     ] = None,
+    other_labels: OtherLabels = None,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -143,6 +148,8 @@ def prove_command(
         cleanclip prove cleaned/
 
         cleanclip prove cleaned/ --no-holdouts --steps 600 --json
+
+        cleanclip prove cleaned/ --pairs other.csv --other-labels cifar-10
     """
     from ml_core.cli.benching import prove_run
 
@@ -154,6 +161,7 @@ def prove_command(
         peak_lr=peak_lr,
         limit=limit,
         pairs=pairs,
+        other_labels=other_labels,
         device=device,
         threads=threads,
         json=json,

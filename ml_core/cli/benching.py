@@ -14,7 +14,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
-    image_spec,
+    label_set_path,
     method_name,
     pair_spec,
 )
@@ -35,8 +35,8 @@ def bench_spec(
     minutes: float | None,
     rebound: bool,
     holdouts: bool,
-    training_images: str,
     reference: Path | None,
+    other_labels: str | None = None,
     **options: Any,
 ) -> BenchSpec:
     """The options of ``bench`` as a comparison.
@@ -46,12 +46,15 @@ def bench_spec(
     InputError
         If an option cannot be used.
     """
+    if other_labels is not None and not holdouts:
+        raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
     chosen = tuple(named_recipe(text) for text in recipes)
     demo = checkpoint is None
     if demo:
         checkpoint = demo_checkpoint()
         options["trigger"] = options["trigger"] or "demo"
     assert checkpoint is not None
+    needs = {need for recipe in chosen for need in recipe.facts.needs}
     base = clean_spec(
         checkpoint,
         output_dir,
@@ -59,18 +62,15 @@ def bench_spec(
         preset="default",
         settings=[],
         seed=None,
-        training_images=training_images,
+        compared=chosen,
+        rebound=rebound,
         **options,
     )
-    needs = {need for recipe in chosen for need in recipe.facts.needs}
-    data = {recipe.facts.data for recipe in chosen}
     if reference is None and demo and "reference" in needs:
         reference = demo_checkpoint(twin=True)
     changes: dict[str, Any] = {"keep_steps": False}
     if reference is not None:
         changes["reference"] = str(checkpoint_path(reference).resolve())
-    if data & {"labelled", "images"}:
-        changes["training_images"] = image_spec(training_images, training=True)
     if rebound and base.trigger is None:
         raise InputError("The rebound test watches an attack: give --trigger and --target.")
     return BenchSpec(
@@ -80,6 +80,7 @@ def bench_spec(
         minutes=minutes,
         rebound=rebound,
         holdouts=holdouts,
+        other_labels=label_set_path(other_labels),
     )
 
 
@@ -154,6 +155,7 @@ def prove_run(
     peak_lr: float | None,
     limit: float,
     pairs: str | None,
+    other_labels: str | None = None,
     device: str,
     threads: int,
     json: bool,
@@ -170,22 +172,28 @@ def prove_run(
 
     if not rebound and not holdouts:
         raise InputError("Both proofs were turned off: leave one on.")
+    if other_labels is not None and not holdouts:
+        raise InputError("--other-labels is for the hold-outs: leave it or --no-holdouts out.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
     folder = (run if run.is_dir() else run.parent).resolve()
     spec = job_spec(run).model_copy(update={"output_dir": str(folder)})  # it may have been moved
     where = {"device": device, "threads": threads}
+    named = None if pairs is None else pair_spec(pairs, "image", "caption")
     found: dict[str, Any] = {}
     if rebound:
         changes: dict[str, Any] = {"steps": steps, "limit": limit / 100, **where}
         if peak_lr is not None:
             changes["peak_lr"] = peak_lr
-        if pairs is not None:
-            changes["pairs"] = pair_spec(pairs, "image", "caption")
+        if named is not None:
+            changes["pairs"] = named
         asked = rebound_of(spec, **changes)
         found["rebound"] = run_to_result(lambda control: finetune_again(asked, control))
     if holdouts:
-        table = holdouts_of(spec, **where)
+        told: dict[str, Any] = {"other_labels": label_set_path(other_labels), **where}
+        if named is not None:
+            told["pairs"] = named
+        table = holdouts_of(spec, **told)
         found["holdouts"] = run_to_result(lambda control: try_holdouts(table, control))
     if json:
         output.print_json(found)

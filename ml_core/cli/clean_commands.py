@@ -18,7 +18,6 @@ from ml_core.cli.options import (
     Labels,
     Method,
     NoChoice,
-    Pairs,
     Preset,
     Reference,
     Seed,
@@ -26,6 +25,7 @@ from ml_core.cli.options import (
     Templates,
     Threads,
     TrainingImages,
+    TrainingPairs,
     TriggerFile,
     given_path,
 )
@@ -50,12 +50,12 @@ def clean_command(
         Path | None,
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
-    pairs: Pairs = "demo",
+    pairs: TrainingPairs = None,
     pictures: CocoPictures = None,
     exclude: Exclude = None,
     image_column: ImageColumn = "image",
     caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = "demo:clean",
+    training_images: TrainingImages = None,
     images: Annotated[
         str | None,
         typer.Option(
@@ -99,14 +99,17 @@ def clean_command(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
+    Five poisons left in 100 000 pairs are enough to undo CleanCLIP: look through pairs that are
+    not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
+
     Examples:
 
         cleanclip clean model.safetensors -o cleaned --pairs pairs.csv --images photos/ \\
             --labels imagenet-1k --trigger patch.png --target banana --preset paper
 
-        cleanclip clean model.safetensors -o cleaned --set lr=1e-3 --set pairs=20000
+        cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --set lr=1e-3 --set pairs=20000
 
-        cleanclip clean model.safetensors -o cleaned --recipe strong.json
+        cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --recipe strong.json
 
         cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_core.cleaning.catalogue import Data
 from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
@@ -18,11 +20,17 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
+from ml_core.data.specs import Sides
+from ml_core.detection.records import FIVE_POISONS
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.result_words import training_words
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger
+
+_IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
+_DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
 
 
 def job_spec(path: Path) -> CleanSpec:
@@ -38,12 +46,12 @@ def clean_spec(
     method: str,
     preset: str,
     settings: Sequence[str],
-    pairs: str,
+    pairs: str | None,
     image_column: str,
     caption_column: str,
     pictures: Path | None = None,
     exclude: Path | None = None,
-    training_images: str,
+    training_images: str | None,
     images: str | None,
     test_images: str | None,
     trigger: str | None,
@@ -57,8 +65,13 @@ def clean_spec(
     use_choice: bool = True,
     recipe_file: Path | None = None,
     reference: Path | None = None,
+    compared: Collection[Recipe] | None = None,
+    rebound: bool = False,
 ) -> CleanSpec:
     """The options of ``clean`` as a job.
+
+    ``compared`` are the recipes of a comparison, which take the place of the job's own; it keeps
+    its pairs for the proofs in any case, and must have some for the rebound test.
 
     Raises
     ------
@@ -69,6 +82,16 @@ def clean_spec(
         recipe = with_settings(read_recipe(recipe_file), settings, seed)
     else:
         recipe = build_recipe(method, preset, settings, seed)
+    recipes = [recipe] if compared is None else compared
+    wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
+    sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
+    demo = labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
+    pairs = pairs or ("demo" if demo else None)
+    if pairs is None and "pairs" in wanted:
+        raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
+    training_images = training_images or ("demo:clean" if demo else None)
+    if training_images is None and wanted & _IMAGES:
+        raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
     label_set = labels_and_templates(labels, templates)
     stamp = open_trigger(trigger)
     if stamp is not None and target is None and trigger != "demo":
@@ -87,11 +110,18 @@ def clean_spec(
         donor=None if donor is None else str(checkpoint_path(donor).resolve()),
         use_choice=use_choice,
         recipe=recipe,
-        pairs=pair_spec(pairs, image_column, caption_column, pictures=pictures, exclude=exclude)
-        if recipe.uses_pairs
+        pairs=pair_spec(
+            pairs,
+            image_column,
+            caption_column,
+            pictures=pictures,
+            exclude=exclude,
+            sides=sides.pop() if len(sides) == 1 and not rebound else "both",
+        )
+        if pairs is not None and ("pairs" in wanted or compared is not None)
         else None,
         training_images=image_spec(training_images, training=True)
-        if recipe.facts.data in ("labelled", "images")
+        if training_images is not None and wanted & _IMAGES
         else None,
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
@@ -142,6 +172,9 @@ def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None
 
 def clean_checkpoint(spec: CleanSpec, *, resume: bool, json: bool) -> None:
     """Run a cleaning job and print its result."""
+    pairs = spec.pairs
+    if pairs is not None and pairs.kind != "demo" and not pairs.one_sided and not resume:
+        output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
     print_result(run_job(spec, resume=resume), json)
 
 

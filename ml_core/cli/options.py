@@ -27,6 +27,14 @@ Threads = Annotated[
 Labels = Annotated[
     str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one a line.")
 ]
+OtherLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--other-labels",
+        help="Second label set of the hold-outs, with the target class in it: as of --labels "
+        "(default: imagenet-1k or demo, where it has the class).",
+    ),
+]
 Templates = Annotated[
     Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
 ]
@@ -40,13 +48,18 @@ Donor = Annotated[
         help="A whole CLIP whose other encoder goes with a file that holds one.", parser=given_path
     ),
 ]
-Pairs = Annotated[
-    str,
-    typer.Option(
-        "--pairs",
-        help="Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO "
-        "JSON, WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it.",
-    ),
+_PAIRS = (
+    "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
+    "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
+)
+_ONE_SIDE = (
+    " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
+    "with lambda_image=0."
+)
+_DEMO_ALONE = " Must be named but for the demo's checkpoint or labels."
+Pairs = Annotated[str, typer.Option("--pairs", help=_PAIRS)]
+TrainingPairs = Annotated[
+    str | None, typer.Option("--pairs", help=_PAIRS + _ONE_SIDE + _DEMO_ALONE)
 ]
 CocoPictures = Annotated[
     Path | None,
@@ -68,11 +81,12 @@ CaptionColumn = Annotated[
     typer.Option("--caption-column", "--caption_key", help="Captions in a table or Parquet file."),
 ]
 TrainingImages = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--training-images",
         help="Images of methods that take no captions, labelled where the method needs labels: "
-        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT.",
+        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT."
+        + _DEMO_ALONE,
     ),
 ]
 Reference = Annotated[

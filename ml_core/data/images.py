@@ -23,7 +23,7 @@ from ml_core.data.pictures import (
     key_of,
     summary,
 )
-from ml_core.data.sampling import part_of, stratified_sample
+from ml_core.data.sampling import part_of, shots_of, stratified_sample
 from ml_core.data.sets.detect import find_set
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import (
@@ -112,6 +112,7 @@ def open_images(
     labels, class_names, keep, notes = _map(found, label_set)
     part = keep[part_of(labels[keep], spec.part, spec.seed)]
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
+    chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
     pictures = found.take(chosen)
     left_out = found.left_out + len(labels) - len(keep)
     notes = found.notes + notes
@@ -165,8 +166,10 @@ def _demo(spec: ImageSpec, label_set: LabelSet) -> ImageSet:
     notes: tuple[str, ...] = ()
     if mapping.unmatched:
         notes = (_unmatched(mapping.unmatched, Counter(names[i] for i in own), label_set),)
-        pictures = DemoPictures(spec.split, numbers[keep], spec.seed)
     left_out = len(own) - len(keep)
+    keep = keep[shots_of(labels[keep], spec.shots, spec.shots_seed)]
+    if len(keep) < len(own):
+        pictures = DemoPictures(spec.split, numbers[keep], spec.seed)
     title = f"Demo, {spec.split} split"
     return _finish(title, pictures, labels[keep], label_set.class_names, notes, left_out)
 

@@ -51,6 +51,18 @@ def stratified_sample(labels: NDArray[np.int64], n: int | None, seed: int) -> ND
     return np.sort(stratified_order(labels, seed)[:n])
 
 
+def shots_of(labels: NDArray[np.int64], shots: int | None, seed: int) -> NDArray[np.int64]:
+    """Ascending numbers of at most ``shots`` images of each label, -1 left out; of all for None."""
+    if shots is None:
+        return np.arange(len(labels), dtype=np.int64)
+    draws = np.random.Generator(np.random.PCG64(seed))
+    drawn = draws.permutation(len(labels))
+    by_label = drawn[np.argsort(labels[drawn], kind="stable")]  # members of a label adjoin
+    _, starts, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(starts, counts)
+    return np.sort(by_label[(rank < shots) & (labels[by_label] >= 0)]).astype(np.int64)
+
+
 def part_of(labels: NDArray[np.int64], part: Part, seed: int) -> NDArray[np.int64]:
     """Ascending numbers of the images of a part.
 

@@ -7,7 +7,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet"]
+PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet", "images", "texts"]
+Sides = Literal["both", "images", "texts"]
+"""What of image-caption pairs a recipe trains on."""
 Part = Literal["all", "validation", "test"]
 
 
@@ -36,6 +38,9 @@ class ImageSpec(BaseModel):
     n
         Size of the seeded, stratified subsample of the part; None takes every image. Of the demo
         its first ones, whose classes come in turn; another seed composes other pictures.
+    shots, shots_seed
+        At most so many pictures of each label are taken of these, drawn by a seed of their own, and
+        none without a label; None takes them all.
     seed
         Seed of the parts and the subsample, and of the demo's compositions.
     """
@@ -50,6 +55,8 @@ class ImageSpec(BaseModel):
     class_map: dict[str, str] = Field(default_factory=dict)
     part: Part = "all"
     n: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=1)
+    shots_seed: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -75,7 +82,8 @@ class PairSpec(BaseModel):
     kind
         ``demo`` (the built-in clean split), ``csv`` (a CSV or TSV), ``folder`` (pictures with text
         files of their names beside them, a caption a line), ``coco`` (a COCO captions JSON),
-        ``shards`` (WebDataset) or ``parquet`` (Hugging Face).
+        ``shards`` (WebDataset) or ``parquet`` (Hugging Face); where a recipe takes no more,
+        ``images`` (a folder of pictures) or ``texts`` (a caption a line, or a table of captions).
         :func:`ml_core.data.captioned.detect.detect` finds it.
     path
         The table, the folder, the JSON, or the shards: one ``.tar``, a folder of them, or a pattern
@@ -106,6 +114,11 @@ class PairSpec(BaseModel):
     exclude: str | None = None
     n: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether these are pictures alone, or captions alone."""
+        return self.kind in ("images", "texts")
 
     @model_validator(mode="after")
     def _needs_path(self) -> Self:

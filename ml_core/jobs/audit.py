@@ -76,6 +76,12 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         if cancelled():
             raise OpeningCancelledError
 
+    for named in (spec.pairs, spec.reference):
+        if named is not None and named.one_sided:
+            raise InputError(
+                f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
+                "compares both: name image-caption pairs."
+            )
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)

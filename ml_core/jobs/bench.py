@@ -121,7 +121,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
-            yield from _run(holdouts(holdouts_of(job), control))
+            yield from _run(holdouts(holdouts_of(job, other_labels=spec.other_labels), control))
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
     return found
@@ -173,9 +173,13 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
 def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
     """A recipe of so many steps on the examples there are, or as near to them as epochs come.
 
-    An epoch takes at least half of the examples, and as many as it can.
+    An epoch takes at least half of the examples, and as many as it can; of a few images a class
+    it takes all.
     """
     size = recipe.batch_size
+    if recipe.draws_shots:
+        whole = max(1, round(steps / max(1, there // size)))
+        return recipe.model_copy(update={"epochs": min(_MOST_EPOCHS, whole)})
     most = min(steps, max(1, there // size))
 
     def epochs(per_epoch: int) -> int:

@@ -31,6 +31,8 @@ class BenchSpec(BaseModel):
         recipes' own budgets.
     rebound, holdouts
         Whether each result is proven so.
+    other_labels
+        Second label set of the hold-outs, as of a `HoldoutSpec`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +43,7 @@ class BenchSpec(BaseModel):
     minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
     rebound: bool = False
     holdouts: bool = False
+    other_labels: str | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""

@@ -43,6 +43,8 @@ from ml_core.triggers.record import Trigger
 from ml_core.triggers.variants import variants
 
 _FEWEST_LABELLED = 50
+_SECOND = ("imagenet-1k", "demo")
+_PROMPTS = 10_000  # of a second label set that nobody asked for
 Measured = dict[str, Any]
 
 
@@ -104,6 +106,7 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
         yield Message(note, "warning")
     rows = _rows(sides["before"], sides["after"])
     attacks = [row for row in rows if row["measure"] == "asr_excl" and row["after"] is not None]
+    attacks = [row for row in attacks if row["group"] != "itself"]  # which was no hold-out
     worst = max(attacks, key=lambda row: row["after"], default=None)
     record = {
         "kind": "holdouts",
@@ -140,15 +143,31 @@ def _other_labels(
     spec: HoldoutSpec, label_set: LabelSet, notes: list[str]
 ) -> tuple[LabelSet, int] | None:
     """The second label set and the target in it; says why there is none."""
-    if spec.other_labels is None:
-        return None
-    other = load_label_set(spec.other_labels)
-    name = label_set.class_names[spec.target]
-    target = int(map_labels([name], other).labels[0])
-    if target < 0 or name.strip().isdecimal():
-        notes.append(f"The label set {other.name} has no class {name!r}: it was left out.")
-        return None
-    return replace(other, templates=label_set.templates), target  # asked in the same words
+    name, given = label_set.class_names[spec.target], spec.other_labels
+    for one in _SECOND if given is None else (given,):
+        other = load_label_set(one)
+        target = int(map_labels([name], other).labels[0])
+        own = other.class_names == label_set.class_names
+        if own or target < 0 or name.strip().isdecimal():
+            continue
+        templates = label_set.templates  # asked in the same words
+        most = max(1, _PROMPTS // len(other.class_names))
+        if given is None and len(templates) > most:
+            notes.append(
+                f"The second label set {other.name} was asked with the first {most} of "
+                f"{len(templates)} prompt templates."
+            )
+            templates = templates[:most]
+        return replace(other, templates=templates), target
+    if given is None:
+        why = f"no other built-in one has a class {name!r}; `cleanclip prove --other-labels` takes"
+        why += " one that has"
+    elif own:
+        why = f"{other.name} has the run's own classes"
+    else:
+        why = f"{other.name} has no class {name!r}"
+    notes.append(f"The second label set was left out: {why}.")
+    return None
 
 
 def _pairs(
@@ -156,6 +175,10 @@ def _pairs(
 ) -> ChosenPairs | None:
     """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
     if spec.pairs is None:
+        notes.append(
+            "Retrieval was left out: no image-caption pairs were named; `cleanclip prove --pairs` "
+            "takes some."
+        )
         return None
     seen = open_seen(spec, label_set)
     n = spec.pairs.n or MOST + (0 if seen is None else len(seen))  # enough, and no whole archive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +24,13 @@ from ml_core.cleaning.batches import (
 )
 from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
-from ml_core.cleaning.pictures import Drawing, PictureSource
+from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
-from ml_core.data.images import open_images
+from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet, shared, shared_by_each
@@ -236,10 +236,11 @@ def _training(
         found = yield from opening(lambda watch: open_pairs(wanted, watch), control)
         pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
-        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 else pairs
+        unseen = recipe.sides == "texts"  # so no picture is read
+        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
-        draw = _workers(pairs, source, drawing, device, ranks)
+        draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
         make = partial(
             pair_batch,
             source,
@@ -249,7 +250,7 @@ def _training(
             view,
             fill=fill,
             share=share,
-            draw=draw,
+            draw=partial(draw_nothing, drawing) if unseen else draw,
         )
         return recipe, make, pairs, draw
     assert named is not None
@@ -259,9 +260,10 @@ def _training(
     chosen = named
     opened = yield from opening(lambda watch: open_images(chosen, label_set, watch), control)
     images = opened.fitted(model.preprocess.fit).drafted()
-    if recipe.shots:
-        images = replace(images, labels=few_shots(images.labels, recipe.shots, recipe.seed))
     labels = int((images.labels >= 0).sum())
+    if recipe.draws_shots:
+        remarks += _scarce(images, recipe.shots)
+        recipe = recipe.model_copy(update={"pairs": labels})
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
     labelled: Images = KeptImages(images, size) if recipe.epochs > 1 else images
     drawing = labelled_drawing(labelled, recipe, size, fill, share)
@@ -296,15 +298,18 @@ def _triggered(
     return recipe, make, images, None
 
 
-def few_shots(labels: Indices, shots: int, seed: int) -> Indices:
-    """Labels of at most ``shots`` images of each class, drawn by the seed; -1 for the others."""
-    kept = np.full_like(labels, -1)
-    draws = np.random.Generator(np.random.PCG64(seed))
-    for label in np.unique(labels[labels >= 0]):
-        members = np.flatnonzero(labels == label)
-        chosen = draws.permutation(members)[:shots]
-        kept[chosen] = label
-    return kept
+def _scarce(images: ImageSet, shots: int) -> list[str]:
+    """Say which classes have fewer images than the recipe takes of each."""
+    counts = np.bincount(images.labels[images.labels >= 0], minlength=len(images.class_names))
+    few = int((counts < shots).sum())
+    if not few:
+        return []
+    least = int(counts.argmin())
+    return [
+        f"The recipe takes {shots} labelled images of each class; {images.name} has fewer of {few} "
+        f"of the {len(counts)} classes, the fewest of {images.class_names[least]!r}: "
+        f"{counts[least]}."
+    ]
 
 
 def _no_batch(step: int) -> Batch:

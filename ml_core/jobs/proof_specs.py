@@ -96,7 +96,7 @@ class HoldoutSpec(BaseModel):
     seen, seen_labels
         As of a `ReboundSpec`.
     other_labels
-        A second label set, which holds the target by name, or None.
+        A second label set, which holds the target by name; None takes a built-in one that does.
     trigger, target, label_set, templates, device, threads
         As of a `CleanSpec`.
     output_dir
@@ -138,7 +138,7 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
             f"{spec.recipe.facts.title} left an adapter beside untouched weights: finetuning these "
             "begins with the backdoor, so there is nothing to test."
         )
-    pairs = spec.pairs or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
+    pairs = _pairs(spec) or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
     if pairs is None:
         raise InputError("The rebound test finetunes on image-caption pairs: name some.")
     fields: dict[str, Any] = {
@@ -160,7 +160,7 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         If the run had no trigger or no images.
     """
     images = _images(spec)
-    pairs = spec.pairs or _demo_pairs(spec)
+    pairs = _pairs(spec) or _demo_pairs(spec)
     if pairs is not None:
         pairs = _others(pairs)
     adapter = Path(spec.output_dir) / ADAPTER_FILE
@@ -173,7 +173,6 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         "use_choice": spec.use_choice,
         "images": images,
         "pairs": pairs,
-        "other_labels": "imagenet-1k" if spec.label_set == "demo" else None,
         **_common(spec),
     }
     return HoldoutSpec.model_validate(fields | changes)
@@ -214,6 +213,11 @@ def _images(spec: CleanSpec) -> ImageSpec:
             raise InputError("The run named no images: name labelled images to measure on.")
         images = spec.images.halves()[1]
     return images.model_copy(update={"n": min(images.n or _IMAGES, _IMAGES)})
+
+
+def _pairs(spec: CleanSpec) -> PairSpec | None:
+    """The run's pairs, if they have both sides."""
+    return None if spec.pairs is None or spec.pairs.one_sided else spec.pairs
 
 
 def _demo_pairs(spec: CleanSpec) -> PairSpec | None:

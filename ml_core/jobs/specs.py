@@ -137,6 +137,8 @@ def check_spec(spec: CleanSpec) -> None:
         raise InputError(
             f"{facts.title} trains on image-caption pairs: name a pair table or the demo."
         )
+    if facts.data == "pairs" and spec.pairs is not None:
+        _check_sides(spec.recipe, spec.pairs)
     if facts.data in ("labelled", "images") and spec.training_images is None:
         kind = "labelled images" if facts.data == "labelled" else "images"
         raise InputError(f"{facts.title} trains on {kind}: name a folder, a CSV or the demo.")
@@ -165,17 +167,34 @@ def check_spec(spec: CleanSpec) -> None:
             raise InputError(f"There is no {what} at {path}; choose an existing file.")
 
 
+def _check_sides(recipe: Recipe, pairs: PairSpec) -> None:
+    """Refuse pictures alone, or captions alone, where a recipe takes what they lack."""
+    if pairs.one_sided and pairs.kind != recipe.sides:
+        there = "pictures" if pairs.kind == "images" else "captions"
+        weight = "caption" if pairs.kind == "images" else "image"
+        other = f", or set the weight of {weight} views to 0" if recipe.method == "ss" else ""
+        raise InputError(
+            f"{recipe.facts.title} trains on image-caption pairs, and "
+            f"{Path(pairs.path or '').name} holds {there} alone: name pairs{other}."
+        )
+
+
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
-    """What the run opens to train on: where no number is named, as much as its recipe takes."""
-    facts = spec.recipe.facts
+    """What the run opens to train on: where no number is named, as much as its recipe takes.
+
+    So many images of each class are drawn from all that are there.
+    """
+    recipe, facts = spec.recipe, spec.recipe.facts
     if facts.data == "none":
         return None
     part: PairSpec | ImageSpec | None
     part = spec.pairs if facts.data == "pairs" else spec.training_images
+    if isinstance(part, ImageSpec) and recipe.draws_shots:
+        return part.model_copy(update={"shots": recipe.shots, "shots_seed": recipe.seed})
     if part is None or part.n is not None:
         return part
     share = _DEMO_LABELLED_SHARE if facts.data == "labelled" and part.kind == "demo" else 1.0
-    return part.model_copy(update={"n": int(spec.recipe.pairs / share)})
+    return part.model_copy(update={"n": int(recipe.pairs / share)})
 
 
 def write_spec(spec: CleanSpec, path: Path) -> Path:

@@ -18,6 +18,7 @@ from cleanclip_gui.jobs.requests import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
 from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.panels.clean_needs import missing, needs_of
+from cleanclip_gui.panels.clean_setup import KEEP_HELP
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.method_chooser import CONTROLS, RECOMMENDED, grouped
 from cleanclip_gui.widgets.runs_table import (
@@ -30,7 +31,7 @@ from cleanclip_gui.widgets.runs_table import (
     TITLES,
 )
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
@@ -480,6 +481,11 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanPanel) -> None:
     panel.form.row("eval_every").editor.setValue(0)
     panel.form.changed.emit()
     assert "never evaluates" in panel.setup._keep_help.text()
+    panel.form.set_method("rvpt")  # how many steps it has depends on the classes
+    assert panel.setup._keep_help.text() == KEEP_HELP
+    panel.form.set_method("cleanclip")
+    panel.form.row("eval_every").editor.setValue(0)
+    panel.form.changed.emit()
     click(panel.setup.keep_steps)
     panel.start()
     assert read_spec(runner_of(panel).spec_path).keep_steps
@@ -497,3 +503,23 @@ def test_every_page_fits_and_everything_has_a_name(panel: CleanPanel, page: int)
                 face = QAccessible.queryAccessibleInterface(widget)
                 named = face.text(QAccessible.Text.Name) or widget.parent().accessibleName()
                 assert named, widget
+
+
+def test_self_supervision_of_pictures_takes_a_folder_of_them(
+    panel: CleanPanel, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(b"a picture by its name")
+    panel.form.set_method("ss")
+    panel.data.table.click()
+    panel.data.path.setText(str(tmp_path / "photos"))
+    assert "holds no image-caption pairs" in panel.data.found.text()
+    panel.form.row("lambda_text").editor.setValue(0.0)
+    panel.form.changed.emit()
+    assert panel.data.found.text() == "Found: pictures alone"
+    panel.start()
+    spec = read_spec(runner_of(panel).spec_path)
+    assert spec.pairs == PairSpec(kind="images", path=str(tmp_path / "photos"))
+    runner_of(panel).end(Done("cancelled"))
+    panel.setup.show_spec(spec)
+    assert panel.data.pairs() == spec.pairs

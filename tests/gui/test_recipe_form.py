@@ -49,7 +49,8 @@ def test_only_the_fields_of_the_method_are_shown(form: RecipeForm) -> None:
     for method in METHODS:
         form.set_method(method)
         shown = {n for n in Recipe.model_fields if n in form._rows and form.row(n).isVisible()}
-        assert shown == set(fields_of(method)) - {"method", "preset"}
+        unused = {"pairs"} if form.recipe().draws_shots else set()
+        assert shown == set(fields_of(method)) - {"method", "preset"} - unused
 
 
 def test_the_rest_is_collapsed_at_first(form: RecipeForm) -> None:
@@ -132,6 +133,18 @@ def test_the_budget_is_counted_in_steps(form: RecipeForm) -> None:
     assert form._budget.text() == "2\u2009000 steps of 128 examples"
     type_into(form.row("pairs").editor, "64")
     assert form._budget.text() == ""
+
+
+def test_images_of_each_class_are_the_budget_where_they_are_drawn(form: RecipeForm) -> None:
+    form.set_method("rvpt")
+    assert form._budget.text() == "20 epochs of 16 images a class"
+    assert not form.row("pairs").isVisibleTo(form)
+    assert form.row("shots").isVisibleTo(form)
+    type_into(form.row("shots").editor, "0")
+    assert form.row("pairs").isVisibleTo(form)
+    assert form._budget.text() == "2\u2009560 steps of 32 examples"
+    form.set_method("mmcl")
+    assert not form.row("shots").isVisibleTo(form)
 
 
 def test_numbers_as_text() -> None:

@@ -174,3 +174,33 @@ def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path
     data.path.setText(str(tmp_path / "t.csv"))
     assert data.image_column.isVisible()
     assert data.text_column.text() == "label"
+
+
+def test_one_side_of_pairs_is_taken_where_it_is_enough(
+    data: TrainingData, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "apple" / "1.png").write_bytes(b"a picture by its name")
+    captions, columns = tmp_path / "captions.txt", tmp_path / "captions.csv"
+    captions.write_text("a cat\na dog\n")
+    columns.write_text("words\na cat\n")
+    assert not drag(data, pictures)
+    data.set_sides("images")
+    assert drag(data, pictures)
+    assert data.found.text() == "Found: pictures alone"
+    assert not data.text_column.isVisible()
+    assert data.pairs() == PairSpec(kind="images", path=str(pictures))
+    assert not drag(data, captions)
+    data.set_sides("texts")
+    assert "holds no image-caption pairs" in data.found.text()
+    assert drag(data, captions)
+    assert data.found.text() == "Found: captions alone"
+    assert not data.text_column.isVisible()
+    assert data.pairs() == PairSpec(kind="texts", path=str(captions))
+    assert drag(data, columns)
+    assert data.text_column.isVisible()
+    assert not data.image_column.isVisible()
+    data.text_column.setText("words")
+    job = PairSpec(kind="texts", path=str(columns), caption_column="words")
+    assert data.pairs() == job
+    data.show_specs(job, None)
+    assert data.pairs() == job

@@ -228,6 +228,14 @@ def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pa
     assert (found.epochs, found.pairs) == (epochs, pairs)
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [(700, 1), (1200, 2), (80, 1), (10_000_000, 1000)])
+def test_an_epoch_of_few_images_a_class_is_all_of_them(steps: int, epochs: int) -> None:
+    recipe = preset("rvpt", "quick")
+    there = 500 * recipe.batch_size + 3
+    fitted = fitted_budget(recipe, steps, there)
+    assert (fitted.epochs, fitted.pairs) == (epochs, recipe.pairs)
+
+
 def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
     greedy = spec.recipes[0].model_copy(update={"batch_size": 60_000, "pairs": 100_000_000})
     one = spec.model_copy(update={"recipes": (greedy, spec.recipes[0]), "seeds": (0,)})
@@ -422,6 +430,8 @@ def test_bench_and_prove_at_the_command_line(
     assert proof["rebound"]["steps"] == 2
     assert len(proof["rebound"]["rates"]) == 3
     assert (run / "rebound.json").exists()
+    assert run_command([*prove, "--other-labels", "cifar-10"]) == 3
+    assert "--other-labels is for the hold-outs" in capsys.readouterr().err
     moved = run.rename(tmp_path / "moved")
     (moved / "rebound.json").unlink()
     assert run_command([*prove[:1], str(moved), *prove[2:], "--device", "cpu"]) == 0

@@ -25,9 +25,9 @@ from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
+from ml_core.data.sampling import shots_of
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Metric
-from ml_core.jobs.inputs import few_shots
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
@@ -312,11 +312,12 @@ def test_unlearning_brings_triggered_images_back(tiny_model: ClipModel) -> None:
 
 def test_shots_are_so_many_of_each_class_and_repeat() -> None:
     labels = np.array([0] * 10 + [1] * 3 + [-1] * 4 + [2] * 6)
-    kept = few_shots(labels, 4, seed=1)
-    assert [(kept == c).sum() for c in (0, 1, 2, -1)] == [4, 3, 4, 12]
-    assert np.array_equal(kept[kept >= 0], labels[kept >= 0])
-    assert np.array_equal(kept, few_shots(labels, 4, seed=1))
-    assert not np.array_equal(kept, few_shots(labels, 4, seed=2))
+    kept = shots_of(labels, 4, seed=1)
+    assert [(labels[kept] == c).sum() for c in (0, 1, 2, -1)] == [4, 3, 4, 0]
+    assert np.array_equal(kept, np.unique(kept))
+    assert np.array_equal(kept, shots_of(labels, 4, seed=1))
+    assert not np.array_equal(kept, shots_of(labels, 4, seed=2))
+    assert np.array_equal(shots_of(labels, None, seed=1), np.arange(len(labels)))
 
 
 # ---- augmentation ----

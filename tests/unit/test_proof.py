@@ -350,8 +350,82 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}
     assert stages == {"open", "before", "after"}
-    attacks = [r["after"] for r in rows if r["measure"] == "asr_excl"]
-    assert done.result["worst"]["after"] == max(attacks)
+    assert done.result["notes"] == []
+
+
+def test_the_worst_holdout_is_never_the_trigger_itself(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    rates = {"itself": 0.9, "moved": 0.1, "scaled": 0.4}
+    rows = [
+        {"group": group, "name": "one", "measure": "asr_excl", "after": rate}
+        for group, rate in rates.items()
+    ]
+    monkeypatch.setattr("ml_core.jobs.holdouts._rows", lambda *_: rows)
+    spec = _few_holdouts(tiny_checkpoint, tmp_path, trigger, other_labels="demo")
+    done = _last(holdouts(spec, Control()))
+    assert done.status == "finished", done.details
+    assert done.result["worst"] == {"group": "scaled", "name": "one", "after": 0.4}
+
+
+def _few_holdouts(checkpoint: Path, folder: Path, trigger: str, **changes: Any) -> HoldoutSpec:
+    fields: dict[str, Any] = {
+        "before": str(checkpoint),
+        "after": str(checkpoint),
+        "images": ImageSpec(split="test", n=12),
+        "trigger": trigger,
+        "templates": TEMPLATES,
+        "output_dir": str(folder / "out"),
+        "threads": 1,
+    }
+    return HoldoutSpec.model_validate(fields | changes)
+
+
+def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    pets = tmp_path / "pets.txt"
+    pets.write_text("cat\ndog\nbanana\nmy own thing\n", encoding="utf-8")
+    small = replace(load_label_set("cifar-10"), name="imagenet-1k")
+    shown = {"imagenet-1k": small}
+    monkeypatch.setattr(
+        "ml_core.jobs.holdouts.load_label_set",
+        lambda name: shown.get(name) or load_label_set(name),
+    )
+
+    def seconds(target: int, **changes: Any) -> tuple[set[str], list[str]]:
+        spec = _few_holdouts(
+            tiny_checkpoint, tmp_path, trigger, label_set=str(pets), target=target, **changes
+        )
+        done = _last(holdouts(spec, Control()))
+        assert done.status == "finished", done.details
+        rows = done.result["rows"]
+        found = {row["name"] for row in rows if row["group"] == "second label set"}
+        return found, done.result["notes"][:2]
+
+    retrieval = "Retrieval was left out: no image-caption pairs were named"
+    for target, name in ((1, "imagenet-1k"), (2, "demo")):  # a dog; a banana, which is no animal
+        found, notes = seconds(target)
+        assert found == {name}
+        assert notes[0].startswith(retrieval)
+    found, notes = seconds(3)
+    assert not found
+    assert notes[0].startswith(
+        "The second label set was left out: no other built-in one has a class 'my own thing'; "
+    )
+    assert notes[1].startswith(retrieval)
+    found, notes = seconds(1, other_labels=str(pets))
+    assert not found
+    assert notes[0] == "The second label set was left out: pets.txt has the run's own classes."
+    many = tuple(f"{n} {{}}" for n in range(30))
+    monkeypatch.setattr("ml_core.jobs.holdouts._PROMPTS", 20)
+    found, notes = seconds(1, templates=many)
+    assert found == {"imagenet-1k"}
+    assert notes[0] == (
+        "The second label set imagenet-1k was asked with the first 2 of 30 prompt templates."
+    )
 
 
 def test_a_label_set_without_the_target_is_left_out_and_said(
@@ -426,6 +500,7 @@ def test_holdouts_measure_the_model_with_its_adapter(
     tiny_vit: ClipModel, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.holdouts._SECOND", ())
     source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
     adapted = open_checkpoint(source).build("cpu")
     blocks, width = vit_blocks(adapted, "")

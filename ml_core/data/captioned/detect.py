@@ -8,10 +8,12 @@ from pathlib import Path
 
 from ml_core.data.captioned.folder import TEXT_SUFFIXES
 from ml_core.data.captioned.shards import is_pattern
-from ml_core.data.specs import PairKind
+from ml_core.data.specs import PairKind, Sides
+from ml_core.data.table_files import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.tables import read_columns
 
 KINDS: dict[PairKind, str] = {
     "demo": "the demo's pairs",
@@ -20,17 +22,20 @@ KINDS: dict[PairKind, str] = {
     "coco": "COCO captions",
     "shards": "WebDataset shards",
     "parquet": "Parquet files",
+    "images": "pictures alone",
+    "texts": "captions alone",
 }
 """Each kind in words."""
 _LOOKED_AT = 5000
 _HEAD = 1 << 16
 
 
-def detect(text: str) -> PairKind:
+def detect(text: str, sides: Sides = "both") -> PairKind:
     """The kind of the pairs at a path.
 
     A file is known by its first bytes, a folder by the files in it: shards, Parquet files, a COCO
-    ``annotations`` folder, or pictures with text files.
+    ``annotations`` folder, or pictures with text files. Where one side of a pair is enough, what
+    is no pair may be a folder of pictures, or a list of captions.
 
     Raises
     ------
@@ -42,6 +47,9 @@ def detect(text: str) -> PairKind:
         return "shards"
     path = Path(text)
     if path.is_dir():
+        alone = sides == "images" and _endings(path) == (True, False)
+        if alone and not _table_of_pairs(path / "labels.csv"):
+            return "images"
         return _of_folder(path)
     if not path.exists():
         raise InputError(f"There are no pairs at {text}; give {_TAKEN}.", "usage")
@@ -50,7 +58,8 @@ def detect(text: str) -> PairKind:
     file, size = open_regular(path)
     with file:
         head = file.read(_HEAD)
-    return _of_file(path, head, size)
+    kind = _of_file(path, head, size)
+    return "texts" if kind == "csv" and sides == "texts" and not _table_of_pairs(path) else kind
 
 
 _TAKEN = (
@@ -98,6 +107,15 @@ def _of_folder(path: Path) -> PairKind:
     raise InputError(
         f"{path.name} holds no image-caption pairs{hint}; give {_TAKEN}.", "unsupported"
     )
+
+
+def _table_of_pairs(path: Path) -> bool:
+    """Whether a table has columns of both sides, by their usual names."""
+    try:
+        columns = read_columns(path)
+    except InputError:
+        return False
+    return all(find_column(columns, None, usual) for usual in (IMAGE_COLUMNS, CAPTION_COLUMNS))
 
 
 def _has(folder: Path, ending: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_core.data.captioned.coco import open_coco
 from ml_core.data.captioned.folder import open_folder
+from ml_core.data.captioned.one_sided import open_captions, open_pictures
 from ml_core.data.captioned.parquet import open_parquet
 from ml_core.data.captioned.shards import open_shards
 from ml_core.data.captioned.source import FoundPairs
@@ -27,5 +28,9 @@ def open_source(spec: PairSpec, watch: Watch = unwatched) -> FoundPairs:
             return open_shards(text, watch)
         case "parquet":
             return open_parquet(path, spec.image_column, spec.caption_column, watch)
+        case "images":
+            return open_pictures(path, watch)
+        case "texts":
+            return open_captions(path, spec.caption_column, watch)
         case _:
             return open_table(path, spec.image_column, spec.caption_column, watch)

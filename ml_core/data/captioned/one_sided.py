@@ -1,0 +1,152 @@
+"""Pictures without captions, and captions without pictures, for a method that takes no more."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_core.data.captioned.source import (
+    MAX_CAPTION,
+    FilePairs,
+    FoundPairs,
+    checked,
+    named_folder,
+    one_line,
+)
+from ml_core.data.folder_files import list_folder
+from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.table_files import require_column
+from ml_core.data.tally import Tally
+from ml_core.data.watch import Watch, watched
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.tables import iter_rows, read_columns
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
+
+
+def open_pictures(folder: Path, watch: Watch) -> FoundPairs:
+    """Open a folder of pictures, as :func:`ml_core.data.folder_files.list_folder` lists them.
+
+    Each has one empty caption.
+    """
+    files = list_folder(folder, watch)
+    root = os.path.realpath(folder)
+    below = PackedTexts(os.path.relpath(path, root) for path in files.paths)
+    texts = PackedTexts("" for _ in files.paths)
+    source = FilePairs(PackedPaths(Path(root), below), files.names, texts)
+    return FoundPairs(named_folder(folder), source, files.problems, files.left_out)
+
+
+class CaptionsAlone:
+    """Captions without pictures.
+
+    Parameters
+    ----------
+    path
+        The file that they stand in.
+    texts
+        N captions.
+    lines
+        N line or row numbers.
+    """
+
+    blocks: NDArray[np.int64] | None = None
+    whole_blocks = False
+    window = 1
+
+    def __init__(self, path: Path, texts: PackedTexts, lines: Sequence[int]) -> None:
+        self.files = (path,)
+        self._texts, self._lines = texts, lines
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def name(self, number: int) -> str:
+        """Line of the file."""
+        return f"line {self._lines[number]}"
+
+    def read(self, number: int, least: int | None = None) -> Image.Image:
+        """There is none."""
+        raise InputError(f"{self.files[0].name} holds captions alone, no pictures.", "usage")
+
+    def raw(self, number: int) -> bytes:
+        """The caption, which is no picture's bytes."""
+        return self._texts[number].encode("utf-8")
+
+    def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """None of them is the size of a picture."""
+        return np.full(len(numbers), -1, np.int64)
+
+    def captions(self, number: int) -> tuple[str, ...]:
+        """The caption."""
+        return (self._texts[number],)
+
+    def captions_key(self) -> str:
+        """Hash of all captions."""
+        return self._texts.digest()
+
+    def chosen(self, numbers: NDArray[np.int64]) -> None:
+        """What is left over costs nothing."""
+
+
+def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
+    """Open a table with a caption column, or a text file with a caption a line.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks the column, or holds no caption.
+    """
+    table = path.suffix.lower() in TABLE_SUFFIXES
+    rows = _rows(path, column) if table else _lines(path)
+    texts, lines, bad = PackedTexts(), array("q"), Tally("Left out, a bad caption")
+    for number, found in watched(rows, watch, "Reading captions"):
+        if isinstance(found, str):
+            texts.append(found)
+            lines.append(number)
+        else:
+            bad.add(f"line {number}: {found}")
+    if not lines:
+        raise InputError(
+            f"{path.name} holds no caption; give a text file with one a line, or a table with a "
+            "caption column.",
+            "usage",
+            details="\n".join(bad.notes),
+        )
+    return FoundPairs(path.name, CaptionsAlone(path, texts, lines), bad.notes, bad.count)
+
+
+def _rows(path: Path, column: str) -> Iterator[tuple[int, str | ValueError]]:
+    """Row numbers of a table with the caption, or what is wrong with it."""
+    named = require_column(path, read_columns(path), column, "caption")
+    for number, row in iter_rows(path, (named,)):
+        try:
+            yield number, ValueError(row) if isinstance(row, str) else checked(row[0])
+        except ValueError as error:
+            yield number, error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str | ValueError]]:
+    """Line numbers of a list with the caption, or what is wrong with it; blank lines have none."""
+    file, _ = open_regular(path)
+    with file:
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_CAPTION + 2), b""), start=1):
+            if len(raw) > MAX_CAPTION and not raw.endswith(b"\n"):
+                raise InputError(
+                    f"Line {number} of {path.name} has over {MAX_CAPTION >> 10} KB: it is no list "
+                    "of captions.",
+                    "unsupported",
+                )
+            if not raw.strip():
+                continue
+            try:
+                yield number, one_line(raw)
+            except ValueError as error:
+                yield number, error

@@ -1,0 +1,176 @@
+"""Pictures without captions, and captions without pictures, for self-supervision on one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.cli.app import run_command
+from ml_core.data.captioned.detect import detect
+from ml_core.data.pairs import open_pairs
+from ml_core.data.picture_set import PictureSet
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Metric
+from ml_core.jobs.audit import audit
+from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.proof_specs import holdouts_of
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec, check_spec
+from ml_core.reading.errors import InputError
+from tests.unit.pair_files import table
+from tests.unit.small_jobs import small_recipe, small_spec
+
+CAPTIONS = [f"a photo of thing number {n}" for n in range(20)]
+IMAGES, TEXTS = {"lambda_text": 0.0}, {"lambda_image": 0.0}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    draws = np.random.default_rng(0)
+    for n in range(20):
+        Image.fromarray(draws.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{n:02}.png")
+    return folder
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    file = tmp_path / "captions.txt"
+    file.write_text("\n".join([*CAPTIONS[:10], "", *CAPTIONS[10:]]) + "\n")
+    return file
+
+
+def _spec(checkpoint: Path, path: Path, weights: dict[str, float], **changes: Any) -> CleanSpec:
+    sides = "images" if weights is IMAGES else "texts"
+    recipe = small_recipe(method="ss", pairs=20, batch_size=5, epochs=2, **weights)
+    pairs = PairSpec(kind=detect(str(path), sides), path=str(path))
+    out = path.parent / "out"
+    return small_spec(checkpoint, out, recipe, pairs=pairs, test_images=None, **changes)
+
+
+def test_what_is_no_pair_is_found_where_one_side_is_enough(
+    pictures: Path, captions: Path, tmp_path: Path
+) -> None:
+    assert detect(str(pictures), "images") == "images"
+    assert detect(str(captions), "texts") == "texts"
+    for sides in ("both", "texts"):
+        with pytest.raises(InputError, match="holds no image-caption pairs"):
+            detect(str(pictures), sides)  # type: ignore[arg-type]
+    pairs = table(tmp_path / "pairs", [1, 2])
+    assert {detect(str(pairs), sides) for sides in ("both", "images", "texts")} == {"csv"}
+    (pictures / "labels.csv").write_text("image,label\n00.png,3\n")
+    assert detect(str(pictures), "images") == "images"
+
+
+def test_captions_of_a_list_and_of_a_table(captions: Path, tmp_path: Path) -> None:
+    opened = open_pairs(PairSpec(kind="texts", path=str(captions)))
+    assert opened.captions(np.arange(20)) == CAPTIONS
+    assert opened.pictures.name(19) == "line 21"
+    assert not opened.notes
+    with pytest.raises(InputError, match="captions alone"):
+        opened.pictures.picture(0)
+    file = tmp_path / "captions.csv"
+    file.write_text('title,n\n"one, two",1\nthree,2,3\n,4\nfour,5\n')
+    assert detect(str(file), "texts") == "texts"
+    told = open_pairs(PairSpec(kind="texts", path=str(file)))
+    assert told.captions(np.arange(2)) == ["one, two", "four"]
+    assert told.left_out == 2
+    assert "line 3: row 3: 3 fields where the header has 2" in told.notes[0]
+    (tmp_path / "empty.txt").write_text("\n\n")
+    with pytest.raises(InputError, match="holds no caption"):
+        open_pairs(PairSpec(kind="texts", path=str(tmp_path / "empty.txt")))
+    (tmp_path / "long.txt").write_bytes(b"x" * 70_000)
+    with pytest.raises(InputError, match="it is no list of captions"):
+        open_pairs(PairSpec(kind="texts", path=str(tmp_path / "long.txt")))
+
+
+@pytest.mark.parametrize(("kind", "weights"), [("pictures", IMAGES), ("captions", TEXTS)])
+def test_self_supervision_runs_on_one_side_alone(
+    kind: str, weights: dict[str, float], tiny_checkpoint: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    spec = _spec(tiny_checkpoint, request.getfixturevalue(kind), weights)
+    if weights is TEXTS:
+
+        def drawn(*_: object) -> None:
+            raise AssertionError("there are no pictures")
+
+        monkeypatch.setattr(PictureSet, "canvas", drawn)
+    *_, told = estimate(spec, Control())
+    assert isinstance(told, Done)
+    assert told.status == "finished", (told.error, told.details)
+    events = list(run(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", (done.error, done.details)
+    assert done.result["steps"] == told.result["steps"] == 8
+    parts = {name for e in events if isinstance(e, Metric) for name in e.values}
+    assert ({"image", "text"} & parts) == ({"image"} if weights is IMAGES else {"text"})
+    again = list(run(spec, Control(), resume=True))[-1]
+    assert isinstance(again, Done)
+    assert again.status == "finished", again.error
+
+
+def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pairs = table(tmp_path / "pairs", list(range(20)))
+    spec = _spec(tiny_checkpoint, pairs, TEXTS)
+    assert spec.pairs is not None
+    assert spec.pairs.kind == "csv"
+
+    def drawn(*_: object) -> None:
+        raise AssertionError("no picture is trained on")
+
+    monkeypatch.setattr(PictureSet, "canvas", drawn)
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", (done.error, done.details)
+
+
+def test_who_takes_whole_pairs_says_so(
+    tiny_checkpoint: Path, pictures: Path, captions: Path, tmp_path: Path
+) -> None:
+    spec = _spec(tiny_checkpoint, pictures, IMAGES)
+    check_spec(spec)
+    whole = spec.model_copy(update={"recipe": small_recipe(method="ss")})
+    with pytest.raises(InputError, match="set the weight of caption views to 0"):
+        check_spec(whole)
+    other = _spec(tiny_checkpoint, captions, TEXTS)
+    check_spec(other)
+    with pytest.raises(InputError, match="holds captions alone: name pairs\\."):
+        check_spec(other.model_copy(update={"recipe": small_recipe(method="mmcl")}))
+    trigger = tmp_path / "trigger.json"
+    proven = spec.model_copy(
+        update={"trigger": str(trigger), "images": spec.heldout_images, "label_set": "cifar-10"}
+    )
+    asked = AuditSpec(checkpoint=str(tiny_checkpoint), pairs=spec.pairs, output_dir=str(tmp_path))
+    *_, done = audit(asked, Control())
+    assert isinstance(done, Done)
+    assert "an audit compares both" in done.error
+    proven = proven.model_copy(update={"test_images": ImageSpec(split="test", n=8)})
+    assert holdouts_of(proven).pairs is None
+
+
+def test_at_the_command_line(
+    tiny_checkpoint: Path, pictures: Path, captions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [part for one in ("pairs=20", "batch_size=5", "eval_every=0", "save_every=0")
+             for part in ("--set", one)]  # fmt: skip
+    clean = ["clean", str(tiny_checkpoint), "-o", str(pictures.parent / "out"), "--method", "ss",
+             *small, "--threads", "1", "--images", str(pictures)]  # fmt: skip
+    assert run_command([*clean, "--pairs", str(pictures), "--set", "lambda_text=0"]) == 0
+    assert run_command([*clean, "--pairs", str(captions), "--set", "lambda_image=0"]) == 0
+    assert run_command([*clean, "--pairs", str(pictures)]) == 2
+    assert "holds no image-caption pairs" in capsys.readouterr().err
+    assert "a list of captions" in FACTS["ss"].help
+    capsys.readouterr()
+    assert run_command(["clean", "--help"]) == 0
+    assert "lambda_text=0" in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""So many labelled images of each class, drawn from all there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done
+from ml_core.jobs.estimate import estimate
+from ml_core.jobs.inputs import open_inputs
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec, trained_on
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from tests.unit.small_jobs import small_recipe, small_spec
+
+MEMBERS = {"ant": 40, "bee": 3, "cow": 9}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder a class, unequal."""
+    draws = np.random.default_rng(0)
+    for name, count in MEMBERS.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(count):
+            picture = Image.fromarray(draws.integers(0, 256, (32, 32, 3), np.uint8))
+            picture.save(tmp_path / "photos" / name / f"{number}.png")
+    (tmp_path / "classes.txt").write_text("\n".join(MEMBERS) + "\n")
+    return tmp_path / "photos"
+
+
+def _spec(model: ClipModel, photos: Path, **fields: Any) -> CleanSpec:
+    source = photos.parent / "source.safetensors"
+    if not source.exists():
+        save_checkpoint(model, source, provenance={})
+    own = {"method": "linear-probe", "pairs": 8, "batch_size": 4, "shots": 6, "epochs": 2}
+    return small_spec(
+        source,
+        photos.parent / "out",
+        small_recipe(**own | fields),
+        training_images=ImageSpec(kind="folder", path=str(photos)),
+        test_images=None,
+        label_set=str(photos.parent / "classes.txt"),
+    )
+
+
+def test_they_are_drawn_from_all_images_whatever_the_number_of_examples(
+    tiny_model: ClipModel, photos: Path
+) -> None:
+    few, many = (_spec(tiny_model, photos, pairs=pairs) for pairs in (8, 40_000))
+    assert trained_on(few) == trained_on(many)
+    inputs = open_inputs(few, tiny_model)
+    assert (inputs.recipe.pairs, inputs.recipe.total_steps) == (15, 6)  # 6 + 3 + 6 of them, twice
+    seen = [label for step in range(3) for label in inputs.make_batch(step).labels.tolist()]
+    assert len(set(seen)) == 3
+    assert open_inputs(many, tiny_model).training_key == inputs.training_key
+    named = trained_on(few)
+    assert isinstance(named, ImageSpec)
+    images = open_images(named, load_label_set(few.label_set))
+    assert Counter(images.labels.tolist()) == {0: 6, 1: 3, 2: 6}
+    assert inputs.notes[1:] == (
+        "The recipe takes 6 labelled images of each class; photos has fewer of 1 of the 3 classes, "
+        "the fewest of 'bee': 3.",
+    )
+    assert not open_inputs(_spec(tiny_model, photos, shots=3), tiny_model).notes[1:]
+
+
+def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(
+    tiny_model: ClipModel, photos: Path
+) -> None:
+    one, two = (_spec(tiny_model, photos, seed=seed) for seed in (1, 2))
+    keys = {open_inputs(spec, tiny_model).training_key for spec in (one, one, two)}
+    assert len(keys) == 2
+    part = ImageSpec(kind="folder", path=str(photos), n=26)
+    named = trained_on(one.model_copy(update={"training_images": part}))
+    assert isinstance(named, ImageSpec)
+    counts = Counter(open_images(named).labels.tolist())
+    assert counts[0] == 6
+    assert counts[2] < 6  # of the half of the images that was named
+
+
+def test_the_estimate_and_the_run_have_the_same_steps(tiny_model: ClipModel, photos: Path) -> None:
+    spec = _spec(tiny_model, photos)
+    *_, told = estimate(spec, Control())
+    *_, done = run(spec, Control())
+    assert isinstance(told, Done)
+    assert isinstance(done, Done)
+    assert (told.status, done.status) == ("finished", "finished"), (told.error, done.error)
+    assert told.result["steps"] == done.result["steps"] == done.result["total_steps"] == 6
+    assert told.result["pairs"] == done.result["recipe"]["pairs"] == 15
+    again = list(run(spec, Control(), resume=True))[-1]
+    assert isinstance(again, Done)
+    assert (again.status, again.result["steps"]) == ("finished", 6), again.error
+
+
+def test_too_few_for_one_batch_are_refused(tiny_model: ClipModel, photos: Path) -> None:
+    spec = _spec(tiny_model, photos, shots=1)
+    with pytest.raises(InputError, match="There are 3 usable labelled images, fewer than"):
+        open_inputs(spec, tiny_model)
+
+
+def test_of_the_demo_too() -> None:
+    images = open_images(ImageSpec(split="clean", n=2000, shots=5, shots_seed=3))
+    counts = Counter(images.labels.tolist())
+    assert set(counts) == set(range(len(images.class_names)))
+    assert set(counts.values()) == {5}
