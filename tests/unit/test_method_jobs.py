@@ -150,7 +150,9 @@ def test_a_reference_that_computes_differently_is_refused(
 def test_auto_alpha_is_in_the_record_with_what_was_tried(source: Path, tmp_path: Path) -> None:
     result = _done(_spec("tbar", source, tmp_path / "job"))[0].result
     rows = result["alphas"]
-    assert [row["alpha"] for row in rows] == [0.25 * k for k in range(9)]
+    alphas = [row["alpha"] for row in rows]
+    assert alphas == sorted(alphas)
+    assert {0.25 * k for k in range(9)} < set(alphas)
     assert all({"ca", "asr_excl"} <= set(row) for row in rows)
     allowed = [row for row in rows if 100 * (rows[0]["ca"] - row["ca"]) <= 1.0 + 1e-9]
     best = min(allowed, key=lambda row: (row["asr_excl"], row["alpha"]))
