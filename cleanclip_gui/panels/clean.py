@@ -198,7 +198,7 @@ class CleanPanel(CleanView):
         """Ask through these."""
         self.setup.use_prompts(prompts)
         self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
-        self.auditing.prompts = self.saving.prompts = prompts
+        self.auditing.prompts = self.saving.prompts = self.proving.prompts = prompts
 
     def is_running(self) -> bool:
         """Whether a child is at work, for a run or for an estimate."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, Qt, Slot
 
 from cleanclip_gui.jobs.history import PastRun, read_run
 from cleanclip_gui.jobs.saved_run import read_saved_run
 from cleanclip_gui.panels.clean_spec import copy_job
 from cleanclip_gui.panels.clean_try import is_source, where_open
 from cleanclip_gui.text import plain
+from cleanclip_gui.widgets.export_dialog import ExportDialog
 from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
@@ -116,14 +118,24 @@ class HistoryActs(QObject):
         self._queue_copy(smaller)
 
     def _on_export_asked(self, run: PastRun) -> None:
+        """Ask for how many GPUs the job is written."""
+        dialog = ExportDialog(run.spec.recipe, run.spec.processes, self._panel.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(partial(self._export, run))
+        dialog.open()
+
+    def _export(self, run: PastRun, gpus: int, machines: int) -> None:
         """Write the job with a Slurm script into a folder of the user's choice."""
         bench = self._panel.bench
         chosen = bench.prompts.open_folder(self._panel, "Folder for the cluster's job", "")
         if not chosen:
             return
         folder = Path(chosen) / f"job-{run.folder.name}"
+        spec = run.spec
+        if not spec.device.startswith("cuda"):  # what this machine has says nothing of that one
+            spec = spec.model_copy(update={"device": "auto"})
         try:
-            export_job(run.spec, folder, processes=run.spec.processes)
+            export_job(spec, folder, processes=gpus, machines=machines)
         except InputError as error:
             self._panel.failed.emit(error)
             return

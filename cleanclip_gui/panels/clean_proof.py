@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 
 from cleanclip_gui.jobs.runner import JobRunner, proof_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.before_after import duration_text
+from cleanclip_gui.widgets.number_box import number_text
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.proof_dialog import ProofChoice, ProofDialog
 from cleanclip_gui.widgets.proof_section import ProofSection
+from cleanclip_gui.widgets.rebound_view import pairs_text
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
@@ -20,9 +25,11 @@ from ml_core.jobs.proof_specs import (
     holdouts_of,
     read_proof,
     rebound_of,
+    usual_pairs,
+    usual_peak,
 )
 from ml_core.jobs.spec_file import write_spec_file
-from ml_core.jobs.specs import SPEC_FILE, read_spec
+from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
 Kind = Literal["rebound", "holdouts"]
@@ -31,7 +38,10 @@ _NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-
 
 
 class ProofActs(QObject):
-    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError."""
+    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError.
+
+    What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
+    """
 
     changed = Signal()
     failed = Signal(object)
@@ -40,7 +50,9 @@ class ProofActs(QObject):
     def __init__(self, section: ProofSection, session: Session, parent: QObject) -> None:
         super().__init__(parent)
         self.new_runner: Callable[[Path, str, str], JobRunner] = proof_runner
+        self.prompts = Prompts()
         self._section, self._session = section, session
+        self._choices: dict[str, ProofChoice] = {}
         self._folder: Path | None = None
         self._tested: Path | None = None
         self._runner: JobRunner | None = None
@@ -48,6 +60,7 @@ class ProofActs(QObject):
         self._free = True
         section.rebound_button.clicked.connect(self.begin_rebound)
         section.holdouts_button.clicked.connect(self.begin_holdouts)
+        section.options_button.clicked.connect(self.ask_options)
         section.cancel.clicked.connect(self.cancel)
         section.rebound.chart.failed.connect(self.failed)
         self._refresh()
@@ -77,6 +90,7 @@ class ProofActs(QObject):
             if record is not None:
                 self._show(kind, record)
         self._section.show()
+        self._tell_uses()
         self._refresh()
 
     def hide(self) -> None:
@@ -90,6 +104,23 @@ class ProofActs(QObject):
     def begin_holdouts(self) -> None:
         """Measure what the run was not told."""
         self._begin("holdouts")
+
+    def ask_options(self) -> None:
+        """Ask for other pairs and another rate."""
+        if self._folder is None:
+            return
+        try:
+            job = read_spec(self._folder / SPEC_FILE)
+        except InputError as error:
+            self._section.say(error.sentence)
+            return
+        dialog = ProofDialog(
+            usual_pairs(job), usual_peak(job), self._choice(job), self.prompts,
+            self._section.window(),
+        )  # fmt: skip
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
+        dialog.open()
 
     def cancel(self) -> None:
         """End the test at once."""
@@ -107,7 +138,10 @@ class ProofActs(QObject):
             return
         try:
             job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
-            spec = rebound_of(job) if kind == "rebound" else holdouts_of(job)
+            chosen = {key: value for key, value in vars(self._choice(job)).items() if value}
+            if kind == "holdouts":
+                chosen.pop("peak_lr", None)
+            spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
             path = write_spec_file(spec, folder / f"{kind}-spec.json")
             device = self._session.device if job.device == "auto" else job.device
             runner = self.new_runner(path, kind, device)
@@ -127,6 +161,26 @@ class ProofActs(QObject):
         self._section.show_running(f"{_NAMES[kind]} is running.")
         self._refresh()
         self.changed.emit()
+
+    def _choice(self, job: CleanSpec) -> ProofChoice:
+        return self._choices.get(job.checkpoint, ProofChoice())
+
+    def _on_chosen(self, checkpoint: str, choice: ProofChoice) -> None:
+        self._choices[checkpoint] = choice
+        self._tell_uses()
+
+    def _tell_uses(self) -> None:
+        """Say what the tests of the run on show take that was chosen, or that they need it."""
+        text = ""
+        if self._folder is not None:
+            try:
+                job = read_spec(self._folder / SPEC_FILE)
+            except InputError:  # whoever begins a test is told
+                pass
+            else:
+                adapter = (self._folder / ADAPTER_FILE).is_file()
+                text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
+        self._section.show_uses(text)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -165,6 +219,22 @@ class ProofActs(QObject):
             self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
 
     def _refresh(self) -> None:
-        for button in (self._section.rebound_button, self._section.holdouts_button):
+        section = self._section
+        for button in (section.options_button, section.rebound_button, section.holdouts_button):
             button.setEnabled(self._free and self._runner is None)
             button.setToolTip("" if self._free else "A run is at work; wait until it has ended.")
+
+
+def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
+    """A sentence on what was chosen; on what has to be where the run had no pairs."""
+    parts = []
+    if choice.pairs is not None:
+        parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")
+    if choice.peak_lr is not None:
+        parts.append(f"a peak rate of {number_text(choice.peak_lr, 'log')}")
+    chosen = f"Chosen for the tests: {' and '.join(parts)}." if parts else ""
+    if choice.pairs is not None or not needed:
+        return chosen
+    who = "Retrieval, a hold-out, needs" if adapter else "The rebound test and retrieval need"
+    need = f"{who} image-caption pairs, and this run had none: choose some under “Options…”."
+    return f"{need} {chosen}".strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import (
     QDialog,
     QFormLayout,
@@ -16,6 +17,24 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+
+_FITTED_AT = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.Resize)
+
+
+class FittedDialog(QDialog):
+    """As high as its parts are at its width, also when they change.
+
+    A layout by itself takes wrapped text for less high than it is.
+    """
+
+    def event(self, event: QEvent) -> bool:
+        """Take the height that the parts need by now."""
+        if event.type() not in _FITTED_AT:  # one of the others deletes the dialog
+            return super().event(event)
+        done, layout = super().event(event), self.layout()
+        if layout is not None:
+            self.setFixedHeight(layout.totalHeightForWidth(self.width()))
+        return done
 
 
 def primary_button(text: str) -> QPushButton:

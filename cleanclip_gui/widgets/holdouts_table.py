@@ -12,6 +12,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.text import count_text, plain, tip
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.look import sized
+from cleanclip_gui.widgets.rebound_view import pairs_text
 from cleanclip_gui.widgets.table_rows import show_rows
 
 COLUMNS = ("Held out", "Measure", "Before", "After", "95 % interval", "Without", "Images")
@@ -66,7 +67,11 @@ class HoldoutsView(QWidget):
         height = self.table.horizontalHeader().sizeHint().height() + 4
         self.table.setFixedHeight(height + _ROW * self.table.rowCount())
         self.sentence.setText(worst_sentence(worst))
-        self.notes.setText(" · ".join(plain(note, 300) for note in record.get("notes") or ()))
+        notes = [plain(note, 300) for note in record.get("notes") or ()]
+        pairs = (record.get("spec") or {}).get("pairs")
+        if pairs and any(row["group"] == "retrieval" for row in rows):
+            notes.insert(0, f"retrieval among pairs of {pairs_text(pairs['kind'], pairs['path'])}")
+        self.notes.setText(" · ".join(notes))
         self.notes.setVisible(bool(self.notes.text()))
         self.show()
 

@@ -24,12 +24,16 @@ class ProofSection(QWidget):
         self.setAccessibleName("Proof")
         self.rebound_button = QPushButton("Rebound test")
         self.holdouts_button = QPushButton("Hold-outs")
+        self.options_button = QPushButton("Options…")
+        self.options_button.setProperty("quiet", True)
+        self.options_button.setAccessibleName("Options of the tests")
         self.cancel = QPushButton("Cancel")
         self.cancel.setProperty("danger", True)
         self.cancel.setAccessibleName("Cancel the test")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the test")
+        self.uses = Label("", "caption", wrap=True)
         self._state = Label("", "caption")
         self.rebound = ReboundView()
         self.holdouts = HoldoutsView()
@@ -38,6 +42,7 @@ class ProofSection(QWidget):
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(Label("Proof", "heading"), 1)
+        head.addWidget(self.options_button)
         head.addWidget(self.rebound_button)
         head.addWidget(self.holdouts_button)
         head.addWidget(self.cancel)
@@ -47,6 +52,7 @@ class ProofSection(QWidget):
         layout.addWidget(rule)
         layout.addLayout(head)
         layout.addWidget(Label(HELP, "caption", wrap=True))
+        layout.addWidget(self.uses)
         layout.addWidget(self.bar)
         layout.addWidget(self._state)
         layout.addWidget(self.rebound)
@@ -73,6 +79,11 @@ class ProofSection(QWidget):
         self.bar.hide()
         self.cancel.hide()
         self.say(text)
+
+    def show_uses(self, text: str) -> None:
+        """Say what was chosen for the tests, or has to be; empty where neither is so."""
+        self.uses.setText(text)
+        self.uses.setVisible(bool(text))
 
     def say(self, text: str) -> None:
         """Say one sentence under the bar."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.text import count_text, plural
+from cleanclip_gui.text import count_text, plain, plural
 from cleanclip_gui.widgets.chart_parts import SYMBOLS
 from cleanclip_gui.widgets.charts import Chart, SeriesStyle, percent
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import number_text
 from ml_core.events import Metric
 
 _CHART_HEIGHT = 230
@@ -87,6 +89,11 @@ class ReboundView(QWidget):
         )  # fmt: skip
 
 
+def pairs_text(kind: str, path: str | None) -> str:
+    """Which pairs, in words that go after ``of``."""
+    return "the demo" if kind == "demo" else plain(Path(path or "").name, 60)
+
+
 def _role(record: Mapping[str, Any]) -> str:
     """How the verdict looks: under the limit without staying clean is not decided."""
     if record["stays_clean"]:
@@ -97,9 +104,11 @@ def _role(record: Mapping[str, Any]) -> str:
 def _facts(record: Mapping[str, Any]) -> str:
     """Small print of the test."""
     left_out = record.get("left_out") or {}
+    pairs = (record.get("spec") or {}).get("pairs")
+    source = f" of {pairs_text(pairs['kind'], pairs['path'])}" if pairs else ""
     parts = [
-        f"{count_text(record['steps'])} steps of {count_text(record['batch_size'])} pairs at each "
-        f"rate, up to {record['peak_lr']:g}"
+        f"{count_text(record['steps'])} steps of {count_text(record['batch_size'])} pairs{source} "
+        f"at each rate, up to {number_text(record['peak_lr'], 'log')}"
     ]
     if left_out:
         parts.append(

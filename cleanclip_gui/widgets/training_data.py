@@ -92,10 +92,10 @@ class TrainingData(QWidget):
             (Label("Pictures", buddy=self.pictures), _beside(self.pictures, self.browse_pictures)),
         )
         self._folder_details = _details((_beside(self.folder_path, self.browse_folder),))
-        self._exclude_row = _details(
+        self.exclude_row = _details(
             (Label("Left out", buddy=self.exclude), _beside(self.exclude, self.browse_exclude))
         )
-        self._exclude_row.show()
+        self.exclude_row.show()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_XS)
@@ -105,7 +105,7 @@ class TrainingData(QWidget):
             self._table_details,
             self.folder,
             self._folder_details,
-            self._exclude_row,
+            self.exclude_row,
         ):
             layout.addWidget(widget)
         self._choices.buttonToggled.connect(self._on_source_chosen)
@@ -142,7 +142,7 @@ class TrainingData(QWidget):
         if self.text_column.text() == old:
             self.text_column.setText(new)
         self.folder.setVisible(not uses_pairs)
-        self._exclude_row.setVisible(uses_pairs)
+        self.exclude_row.setVisible(uses_pairs)
         self._name_path()
         if uses_pairs and self.folder.isChecked():
             self.demo.setChecked(True)

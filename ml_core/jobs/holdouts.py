@@ -176,8 +176,8 @@ def _pairs(
     """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
     if spec.pairs is None:
         notes.append(
-            "Retrieval was left out: no image-caption pairs were named; `cleanclip prove --pairs` "
-            "takes some."
+            "Retrieval was left out: no image-caption pairs were named; “Options…” in the window "
+            "or `cleanclip prove --pairs` takes some."
         )
         return None
     seen = open_seen(spec, label_set)

@@ -130,7 +130,8 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     Raises
     ------
     InputError
-        If the run had no trigger, no images, no pairs to finetune on, or left no weights.
+        If the run had no trigger or no images, left no weights, or there are no pairs to finetune
+        on.
     """
     images = _images(spec)
     if (Path(spec.output_dir) / ADAPTER_FILE).is_file():
@@ -138,17 +139,19 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
             f"{spec.recipe.facts.title} left an adapter beside untouched weights: finetuning these "
             "begins with the backdoor, so there is nothing to test."
         )
-    pairs = _pairs(spec) or (changes.get("pairs") if "pairs" in changes else _demo_pairs(spec))
+    pairs = changes.get("pairs") or usual_pairs(spec)
     if pairs is None:
-        raise InputError("The rebound test finetunes on image-caption pairs: name some.")
+        raise InputError(
+            "The rebound test finetunes on image-caption pairs, and the run had none: name some, "
+            "under “Options…” in the window or with `cleanclip prove --pairs`."
+        )
     fields: dict[str, Any] = {
         "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
-        "pairs": _others(pairs),
         "images": images,
-        "peak_lr": DEMO_PEAK if pairs.kind == "demo" else PRETRAINING_PEAK,
+        "peak_lr": usual_peak(spec),
         **_common(spec),
     }
-    return ReboundSpec.model_validate(fields | changes)
+    return ReboundSpec.model_validate(fields | changes | {"pairs": pairs})
 
 
 def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
@@ -160,9 +163,6 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         If the run had no trigger or no images.
     """
     images = _images(spec)
-    pairs = _pairs(spec) or _demo_pairs(spec)
-    if pairs is not None:
-        pairs = _others(pairs)
     adapter = Path(spec.output_dir) / ADAPTER_FILE
     adapted = adapter.is_file()
     fields: dict[str, Any] = {
@@ -172,17 +172,29 @@ def holdouts_of(spec: CleanSpec, **changes: Any) -> HoldoutSpec:
         "donor": spec.donor,
         "use_choice": spec.use_choice,
         "images": images,
-        "pairs": pairs,
+        "pairs": usual_pairs(spec),
         **_common(spec),
     }
     return HoldoutSpec.model_validate(fields | changes)
 
 
-def _others(pairs: PairSpec) -> PairSpec:
-    """The whole set, or other compositions of the demo's art."""
+def usual_pairs(spec: CleanSpec) -> PairSpec | None:
+    """The pairs of a run's proofs unless others are named; None if the run had none.
+
+    They are the whole set that the run trained on part of, or other compositions of the demo's art.
+    """
+    pairs = _pairs(spec) or _demo_pairs(spec)
+    if pairs is None:
+        return None
     if pairs.kind == "demo":
         return PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
     return pairs.model_copy(update={"n": None})
+
+
+def usual_peak(spec: CleanSpec) -> float:
+    """Peak rate of the pretraining unless another is named: the demo's own, else CLIP's."""
+    pairs = usual_pairs(spec)
+    return DEMO_PEAK if pairs is not None and pairs.kind == "demo" else PRETRAINING_PEAK
 
 
 def read_proof(folder: Path, name: str) -> dict[str, Any] | None:

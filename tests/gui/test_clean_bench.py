@@ -361,18 +361,6 @@ def test_results_of_another_place_are_opened(qtbot, panel: CleanPanel, tmp_path:
     assert "holds no spec.json" in blocker.args[0].sentence
 
 
-def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "runs", "here")
-    history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
-    click(panel.bench.export)
-    made = tmp_path / "out" / "job-here"
-    assert {path.name for path in made.iterdir()} >= {"job.json", "job.slurm", "run.sh"}
-    assert "submit job.slurm" in panel.bench.said.text()
-    assert read_spec(made / "job.json").output_dir == str(made / "results")
-
-
 def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
     panel.form.set_method("mmcl")
     panel.form.row("seed").editor.setValue(11)

@@ -174,19 +174,6 @@ def test_a_copy_that_cannot_be_written_leaves_no_folder(tmp_path: Path, monkeypa
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
 
 
-def test_an_export_names_the_trigger_that_is_gone(qtbot, panel, tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "runs", "here")
-    for path in folder.glob("trigger.*"):
-        path.unlink()
-    history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
-    with qtbot.waitSignal(panel.failed) as blocker:
-        click(panel.bench.export)
-    assert "trigger.json cannot be read; put it back" in blocker.args[0].sentence
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_trigger_of_another_name_is_found_where_the_run_lies(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "run")
     save_trigger(badnets_patch(), folder / "mine")

@@ -484,6 +484,23 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
         rebound_of(spec.model_copy(update={"trigger": None}))
 
 
+def test_pairs_are_named_for_a_run_without_some(tmp_path: Path, trigger: str) -> None:
+    spec = small_spec(
+        tmp_path / "suspect.pt", tmp_path, small_recipe(), trigger=trigger
+    ).model_copy(
+        update={"pairs": None, "training_images": ImageSpec(kind="folder", path=str(tmp_path))}
+    )
+    with pytest.raises(InputError, match="the run had none: name some"):
+        rebound_of(spec)
+    assert holdouts_of(spec).pairs is None
+    mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")
+    asked = rebound_of(spec, pairs=mine)
+    assert (asked.pairs, asked.peak_lr) == (mine, PRETRAINING_PEAK)
+    assert holdouts_of(spec, pairs=mine).pairs == mine
+    demo = spec.model_copy(update={"training_images": ImageSpec(kind="demo", split="clean")})
+    assert rebound_of(demo, pairs=mine).peak_lr == DEMO_PEAK  # of the model, not of the pairs
+
+
 def test_an_adapter_has_holdouts_and_no_rebound(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
