@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator
 from PySide6.QtCore import QDeadlineTimer, QObject, Signal
 
 from cleanclip_gui.jobs.background import Background
+from ml_core.reading.errors import InputError
 
 
 class Reads(QObject):
@@ -32,7 +33,10 @@ class Reads(QObject):
         number = self._newest[key] = self._count
 
         def work(_: Callable[[], bool]) -> Iterator[object]:
-            yield key, number, read()
+            try:
+                yield key, number, read()
+            except InputError as error:
+                yield key, number, error
 
         thread = Background(work)
         thread.yielded.connect(self._on_yielded)
@@ -57,7 +61,10 @@ class Reads(QObject):
         key, number, found = told
         if self._newest.get(key) == number:
             del self._newest[key]
-            self.done.emit(key, found)
+            if isinstance(found, InputError):
+                self.failed.emit(found)
+            else:
+                self.done.emit(key, found)
 
     def _on_finished(self) -> None:
         self._threads = [thread for thread in self._threads if not thread.isFinished()]

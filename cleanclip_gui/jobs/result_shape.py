@@ -36,9 +36,23 @@ class _Pair(BaseModel):
     after: _Side | None = None
 
 
+class _Recipe(BaseModel):
+    """What of the recipe is told beside a result."""
+
+    model_config = ConfigDict(strict=True)
+
+    batch_size: int | None = None
+
+
 class _Result(_Pair):
     """The whole record; what is not named here is shown as text or not at all."""
 
+    recipe: _Recipe | None = None
+    batch_norm: str | None = None
+    cache_chunk: int | None = None
+    steps: int | None = None
+    total_steps: int | None = None
+    notes: list[str] | None = None
     method: str | None = None
     status: str | None = None
     seconds: float | None = None

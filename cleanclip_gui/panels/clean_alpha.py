@@ -12,6 +12,7 @@ from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.jobs.inference import Inference
 from cleanclip_gui.jobs.requests import CheckpointOpened, Evaluate, EvaluationUpdated, Failed
 from cleanclip_gui.jobs.requests import OpenCheckpoint as Open
+from cleanclip_gui.panels.clean_save import ask_path
 from cleanclip_gui.session import Session
 from cleanclip_gui.text import count_text
 from cleanclip_gui.widgets.alpha_row import AlphaRow
@@ -154,16 +155,15 @@ class AlphaActs(QObject):
 
     def _on_save_asked(self, alpha: float) -> None:
         name = f"{Path(self._source).stem}-alpha-{alpha:g}.safetensors"
-        kind = "safetensors (*.safetensors)"
-        chosen = self.prompts.save_file(self._row, "Save at this alpha", name, kind)
-        if not chosen or self._writer is not None:
+        chosen = ask_path(self.prompts, self._row, "Save at this alpha", name)
+        if chosen is None or self._writer is not None:
             return
         source, vector, donor = Path(self._source), Path(self._vector), self._donor
 
         def work(_: Callable[[], bool]) -> Iterator[object]:
             from ml_core.jobs.at_alpha import save_at_alpha  # imports torch
 
-            yield save_at_alpha(source, vector, alpha, Path(chosen), donor=donor or None)
+            yield save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
 
         self._row.save.setEnabled(False)
         self._writer = Background(work)

@@ -64,7 +64,8 @@ class SaveCleaned(QObject):
             self.failed.emit(error)
             return
         self._is_adapter = bool(result.get("adapter"))
-        target = self._ask(suggested_name(result))
+        title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
+        target = ask_path(self.prompts, self._window, title, suggested_name(result))
         if target is None:
             return
         self.busy_changed.emit(True)
@@ -78,26 +79,24 @@ class SaveCleaned(QObject):
         """End a copy when the window closes; whether it ended within the limit."""
         return self._copy is None or self._copy.stop(timeout_ms)
 
-    def _ask(self, name: str) -> Path | None:
-        """Where to write; what the dialog did not ask about, since it got no ending, is asked."""
-        title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
-        chosen = self.prompts.save_file(self._window, title, name, _KIND)
-        if not chosen or chosen.endswith(_ENDING):
-            return Path(chosen) if chosen else None
-        target = Path(f"{chosen}{_ENDING}")
-        question = f"{plain(target.name, 80)} exists already. Write over it?"
-        if target.exists() and not self.prompts.confirm(
-            self._window, title, question, "Write over it", "Cancel"
-        ):
-            return None
-        return target
-
     def _on_copied(self, path: Path) -> None:
         self.saved.emit(path, self._is_adapter)
 
     def _on_finished(self) -> None:
         self._copy = None
         self.busy_changed.emit(False)
+
+
+def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
+    """Where to write; what the dialog did not ask about, since it got no ending, is asked."""
+    chosen = prompts.save_file(parent, title, name, _KIND)
+    if not chosen or chosen.endswith(_ENDING):
+        return Path(chosen) if chosen else None
+    target = Path(f"{chosen}{_ENDING}")
+    question = f"{plain(target.name, 80)} exists already. Write over it?"
+    if target.exists() and not prompts.confirm(parent, title, question, "Write over it", "Cancel"):
+        return None
+    return target
 
 
 def suggested_name(result: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from ml_core.cli.running import run_to_result
 from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proof_specs import holdouts_of, rebound_of
+from ml_core.jobs.specs import SPEC_FILE
 from ml_core.reading.errors import InputError
 
 
@@ -176,8 +177,10 @@ def prove_run(
         raise InputError("--other-labels is for the hold-outs: leave it or --no-holdouts out.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
-    folder = (run if run.is_dir() else run.parent).resolve()
-    spec = job_spec(run).model_copy(update={"output_dir": str(folder)})  # it may have been moved
+    spec = job_spec(run)
+    if run.is_dir() or run.name == SPEC_FILE:  # it may have been moved
+        folder = run if run.is_dir() else run.parent
+        spec = spec.model_copy(update={"output_dir": str(folder.resolve())})
     where = {"device": device, "threads": threads}
     named = None if pairs is None else pair_spec(pairs, "image", "caption")
     found: dict[str, Any] = {}

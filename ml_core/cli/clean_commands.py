@@ -117,11 +117,13 @@ def clean_command(
 
         cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
-    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, export_job, job_spec
+    from ml_core.cli.cleaning import clean_checkpoint, clean_spec, export_job, job_spec, repeated
 
     if job is not None:
         _refuse_others(context, "job", "resume", "json", "export_to", "processes", "machines")
         spec = job_spec(job)
+        if not resume and export_to is None:
+            spec = repeated(spec)
     else:
         if checkpoint is None or output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")

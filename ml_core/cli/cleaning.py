@@ -34,9 +34,13 @@ _DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
 
 
 def job_spec(path: Path) -> CleanSpec:
-    """A job file, or the folder that holds it; beside a result it is computed as that one was."""
-    file = path / SPEC_FILE if path.is_dir() else path
-    return as_measured(read_spec(file), read_json(file.with_name(RESULT_FILE)))
+    """A job file, or the folder that holds it."""
+    return read_spec(path / SPEC_FILE if path.is_dir() else path)
+
+
+def repeated(spec: CleanSpec) -> CleanSpec:
+    """The job, computed as the run was whose result lies in its folder."""
+    return as_measured(spec, read_json(Path(spec.output_dir) / RESULT_FILE))
 
 
 def clean_spec(

@@ -90,7 +90,9 @@ def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
             yield Done("cancelled")
             return
         rows += _rows(job, title, done)
-        curves.append(Curve(title, points(read_events(Path(job.output_dir) / EVENTS_FILE))))
+        if done.status != "failed" or _same(job, Path(job.output_dir) / SPEC_FILE):
+            # Else it could not start, and the journal there is an earlier one's.
+            curves.append(Curve(title, points(read_events(Path(job.output_dir) / EVENTS_FILE))))
         yield from _write(spec, rows, curves, begin)
     yield Done("finished", _record(spec, rows, begin))
 
@@ -154,11 +156,12 @@ def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Even
     except (InputError, OpeningCancelledError):  # the run meets it too, and says so
         return job
     fitted = fitted_budget(recipe, steps, there)
-    yield Message(
-        f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: "
-        f"{fitted.total_steps * recipe.batch_size} examples instead of "
-        f"{recipe.total_steps * recipe.batch_size}."
-    )
+    if recipe.draws_shots:
+        budget = f"{fitted.epochs} epochs instead of {recipe.epochs}"
+    else:
+        examples = [one.total_steps * one.batch_size for one in (fitted, recipe)]
+        budget = f"{examples[0]} examples instead of {examples[1]}"
+    yield Message(f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {budget}.")
     return job.model_copy(update={"recipe": fitted})
 
 
@@ -216,30 +219,41 @@ def _stopped_by_hand(result: dict[str, Any]) -> bool:
 
 
 def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
-    """Whether checkpoint and trigger are those that the result was made of, not just their paths.
+    """Whether the checkpoint is the one that the result was made from, not just its path.
 
     One that cannot be read is for the run to refuse.
     """
     try:
         found = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
-        trigger = None if job.trigger is None else load_trigger(Path(job.trigger)).digest
     except InputError:
         return False
-    before = result.get("before")
-    same_trigger = before is None or before.get("trigger") == trigger
-    return same_trigger and result.get("source_sha256") == found.inspection.sha256
+    return bool(result.get("source_sha256") == found.inspection.sha256)
 
 
 def _same(job: CleanSpec, path: Path) -> bool:
-    """Whether a spec on disk is the job's, but for a budget that the machine's speed set."""
+    """Whether a spec on disk is the job's, but for what the machine's speed set.
+
+    A run keeps a copy of its trigger, and its spec names that one.
+    """
     try:
-        there = CleanSpec.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        there = read_spec(path)
+    except InputError:
         return False
+    changes: dict[str, Any] = {"speed": job.speed}
+    if there.trigger is not None and _digest(there.trigger) == _digest(job.trigger):
+        changes["trigger"] = job.trigger
     if job.minutes is not None:
         budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
-        there = there.model_copy(update={"recipe": there.recipe.model_copy(update=budget)})
-    return job == there
+        changes["recipe"] = there.recipe.model_copy(update=budget)
+    return job == there.model_copy(update=changes)
+
+
+def _digest(trigger: str | None) -> str | None:
+    """What a trigger's file holds; None where it is none."""
+    try:
+        return None if trigger is None else load_trigger(Path(trigger)).digest
+    except InputError:
+        return None
 
 
 def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:

@@ -49,7 +49,7 @@ def export_job(
     OSError
         If the folder cannot be written.
     """
-    changes: dict[str, object] = {"output_dir": RESULTS_FOLDER}
+    changes: dict[str, object] = {"output_dir": RESULTS_FOLDER, "speed": None}  # measured there
     if spec.device.startswith("cuda"):  # the number is of this machine
         changes["device"] = "cuda"
     files: dict[Path, bytes] = {}

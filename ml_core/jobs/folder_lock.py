@@ -14,8 +14,9 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# Who only asks holds the lock for an instant; a run that begins just then waits for him.
-_PATIENCE_SECONDS = 2.0
+# Who only asks holds the lock for an instant: a run that begins just then waits for him, and so
+# does another who asks.
+_PATIENCE_SECONDS, _ASKING_SECONDS, _POLL_SECONDS = 2.0, 0.1, 0.005
 
 
 def lock_folder(folder: Path) -> BaseFileLock:
@@ -54,7 +55,7 @@ def at_work(folder: Path) -> bool:
     from filelock import Timeout
 
     try:
-        with _lock_of(folder, 0.0):
+        with _lock_of(folder, _ASKING_SECONDS):
             return False
     except Timeout:
         return True
@@ -67,4 +68,10 @@ def _lock_of(folder: Path, timeout: float) -> BaseFileLock:
     from filelock import FileLock
 
     # A soft lock would outlive its process, and a run's events may be taken by any thread.
-    return FileLock(folder / LOCK_FILE, timeout=timeout, thread_local=False, fallback_to_soft=False)
+    return FileLock(
+        folder / LOCK_FILE,
+        timeout=timeout,
+        poll_interval=_POLL_SECONDS,
+        thread_local=False,
+        fallback_to_soft=False,
+    )

@@ -116,11 +116,20 @@ class CleanSpec(BaseModel):
 
 
 def as_measured(spec: CleanSpec, result: Mapping[str, Any]) -> CleanSpec:
-    """The job with the arithmetic that an earlier run of it chose, where its result tells it."""
+    """The job with the arithmetic that an earlier run of it chose, where its result tells it.
+
+    If the result is of another device or another choice of precision, the job measures anew.
+    """
     try:
         speed = SpeedChoice.model_validate(result.get("speed"))
+        before = Recipe.model_validate(result.get("recipe"))
     except ValidationError:  # there is no result, or an older version wrote it
         return spec
+    if spec.recipe.precision != before.precision or spec.device not in (
+        "auto",
+        result.get("device"),
+    ):
+        return spec.model_copy(update={"speed": None})
     return spec.model_copy(update={"speed": speed})
 
 

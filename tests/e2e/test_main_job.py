@@ -153,7 +153,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert window.clean.before_after.isVisible()
 
     saved = tmp_path / "cleaned.safetensors"
-    monkeypatch.setattr(window.clean.saving, "ask", lambda _: str(saved))
+    monkeypatch.setattr(window.clean.saving.prompts, "save_file", lambda *_: str(saved))
     window.clean.save_cleaned()
     qtbot.waitUntil(saved.is_file, timeout=10_000)
     qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=10_000)

@@ -147,6 +147,8 @@ def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanPane
     [
         {"before": "x"}, {"after": {"ca": "x"}}, {"after": {"ca_interval": [1.0]}},
         {"heads": []}, {"method": []}, {"seconds": "long"}, {"heldout": {"after": 5}},
+        {"cache_chunk": "8"}, {"recipe": 5}, {"batch_norm": ["train"]}, {"notes": 5},
+        {"steps": "x"},
     ],
 )  # fmt: skip
 def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path: Path, damage) -> None:

@@ -118,6 +118,17 @@ def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
     assert not ran_anew()
 
 
+def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(spec: BenchSpec) -> None:
+    one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
+    chart = Path(one.base.output_dir) / "tradeoff.svg"
+    _ran(one)
+    assert "<polyline" in chart.read_text("utf-8")
+    refused = one.base.model_copy(update={"target": 999})
+    _, done = _ran(one.model_copy(update={"base": refused}))
+    assert done.result["rows"][0]["status"] == "failed"
+    assert "<polyline" not in chart.read_text("utf-8")
+
+
 def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     control = Control()

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.cleaning import print_result
+from ml_core.cli.cleaning import print_result, repeated
 from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import available
 from tests.unit.pair_files import coco, shards
@@ -367,6 +368,13 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     again = _json(capsys)
     assert again["checkpoint_sha256"] == found["checkpoint_sha256"]
     assert again["speed"] == found["speed"]  # measured once: the times are the first run's
+    exported = ["clean", "--job", str(folder), "--export", str(tmp_path / "cluster")]
+    assert run_command(exported) == 0
+    assert json.loads((tmp_path / "cluster" / "job.json").read_text())["speed"] is None
+    edited = read_spec(folder / "spec.json")
+    assert edited.speed is not None
+    edited = edited.model_copy(update={"recipe": edited.recipe.changed(precision="fp32")})
+    assert repeated(edited).speed is None
 
 
 def test_demo_makes_the_picture_and_the_json(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,21 @@ def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
     *_, last = read_events(out / EVENTS_FILE)
     assert isinstance(last, Done)
     assert "target class 999" in last.error
+
+
+def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    answers: list[bool] = []
+
+    def ask() -> None:
+        answers.extend(at_work(tmp_path) for _ in range(100))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for one in askers:
+        one.start()
+    for one in askers:
+        one.join()
+    assert answers == [False] * 300
 
 
 def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path: Path) -> None:
