@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(sys.argv[1:] if argv is None else argv)
     import PySide6
 
-    from cleanclip_gui.versions import pyside_problem
+    from cleanclip_gui.window.versions import pyside_problem
 
     problem = pyside_problem(PySide6.__version__)
     if problem:
@@ -45,7 +45,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 def _without_display(demo: bool) -> int:
     """Run the guided demo offscreen, or say what to do."""
     if demo:
-        from cleanclip_gui.headless import run
+        from cleanclip_gui.window.headless import run
 
         return run()
     print("There is no display for a window; use the command line: cleanclip --help")
@@ -57,10 +57,10 @@ def _run(options: argparse.Namespace) -> int:
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme
-    from cleanclip_gui.crash import CrashHandler, LogBridge, start_logging, stop_logging
     from cleanclip_gui.jobs.background import still_running
-    from cleanclip_gui.main_window import MainWindow
-    from cleanclip_gui.settings import SettingsStore
+    from cleanclip_gui.session.settings import SettingsStore
+    from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
+    from cleanclip_gui.window.main_window import MainWindow
 
     # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -24,7 +24,7 @@ from cleanclip_gui.jobs.children import (
     write,
 )
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
-from cleanclip_gui.text import used_text
+from cleanclip_gui.widgets.text import used_text
 from ml_core.events import Done
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.reading.errors import InputError

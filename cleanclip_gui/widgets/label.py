@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QWidget
 
-from cleanclip_gui.text import tip
+from cleanclip_gui.widgets.text import tip
 
 
 class Label(QLabel):

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QWidget
 
-from cleanclip_gui.text import count_text
+from cleanclip_gui.widgets.text import count_text
 
 Kind = Literal["int", "float", "log"]
 _TYPING = re.compile(r"[+-]?[\d\s,.\u2009]*(?:[eE][+-]?\d*)?")

@@ -16,8 +16,8 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
-from cleanclip_gui.text import tip
 from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
+from cleanclip_gui.widgets.text import tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()

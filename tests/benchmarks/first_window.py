@@ -25,7 +25,7 @@ def end():
 app = QApplication(sys.argv[:1])
 if sys.argv[1] == "ours":
     from cleanclip_gui import theme
-    from cleanclip_gui.main_window import MainWindow
+    from cleanclip_gui.window.main_window import MainWindow
     theme.apply_theme(app, "light")
     window = MainWindow()
 else:

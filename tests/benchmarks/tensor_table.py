@@ -20,8 +20,8 @@ def run() -> list[Row]:
     from PySide6.QtCore import QCoreApplication, Qt
     from PySide6.QtWidgets import QApplication
 
-    from cleanclip_gui.widgets.tensor_columns import columns_of
-    from cleanclip_gui.widgets.tensor_table import TensorTable
+    from cleanclip_gui.checkpoint.tensor_columns import columns_of
+    from cleanclip_gui.checkpoint.tensor_table import TensorTable
     from ml_core.checkpoints.tensor_stats import TensorStats
     from ml_core.reading import TensorInfo
 

@@ -11,9 +11,10 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui import headless, theme
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.scenario import Scenario, Wait
+from cleanclip_gui import theme
+from cleanclip_gui.window import headless
+from cleanclip_gui.window.main_window import MainWindow
+from cleanclip_gui.window.scenario import Scenario, Wait
 
 
 def make_window() -> tuple[QApplication, MainWindow]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.conftest import _look, _no_leaks
 
 __all__ = ["_look", "_no_leaks"]

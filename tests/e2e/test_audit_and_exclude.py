@@ -5,8 +5,8 @@ import json
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.panels.clean_spec import write_job
-from cleanclip_gui.widgets.audit_gallery import mark_rect
+from cleanclip_gui.clean.audit.gallery import mark_rect
+from cleanclip_gui.clean.job import write_job
 from ml_core.cleaning.presets import preset
 from ml_core.data.pairs import open_pairs
 from ml_core.jobs.specs import read_spec

@@ -16,7 +16,7 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 20)
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
     session, clean = window.session, window.clean
     window.start_demo()
     window.guide.end()

@@ -71,7 +71,7 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     window.show_station("studio")
     studio.use_demo_trigger()
     qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 72)  # measured before and after
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 72)  # measured before and after
     short = preset("cleanclip", "talk").changed(
         pairs=640, batch_size=32, warmup_steps=2, eval_every=0, save_every=0, precision="fp32"
     )

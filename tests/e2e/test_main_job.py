@@ -12,11 +12,11 @@ import pytest
 from PySide6.QtCore import QPoint, Qt, QThread, QTimer
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import Evaluate
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
@@ -94,7 +94,7 @@ def paint_sticker(window, left: float, top: float) -> None:
 
 
 def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 200)
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 200)
     session = window.session
     window.start_demo()
     window.guide.end()
@@ -207,7 +207,7 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
 
 def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     """Start a short run and kill -9 the real child after a save; return the run's folder."""
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.HELDOUT", 20)
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
     session = window.session
     window.start_demo()
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from cleanclip_gui.jobs.requests import (
+from cleanclip_gui.inference.requests import (
     CheckpointOpened,
     ImagesLoaded,
     ThumbnailsReady,

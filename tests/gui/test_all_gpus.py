@@ -13,12 +13,12 @@ import psutil
 import pytest
 from PySide6.QtCore import QObject
 
+from cleanclip_gui.clean.gpu_choice import BATCH_NORM, HELP
+from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.jobs.children import environment, together, worker_command
 from cleanclip_gui.jobs.protocol import explain_exit
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.panels.clean import CleanPanel
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.gpu_choice import BATCH_NORM, HELP
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from cleanclip_gui.jobs.inference_engine import Engine
-from cleanclip_gui.jobs.requests import OpenCheckpoint
+from cleanclip_gui.inference.engine import Engine
+from cleanclip_gui.inference.requests import OpenCheckpoint
 from ml_core.cleaning.weight_space import save_vector
 
 NAME = "text_projection"

@@ -9,12 +9,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-from cleanclip_gui.drops import purpose
+from cleanclip_gui.clean.audit.audit import Auditing, read_result
+from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.panels.clean_audit import Auditing, read_result
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
-from cleanclip_gui.widgets.audit_dialog import AuditDialog
-from cleanclip_gui.widgets.audit_gallery import mark_rect
+from cleanclip_gui.window.dropped_files import purpose
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
@@ -362,8 +362,8 @@ def test_every_control_has_a_name(shown):
 
 
 def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
-    from cleanclip_gui.jobs.inference import Inference
-    from cleanclip_gui.panels.clean import CleanPanel
+    from cleanclip_gui.clean.station import CleanPanel
+    from cleanclip_gui.inference.inference import Inference
     from tests.gui.shell_fakes import FakeEngine
 
     panel = CleanPanel(session, Inference(FakeEngine))

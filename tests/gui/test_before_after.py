@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.widgets.before_after import BeforeAfter, RateLine, facts, rows_of
+from cleanclip_gui.clean.before_after import BeforeAfter, RateLine, facts, rows_of
 
 RESULT: dict[str, Any] = {
     "method": "cleanclip",

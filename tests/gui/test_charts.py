@@ -17,16 +17,16 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.chart_parts import FINE_POINTS
-from cleanclip_gui.widgets.chart_series import (
+from cleanclip_gui.clean.charts.charts import Chart, percent, plain, scientific
+from cleanclip_gui.clean.charts.cleaning_charts import LOSSES, CleaningCharts
+from cleanclip_gui.clean.charts.parts import FINE_POINTS
+from cleanclip_gui.clean.charts.series import (
     MAX_POINTS,
     Series,
     SeriesStyle,
     drawn_indices,
     to_csv,
 )
-from cleanclip_gui.widgets.charts import Chart, percent, plain, scientific
-from cleanclip_gui.widgets.cleaning_charts import LOSSES, CleaningCharts
 from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
 from ml_core.reading.errors import InputError
@@ -295,7 +295,7 @@ def test_every_part_of_every_loss_has_a_line() -> None:
 
 def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
     code = (
-        "import sys; import cleanclip_gui.widgets.cleaning_charts;"
+        "import sys; import cleanclip_gui.clean.charts.cleaning_charts;"
         "assert 'pyqtgraph' not in sys.modules and 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

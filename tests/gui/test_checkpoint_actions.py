@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cleanclip_gui.panels.checkpoint_actions import CheckpointActions
+from cleanclip_gui.checkpoint.file_actions import CheckpointActions
 from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,

@@ -8,12 +8,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.checkpoint.tensor_model import TensorModel
+from cleanclip_gui.checkpoint.tensor_table import TensorTable
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
-from cleanclip_gui.text import bytes_text, count_text, plain
-from cleanclip_gui.widgets.tensor_model import TensorModel
-from cleanclip_gui.widgets.tensor_table import TensorTable
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from ml_core.paths import resource
 from ml_core.reading import inspect
@@ -113,7 +113,7 @@ def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
 
 
 def test_a_file_is_added_to_the_known_ones(panel, qtbot, state, tmp_path):
-    from cleanclip_gui.widgets.known_dialog import KnownDialog
+    from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 
     opened(panel, qtbot, state, tmp_path / "m.pt")
     panel.actions_.known_button.click()

@@ -8,9 +8,9 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QFileDialog
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.code_view import MAX_CHARACTERS, CodeView
-from cleanclip_gui.widgets.histogram import HistogramCard
-from cleanclip_gui.widgets.names_view import NamesView
+from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
+from cleanclip_gui.checkpoint.histogram import HistogramCard
+from cleanclip_gui.checkpoint.names_view import NamesView
 from cleanclip_gui.widgets.prompts import _Ending
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.data_bar import EDITED_CLASSES, DataBar
+from cleanclip_gui.data.classes_dialog import ClassesDialog, parse_classes
+from cleanclip_gui.data.data_bar import EDITED_CLASSES, DataBar
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.classes_dialog import ClassesDialog, parse_classes
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import data_dir
 
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
     def full(files):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cleanclip_gui.own_classes.replace_files", full)
+    monkeypatch.setattr("cleanclip_gui.data.own_classes.replace_files", full)
     with qtbot.waitSignal(bar.failed) as caught:
         bar._on_classes_chosen(("a", "b"))
     assert "No space left" in caught.args[0].sentence

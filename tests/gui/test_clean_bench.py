@@ -13,15 +13,10 @@ from PySide6.QtGui import QAccessible, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 
-from cleanclip_gui.jobs.history import read_note
-from cleanclip_gui.jobs.requests import OpenCheckpoint
-from cleanclip_gui.jobs.runner import DEVICES
-from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.panels.clean_needs import missing, needs_of
-from cleanclip_gui.panels.clean_setup import KEEP_HELP
-from cleanclip_gui.session import ImagesState, Session
-from cleanclip_gui.widgets.method_chooser import CONTROLS, RECOMMENDED, grouped
-from cleanclip_gui.widgets.runs_table import (
+from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, grouped
+from cleanclip_gui.clean.needs import missing, needs_of
+from cleanclip_gui.clean.runs.history import read_note
+from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     ATTACK,
     METHOD,
@@ -30,6 +25,11 @@ from cleanclip_gui.widgets.runs_table import (
     STATUS,
     TITLES,
 )
+from cleanclip_gui.clean.setup import KEEP_HELP
+from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.inference.requests import OpenCheckpoint
+from cleanclip_gui.jobs.runner import DEVICES
+from cleanclip_gui.session import ImagesState, Session
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Metric, Saved

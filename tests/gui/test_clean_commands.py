@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
 from tests.gui.shell_fakes import write_safetensors

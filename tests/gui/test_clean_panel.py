@@ -14,12 +14,7 @@ from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
-from cleanclip_gui.jobs.requests import CheckpointOpened, Evaluate, OpenCheckpoint
-from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
-from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.panels.clean_save import suggested_name
-from cleanclip_gui.session import ImagesState, Session
-from cleanclip_gui.widgets.before_after import (
+from cleanclip_gui.clean.before_after import (
     BeforeAfter,
     Row,
     difference_text,
@@ -27,7 +22,12 @@ from cleanclip_gui.widgets.before_after import (
     summary,
     tone_colour,
 )
-from cleanclip_gui.widgets.run_bar import progress_text
+from cleanclip_gui.clean.run_bar import progress_text
+from cleanclip_gui.clean.save_result import suggested_name
+from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, OpenCheckpoint
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
+from cleanclip_gui.session import ImagesState, Session
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec

@@ -12,16 +12,16 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.requests import (
+from cleanclip_gui.clean.alpha_row import AlphaRow
+from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
+from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.inference.requests import (
     CheckpointOpened,
     Evaluate,
     EvaluationUpdated,
     Failed,
     OpenCheckpoint,
 )
-from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.widgets.alpha_row import AlphaRow
-from cleanclip_gui.widgets.holdouts_table import worst_sentence
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cleanclip_gui.panels.clean_spec import write_job
+from cleanclip_gui.clean.job import write_job
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec

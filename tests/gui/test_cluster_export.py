@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.widgets.export_dialog import ExportDialog
-from cleanclip_gui.widgets.gpu_choice import BATCH_NORM
+from cleanclip_gui.clean.gpu_choice import BATCH_NORM
+from cleanclip_gui.clean.runs.export_dialog import ExportDialog
+from cleanclip_gui.clean.station import CleanPanel
 from ml_core.cleaning.presets import preset
 from ml_core.jobs.specs import read_spec
 from tests.gui.run_folders import write_run

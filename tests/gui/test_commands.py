@@ -6,10 +6,10 @@ import pytest
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
-from cleanclip_gui.commands import COMMANDS, MENUS
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.commands import COMMANDS, MENUS
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -17,7 +17,8 @@ from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 @pytest.fixture
 def window(qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "cleanclip_gui.main_window.QDesktopServices.openUrl", lambda url: opened_urls.append(url)
+        "cleanclip_gui.window.main_window.QDesktopServices.openUrl",
+        lambda url: opened_urls.append(url),
     )
     window = MainWindow(
         inference=Inference(FakeEngine),

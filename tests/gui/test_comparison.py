@@ -8,11 +8,11 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from cleanclip_gui import theme
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.checkpoint.comparison_view import ChangeModel, ComparisonView
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
+from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.comparison_view import ChangeModel, ComparisonView
-from cleanclip_gui.widgets.heat_strip import HeatStrip, percent
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cleanclip_gui.checkpoint.doctor import Doctoring
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.panels.checkpoint_doctor import Doctoring
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.remembered import remember, remembered
@@ -208,7 +208,7 @@ def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, f
     place = choice.images.findData("folder")
     choice.images.setCurrentIndex(place)
     choice.images.activated.emit(place)
-    from cleanclip_gui.widgets.images_dialog import ImagesDialog
+    from cleanclip_gui.data.images_dialog import ImagesDialog
 
     (asked,) = doctoring.dialog.window().findChildren(ImagesDialog)
     assert not asked.ok.isEnabled()  # until it is known what the folder holds
@@ -221,7 +221,7 @@ def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, f
 
 
 def test_a_published_set_of_ones_own_brings_its_classes(doctoring, qtbot, tmp_path, found):
-    from cleanclip_gui.widgets.images_dialog import ImagesDialog
+    from cleanclip_gui.data.images_dialog import ImagesDialog
     from ml_core.data.labels import load_label_set
     from tests.gui.test_sets_dialog import TEN, cifar, shard
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint, Predict
+from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint, Predict
 from ml_core.data.specs import ImageSpec
 
 
 def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None:
-    from cleanclip_gui.jobs.inference_engine import Engine
+    from cleanclip_gui.inference.engine import Engine
     from ml_core.checkpoints.save import save_checkpoint
     from ml_core.model import Preprocess, build_model
     from tests.conftest import TINY_CONFIG
@@ -36,7 +36,7 @@ def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None
 def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
     import torch
 
-    from cleanclip_gui.jobs.inference_engine import Engine
+    from cleanclip_gui.inference.engine import Engine
     from ml_core.model import Preprocess, build_model
     from tests.conftest import TINY_CONFIG
 
@@ -52,7 +52,7 @@ def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
     import pytest
     import torch
 
-    from cleanclip_gui.jobs.inference_engine import Engine
+    from cleanclip_gui.inference.engine import Engine
     from ml_core.checkpoints.save import save_checkpoint
     from ml_core.model import Preprocess, build_model
     from ml_core.reading import InputError

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from cleanclip_gui.jobs.explaining import Attribute, ComparePair, MapEmbeddings, Pair, TellDetails
-from cleanclip_gui.jobs.requests import Evaluate, LoadImages, OpenCheckpoint
+from cleanclip_gui.inference.explaining import (
+    Attribute,
+    ComparePair,
+    MapEmbeddings,
+    Pair,
+    TellDetails,
+)
+from cleanclip_gui.inference.requests import Evaluate, LoadImages, OpenCheckpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
@@ -22,7 +28,7 @@ VIT = {
 
 @pytest.fixture
 def engine(tiny_checkpoint, tmp_path):
-    from cleanclip_gui.jobs.explain_engine import ExplainingEngine
+    from cleanclip_gui.inference.explain_engine import ExplainingEngine
     from ml_core.checkpoints.save import save_checkpoint
     from ml_core.model import Preprocess, build_model
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cleanclip_gui.jobs.explaining import Attribute, Explain, Explained, MapEmbeddings
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import Evaluate, OpenCheckpoint, Predict, PredictionReady
+from cleanclip_gui.inference.explaining import Attribute, Explain, Explained, MapEmbeddings
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Evaluate, OpenCheckpoint, Predict, PredictionReady
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import InputError
 

@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.widgets.gallery import CELL_ROLE, Gallery
+from cleanclip_gui.studio.gallery.gallery import CELL_ROLE, Gallery
 from ml_core.evaluation.records import PerImage
 
 NAMES = ("cat", "dog", "banana")

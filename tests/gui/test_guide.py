@@ -6,12 +6,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.guide import STEPS
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.jobs.background import still_running
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.main_window import MainWindow
 from cleanclip_gui.session import RunState
-from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.guide import STEPS
+from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.shell_fakes import FakeEngine
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cleanclip_gui.headless import make_window
+from cleanclip_gui.window.headless import make_window
 
 
 def test_a_small_screen_does_not_squeeze_the_pictures(qapp, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.closing.has_room", lambda _: False)
+    monkeypatch.setattr("cleanclip_gui.window.closing.has_room", lambda _: False)
     window = make_window(tmp_path)
     try:
         window.show()

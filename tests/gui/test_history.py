@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.jobs.history import (
+from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.run_queue import RunQueue
+from cleanclip_gui.clean.runs.history import (
     list_runs,
     read_note,
     read_run,
@@ -16,8 +18,6 @@ from cleanclip_gui.jobs.history import (
     run_points,
     write_note,
 )
-from cleanclip_gui.jobs.run_queue import RunQueue
-from cleanclip_gui.panels.clean_spec import copy_job
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
@@ -117,7 +117,7 @@ def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
 
 
 def test_history_needs_no_torch() -> None:
-    code = "import cleanclip_gui.jobs.history, sys; assert 'torch' not in sys.modules"
+    code = "import cleanclip_gui.clean.runs.history, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -14,10 +14,9 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs import history as history_module
-from cleanclip_gui.jobs.history import list_runs, read_note, read_run, run_metrics, run_points
-from cleanclip_gui.panels.clean import CleanPanel
-from cleanclip_gui.widgets.runs_table import (
+from cleanclip_gui.clean.runs import history as history_module
+from cleanclip_gui.clean.runs.history import list_runs, read_note, read_run, run_metrics, run_points
+from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     CHECKPOINT,
     NOTE,
@@ -25,6 +24,7 @@ from cleanclip_gui.widgets.runs_table import (
     TITLES,
     started_text,
 )
+from cleanclip_gui.clean.station import CleanPanel
 from ml_core.events import Done, Metric
 from ml_core.reading.errors import InputError
 from tests.gui.run_folders import write_run
@@ -118,7 +118,7 @@ def test_what_changes_while_the_folders_are_read_stays(
         assert go_on.wait(10)
         return found
 
-    monkeypatch.setattr("cleanclip_gui.panels.clean_runs.list_runs", slow)
+    monkeypatch.setattr("cleanclip_gui.clean.runs.page.list_runs", slow)
     panel.bench.reload()
     assert has_read.wait(10)
     panel.bench.open_folder(away)
@@ -272,10 +272,10 @@ def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path: Path, monke
 
         return noted
 
-    for place in ("clean_run.run_metrics", "clean_runs.run_points"):
-        name = place.split(".")[1]
+    for place in ("run.run_metrics", "runs.page.run_points"):
+        name = place.split(".")[-1]
         wrapped = noting(getattr(history_module, name))
-        monkeypatch.setattr(f"cleanclip_gui.panels.{place}", wrapped)
+        monkeypatch.setattr(f"cleanclip_gui.clean.{place}", wrapped)
     panel.bench.compare(folder, True)
     panel.bench.table.choose(folder)
     click(panel.bench.open_)
@@ -297,7 +297,7 @@ def test_charts_of_one_run_do_not_come_into_those_of_the_next(
         assert go_on.wait(10)
         return run_metrics(folder)
 
-    monkeypatch.setattr("cleanclip_gui.panels.clean_run.run_metrics", slow)
+    monkeypatch.setattr("cleanclip_gui.clean.run.run_metrics", slow)
     panel.bench.table.choose(folder)
     click(panel.bench.open_)
     panel.start()

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.panels.checkpoint_facts import hub_origin
-from cleanclip_gui.panels.checkpoint_hub import Fetching
+from cleanclip_gui.checkpoint.facts import hub_origin
+from cleanclip_gui.checkpoint.hub import Fetching
 from ml_core.reading import InputError
 
 WAIT = 10_000

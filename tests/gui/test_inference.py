@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import (
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import (
     Evaluate,
     ImagesLoaded,
     LoadImages,
@@ -100,7 +100,7 @@ def collect(signal):
 
 
 def test_import_leaves_torch_alone():
-    code = "import sys, cleanclip_gui.jobs.inference; sys.exit('torch' in sys.modules)"
+    code = "import sys, cleanclip_gui.inference.inference; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -3,8 +3,8 @@
 import pytest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from cleanclip_gui.widgets.keys_view import KeysView
-from cleanclip_gui.widgets.known_dialog import KnownDialog, rate
+from cleanclip_gui.checkpoint.keys_view import KeysView
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog, rate
 from ml_core.checkpoints.known import known_files, own_file
 from ml_core.reading import inspect
 from ml_core.reading.misfit import KeyLists, WrongShape

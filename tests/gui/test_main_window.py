@@ -22,16 +22,16 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.closing import has_room
-from cleanclip_gui.crash import CrashHandler, start_logging, stop_logging
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
-from cleanclip_gui.settings import SettingsStore
-from cleanclip_gui.widgets.command_palette import CommandPalette
-from cleanclip_gui.widgets.error_dialog import ErrorDialog
-from cleanclip_gui.widgets.images_dialog import ImagesDialog
-from cleanclip_gui.widgets.templates_dialog import TemplatesDialog, parse_templates
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.closing import has_room
+from cleanclip_gui.window.command_palette import CommandPalette
+from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
+from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
@@ -98,7 +98,7 @@ def test_opening_shows_the_checkpoint_and_unlocks_the_stations(window, qtbot, ch
 
 
 def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.main_window.resource", lambda *parts: checkpoint)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
     with qtbot.waitSignal(window.demo_started, timeout=WAIT):
         window.start_demo()
     assert not window.guide.running
@@ -109,7 +109,7 @@ def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, mon
 
 
 def test_try_the_demo_leads_through_it(window, qtbot, checkpoint, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.main_window.resource", lambda *parts: checkpoint)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
     window.welcome.demo.click()
     assert window.guide.running
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
@@ -365,7 +365,7 @@ def test_an_error_in_another_thread_reaches_the_dialog(window, qtbot):
 
 
 def test_the_log_pane_shows_what_is_logged_and_the_file_has_it(window, tmp_path):
-    from cleanclip_gui.crash import log_file
+    from cleanclip_gui.window.crash import log_file
 
     handlers = start_logging(window.bridge)
     try:
@@ -596,7 +596,7 @@ def use_up(given, milliseconds):
 
 
 def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.closing.QDeadlineTimer", FakeDeadline)
+    monkeypatch.setattr("cleanclip_gui.window.closing.QDeadlineTimer", FakeDeadline)
     given = []
     with monkeypatch.context() as patch:
         for part, name in (
@@ -611,7 +611,7 @@ def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
 
 @pytest.mark.parametrize("station", ["checkpoint", "clean"])
 def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
-    monkeypatch.setattr(f"cleanclip_gui.panels.{station}.QDeadlineTimer", FakeDeadline)
+    monkeypatch.setattr(f"cleanclip_gui.{station}.station.QDeadlineTimer", FakeDeadline)
     panel, given = getattr(window, station), []
     wait = use_up(given, 700)
     thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)

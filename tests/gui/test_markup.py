@@ -8,15 +8,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 
 import cleanclip_gui
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.settings import SettingsStore
-from cleanclip_gui.text import tip
-from cleanclip_gui.widgets.about import AboutDialog
-from cleanclip_gui.widgets.before_after import BeforeAfter
-from cleanclip_gui.widgets.error_dialog import ErrorDialog
-from cleanclip_gui.widgets.images_dialog import ImagesDialog
-from cleanclip_gui.widgets.templates_dialog import TemplatesDialog
+from cleanclip_gui.clean.before_after import BeforeAfter
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.templates_dialog import TemplatesDialog
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.window.about import AboutDialog
+from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.shell_fakes import FakeEngine
 
 

@@ -6,7 +6,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.method_chooser import MethodChooser, grouped
+from cleanclip_gui.clean.method_chooser import MethodChooser, grouped
 from ml_core.cleaning.catalogue import METHODS
 from tests.gui.test_theme import contrast
 

@@ -6,11 +6,11 @@ import json
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.jobs.explaining import Explained, MeasureSpeed, RetrieveCaptions
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.inference.explaining import Explained, MeasureSpeed, RetrieveCaptions
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import Session
+from cleanclip_gui.studio.station import StudioPanel
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
@@ -172,7 +172,7 @@ def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
 
 def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
     view = studio.pages.text
-    monkeypatch.setattr("cleanclip_gui.panels.studio_text._LIVE_SIDE", 1)
+    monkeypatch.setattr("cleanclip_gui.studio.pages.text_acts._LIVE_SIDE", 1)
     asked = []
     monkeypatch.setattr(studio._inference, "submit", asked.append)
     studio.pages.show_page("text")
@@ -230,7 +230,7 @@ def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, 
 
 
 def test_rows_without_a_number_come_last_in_either_order(studio):
-    from cleanclip_gui.widgets.class_view import _class_row
+    from cleanclip_gui.studio.pages.class_view import _class_row
 
     table = studio.pages.classes.classes
     rows = [

@@ -8,9 +8,9 @@ from PIL import Image
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import CANCELLED
-from cleanclip_gui.panels.data_bar import DataBar
+from cleanclip_gui.data.data_bar import DataBar
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import CANCELLED
 from cleanclip_gui.session import Session
 from ml_core.data.specs import ImageSpec
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import (
 from PySide6.QtCore import QPointF, QRect
 from PySide6.QtGui import QColor, QImage, QTransform
 
-from cleanclip_gui.widgets.paint_document import UNDO_STEPS, PaintDocument
-from cleanclip_gui.widgets.paint_scene import FloatingPatch
-from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import UNDO_STEPS, PaintDocument
+from cleanclip_gui.studio.canvas.scene import FloatingPatch
 
 SIZE = 16
 places = st.tuples(st.integers(-2, SIZE + 2), st.integers(-2, SIZE + 2)).map(

@@ -7,11 +7,11 @@ from PySide6.QtGui import QColor, QImage, QKeyEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.widgets.canvas_keys import TOOL_KEYS
-from cleanclip_gui.widgets.paint_document import PaintDocument
-from cleanclip_gui.widgets.paint_scene import FloatingPatch
-from cleanclip_gui.widgets.tool_strip import TOOLS
-from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.keys import TOOL_KEYS
+from cleanclip_gui.studio.canvas.scene import FloatingPatch
+from cleanclip_gui.studio.canvas.tool_strip import TOOLS
 
 K = Qt.Key
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier

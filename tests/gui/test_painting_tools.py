@@ -7,10 +7,10 @@ from PySide6.QtGui import QColor, QImage, QPointingDevice, QTabletEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.widgets.paint_document import PaintDocument
-from cleanclip_gui.widgets.paint_ink import flood, lay, line_pixels
-from cleanclip_gui.widgets.paint_scene import FloatingPatch
-from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.ink import flood, lay, line_pixels
+from cleanclip_gui.studio.canvas.scene import FloatingPatch
 
 RED = [255, 0, 0, 255]
 SHIFT = Qt.KeyboardModifier.ShiftModifier

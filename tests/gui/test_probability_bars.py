@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cleanclip_gui.widgets.asr_figure import AsrFigure
-from cleanclip_gui.widgets.probability_bars import ProbabilityBars, _percent, rows_of
+from cleanclip_gui.studio.asr_figure import AsrFigure
+from cleanclip_gui.studio.probability_bars import ProbabilityBars, _percent, rows_of
 from ml_core.evaluation.records import Evaluation
 
 NAMES = tuple("abcdefgh")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cleanclip_gui.panels.clean import CleanPanel
+from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
+from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.proof_dialog import ProofChoice, ProofDialog
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
 from ml_core.jobs.proof_specs import PRETRAINING_PEAK, HoldoutSpec, ReboundSpec

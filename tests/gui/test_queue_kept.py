@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.queue_file import QUEUE_FILE, read_queue, write_queue
+from cleanclip_gui.clean.queue_file import QUEUE_FILE, read_queue, write_queue
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, write_spec

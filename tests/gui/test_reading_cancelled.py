@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.checkpoint import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from tests.gui.shell_fakes import FakeEngine, write_safetensors
 

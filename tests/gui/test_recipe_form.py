@@ -8,8 +8,8 @@ from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QToolButton
 
+from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.widgets.number_box import NumberBox, number_text, read_number
-from cleanclip_gui.widgets.recipe_form import RecipeForm
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import preset, presets
 from ml_core.cleaning.recipes import Recipe, fields_of

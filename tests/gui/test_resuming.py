@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.drops import purpose
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
-from cleanclip_gui.settings import SettingsStore
-from cleanclip_gui.widgets.error_dialog import ErrorDialog
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.window.dropped_files import purpose
+from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QObject, QThread, QTimer
 
+from cleanclip_gui.clean.runs.saved_run import can_resume
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.jobs.runner import (
     DEVICES,
@@ -19,7 +20,6 @@ from cleanclip_gui.jobs.runner import (
     resume_run,
     worker_command,
 )
-from cleanclip_gui.jobs.saved_run import can_resume
 from ml_core.events import Done, Metric, Progress
 from ml_core.reading.errors import InputError
 

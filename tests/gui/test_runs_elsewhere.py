@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from cleanclip_gui.jobs.history import read_run, run_points
-from cleanclip_gui.jobs.requests import CheckpointOpened
-from cleanclip_gui.panels.clean_spec import copy_job
+from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.runs.history import read_run, run_points
+from cleanclip_gui.inference.requests import CheckpointOpened
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
@@ -168,7 +168,7 @@ def test_a_copy_that_cannot_be_written_leaves_no_folder(tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cleanclip_gui.panels.clean_spec.write_spec", full)
+    monkeypatch.setattr("cleanclip_gui.clean.job.write_spec", full)
     with pytest.raises(InputError, match="choose another output folder"):
         copy_job(spec, tmp_path / "runs")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]

@@ -6,12 +6,12 @@ import tarfile
 import pytest
 from PIL import Image
 
-from cleanclip_gui.drops import purpose
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.own_classes import label_set_of
-from cleanclip_gui.panels.data_bar import DataBar
+from cleanclip_gui.data.data_bar import DataBar
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.own_classes import label_set_of
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.images_dialog import ImagesDialog
+from cleanclip_gui.window.dropped_files import purpose
 from ml_core.data.labels import load_label_set
 from ml_core.reading import InputError
 from tests.gui.shell_fakes import Answers

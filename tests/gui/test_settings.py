@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cleanclip_gui.settings import SettingsStore
+from cleanclip_gui.session.settings import SettingsStore
 
 
 def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):

@@ -8,16 +8,16 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui import main_window
 from cleanclip_gui.app import has_display
-from cleanclip_gui.versions import pyside_problem
+from cleanclip_gui.window import main_window
+from cleanclip_gui.window.versions import pyside_problem
 
 _BUILD = """
 import sys
 from pathlib import Path
 from PySide6.QtWidgets import QApplication
 from cleanclip_gui import theme
-from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.window.main_window import MainWindow
 app = QApplication([])
 theme.apply_theme(app, "light")
 window = MainWindow()
@@ -42,7 +42,7 @@ def test_building_the_window_imports_no_torch():
 def test_the_program_shows_its_window_at_once_and_ends_while_torch_is_loading():
     code = (
         "import sys; from PySide6.QtCore import QTimer\n"
-        "import cleanclip_gui.main_window as m\n"
+        "import cleanclip_gui.window.main_window as m\n"
         "shown = m.MainWindow.showEvent\n"
         "def show(self, event):\n"
         "    shown(self, event); QTimer.singleShot(300, self, self.close)\n"

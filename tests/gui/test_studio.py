@@ -7,11 +7,11 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.panels import studio_files
-from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.studio import trigger_files
+from cleanclip_gui.studio.station import StudioPanel
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 
@@ -232,7 +232,7 @@ def test_save_and_load_from_the_library(empty):
     before = empty.current_trigger()
     empty.ask_name = lambda name: "my / sticker"
     empty.save_trigger()
-    [(name, path)] = studio_files.saved_triggers()
+    [(name, path)] = trigger_files.saved_triggers()
     assert name == "my  sticker"
     empty.clear()
     assert empty.current_trigger() is None

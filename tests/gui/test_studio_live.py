@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import PredictionReady
-from cleanclip_gui.panels.studio_live import SLOW_SECONDS, LiveLoop, short_size
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import PredictionReady
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, short_size
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
@@ -118,7 +118,7 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
 
 
 def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.panels.studio_live._MOST_GROWTHS", 0)
+    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
     loop._rate, loop._limit = 1.0, 32
     images = loop.session.images
     loop.session.images = ImagesState(

@@ -7,12 +7,12 @@ import pytest
 from PySide6.QtCore import QObject
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels.studio import StudioPanel
-from cleanclip_gui.panels.studio_looks import piece
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import ImagesState, Session
-from cleanclip_gui.text import count_text
-from cleanclip_gui.widgets.gallery_model import CELL_ROLE
+from cleanclip_gui.studio.gallery.model import CELL_ROLE
+from cleanclip_gui.studio.looks import piece
+from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.widgets.text import count_text
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import PerImage
 from ml_core.triggers.make import demo_trigger

@@ -10,11 +10,11 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox
 
-from cleanclip_gui.drops import purpose
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.panels import studio_files, studio_library
-from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
+from cleanclip_gui.studio import library, trigger_files
+from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.window.dropped_files import purpose
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
@@ -52,8 +52,8 @@ def test_published_triggers_survive_the_canvas(studio, entry):
     studio.use_trigger(trigger)
     found = studio.current_trigger()
     assert found.digest == trigger.digest
-    standing = studio_library.standing_of(found, 224)
-    assert standing == studio_library.standing_of(trigger, 224)
+    standing = library.standing_of(found, 224)
+    assert standing == library.standing_of(trigger, 224)
     assert (standing == PUBLISHED) == (not entry.needs_file)
 
 
@@ -281,11 +281,11 @@ def test_values_that_do_not_go_together_are_said_in_the_form(studio):
 def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
     studio.show_library()
     dialog = studio.library
-    entries = {e.key: e for e in studio_library.entries(64)}
+    entries = {e.key: e for e in library.entries(64)}
     assert {e.id for e in LIBRARY} <= set(entries)
     assert entries["T1"].source == "CleanCLIP"
     assert entries["T1"].standing == "rescaled"
-    assert {e.key: e for e in studio_library.entries(224)}["T1"].standing == "published"
+    assert {e.key: e for e in library.entries(224)}["T1"].standing == "published"
     assert entries["T12"].standing == "needs its file"
     dialog.search.setText("wanet nguyen")
     shown = [i.text(0) for i in dialog._items() if not i.isHidden()]
@@ -329,7 +329,7 @@ def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.use_demo_trigger()
     studio.ask_name = lambda name: "mine"
     studio.save_trigger()
-    saved = next(e for e in studio_library.entries(64) if e.name == "mine")
+    saved = next(e for e in library.entries(64) if e.name == "mine")
     assert saved.own
     studio.clear()
     answers = Answers(yes=False)
@@ -337,12 +337,12 @@ def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.show_library()
     studio.library.mark(saved.key)
     studio.library.delete.click()
-    assert any(e.name == "mine" for e in studio_library.entries(64))
+    assert any(e.name == "mine" for e in library.entries(64))
     answers.yes = True
     studio.library.delete.click()
     assert answers.asked == ["Delete mine from the library?"] * 2
-    assert not any(e.name == "mine" for e in studio_library.entries(64))
-    assert not list(studio_files.library_folder().glob("mine*"))
+    assert not any(e.name == "mine" for e in library.entries(64))
+    assert not list(trigger_files.library_folder().glob("mine*"))
     studio.library.reject()
 
 

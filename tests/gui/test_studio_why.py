@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.panels.studio import StudioPanel
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.studio.station import StudioPanel
 from ml_core.data.specs import ImageSpec
 
 N = 48

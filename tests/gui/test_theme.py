@@ -10,7 +10,7 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.look import sized
+from cleanclip_gui.theme.look import sized
 from ml_core.paths import resource
 
 NAMED = (

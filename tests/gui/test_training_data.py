@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
-from cleanclip_gui.widgets.training_data import TrainingData
+from cleanclip_gui.clean.training_data import TrainingData
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder

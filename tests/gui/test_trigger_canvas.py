@@ -6,9 +6,9 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.widgets.paint_document import PaintDocument
-from cleanclip_gui.widgets.paint_scene import FloatingPatch, image_to_rgba, rgba_to_image
-from cleanclip_gui.widgets.trigger_canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.scene import FloatingPatch, image_to_rgba, rgba_to_image
 
 RED = [255, 0, 0, 255]
 

@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.widgets.welcome import WelcomePage
+from cleanclip_gui.window.welcome import WelcomePage
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.jobs.explaining import Pair
-from cleanclip_gui.panels.studio_save import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.inference.explaining import Pair
 from cleanclip_gui.session import ImagesState
-from cleanclip_gui.widgets.attribution_view import AttributionView
-from cleanclip_gui.widgets.embedding_map import EmbeddingMapView
-from cleanclip_gui.widgets.pair_view import PairView
-from cleanclip_gui.widgets.result_details import ResultDetails, rows_of
+from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.studio.pages.attribution_view import AttributionView
+from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapView
+from cleanclip_gui.studio.pages.pair_view import PairView
+from cleanclip_gui.studio.result_details import ResultDetails, rows_of
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings

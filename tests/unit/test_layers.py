@@ -39,6 +39,8 @@ FORBIDDEN = {
     "pandas.read_pickle", "yaml.load", "yaml.unsafe_load", "eval", "exec", "builtins.eval",
     "builtins.exec", "os.system",
 }  # fmt: skip
+STATIONS = tuple(f"cleanclip_gui.{name}" for name in ("checkpoint", "studio", "clean", "data"))
+UPPER = ("cleanclip_gui.window.main_window", "cleanclip_gui.app", "cleanclip_gui.window")
 EXTRACTORS = ("extract", "extractall", "unpack_archive")
 
 
@@ -115,11 +117,10 @@ def broken_rules(module: str, imported: str) -> list[str]:
         gui = ("cleanclip_gui",)
         if starts(imported, gui) and not starts(imported, ("cleanclip_gui.session",)):
             broken.append("session imports nothing else of the window")
-    upper = ("cleanclip_gui.panels", "cleanclip_gui.main_window", "cleanclip_gui.app")
-    if starts(module, ("cleanclip_gui.widgets",)) and starts(imported, upper):
-        broken.append("widgets never import panels or main_window")
-    if starts(module, ("cleanclip_gui.panels",)) and starts(imported, upper[1:]):
-        broken.append("panels never import main_window")
+    if starts(module, ("cleanclip_gui.widgets",)) and starts(imported, (*STATIONS, *UPPER)):
+        broken.append("widgets never import a station or the window")
+    if starts(module, STATIONS) and starts(imported, UPPER[:2]):
+        broken.append("stations never import the main window")
     levels = {name: level for level, names in enumerate(CORE_ROOMS) for name in names}
     here, there = room(module), room(imported)
     if (
@@ -169,8 +170,12 @@ def test_every_room_has_a_level() -> None:
         ("ml_core.cleaning.loop", "import ml_core.jobs.specs", "arrows"),
         ("ml_core.jobs.run", "from ml_core.cli import main", "arrows"),
         ("cleanclip_gui.session.session", "import PySide6.QtCore", "session never imports Qt"),
-        ("cleanclip_gui.widgets.bars", "from cleanclip_gui.panels import studio", "widgets"),
-        ("cleanclip_gui.panels.clean", "from cleanclip_gui.main_window import X", "panels"),
+        ("cleanclip_gui.widgets.bars", "from cleanclip_gui.studio import station", "widgets"),
+        (
+            "cleanclip_gui.clean.station",
+            "from cleanclip_gui.window.main_window import X",
+            "stations",
+        ),
     ],
 )
 def test_a_broken_import_is_noticed(module: str, source: str, rule: str) -> None:

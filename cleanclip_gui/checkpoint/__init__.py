@@ -1,0 +1,1 @@
+"""The Checkpoint station: what is this file?"""

@@ -1,0 +1,94 @@
+"""Program code that a file carries, to be read and not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from PySide6.QtCore import QModelIndex, QStringListModel, Qt, Slot
+from PySide6.QtGui import QFontDatabase
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QListView,
+    QPlainTextEdit,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, plain, plural
+
+MAX_CHARACTERS = 200_000
+
+
+class CodeView(QWidget):
+    """A list of records, and the text of the chosen one with every odd character escaped."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._records: list[tuple[str, str]] = []
+        self._names = QStringListModel(self)
+        self.words = Label("", "subtle", wrap=True)
+        self.list = QListView()
+        self.list.setModel(self._names)
+        self.list.setUniformItemSizes(True)
+        self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setAccessibleName("Records with program code")
+        self.list.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        self.text = QPlainTextEdit()
+        self.text.setReadOnly(True)
+        self.text.setTabChangesFocus(True)
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.text.setAccessibleName("Program code, not run")
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setChildrenCollapsible(False)
+        split.setHandleWidth(theme.SPACE_S)
+        split.addWidget(self.list)
+        split.addWidget(self.text)
+        split.setSizes([230, 560])
+        split.setStretchFactor(1, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self.words)
+        layout.addWidget(split, 1)
+
+    def set_code(self, records: Sequence[tuple[str, str]]) -> None:
+        """Show other records; the first one is chosen."""
+        self._records = list(records)
+        folder = _common_folder([name for name, _ in self._records])
+        names = [name.removeprefix(folder) for name, _ in self._records]
+        self._names.setStringList([plain(name, 300) for name in names])
+        where = f" below {plain(folder, 80)}" if folder else ""
+        self.words.setText(
+            f"The file carries program code in {plural(len(self._records), 'record')}{where}. "
+            "None of it was run; only the tensors are used."
+        )
+        self.text.clear()
+        if self._records:
+            self.list.setCurrentIndex(self._names.index(0))
+
+    @Slot(QModelIndex, QModelIndex)
+    def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
+        if not current.isValid():
+            return
+        text = self._records[current.row()][1]
+        shown = plain(text, MAX_CHARACTERS, lines=True)
+        if len(text) > MAX_CHARACTERS:
+            length = count_text(len(text))
+            shown += f"\n\nCut here: the record has {length} characters."
+        self.text.setPlainText(shown)
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """The folders in which all records lie."""
+    if len(names) < 2:
+        return ""
+    pairs = zip(min(names), max(names), strict=False)
+    shared = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return shared[: shared.rfind("/") + 1]

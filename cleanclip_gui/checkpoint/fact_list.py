@@ -1,0 +1,88 @@
+"""Names and values in two columns; values can be selected and, where it helps, copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Qt, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import fitting, plain, tip
+
+
+class _Copier(QObject):
+    """Puts one text on the clipboard."""
+
+    def __init__(self, text: str, parent: QObject) -> None:
+        super().__init__(parent)
+        self._text = text
+
+    @Slot()
+    def copy(self) -> None:
+        QGuiApplication.clipboard().setText(self._text)
+
+
+class FactList(QFrame):
+    """A card with a heading and rows of facts."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        heading = Label(title, "heading")
+        self._title = title
+        self._body = QWidget()
+        self._grid = QGridLayout(self._body)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        self._layout.setSpacing(theme.SPACE_M)
+        self._layout.addWidget(heading)
+        self._layout.addWidget(self._body)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(theme.SPACE_L)
+        self._grid.setVerticalSpacing(theme.SPACE_S)
+        self._grid.setColumnStretch(1, 1)
+
+    def clear(self) -> None:
+        """Remove every row."""
+        old = self._body
+        self._body = QWidget()
+        self._grid = QGridLayout(self._body)
+        self._prepare()
+        self._layout.replaceWidget(old, self._body)
+        old.hide()
+        old.deleteLater()
+
+    def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> Label:
+        """Add a row; ``copy`` is what its copy button puts on the clipboard."""
+        row = self._grid.rowCount()
+        field = Label(name, "field")
+        field.setAlignment(Qt.AlignmentFlag.AlignTop)
+        shown = plain(value)
+        label = Label(fitting(shown, 40))
+        if label.text() != shown:
+            label.setToolTip(tip(shown))
+        label.setWordWrap(True)
+        label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        label.setAccessibleName(f"{name}: {shown}")
+        label.setMinimumWidth(1)
+        if role:
+            label.setProperty("role", role)
+        self._grid.addWidget(field, row, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(label, row, 1)
+        if copy:
+            button = QToolButton()
+            button.setIcon(theme.icon("copy", "muted"))
+            button.setProperty("small", True)
+            button.setToolTip(f"Copy {name}")
+            button.setAccessibleName(f"Copy {name}")
+            slot: Callable[[], None] = _Copier(copy, button).copy
+            button.clicked.connect(slot)
+            self._grid.addWidget(button, row, 2, Qt.AlignmentFlag.AlignTop)
+        return label

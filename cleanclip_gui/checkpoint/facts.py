@@ -1,0 +1,245 @@
+"""The cards on the left of the Checkpoint station: what is known of the file, most urgent first."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.fact_list import FactList
+from cleanclip_gui.checkpoint.file_actions import CheckpointActions
+from cleanclip_gui.checkpoint.note_card import NoteCard
+from cleanclip_gui.checkpoint.verdict_card import VerdictCard
+from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
+from ml_core.reading import Inspection
+from ml_core.reading.elsewhere import elsewhere
+from ml_core.reading.sandbox import is_complete
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+_LISTED = 12
+_SOURCES = {
+    "config": "its open_clip_config.json",
+    "metadata": "the file's metadata",
+    "shapes": "the shapes of its tensors",
+}
+_SNAPSHOTS = "snapshots"
+
+
+class FactsColumn(QScrollArea):
+    """Verdict, actions and cards; a card that has nothing to say is not there."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.verdict = VerdictCard()
+        self.actions_ = CheckpointActions()
+        self.known = NoteCard("What is known of it")
+        self.notes = FactList("Notes")
+        self.architecture = FactList("Architecture")
+        self.elsewhere = NoteCard("What torch.load would do with it elsewhere")
+        self.opinion = NoteCard("Second opinion")
+        self.identity = FactList("File")
+        self.container = FactList("Container")
+        self.values = FactList("Values in the file")
+        left = QWidget()
+        left.setObjectName("page")
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, theme.SPACE_S, 0)
+        column.setSpacing(theme.SPACE_M)
+        for card in (
+            *(self.verdict, self.actions_, self.known, self.notes, self.architecture),
+            *(self.elsewhere, self.opinion, self.identity, self.container, self.values),
+        ):
+            column.addWidget(card)
+        column.addStretch()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(left)
+        self.setAccessibleName("Facts of the checkpoint")
+        self.setMinimumWidth(360)
+
+    def begin(self, path: Path) -> None:
+        """Another file is being read."""
+        try:
+            size = path.stat().st_size if path.is_file() else None
+        except (OSError, ValueError):
+            size = None
+        self.verdict.show_reading(path.name or str(path), size)
+        self.opinion.say("")
+        self.known.say("")
+        self.show_facts(None, None, None)
+        self.verticalScrollBar().setValue(0)
+
+    def show_facts(
+        self,
+        found: Inspection | None,
+        assessed: Assessment | None,
+        facts: CheckpointFacts | None,
+    ) -> None:
+        """Fill the cards with what is known so far."""
+        for card in (self.identity, self.architecture, self.notes, self.values, self.container):
+            card.clear()
+            card.hide()
+        self.elsewhere.say("" if found is None else _elsewhere(found))
+        if facts is not None:
+            self._show_model(facts)
+        elif assessed is not None:
+            self._show_expected(assessed)
+        if found is not None:
+            self._show_identity(found)
+            self._show_container(found)
+            self._show_notes(found, assessed)
+            self._show_values(found)
+
+    def _show_model(self, facts: CheckpointFacts) -> None:
+        """What was built of it."""
+        card = self.architecture
+        card.add("Model", facts.architecture)
+        card.add("Told by", _SOURCES.get(facts.architecture_source, "shapes"))
+        card.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
+        card.add("Parameters", count_text(facts.parameters))
+        if facts.donor:
+            card.add("Donor", facts.donor, copy=facts.donor)
+        if facts.choice:
+            card.add("Chosen", facts.choice, role="warning")
+        for assumption in facts.assumptions:
+            if assumption != facts.choice:
+                card.add("Assumed", assumption, role="warning")
+        for note in facts.notes:
+            card.add("Also in it", note)
+        card.show()
+
+    def _show_expected(self, assessed: Assessment) -> None:
+        """What its tensors say, where no model is built of it."""
+        told = assessed.architecture
+        if told is None:
+            return
+        self.architecture.add("Model", told["name"])
+        self.architecture.add("Told by", _SOURCES.get(told["source"], "shapes"))
+        for assumption in told["assumptions"]:
+            self.architecture.add("Assumed", assumption, role="warning")
+        notes = told["notes"]
+        for note in notes[1:] if told.get("needs_donor") else notes:  # the first is the verdict's
+            self.architecture.add("Also in it", note)
+        self.architecture.show()
+
+    def _show_identity(self, found: Inspection) -> None:
+        """Where it lies, what it is, how it was read."""
+        card = self.identity
+        card.add("Path", found.path, copy=str(found.path))
+        origin = hub_origin(found.path)
+        if origin is not None:
+            card.add("Repository", f"{origin[0]} on the Hugging Face Hub", copy=origin[0])
+            card.add("Revision", _grouped(origin[1]), copy=origin[1])
+        card.add("Format", found.format)
+        card.add("Size", f"{bytes_text(found.size)} ({count_text(found.size)} bytes)")
+        if found.sha256:
+            card.add("SHA-256", _grouped(found.sha256), copy=found.sha256)
+        if found.unread:
+            card.add("Not read", _listed(found.unread))
+        if is_complete(found.sandbox):
+            card.add("Sandbox", "on: read in a process that could not write or connect")
+        elif found.sandbox:
+            for wall, state in found.sandbox.items():
+                role = "" if state.startswith("on") else "warning"
+                card.add(f"Sandbox, {wall}", state, role=role)
+        card.show()
+
+    def _show_container(self, found: Inspection) -> None:
+        """What the tensors' bytes are wrapped in."""
+        box = found.container
+        if box is None:
+            return
+        card = self.container
+        card.add("Kind", box.kind)
+        if box.members:
+            members = plural(box.members, "file")
+            packed = f"{count_text(box.compressed)} compressed" if box.compressed else "all stored"
+            card.add("Members", f"{members}, {packed}")
+            sizes = bytes_text(box.unpacked)
+            if box.packed != box.unpacked:
+                sizes = f"{bytes_text(box.packed)} packed, {sizes} unpacked"
+            card.add("Their bytes", sizes)
+        if box.protocol >= 0:
+            card.add("Pickle protocol", str(box.protocol) if box.protocol else "0 or 1")
+        if box.alignment:
+            card.add("Tensors begin at", f"multiples of {plural(box.alignment, 'byte')}")
+        dtypes: dict[str, int] = {}
+        for tensor in found.tensors:
+            dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + 1
+        if dtypes:
+            kinds = ", ".join(f"{count_text(n)} {dtype}" for dtype, n in sorted(dtypes.items()))
+            card.add("Tensors", kinds)
+        card.show()
+
+    def _show_notes(self, found: Inspection, assessed: Assessment | None) -> None:
+        """The reasons that do not stand on the verdict's card."""
+        verdict = found.verdict if assessed is None else assessed.verdict
+        reasons = found.reasons if assessed is None else assessed.reasons
+        rest = reasons if verdict == "loads" else reasons[1:]
+        for number, reason in enumerate(rest, start=1):
+            self.notes.add(f"{number}.", reason)
+        self.notes.setVisible(bool(rest))
+
+    def _show_values(self, found: Inspection) -> None:
+        """Epoch, name, options: what the file says of itself."""
+        for name, value in list(found.facts.items())[:_LISTED]:
+            self.values.add(plain(name, 60), plain(value, 200))
+        if len(found.facts) > _LISTED:
+            left = count_text(len(found.facts) - _LISTED)
+            self.values.add("", f"and {left} more, under Metadata")
+        self.values.setVisible(bool(found.facts))
+
+
+def hub_origin(path: Path) -> tuple[str, str] | None:
+    """Repository and revision of a folder, or a file of one, in the Hugging Face cache."""
+    parts = path.absolute().parts
+    for place in range(len(parts) - 2, 0, -1):
+        kind, _, name = parts[place - 1].partition("--")
+        if parts[place] == _SNAPSHOTS and kind == "models" and name:
+            return name.replace("--", "/"), parts[place + 1]
+    return None
+
+
+def _elsewhere(found: Inspection) -> str:
+    return elsewhere(
+        found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list."""
+    more = f" and {count_text(len(names) - _LISTED)} more" if len(names) > _LISTED else ""
+    return ", ".join(plain(name, 80) for name in names[:_LISTED]) + more
+
+
+def _grouped(digest: str) -> str:
+    """Hex digits in groups of eight, so that the label can break the line."""
+    return " ".join(digest[i : i + 8] for i in range(0, len(digest), 8))
+
+
+def metadata_text(found: Inspection) -> str:
+    """Metadata as indented JSON where it is JSON; every character made harmless."""
+    parts = []
+    for key, value in found.metadata.items():
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        parts.append(f"{plain(key, 200)}\n{plain(value, 20_000, lines=True)}")
+    if found.config is not None:
+        config = json.dumps(found.config, indent=2, ensure_ascii=False)
+        parts.append(f"open_clip_config.json\n{plain(config, 20_000, lines=True)}")
+    if found.facts:
+        values = "\n".join(
+            f"{plain(name, 200)}: {plain(value, 400)}" for name, value in found.facts.items()
+        )
+        parts.append(f"Values in the file\n{values}")
+    return "\n\n".join(parts) or "The file carries no metadata."

@@ -1,0 +1,148 @@
+"""A row of cells, one a layer, the warmer the more the layer has changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.text import plain
+
+
+class Layer(Protocol):
+    """What ``ml_core.checkpoints.compare.by_layer`` gives."""
+
+    @property
+    def name(self) -> str:
+        """Of the layer."""
+
+    @property
+    def relative(self) -> float:
+        """Relative L2 change."""
+
+    @property
+    def tensors(self) -> int:
+        """How many were compared."""
+
+    @property
+    def changed(self) -> int:
+        """How many of them differ."""
+
+
+class HeatStrip(QWidget):
+    """``pointed(str)`` tells in words what the pointer or the arrow keys are at."""
+
+    pointed = Signal(str)
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._title = title
+        self._layers: list[Layer] = []
+        self._top = 0.0
+        self._at = -1
+        self.setAccessibleName(f"{title}: change of each layer")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Wide and low."""
+        return QSize(600, 34)
+
+    def set_layers(self, layers: Sequence[Layer], top: float) -> None:
+        """Show other layers; ``top`` is the change that gets the warmest colour."""
+        self._layers, self._top, self._at = list(layers), top, -1
+        worst = max(
+            self._layers,
+            key=lambda layer: (math.isnan(layer.relative), layer.relative),
+            default=None,
+        )
+        self.setAccessibleDescription("" if worst is None else f"Most: {words(worst)}")
+        self.update()
+
+    def colour(self, number: int) -> QColor:
+        """Colour of a cell: the root of its share of the top, so that small changes show."""
+        layer = self._layers[number]
+        if math.isnan(layer.relative):  # became NaN: nothing is further away
+            share = 1.0
+        else:
+            share = min(1.0, layer.relative / self._top) if self._top > 0 else 0.0
+        if layer.changed == 0:
+            return theme.colour("sunken")
+        warm, cold = look.triggered_colour(), theme.colour("surface")
+        part = 0.15 + 0.85 * math.sqrt(share)
+        mixed = (
+            round(part * a + (1 - part) * b)
+            for a, b in zip(warm.getRgb()[:3], cold.getRgb()[:3], strict=True)
+        )
+        return QColor(*mixed)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw the cells; the one pointed at has a frame."""
+        painter = QPainter(self)
+        for number in range(len(self._layers)):
+            cell = self._cell(number)
+            painter.fillRect(cell, self.colour(number))
+            if number == self._at:
+                painter.setPen(QPen(theme.colour("text"), 2))
+                painter.drawRect(cell.adjusted(1, 1, -1, -1))
+        if self.hasFocus() and self._at < 0:
+            painter.setPen(QPen(theme.colour("accent"), 2))
+            painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
+
+    def _cell(self, number: int) -> QRectF:
+        step = self.width() / max(1, len(self._layers))
+        gap = 1.0 if step > 4 else 0.0
+        return QRectF(number * step, 0.0, max(1.0, step - gap), float(self.height()))
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Point at the cell under the mouse."""
+        if self._layers:
+            step = self.width() / len(self._layers)
+            self._point(int(event.position().x() / step))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Go from cell to cell."""
+        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        if event.key() in steps and self._layers:
+            self._point(self._at + steps[Qt.Key(event.key())])
+        else:
+            super().keyPressEvent(event)
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Point at nothing."""
+        self._at = -1
+        self.update()
+        super().leaveEvent(event)
+
+    def _point(self, number: int) -> None:
+        self._at = min(max(number, 0), len(self._layers) - 1)
+        self.pointed.emit(words(self._layers[self._at]))
+        self.update()
+
+
+def words(layer: Layer) -> str:
+    """A layer and how much it has changed."""
+    changed = f"{layer.changed} of {layer.tensors} tensors differ"
+    if layer.changed == 0:
+        changed = "equal"
+    return f"{plain(layer.name, 80)}: {percent(layer.relative)} ({changed})"
+
+
+def percent(relative: float) -> str:
+    """A relative change, e.g. ``0.31 %``."""
+    if math.isnan(relative):
+        return "not a number"
+    if math.isinf(relative):
+        return "from zero"
+    if relative == 0:
+        return "0 %"
+    if relative < 1:
+        return f"{100 * relative:.2g} %"
+    return f"{100 * relative:.0f} %" if relative < 10 else f"{relative:.0f} times"

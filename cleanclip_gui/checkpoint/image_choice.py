@@ -1,0 +1,162 @@
+"""Which labelled images to use: the demo's, those in use, a folder per class, or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.own_classes import label_set_of
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import plain
+from ml_core.data.labels import label_sets
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import InputError
+
+_TABLES = "Tables (*.csv *.tsv)"
+_LISTS = "Class lists (*.txt classes.py)"
+_FILES = "Image sets (*.tar *.parquet)"
+_FOLDER, _TABLE, _FILE, _LIST = "folder", "csv", "file", "list"
+_DEMO = (("test", "Demo: test images"), ("val", "Demo: validation images"))
+_FEW, _MANY, _USUAL = 20, 10_000, 300
+
+
+class ImageChoice(QWidget):
+    """Three fields; ``failed`` carries an InputError of a table that cannot be read."""
+
+    failed = Signal(object)
+
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._prompts = prompts
+        self._good = self._good_list = 0
+        self.images = _combo("Labelled images")
+        for split, text in _DEMO:
+            self.images.addItem(text, (ImageSpec(kind="demo", split=split), "demo"))  # type: ignore[arg-type]
+        self.images.addItem("A folder per class, or a published set…", _FOLDER)
+        self.images.addItem("CSV or TSV table…", _TABLE)
+        self.images.addItem("WebDataset shard or Parquet…", _FILE)
+        self.labels = _combo("Label set")
+        for name in label_sets():
+            self.labels.addItem(name, name)
+        self.labels.addItem("Text file…", _LIST)
+        self.n = QSpinBox()
+        self.n.setRange(_FEW, _MANY)
+        self.n.setSingleStep(100)
+        self.n.setValue(_USUAL)
+        self.n.setGroupSeparatorShown(True)
+        self.n.setAccessibleName("How many images at most")
+        self.n.setFixedWidth(96)
+        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(theme.SPACE_M)
+        row.addWidget(Label("Labelled images", "field", buddy=self.images))
+        row.addWidget(self.images, 3)
+        row.addWidget(Label("Label set", "field", buddy=self.labels))
+        row.addWidget(self.labels, 2)
+        row.addWidget(Label("At most", "field", buddy=self.n))
+        row.addWidget(self.n)
+        self.images.activated.connect(self._on_images_activated)
+        self.labels.activated.connect(self._on_labels_activated)
+        self._follow()
+
+    def offer(self, spec: ImageSpec, label_set: str, name: str) -> None:
+        """Put the images in use first."""
+        self.images.insertItem(0, f"In use: {plain(name, 60)}", (spec, label_set))
+        self.images.setCurrentIndex(0)
+        self._good = 0
+        self._follow()
+
+    def chosen(self) -> tuple[ImageSpec, str]:
+        """The image set, of at most that many images, and its label set."""
+        spec: ImageSpec = self.images.currentData()[0]
+        n = min(self.n.value(), spec.n or self.n.value())
+        return spec.model_copy(update={"n": n}), str(self.labels.currentData())
+
+    def take(self, spec: ImageSpec, label_set: str = "") -> None:
+        """Use images of one's own; an empty label set keeps the one on show."""
+        name = Path(spec.path or "").name
+        self.images.insertItem(0, plain(name, 60), (spec, label_set))
+        self.images.setCurrentIndex(0)
+        self._good = 0
+        self._follow()
+
+    @Slot(object)
+    def _on_chosen(self, spec: ImageSpec) -> None:
+        """Take images with the classes that were chosen for them."""
+        dialog = self.sender()
+        assert isinstance(dialog, ImagesDialog)
+        classes = dialog.classes_chosen
+        title = f"classes of {Path(spec.path or '').stem}"
+        try:
+            name = classes if isinstance(classes, str) else label_set_of(classes, title)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.take(spec, name)
+
+    def _follow(self) -> None:
+        """Some images come with their label set."""
+        spec, label_set = self.images.currentData()
+        if label_set:
+            place = self.labels.findData(label_set)
+            if place < 0:
+                self.labels.insertItem(0, plain(Path(label_set).name, 60), label_set)
+                place = 0
+            self.labels.setCurrentIndex(place)
+            self._good_list = place
+        self.labels.setEnabled(spec.kind != "demo")
+
+    @Slot(int)
+    def _on_images_activated(self, place: int) -> None:
+        wanted = self.images.itemData(place)
+        if wanted not in (_FOLDER, _TABLE, _FILE):
+            self._good = place
+            self._follow()
+            return
+        self.images.setCurrentIndex(self._good)  # until something is chosen
+        if wanted == _FOLDER:
+            path = self._prompts.open_folder(self, "Folder of labelled images", "")
+        elif wanted == _FILE:
+            path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+        else:
+            path = self._prompts.open_file(self, "Table of labelled images", "", _TABLES)
+        if path:
+            self._map(Path(path), wanted)
+
+    def _map(self, path: Path, kind: Literal["folder", "file", "csv"]) -> None:
+        """Ask which columns and classes are meant."""
+        try:
+            dialog = ImagesDialog(path, kind, str(self.labels.currentData()), self.window())
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_chosen)
+        dialog.open()
+
+    @Slot(int)
+    def _on_labels_activated(self, place: int) -> None:
+        if self.labels.itemData(place) != _LIST:
+            self._good_list = place
+            return
+        self.labels.setCurrentIndex(self._good_list)
+        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        if path:
+            self.labels.insertItem(0, plain(Path(path).name, 60), path)
+            self.labels.setCurrentIndex(0)
+            self._good_list = 0
+
+
+def _combo(name: str) -> QComboBox:
+    box = QComboBox()
+    box.setAccessibleName(name)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    return box

@@ -1,0 +1,99 @@
+"""Add a file to the user's own list of known files: what it is, and what is known of it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
+
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+from ml_core.checkpoints.known import KnownFile, add_known
+from ml_core.reading import InputError, Inspection
+
+_LEAD = (
+    "The entry belongs to this file's SHA-256: whenever these bytes are opened again, whatever "
+    "their name, the window and the command line say so. What it is and where it was published "
+    "are needed; leave empty what you do not know."
+)
+# field -> title, hint, longest text
+_FIELDS: dict[str, tuple[str, str, int]] = {
+    "title": ("What it is", "a CLIP RN50 poisoned with a BadNets patch", 300),
+    "source": ("Where it was published", "a repository, a paper, a colleague", 300),
+    "trigger": ("Trigger", "16 px patch, random place", 300),
+    "target": ("Target class", "banana", 100),
+    "clean_accuracy": ("Clean accuracy", "57.4 %", 12),
+    "asr": ("Attack success rate", "99.9 %", 12),
+    "note": ("Note", "", 500),
+}
+_RATES = ("clean_accuracy", "asr")
+_NEEDED = ("title", "source")
+
+
+class KnownDialog(QDialog):
+    """Writes the entry itself; ``added`` when it was."""
+
+    added = Signal()
+
+    def __init__(self, found: Inspection, architecture: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._found, self._architecture = found, architecture
+        self.setWindowTitle("Add to known files")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.fields: dict[str, QLineEdit] = {}
+        form = field_form()
+        for name, (title, hint, longest) in _FIELDS.items():
+            field = self.fields[name] = QLineEdit()
+            field.setPlaceholderText(hint)
+            field.setMaxLength(longest)
+            field.setAccessibleName(title)
+            field.textChanged.connect(self._on_text_changed)
+            form.addRow(Label(title, "field", buddy=field), field)
+        self.state = Label("", "error", wrap=True)
+        self.ok = primary_button("Add")
+        self.ok.clicked.connect(self._on_accepted)
+        parts = (Label(_LEAD, "subtle", wrap=True), form, self.state)
+        frame(self, plain(found.name, 80), parts, self.ok)
+        self.resize(600, 0)
+        self._on_text_changed()
+
+    def _problem(self) -> str:
+        """What keeps the entry from being added, as a sentence; empty if nothing does."""
+        for name in _RATES:
+            text = self.fields[name].text().strip()
+            if text and rate(text) is None:
+                return f"{_FIELDS[name][0]}: write a percentage such as 57.4 %."
+        return ""
+
+    @Slot()
+    def _on_text_changed(self) -> None:
+        problem = self._problem()
+        self.state.setText(problem)
+        self.state.setVisible(bool(problem))
+        filled = all(self.fields[name].text().strip() for name in _NEEDED)
+        self.ok.setEnabled(filled and not problem)
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        texts = {name: field.text().strip() for name, field in self.fields.items()}
+        rates = {name: rate(texts.pop(name)) for name in _RATES}
+        entry = KnownFile(
+            **texts, **rates, sha256=self._found.sha256, architecture=self._architecture[:100]
+        )
+        try:
+            add_known(entry)
+        except InputError as error:
+            self.state.setText(plain(error.sentence, 600))
+            self.state.show()
+            return
+        self.added.emit()
+        self.accept()
+
+
+def rate(text: str) -> float | None:
+    """A percentage, with or without its sign, as a fraction; None if it is none."""
+    try:
+        value = float(text.strip().removesuffix("%").strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value / 100 if 0 <= value <= 100 else None

@@ -1,0 +1,86 @@
+"""What the pickles of a file name, in groups from unknown to harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFontDatabase
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, plain, plural
+
+_GROUPS = (
+    ("unknown", "danger", "Unknown code", "an ordinary loader would import it and may run it"),
+    ("code", "warning", "Program objects", "kept here as records, never made"),
+    ("data", "text", "Plain data", "values and containers"),
+    ("tensors", "text", "Builds tensors", "done by this program's own code"),
+)
+_SHOWN = 2000
+
+
+class NamesView(QWidget):
+    """A tree of two levels: groups, and the names in them."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.tree = QTreeWidget()
+        self.tree.setHeaderHidden(True)
+        self.tree.setUniformRowHeights(True)
+        self.tree.setAccessibleName("Names in the file's pickles")
+        self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.words = Label(
+            "What the file's pickles name. Here a name is only compared with a list; other "
+            "programs import it.",
+            "subtle",
+            wrap=True,
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self.words)
+        layout.addWidget(self.tree, 1)
+
+    def set_names(self, groups: Mapping[str, Sequence[str]]) -> None:
+        """Show other names; what is unknown comes first."""
+        self.tree.clear()
+        mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        bold = theme.figure_font(theme.FONT_POINTS, bold=True)
+        for group, tone, title, meaning in _GROUPS:
+            names = groups.get(group, ())
+            if not names:
+                continue
+            head = QTreeWidgetItem([f"{title}: {plural(len(names), 'name')} ({meaning})"])
+            head.setFont(0, bold)
+            head.setData(0, Qt.ItemDataRole.UserRole, tone)
+            for name in names[:_SHOWN]:
+                item = QTreeWidgetItem([plain(name, 300)])
+                item.setFont(0, mono)
+                head.addChild(item)
+            if len(names) > _SHOWN:
+                left = count_text(len(names) - _SHOWN)
+                head.addChild(QTreeWidgetItem([f"and {left} more, which are not listed"]))
+            self.tree.addTopLevelItem(head)
+            head.setExpanded(True)
+        self._tint()
+
+    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+        """Take the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == event.Type.PaletteChange:
+            self._tint()
+
+    def _tint(self) -> None:
+        """Colour the headings by how much they should worry."""
+        for number in range(self.tree.topLevelItemCount()):
+            head = self.tree.topLevelItem(number)
+            head.setForeground(0, theme.colour(head.data(0, Qt.ItemDataRole.UserRole)))

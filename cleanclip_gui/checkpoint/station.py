@@ -1,0 +1,385 @@
+"""The Checkpoint station: what is this file?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QPlainTextEdit,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.assessment import Assessed, assess_file
+from cleanclip_gui.checkpoint.code_view import CodeView
+from cleanclip_gui.checkpoint.comparison import Comparing
+from cleanclip_gui.checkpoint.comparison_view import ComparisonView
+from cleanclip_gui.checkpoint.doctor import Doctoring
+from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
+from cleanclip_gui.checkpoint.histogram import HistogramCard
+from cleanclip_gui.checkpoint.hub import Fetching
+from cleanclip_gui.checkpoint.keys_view import KeysView
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog
+from cleanclip_gui.checkpoint.names_view import NamesView
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
+from cleanclip_gui.checkpoint.tensor_table import TensorTable
+from cleanclip_gui.checkpoint.values import Values
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import device_text
+from ml_core.reading import InputError, Inspection, ask_picklescan, examine
+from ml_core.reading.collector import collector_off
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+_STOP_DOCTOR_MS = 1500
+_KEYS, _COMPARISON = 1, 5
+
+
+class CheckpointPanel(QWidget):
+    """Examines a file beside the window, then asks the inference thread to load it.
+
+    Call :meth:`open`. ``opening(path)`` tells that a file is being read, ``inspected(Inspection)``
+    that it was, ``refused(Inspection)`` that it will not be opened; ``failed`` carries an
+    InputError of something that was asked for here; ``told`` a file's name and how it stands.
+    """
+
+    opening = Signal(str)
+    inspected = Signal(object)
+    refused = Signal(object)
+    failed = Signal(object)
+    told = Signal(str, str)
+
+    def __init__(
+        self, session: Session, inference: Inference, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._inference = inference
+        self._path = ""
+        self._inspecting: Background | None = None
+        self._asking: Background | None = None
+        self.inspection: Inspection | None = None
+        self.assessment: Assessment | None = None
+
+        self.facts = FactsColumn()
+        self.verdict = self.facts.verdict
+        self.actions_ = self.facts.actions_
+        self.tensors = TensorTable()
+        self.histogram = HistogramCard()
+        self.values = Values(self.tensors, self.histogram, self)
+        self.keys = KeysView()
+        self.names = NamesView()
+        self.code = CodeView()
+        self.metadata = QPlainTextEdit()
+        self.metadata.setReadOnly(True)
+        self.metadata.setAccessibleName("Metadata and values")
+        self.metadata.setTabChangesFocus(True)
+        self.comparison = ComparisonView()
+        self.comparing = Comparing(self.comparison, self)
+        self.doctoring = Doctoring(session, self)
+        self.fetching = Fetching(self)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(_page(self.tensors, self.histogram, above=0), "Tensors")
+        self.tabs.addTab(self.keys, "Keys")
+        self.tabs.addTab(self.names, "Names")
+        self.tabs.addTab(self.code, "Program code")
+        self.tabs.addTab(_page(self.metadata), "Metadata")
+        self.tabs.addTab(self.comparison, "Comparison")
+        self.tabs.tabBar().setAccessibleName("What to look at")
+        self.tabs.tabBar().setDrawBase(False)
+
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setChildrenCollapsible(False)
+        split.setHandleWidth(theme.SPACE_M)
+        split.addWidget(self.facts)
+        self.right = QStackedWidget()  # its room is kept while a file is read
+        self.right.addWidget(self.tabs)
+        self.right.addWidget(QWidget())
+        split.addWidget(self.right)
+        split.setStretchFactor(0, 2)
+        split.setStretchFactor(1, 5)
+        split.setSizes([430, 900])
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
+        layout.addWidget(split)
+        self._connect()
+
+    def _connect(self) -> None:
+        actions = self.actions_
+        actions.compare_requested.connect(self._on_compare_requested)
+        actions.donor_chosen.connect(self._on_donor_chosen)
+        actions.doctor_requested.connect(self.ask_doctor)
+        actions.known_requested.connect(self._on_known_requested)
+        self.verdict.cancel_clicked.connect(self.cancel)
+        self.doctoring.changed.connect(self._on_choice_changed)
+        for part in (actions, self.comparing, self.doctoring):
+            part.failed.connect(self.failed)
+        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
+        self._inference.failed.connect(self._on_failed)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor has its statistics."""
+        return self.values.complete
+
+    def use_prompts(self, prompts: Prompts) -> None:
+        """Ask the user with these."""
+        self.actions_.prompts = self.doctoring.prompts = prompts
+
+    def open(self, path: str | Path) -> None:
+        """Examine a file or folder and load it if nothing speaks against it."""
+        self._abandon()
+        self._path = str(path)
+        target = Path(path)
+        self.inspection = self.assessment = None
+        self.facts.begin(target)
+        self.actions_.set_inspection(None)
+        self._show_tabs(None)
+        self.opening.emit(self._path)
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
+            found = examine(target, cancelled)
+            yield found
+            with collector_off():
+                columns = columns_of(found.tensors)
+            yield columns
+            with collector_off():
+                assessed = assess_file(found)
+            yield assessed
+
+        self._inspecting = Background(work)
+        self._inspecting.yielded.connect(self._on_yielded)
+        self._inspecting.failed.connect(self._on_inspection_failed)
+        self._inspecting.begin()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Stop reading the file; nothing of it is opened."""
+        if self._inspecting is None or self.inspection is not None:
+            return
+        self._abandon()
+        self._inspecting = None
+        self.verdict.show_cancelled(Path(self._path).name)
+        self.told.emit(Path(self._path).name, "Not read")
+
+    @Slot()
+    def ask_doctor(self) -> None:
+        """Show the loader doctor's page for the model on show."""
+        facts = self._session.checkpoint
+        if self.inspection is not None and facts is not None and facts.path == self._path:
+            self.doctoring.open(self.inspection, facts.donor)
+
+    def stop(self, timeout_ms: int = 5000) -> bool:
+        """End the threads that read beside the window; whether they ended within the limit."""
+        deadline = QDeadlineTimer(timeout_ms)
+        threads = [thread for thread in (self._inspecting, self._asking) if thread is not None]
+        self._inspecting = self._asking = None
+        for thread in threads:
+            thread.abandon()
+        ended = [self.doctoring.stop(_STOP_DOCTOR_MS)]
+        ended += [thread.stop(deadline.remainingTime()) for thread in threads]
+        for part in (self.values, self.tensors, self.actions_, self.comparing, self.fetching):
+            ended.append(part.stop(deadline.remainingTime()))
+        return all(ended)
+
+    def _abandon(self) -> None:
+        """Forget what is being read."""
+        for thread in (self._inspecting, self._asking):
+            if thread is not None:
+                thread.abandon()
+        self.values.forget()
+        self.comparing.abandon()
+
+    @Slot(object)
+    def _on_yielded(self, found: object) -> None:
+        if self.sender() is not self._inspecting:
+            return
+        if isinstance(found, Inspection):
+            self._take_inspection(found)
+        elif isinstance(found, TensorColumns):
+            self.tensors.set_columns(found)
+        elif isinstance(found, Assessed):
+            self._take_assessment(found)
+
+    def _take_inspection(self, found: Inspection) -> None:
+        """The verdict on the bytes; what the tensors are for follows."""
+        self.inspection = found
+        self.values.show(found)
+        self.verdict.show_inspection(found)
+        self.facts.show_facts(found, None, None)
+        self.actions_.set_inspection(found)
+        self._show_tabs(found)
+        self.inspected.emit(found)
+        if found.globals or found.verdict == "dangerous":
+            self._ask_for_second_opinion(found)
+        if found.refused:
+            self.refused.emit(found)
+
+    def _take_assessment(self, found: Assessed) -> None:
+        """What it means for a CLIP: the whole verdict. Then load the model."""
+        self.assessment = found.assessment
+        self.facts.known.say(" ".join(found.known))
+        inspection = found.assessment.inspection
+        if inspection.refused:
+            return
+        if found.has_head:
+            self.actions_.offer_head()
+        keys = found.assessment.keys
+        differs = keys is not None and not keys.same
+        self.keys.set_keys(keys if differs else None)
+        self._show_tab(_KEYS, differs)
+        if found.assessment.problem is None:
+            self.verdict.show_assessment(found.assessment)
+        else:
+            self.tabs.setCurrentIndex(_KEYS if differs else 0)
+        self.facts.show_facts(inspection, found.assessment, None)
+        self._inference.submit(OpenCheckpoint(self._path, "suspect"))
+
+    @Slot(object)
+    def _on_inspection_failed(self, error: InputError) -> None:
+        if self.sender() is self._inspecting:
+            self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
+
+    @Slot(object)
+    def _on_checkpoint_opened(self, opened: Any) -> None:
+        if opened.role != "suspect":
+            return
+        facts: CheckpointFacts = opened.checkpoint
+        # The inference thread holds this model now, whatever the cards are about since.
+        self._session.role, self._session.cleaned = "suspect", None
+        self._session.checkpoint = facts
+        if facts.path != self._path:
+            return
+        self.inspection = facts.inspection
+        state = f"Loaded on {device_text(self._session.device)}."
+        if facts.donor:
+            state += f" The other encoder is of {Path(facts.donor).name}."
+        self.verdict.set_state(state)
+        self.actions_.offer_doctor()
+        self.facts.show_facts(facts.inspection, self.assessment, facts)
+        self.values.begin(facts.inspection)
+
+    @Slot(object)
+    def _on_failed(self, failed: Failed) -> None:
+        request = failed.request
+        if not isinstance(request, OpenCheckpoint) or request.path != self._path:
+            return
+        if self.inspection is not None and failed.lacks:
+            told = self.assessment
+            whole = told is not None and told.problem is None
+            self.verdict.show_donor_needed(
+                self.inspection.name, told if whole else self.inspection, failed.sentence
+            )
+            self.actions_.offer_donor(failed.lacks)
+        else:
+            self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
+        if self.inspection is not None:
+            self.values.begin(self.inspection)
+
+    @Slot(str)
+    def _on_donor_chosen(self, donor: str) -> None:
+        if self.inspection is not None and not self.inspection.refused:
+            self.verdict.show_inspection(self.inspection)
+            self._inference.submit(OpenCheckpoint(self._path, "suspect", donor))
+
+    @Slot(str)
+    def _on_choice_changed(self, path: str) -> None:
+        """The settings of a file were chosen or forgotten: build its model anew."""
+        facts = self._session.checkpoint
+        if facts is not None and facts.path == path == self._path:
+            self.verdict.set_state("Loading the model…")
+            self._inference.submit(OpenCheckpoint(path, "suspect", facts.donor))
+
+    @Slot()
+    def _on_known_requested(self) -> None:
+        found = self.inspection
+        if found is None:
+            return
+        facts = self._session.checkpoint
+        name = facts.architecture if facts is not None and facts.path == self._path else ""
+        dialog = KnownDialog(found, name, self.window())
+        dialog.added.connect(self._on_known_added)
+        dialog.open()
+
+    @Slot()
+    def _on_known_added(self) -> None:
+        if self.assessment is not None:
+            from ml_core.checkpoints.inspection_record import known_sentences
+
+            self.facts.known.say(" ".join(known_sentences(self.assessment)))
+
+    def _ask_for_second_opinion(self, found: Inspection) -> None:
+        """Let picklescan say its words; they change no verdict."""
+        target = found.weights_path or found.path
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[str]:
+            yield ask_picklescan(target, cancelled)
+
+        self._asking = Background(work)
+        self._asking.yielded.connect(self._on_second_opinion)
+        self._asking.begin()
+
+    @Slot(object)
+    def _on_second_opinion(self, words: str) -> None:
+        if self.sender() is self._asking:
+            self.facts.opinion.say(words)
+
+    @Slot(str)
+    def _on_compare_requested(self, path: str) -> None:
+        if self.inspection is not None and not self.inspection.refused:
+            self.comparing.begin(self.inspection, Path(path))
+            self._show_tab(_COMPARISON, True)
+            self.tabs.setCurrentIndex(_COMPARISON)
+
+    def _show_tabs(self, found: Inspection | None) -> None:
+        """Fill the pages on the right, and show those that have something to show."""
+        self.histogram.hide()
+        self.tensors.set_tensors(())
+        self.keys.set_keys(None)
+        if found is None:
+            self.tabs.setCurrentIndex(0)
+        self.names.set_names({} if found is None else found.globals)
+        self.code.set_code(() if found is None else found.embedded_code)
+        self.metadata.setPlainText("" if found is None else metadata_text(found))
+        shown = found is not None and (
+            bool(found.tensors),
+            False,  # until they were compared with an architecture
+            any(found.globals.values()),
+            bool(found.embedded_code),
+            bool(found.tensors or found.facts),
+            False,  # until another one is chosen
+        )
+        for number, there in enumerate(shown or ()):
+            self._show_tab(number, there)
+        self.right.setVisible(found is None or any(shown or ()))
+        self.right.setCurrentIndex(int(found is None))
+
+    def _show_tab(self, number: int, there: bool) -> None:
+        """Show or hide a tab; Qt forgets to lay tabs out if one is told what it is already."""
+        if self.tabs.isTabVisible(number) != there:
+            self.tabs.setTabVisible(number, there)
+
+
+def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:
+    """Widgets one above the other as the page of a tab."""
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(0, above, 0, 0)
+    layout.setSpacing(theme.SPACE_M)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return page

@@ -1,0 +1,274 @@
+"""The model of the tensor table: sorts and filters on numpy columns, fills in statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
+from cleanclip_gui.widgets.table_rows import alignment, title_data
+from cleanclip_gui.widgets.text import count_text, plain, tip
+from ml_core.reading import TensorInfo
+
+_Index = QModelIndex | QPersistentModelIndex
+_NO_PARENT = QModelIndex()
+
+
+class Stats(Protocol):
+    """Numbers of one tensor, as ``ml_core.checkpoints.tensor_stats`` yields them."""
+
+    name: str
+    min: float
+    max: float
+    mean: float
+    std: float
+    nan: int
+    inf: int
+    zeros: int
+
+
+COLUMNS = (
+    *("Name", "Shape", "Type", "Min", "Max", "Mean", "Std", "NaN/Inf", "Zeros"),
+    *("Shared", "Bytes"),
+)
+NAME, _SHAPE, _TYPE, _BAD, _SHARED, _BYTES = 0, 1, 2, 7, 9, 10
+_STATS = range(3, 9)
+_FIELDS = 7  # min, max, mean, std, then three counts, which are whole up to 2**53
+_NAN, _INF, _ZEROS = 4, 5, 6
+_LISTED = 10
+_NUMBERS = range(_STATS.start, len(COLUMNS))
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class TensorModel(QAbstractTableModel):
+    """Tensors of an inspected file; statistics arrive later, tensor by tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter = ""
+        self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
+        self._take(columns_of(()))
+
+    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
+        """Show other tensors, in the order of the file; statistics start empty."""
+        self.set_columns(columns_of(tensors))
+
+    def set_columns(self, columns: TensorColumns) -> None:
+        """Show other tensors whose columns were prepared in a thread."""
+        self.beginResetModel()
+        self._take(columns)
+        self._arrange()
+        self.endResetModel()
+
+    def _take(self, columns: TensorColumns) -> None:
+        n = len(columns.tensors)
+        self._columns = columns
+        # Numbers, not records: 100 000 of those would keep Python's collector busy.
+        self._numbers = np.full((_FIELDS, n), math.nan)
+        self._known = np.zeros(n, bool)
+        self._view = np.arange(n)
+        self._row_of = np.arange(n)
+
+    def add_stats(self, stats: Sequence[Stats]) -> None:
+        """Fill in statistics of some tensors; rows keep their places until the next sort."""
+        known = [(self._columns.number_of[one.name], one) for one in stats if one.name in self]
+        if not known:
+            return
+        numbers = np.array([number for number, _ in known])
+        values = [(s.min, s.max, s.mean, s.std, s.nan, s.inf, s.zeros) for _, s in known]
+        self._numbers[:, numbers] = np.array(values, np.float64).T
+        self._known[numbers] = True
+        rows = self._row_of[numbers]
+        rows = rows[rows >= 0]
+        if len(rows):
+            self.dataChanged.emit(
+                self.index(int(rows.min()), _STATS.start),
+                self.index(int(rows.max()), _STATS.stop - 1),
+                [Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ForegroundRole],
+            )
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the file has a tensor of that name."""
+        return name in self._columns.number_of
+
+    def tensor_at(self, row: int) -> TensorInfo:
+        """The tensor of a row as it is shown now."""
+        return self._columns.tensors[self._view[row]]
+
+    def row_of(self, name: str) -> int:
+        """The row of a tensor; -1 if the filter holds it back."""
+        return int(self._row_of[self._columns.number_of[name]]) if name in self else -1
+
+    def set_filter(self, text: str) -> None:
+        """Show only tensors whose name, shape or type contains every word of ``text``."""
+        self._filter = text
+        self._rebuild()
+
+    @property
+    def shown_bytes(self) -> int:
+        """Bytes of the tensors that the filter lets through."""
+        return int(self._columns.nbytes[self._view].sum())
+
+    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """Tensors that the filter lets through."""
+        return 0 if parent.isValid() else len(self._view)
+
+    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """Header facts, then statistics."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
+        """Column titles."""
+        return title_data(COLUMNS, section, orientation, role, _NUMBERS)
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Text of a cell; damaged values (NaN, Inf) stand out."""
+        column = index.column()
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return alignment(column, _NUMBERS)
+        number = int(self._view[index.row()])
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._text(number, column)
+        if role == Qt.ItemDataRole.ToolTipRole and column == NAME:
+            return tip(self._columns.names[number])
+        if role == Qt.ItemDataRole.ToolTipRole and column == _SHARED:
+            return self._sharing_tip(number)
+        if role == Qt.ItemDataRole.ForegroundRole and self._is_bad(number, column):
+            return theme.colour("danger")
+        return None
+
+    def cell(self, index: _Index) -> tuple[str, Qt.AlignmentFlag, bool]:
+        """Text, alignment, and whether it stands out: what painting a cell takes, in one call."""
+        column, number = index.column(), int(self._view[index.row()])
+        return self._text(number, column), alignment(column, _NUMBERS), self._is_bad(number, column)
+
+    def _is_bad(self, number: int, column: int) -> bool:
+        return column == _BAD and bool(self._numbers[_NAN : _INF + 1, number].sum() > 0)
+
+    def _text(self, number: int, column: int) -> str:
+        numbers = self._numbers[:, number].tolist() if self._known[number] else ()
+        return _text(self._columns, numbers, number, column)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Order by a column; -1 is the order of the file."""
+        self._sort = (column, order)
+        self._rebuild()
+
+    def sort_by_statistics_again(self) -> None:
+        """Put the rows in order once every number is there."""
+        if self._sort[0] in _STATS:
+            self._rebuild()
+
+    def rows(self, spans: Sequence[tuple[int, int]]) -> Iterator[list[str]]:
+        """Cells of rows ``first`` to ``last`` of each span, as a spreadsheet takes them.
+
+        The rows are those of now; they may be made later and in another thread.
+        """
+        numbers = [self._view[first : last + 1] for first, last in spans]
+        return _rows(self._columns, self._numbers, self._known, np.concatenate(numbers).tolist())
+
+    def _rebuild(self) -> None:
+        """Filter and sort anew."""
+        self.beginResetModel()
+        self._arrange()
+        self.endResetModel()
+
+    def _arrange(self) -> None:
+        columns, (column, order) = self._columns, self._sort
+        shown = columns.matching(self._filter)
+        if column >= 0:
+            key = self._key(column)
+            descending = order == Qt.SortOrder.DescendingOrder
+            ordered = np.argsort(-key if descending else key, kind="stable")
+            self._view = ordered[shown[ordered]]
+        else:
+            self._view = np.flatnonzero(shown)
+        self._row_of = np.full(len(shown), -1)
+        self._row_of[self._view] = np.arange(len(self._view))
+
+    def _key(self, column: int) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Return what a column sorts by; missing statistics come first."""
+        columns = self._columns
+        ranks = {
+            NAME: columns.by_name,
+            _SHAPE: columns.by_shape,
+            _TYPE: columns.by_type,
+            _SHARED: columns.by_sharing,
+            _BYTES: columns.nbytes,
+        }
+        if column in ranks:
+            return ranks[column]
+        if column == _BAD:
+            values = self._numbers[_NAN] + self._numbers[_INF]
+        else:
+            values = self._numbers[_ZEROS if column > _BAD else column - _STATS.start]
+        return np.where(np.isnan(values), -math.inf, values)
+
+    def _sharing_tip(self, number: int) -> str | None:
+        """Who shares the bytes of a tensor."""
+        columns = self._columns
+        who = columns.sharing.get(columns.tensors[number].storage)
+        if who is None:
+            return None
+        more = f"\nand {count_text(len(who) - _LISTED)} more" if len(who) > _LISTED else ""
+        listed = "\n".join(columns.names[i] for i in who[:_LISTED])
+        return tip(f"Kept in the same block of numbers:\n{listed}{more}")
+
+
+def _text(columns: TensorColumns, numbers: Sequence[float], number: int, column: int) -> str:
+    """Text of a tensor's cell; without ``numbers`` it has no statistics yet."""
+    tensor = columns.tensors[number]
+    if column == NAME:
+        return columns.names[number]
+    if column == _SHAPE:
+        return columns.shapes[number]
+    if column == _TYPE:
+        return tensor.dtype
+    if column == _BYTES:
+        return count_text(tensor.nbytes)
+    if column == _SHARED:
+        who = columns.sharing.get(tensor.storage)
+        return f"{count_text(len(who))} share {plain(tensor.storage, 20)}" if who else ""
+    if not numbers:
+        return ""
+    if column == _BAD:
+        nan, inf = int(numbers[_NAN]), int(numbers[_INF])
+        return f"{count_text(nan)} / {count_text(inf)}" if nan or inf else "0"
+    if column > _BAD:
+        return count_text(int(numbers[_ZEROS]))
+    value = numbers[column - _STATS.start]
+    return "–" if math.isnan(value) else _number(value)
+
+
+def _rows(
+    columns: TensorColumns,
+    values: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    numbers: Sequence[int],
+) -> Iterator[list[str]]:
+    """Cells for a spreadsheet, which takes some beginnings for formulas."""
+    for number in numbers:
+        told = values[:, number].tolist() if known[number] else ()
+        cells = [_text(columns, told, number, column) for column in range(len(COLUMNS))]
+        if cells[NAME].startswith(_FORMULAS):
+            cells[NAME] = f"'{cells[NAME]}"
+        yield cells
+
+
+def _number(value: float) -> str:
+    """At most seven characters, e.g. ``-0.0123``, ``6720`` or ``-1.2e-4``."""
+    size = abs(value)
+    if size == 0 or 0.01 <= size < 1000:
+        return f"{value:.3g}"
+    if 1000 <= size < 1e5:
+        return f"{value:.0f}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"

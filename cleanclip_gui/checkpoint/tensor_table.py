@@ -1,0 +1,177 @@
+"""The tensors of a checkpoint in a table that sorts, filters, copies and fills in statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPalette
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
+from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.text import bytes_text, plural
+from ml_core.reading import TensorInfo
+
+_WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
+
+
+class _CellDelegate(QStyledItemDelegate):
+    """Asks the model once a cell, not once a role: each question waits for a reading thread."""
+
+    def initStyleOption(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Fill in what a cell of this table has."""
+        text, alignment, bad = self.parent().model.cell(index)
+        option.index = index
+        option.features |= QStyleOptionViewItem.ViewItemFeature.HasDisplay
+        option.text = text
+        option.displayAlignment = alignment
+        if bad:
+            option.palette.setColor(QPalette.ColorRole.Text, theme.colour("danger"))
+
+
+class TensorTable(QWidget):
+    """The table with a filter and a count; ``selected(TensorInfo)`` follows the row."""
+
+    selected = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = TensorModel()
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("Filter by name, shape or type")
+        self.filter.setAccessibleName("Filter tensors")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.textChanged.connect(self._on_filter_changed)
+        self.count = Label("", "subtle")
+        self.view = QTableView()
+        self.view.setModel(self.model)
+        self.view.setItemDelegate(_CellDelegate(self))
+        self.view.setAccessibleName("Tensors")
+        self.view.setSortingEnabled(True)
+        show_rows(self.view)
+        self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
+        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        header = self.view.horizontalHeader()
+        # Its own, always empty: else it asks every row whether a column is chosen.
+        header.setSelectionModel(QItemSelectionModel(self.model, header))
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        for column, width in enumerate(_WIDTHS):
+            self.view.setColumnWidth(column, width)
+        header.setStretchLastSection(True)
+        self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        self._selected = ""
+        self._copying: Background | None = None
+        self.model.modelReset.connect(self._on_rebuilt)
+        copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
+        copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
+        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.triggered.connect(self.copy)
+        self.view.addAction(copy)
+
+        head = QHBoxLayout()
+        head.addWidget(self.filter, 1)
+        head.addWidget(self.count)
+        head.setSpacing(theme.SPACE_M)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.view, 1)
+
+    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
+        """Show other tensors; none is selected."""
+        self.set_columns(columns_of(tensors))
+
+    def set_columns(self, columns: TensorColumns) -> None:
+        """Show other tensors whose columns were prepared in a thread; none is selected."""
+        self._abandon_copying()
+        self._selected = ""
+        self.model.set_columns(columns)
+        self._tell_count()
+
+    @Slot()
+    def copy(self) -> None:
+        """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
+        self._abandon_copying()
+        ranges = self.view.selectionModel().selection()
+        spans = sorted((part.top(), part.bottom()) for part in ranges)
+        if not spans:
+            return
+        rows = self.model.rows(spans)
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[str]:
+            lines = ["\t".join(COLUMNS)]
+            for cells in rows:
+                if cancelled():
+                    return
+                lines.append("\t".join(cells))
+            yield "\n".join(lines)
+
+        self._copying = Background(work)
+        self._copying.yielded.connect(self._on_copied)
+        self._copying.begin()
+
+    def _abandon_copying(self) -> None:
+        """Forget a copy whose rows are about to change."""
+        if self._copying is not None:
+            self._copying.abandon()
+            self._copying = None
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End when the window closes; whether it ended in time."""
+        copying, self._copying = self._copying, None
+        return copying is None or copying.stop(timeout_ms)
+
+    @Slot(object)
+    def _on_copied(self, text: str) -> None:
+        if self.sender() is self._copying:
+            self._copying = None
+            QGuiApplication.clipboard().setText(text)
+            self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
+
+    def _on_filter_changed(self, text: str) -> None:
+        self.model.set_filter(text)
+        self._tell_count()
+
+    @Slot(QModelIndex, QModelIndex)
+    def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
+        tensor = self.model.tensor_at(current.row()) if current.isValid() else None
+        if tensor is not None and tensor.name != self._selected:
+            self._selected = tensor.name
+            self.selected.emit(tensor)
+
+    @Slot()
+    def show_selected(self) -> None:
+        """Scroll to the selected tensor, as the table may have become lower."""
+        self.view.scrollTo(self.view.currentIndex())
+
+    @Slot()
+    def _on_rebuilt(self) -> None:
+        """Keep the selected tensor selected, where it is now."""
+        row = self.model.row_of(self._selected) if self._selected else -1
+        if row >= 0:
+            self.view.selectRow(row)
+            self.view.scrollTo(self.model.index(row, 0))
+
+    def _tell_count(self) -> None:
+        rows = self.model.rowCount()
+        self.count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")

@@ -1,0 +1,161 @@
+"""What a file is and whether it can be opened, told calmly."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import bytes_text, fitting, plain, tip
+from ml_core.reading import Inspection
+from ml_core.reading.verdict_words import verdict_words
+
+# verdict -> icon, tone
+_LOOKS = {
+    "loads": ("check", "ok"),
+    "caution": ("warning", "caution"),
+    "dangerous": ("danger", "danger"),
+    "damaged": ("warning", "caution"),
+}
+_NOT_SAID = (
+    "Nothing in the file was run. Whether the weights hide a backdoor, the file cannot tell: "
+    "look at it in Studio."
+)
+
+
+class Judged(Protocol):
+    """What an inspection and an assessment have in common."""
+
+    @property
+    def verdict(self) -> str:
+        """One of four words."""
+
+    @property
+    def reason_code(self) -> str:
+        """Why, in a word."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences, the most important first."""
+
+
+class VerdictCard(QFrame):
+    """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read."""
+
+    cancel_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setAccessibleName("Verdict")
+        self._icon = "checkpoint"
+        self._name = ""
+        self._picture = Label()
+        self._picture.setFixedSize(34, 34)
+        self.name = self._label("title")
+        self.verdict = self._label("heading")
+        self.reason = self._label("")
+        self.state = self._label("subtle")
+        text = QVBoxLayout()
+        text.setSpacing(theme.SPACE_XS)
+        for label in (self.name, self.verdict, self.reason, self.state):
+            text.addWidget(label)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop reading; nothing of the file is opened")
+        self.cancel.clicked.connect(self.cancel_clicked)
+        self.cancel.hide()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        layout.setSpacing(theme.SPACE_L)
+        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(text, 1)
+        layout.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignTop)
+
+    def _label(self, role: str) -> Label:
+        label = Label("", role, wrap=True)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        label.setMinimumWidth(1)
+        return label
+
+    def show_reading(self, name: str, size: int | None) -> None:
+        """Say at once what is being read."""
+        self._look("checkpoint", "")
+        self._tell(name, "Reading…", "", "" if size is None else bytes_text(size))
+        self.cancel.show()
+
+    def show_cancelled(self, name: str) -> None:
+        """The user gave up."""
+        self._look("checkpoint", "")
+        self._tell(name, "Not read", "Reading was cancelled; nothing of the file is opened.", "")
+
+    def show_inspection(self, found: Inspection) -> None:
+        """Give the verdict and its first reason."""
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
+        if found.refused:
+            reason = found.reasons[0] if found.reasons else ""
+            self._tell(found.name, title, reason, "Nothing of it was run, and it is not opened.")
+        else:
+            self._tell(found.name, title, _first(found) or _NOT_SAID, "Loading the model…")
+
+    def show_assessment(self, found: Judged) -> None:
+        """Give the verdict on the same file anew, with what its tensors are for."""
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
+        self._tell(self._name, title, _first(found) or _NOT_SAID, "Loading the model…")
+
+    def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
+        """Say why it cannot be opened after all; ``code`` is an InputError's."""
+        refused = code in ("dangerous", "damaged", "unsupported")
+        verdict = "dangerous" if code == "dangerous" else "damaged"
+        self._look(*_LOOKS[verdict])
+        title = verdict_words(verdict, code) if refused else "It could not be opened"
+        self._tell(name, title, sentence, "")
+
+    def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
+        """Say that the file is sound and holds one encoder only."""
+        self._look(*_LOOKS[found.verdict])
+        title = verdict_words(found.verdict, found.reason_code)
+        self._tell(name, title, sentence, "Not in use yet: it needs a donor.")
+
+    def set_state(self, text: str) -> None:
+        """Say how far the loading is."""
+        self.state.setText(plain(text))
+        self.state.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Repaint the picture in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint()
+
+    def _look(self, icon: str, tone: str) -> None:
+        self._icon = icon
+        theme.set_property(self, "tone", tone)
+        self._paint()
+
+    def _paint(self) -> None:
+        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+
+    def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
+        self.cancel.hide()
+        self._name = name
+        for label, text in (
+            (self.name, name),
+            (self.verdict, verdict),
+            (self.reason, reason),
+            (self.state, state),
+        ):
+            shown = plain(text, 1000)
+            label.setText(fitting(shown, 26 if label is self.name else 46))
+            label.setToolTip("" if label.text() == shown else tip(shown))
+            label.setVisible(bool(text))
+        self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
+
+
+def _first(found: Judged) -> str:
+    """The first reason of a caution."""
+    return found.reasons[0] if found.reasons and found.verdict == "caution" else ""

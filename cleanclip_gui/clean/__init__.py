@@ -1,0 +1,1 @@
+"""The Clean station: can the backdoor be removed?"""

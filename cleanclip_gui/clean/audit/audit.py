@@ -1,0 +1,355 @@
+"""Audits the training pairs of the Clean station, in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.clean.audit.setup import AuditWish
+from cleanclip_gui.jobs.runner import JobRunner, audit_runner
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import plain, plural
+from ml_core.data.exclusions import read_exclusions
+from ml_core.data.specs import PairSpec
+from ml_core.detection.exclude import exclude
+from ml_core.detection.records import Audit, read_audit
+from ml_core.events import Done, Progress
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    EXCLUSIONS_FILE,
+    THUMBNAILS_FILE,
+    AuditSpec,
+    read_audit_spec,
+    write_audit_spec,
+)
+from ml_core.jobs.specs import SPEC_FILE
+from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
+
+_KIND = "Exclusions (*.json)"
+
+
+def audits_dir() -> Path:
+    """Where audits are kept."""
+    return data_dir() / "audits"
+
+
+class Auditing(QObject):
+    """One dialog, one process.
+
+    ``failed`` carries an InputError for the window to show; ``excluded(str, object)`` the path of
+    an exclusions file that was saved, and the `PairSpec` that it is of. ``pairs`` is asked for the
+    pairs in use when the dialog is opened; None where the method takes labelled images.
+    """
+
+    failed = Signal(object)
+    excluded = Signal(str, object)
+
+    def __init__(
+        self, session: Session, parent: QWidget, pairs: Callable[[], PairSpec | None]
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._widget, self._pairs = session, parent, pairs
+        self.prompts = Prompts()
+        self.new_runner: Callable[..., JobRunner] = audit_runner
+        self.dialog: AuditDialog | None = None
+        self._spec: PairSpec | None = None
+        self._checkpoint = ""  # whose eyes the dialog's are
+        self._folder: Path | None = None
+        self._audit: Audit | None = None
+        self._runner: JobRunner | None = None
+        self._ending: JobRunner | None = None  # of a dialog that was closed
+
+    @Slot()
+    def open(self) -> None:
+        """Show the page for the pairs in use."""
+        facts = self._session.checkpoint
+        try:
+            pairs = self._pairs()
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        if facts is None or pairs is None:
+            self.failed.emit(
+                InputError(
+                    "Open a checkpoint first: the pairs are looked at with its eyes."
+                    if facts is None
+                    else "This method trains on labelled images; choose one that takes pairs."
+                )
+            )
+            return
+        if self.dialog is not None:
+            same = same_pairs(pairs, self._spec) and self._is_open() and self.dialog.can_start
+            if same or self.is_running or not self.may_lose_marks():
+                self.dialog.raise_()
+                return
+            self.dialog.done(0)
+        self._show_dialog(facts.path, facts.inspection.name, pairs)
+
+    @Slot()
+    def choose(self) -> None:
+        """Ask for the folder of an audit that was made before, and show it."""
+        parent = self._widget.window()
+        chosen = self.prompts.open_folder(parent, "Open an audit", str(audits_dir()))
+        if chosen:
+            self.open_saved(Path(chosen))
+
+    def open_saved(self, folder: Path) -> None:
+        """Show an audit that was made before, with what was excluded by it."""
+        try:
+            if self._runner is not None:
+                raise InputError("An audit is going on; open another one when it has ended.")
+            audit, thumbnails, spec = read_saved(folder)
+            excluded = marks_of(folder, audit)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        if self.dialog is not None:
+            if not self.may_lose_marks():
+                self.dialog.raise_()
+                return
+            self.dialog.done(0)
+        pairs = spec.pairs.model_copy(update={"n": None})
+        dialog = self._show_dialog(spec.checkpoint, Path(spec.checkpoint).name, pairs)
+        dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
+        self._audit, self._folder = audit, folder
+        dialog.show_audit(audit, thumbnails)
+        dialog.show_marks(excluded)
+        if not self._is_open():
+            dialog.keep_from_starting(self._to_look_anew())
+
+    def _is_open(self) -> bool:
+        """Whether the checkpoint that the dialog names is the one that is open."""
+        facts = self._session.checkpoint
+        return facts is not None and Path(facts.path) == Path(self._checkpoint)
+
+    def _to_look_anew(self) -> str:
+        """What to do where it is not."""
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+
+    def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
+        """The page for some pairs, as the checkpoint at a path sees them."""
+        self._spec, self._audit, self._checkpoint = pairs, None, path
+        name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
+        dialog = AuditDialog(checkpoint, name, pairs, self.prompts, self._widget.window())
+        self.dialog = dialog
+        dialog.start_clicked.connect(self.start)
+        dialog.cancel_clicked.connect(self.cancel)
+        dialog.save_clicked.connect(self.save)
+        dialog.close_asked.connect(self._on_close_asked)
+        dialog.closed.connect(self._on_closed)
+        dialog.show()
+        return dialog
+
+    @Slot()
+    def start(self) -> None:
+        """Look at the pairs."""
+        dialog, facts, pairs = self.dialog, self._session.checkpoint, self._spec
+        if dialog is None or pairs is None or self._runner is not None:
+            return
+        if facts is None or not self._is_open():
+            why = f"That checkpoint is no longer open. {self._to_look_anew()}"
+            dialog.show_ended(why, error=True)
+            return
+        if not self.may_lose_marks("Start again", "Start again"):
+            return
+        wish = dialog.setup.chosen()
+        images, device = self._session.images, self._session.device
+        folder = _new_folder()
+        try:
+            spec = AuditSpec(
+                checkpoint=facts.path,
+                donor=facts.donor or None,
+                pairs=pairs if wish.n is None else pairs.model_copy(update={"n": wish.n}),
+                reference=wish.reference,
+                images=() if images is None else (images.spec,),
+                k=wish.k,
+                chunk_size=wish.chunk_size,
+                output_dir=str(folder),
+                device=device,
+            )
+            runner = self.new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
+            runner.event_received.connect(self._on_event)
+            runner.ended.connect(self._on_ended)
+            runner.launch()
+        except InputError as error:
+            dialog.show_ended(error.sentence, error=True)
+            return
+        except OSError as error:
+            dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
+            return
+        self._runner, self._folder = runner, folder
+        dialog.show_running()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End it at once; what was embedded is found again by the next audit."""
+        if self._runner is not None:
+            self._runner.cancel()
+            if self.dialog is not None:
+                self.dialog.show_cancelling()
+
+    @Slot()
+    def save(self) -> None:
+        """Write what is left out to a file of the user's choice."""
+        dialog, audit, folder, spec = self.dialog, self._audit, self._folder, self._spec
+        if dialog is None or audit is None or folder is None or spec is None:
+            return
+        start = str(folder / EXCLUSIONS_FILE)
+        chosen = self.prompts.save_file(dialog, "Save exclusions", start, _KIND)
+        if not chosen:
+            return
+        path = Path(chosen)
+        try:
+            earlier = Path(spec.exclude) if spec.exclude else None
+            said = audit, sorted(dialog.excluded), dialog.model.score
+            made = exclude(path, *said, earlier)
+            if path.absolute() != (folder / EXCLUSIONS_FILE).absolute():
+                exclude(folder / EXCLUSIONS_FILE, *said)  # for when the audit is opened again
+        except InputError as error:
+            dialog.show_state(error.sentence, "error")
+            return
+        pairs = plural(len(made.pairs), "pair")
+        dialog.show_saved(f"{plain(path.name, 80)} names {pairs}; runs on this set leave them out.")
+        self._spec = spec.model_copy(update={"exclude": str(path)})
+        self.excluded.emit(str(path), spec)
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End when the window closes; whether it ended in time."""
+        if self.dialog is not None:
+            self.dialog.done(0)
+        runner, self._ending = self._ending, None
+        return runner is None or runner.close(timeout_ms)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process looks at pairs for the dialog."""
+        return self._runner is not None
+
+    def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
+        """Ask whether marks that are not saved may go; nothing is asked if there are none."""
+        dialog = self.dialog
+        if dialog is None or not dialog.unsaved:
+            return True
+        out = plural(len(dialog.excluded), "pair")
+        question = f"{out} excluded, and not saved. Go on without saving?"
+        return self.prompts.confirm(dialog, title, question, yes, "Stay")
+
+    @Slot()
+    def _on_close_asked(self) -> None:
+        if self.dialog is not None and self.may_lose_marks():
+            self.dialog.done(0)
+
+    @Slot()
+    def _on_closed(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            self._runner, self._ending = None, self._runner
+        self.dialog = None
+
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        if self._runner is None or self.sender() is not self._runner:
+            return
+        self._runner.mark_running()
+        if isinstance(event, Progress) and self.dialog is not None:
+            self.dialog.show_progress(event)
+
+    @Slot(object)
+    def _on_ended(self, done: Done) -> None:
+        runner = self.sender()
+        if runner is self._ending:
+            self._ending = None
+        if runner is not self._runner:
+            return
+        self._runner = None
+        dialog, folder = self.dialog, self._folder
+        if dialog is None or folder is None:
+            return
+        if done.status == "cancelled":
+            dialog.show_ended("Cancelled. The next audit finds what was embedded.")
+        elif done.status != "finished":
+            dialog.show_ended(done.error, error=True)
+        else:
+            try:
+                self._audit, thumbnails = read_result(folder)
+            except InputError as error:
+                dialog.show_ended(error.sentence, error=True)
+                return
+            dialog.show_audit(self._audit, thumbnails)
+
+
+def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
+    """What an audit left in its folder: the record, and its pairs' pictures, read when shown.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or not what it should be.
+    """
+    try:
+        audit = read_audit((folder / AUDIT_FILE).read_bytes(), AUDIT_FILE)
+        pictures = np.load(folder / THUMBNAILS_FILE, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "The audit's files cannot be read; run it again.", "damaged", str(error)
+        ) from error
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or len(pictures) != len(audit.pairs):
+        raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
+    return audit, pictures
+
+
+def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
+    """An audit of another day: what it left, and what it was asked.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none, or a file is not what it should be.
+    """
+    if not (folder / AUDIT_FILE).is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
+            "folder that one audit made."
+        )
+    return *read_result(folder), read_audit_spec(folder / SPEC_FILE)
+
+
+def marks_of(folder: Path, audit: Audit) -> frozenset[int]:
+    """Pairs of an audit that were excluded when it was saved last.
+
+    Raises
+    ------
+    InputError
+        If its exclusions file cannot be read.
+    """
+    path = folder / EXCLUSIONS_FILE
+    if not path.exists():
+        return frozenset()
+    out = {one.identity for one in read_exclusions(path).pairs}
+    return frozenset(pair.index for pair in audit.pairs if pair.member in out)
+
+
+def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
+    """Whether both name the same pairs, whatever is excluded."""
+    whole = {"exclude": None}
+    plain_pair = [one if one is None else one.model_copy(update=whole) for one in (first, second)]
+    return plain_pair[0] == plain_pair[1]
+
+
+def _new_folder() -> Path:
+    """A name that is not taken, e.g. ``audit-20261125-141503``."""
+    stem = f"audit-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, count = audits_dir() / stem, 1
+    while folder.exists():
+        count += 1
+        folder = audits_dir() / f"{stem}-{count}"
+    return folder

@@ -1,0 +1,135 @@
+"""How an audit is to be done: on how many pairs, compared with what, among how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import plain
+from ml_core.data.captioned.detect import detect
+from ml_core.data.specs import PairSpec
+from ml_core.detection.records import FEWEST_FOLDS
+from ml_core.reading.errors import InputError
+
+_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
+_TABLE = "table"
+_DEMO_PAIRS = 4096
+_MOST = 100_000_000
+_FEWEST = 64
+
+
+@dataclass(frozen=True)
+class AuditWish:
+    """What was chosen; ``n`` None takes every pair, ``reference`` None the set itself."""
+
+    n: int | None
+    reference: PairSpec | None
+    k: int
+    chunk_size: int
+
+
+class AuditSetup(QWidget):
+    """Four fields; ``failed`` carries an InputError of a reference that holds no pairs."""
+
+    failed = Signal(object)
+
+    def __init__(self, prompts: Prompts, pairs: PairSpec, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._prompts, self._pairs = prompts, pairs
+        self.reference = QComboBox()
+        self.reference.setAccessibleName("Compare with")
+        self.reference.addItem("The set itself, as published", None)
+        self.reference.addItem("Pairs known to be clean…", _TABLE)
+        self.reference.setToolTip(
+            "Neighbours are looked for within the set, or among pairs that you trust: "
+            "planted pairs then have no planted neighbours."
+        )
+        self.reference.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.reference.setMinimumContentsLength(24)
+        self.n = _box("How many pairs", 0, _MOST, 0, 1000)
+        self.n.setSpecialValueText("All")
+        self.n.setToolTip("A seeded random part of the pairs; All looks at every one.")
+        self.n.setMinimumWidth(104)
+        if pairs.kind == "demo":
+            self.n.setValue(_DEMO_PAIRS)
+        self.k = _box("Neighbours", 2, 256, 16, 1)
+        self.k.setToolTip("How many neighbours of each picture count; 16 and 32 were published.")
+        self.chunk = _box("Chunk", _FEWEST, 16_384, 1024, 256)
+        self.chunk.setToolTip(
+            "Among how many random pairs neighbours are looked for: at least "
+            f"{FEWEST_FOLDS} times as many as they are."
+        )
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(theme.SPACE_S)
+        row.addWidget(Label("Compare with", "field", buddy=self.reference))
+        row.addWidget(self.reference, 1)
+        for text, box in (("Pairs", self.n), ("Neighbours", self.k), ("among", self.chunk)):
+            row.addSpacing(theme.SPACE_S)
+            row.addWidget(Label(text, "field", buddy=box))
+            row.addWidget(box)
+        self.reference.activated.connect(self._on_reference_activated)
+        self.k.valueChanged.connect(self._on_neighbours_changed)
+
+    def chosen(self) -> AuditWish:
+        """The fields."""
+        reference = self.reference.currentData()
+        assert reference is None or isinstance(reference, PairSpec)
+        return AuditWish(self.n.value() or None, reference, self.k.value(), self.chunk.value())
+
+    def show_wish(self, wish: AuditWish) -> None:
+        """Show the numbers of an audit that was made before."""
+        self.n.setValue(wish.n or 0)
+        self.k.setValue(wish.k)
+        self.chunk.setValue(wish.chunk_size)
+
+    def take(self, path: str) -> None:
+        """Compare with the pairs at a path, whose columns are called as the set's.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        spec = PairSpec(
+            kind=detect(path),
+            path=path,
+            image_column=self._pairs.image_column,
+            caption_column=self._pairs.caption_column,
+        )
+        self.reference.insertItem(0, plain(Path(path).name, 60), spec)
+        self.reference.setCurrentIndex(0)
+
+    @Slot(int)
+    def _on_neighbours_changed(self, k: int) -> None:
+        self.chunk.setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
+
+    @Slot(int)
+    def _on_reference_activated(self, place: int) -> None:
+        if self.reference.itemData(place) != _TABLE:
+            return
+        self.reference.setCurrentIndex(self.reference.findText("The set itself, as published"))
+        path = self._prompts.open_file(self, "Pairs known to be clean", "", _FILES)
+        try:
+            if path:
+                self.take(path)
+        except InputError as error:
+            self.failed.emit(error)
+
+
+def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setValue(value)
+    box.setSingleStep(step)
+    box.lineEdit().setTextMargins(6, 0, 0, 0)
+    box.setAccessibleName(name)
+    return box

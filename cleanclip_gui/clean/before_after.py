@@ -1,0 +1,319 @@
+"""Before and after a cleaning run, side by side: figure, interval, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, plain
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.jobs.result_words import training_words
+
+NOT_MEASURED = "not measured"
+# Less than this many points is no change in either direction.
+STEADY_POINTS = 0.05
+_PERCENT = "\u00a0%"  # in a sentence, which may be broken anywhere
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rate before and after, as fractions; ``good`` is the direction that is welcome.
+
+    A quiet row is small print: it has no line and is left out where nothing was measured.
+    """
+
+    title: str
+    before: float | None
+    after: float | None
+    before_interval: tuple[float, float] | None = None
+    after_interval: tuple[float, float] | None = None
+    good: int = 1
+    headline: bool = False
+    quiet: bool = False
+
+    @property
+    def points(self) -> float | None:
+        """Change in percentage points; None if one side was not measured."""
+        if self.before is None or self.after is None:
+            return None
+        return 100.0 * (self.after - self.before)
+
+
+def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The rows of a job's result: test images, held-out style, and the linear head if any."""
+    before, after = result.get("before") or {}, result.get("after") or {}
+    rows = [
+        _row("Attack success rate", "asr_excl", "asr_interval", before, after, -1, True),
+        _row("Clean accuracy", "ca", "ca_interval", before, after, 1, True),
+        _row("Poisoned accuracy", "poisoned_accuracy", "", before, after, 1),
+    ]
+    small_print = (
+        ("Attack success rate, all images", "asr_all", "asr_all_interval"),
+        ("Target without trigger", "baseline_target_rate", ""),
+    )
+    for title, key, interval in small_print:
+        row = _row(title, key, interval, before, after, -1, quiet=True)
+        rows += [row] if row.points is not None else []
+    for key, name in (("heldout", "held-out style"), ("heldout_linear", "held-out, linear head")):
+        pair = result.get(key) or {}
+        if pair.get("after"):
+            first, second = pair.get("before") or {}, pair["after"]
+            rows.append(_row(f"Accuracy, {name}", "ca", "ca_interval", first, second, 1))
+    linear = (result.get("heads") or {}).get("linear")
+    if linear and linear.get("after"):
+        first, second = linear.get("before") or {}, linear["after"]
+        rows += [
+            _row("Attack success, linear head", "asr_excl", "asr_interval", first, second, -1),
+            _row("Clean accuracy, linear head", "ca", "ca_interval", first, second, 1),
+        ]
+    return tuple(rows)
+
+
+def _row(
+    title: str, key: str, interval: str, before: Mapping[str, Any], after: Mapping[str, Any],
+    good: int, headline: bool = False, quiet: bool = False,
+) -> Row:  # fmt: skip
+    """One row from two evaluations."""
+    return Row(
+        title,
+        before.get(key),
+        after.get(key),
+        _pair(before.get(interval)),
+        _pair(after.get(interval)),
+        good,
+        headline,
+        quiet,
+    )
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    """An interval from JSON."""
+    return (float(value[0]), float(value[1])) if value else None
+
+
+def difference_text(points: float | None) -> str:
+    """A change with arrow and sign, e.g. ``▼ −94.2 points``."""
+    if points is None:
+        return "–"
+    if abs(points) < STEADY_POINTS:
+        return "= no change"
+    arrow, sign = ("▲", "+") if points > 0 else ("▼", "−")
+    return f"{arrow} {sign}{abs(points):.1f} points"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in words, e.g. ``3 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """One sentence that says what the run did to the two headline rates."""
+    method = FACTS[result["method"]].title if result.get("method") in FACTS else "The run"
+    attack, clean = rows_of(result)[:2]
+    parts = []
+    for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):
+        if row.points is None or row.before is None or row.after is None:
+            continue
+        before, after = (f"{100 * rate:.1f}{_PERCENT}" for rate in (row.before, row.after))
+        if abs(row.points) < STEADY_POINTS:
+            parts.append(f"left {name} at {after}")
+            continue
+        verb = "raised" if row.points > 0 else "lowered"
+        parts.append(f"{verb} {name} from {before} to {after}")
+    what = " and ".join(parts) or "finished; nothing was measured before and after"
+    return f"{method} {what} in {duration_text(float(result.get('seconds') or 0))}."
+
+
+class RateLine(QWidget):
+    """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
+
+    def __init__(self, row: Row, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._row = row
+        self.setMinimumWidth(90)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Wide and low."""
+        return QSize(240, 28)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw track, intervals, the way between, and both marks."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        row, middle = self._row, self.height() / 2
+        colour = theme.colour(tone_colour(row))
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(theme.colour("sunken"))
+        painter.drawRoundedRect(QRectF(0, middle - 3, self.width(), 6), 3, 3)
+        for interval in (row.before_interval, row.after_interval):
+            if interval is not None:
+                left, right = self._x(interval[0]), self._x(interval[1])
+                band = theme.colour("muted")
+                band.setAlphaF(0.3)
+                painter.setBrush(band)
+                painter.drawRoundedRect(QRectF(left, middle - 8, max(right - left, 2.0), 16), 2, 2)
+        if row.before is not None and row.after is not None:
+            painter.setPen(QPen(colour, 3, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+            painter.drawLine(
+                QPointF(self._x(row.before), middle), QPointF(self._x(row.after), middle)
+            )
+        if row.before is not None:
+            painter.setPen(QPen(theme.colour("muted"), 2))
+            painter.setBrush(theme.colour("surface"))
+            painter.drawEllipse(QPointF(self._x(row.before), middle), 5.5, 5.5)
+        if row.after is not None:
+            painter.setPen(QPen(theme.colour("surface"), 2))
+            painter.setBrush(colour)
+            painter.drawEllipse(QPointF(self._x(row.after), middle), 7, 7)
+
+    def _x(self, rate: float) -> float:
+        return 8 + (self.width() - 16) * min(max(rate, 0.0), 1.0)
+
+
+def tone_colour(row: Row) -> str:
+    """Name of the theme's colour for a change: welcome, unwelcome, or neither.
+
+    A loss of up to two points of accuracy is what the methods cost: it is a caution, not a danger.
+    """
+    points = row.points
+    if points is None or abs(points) < STEADY_POINTS:
+        return "muted"
+    if points * row.good > 0:
+        return "success"
+    return "warning" if abs(points) <= 2.0 else "danger"
+
+
+class BeforeAfter(QFrame):
+    """The table of a finished run."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Before and after")
+        self._sentence = Label("", "heading", wrap=True)
+        self._facts = Label("", "caption", wrap=True)
+        self._table = QWidget()
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(theme.SPACE_S)
+        for widget in (self._sentence, self._table, self._facts):
+            self._layout.addWidget(widget)
+
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """Show the result of a job."""
+        self._sentence.setText(summary(result))
+        self._facts.setText(facts(result))
+        table = QWidget()
+        grid = QGridLayout(table)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(theme.SPACE_S)
+        grid.setVerticalSpacing(theme.SPACE_XS)
+        grid.setColumnStretch(3, 1)
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
+            grid.addWidget(Label(text, "caption"), 0, column, right)
+        rows = rows_of(result)
+        for at, row in enumerate(rows, 1):
+            grid.addWidget(_title(row), at, 0)
+            grid.addWidget(_figure(row.before, row), at, 1, right)
+            grid.addWidget(_interval(row.before_interval), at, 2, left)
+            if not row.quiet:
+                grid.addWidget(RateLine(row), at, 3)
+            grid.addWidget(_figure(row.after, row), at, 4, right)
+            grid.addWidget(_interval(row.after_interval), at, 5, left)
+            grid.addWidget(_change(row), at, 6, right)
+        old = self._layout.replaceWidget(self._table, table).widget()
+        old.hide()
+        old.deleteLater()
+        self._table = table
+        spoken = [
+            f"{row.title}: {_percent(row.before)} before, {_percent(row.after)} after"
+            for row in rows
+        ]
+        self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
+
+    def sentence(self) -> str:
+        """What the run did, in one sentence."""
+        return self._sentence.text()
+
+
+def tone_role(tone: str) -> str:
+    """The style sheet's role for a tone's colour."""
+    return {"success": "success", "warning": "warning", "danger": "error"}[tone]
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    """Small print: images, target, preset, steps, device, how it was trained; and every note."""
+    after = result.get("after") or {}
+    parts = []
+    if after.get("n"):
+        others = count_text(after.get("n_excl", 0))
+        parts.append(f"{count_text(after['n'])} test images, {others} not of the target class")
+    if result.get("target_name"):
+        parts.append(f"target {result['target_name']}")
+    parts.append(f"preset {result.get('preset', 'custom')}, seed {result.get('seed', 0)}")
+    if result.get("steps"):
+        total = result.get("total_steps")
+        whole = count_text(total) if total else "?"
+        parts.append(f"{count_text(result['steps'])} of {whole} steps")
+    parts += training_words(result)
+    if result.get("device"):
+        parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
+    line = " · ".join(parts) + ". Small print: 95 % intervals."
+    return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
+
+
+def _percent(rate: float | None) -> str:
+    """A rate as text."""
+    return NOT_MEASURED if rate is None else f"{100 * rate:.1f} %"
+
+
+def _title(row: Row) -> Label:
+    """Return a row's name."""
+    return Label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
+
+
+def _figure(rate: float | None, row: Row) -> Label:
+    """Return a rate, large for the two that matter most."""
+    label = Label(_percent(rate))
+    if rate is None:
+        label.setProperty("role", "subtle")
+    elif row.quiet:
+        label.setProperty("role", "caption")
+    else:
+        label.setFont(theme.figure_font(17 if row.headline else theme.FONT_POINTS + 1, bold=True))
+    return label
+
+
+def _change(row: Row) -> Label:
+    """Return the difference in its colour."""
+    if row.quiet:
+        return Label(difference_text(row.points), "caption")
+    label = Label(difference_text(row.points), "")
+    tone = tone_colour(row)
+    label.setProperty("role", "subtle" if tone == "muted" else tone_role(tone))
+    label.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
+    return label
+
+
+def _interval(interval: tuple[float, float] | None) -> Label:
+    """Return an interval in small print."""
+    if interval is None:
+        return Label("", "caption")
+    low, high = (100 * end for end in interval)
+    label = Label(f"{low:.1f} – {high:.1f}", "caption")
+    label.setToolTip(f"95 % interval: {low:.1f} to {high:.1f} %")
+    return label

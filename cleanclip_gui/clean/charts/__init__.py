@@ -1,0 +1,1 @@
+"""Charts of a cleaning run, and the trade-off of several."""

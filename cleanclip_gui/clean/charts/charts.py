@@ -1,0 +1,337 @@
+"""Charts of a running job: calm, cheap to redraw, and readable without colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PySide6.QtCore import QPointF, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QKeyEvent, QShowEvent
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.frame import ChartFrame
+from cleanclip_gui.clean.charts.parts import (
+    DrawnSeries,
+    LegendEntry,
+    dress_level,
+    level_line,
+    percent,
+    percent_ticks,
+    plain,
+    scientific,
+    scientific_ticks,
+)
+from cleanclip_gui.clean.charts.series import Series, SeriesStyle, to_csv
+
+if TYPE_CHECKING:
+    import pyqtgraph as pg
+
+REDRAW_MS = 100
+
+
+class Chart(ChartFrame):
+    """One chart with a legend that reads out the newest value or the one under the crosshair.
+
+    Parameters
+    ----------
+    title
+        Heading, also the accessible name.
+    series
+        The series to begin with; :meth:`add_series` adds more.
+    show
+        Turns a value into text.
+    whole
+        Keep the vertical axis at 0 to 100 % (values are fractions).
+    legend_columns
+        Give the legend lines of its own, of so many entries; 0 puts it beside the title.
+    empty
+        What to say while there is nothing to draw.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        series: tuple[SeriesStyle, ...] = (),
+        *,
+        show: Callable[[float], str] = plain,
+        whole: bool = False,
+        legend_columns: int = 0,
+        empty: str = "Nothing measured yet.",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(title, empty, parent)
+        self._show_value = show
+        self._whole = whole
+        self._series: dict[str, Series] = {}
+        self._legend: dict[str, LegendEntry] = {}
+        self._items: dict[str, DrawnSeries] = {}
+        self._cursor: pg.InfiniteLine | None = None
+        self._level: tuple[float, str] | None = None
+        self._level_line: pg.InfiniteLine | None = None
+        self._total = 0.0
+        self._at: float | None = None
+        self._dirty = False
+        self._own_view = True
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REDRAW_MS)
+        self._timer.timeout.connect(self._redraw)
+        self._place.setText("by step")
+        self._columns = legend_columns
+        self._legend_row = QGridLayout()
+        self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
+        self._legend_row.setVerticalSpacing(2)
+        if legend_columns:
+            line = QHBoxLayout()
+            line.addLayout(self._legend_row)
+            line.addStretch(1)
+            self.under_head.addLayout(line)
+        else:
+            self.head.addLayout(self._legend_row)
+        for style in series:
+            self.add_series(style)
+
+    # What is in it
+
+    def add_series(self, style: SeriesStyle) -> None:
+        """Add a series; one that is there already stays."""
+        if style.key in self._series:
+            return
+        self._series[style.key] = Series(style)
+        self._legend[style.key] = entry = LegendEntry(style)
+        entry.setVisible(False)
+        count = len(self._legend) - 1
+        row, column = divmod(count, self._columns) if self._columns else (0, count)
+        self._legend_row.addWidget(entry, row, column)
+
+    def append(
+        self, key: str, x: float, y: float, low: float = math.nan, high: float = math.nan
+    ) -> None:
+        """Add a point, with an interval if there is one; drawn within a tenth of a second."""
+        if self._series[key].append(x, y, low, high):
+            self._dirty = True
+            if self.isVisible() and not self._timer.isActive():
+                self._timer.start()
+
+    def update_now(self) -> None:
+        """Draw soon, whatever was changed."""
+        self._dirty = True
+        self._total = 0.0
+        if not self.has_data():
+            self._redraw()
+        elif self.isVisible() and not self._timer.isActive():
+            self._timer.start()
+
+    def set_total(self, total: float) -> None:
+        """Let the horizontal axis run from 0 to ``total`` from the start."""
+        if total != self._total:
+            self._total = total
+            self._fit()
+
+    def set_level(self, y: float, text: str) -> None:
+        """Draw a level line, such as a limit, with its name beside it."""
+        self._level = (y, text)
+        self._dress()
+        self._fit()
+
+    def clear(self) -> None:
+        """Forget every point and show the empty state."""
+        for series in self._series.values():
+            series.clear()
+        self._total, self._at, self._own_view = 0.0, None, True
+        self._dirty = True
+        self._redraw()
+
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the series in the order they were added."""
+        return tuple(self._series)
+
+    def series(self, key: str) -> Series:
+        """The numbers of one series."""
+        return self._series[key]
+
+    def readout(self, key: str) -> str:
+        """The value that the legend shows."""
+        return self._legend[key].value()
+
+    def remove_series(self, key: str) -> None:
+        """Take a series away, with its legend entry."""
+        if key not in self._series:
+            return
+        del self._series[key]
+        entry = self._legend.pop(key)
+        self._legend_row.removeWidget(entry)
+        entry.deleteLater()
+        drawn = self._items.pop(key, None)
+        if drawn is not None:
+            drawn.remove()
+        for number, left in enumerate(self._legend.values()):
+            row, column = divmod(number, self._columns) if self._columns else (0, number)
+            self._legend_row.addWidget(left, row, column)
+        self._dirty = True
+        self._redraw()
+
+    def has_data(self) -> bool:
+        """Whether any series has a point."""
+        return self._anchor() is not None
+
+    def csv(self) -> str:
+        """Every point of every series."""
+        return to_csv("step", self._series.values())
+
+    def reset_view(self) -> None:
+        """Show the whole run again after zooming, and hide the crosshair."""
+        self._own_view = True
+        self.set_crosshair(None)
+        self._fit()
+
+    def set_crosshair(self, x: float | None) -> None:
+        """Read out the points nearest to ``x``; None reads out the newest."""
+        points = self._anchor()
+        index = None if x is None or points is None else points.at(x)
+        self._at = None if index is None or points is None else points.point(index)[0]
+        if self._cursor is not None:
+            self._cursor.setVisible(self._at is not None)
+            if self._at is not None:
+                self._cursor.setPos(self._at)
+        self._update_readout()
+
+    # How it is drawn
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Draw what came in while hidden."""
+        super().showEvent(event)
+        if self._dirty:
+            self._timer.start(0)
+            self._timer.setInterval(REDRAW_MS)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Draw nothing while hidden."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Move the crosshair: arrows, Home and End; Escape hides it."""
+        points = self._anchor()
+        moves = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        key = event.key()
+        if points is None:
+            super().keyPressEvent(event)
+            return
+        last = len(points) - 1
+        if key in moves:
+            here = last if self._at is None else points.at(self._at)
+            step = 0 if self._at is None else moves[Qt.Key(key)]
+            index = min(max((here or 0) + step, 0), last)
+            self.set_crosshair(points.point(index)[0])
+        elif key == Qt.Key.Key_Home:
+            self.set_crosshair(points.point(0)[0])
+        elif key == Qt.Key.Key_End:
+            self.set_crosshair(points.point(last)[0])
+        elif key == Qt.Key.Key_Escape and self._at is not None:
+            self.set_crosshair(None)
+        else:
+            super().keyPressEvent(event)
+
+    def _anchor(self) -> Series | None:
+        """Return the series with most points, whose steps the crosshair takes."""
+        longest = max(self._series.values(), key=len, default=None)
+        return longest if longest is not None and len(longest) else None
+
+    def _redraw(self) -> None:
+        """Bring every series up to date, at most ten times a second and only if visible."""
+        if self._anchor() is None:
+            self._stack.setCurrentIndex(0)
+        elif self.isVisible():
+            self._build()
+            self._stack.setCurrentIndex(1)
+        else:
+            return
+        self._dirty = False
+        self._update_readout()  # before an entry shows, or it is laid out for an empty value
+        for key, series in self._series.items():
+            self._legend[key].setVisible(len(series) > 0)
+            if self._plot is not None:
+                self._drawn(series).update(series)
+        self._fit()
+
+    def _furnish(self, plot: pg.PlotWidget) -> None:
+        """Add the cursor."""
+        import pyqtgraph as pg
+
+        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
+        self._cursor = pg.InfiniteLine(angle=90, movable=False)
+        self._cursor.setZValue(20)
+        self._cursor.setVisible(False)
+        plot.addItem(self._cursor, ignoreBounds=True)
+
+    def _drawn(self, series: Series) -> DrawnSeries:
+        """Return the plot items of a series, made when first needed."""
+        if series.style.key not in self._items:
+            self._items[series.style.key] = DrawnSeries(self._plot, series.style)
+        return self._items[series.style.key]
+
+    def _dress(self) -> None:
+        """Put on the colours of the theme."""
+        plot = self._plot
+        if plot is None:
+            return
+        self._dress_axes()
+        if self._whole:
+            plot.getAxis("left").setTicks([[(v / 100, f"{v} %") for v in (0, 25, 50, 75, 100)], []])
+        elif self._show_value is percent:
+            plot.getAxis("left").tickStrings = percent_ticks
+        elif self._show_value is scientific:
+            plot.getAxis("left").tickStrings = scientific_ticks
+        if self._cursor is not None:
+            self._cursor.setPen(theme.colour("muted"), width=1)
+        for drawn in self._items.values():
+            drawn.dress()
+        if self._level is not None:
+            self._level_line = self._level_line or level_line(plot)
+            dress_level(self._level_line, *self._level)
+
+    def _fit(self) -> None:
+        """Show the whole run, unless the user has zoomed."""
+        if self._plot is None or not self._own_view:
+            return
+        view = self._plot.getViewBox()
+        last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
+        view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
+        if self._whole:
+            view.setYRange(0, 1, padding=0.07)
+            return
+        values = [s.arrays()[1] for s in self._series.values() if len(s)]
+        if values:
+            top = max(float(np.max(v)) for v in values)
+            top = top if self._level is None else max(top, 1.5 * self._level[0])
+            bottom = min(0.0, *(float(np.min(v)) for v in values))
+            view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
+
+    def _update_readout(self) -> None:
+        """Show the values at the crosshair, or the newest ones."""
+        self._place.setText("by step" if self._at is None else f"step {self._at:.0f}")
+        spoken = []
+        for key, series in self._series.items():
+            index = len(series) - 1 if self._at is None else series.at(self._at)
+            has_any = index is not None and index >= 0
+            text = (
+                self._show_value(series.point(index)[1]) if has_any and index is not None else "–"
+            )
+            self._legend[key].set_value(text)
+            if has_any:
+                spoken.append(f"{series.style.label} {text}")
+        where = "now" if self._at is None else f"at step {self._at:.0f}"
+        self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
+
+    def _on_view_moved(self, *_: object) -> None:
+        self._own_view = False
+
+    def _point_at(self, place: QPointF | None) -> None:
+        self.set_crosshair(None if place is None else place.x())
+
+
+__all__ = ["Chart", "SeriesStyle", "percent", "plain", "scientific"]

@@ -1,0 +1,139 @@
+"""The charts of a cleaning run: accuracy and attack success, loss parts, learning rate."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, percent, plain, scientific
+from cleanclip_gui.widgets.label import Label
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.events import Metric
+
+# Evaluation keys with the keys of their interval; the order gives colour and dash.
+# Supervised finetuning also measures its linear head.
+RATES: tuple[tuple[str, str, str, str], ...] = (
+    ("ca", "Clean accuracy", "ca_low", "ca_high"),
+    ("asr_excl", "Attack success", "asr_low", "asr_high"),
+    ("poisoned_accuracy", "Poisoned accuracy", "", ""),
+    ("linear_ca", "Clean, linear head", "linear_ca_low", "linear_ca_high"),
+    ("linear_asr_excl", "Attack, linear head", "linear_asr_low", "linear_asr_high"),
+)
+# What losses are made of, over all methods; colour, and the dash where it is not the colour's.
+LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
+    ("loss", "Total", 0, None),
+    ("clip", "CLIP", 1, None),
+    ("image", "Images", 2, None),
+    ("text", "Captions", 3, None),
+    ("image_distance", "Images moved", 4, None),
+    ("text_distance", "Captions moved", 4, 1),
+    ("ce", "Cross-entropy", 1, None),
+    ("repulsion", "Moved", 2, None),
+    ("triggered", "Triggered", 1, None),
+    ("clean", "Clean", 2, None),
+)
+
+_SETTLE_MS = 60
+
+
+class CleaningCharts(QWidget):
+    """Fed with the metrics of a run; each number goes to its chart by its key."""
+
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._prepare)
+        self.rates = Chart(
+            "Accuracy and attack success",
+            tuple(
+                SeriesStyle(key, label, look, markers=True)
+                for look, (key, label, _, _) in enumerate(RATES)
+            ),
+            show=percent,
+            whole=True,
+            legend_columns=5,
+            empty="Clean accuracy and attack success on validation images appear here as the "
+            "run goes on.",
+        )
+        self.losses = Chart(
+            "Loss", show=plain, legend_columns=4, empty="What the method minimises, part by part."
+        )
+        self.rate = Chart(
+            "Learning rate",
+            (SeriesStyle("lr", "", 4, solid=True),),
+            show=scientific,
+            empty="It climbs to its peak, then falls.",
+        )
+        self._note = Label("", "caption", wrap=True)
+        self._note.hide()
+        self.rates.under_head.addWidget(self._note)
+        lower = QHBoxLayout()
+        lower.setSpacing(theme.SPACE_M)
+        lower.addWidget(self.losses, 2)
+        lower.addWidget(self.rate, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.rates, 4)
+        layout.addLayout(lower, 3)
+        for chart in self.all():
+            chart.failed.connect(self.failed)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Load the plotting library once the page is painted, not in the middle of a run."""
+        super().showEvent(event)
+        self._settle.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Whoever left already need not wait for the charts."""
+        self._settle.stop()
+        super().hideEvent(event)
+
+    def _prepare(self) -> None:
+        for chart in self.all():
+            chart.prepare()
+
+    def all(self) -> tuple[Chart, ...]:
+        """Every chart."""
+        return (self.rates, self.losses, self.rate)
+
+    def clear(self) -> None:
+        """Forget the run."""
+        for chart in self.all():
+            chart.clear()
+
+    def explain(self, method: str) -> None:
+        """Say under the rates what is known to happen to them with this method."""
+        facts = FACTS.get(method)  # type: ignore[call-overload]
+        note = str(getattr(facts, "note", ""))
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
+
+    def add(self, metric: Metric) -> None:
+        """Take in the numbers of one step."""
+        for chart in self.all():
+            chart.set_total(metric.total_steps)
+        values = metric.values
+        for key, _, low, high in RATES:
+            if key in values and not (key == "poisoned_accuracy" and "linear_ca" in values):
+                self.rates.append(
+                    key,
+                    metric.step,
+                    values[key],
+                    values.get(low, math.nan),
+                    values.get(high, math.nan),
+                )
+        if "lr" in values:
+            self.rate.append("lr", metric.step, values["lr"])
+        for key, label, look, dash in LOSSES:
+            if key in values:
+                self.losses.add_series(SeriesStyle(key, label, look, dash=dash))
+                self.losses.append(key, metric.step, values[key])

@@ -1,0 +1,227 @@
+"""What every chart of the station is: a card with a plot, an empty state, and a menu to save it.
+
+pyqtgraph is imported when the first chart is drawn, so that the window opens without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.export import save_chart
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    import pyqtgraph as pg
+
+
+class ChartFrame(QFrame):
+    """A chart's card. Those who draw in it override what raises NotImplementedError.
+
+    ``failed`` carries an InputError of a file that could not be written. ``head`` is the row of
+    the title, ``under_head`` the place below it, where a legend may stand.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, title: str, empty: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName(title)
+        self.prompts = Prompts()
+        self._title_text = title
+        self._plot: pg.PlotWidget | None = None
+        self._proxy: Any = None
+        self._place = Label("", "caption")
+        self.head = QHBoxLayout()
+        self.head.setSpacing(theme.SPACE_M)
+        self.head.addWidget(Label(title, "heading"))
+        self.head.addWidget(self._place)
+        self.head.addStretch(1)
+        self.under_head = QVBoxLayout()
+        self.under_head.setSpacing(theme.SPACE_XS)
+        self._empty = Label(empty, "subtle", wrap=True)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self._empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(self.head)
+        layout.addLayout(self.under_head)
+        layout.addWidget(self._stack, 1)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu_requested)
+
+    # What a chart must know
+
+    def has_data(self) -> bool:
+        """Whether there is anything to draw."""
+        raise NotImplementedError
+
+    def csv(self) -> str:
+        """Every number of the chart."""
+        raise NotImplementedError
+
+    def reset_view(self) -> None:
+        """Show everything again after zooming."""
+        raise NotImplementedError
+
+    def _furnish(self, plot: pg.PlotWidget) -> None:
+        """Put in a new plot what is always there."""
+        raise NotImplementedError
+
+    def _dress(self) -> None:
+        """Put on the colours of the theme."""
+        raise NotImplementedError
+
+    def _point_at(self, place: QPointF | None) -> None:
+        """The mouse is at a place in the plot's own units, or has left it."""
+        raise NotImplementedError
+
+    # What can be done with it
+
+    def prepare(self) -> None:
+        """Import pyqtgraph and make the plot before there is anything to draw."""
+        self._build()
+
+    def copy(self) -> None:
+        """Put a picture of the chart on the clipboard."""
+        QGuiApplication.clipboard().setPixmap(self.grab())
+
+    def save(self, path: Path) -> None:
+        """Write PNG, SVG or CSV, by the suffix; CSV holds every point, also those not drawn.
+
+        Raises
+        ------
+        InputError
+            If the suffix is another one or the file cannot be written.
+        """
+        save_chart(self, self.csv, path)
+
+    def menu(self) -> QMenu:
+        """A new context menu; the caller shows it."""
+        menu = QMenu(self)
+        drawn = self.has_data()
+        for text, slot in (
+            ("&Copy", self.copy),
+            ("Save &PNG…", self._on_save_png),
+            ("Save S&VG…", self._on_save_svg),
+            ("Save C&SV…", self._on_save_csv),
+        ):
+            menu.addAction(text, slot).setEnabled(drawn)
+        menu.addSeparator()
+        menu.addAction("&Reset view", self.reset_view).setEnabled(drawn)
+        return menu
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """A comfortable size."""
+        return QSize(420, 220)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self._plot is not None:
+            self._dress()
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
+        """Leave with the mouse, reset on a double click, take the focus on a click."""
+        if event.type() == QEvent.Type.Leave:
+            self._point_at(None)
+        elif event.type() == QEvent.Type.MouseButtonDblClick:
+            self.reset_view()
+            return True
+        elif event.type() == QEvent.Type.MouseButtonPress:
+            self.setFocus(Qt.FocusReason.MouseFocusReason)
+        return super().eventFilter(watched, event)
+
+    def _build(self) -> None:
+        """Make the plot, once."""
+        if self._plot is not None:
+            return
+        import pyqtgraph as pg
+
+        plot = pg.PlotWidget()
+        plot.setFrameShape(QFrame.Shape.NoFrame)
+        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        plot.setMenuEnabled(False)
+        plot.hideButtons()
+        plot.setAccessibleName(f"{self._title_text}, plot")
+        plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        plot.customContextMenuRequested.connect(self._on_menu_requested)
+        plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
+        self._furnish(plot)
+        self._proxy = pg.SignalProxy(
+            plot.scene().sigMouseMoved, rateLimit=60, slot=self._on_mouse_moved
+        )
+        plot.viewport().installEventFilter(self)
+        self._plot = plot
+        self._stack.addWidget(plot)
+        self._dress()
+
+    def _dress_axes(self) -> None:
+        """Background, axes and grid in the colours of the theme."""
+        plot = self._plot
+        if plot is None:
+            return
+        plot.setBackground(theme.colour("surface"))
+        font = theme.figure_font(theme.FONT_POINTS - 1.5)
+        for name in ("left", "bottom"):
+            axis = plot.getAxis(name)
+            axis.setPen(theme.colour("border"))
+            axis.setTextPen(theme.colour("muted"))
+            axis.setTickFont(font)
+            axis.setStyle(tickLength=0, tickTextOffset=6, maxTickLevel=0)
+        plot.getAxis("left").setWidth(46)
+        plot.getAxis("left").setPen(theme.colour("surface"))
+        plot.getAxis("left").setGrid(48)
+        plot.getAxis("left").setTickPen(theme.colour("border_strong"))
+
+    def _on_mouse_moved(self, arguments: tuple[Any, ...]) -> None:
+        plot = self._plot
+        if plot is None:
+            return
+        box = plot.getViewBox()
+        inside = box.sceneBoundingRect().contains(arguments[0])
+        self._point_at(box.mapSceneToView(arguments[0]) if inside else None)
+
+    def _on_menu_requested(self, position: QPoint) -> None:
+        source = self.sender()
+        origin = source if isinstance(source, QWidget) else self
+        menu = self.menu()
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(origin.mapToGlobal(position))
+
+    def _save_as(self, suffix: str) -> None:
+        name = f"{self._title_text.lower().replace(' ', '-')}{suffix}"
+        chosen = self.prompts.save_file(self, "Save chart", name, f"*{suffix}")
+        if not chosen:
+            return
+        try:
+            self.save(Path(chosen))
+        except InputError as error:
+            self.failed.emit(error)
+
+    def _on_save_png(self) -> None:
+        self._save_as(".png")
+
+    def _on_save_svg(self) -> None:
+        self._save_as(".svg")
+
+    def _on_save_csv(self) -> None:
+        self._save_as(".csv")

@@ -1,0 +1,215 @@
+"""Small parts of a chart: pens, the legend that is also the read-out, the drawn series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QHBoxLayout, QLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.series import DASHES, Series, SeriesStyle, drawn_indices
+from cleanclip_gui.widgets.label import Label
+
+# A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
+FINE_POINTS = 600
+# Markers that tell runs apart beside their colour, by pyqtgraph's names.
+SYMBOLS = ("o", "s", "t", "d", "star", "x")
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage, e.g. ``97.8 %``."""
+    return f"{100 * value:.1f} %"
+
+
+def scientific(value: float) -> str:
+    """A small number, e.g. ``1.5e-3``."""
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def plain(value: float) -> str:
+    """A loss, with three decimals or three digits."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def series_pen(style: SeriesStyle, width: float) -> QPen:
+    """Pen of a series in the theme that is on: a colour and a dash pattern."""
+    colours = theme.series_colours()
+    pen = QPen(QColor(colours[style.look % len(colours)]), width)
+    pen.setCosmetic(True)
+    pen.setCapStyle(Qt.PenCapStyle.FlatCap)
+    pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    dashes = DASHES[(style.look if style.dash is None else style.dash) % len(DASHES)]
+    if dashes is not None and not style.solid:
+        pen.setDashPattern(list(dashes))
+    return pen
+
+
+def draw_marker(painter: QPainter, symbol: str, at: QPointF, size: float) -> None:
+    """Draw one of :data:`SYMBOLS` with the painter's pen and brush; a circle at once."""
+    if symbol == "o":
+        painter.drawEllipse(at, size / 2, size / 2)
+        return
+    from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
+
+    painter.save()
+    painter.translate(at)
+    painter.scale(size, size)
+    painter.drawPath(Symbols[symbol])
+    painter.restore()
+
+
+class _Sample(QWidget):
+    """A short piece of the line."""
+
+    def __init__(self, style: SeriesStyle) -> None:
+        super().__init__()
+        self._style = style
+        self.setFixedSize(22, 14)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw line and marker as the chart does."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        pen = series_pen(self._style, 2.0)
+        painter.setPen(pen)
+        middle = self.height() / 2
+        painter.drawLine(QPointF(1, middle), QPointF(self.width() - 1, middle))
+        if self._style.markers:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(pen.color())
+            draw_marker(painter, self._style.symbol, QPointF(self.width() / 2, middle), 7.0)
+
+
+class LegendEntry(QWidget):
+    """Line sample, name and the value now, or under the crosshair."""
+
+    def __init__(self, style: SeriesStyle) -> None:
+        super().__init__()
+        self._name = Label(style.label, "caption")
+        self._value = Label("–")
+        self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
+        self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        for widget in (_Sample(style), self._name, self._value):
+            layout.addWidget(widget)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
+
+    def set_value(self, text: str) -> None:
+        """Show a value; the entry only ever grows, so that its neighbours stand still."""
+        if text != self._value.text():
+            self._value.setText(text)
+            wanted = self._value.sizeHint().width()
+            if wanted > self._value.minimumWidth():
+                self._value.setMinimumWidth(wanted)
+
+    def value(self) -> str:
+        """The value on show."""
+        return self._value.text()
+
+
+class DrawnSeries:
+    """The plot items of one series: a curve and, if there are intervals, a band."""
+
+    def __init__(self, plot: Any, style: SeriesStyle) -> None:
+        import pyqtgraph as pg
+
+        self._pg = pg
+        self._plot = plot
+        self._style = style
+        self._fine = True
+        self._curve = pg.PlotDataItem(connect="finite")
+        self._curve.setZValue(10 - style.look)
+        plot.addItem(self._curve)
+        self._band: Any = None
+        self._edges: tuple[Any, Any] | None = None
+        self.dress()
+
+    def update(self, series: Series) -> None:
+        """Draw the points, thinned if there are many."""
+        x, y, low, high = series.arrays()
+        chosen = drawn_indices(y)
+        fine = len(chosen) <= FINE_POINTS
+        if fine != self._fine:
+            self._fine = fine
+            self.dress()
+        self._curve.setData(x[chosen], y[chosen], antialias=fine)
+        with_band = chosen[np.isfinite(low[chosen]) & np.isfinite(high[chosen])]
+        if len(with_band) and self._edges is None:
+            self._make_band()
+        if self._edges is not None:
+            self._edges[0].setData(x[with_band], low[with_band])
+            self._edges[1].setData(x[with_band], high[with_band])
+
+    def dress(self) -> None:
+        """Take the colours of the theme; thin pens where there are many points."""
+        pen = series_pen(self._style, 2.0 if self._fine else 1.0)
+        self._curve.setPen(pen)
+        if self._style.markers:
+            self._curve.setSymbol(self._style.symbol)
+            self._curve.setSymbolSize(7)
+            self._curve.setSymbolPen(theme.colour("surface"), width=1)
+            self._curve.setSymbolBrush(pen.color())
+        if self._band is not None:
+            self._band.setBrush(self._band_colour())
+
+    def remove(self) -> None:
+        """Take the items off the plot."""
+        for item in (self._curve, self._band, *(self._edges or ())):
+            if item is not None:
+                self._plot.removeItem(item)
+
+    def _band_colour(self) -> QColor:
+        colour = series_pen(self._style, 1.0).color()
+        colour.setAlpha(56)
+        return colour
+
+    def _make_band(self) -> None:
+        """Two invisible curves and what lies between them."""
+        pg = self._pg
+        nothing = pg.mkPen(None)
+        self._edges = (pg.PlotCurveItem(pen=nothing), pg.PlotCurveItem(pen=nothing))
+        self._band = pg.FillBetweenItem(*self._edges, brush=self._band_colour())
+        self._band.setZValue(-5)
+        for item in (*self._edges, self._band):
+            self._plot.addItem(item)
+
+
+def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
+    """Tick labels of a learning rate."""
+    return [scientific(value * scale) for value in values]
+
+
+def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
+    """Tick labels of a rate; none outside 0 to 100 %."""
+    digits = 0 if spacing * 100 >= 1 else 1
+    return [f"{100 * v:.{digits}f} %" if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
+
+
+def level_line(plot: Any) -> Any:
+    """A level line with a name, for :func:`dress_level`."""
+    import pyqtgraph as pg
+
+    options = {"position": 0.02, "anchors": [(0, 1), (0, 1)], "rotateAxis": None}
+    line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
+    line.setZValue(-5)
+    plot.addItem(line, ignoreBounds=True)
+    return line
+
+
+def dress_level(line: Any, y: float, text: str) -> None:
+    """Put a level line where it belongs, in the colours of the theme."""
+    pen = QPen(theme.colour("danger"), 1.0)
+    pen.setCosmetic(True)
+    pen.setStyle(Qt.PenStyle.DashLine)
+    line.setPen(pen)
+    line.setPos(y)
+    line.label.setFormat(text)
+    line.label.setColor(theme.colour("danger"))

@@ -1,0 +1,392 @@
+"""Clean accuracy against attack success for every evaluated step of every run shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QPointF, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QShowEvent
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.frame import ChartFrame
+from cleanclip_gui.clean.charts.parts import percent_ticks
+from cleanclip_gui.clean.charts.tradeoff_plot import (
+    Spot,
+    Track,
+    TradeoffItems,
+    shared_start,
+    spots_of,
+)
+from cleanclip_gui.clean.folding_row import FoldingRow
+from cleanclip_gui.clean.recipe_fields import Chooser
+from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
+from ml_core.cleaning.tradeoff import Aim, Head, Limits
+
+if TYPE_CHECKING:
+    import pyqtgraph as pg
+
+_NEAR_PIXELS = 14.0
+_KEY_COLUMNS = 3
+_HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
+_AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
+HINT = (
+    "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
+    "steps are on the Pareto front; of hollow ones no checkpoint was kept."
+)
+NOT_KEPT = "no checkpoint was kept"
+
+
+class TradeoffChart(ChartFrame):
+    """``chosen(key, point)`` tells that a point of a run was clicked, or entered by Return."""
+
+    chosen = Signal(str, object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(
+            "Trade-off",
+            "Tick runs in the table: each evaluated step becomes a point, clean accuracy against "
+            "attack success.",
+            parent,
+        )
+        self._given: tuple[Track, ...] = ()
+        self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
+        self._spots: tuple[Spot, ...] = ()
+        self._items: TradeoffItems | None = None
+        self._at: int | None = None
+        self._own_view = True
+        self._keyed: list[tuple[int, str]] = []
+        self.aim = Chooser()
+        self.aim.setAccessibleName("Number on the horizontal axis")
+        for key, text in _AXES.items():
+            self.aim.addItem(text, key)
+        self.head = Chooser()
+        self.head.setAccessibleName("Whose numbers")
+        for head, text in _HEADS.items():
+            self.head.addItem(text, head)
+        self.head.hide()  # until a run has a linear head
+        self.ca_drop = _limit("Limit of lost clean accuracy", "points", Limits().ca_drop)
+        self.asr = _limit("Limit of attack success", "%", Limits().asr)
+        self.near = QPushButton("Zoom to the limits")
+        self.near.setCheckable(True)
+        self.near.setProperty("quiet", True)
+        self.near.setToolTip("Show the corner where both limits are kept.")
+        controls = FoldingRow()
+        for widget in (self.head, self.aim, self.near):
+            controls.first.addWidget(widget)
+        for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
+            controls.second.addWidget(Label(name, "caption", buddy=box))
+            controls.second.addWidget(box)
+        self.under_head.addWidget(controls)
+        self._keys = QGridLayout()
+        self._keys.setHorizontalSpacing(theme.SPACE_M)
+        self._keys.setVerticalSpacing(0)
+        self._keys.setColumnStretch(_KEY_COLUMNS, 1)
+        self.under_head.addLayout(self._keys)
+        self._readout = Label(HINT, "caption", wrap=True)
+        self._readout.setMinimumHeight(2 * self._readout.fontMetrics().height())
+        self._readout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout = self.layout()
+        if layout is not None:
+            layout.addWidget(self._readout)
+        self.head.currentIndexChanged.connect(self._on_setting_changed)
+        self.aim.currentIndexChanged.connect(self._on_setting_changed)
+        self.ca_drop.valueChanged.connect(self._on_setting_changed)
+        self.asr.valueChanged.connect(self._on_setting_changed)
+        self.near.toggled.connect(self._on_near_toggled)
+
+    def set_tracks(self, tracks: Sequence[Track]) -> None:
+        """Show these runs."""
+        kept = self._here()
+        self._given = tuple(tracks)
+        several = any(track.linear for track in tracks)
+        self.head.setVisible(several)
+        if not several:
+            self.head.blockSignals(True)
+            self.head.setCurrentIndex(0)
+            self.head.blockSignals(False)
+        self._tracks = tuple(track.of(self.head_key) for track in tracks)
+        self._spots = spots_of(self._tracks, self.aim_key)
+        self._at = None
+        if kept is not None:
+            self._at = next(
+                (
+                    number for number, spot in enumerate(self._spots)
+                    if (spot.track.key, spot.point.step) == (kept.track.key, kept.point.step)
+                ),
+                None,
+            )  # fmt: skip
+        self._show_keys()
+        self._redraw()
+
+    @property
+    def aim_key(self) -> Aim:
+        """What stands on the horizontal axis."""
+        return "asr" if self.aim.currentData() == "asr" else "poisoned_accuracy"
+
+    @property
+    def head_key(self) -> Head:
+        """Whose numbers are drawn."""
+        return "linear" if self.head.currentData() == "linear" else "zero-shot"
+
+    @property
+    def limits(self) -> Limits:
+        """What is asked of a cleaned checkpoint."""
+        return Limits(self.ca_drop.value(), self.asr.value())
+
+    def spots(self) -> tuple[Spot, ...]:
+        """What is drawn, in the order of the arrow keys."""
+        return self._spots
+
+    def readout(self) -> str:
+        """What is said about the point at the cursor."""
+        return self._readout.text()
+
+    def has_data(self) -> bool:
+        """Whether there is a point."""
+        return bool(self._spots)
+
+    def csv(self) -> str:
+        """One row for each point."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(
+            ["run", "head", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto",
+             "within_limits", "checkpoint"]
+        )  # fmt: skip
+        start = shared_start(self._tracks)
+        for spot in self._spots:
+            point = spot.point
+            met = start is not None and self.limits.met(point, start)
+            writer.writerow(
+                [spot.track.label, self.head_key, point.step, f"{point.ca:.9g}", _cell(point.asr),
+                 _cell(point.poisoned_accuracy), int(spot.on_front), int(met), point.checkpoint]
+            )  # fmt: skip
+        return text.getvalue()
+
+    def reset_view(self) -> None:
+        """Show every point again, and leave the cursor."""
+        self._own_view = True
+        self.near.setChecked(False)
+        self._point_out(None)
+        self._fit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Left and right go by step, up and down by run; Return chooses, Escape leaves."""
+        key, last = event.key(), len(self._spots) - 1
+        if last < 0:
+            super().keyPressEvent(event)
+        elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
+            by = 1 if key == Qt.Key.Key_Right else -1
+            self._point_out(last if self._at is None else min(max(self._at + by, 0), last))
+        elif key in (Qt.Key.Key_Up, Qt.Key.Key_Down):
+            self._point_out(self._other_run(1 if key == Qt.Key.Key_Down else -1))
+        elif key == Qt.Key.Key_Home:
+            self._point_out(0)
+        elif key == Qt.Key.Key_End:
+            self._point_out(last)
+        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._at is not None:
+            self._choose(self._at)
+        elif key == Qt.Key.Key_Escape and self._at is not None:
+            self._point_out(None)
+        else:
+            super().keyPressEvent(event)
+
+    def _furnish(self, plot: pg.PlotWidget) -> None:
+        self._items = TradeoffItems(plot)
+        for moved in (plot.getViewBox().sigRangeChanged, plot.getViewBox().sigResized):
+            moved.connect(self._on_view_changed)
+        plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
+        plot.scene().sigMouseClicked.connect(self._on_clicked)
+        for side in ("left", "bottom"):
+            plot.getAxis(side).tickStrings = percent_ticks
+            plot.getAxis(side).enableAutoSIPrefix(False)
+
+    def _dress(self) -> None:
+        plot = self._plot
+        if plot is None or self._items is None:
+            return
+        self._dress_axes()
+        words = {"color": theme.colour("muted").name(), "font-size": "9pt"}
+        plot.setLabel("bottom", _AXES[self.aim_key], **words)
+        plot.setLabel("left", "Clean accuracy", **words)
+        plot.getAxis("left").setWidth(62)
+        plot.getAxis("bottom").setGrid(48)
+        self._items.draw(self._spots, self._tracks, self.limits, self.aim_key)
+        self._items.point_out(self._here())
+
+    def _show_keys(self) -> None:
+        """The legend: which marker is which run."""
+        wanted = [(track.mark, track.label) for track in self._tracks]
+        if wanted == self._keyed:
+            return
+        self._keyed = wanted
+        while (item := self._keys.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        for number, (mark, label) in enumerate(wanted):
+            self._keys.addWidget(MarkKey(mark, label), *divmod(number, _KEY_COLUMNS))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Draw what came in while hidden."""
+        super().showEvent(event)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        if self._spots and not self.isVisible():
+            return
+        if self._spots:
+            self._build()
+        self._stack.setCurrentIndex(1 if self._spots else 0)
+        self._dress()
+        self._fit()
+        self._tell()
+
+    def _fit(self) -> None:
+        """Show every point, or the corner of the limits, unless the user has zoomed."""
+        if self._plot is None or not self._own_view or not self._spots:
+            return
+        view, limits = self._plot.getViewBox(), self.limits
+        start = shared_start(self._tracks) or 1.0
+        right, low = 1.0, min(spot.y for spot in self._spots)
+        low = min(low, start - 0.05)
+        left = 0.0
+        if self.near.isChecked():
+            low = start - 3 * max(limits.ca_drop, 1.0) / 100
+            if self.aim_key == "asr":
+                right = max(4 * limits.asr, 10.0) / 100
+            else:
+                left = 0.5
+        top = max([start, *(spot.y for spot in self._spots)])
+        view.setXRange(left, right, padding=0.03)
+        view.setYRange(low, min(top + 0.01, 1.0), padding=0.06)
+
+    def _here(self) -> Spot | None:
+        return None if self._at is None else self._spots[self._at]
+
+    def _other_run(self, by: int) -> int:
+        """The same step in the next run, or the one nearest to it."""
+        here = self._here()
+        if here is None:
+            return len(self._spots) - 1
+        keys = list(dict.fromkeys(spot.track.key for spot in self._spots))
+        wanted = keys[(keys.index(here.track.key) + by) % len(keys)]
+        return min(
+            (n for n, spot in enumerate(self._spots) if spot.track.key == wanted),
+            key=lambda n: abs(self._spots[n].point.step - here.point.step),
+        )
+
+    def _point_out(self, number: int | None) -> None:
+        self._at = number
+        if self._items is not None:
+            self._items.point_out(self._here())
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what is at the cursor."""
+        spot = self._here()
+        text = HINT if spot is None else self.describe(spot)
+        self._readout.setText(text if self._spots else "")
+        self.setAccessibleDescription(text if self._spots else "empty")
+
+    def describe(self, spot: Spot) -> str:
+        """Everything about a point, in words."""
+        point = spot.point
+        parts = [
+            f"{letter(spot.track.mark)} {spot.track.label}, step {point.step}"
+            + (", linear head" if self.head_key == "linear" else ""),
+            f"CA {_rate(point.ca, point.ca_interval)}",
+        ]
+        if point.asr is not None:
+            parts.append(f"ASR {_rate(point.asr, point.asr_interval)}")
+        if point.poisoned_accuracy is not None:
+            parts.append(f"poisoned accuracy {_rate(point.poisoned_accuracy, None)}")
+        if spot.on_front:
+            parts.append("on the Pareto front")
+        start = shared_start(self._tracks)
+        if start is not None and point.asr is not None:
+            met = self.limits.met(point, start)
+            parts.append("within both limits" if met else "outside the limits")
+        parts.append("Enter opens it in Studio" if self.can_open(spot) else NOT_KEPT)
+        return " · ".join(parts)
+
+    def can_open(self, spot: Spot) -> bool:
+        """Whether the point's weights are on disk; step 0 is the checkpoint before cleaning."""
+        return bool(spot.point.checkpoint) or spot.point.step == 0
+
+    def _choose(self, number: int) -> None:
+        spot = self._spots[number]
+        self.chosen.emit(spot.track.key, spot.point)
+
+    def nearest(self, place: QPointF) -> int | None:
+        """The point near a place in the plot's own units; None where none is near."""
+        plot = self._plot
+        if plot is None or not self._spots:
+            return None
+        x_size, y_size = plot.getViewBox().viewPixelSize()
+
+        def away(number: int) -> float:
+            spot = self._spots[number]
+            return float(
+                ((spot.x - place.x()) / x_size) ** 2 + ((spot.y - place.y()) / y_size) ** 2
+            )
+
+        best = min(range(len(self._spots)), key=away)
+        return best if away(best) <= _NEAR_PIXELS**2 else None
+
+    def _point_at(self, place: QPointF | None) -> None:
+        if place is not None:
+            found = self.nearest(place)
+            if found is not None:
+                self._point_out(found)
+
+    def _on_clicked(self, event: Any) -> None:
+        if self._plot is None or event.button() != Qt.MouseButton.LeftButton:
+            return
+        found = self.nearest(self._plot.getViewBox().mapSceneToView(event.scenePos()))
+        if found is not None:
+            event.accept()
+            self._point_out(found)
+            self._choose(found)
+
+    def _on_view_changed(self, *_: object) -> None:
+        if self._items is not None:
+            self._items.place_text()
+
+    def _on_view_moved(self, *_: object) -> None:
+        self._own_view = False
+
+    def _on_setting_changed(self, *_: object) -> None:
+        self.set_tracks(self._given)
+
+    def _on_near_toggled(self, _: bool) -> None:
+        self._own_view = True
+        self._fit()
+
+
+def _limit(name: str, unit: str, value: float) -> NumberBox:
+    """A box for a limit, 0 to 100."""
+    box = NumberBox("float", 0.0, 100.0, unit)
+    box.setAccessibleName(name)
+    box.setSingleStep(0.5)
+    box.setValue(value)
+    box.setFixedWidth(112)
+    return box
+
+
+def _rate(value: float, interval: tuple[float, float] | None) -> str:
+    text = f"{100 * value:.1f} %"
+    if interval is None:
+        return text
+    return f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"

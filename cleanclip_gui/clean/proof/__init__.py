@@ -1,0 +1,1 @@
+"""Proofs of a result: rebound test and hold-outs."""

@@ -1,0 +1,240 @@
+"""The tests that prove a result: their jobs, and their records on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from PySide6.QtCore import QObject, Qt, Signal
+
+from cleanclip_gui.clean.before_after import duration_text
+from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
+from cleanclip_gui.clean.proof.rebound_view import pairs_text
+from cleanclip_gui.clean.proof.section import ProofSection
+from cleanclip_gui.jobs.runner import JobRunner, proof_runner
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.number_box import number_text
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.proof_specs import (
+    HOLDOUTS_FILE,
+    REBOUND_FILE,
+    ReboundSpec,
+    holdouts_of,
+    read_proof,
+    rebound_of,
+    usual_pairs,
+    usual_peak,
+)
+from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.reading.errors import InputError
+
+Kind = Literal["rebound", "holdouts"]
+_FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
+_NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-outs test"}
+
+
+class ProofActs(QObject):
+    """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError.
+
+    What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+    logged = Signal(str)
+
+    def __init__(self, section: ProofSection, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self.new_runner: Callable[[Path, str, str], JobRunner] = proof_runner
+        self.prompts = Prompts()
+        self._section, self._session = section, session
+        self._choices: dict[str, ProofChoice] = {}
+        self._folder: Path | None = None
+        self._tested: Path | None = None
+        self._runner: JobRunner | None = None
+        self._kind: Kind = "rebound"
+        self._free = True
+        section.rebound_button.clicked.connect(self.begin_rebound)
+        section.holdouts_button.clicked.connect(self.begin_holdouts)
+        section.options_button.clicked.connect(self.ask_options)
+        section.cancel.clicked.connect(self.cancel)
+        section.rebound.chart.failed.connect(self.failed)
+        self._refresh()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a test is at work."""
+        return self._runner is not None
+
+    @property
+    def title(self) -> str:
+        """What the test at work is called at the head of a sentence."""
+        return _NAMES[self._kind]
+
+    def set_free(self, free: bool) -> None:
+        """Whether a test could begin: no run is at work."""
+        self._free = free
+        self._refresh()
+
+    def show_run(self, folder: Path) -> None:
+        """Offer the tests of a run's result, and show those that were made of it."""
+        if folder != self._folder or self._runner is None:  # resumed, it has another result
+            self._folder = folder
+            self._section.forget()
+        for kind in _FILES:
+            record = read_proof(folder, _FILES[kind])
+            if record is not None:
+                self._show(kind, record)
+        self._section.show()
+        self._tell_uses()
+        self._refresh()
+
+    def hide(self) -> None:
+        """There is no result to prove."""
+        self._section.hide()
+
+    def begin_rebound(self) -> None:
+        """Finetune the cleaned model once more and watch."""
+        self._begin("rebound")
+
+    def begin_holdouts(self) -> None:
+        """Measure what the run was not told."""
+        self._begin("holdouts")
+
+    def ask_options(self) -> None:
+        """Ask for other pairs and another rate."""
+        if self._folder is None:
+            return
+        try:
+            job = read_spec(self._folder / SPEC_FILE)
+        except InputError as error:
+            self._section.say(error.sentence)
+            return
+        dialog = ProofDialog(
+            usual_pairs(job), usual_peak(job), self._choice(job), self.prompts,
+            self._section.window(),
+        )  # fmt: skip
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
+        dialog.open()
+
+    def cancel(self) -> None:
+        """End the test at once."""
+        if self._runner is not None:
+            self._section.cancel.setEnabled(False)
+            self._runner.cancel()
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End the test when the window closes."""
+        return self._runner is None or self._runner.close(timeout_ms)
+
+    def _begin(self, kind: Kind) -> None:
+        folder = self._folder
+        if folder is None or self._runner is not None or not self._free:
+            return
+        try:
+            job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
+            chosen = {key: value for key, value in vars(self._choice(job)).items() if value}
+            if kind == "holdouts":
+                chosen.pop("peak_lr", None)
+            spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
+            path = write_spec_file(spec, folder / f"{kind}-spec.json")
+            device = self._session.device if job.device == "auto" else job.device
+            runner = self.new_runner(path, kind, device)
+            runner.event_received.connect(self._on_event)
+            runner.line_logged.connect(self.logged)
+            runner.ended.connect(self._on_ended)
+            runner.launch()
+        except InputError as error:
+            self._section.say(error.sentence)
+            return
+        except OSError as error:
+            self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
+            return
+        self._runner, self._kind, self._tested = runner, kind, folder
+        if isinstance(spec, ReboundSpec):
+            self._section.rebound.begin(spec.limit, spec.steps)
+        self._section.show_running(f"{_NAMES[kind]} is running.")
+        self._refresh()
+        self.changed.emit()
+
+    def _choice(self, job: CleanSpec) -> ProofChoice:
+        return self._choices.get(job.checkpoint, ProofChoice())
+
+    def _on_chosen(self, checkpoint: str, choice: ProofChoice) -> None:
+        self._choices[checkpoint] = choice
+        self._tell_uses()
+
+    def _tell_uses(self) -> None:
+        """Say what the tests of the run on show take that was chosen, or that they need it."""
+        text = ""
+        if self._folder is not None:
+            try:
+                job = read_spec(self._folder / SPEC_FILE)
+            except InputError:  # whoever begins a test is told
+                pass
+            else:
+                adapter = (self._folder / ADAPTER_FILE).is_file()
+                text = _uses(self._choice(job), usual_pairs(job) is None, adapter)
+        self._section.show_uses(text)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._section.show_share(event.done, event.total)
+            if event.seconds_left:
+                left = duration_text(max(event.seconds_left, 0))
+                self._section.say(f"{_NAMES[self._kind]} is running, {left} left.")
+        elif isinstance(event, Metric) and self._kind == "rebound":
+            if self._tested == self._folder:
+                self._section.rebound.add(event)
+        elif isinstance(event, Message):
+            self.logged.emit(event.text)
+
+    def _on_ended(self, last: Done) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.deleteLater()
+        name = _NAMES[self._kind]
+        if last.status == "finished":
+            self._section.show_idle("")
+            if self._tested == self._folder:
+                self._show(self._kind, last.result)
+        elif last.status == "failed":
+            self._section.show_idle(f"{name} failed: {last.error}")
+        else:
+            self._section.show_idle(f"{name} was cancelled.")
+        self._refresh()
+        self.changed.emit()
+
+    def _show(self, kind: Kind, record: dict[str, Any]) -> None:
+        view = self._section.rebound if kind == "rebound" else self._section.holdouts
+        try:
+            view.show_record(record)
+        except (KeyError, TypeError, ValueError):
+            view.hide()
+            self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
+
+    def _refresh(self) -> None:
+        section = self._section
+        for button in (section.options_button, section.rebound_button, section.holdouts_button):
+            button.setEnabled(self._free and self._runner is None)
+            button.setToolTip("" if self._free else "A run is at work; wait until it has ended.")
+
+
+def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:
+    """A sentence on what was chosen; on what has to be where the run had no pairs."""
+    parts = []
+    if choice.pairs is not None:
+        parts.append(f"pairs of {pairs_text(choice.pairs.kind, choice.pairs.path)}")
+    if choice.peak_lr is not None:
+        parts.append(f"a peak rate of {number_text(choice.peak_lr, 'log')}")
+    chosen = f"Chosen for the tests: {' and '.join(parts)}." if parts else ""
+    if choice.pairs is not None or not needed:
+        return chosen
+    who = "Retrieval, a hold-out, needs" if adapter else "The rebound test and retrieval need"
+    need = f"{who} image-caption pairs, and this run had none: choose some under “Options…”."
+    return f"{need} {chosen}".strip()

@@ -1,0 +1,285 @@
+"""The form of a cleaning run's method, preset and every hyperparameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.method_chooser import MethodChooser
+from cleanclip_gui.clean.recipe_fields import Chooser, FieldRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, plural
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.presets import preset_source, presets
+from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.reading.errors import InputError
+
+# Always in sight; the others are behind "All settings".
+BASIC = ("pairs", "shots", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
+_NOT_ROWS = frozenset({"method", "preset"})
+_SENTENCE_MS = 8000
+
+
+def budget_text(recipe: Recipe) -> str:
+    """How long a run is, as far as its recipe tells."""
+    if recipe.known_steps is None:
+        images = plural(recipe.shots, "image")
+        return f"{plural(recipe.epochs, 'epoch')} of {images} a class"
+    if not recipe.known_steps:
+        return "Nothing is trained."
+    batch = count_text(recipe.batch_size)
+    return f"{count_text(recipe.known_steps)} steps of {batch} examples"
+
+
+class RecipeForm(QWidget):
+    """Shows and edits a :class:`Recipe`.
+
+    ``changed`` comes after every change by the user; :meth:`recipe` gives what is set.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: dict[str, FieldRow] = {}
+        self._presets: dict[str, Recipe] = {}
+        self.method = MethodChooser()
+        self.preset = Chooser()
+        self.preset.setAccessibleName("Preset")
+        self._about_method = Label("", "caption", wrap=True)
+        self._about_preset = Label("", "caption", wrap=True)
+        self.reset_all = QPushButton("Reset")
+        self.reset_all.setProperty("quiet", True)
+        self.reset_all.setAccessibleName("Reset every field to the preset")
+        self._difference = Label("", "badge")
+        self._difference.setProperty("tone", "info")
+        self._budget = Label("", "caption")
+        self._sentence = Label("", "warning")
+        self._sentence.setWordWrap(True)
+        self._sentence.hide()
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.setInterval(_SENTENCE_MS)
+        self._forget.timeout.connect(self._sentence.hide)
+        self.more = QPushButton("All settings")
+        self.more.setCheckable(True)
+        self.more.setIcon(theme.icon("chevron-down", "accent"))
+        self.more.setProperty("quiet", True)
+        self._advanced = QWidget()
+        # What else the method takes has its place between the choosers and the fields.
+        self.below_choosers = QVBoxLayout()
+        self.below_choosers.setSpacing(theme.SPACE_S)
+        self._build()
+        self.method.currentIndexChanged.connect(self._on_method_chosen)
+        self.preset.currentIndexChanged.connect(self._on_preset_chosen)
+        self.reset_all.clicked.connect(self.reset)
+        self.more.toggled.connect(self._on_more_toggled)
+        self._load_method("default")
+
+    def recipe(self) -> Recipe:
+        """The recipe as set; its preset is ``custom`` if a number differs.
+
+        Raises
+        ------
+        InputError
+            If the values do not go together.
+        """
+        base = self._base()
+        values = {
+            name: row.value() for name, row in self._visible().items()
+            if row.value() != getattr(base, name)
+        }  # fmt: skip
+        return base.changed(**values) if values else base
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe; its preset is the chosen one, or the default for a custom recipe."""
+        self._choose(self.method, recipe.method if recipe.method in METHODS else METHODS[0])
+        self._load_method(recipe.preset if recipe.preset in presets(recipe.method) else "default")
+        self._add_rest()
+        for name, row in self._rows.items():
+            row.set_value(getattr(recipe, name))
+        self._refresh()
+
+    def set_preset(self, name: str) -> None:
+        """Choose a preset of the method in use."""
+        self._load_method(name)
+        self.changed.emit()
+
+    def set_method(self, method: Method) -> None:
+        """Choose a method, keeping the name of the preset."""
+        self.method.setCurrentIndex(self.method.findData(method))
+
+    def reset(self) -> None:
+        """Set every field back to the preset."""
+        self._load_method(str(self.preset.currentData()))
+        self.changed.emit()
+
+    def row(self, name: str) -> FieldRow:
+        """The line that edits a field."""
+        self._add_rest()
+        return self._rows[name]
+
+    def changed_fields(self) -> tuple[str, ...]:
+        """Names of the fields that differ from the preset."""
+        return tuple(name for name, row in self._visible().items() if row.is_changed())
+
+    def problem(self) -> str:
+        """Why no run can start with these values; empty if one can."""
+        try:
+            self.recipe()
+        except InputError as error:
+            return error.sentence
+        return ""
+
+    def _build(self) -> None:
+        """Lay out choosers, basic fields and the collapsed rest."""
+        choosers = QFormLayout()
+        choosers.setContentsMargins(0, 0, 0, 0)
+        choosers.setHorizontalSpacing(theme.SPACE_M)
+        choosers.setVerticalSpacing(theme.SPACE_XS)
+        choosers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        choosers.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        choosers.addRow(Label("&Method", buddy=self.method), self.method)
+        choosers.addRow(self._about_method)
+        choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
+        choosers.addRow(self._about_preset)
+        state = QHBoxLayout()
+        state.addWidget(self._budget, 1)
+        state.addWidget(self._difference, 0, Qt.AlignmentFlag.AlignVCenter)
+        state.addWidget(self.reset_all)
+        self._basic_box = QVBoxLayout()
+        self._rest_box = QVBoxLayout(self._advanced)
+        self._rest_box.setContentsMargins(0, 0, 0, 0)
+        for box in (self._basic_box, self._rest_box):
+            box.setSpacing(theme.SPACE_M)
+        self._advanced.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addLayout(choosers)
+        layout.addLayout(self.below_choosers)
+        layout.addLayout(state)
+        layout.addLayout(self._basic_box)
+        layout.addWidget(self._sentence)
+        layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addWidget(self._advanced)
+        layout.addStretch(1)
+        for name in BASIC:
+            self._add_row(name)
+
+    def _add_row(self, name: str) -> FieldRow:
+        """Make the line that edits a field."""
+        row = FieldRow(name, Recipe.model_fields[name])
+        row.edited.connect(self._on_row_edited)
+        row.corrected.connect(self._say)
+        row.reset_requested.connect(self._on_reset_requested)
+        self._rows[name] = row
+        (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
+        return row
+
+    def _add_rest(self) -> None:
+        """Make the lines that are collapsed at first, when they are first needed."""
+        if len(self._rows) > len(BASIC):
+            return
+        base, used = self._base(), fields_of(self.method.method)
+        for name in Recipe.model_fields:
+            if name not in BASIC and name not in _NOT_ROWS:
+                row = self._add_row(name)
+                row.set_value(getattr(base, name))
+                row.setVisible(name in used)
+
+    def _base(self) -> Recipe:
+        """Return the preset that the fields are compared with."""
+        return self._presets[str(self.preset.currentData())]
+
+    def _visible(self) -> dict[str, FieldRow]:
+        """Return the lines that the method uses."""
+        used = fields_of(self.method.method)
+        return {name: row for name, row in self._rows.items() if name in used}
+
+    def _load_method(self, preset_name: str) -> None:
+        """Fill presets and fields for the method in use."""
+        method = self.method.method
+        self._presets = presets(method)
+        self.preset.blockSignals(True)
+        self.preset.clear()
+        for name in self._presets:
+            self.preset.addItem(name.capitalize(), name)
+        self.preset.blockSignals(False)
+        self._choose(self.preset, preset_name)
+        base = self._base()
+        used = fields_of(method)
+        for name, row in self._rows.items():
+            row.set_value(getattr(base, name))
+            row.setVisible(name in used)
+        self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
+        self._about_preset.setText(preset_source(method, base.preset))
+        self._refresh()
+
+    @staticmethod
+    def _choose(chooser: Chooser, data: Any) -> None:
+        """Select an entry without a signal; the first if it is not there."""
+        chooser.blockSignals(True)
+        chooser.setCurrentIndex(max(0, chooser.findData(data)))
+        chooser.blockSignals(False)
+
+    def _refresh(self) -> None:
+        """Mark what differs from the preset and say how long the run is in steps."""
+        base = self._base()
+        for name, row in self._visible().items():
+            usual = getattr(base, name)
+            row.set_changed(row.value() != usual, row.shown(usual))
+        count = len(self.changed_fields())
+        self._difference.setText(plural(count, "change"))
+        for widget in (self._difference, self.reset_all):
+            widget.setVisible(count > 0)
+        try:
+            recipe = self.recipe()
+        except InputError as error:
+            self._forget.stop()
+            self._show_sentence(error.sentence)
+            self._budget.setText("")
+            return
+        if not self._forget.isActive():
+            self._sentence.hide()
+        if recipe.facts.data != "none":
+            self._rows["pairs"].setVisible(not recipe.draws_shots)
+        self._budget.setText(budget_text(recipe))
+
+    def _say(self, sentence: str) -> None:
+        """Show a sentence for a while."""
+        self._show_sentence(sentence)
+        self._forget.start()
+
+    def _show_sentence(self, sentence: str) -> None:
+        self._sentence.setText(sentence)
+        self._sentence.show()
+
+    def _on_method_chosen(self) -> None:
+        self._load_method(str(self.preset.currentData()))
+        self.changed.emit()
+
+    def _on_preset_chosen(self) -> None:
+        self._load_method(str(self.preset.currentData()))
+        self.changed.emit()
+
+    def _on_row_edited(self) -> None:
+        self._refresh()
+        self.changed.emit()
+
+    def _on_reset_requested(self) -> None:
+        row = self.sender()
+        if isinstance(row, FieldRow):
+            row.set_value(getattr(self._base(), row.name))
+            row.editor.setFocus()
+            self._on_row_edited()
+
+    def _on_more_toggled(self, open_: bool) -> None:
+        if open_:
+            self._add_rest()
+        self._advanced.setVisible(open_)
+        self.more.setText("Fewer settings" if open_ else "All settings")
+        self.more.setIcon(theme.icon("chevron-up" if open_ else "chevron-down", "accent"))

@@ -1,0 +1,81 @@
+"""The clean checkpoint that some methods compare with or mix in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.training_data import tool
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.window.dropped_files import local_paths
+
+_CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
+HELP = (
+    "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "
+    "Drop a file here."
+)
+
+
+class ReferenceChoice(QWidget):
+    """A path with a button; a checkpoint can be dropped on it."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAcceptDrops(True)
+        self.prompts = Prompts()
+        self.edit = QLineEdit()
+        self.edit.setAccessibleName("Clean reference checkpoint")
+        self.edit.setPlaceholderText("Checkpoint file or folder")
+        self.browse = tool("open", "Choose the clean reference")
+        row = QHBoxLayout()
+        row.setSpacing(theme.SPACE_XS)
+        row.addWidget(self.edit, 1)
+        row.addWidget(self.browse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        layout.addWidget(Label("Clean reference", buddy=self.edit))
+        layout.addLayout(row)
+        layout.addWidget(Label(HELP, "caption", wrap=True))
+        self.edit.textChanged.connect(self.changed)
+        self.browse.clicked.connect(self._on_browse_clicked)
+        self.edit.setAcceptDrops(False)  # it would write down the file's address
+
+    def path(self) -> str:
+        """What is named, absolute; empty if nothing is."""
+        text = self.edit.text().strip()
+        return str(Path(text).absolute()) if text else ""
+
+    def set_path(self, path: str) -> None:
+        """Name another one."""
+        self.edit.setText(path)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take whatever file or folder comes; what it is shows when it is opened."""
+        if self.isVisible() and local_paths(event.mimeData()):
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Name what was dropped."""
+        if not self.isVisible():
+            event.ignore()
+            return
+        for path in local_paths(event.mimeData())[:1]:
+            event.acceptProposedAction()
+            self.set_path(str(path))
+
+    def _on_browse_clicked(self) -> None:
+        chosen = self.prompts.open_file(
+            self, "Clean reference checkpoint", self.edit.text(), _CHECKPOINTS
+        )
+        if chosen:
+            self.set_path(chosen)

@@ -1,0 +1,301 @@
+"""Runs on disk, as their folders tell them: plain functions, no Qt, no torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from cleanclip_gui.clean.runs.result_shape import is_whole
+from cleanclip_gui.clean.runs.saved_run import can_resume, journal
+from ml_core.atomic import replace_files
+from ml_core.cleaning.tradeoff import Head, Point, points
+from ml_core.data.labels import label_sets
+from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.cluster import JOB_FILE
+from ml_core.jobs.folder_lock import at_work
+from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STEPS_FOLDER,
+    CleanSpec,
+    read_spec,
+)
+from ml_core.reading.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+NOTE_FILE = "note.txt"
+MAX_NOTE = 500
+HEADS: tuple[Head, ...] = ("zero-shot", "linear")
+# Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
+MAX_LOSSES = 1000
+_TAIL_BYTES = 65_536
+_LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
+_FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
+Status = Literal[
+    "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
+]
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as its folder tells it.
+
+    Attributes
+    ----------
+    folder
+        Where its files are now, wherever they were made.
+    spec
+        The job.
+    status
+        How it stands; ``running`` if any process is at work on it. ``waiting`` is known to the
+        window alone.
+    begun
+        When the job was written, in seconds since 1970.
+    result
+        What ``result.json`` holds; empty without one.
+    error, error_code
+        Why it failed.
+    note
+        What the user wrote about it.
+    """
+
+    folder: Path
+    spec: CleanSpec
+    status: Status
+    begun: float
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    error_code: str = ""
+    note: str = ""
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether it was killed, as a system does that has no memory left, or said so itself."""
+        return self.status == "failed" and self.error_code in ("killed", "memory")
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether there is a result, or numbers at least."""
+        return bool(self.result) or os.path.isfile(self.folder / EVENTS_FILE)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it ended early and left a save."""
+        early = self.status in ("interrupted", "cancelled", "failed", "stopped")
+        return early and can_resume(self.folder)
+
+    @property
+    def checkpoint(self) -> str:
+        """The cleaned checkpoint where it lies now; empty if there is none."""
+        path = self.folder / CLEANED_FILE
+        return str(path) if path.is_file() else ""
+
+
+def list_runs(parent: Path) -> tuple[PastRun, ...]:
+    """Every run in the folders of ``parent``, the newest first; folders of other things are not.
+
+    A run whose job cannot be read is left out, and noted in the log.
+    """
+    try:
+        folders = list(parent.iterdir())
+    except OSError:
+        return ()
+    found = []
+    for folder in folders:
+        try:
+            if (folder / SPEC_FILE).is_file():
+                found.append(read_run(folder))
+        except OSError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.strerror)
+        except InputError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.sentence)
+    return tuple(sorted(found, key=lambda run: (run.begun, run.folder.name), reverse=True))
+
+
+def read_run(folder: Path) -> PastRun:
+    """Read one run's folder.
+
+    Raises
+    ------
+    InputError
+        If it holds no job, or one that cannot be read.
+    """
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder.name} cannot be read: {error.strerror or error}; see that its "
+            "disk is there and that you may read it.",
+            "usage",
+            str(error),
+        ) from error
+
+
+def _read_run(folder: Path) -> PastRun:
+    """Read one run's folder; an OSError is what its disk says."""
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder "
+            "that one run made."
+        )
+    spec = _located_spec(folder, read_spec(path))
+    result = read_json(folder / RESULT_FILE)
+    whole = is_whole(result)
+    status, error, code = _standing(folder, result if whole else {})
+    if not whole:
+        error = f"{RESULT_FILE} of this run is damaged, so its numbers cannot be shown."
+    result = _located_files(folder, result) if whole else {}
+    begun = path.stat().st_mtime
+    return PastRun(folder, spec, status, begun, result, error, code, read_note(folder))
+
+
+def read_note(folder: Path) -> str:
+    """What the user wrote about a run."""
+    try:
+        with open(folder / NOTE_FILE, encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_NOTE).strip()
+    except OSError:
+        return ""
+
+
+def write_note(folder: Path, text: str) -> None:
+    """Keep a note beside the run.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        replace_files({folder / NOTE_FILE: text.strip()[:MAX_NOTE].encode()})
+    except OSError as error:
+        raise InputError(
+            f"The note on {folder.name} cannot be written; is the folder still there?",
+            "usage",
+            str(error),
+        ) from error
+
+
+def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
+    """Numbers of a run's journal, as the run's charts show them, up to the step ``until``.
+
+    Every evaluation, and of a long run the losses of every second, fourth, … step. A step that was
+    done twice, by a session that was killed and by the one that went on, counts as the later one.
+    """
+    evaluations: dict[int, Metric] = {}
+    losses: dict[int, str] = {}
+    last, stride = (-1, ""), 1
+    for line in _metric_lines(folder):
+        found = _LOSS_STEP.match(line)
+        if found is None:
+            event = _event(line)
+            if isinstance(event, Metric) and (until is None or event.step <= until):
+                evaluations[event.step] = event
+            continue
+        step = int(found[1])
+        if until is not None and step > until:
+            continue
+        last = (step, line)
+        if step % stride == 0:
+            losses[step] = line
+            if len(losses) > 2 * MAX_LOSSES:
+                stride *= 2
+                losses = {step: line for step, line in losses.items() if step % stride == 0}
+    if last[1]:
+        losses[last[0]] = last[1]
+    events = [_event(line) for line in losses.values()]
+    metrics = [event for event in events if isinstance(event, Metric)]
+    metrics += evaluations.values()
+    return tuple(sorted(metrics, key=lambda metric: (metric.step, "loss" not in metric.values)))
+
+
+def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
+    """The evaluations of a run by head; ``checkpoint`` is empty where the file is not there now."""
+    return points_by_head(tuple(_located(folder)))
+
+
+def points_by_head(events: Sequence[Event]) -> dict[Head, tuple[Point, ...]]:
+    """Evaluations by head; none where a run trains no linear one."""
+    return {head: points(events, head) for head in HEADS}
+
+
+def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
+    """Evaluations of a run and what was kept of them, up to a step."""
+    return tuple(
+        event for event in _located(folder)
+        if isinstance(event, (Metric, Saved)) and event.step <= step
+    )  # fmt: skip
+
+
+def _metric_lines(folder: Path) -> Iterator[str]:
+    """Lines of a journal that hold numbers; none if there is no journal."""
+    with suppress(OSError), open(folder / EVENTS_FILE, encoding="utf-8", errors="replace") as file:
+        yield from (line for line in file if '"metric"' in line)
+
+
+def _event(line: str) -> Event | None:
+    """A line of a journal; None if a kill has cut it."""
+    with suppress(ValueError, RecursionError):
+        return from_json(line)
+    return None
+
+
+def _located(folder: Path) -> Iterator[Event]:
+    """Evaluations and kept checkpoints, those alone that are in the folder."""
+    wanted = ('"ca"', '"saved"')
+    for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in wanted)):
+        if isinstance(event, Saved) and event.what == "step":
+            path = folder / STEPS_FOLDER / Path(event.path).name
+            if path.is_file():
+                yield Saved(str(path), "step", event.step)
+        elif isinstance(event, Metric):
+            yield event
+
+
+def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A result whose files are named where they are now, wherever the run was made."""
+    found = dict(result)
+    for key in _FILE_KEYS:
+        here = folder / Path(str(result.get(key) or "")).name
+        if result.get(key) and here.is_file():
+            found[key] = str(here)
+    return found
+
+
+def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
+    """A job whose trigger and class list are named where they are now, as far as they are there."""
+    changes, places = {}, [folder]
+    if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
+        places.append(folder.parent)
+    for key in ("trigger", "label_set"):
+        named = getattr(spec, key)
+        if named is None or named in label_sets() or Path(named).is_file():
+            continue
+        here = [place / Path(named).name for place in places]
+        changes[key] = str(next((path for path in here if path.is_file()), named))
+    return spec.model_copy(update=changes)
+
+
+def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
+    """Status of a run, and why it failed."""
+    if at_work(folder):  # begun at the command line, say, or resumed after its result
+        return "running", "", ""
+    if result:
+        return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
+    events = journal(folder, _TAIL_BYTES)
+    if not events:
+        return "not started", "", ""
+    last = events[-1]
+    if isinstance(last, Done) and last.status in get_args(Status):
+        return last.status, str(last.error), str(last.error_code)
+    return "interrupted", "", ""

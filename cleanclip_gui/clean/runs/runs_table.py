@@ -1,0 +1,273 @@
+"""The table of runs: the one at work, those that wait, and those of before; ticked ones compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QEvent,
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+)
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from cleanclip_gui.clean.recipe_form import budget_text
+from cleanclip_gui.clean.runs.history import PastRun
+from cleanclip_gui.clean.runs.run_marks import letter, mark_icon
+from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.text import plain, tip
+from ml_core.cleaning.catalogue import method_title
+
+_Index = QModelIndex | QPersistentModelIndex
+_NO_PARENT = QModelIndex()
+TITLES = ("", "Method", "Started", "Status", "Accuracy", "Attack", "Note", "File")
+SHOWN, METHOD, STARTED, STATUS, ACCURACY, ATTACK, NOTE, CHECKPOINT = range(len(TITLES))
+_TIPS = (
+    "Tick a run to compare it in the charts.",
+    "Method and preset of the recipe.",
+    "When the job was written.",
+    "How the run stands.",
+    "Clean accuracy on test images, before and after.",
+    "Attack success rate on test images, before and after.",
+    "What you wrote about the run.",
+    "The checkpoint that is cleaned.",
+)
+_WIDTHS = (74, 140, 104, 92, 122, 122, 44, 64)
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+
+
+class RunsModel(QAbstractTableModel):
+    """Runs in the order given. ``ticked(folder, on)`` tells that the user ticked one."""
+
+    ticked = Signal(object, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[PastRun] = []
+        self.marks: dict[Path, int] = {}
+
+    def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
+        """Show other runs, and which of them are compared under which mark."""
+        if [run.folder for run in runs] == [run.folder for run in self.runs]:
+            self.runs, self.marks = list(runs), dict(marks)  # the selection stands
+            self.refresh()
+            return
+        self.beginResetModel()
+        self.runs, self.marks = list(runs), dict(marks)
+        self.endResetModel()
+
+    def refresh(self) -> None:
+        """Draw every row anew."""
+        if self.runs:
+            last = self.index(len(self.runs) - 1, len(TITLES) - 1)
+            self.dataChanged.emit(self.index(0, 0), last)
+
+    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """One row a run."""
+        return 0 if parent.isValid() else len(self.runs)
+
+    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+        """As many as titles."""
+        return 0 if parent.isValid() else len(TITLES)
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
+        """Titles, with what they mean as tool tips."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return TITLES[section]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _TIPS[section]
+        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+
+    def flags(self, index: _Index) -> Qt.ItemFlag:
+        """The first column is ticked."""
+        found = super().flags(index)
+        return found | Qt.ItemFlag.ItemIsUserCheckable if index.column() == SHOWN else found
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Text, tick and mark of a cell."""
+        run, column = self.runs[index.row()], index.column()
+        mark = self.marks.get(run.folder)
+        if column == SHOWN:
+            if role == Qt.ItemDataRole.CheckStateRole:
+                return Qt.CheckState.Unchecked if mark is None else Qt.CheckState.Checked
+            if role == Qt.ItemDataRole.DecorationRole:
+                return None if mark is None else mark_icon(mark)
+            if role == Qt.ItemDataRole.DisplayRole:
+                return "" if mark is None else letter(mark)
+            if role == Qt.ItemDataRole.AccessibleTextRole:
+                return "not compared" if mark is None else f"compared as {letter(mark)}"
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _alignment(column)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip(_tip(run, column))
+        return _text(run, column) if role == Qt.ItemDataRole.DisplayRole else None
+
+    def setData(  # noqa: N802
+        self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole
+    ) -> bool:
+        """Tick or untick a run; whether that stands, its listener decides."""
+        if role != Qt.ItemDataRole.CheckStateRole or index.column() != SHOWN:
+            return False
+        on = Qt.CheckState(value) == Qt.CheckState.Checked
+        self.ticked.emit(self.runs[index.row()].folder, on)
+        return True
+
+
+class RunsTable(QTableView):
+    """``run_chosen(run or None)`` tells the selected one, ``opened(run)`` a double click or Return.
+
+    Space ticks the selected run, whichever column is current.
+    """
+
+    run_chosen = Signal(object)
+    opened = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.runs = RunsModel()
+        self._keeping = False
+        self.setModel(self.runs)
+        self.setAccessibleName("Runs")
+        show_rows(self, 28)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        header = self.horizontalHeader()
+        for column, width in enumerate(_WIDTHS):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
+            self.setColumnWidth(column, width)
+        header.setSectionResizeMode(NOTE, QHeaderView.ResizeMode.Stretch)
+        self.setMinimumHeight(110)
+        self.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        self.doubleClicked.connect(self._on_double_clicked)
+
+    def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
+        """Show other runs; the one that was selected stays so."""
+        kept, at = self.chosen, self.verticalScrollBar().value()
+        self._keeping = True  # what is selected again was never left
+        self.runs.set_runs(runs, marks)
+        if kept is not None and self.chosen is None:
+            self.choose(kept.folder)
+        self._keeping = False
+        if kept is not None and self.chosen is None:
+            self.run_chosen.emit(None)
+        self.verticalScrollBar().setValue(at)
+        self.setColumnHidden(CHECKPOINT, len({run.spec.checkpoint for run in runs}) < 2)
+
+    @property
+    def chosen(self) -> PastRun | None:
+        """The selected run."""
+        index = self.currentIndex()
+        return self.runs.runs[index.row()] if index.isValid() else None
+
+    def choose(self, folder: Path) -> None:
+        """Select a run."""
+        for row, run in enumerate(self.runs.runs):
+            if run.folder == folder:
+                self.selectionModel().setCurrentIndex(
+                    self.runs.index(row, METHOD),
+                    QItemSelectionModel.SelectionFlag.ClearAndSelect
+                    | QItemSelectionModel.SelectionFlag.Rows,
+                )
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Space ticks, Return opens."""
+        run = self.chosen
+        if run is not None and event.key() == Qt.Key.Key_Space:
+            self.runs.ticked.emit(run.folder, run.folder not in self.runs.marks)
+        elif run is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.opened.emit(run)
+        else:
+            super().keyPressEvent(event)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Draw the marks in the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.runs.refresh()
+
+    def _on_current_changed(self, *_: object) -> None:
+        if not self._keeping:
+            self.run_chosen.emit(self.chosen)
+
+    def _on_double_clicked(self, index: QModelIndex) -> None:
+        if index.column() != SHOWN:
+            self.opened.emit(self.runs.runs[index.row()])
+
+
+def run_title(run: PastRun) -> str:
+    """Method and preset, e.g. ``PAR, talk``."""
+    return f"{method_title(run.spec.recipe.method)}, {plain(run.spec.recipe.preset, 30)}"
+
+
+def started_text(begun: float) -> str:
+    """When a run was written: the time if it was today, the date too if not, the year if need be.
+
+    Parameters
+    ----------
+    begun
+        Seconds since 1970.
+    """
+    then, now = time.localtime(begun), time.localtime()
+    if then[:3] == now[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%d %b %H:%M" if then[0] == now[0] else "%d %b %Y", then)
+
+
+def _alignment(column: int) -> Qt.AlignmentFlag:
+    return _RIGHT if column in (ACCURACY, ATTACK) else _LEFT
+
+
+def _text(run: PastRun, column: int) -> str:
+    if column == METHOD:
+        return run_title(run)
+    if column == STARTED:
+        return started_text(run.begun)
+    if column == STATUS:
+        return run.status.capitalize()
+    if column == ACCURACY:
+        return _change(run, "ca")
+    if column == ATTACK:
+        return _change(run, "asr_excl")
+    if column == CHECKPOINT:
+        return plain(Path(run.spec.checkpoint).stem, 80)
+    return plain(run.note, 200)
+
+
+def _tip(run: PastRun, column: int) -> str:
+    recipe = run.spec.recipe
+    if column == METHOD:
+        return (
+            f"{run_title(run)}: {budget_text(recipe)}, peak rate {recipe.lr:g}, "
+            f"seed {recipe.seed}. Folder {plain(run.folder.name, 120)}."
+        )
+    if column == STARTED:
+        return time.strftime("%d %B %Y, %H:%M:%S", time.localtime(run.begun))
+    if column == STATUS and run.error:
+        return plain(run.error, 600)
+    if column == CHECKPOINT:
+        return plain(run.spec.checkpoint, 400)
+    return _text(run, column)
+
+
+def _change(run: PastRun, key: str) -> str:
+    before, after = ((run.result.get(side) or {}).get(key) for side in ("before", "after"))
+    if after is None:
+        return "–"
+    return f"{_percent(before)} → {_percent(after)} %"
+
+
+def _percent(rate: Any) -> str:
+    return f"{100 * float(rate):.1f}" if isinstance(rate, (int, float)) else "–"

@@ -1,0 +1,244 @@
+"""What a run is: training data, method and budget, what else the method takes, where it goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.gpu_choice import BATCH_NORM, GpuChoice
+from cleanclip_gui.clean.job import new_folder, runs_dir, write_job
+from cleanclip_gui.clean.needs import Need, missing, needs_of
+from cleanclip_gui.clean.needs_list import NeedsList
+from cleanclip_gui.clean.recipe_form import RecipeForm
+from cleanclip_gui.clean.reference_choice import ReferenceChoice
+from cleanclip_gui.clean.training_data import TrainingData, tool
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import bytes_text, plural
+from cleanclip_gui.window.dropped_files import local_paths
+from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.recipe_file import FORMAT
+from ml_core.detection.records import FIVE_POISONS
+from ml_core.jobs.specs import CleanSpec
+
+KEEP_HELP = (
+    "So that any point of the trade-off chart can be opened in Studio; otherwise the last step "
+    "alone is kept."
+)
+
+
+class CleanSetup(QWidget):
+    """Set-up of the next run; ``changed`` comes after every change by the user.
+
+    ``recipe_dropped(path)`` tells that a JSON file was dropped on it.
+    """
+
+    changed = Signal()
+    recipe_dropped = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setAcceptDrops(True)
+        self.form = RecipeForm()
+        self.data = TrainingData()
+        self.audit_button = QPushButton(theme.icon("search"), "Audit training pairs…")
+        self.audit_button.setToolTip("Look for poisoned pairs before they are trained on.")
+        self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
+        self.needs = NeedsList()
+        self.reference = ReferenceChoice()
+        self.gpus = GpuChoice()
+        self.output = QLineEdit()
+        self.output.setAccessibleName("Output folder")
+        self.output.setToolTip("Each run gets its own folder in here.")
+        self.browse_output = tool("folder", "Choose the output folder")
+        self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
+        self._keep_help = Label("", "caption", wrap=True)
+        self.open_recipe = QPushButton("Open recipe…")
+        self.save_recipe = QPushButton("Save recipe…")
+        self.open_recipe.setToolTip("Fill the form from a recipe file; one can be dropped too.")
+        self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
+        self.resume_other = QPushButton("Resume a run…")
+        self.resume_other.setToolTip("Go on with a run that was interrupted, from its folder.")
+        for button in (self.open_recipe, self.save_recipe, self.resume_other):
+            button.setProperty("quiet", True)
+        self._weight_bytes = 0
+        self._lay_out()
+        self.output.setText(str(runs_dir()))
+        self.form.changed.connect(self._on_changed)
+        self.data.changed.connect(self._on_changed)
+        self.reference.changed.connect(self._on_changed)
+        self.keep_steps.toggled.connect(self._on_changed)
+        self.gpus.changed.connect(self._on_changed)
+        self.browse_output.clicked.connect(self.choose_output)
+        self._on_changed()
+
+    def use_prompts(self, prompts: Prompts) -> None:
+        """Ask through these."""
+        self.data.prompts = self.reference.prompts = prompts
+
+    @Slot()
+    def choose_output(self) -> None:
+        """Choose the folder in which runs are kept."""
+        chosen = self.data.prompts.open_folder(self, "Output folder", str(self.folder()))
+        if chosen:
+            self.output.setText(chosen)
+
+    def folder(self) -> Path:
+        """Where runs are kept."""
+        return Path(os.path.expanduser(self.output.text().strip()) or runs_dir())
+
+    def device(self, one: str) -> str:
+        """What the run computes on: ``one`` device or every GPU."""
+        return "cuda" if self.gpus.processes() > 1 else one
+
+    def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
+        """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
+
+        On one device it runs on ``device``, by default the session's.
+
+        Raises
+        ------
+        InputError
+            If a value is out of range, something is missing or the folder cannot be written.
+        """
+        recipe = self.form.recipe()
+        reference = self.reference.path() if "reference" in recipe.facts.needs else ""
+        return write_job(
+            session,
+            recipe,
+            folder or new_folder(self.folder(), recipe),
+            pairs=self.data.pairs(),
+            training_images=self.data.images(),
+            reference=reference or None,
+            keep_steps=self.keep_steps.isChecked(),
+            device=self.device(device or session.device),
+            processes=self.gpus.processes(),
+        )
+
+    def show_spec(self, spec: CleanSpec) -> None:
+        """Show what a job is."""
+        self.form.set_recipe(spec.recipe)
+        self.data.show_specs(spec.pairs, spec.training_images)
+        self.reference.set_path(spec.reference or "")
+        self.keep_steps.setChecked(spec.keep_steps)
+        self.gpus.set_processes(spec.processes)
+        self._on_changed()
+
+    def show_needs(self, session: Session) -> str:
+        """Show what the method takes as things stand; return what is missing, or nothing."""
+        needs: tuple[Need, ...] = needs_of(
+            FACTS[self.form.method.method], session, self.reference.path()
+        )
+        self.needs.show_needs([(need.text, not need.missing) for need in needs])
+        architecture = getattr(session.checkpoint, "architecture", "")
+        recipe = None if self.form.problem() else self.form.recipe()
+        whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
+        self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
+        return missing(needs)
+
+    def set_weight_bytes(self, size: int) -> None:
+        """Say what keeping every checkpoint takes, for one of ``size`` bytes; 0 if unknown."""
+        self._weight_bytes = size
+        self._tell_disk()
+
+    def evaluations(self) -> int:
+        """How many checkpoints a run would keep; 0 if none, or if the form does not tell."""
+        if self.form.problem():
+            return 0
+        recipe = self.form.recipe()
+        if not recipe.eval_every or recipe.known_steps is None:
+            return 0
+        # Before the first step, at every so many steps, and after the last one.
+        return 1 + -(-recipe.known_steps // recipe.eval_every)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take a recipe; the window gets what is left."""
+        if any(is_recipe(path) for path in local_paths(event.mimeData())[:1]):
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Show the recipe that was dropped."""
+        for path in local_paths(event.mimeData())[:1]:
+            if is_recipe(path):
+                event.acceptProposedAction()
+                self.recipe_dropped.emit(path)
+            else:
+                event.ignore()
+
+    def _tell_disk(self) -> None:
+        count = self.evaluations()
+        text = KEEP_HELP
+        if count and self._weight_bytes:
+            size = bytes_text(count * self._weight_bytes)
+            text = f"{plural(count, 'checkpoint')}, {size} on disk. {KEEP_HELP}"
+        elif not self.form.problem() and not self.form.recipe().eval_every:
+            text = "The recipe never evaluates on validation images, so there is nothing to keep."
+        self._keep_help.setText(text)
+
+    def _on_changed(self) -> None:
+        facts = FACTS[self.form.method.method]
+        self.data.set_uses_pairs(facts.data == "pairs")
+        if not self.form.problem():
+            self.data.set_sides(self.form.recipe().sides)
+        self.data.setVisible(facts.data != "none")
+        self._data_heading.setVisible(facts.data != "none")
+        for part in (self.audit_button, self.audit_hint):
+            part.setVisible(facts.data == "pairs")
+        self.reference.setVisible("reference" in facts.needs)
+        self._tell_disk()
+        self.changed.emit()
+
+    def _lay_out(self) -> None:
+        self.form.below_choosers.addWidget(self.needs)
+        self.form.below_choosers.addWidget(self.reference)
+        output = QHBoxLayout()
+        output.setSpacing(theme.SPACE_XS)
+        output.addWidget(self.output, 1)
+        output.addWidget(self.browse_output)
+        files = QHBoxLayout()
+        files.setSpacing(0)
+        files.addWidget(self.open_recipe)
+        files.addWidget(self.save_recipe)
+        files.addStretch(1)
+        heading = QHBoxLayout()
+        heading.addWidget(Label("Output folder", "heading", wrap=True), 1)
+        heading.addWidget(self.resume_other)
+        self._data_heading = Label("Training data", "heading", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self._data_heading)
+        layout.addWidget(self.data)
+        layout.addWidget(self.audit_hint)
+        layout.addWidget(self.audit_button)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addWidget(Label("Method and budget", "heading", wrap=True))
+        layout.addWidget(self.form)
+        layout.addLayout(files)
+        layout.addWidget(self.gpus)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addLayout(heading)
+        layout.addLayout(output)
+        layout.addWidget(self.keep_steps)
+        layout.addWidget(self._keep_help)
+        layout.addStretch(1)
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file looks like a recipe; other JSON files are triggers."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(300)
+    except OSError:
+        return False

@@ -1,0 +1,393 @@
+"""Which clean data a run trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QRadioButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.window.dropped_files import local_paths
+from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.sets.detect import FILES
+from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
+from ml_core.reading.errors import InputError
+
+_PAIR_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
+_LABELLED_FILES = "Labelled images (*.csv *.tsv *.tar *.parquet)"
+_EXCLUSIONS = "Exclusions (*.json)"
+_TABLE_SUFFIXES = (".csv", ".tsv")
+_PAIR_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".tar", ".parquet")
+_WITH_COLUMNS = ("csv", "parquet")
+_PAIRS_ARE: dict[Sides, str] = {
+    "both": "Table, folder, COCO JSON, shards, Parquet",
+    "images": "Folder of pictures, or pairs of any kind",
+    "texts": "List or table of captions, or pairs",
+}
+
+
+class TrainingData(QWidget):
+    """The demo's clean data, or the user's: pairs of any kind, or labelled images.
+
+    What a path of pairs holds is found by looking into it, and said. A file or a folder can be
+    dropped on it.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAcceptDrops(True)
+        self.prompts = Prompts()
+        self._uses_pairs = True
+        self._sides: Sides = "both"
+        self.demo = QRadioButton("Clean pairs of the demo")
+        self.table = QRadioButton("Own pairs")
+        self.folder = QRadioButton("Own folder (one per class, or a set)")
+        self.demo.setChecked(True)
+        self._choices = QButtonGroup(self)
+        for button in (self.demo, self.table, self.folder):
+            self._choices.addButton(button)
+        self.folder.hide()
+        self.path = QLineEdit()
+        self.browse = tool("open", "Choose the file of training data")
+        self.browse_pairs = tool("folder", "Choose the folder of training pairs")
+        self.found = Label("", "subtle", wrap=True)
+        self.image_column = QLineEdit("image")
+        self.image_column.setAccessibleName("Image column")
+        self.text_column = QLineEdit("caption")
+        self.text_column.setAccessibleName("Caption column")
+        self._text_label = Label("Caption column", buddy=self.text_column)
+        self.pictures = QLineEdit()
+        self.pictures.setPlaceholderText("Looked for beside the file")
+        self.pictures.setAccessibleName("Folder of the pictures of the COCO file")
+        self.browse_pictures = tool("folder", "Choose the folder of the pictures")
+        self.folder_path = QLineEdit()
+        self.folder_path.setPlaceholderText("Folder per class, or a published set")
+        self.folder_path.setAccessibleName("Folder of training images")
+        self.browse_folder = tool("folder", "Choose the folder of training images")
+        self.exclude = QLineEdit()
+        self.exclude.setPlaceholderText("None; an audit writes such a file")
+        self.exclude.setAccessibleName("Exclusions file")
+        self.browse_exclude = tool("open", "Choose an exclusions file")
+        self._table_details = _details(
+            (_beside(self.path, self.browse, self.browse_pairs),),
+            (self.found,),
+            (Label("Image column", buddy=self.image_column), self.image_column),
+            (self._text_label, self.text_column),
+            (Label("Pictures", buddy=self.pictures), _beside(self.pictures, self.browse_pictures)),
+        )
+        self._folder_details = _details((_beside(self.folder_path, self.browse_folder),))
+        self.exclude_row = _details(
+            (Label("Left out", buddy=self.exclude), _beside(self.exclude, self.browse_exclude))
+        )
+        self.exclude_row.show()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        for widget in (
+            self.demo,
+            self.table,
+            self._table_details,
+            self.folder,
+            self._folder_details,
+            self.exclude_row,
+        ):
+            layout.addWidget(widget)
+        self._choices.buttonToggled.connect(self._on_source_chosen)
+        self.browse.clicked.connect(self._on_browse_clicked)
+        self.browse_pairs.clicked.connect(self._on_browse_pairs_clicked)
+        self.browse_pictures.clicked.connect(self._on_browse_pictures_clicked)
+        self.browse_folder.clicked.connect(self._on_browse_folder_clicked)
+        self.browse_exclude.clicked.connect(self._on_browse_exclude_clicked)
+        self.path.textChanged.connect(self._look)
+        for edit in (
+            self.path,
+            self.image_column,
+            self.text_column,
+            self.pictures,
+            self.folder_path,
+            self.exclude,
+        ):
+            edit.textChanged.connect(self.changed)
+            edit.setAcceptDrops(False)  # or a dropped file becomes text in it
+        self._name_path()
+
+    def set_uses_pairs(self, uses_pairs: bool) -> None:
+        """Ask for captions (True) or labels (False) beside the images."""
+        if uses_pairs == self._uses_pairs:
+            return
+        old, new = ("label", "caption") if uses_pairs else ("caption", "label")
+        self._uses_pairs = uses_pairs
+        self.demo.setText(
+            "Clean pairs of the demo" if uses_pairs else "Clean labelled images of the demo"
+        )
+        self.table.setText("Own pairs" if uses_pairs else "Own table or file")
+        self._text_label.setText(f"{new.capitalize()} column")
+        self.text_column.setAccessibleName(f"{new.capitalize()} column")
+        if self.text_column.text() == old:
+            self.text_column.setText(new)
+        self.folder.setVisible(not uses_pairs)
+        self.exclude_row.setVisible(uses_pairs)
+        self._name_path()
+        if uses_pairs and self.folder.isChecked():
+            self.demo.setChecked(True)
+
+    def set_sides(self, sides: Sides) -> None:
+        """Ask for whole pairs, or take pictures or captions alone as well."""
+        if sides != self._sides:
+            self._sides = sides
+            self._name_path()
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether captions, not labels, stand beside the images."""
+        return self._uses_pairs
+
+    def pairs(self) -> PairSpec | None:
+        """The pairs to train on; None for a method that takes labelled images.
+
+        Raises
+        ------
+        InputError
+            If the pairs or a column are not named, or the path holds no pairs.
+        """
+        if not self._uses_pairs:
+            return None
+        exclude = self._named_exclusions()
+        if self.demo.isChecked():
+            return PairSpec(kind="demo", split="clean", exclude=exclude)
+        path = self._named("No training pairs are chosen; choose a file or a folder.")
+        kind = detect(path, self._sides)
+        fields = {"kind": kind, "path": str(Path(path).absolute()), "exclude": exclude}
+        if kind == "texts":
+            fields["caption_column"] = self.text_column.text().strip() or "caption"
+        elif kind in _WITH_COLUMNS:
+            fields["image_column"], fields["caption_column"] = self._columns(path)
+        if kind == "coco" and self.pictures.text().strip():
+            fields["pictures"] = str(Path(self.pictures.text().strip()).absolute())
+        return PairSpec.model_validate(fields)
+
+    def images(self) -> ImageSpec | None:
+        """The labelled images to train on; None for a method that takes pairs.
+
+        Raises
+        ------
+        InputError
+            If the table, a column or the folder is not named.
+        """
+        if self._uses_pairs:
+            return None
+        if self.demo.isChecked():
+            return ImageSpec(kind="demo", split="clean")
+        if self.folder.isChecked():
+            return ImageSpec(kind="folder", split="train", path=self._named_folder())
+        path = self._named("No table of training data is chosen; choose a file.")
+        if not Path(path).is_file():
+            raise InputError(f"There is no file at {path}; choose an existing one.")
+        full = str(Path(path).absolute())
+        if Path(path).suffix.lower() in FILES:
+            return ImageSpec(kind="file", split="train", path=full)
+        image, text = self._columns(path)
+        return ImageSpec(kind="csv", path=full, image_column=image, label_column=text)
+
+    def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
+        """Show what a job trains on; the one that is None is not asked for."""
+        self.set_uses_pairs(images is None)
+        used = pairs or images
+        self.exclude.setText((pairs and pairs.exclude) or "")
+        self.pictures.setText((pairs and pairs.pictures) or "")
+        if used is None or used.kind == "demo":
+            self.demo.setChecked(True)
+        elif images is not None and used.kind == "folder":
+            self._show_folder(used.path or "")
+        else:
+            text = pairs.caption_column if pairs is not None else (images and images.label_column)
+            self.image_column.setText(used.image_column or self.image_column.text())
+            self.text_column.setText(text or self.text_column.text())
+            self._show_table(used.path or "")
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take a table, or a folder where one can be used; the window gets what is left."""
+        if any(self._takes(path) for path in local_paths(event.mimeData())[:1]):
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Train on what was dropped."""
+        for path in local_paths(event.mimeData())[:1]:
+            event.acceptProposedAction()
+            folder = path.is_dir() and not self._uses_pairs
+            (self._show_folder if folder else self._show_table)(str(path))
+
+    def _takes(self, path: Path) -> bool:
+        """Whether a dropped path is training data for the method in use."""
+        if path.is_dir():
+            return not self._uses_pairs or _kind(str(path), self._sides) is not None
+        endings = _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
+        if self._uses_pairs and self._sides == "texts":
+            endings += (".txt",)
+        return path.suffix.lower() in endings
+
+    def _show_folder(self, path: str) -> None:
+        self.folder_path.setText(path)
+        self.folder.setChecked(True)
+
+    def _show_table(self, path: str) -> None:
+        self.path.setText(path)
+        self.table.setChecked(True)
+
+    def _named(self, otherwise: str) -> str:
+        """Return the path, or refuse an empty one."""
+        path = self.path.text().strip()
+        if not path:
+            raise InputError(otherwise)
+        return path
+
+    def _columns(self, path: str) -> tuple[str, str]:
+        """Return the names of both columns."""
+        image, text = self.image_column.text().strip(), self.text_column.text().strip()
+        if not image or not text:
+            raise InputError(f"Name both columns of {Path(path).name}.")
+        return image, text
+
+    def _named_exclusions(self) -> str | None:
+        """Return the exclusions file, checked."""
+        path = self.exclude.text().strip()
+        if path and not Path(path).is_file():
+            raise InputError(f"There is no exclusions file at {path}; choose one, or none.")
+        return str(Path(path).absolute()) if path else None
+
+    def _named_folder(self) -> str:
+        """Return the folder, checked."""
+        path = self.folder_path.text().strip()
+        if not path:
+            raise InputError("No folder of training images is chosen; choose one.")
+        if not Path(path).is_dir():
+            raise InputError(f"There is no folder at {path}; choose an existing one.")
+        return str(Path(path).absolute())
+
+    def _name_path(self) -> None:
+        """Say what the path is for, and look at it anew."""
+        pairs = self._uses_pairs
+        self.path.setPlaceholderText(
+            _PAIRS_ARE[self._sides] if pairs else "Table, shard or Parquet file"
+        )
+        self.path.setAccessibleName("Training pairs" if pairs else "Table of training data")
+        self.browse_pairs.setVisible(pairs)
+        self._look()
+
+    def _look(self) -> None:
+        """Say what the path holds; ask for columns and pictures where they are needed."""
+        path = self.path.text().strip()
+        if self._uses_pairs:
+            kind = _kind(path, self._sides)
+            words = f"Found: {KINDS[kind]}" if kind else _why_not(path, self._sides)
+            columns = kind is None or kind in _WITH_COLUMNS
+            captions = columns or (kind == "texts" and path.lower().endswith(_TABLE_SUFFIXES))
+        else:
+            kind, words = None, ""
+            columns = captions = Path(path).suffix.lower() not in FILES
+        self.found.setText(words)
+        form = self._table_details.layout()
+        assert isinstance(form, QFormLayout)
+        form.setRowVisible(1, bool(words))
+        form.setRowVisible(2, columns)
+        form.setRowVisible(3, captions)
+        form.setRowVisible(4, kind == "coco")
+
+    def _on_source_chosen(self) -> None:
+        self._table_details.setVisible(self.table.isChecked())
+        self._folder_details.setVisible(self.folder.isChecked())
+        self.changed.emit()
+
+    def _on_browse_clicked(self) -> None:
+        files = _PAIR_FILES if self._uses_pairs else _LABELLED_FILES
+        chosen = self.prompts.open_file(self, "Training data", self.path.text(), files)
+        if chosen:
+            self.path.setText(chosen)
+
+    def _on_browse_pairs_clicked(self) -> None:
+        chosen = self.prompts.open_folder(self, "Training pairs", self.path.text())
+        if chosen:
+            self.path.setText(chosen)
+
+    def _on_browse_pictures_clicked(self) -> None:
+        chosen = self.prompts.open_folder(self, "Pictures", self.pictures.text())
+        if chosen:
+            self.pictures.setText(chosen)
+
+    def _on_browse_exclude_clicked(self) -> None:
+        chosen = self.prompts.open_file(self, "Exclusions", self.exclude.text(), _EXCLUSIONS)
+        if chosen:
+            self.exclude.setText(chosen)
+
+    def _on_browse_folder_clicked(self) -> None:
+        chosen = self.prompts.open_folder(self, "Training images", self.folder_path.text())
+        if chosen:
+            self.folder_path.setText(chosen)
+
+
+def _kind(path: str, sides: Sides) -> PairKind | None:
+    """Kind of the pairs at a path, if it holds some."""
+    try:
+        return detect(path, sides) if path else None
+    except InputError:
+        return None
+
+
+def _why_not(path: str, sides: Sides) -> str:
+    """Why a path is no path of pairs; nothing while it is being typed."""
+    if not path or not Path(path).exists():
+        return ""
+    try:
+        detect(path, sides)
+    except InputError as error:
+        return error.sentence
+    return ""
+
+
+def _details(*rows: tuple[Any, ...]) -> QWidget:
+    """Return what stands under a choice, hidden at first."""
+    details = QWidget()
+    form = QFormLayout(details)
+    form.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
+    form.setVerticalSpacing(theme.SPACE_XS)
+    for row in rows:
+        form.addRow(*row)
+    details.hide()
+    return details
+
+
+def _beside(edit: QLineEdit, *buttons: QToolButton) -> QHBoxLayout:
+    """Return a path and the buttons that choose it."""
+    row = QHBoxLayout()
+    row.setSpacing(theme.SPACE_XS)
+    row.addWidget(edit, 1)
+    for button in buttons:
+        row.addWidget(button)
+    return row
+
+
+def tool(icon: str, name: str) -> QToolButton:
+    """A small button with an icon and a name."""
+    button = QToolButton()
+    button.setIcon(theme.icon(icon))
+    button.setToolTip(name)
+    button.setAccessibleName(name)
+    return button

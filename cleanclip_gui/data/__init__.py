@@ -1,0 +1,1 @@
+"""Which images, classes and prompt templates are in use."""

@@ -1,0 +1,389 @@
+"""The data in use: evaluation images, label set, prompt templates; a row of chips."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.data.classes_dialog import ClassesDialog
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.own_classes import label_set_of
+from cleanclip_gui.data.problems_dialog import ProblemsDialog
+from cleanclip_gui.data.templates_dialog import TemplatesDialog
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Failed, ImagesLoaded, LoadImages, Loading
+from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import count_text, plain, plural
+from ml_core.data.labels import label_sets
+from ml_core.data.sets.detect import FILES
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import InputError
+
+DEMO_TARGET = "banana"
+_PATIENCE_MS = 400
+_BAR = 130
+EDITED_CLASSES = "edited classes.txt"
+_DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
+    ("test", "Demo: test images"),
+    ("val", "Demo: validation images"),
+    ("heldout", "Demo: an art style the model never saw"),
+)
+_Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
+_TABLES = "Tables (*.csv *.tsv)"
+_FILES = "Image sets (*.tar *.parquet)"
+_LISTS = "Class lists (*.txt classes.py)"
+
+
+class DataBar(QWidget):
+    """Chips that say which data is in use and let it be changed.
+
+    ``failed(InputError)`` carries what could not be opened.
+    """
+
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        session: Session,
+        inference: Inference,
+        prompts: Prompts | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._inference = inference
+        self._prompts = prompts or Prompts()
+        self._spec: ImageSpec | None = None
+        self._label_set = "demo"
+        self._templates: tuple[str, ...] | None = None
+        self._good: _Choice = (None, "demo", None)
+        self._before: _Choice = (None, "demo", None)
+        self._asked: deque[_Choice] = deque()  # answers come in the order of the questions
+
+        self.images = _chip("image", "Evaluation images")
+        self.labels = _chip("tag", "Label set")
+        self.templates = _chip("text", "Prompt templates")
+        self.problems = _chip("warning", "What was left out of the images")
+        theme.set_property(self.problems, "tone", "caution")
+        self.images.setMenu(self._images_menu())
+        self.labels.setMenu(self._labels_menu())
+        for chip in (self.images, self.labels):
+            theme.set_property(chip, "menu", True)
+            chip.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.templates.clicked.connect(self.edit_templates)
+        self.problems.clicked.connect(self.show_problems)
+        self.busy = BusyRow("Progress of opening images")
+        self.busy.bar.setFixedWidth(_BAR)
+        self.busy.cancel.setAccessibleName("Cancel opening images")
+        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
+        self.busy.hide()
+        self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
+        self._patience.timeout.connect(self._on_patience_ended)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        for widget in (self.problems, self.images, self.busy, self.labels, self.templates):
+            layout.addWidget(widget)
+
+        session.events.images.connect(self._on_images_change)
+        inference.loading.connect(self._on_loading)
+        inference.images_loaded.connect(self._on_images_loaded)
+        inference.failed.connect(self._on_failed)
+        self._show()
+
+    def load(
+        self, spec: ImageSpec, label_set: str = "", templates: tuple[str, ...] | None = None
+    ) -> None:
+        """Use other images; an empty ``label_set`` keeps the one in use."""
+        self._spec = spec
+        if label_set:
+            self._label_set, self._templates = label_set, templates
+        self._submit()
+
+    def set_label_set(self, name_or_path: str) -> None:
+        """Use other classes, with the templates that come with them."""
+        self._label_set, self._templates = name_or_path, None
+        self._submit()
+
+    def set_templates(self, templates: tuple[str, ...] | None) -> None:
+        """Use other prompt templates; None takes the label set's own."""
+        self._templates = templates
+        self._submit()
+
+    def in_use(self) -> tuple[ImageSpec, str] | None:
+        """The image set in use and its label set; None before there is one."""
+        spec, label_set, _ = self._good
+        return None if spec is None else (spec, label_set)
+
+    @Slot()
+    def choose_folder(self) -> None:
+        """Ask for a folder of images."""
+        path = self._prompts.open_folder(self, "Folder of evaluation images", "")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def choose_table(self) -> None:
+        """Ask for a CSV or TSV of images."""
+        path = self._prompts.open_file(self, "Table of evaluation images", "", _TABLES)
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def choose_file(self) -> None:
+        """Ask for a file that is an image set by itself."""
+        path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def go_back(self) -> None:
+        """Use the images, classes and templates that were in use before."""
+        if self._before[0] is not None:
+            self._spec, self._label_set, self._templates = self._before
+            self._submit()
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether other images were in use before."""
+        return self._before[0] is not None
+
+    def open_path(self, path: Path) -> None:
+        """Show the dialog that maps columns and classes of a folder, file or table."""
+        kind: Literal["folder", "file", "csv"] = "folder" if path.is_dir() else "csv"
+        if kind == "csv" and path.suffix.lower() in FILES:
+            kind = "file"
+        try:
+            dialog = ImagesDialog(path, kind, self._label_set, self.window())
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_spec_chosen)
+        dialog.open()
+
+    @Slot()
+    def choose_label_file(self) -> None:
+        """Ask for a text file with one class a line."""
+        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        if path:
+            self.set_label_set(path)
+
+    @Slot()
+    def edit_templates(self) -> None:
+        """Edit the prompt templates in use."""
+        images = self._session.images
+        if images is None:
+            return
+        example = images.class_names[0] if images.class_names else ""
+        dialog = TemplatesDialog(images.templates, example, self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_templates_chosen)
+        dialog.open()
+
+    @Slot()
+    def edit_classes(self) -> None:
+        """Edit the class names in use; what is written becomes a label set of its own."""
+        images = self._session.images
+        if images is None:
+            return
+        dialog = ClassesDialog(images.class_names, self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_classes_chosen)
+        dialog.open()
+
+    @Slot()
+    def show_problems(self) -> None:
+        """List what was left out: unmatched labels, bad rows, missing pictures."""
+        images = self._session.images
+        if images is None:
+            return
+        ProblemsDialog(images.name, images.problems, self.window()).open()
+
+    def _images_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for split, text in _DEMO_SPLITS:
+            action = QAction(text, menu)
+            action.setData(split)
+            action.triggered.connect(self._on_demo_chosen)
+            menu.addAction(action)
+        menu.addSeparator()
+        menu.addAction(theme.icon("folder"), "Folder of images…", self.choose_folder)
+        menu.addAction(theme.icon("open"), "CSV or TSV table…", self.choose_table)
+        menu.addAction(theme.icon("library"), "WebDataset shard or Parquet…", self.choose_file)
+        menu.addSeparator()
+        self._back = menu.addAction(theme.icon("undo"), "Back to those before", self.go_back)
+        self._back.setEnabled(False)
+        return menu
+
+    def _labels_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for name in label_sets():
+            action = QAction(name, menu)
+            action.setData(name)
+            action.triggered.connect(self._on_label_set_chosen)
+            menu.addAction(action)
+        menu.addSeparator()
+        menu.addAction(theme.icon("open"), "Text file…", self.choose_label_file)
+        menu.addAction(theme.icon("text"), "Edit the classes…", self.edit_classes)
+        return menu
+
+    def _submit(self) -> None:
+        if self._spec is None:
+            self._show()
+            return
+        self.images.setText("Loading…")
+        self._patience.start()
+        self._asked.append((self._spec, self._label_set, self._templates))
+        self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
+
+    def _end_busy(self) -> None:
+        """Nothing is being opened any more."""
+        self._patience.stop()
+        self.busy.hide()
+        self.busy.bar.setRange(0, 0)
+        self.busy.cancel.setEnabled(True)
+
+    def _show(self) -> None:
+        """Write what is in use on the chips."""
+        self._end_busy()
+        images = self._session.images
+        self.labels.show()
+        if images is None:
+            self.images.setText("Choose images")
+            self.labels.setText(_short(self._label_set))
+        else:
+            self.images.setText(f"{plain(images.name, 32)} · {count_text(images.n)}")
+            classes = plural(len(images.class_names), "class", "classes")
+            self.labels.setText(f"{_short(self._label_set)} · {classes}")
+            self.templates.setText(plural(len(images.templates), "template"))
+            self.problems.setText(plural(len(images.problems), "note"))
+        self.templates.setVisible(images is not None)
+        self.problems.setVisible(images is not None and bool(images.problems))
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        if not self._asked:
+            self._show()
+
+    @Slot()
+    def _on_patience_ended(self) -> None:
+        """It takes a while: show how far it is, and let it be ended."""
+        for chip in (self.labels, self.templates, self.problems):
+            chip.hide()  # what they say is of the images before
+        self.busy.show()
+
+    @Slot(object)
+    def _on_loading(self, how_far: Loading) -> None:
+        self.busy.bar.setRange(0, 100 if how_far.total else 0)
+        if how_far.total:
+            self.busy.bar.setValue(100 * how_far.done // how_far.total)
+        if how_far.what and self.busy.cancel.isEnabled():
+            of = "" if how_far.total else f" · {count_text(how_far.done)}"
+            self.images.setText(f"{how_far.what}…{of if how_far.done else ''}")
+
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        self.busy.cancel.setEnabled(False)
+        self.images.setText("Ending…")
+        self._inference.cancel_loading()
+
+    @Slot(object)
+    def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
+        if self._asked:
+            self._before, self._good = self._good, self._asked.popleft()
+            self._back.setEnabled(self.can_go_back)
+        before = self._session.images
+        wanted = DEMO_TARGET
+        if before is not None and self._session.target < len(before.class_names):
+            wanted = before.class_names[self._session.target]
+        names = loaded.class_names
+        self._session.target = names.index(wanted) if wanted in names else 0
+        self._session.images = ImagesState(
+            loaded.spec,
+            loaded.name,
+            loaded.key,
+            loaded.n,
+            loaded.labels,
+            names,
+            loaded.templates,
+            loaded.problems,
+        )
+
+    @Slot(object)
+    def _on_failed(self, failed: Failed) -> None:
+        if not isinstance(failed.request, LoadImages):
+            return
+        if self._asked:
+            self._asked.popleft()
+        if not self._asked:  # else a later choice is under way
+            self._spec, self._label_set, self._templates = self._good
+            self._show()
+
+    @Slot(object)
+    def _on_spec_chosen(self, spec: ImageSpec) -> None:
+        dialog = self.sender()
+        chosen = dialog.classes_chosen if isinstance(dialog, ImagesDialog) else self._label_set
+        try:
+            title = f"classes of {Path(spec.path or '').stem}"
+            name = chosen if isinstance(chosen, str) else label_set_of(chosen, title)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        if name == self._label_set:
+            self.load(spec)
+        else:
+            self.load(spec, name)
+
+    @Slot(object)
+    def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
+        self.set_templates(templates)
+
+    @Slot(object)
+    def _on_classes_chosen(self, names: tuple[str, ...]) -> None:
+        """Keep the names in a file, and the templates as they are."""
+        images = self._session.images
+        if images is None:
+            return
+        try:
+            self._label_set = label_set_of(names, EDITED_CLASSES.removesuffix(".txt"))
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._templates = images.templates
+        self._submit()
+
+    @Slot()
+    def _on_demo_chosen(self) -> None:
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.load(ImageSpec(kind="demo", split=action.data()), "demo")
+
+    @Slot()
+    def _on_label_set_chosen(self) -> None:
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.set_label_set(action.data())
+
+
+def _chip(icon: str, name: str) -> QToolButton:
+    chip = QToolButton()
+    chip.setProperty("chip", True)
+    chip.setIcon(theme.icon(icon))
+    chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    chip.setAccessibleName(name)
+    chip.setToolTip(name)
+    chip.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return chip
+
+
+def _short(label_set: str) -> str:
+    """Return a label set's name, or its file's."""
+    return plain(Path(label_set).name, 28)

@@ -1,0 +1,326 @@
+"""Which pictures of a folder, file or table to use, and which class each label means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QHeaderView,
+    QProgressBar,
+    QSpinBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, plain, plural
+from ml_core.data.labels import label_sets, load_label_set, map_labels
+from ml_core.data.specs import ImageSpec
+from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
+from ml_core.reading import InputError
+from ml_core.reading.tables import read_columns, read_table
+
+_NO_LABELS = "(no labels)"
+_LEAVE_OUT = "(leave out)"
+_OWN = "own"
+_MAX_SHOWN = 500
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Labels with their counts; a published set has a name, its classes in order, and notes."""
+
+    counts: Counter[str]
+    name: str = ""
+    n: int = 0
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ImagesDialog(QDialog):
+    """Emits ``chosen(ImageSpec)``; the classes to use are in :attr:`classes_chosen`.
+
+    Labels that the label set lacks come first, with a class to choose for each; left alone they
+    are left out and counted. A published set brings its own classes.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Literal["folder", "file", "csv"],
+        label_set: str,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._path, self._kind = path, kind
+        self._label_set = label_set
+        self._classes = load_label_set(label_set)
+        self._read = _Read(Counter())
+        self._reading: Background | None = None
+        self._choices: dict[str, QComboBox] = {}
+        self.setWindowTitle("Evaluation images")
+        form = field_form()
+        self.image_column = _combo("Image column")
+        self.label_column = _combo("Label column")
+        if kind == "csv":
+            columns = read_columns(path)
+            self.image_column.addItems(list(columns))
+            self.label_column.addItems([_NO_LABELS, *columns])
+            self.image_column.setCurrentText(find_column(columns, None, IMAGE_COLUMNS) or "")
+            self.label_column.setCurrentText(
+                find_column(columns, None, LABEL_COLUMNS) or _NO_LABELS
+            )
+            form.addRow(Label("Image column", buddy=self.image_column), self.image_column)
+            form.addRow(Label("Label column", buddy=self.label_column), self.label_column)
+        self.split = _combo("Which pictures of the set")
+        self.split.addItem("Test pictures", "test")
+        self.split.addItem("Training pictures", "train")
+        self.label_set = _combo("Classes")
+        self.label_set.addItem("Its own", _OWN)
+        for name in dict.fromkeys((label_set, *label_sets())):
+            self.label_set.addItem(plain(Path(name).name, 60), name)
+        self.label_set.setCurrentIndex(1)
+        form.addRow(Label("Pictures", buddy=self.split), self.split)
+        form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
+        self._form = form
+        self.n = QSpinBox()
+        self.n.setRange(0, 10_000_000)
+        self.n.setSingleStep(500)
+        self.n.setGroupSeparatorShown(True)
+        self.n.setSpecialValueText("all")
+        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
+        self.n.setAccessibleName("How many images; 0 takes all")
+        form.addRow(Label("Images", buddy=self.n), self.n)
+
+        self.state = Label("", "subtle")
+        self.state.setWordWrap(True)
+        self.busy = QProgressBar()
+        self.busy.setRange(0, 0)
+        self.busy.setTextVisible(False)
+        self.busy.setAccessibleName("Reading")
+        self.table = QTableWidget(0, 3)
+        self.table.setAccessibleName("Labels and the class each one means")
+        self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        self.table.horizontalHeaderItem(1).setTextAlignment(right)
+        self.table.verticalHeader().hide()
+        self.table.setShowGrid(False)
+        self.table.setTabKeyNavigation(False)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().setDefaultSectionSize(38)
+        header = self.table.horizontalHeader()
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.setColumnWidth(2, 240)
+
+        self.ok = primary_button("Use these images")
+        self.ok.clicked.connect(self._on_accepted)
+        parts = (form, self.state, self.busy, self.table)
+        frame(self, plain(path.name, 80), parts, self.ok)
+        self.resize(640, 560)
+        self.label_column.currentTextChanged.connect(self._count_labels)
+        self.split.currentIndexChanged.connect(self._count_labels)
+        self.label_set.currentIndexChanged.connect(self._on_label_set_changed)
+        form.setRowVisible(self.split, False)
+        self._count_labels()
+
+    def spec(self) -> ImageSpec:
+        """Return the image set as chosen."""
+        label = self.label_column.currentText()
+        mapped = {
+            name: self._classes.class_names[box.currentIndex() - 1]
+            for name, box in self._choices.items()
+            if box.currentIndex() > 0
+        }
+        return ImageSpec(
+            kind=self._kind,
+            path=str(self._path),
+            split=self.split.currentData(),
+            image_column=self.image_column.currentText() or None,
+            label_column=None if label in ("", _NO_LABELS) else label,
+            class_map=mapped,
+            n=self.n.value() or None,
+        )
+
+    @property
+    def classes_chosen(self) -> str | tuple[str, ...]:
+        """A label set, or the names that the set brings."""
+        name = self.label_set.currentData()
+        return self._own_classes() if name == _OWN else str(name)
+
+    def _own_classes(self) -> tuple[str, ...]:
+        return self._read.classes or tuple(sorted(self._read.counts))
+
+    def done(self, result: int) -> None:
+        """Close, and end the reading beside the window."""
+        if self._reading is not None:
+            self._reading.abandon()
+            self._reading = None
+        super().done(result)
+
+    @Slot()
+    def _count_labels(self) -> None:
+        """Read the labels in another thread."""
+        if self._reading is not None:
+            self._reading.abandon()
+        path, kind, column = self._path, self._kind, self.label_column.currentText()
+        train = self.split.currentData() == "train"
+        self._choices, self._read = {}, _Read(Counter())
+        self.table.setRowCount(0)
+        if kind == "csv" and column == _NO_LABELS:
+            self._end_reading()
+            self.state.setText("Without labels flips are counted, but not accuracy.")
+            return
+        self.state.setText("Reading labels…")
+        self.busy.show()
+        self.ok.setEnabled(kind == "csv")
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[_Read]:
+            if kind == "csv":
+                yield _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
+            else:
+                yield _looked_into(path, kind, train)
+
+        self._reading = Background(work)
+        self._reading.yielded.connect(self._on_counted)
+        self._reading.failed.connect(self._on_failed)
+        self._reading.begin()
+
+    def _end_reading(self) -> None:
+        self.busy.hide()
+        self.ok.setEnabled(True)
+
+    @Slot(object)
+    def _on_counted(self, read: _Read) -> None:
+        if self.sender() is not self._reading:
+            return
+        self._end_reading()
+        self._read = read
+        self._form.setRowVisible(self.split, bool(read.name) and self._kind == "folder")
+        self._form.setRowVisible(self.label_set, bool(read.counts))
+        with QSignalBlocker(self.label_set):
+            if read.name and read.counts:
+                self.label_set.setCurrentIndex(0)
+        self._show_labels()
+
+    @Slot()
+    def _on_label_set_changed(self) -> None:
+        name = self.label_set.currentData()
+        if name != _OWN:
+            try:
+                self._classes = load_label_set(name)
+            except InputError as error:
+                self.state.setText(error.sentence)
+                return
+        self._show_labels()
+
+    def _show_labels(self) -> None:
+        """Show labels and classes; those that the label set lacks first."""
+        read, own = self._read, self.label_set.currentData() == _OWN
+        self._choices = {}
+        self.table.setRowCount(0)
+        names, head = list(read.counts), _head(read)
+        if not names:
+            self.state.setText(f"{head}No labels: flips are counted, but not accuracy.")
+            return
+        if own:
+            classes = plural(len(self._own_classes()), "class", "classes")
+            self.state.setText(f"{head}{classes} of its own become the label set.")
+            self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
+            return
+        found = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))
+        unmatched = [name for name in names if found[name] < 0]
+        total = plural(len(names), "label")
+        lacking = f"{count_text(len(unmatched))} not in the label set {self._classes.name}"
+        state = f"{head}{total}, {lacking if unmatched else 'every one matches a class'}."
+        shown = (unmatched + [name for name in names if found[name] >= 0])[:_MAX_SHOWN]
+        if len(shown) < len(names):
+            lost = max(0, len(unmatched) - len(shown))
+            rest = f"; {count_text(lost)} that match no class are left out" if lost else ""
+            state += f" The first {count_text(len(shown))} of {count_text(len(names))} are shown"
+            state += f"{rest}."
+        self.state.setText(state)
+        self._fill(shown, found, own=False)
+
+    def _fill(self, shown: list[str], found: dict[str, int], *, own: bool) -> None:
+        self.table.setRowCount(len(shown))
+        choices = QStringListModel(
+            [_LEAVE_OUT, *(plain(c, 80) for c in self._classes.class_names)], self
+        )
+        for row, name in enumerate(shown):
+            self.table.setItem(row, 0, QTableWidgetItem(plain(name, 120)))
+            number = QTableWidgetItem(count_text(self._read.counts[name]))
+            number.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self.table.setItem(row, 1, number)
+            if own or found[name] >= 0:
+                text = name if own else self._classes.class_names[found[name]]
+                self.table.setItem(row, 2, QTableWidgetItem(plain(text, 120)))
+                continue
+            box = _combo(f"Class of {plain(name, 60)}")
+            box.setModel(choices)
+            self.table.setCellWidget(row, 2, box)
+            self._choices[name] = box
+
+    @Slot(object)
+    def _on_failed(self, error: InputError) -> None:
+        if self.sender() is self._reading:
+            self.busy.hide()
+            self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
+            self.state.setText(plain(error.sentence, 500))
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        self.chosen.emit(self.spec())
+        self.accept()
+
+
+def _looked_into(path: Path, kind: str, train: bool) -> _Read:
+    """The labels of a published set, else of a folder per class."""
+    from ml_core.data.sets.detect import find_set
+
+    found = None
+    if not (path / "labels.csv").is_file():
+        found = find_set(path, train=train)
+    if found is None and kind == "file":
+        raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
+    if found is None:
+        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        files = {p.name: sum(1 for f in p.rglob("*") if f.is_file()) for p in folders}
+        return _Read(Counter(files))
+    counts: Counter[str] = Counter()
+    if found.labels is not None:
+        sizes = Counter(found.labels.tolist())
+        for number, name in enumerate(found.class_names):
+            counts[name] += sizes[number]
+    return _Read(counts, found.name, found.n, found.class_names, found.notes)
+
+
+def _head(read: _Read) -> str:
+    """What a published set is, and what of it is left out."""
+    if not read.name:
+        return ""
+    notes = "".join(f" {plain(note, 200)}." for note in read.notes[:3])
+    return f"{plain(read.name, 120)}: {plural(read.n, 'picture')}.{notes} "
+
+
+def _combo(name: str) -> QComboBox:
+    box = QComboBox()
+    box.setAccessibleName(name)
+    return box

@@ -1,0 +1,29 @@
+"""What was left out of a set of images, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+
+
+class ProblemsDialog(QDialog):
+    """Reads only; closing it is all that there is to do."""
+
+    def __init__(self, name: str, problems: Sequence[str], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle("Left out")
+        view = QPlainTextEdit("\n".join(plain(text) for text in problems))
+        view.setReadOnly(True)
+        view.setAccessibleName("What was left out")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.addWidget(Label(f"Left out of {plain(name, 80)}", "title"))
+        layout.addWidget(view)
+        self.resize(620, 380)

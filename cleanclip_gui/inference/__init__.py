@@ -1,0 +1,1 @@
+"""The thread that holds the models: questions in, answers to who asked."""

@@ -1,0 +1,45 @@
+"""Where Studio computes while a run uses a GPU."""
+
+from __future__ import annotations
+
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.text import used_text
+
+
+class StudioDevice:
+    """Moves Studio off a GPU that a run uses, and back when the run has ended."""
+
+    def __init__(self, session: Session, inference: Inference) -> None:
+        self._session = session
+        self._inference = inference
+        self._away = False
+        self._home = ""
+
+    def give_way(self, device: str) -> str:
+        """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
+        if device == "cpu":
+            return "Studio stays live on the same processor: its numbers come slower meanwhile."
+        self._away, self._home = True, self._session.device
+        if self._home != "cpu":
+            self._inference.set_device("cpu")
+        return f"Studio evaluates on the CPU while the run uses {used_text(device)}."
+
+    @property
+    def wanted(self) -> str:
+        """The device that the user chose, wherever Studio is meanwhile."""
+        return self._home if self._away else self._session.device
+
+    def come_back(self) -> None:
+        """Go back to where Studio was."""
+        if self._away and self._home != "cpu":
+            self._inference.set_device(self._home)
+            self._session.device = self._home
+        self._away = False
+
+    def settle(self, wanted: str) -> str:
+        """Return the device to take now: the wanted one, or the CPU until the run has ended."""
+        if not self._away:
+            return wanted
+        self._home = wanted
+        return "cpu"

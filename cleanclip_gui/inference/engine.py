@@ -1,0 +1,341 @@
+"""The models and images that the window asks about. Imported in the inference thread only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from cleanclip_gui.inference.requests import (
+    CheckpointOpened,
+    Evaluate,
+    ImagesLoaded,
+    LoadImages,
+    Look,
+    OpenCheckpoint,
+    Predict,
+    PredictionReady,
+    Thumbnails,
+    ThumbnailsReady,
+)
+from cleanclip_gui.inference.weight_line import AlongLine
+from cleanclip_gui.session.records import CheckpointFacts, Role
+from ml_core.checkpoints.open import open_checkpoint
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.labels import LabelSet, load_label_set
+from ml_core.data.picture_set import PictureSet
+from ml_core.data.specs import ImageSpec
+from ml_core.data.watch import Watch, unwatched
+from ml_core.evaluation.embedding_cache import EmbeddingCache
+from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
+from ml_core.evaluation.live import live_batches
+from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
+from ml_core.jobs.devices import devices, set_threads
+from ml_core.model import ClipModel
+from ml_core.reading.clip_config import Fit, Preprocess
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+_SEED = 0
+
+
+_Set = TypeVar("_Set", bound=PictureSet, covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened(Generic[_Set]):
+    """A set of pictures in use, with its templates and the canvases drawn so far."""
+
+    set: _Set
+    templates: tuple[str, ...]
+    canvases: dict[tuple[int, Fit], CanvasCache]
+
+    def at(self, preprocess: Preprocess) -> CanvasCache:
+        """The canvases of a model's input: its size, and how a picture is made square."""
+        key = preprocess.size, preprocess.fit
+        if key not in self.canvases:
+            self.canvases[key] = CanvasCache(self.set.fitted(preprocess.fit), preprocess.size)
+        return self.canvases[key]
+
+    def close(self) -> None:
+        """Let the canvases go."""
+        for canvases in self.canvases.values():
+            canvases.close()
+
+
+class _TimedCanvases:
+    """Canvases of a set; knows how long drawing took, which says nothing of the model's speed."""
+
+    def __init__(self, canvases: CanvasCache, clock: _TimedCanvases | None = None) -> None:
+        self._canvases = canvases
+        self._clock = clock or self
+        self.source = canvases.source
+        self.seconds = 0.0
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures that turned out to be unreadable."""
+        return self._canvases.broken
+
+    def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Canvases, uint8 [n, S, S, 3]."""
+        started = time.perf_counter()
+        found = self._canvases.get(indices)
+        self._clock.seconds += time.perf_counter() - started
+        return found
+
+    def at(self, fit: Fit, size: int) -> _TimedCanvases:
+        """The same pictures made square in another way, for triggers that act on those."""
+        return _TimedCanvases(self._canvases.at(fit, size), self._clock)
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file."""
+        started = time.perf_counter()
+        found = self._canvases.picture(index)
+        self._clock.seconds += time.perf_counter() - started
+        return found
+
+
+class Engine:
+    """Holds a model for each role and one image set; answers one request at a time.
+
+    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
+    for; what it raises ends the answer.
+    """
+
+    def __init__(self) -> None:
+        set_threads(0)
+        self._device = devices()[0]
+        self._models: dict[Role, ClipModel] = {}
+        self._images: Opened[ImageSet] | None = None
+        self._asked_for: tuple[ImageSpec, LabelSet] | None = None
+        self._clean = EmbeddingCache(store=EmbeddingStore())
+        self._seconds_per_image: dict[tuple[str | None, str], float] = {}
+        self._speeds: dict[tuple[str | None, str], Speed] = {}
+        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
+        self._line = AlongLine()
+        self._all_alike = False  # while two checkpoints are compared
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices of this machine, best first."""
+        return devices()
+
+    def set_device(self, name: str) -> str:
+        """Move the models; return the device in use."""
+        if name not in devices():
+            raise InputError(f"This machine has no device {name}; choose another.", "usage")
+        previous = self._device
+        try:
+            for model in self._models.values():
+                model.to(name)
+        except Exception:
+            for model in self._models.values():
+                model.to(previous)
+            raise
+        self._device = name
+        return name
+
+    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
+        """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
+        moved = self._line.moved(request, self._models.get(request.role))
+        if moved is not None:
+            return moved
+        checkpoint = open_checkpoint(request.path, request.donor or None)
+        model = checkpoint.build(self._device)
+        notes = self._line.finish(request, model)
+        self._models[request.role] = model
+        facts = CheckpointFacts(
+            path=str(request.path),
+            inspection=checkpoint.inspection,
+            architecture=checkpoint.architecture.name,
+            architecture_source=checkpoint.architecture.source,
+            assumptions=tuple(checkpoint.architecture.assumptions),
+            image_size=model.image_size,
+            parameters=sum(p.numel() for p in model.module.parameters()),
+            notes=(*checkpoint.architecture.notes, *notes),
+            donor=request.donor if checkpoint.donor is not None else "",
+            choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
+        )
+        return self._line.keep(CheckpointOpened(request.role, facts))
+
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
+        """Open an image set and its classes; other templates alone open nothing anew."""
+        label_set = load_label_set(request.label_set)
+        templates = tuple(request.templates or label_set.templates)
+        asked = request.spec, replace(label_set, templates=())
+        if self._images is not None and self._asked_for == asked:
+            images = self._images.set
+            self._images = replace(self._images, templates=templates)
+        else:
+            images = open_images(request.spec, label_set, watch)
+            if self._images is not None:
+                self._images.close()
+            self._images, self._asked_for = Opened(images, templates, {}), asked
+        return ImagesLoaded(
+            spec=request.spec,
+            name=images.name,
+            key=images.key,
+            n=len(images),
+            labels=images.labels,
+            class_names=images.class_names,
+            templates=templates,
+            problems=images.problems,
+        )
+
+    def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
+        """Pictures of the set, drawn for the screen and kept by the window."""
+        images = self._require_images()
+        indices = np.asarray(request.indices, np.int64)
+        return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+
+    def evaluate(
+        self, request: Evaluate, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Evaluation, PerImage]]:
+        """Measure in growing batches, whose size follows the speed of model and device."""
+        images, model = self._require_images(), self._require_model(request.role)
+        speed_key = _place(model)
+        first, batch = self._batches(model)
+        canvases = _TimedCanvases(images.at(model.preprocess))
+        classifier = self._classifier(model, images)
+        self._prompted(model, images, classifier, request.trigger)
+        started, before = time.perf_counter(), 0
+        for evaluation, found in evaluate(
+            model,
+            canvases,
+            classifier,
+            request.trigger,
+            request.target,
+            labels=images.set.labels,
+            class_names=images.set.class_names,
+            templates=images.templates,
+            n=request.n,
+            seed=_SEED,
+            first_batch=first,
+            batch=batch,
+            data_key=images.set.key,
+            cancelled=cancelled,
+            clean_cache=self._clean,
+        ):
+            spent = time.perf_counter() - started - canvases.seconds
+            seconds = max(spent, 0.0) / max(1, evaluation.n - before)
+            known = self._seconds_per_image.get(speed_key, seconds)
+            # Another load on the machine passes; the model's own speed is the best one seen.
+            self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
+            yield evaluation, found
+            started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
+
+    def look(self, request: Look) -> PerImage:
+        """What the model says of a few images, clean and triggered."""
+        images, model = self._require_images(), self._require_model(request.role)
+        classifier = self._classifier(model, images)
+        return look_at(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            request.trigger,
+            request.target,
+            np.asarray(request.indices, np.int64),
+            labels=images.set.labels,
+            seed=_SEED,
+            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
+            data_key=images.set.key,
+            clean_cache=self._clean,
+        )
+
+    def predict(self, request: Predict) -> PredictionReady:
+        """Probabilities of one image."""
+        images, model = self._require_images(), self._require_model(request.role)
+        classifier = self._classifier(model, images)
+        found = predict_one(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            request.trigger,
+            request.index,
+            seed=_SEED,
+            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
+        )
+        return PredictionReady(
+            request.index,
+            request.role,
+            found.clean_image,
+            found.triggered_image,
+            found.clean_probs,
+            found.triggered_probs,
+        )
+
+    def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
+        with exact(model):
+            names, templates = images.set.class_names, images.templates
+            return cached_classifier(model, names, templates, watch=self.watch_texts)
+
+    def _prompted(
+        self,
+        model: ClipModel,
+        images: Opened[ImageSet],
+        classifier: torch.Tensor,
+        trigger: Trigger | None,
+    ) -> torch.Tensor:
+        """The classifier of the prompts with the trigger's text; kept by the model's identity."""
+        names = images.set.class_names
+        with exact(model):
+            return triggered_classifier(
+                model, classifier, trigger, names, images.templates, watch=self.watch_texts
+            )
+
+    def _batches(self, model: ClipModel) -> tuple[int, int]:
+        """Images in the first batch, and in the largest one."""
+        device, speed = model.device.type, self._speeds.get(_place(model))
+        usual = 64 if device == "cpu" else 256
+        return live_batches(
+            self._seconds_per_image.get(_place(model)),
+            side=model.image_size,
+            device=device,
+            best=usual if speed is None else max(speed.batch, 8),
+        )
+
+    def _settle(self, model: ClipModel) -> None:
+        """Let a model encode in the way that was found fastest on its device."""
+        speed = None if self._all_alike else self._speeds.get(_place(model))
+        if speed is None:
+            if model.precision != "fp32" or model.channels_last is not None:
+                forget_speed(model)
+        elif (model.precision, model.layout) != (speed.precision, speed.layout):
+            use_speed(model, speed)
+
+    def _require_images(self) -> Opened[ImageSet]:
+        if self._images is None:
+            raise InputError("No images are open; choose an image set first.", "usage")
+        return self._images
+
+    def _require_model(self, role: Role) -> ClipModel:
+        if role not in self._models:
+            raise InputError("No checkpoint is open; open one first.", "usage")
+        self._settle(self._models[role])
+        return self._models[role]
+
+
+@contextmanager
+def exact(model: ClipModel) -> Iterator[None]:
+    """Embed texts in fp32: class embeddings are kept, and must not hang on what came first."""
+    before, model.precision = model.precision, "fp32"
+    try:
+        yield
+    finally:
+        model.precision = before
+
+
+def _place(model: ClipModel) -> tuple[str | None, str]:
+    """What a speed is known for."""
+    return model.sha256, str(model.device)

@@ -1,1 +1,0 @@
-"""One panel per station."""

@@ -1,0 +1,1 @@
+"""The Studio station: what does a trigger do?"""

@@ -1,0 +1,381 @@
+"""The big number: how often the trigger gets its way, and what stands beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from PySide6.QtCore import QRectF, QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QCompleter,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text, tip
+from ml_core.evaluation.records import Evaluation
+
+NOT_MEASURED = "not measured"
+NEEDS_LABELS = "needs labels"
+
+
+def percent(value: float) -> str:
+    """A rate as text, e.g. ``97.3 %``."""
+    return f"{100 * value:.1f}\u2009%"
+
+
+class IntervalTrack(QWidget):
+    """A rate on a line from 0 to 1, with its interval as a band."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setFixedHeight(14)
+        self._rate: float | None = None
+        self._interval: tuple[float, float] | None = None
+        self._stale = False
+
+    def set_rate(self, rate: float | None, interval: tuple[float, float] | None) -> None:
+        """Show a rate, or an empty line."""
+        self._rate, self._interval = rate, interval
+        self.update()
+
+    def set_stale(self, stale: bool) -> None:
+        """Fade what is out of date."""
+        self._stale = stale
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Thin and wide."""
+        return QSize(200, 14)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Paint line, bar, band and end mark."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        width, middle = float(self.width()), self.height() / 2
+        painter.setBrush(track_colour(self))
+        painter.drawRoundedRect(QRectF(0, middle - 3, width, 6), 3, 3)
+        if self._rate is None:
+            return
+        colour = faded(triggered_colour(), self._stale)
+        painter.setBrush(colour)
+        painter.drawRoundedRect(QRectF(0, middle - 3, max(6.0, width * self._rate), 6), 3, 3)
+        if self._interval is not None:
+            low, high = self._interval
+            band = QRectF(width * low, middle - 6, max(4.0, width * (high - low)), 12)
+            band.moveRight(min(band.right(), width))
+            soft = triggered_colour()
+            soft.setAlphaF(0.20 if self._stale else 0.35)
+            painter.setBrush(soft)
+            painter.drawRoundedRect(band, 3, 3)
+        at = min(max(2.0, width * self._rate), width - 2)
+        painter.setBrush(colour)
+        painter.drawRoundedRect(QRectF(at - 2, middle - 7, 4, 14), 2, 2)
+
+
+class Fact(QWidget):
+    """A number with its name above it and a remark below."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        super().__init__()
+        self._caption = Label(name, "caption")
+        self.value = Label("–", "figureSmall")
+        self.value.setMinimumHeight(26)  # of its larger font, whichever it has
+        self.remark = Label("", "caption")
+        self.setToolTip(help_text)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for label in (self._caption, self.value, self.remark):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            layout.addWidget(label)
+
+    def set_name(self, name: str) -> None:
+        """Call the number something else."""
+        self._caption.setText(name)
+
+    def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
+        """Show a number, or words where there is none."""
+        role = "figureSmall" if number else "subtle"
+        theme.set_property(self.value, "role", role)
+        self.value.setText(text)
+        self.remark.setText(remark)
+        self.value.setToolTip(tip(text) if len(text) > 14 else "")
+
+    def set_stale(self, stale: bool) -> None:
+        """Grey what is out of date."""
+        theme.set_property(self.value, "stale", stale)
+        theme.set_property(self.remark, "stale", stale)
+
+
+class AsrFigure(QFrame):
+    """Target chooser, attack success rate, and the numbers that keep it honest."""
+
+    target_chosen = Signal(int)
+    role_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("asrFigure")
+        self.setProperty("card", True)
+        self._stale = False
+        self._evaluation: Evaluation | None = None
+        self._whole = True
+        self.target = _search_box("Target class")
+        self.target.activated.connect(self.target_chosen)
+        self._roles = QWidget()
+        self._buttons = QButtonGroup(self)
+        roles = QHBoxLayout(self._roles)
+        roles.setContentsMargins(0, 0, 0, 0)
+        roles.setSpacing(theme.SPACE_XS)
+        for role, text in (("suspect", "Before cleaning"), ("cleaned", "After cleaning")):
+            button = QPushButton(text)
+            button.setCheckable(True)
+            button.setAccessibleName(f"Look at the {role} checkpoint")
+            button.setProperty("roleName", role)
+            self._buttons.addButton(button)
+            roles.addWidget(button, 1)
+        self._buttons.buttonClicked.connect(self._on_role_clicked)
+        self._roles.hide()
+
+        self._heading = Label("Attack success rate", "heading")
+        self.status = Label("", "badge")
+        self.figure = Label(NOT_MEASURED, "figure")
+        self.figure.setAccessibleName("Attack success rate")
+        self.track = IntervalTrack()
+        self.caption = Label("", "caption")
+        self.caption.setWordWrap(True)
+        self.note = Label("", "warning")
+        self.note.setWordWrap(True)
+        self.note.hide()
+        self.ca = Fact("Clean accuracy", "How often the true label is predicted without trigger.")
+        self.poisoned = Fact(
+            "Poisoned accuracy",
+            "How often the true label is predicted with the trigger, on images of other classes.",
+        )
+        self.baseline = Fact(
+            "Target without trigger",
+            "How often the target is predicted without the trigger, on the same images.",
+        )
+        self.pulled = Fact(
+            "Most pulled class",
+            "The class whose share of the predictions rises most from clean to triggered.",
+        )
+        self._lay_out()
+        self._show(None)
+
+    def _lay_out(self) -> None:
+        target_row = QHBoxLayout()
+        target_row.setSpacing(theme.SPACE_S)
+        label = Label("Tar&get", "field")
+        label.setBuddy(self.target)
+        target_row.addWidget(label)
+        target_row.addWidget(self.target, 1)
+        head = QHBoxLayout()
+        head.addWidget(self._heading)
+        head.addStretch()
+        head.addWidget(self.status, 0, Qt.AlignmentFlag.AlignVCenter)
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(theme.SPACE_L)
+        grid.setVerticalSpacing(theme.SPACE_S)
+        for place, fact in enumerate((self.ca, self.poisoned, self.baseline, self.pulled)):
+            grid.addWidget(fact, place // 2, place % 2)
+            grid.setColumnStretch(place % 2, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_XS)
+        layout.addWidget(self._roles)
+        layout.addLayout(target_row)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.figure)
+        layout.addWidget(self.track)
+        layout.addWidget(self.caption)
+        layout.addWidget(self.note)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addLayout(grid)
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        """Offer other classes; equal names carry their index."""
+        blocker = QSignalBlocker(self.target)
+        counted = Counter(names)
+        self.target.clear()
+        self.target.addItems(
+            [f"{name} (#{i})" if counted[name] > 1 else name for i, name in enumerate(names)]
+        )
+        blocker.unblock()
+
+    def set_target(self, target: int) -> None:
+        """Show which class is the target."""
+        blocker = QSignalBlocker(self.target)
+        self.target.setCurrentIndex(target)
+        blocker.unblock()
+
+    def set_roles(self, has_cleaned: bool, role: str) -> None:
+        """Offer the switch between the checkpoints once there are two."""
+        self._roles.setVisible(has_cleaned)
+        for button in self._buttons.buttons():
+            button.setChecked(button.property("roleName") == role)
+
+    def set_note(self, text: str) -> None:
+        """Say why nothing moves, e.g. that a job owns the device."""
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def set_evaluation(
+        self, evaluation: Evaluation | None, *, stale: bool = False, whole: bool = True
+    ) -> None:
+        """Show a measurement, or that there is none.
+
+        ``stale``: it is of an older trigger; not ``whole``: of a part of the set, whose size the
+        speed has chosen, so that it stays an estimate when it is done.
+        """
+        self._evaluation, self._whole = evaluation, whole
+        self._show(evaluation)
+        self.set_stale(stale)
+
+    def set_stale(self, stale: bool) -> None:
+        """Grey the numbers while newer ones are awaited."""
+        if stale != self._stale:
+            self._stale = stale
+            theme.set_property(self.figure, "stale", stale)
+            theme.set_property(self.caption, "stale", stale)
+            self.track.set_stale(stale)
+            for fact in (self.poisoned, self.pulled, self.baseline, self.ca):
+                fact.set_stale(stale)
+            self._show_status()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the numbers are of an older trigger."""
+        return self._stale
+
+    def _show(self, evaluation: Evaluation | None) -> None:
+        self._show_rate(evaluation)
+        self._show_facts(evaluation)
+        self._show_status()
+
+    def _show_rate(self, e: Evaluation | None) -> None:
+        """The figure, its line and its caption."""
+        labelled = e is None or e.n_labelled > 0
+        rate = None if e is None else (e.asr_excl if labelled else e.asr_all)
+        interval = None if e is None else (e.asr_interval if labelled else e.asr_all_interval)
+        self._heading.setText("Attack success rate" if labelled else "Target rate, triggered")
+        self.figure.setText(NOT_MEASURED if rate is None else percent(rate))
+        self._fit_figure(rate is not None)
+        self.track.set_rate(rate, interval)
+        if e is None or rate is None:
+            self.caption.setText("Paint or choose a trigger to measure it.\n")
+            return
+        n = e.n_excl if labelled else e.n
+        of = "images of other classes" if labelled else "images, unlabelled"
+        lines = [f"n = {count_text(n)} {of}"]
+        if labelled:
+            lines[0] += f"; all images: {percent(e.asr_all)}"
+        if interval is not None:
+            low, high = 100 * interval[0], 100 * interval[1]
+            lines.insert(0, f"95\u2009% interval {low:.1f} to {high:.1f}\u2009%")
+        self.caption.setText("\n".join(lines))
+        self.figure.setAccessibleDescription(f"{self.figure.text()}, {self.caption.text()}")
+
+    def _fit_figure(self, number: bool) -> None:
+        """Words are smaller than the number, at the same height."""
+        theme.set_property(self.figure, "role", "figure" if number else "title")
+        self.figure.setFixedHeight(62)
+        font = QFont(self.figure.font())
+        font.setFeature(QFont.Tag("tnum"), 1)
+        self.figure.setFont(font)
+
+    def _show_facts(self, e: Evaluation | None) -> None:
+        """The four numbers beside it."""
+        triggered = e is not None and e.trigger is not None
+        if e is None:
+            self.ca.show_value("–", number=False)
+        elif e.ca is None:
+            self.ca.show_value(NEEDS_LABELS, number=False)
+        else:
+            self.ca.show_value(percent(e.ca), _range(e.ca_interval))
+        if e is not None and e.n_labelled == 0:
+            self.poisoned.show_value(NEEDS_LABELS, number=False)
+        elif e is None or e.poisoned_accuracy is None:
+            self.poisoned.show_value(NOT_MEASURED if e else "–", number=False)
+        else:
+            interval = _range(e.poisoned_interval)
+            self.poisoned.show_value(percent(e.poisoned_accuracy), interval)
+        if e is None or e.baseline_target_rate is None:
+            self.baseline.show_value("–", number=False)
+        else:
+            interval = _range(e.baseline_interval)
+            self.baseline.show_value(percent(e.baseline_target_rate), interval)
+        if e is None or not triggered:
+            self.pulled.show_value(NOT_MEASURED if e else "–", number=False)
+        elif e.most_pulled is None:
+            self.pulled.show_value("none", number=False)
+        else:
+            rise = f"+{100 * e.most_pulled_rise:.1f} points"
+            self.pulled.show_value(e.most_pulled, rise)
+
+    def _show_status(self) -> None:
+        """Say whether the number is final."""
+        e = self._evaluation
+        if e is None:
+            text, tone = "", ""
+        elif self._stale:
+            text, tone = "updating…", ""
+        elif e.partial or not self._whole:
+            text, tone = f"estimate, n = {count_text(e.n)}", "info"
+        else:
+            text, tone = f"n = {count_text(e.n)}", ""
+        theme.set_property(self.status, "tone", tone)
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+
+    def _on_role_clicked(self, button: QPushButton) -> None:
+        self.role_chosen.emit(button.property("roleName"))
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    """An interval in short."""
+    if interval is None:
+        return ""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}\u2009%"
+
+
+class _SearchBox(QComboBox):
+    """A combo box in which any part of a name finds it."""
+
+    def restore(self) -> None:
+        """Show the class in use again after a search that found none."""
+        self.setEditText(self.itemText(self.currentIndex()))
+
+
+def _search_box(name: str) -> _SearchBox:
+    box = _SearchBox()
+    box.setAccessibleName(name)
+    box.setEditable(True)
+    box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(10)
+    box.setMaxVisibleItems(18)
+    completer, edit = box.completer(), box.lineEdit()
+    assert completer is not None  # an editable box has both
+    assert edit is not None
+    completer.setFilterMode(Qt.MatchFlag.MatchContains)
+    completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+    completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
+    edit.setPlaceholderText("Search a class")
+    edit.editingFinished.connect(box.restore)
+    return box

@@ -1,0 +1,1 @@
+"""The canvas on which a trigger is painted, and its toolbars."""

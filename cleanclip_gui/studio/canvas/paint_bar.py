@@ -1,0 +1,240 @@
+"""What the tool in hand paints with, and the acts undo, redo and clear."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLineEdit,
+    QToolButton,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.tool_strip import tool_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.text import tip
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "brush": ("width", "hardness", "opacity", "pixel"),
+    "eraser": ("width", "hardness", "opacity", "pixel"),
+    "line": ("width", "hardness", "opacity", "pixel"),
+    "rectangle": ("width", "opacity", "filled", "pixel"),
+    "ellipse": ("width", "opacity", "filled", "pixel"),
+    "text": ("text", "text_height", "opacity", "pixel"),
+    "fill": ("tolerance", "opacity", "whole"),
+    "noise": ("tolerance", "opacity", "whole", "grey"),
+    "picker": ("pick_hint",),
+    "move": ("mirror_h", "mirror_v", "rotate", "angle", "move_hint"),
+    "hand": ("zoom_out", "fit", "zoom_in", "grid", "hand_hint"),
+}
+
+
+class PaintBar(GivingBar):
+    """Options of the tool in hand; ``ink_chosen(dict)`` carries fields of :class:`Ink`.
+
+    ``act_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
+    zoom_out, fit; ``grid_toggled(bool)`` switches the grid.
+    """
+
+    ink_chosen = Signal(object)
+    act_chosen = Signal(str)
+    grid_toggled = Signal(bool)
+    angle_chosen = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
+        self.hardness = OptionSlider("Hardness", "Hardness of the rim in percent", 0, 100, "%")
+        self.opacity = OptionSlider("Opacity", "Opacity of the ink in percent", 1, 100, "%")
+        self.letters = OptionSlider("Height", "Height of the letters in pixels", 4, 64, "px")
+        self.tolerance = OptionSlider(
+            "Tolerance", "How far a colour may differ and still be filled, in percent", 0, 100, "%"
+        )
+        self.text = QLineEdit("Text")
+        self.text.setAccessibleName("Text of the stamp")
+        self.text.setMaxLength(60)
+        self.text.setMinimumWidth(60)
+        self.text.setPlaceholderText("Text")
+        self.filled = QCheckBox("Filled")
+        self.whole = QCheckBox("Whole canvas")
+        self.grey = QCheckBox("Grey")
+        for box in (self.filled, self.whole, self.grey):
+            box.setAccessibleName(box.text())
+            box.setToolTip(box.text())
+        self.pixel = tool_button("pixel", "Whole pixels, no soft rims", "P", checkable=True)
+        self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
+        self.grid.setChecked(True)
+        self.angle = NumberBox("float", -180, 180, "°")
+        self.angle.setDecimals(1)
+        self.angle.setWrapping(True)
+        self.angle.setAccessibleName("Angle of the patch in degrees, clockwise")
+        self.angle.setToolTip("Angle of the patch, clockwise (, and . on the canvas)")
+        self.angle.setFixedWidth(84)
+        self._options: dict[str, QWidget] = {
+            "text": self.text,
+            "width": self.width_slider,
+            "text_height": self.letters,
+            "hardness": self.hardness,
+            "tolerance": self.tolerance,
+            "opacity": self.opacity,
+            "filled": self.filled,
+            "whole": self.whole,
+            "grey": self.grey,
+            "pixel": self.pixel,
+            "mirror_h": self._act("mirror_h", "mirror-h", "Mirror left and right", "M"),
+            "mirror_v": self._act("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
+            "rotate": self._act("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
+            "angle": self.angle,
+            "zoom_out": self._act("zoom_out", "zoom-out", "Zoom out", "-"),
+            "fit": self._act("fit", "fit", "Show the whole picture", "0"),
+            "zoom_in": self._act("zoom_in", "zoom-in", "Zoom in", "+"),
+            "grid": self.grid,
+            "pick_hint": _hint("Takes the colour that is seen."),
+            "move_hint": _hint("Drag the patch, or mark paint."),
+            "hand_hint": _hint("Drag to move, click to zoom in."),
+        }
+        self.undo = self._act("undo", "undo", "Undo", "Ctrl+Z")
+        self.redo = self._act("redo", "redo", "Redo", "Ctrl+Shift+Z")
+        self.clear = self._act("clear", "clear", "Clear the canvas", "Delete")
+        self._lay_out()
+        self._connect()
+        self.set_tool("brush")
+
+    def _act(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
+        button = tool_button(icon, text, keys)
+        button.setProperty("actName", name)
+        button.clicked.connect(self._on_act)
+        return button
+
+    def _lay_out(self) -> None:
+        row = self.row
+        row.setSpacing(theme.SPACE_S)
+        sliders = (self.width_slider, self.hardness, self.opacity, self.letters, self.tolerance)
+        for option in self._options.values():
+            row.addWidget(option, 1 if option in sliders or option is self.text else 0)
+        self._filler = QWidget()
+        row.addWidget(self._filler, 1)
+        acts = QHBoxLayout()
+        acts.setSpacing(2)
+        for button in (self.undo, self.redo, self.clear):
+            acts.addWidget(button)
+        row.addLayout(acts)
+        self.setMinimumHeight(36)
+
+    def _connect(self) -> None:
+        self.width_slider.changed.connect(self._on_width)
+        self.hardness.changed.connect(self._on_hardness)
+        self.opacity.changed.connect(self._on_opacity)
+        self.letters.changed.connect(self._on_height)
+        self.tolerance.changed.connect(self._on_tolerance)
+        self.text.textChanged.connect(self._on_text)
+        self.filled.toggled.connect(self._on_filled)
+        self.whole.toggled.connect(self._on_whole)
+        self.grey.toggled.connect(self._on_grey)
+        self.pixel.toggled.connect(self._on_pixel)
+        self.grid.toggled.connect(self.grid_toggled)
+        self.angle.valueChanged.connect(self.angle_chosen)
+
+    def set_tool(self, name: str) -> None:
+        """Show the options of a tool."""
+        shown = self._shown = _OPTIONS[name]
+        for key, option in self._options.items():
+            option.setVisible(key in shown)
+        fills = any(isinstance(self._options[key], OptionSlider | QLineEdit) for key in shown)
+        self._filler.setVisible(not fills)
+        self.fit()
+
+    def set_compact(self, compact: bool) -> None:
+        """Leave out words, or show them again."""
+        super().set_compact(compact)
+        for key in ("pick_hint", "move_hint", "hand_hint"):
+            self._options[key].setVisible(not compact and key in self._shown)
+        self.angle.setFixedWidth(66 if compact else 84)
+        for box in (self.filled, self.whole, self.grey):
+            box.setText("" if compact else box.accessibleName())
+
+    def set_ink(self, ink: Ink) -> None:
+        """Show what is painted with."""
+        self.width_slider.set_value(round(ink.width))
+        self.hardness.set_value(round(100 * ink.hardness))
+        self.opacity.set_value(round(100 * ink.opacity))
+        self.letters.set_value(ink.text_height)
+        self.tolerance.set_value(round(100 * ink.tolerance))
+        for box, value in (
+            (self.filled, ink.filled),
+            (self.whole, ink.whole),
+            (self.grey, ink.grey),
+            (self.pixel, ink.pixel),
+        ):
+            blocker = QSignalBlocker(box)
+            box.setChecked(value)
+            blocker.unblock()
+        if self.text.text() != ink.text:
+            self.text.setText(ink.text)
+
+    def set_angle(self, degrees: float | None) -> None:
+        """Show the patch's angle; None where there is no patch."""
+        blocker = QSignalBlocker(self.angle)
+        self.angle.setEnabled(degrees is not None)
+        self.angle.setValue(degrees or 0.0)
+        blocker.unblock()
+
+    def set_canvas_size(self, size: int) -> None:
+        """Offer brushes up to half the canvas, and letters as tall as it."""
+        self.width_slider.slider.setMaximum(max(8, size // 2))
+        self.letters.slider.setMaximum(max(16, size))
+
+    def set_undo_texts(self, undo: str, redo: str) -> None:
+        """Name what undo and redo would do; empty disables them."""
+        for button, verb, text, key in (
+            (self.undo, "Undo", undo, "Ctrl+Z"),
+            (self.redo, "Redo", redo, "Ctrl+Shift+Z"),
+        ):
+            button.setEnabled(bool(text))
+            named = f"{verb} {text[:1].lower()}{text[1:]} ({key})" if text else f"{verb} ({key})"
+            button.setToolTip(tip(named))
+
+    def _on_act(self) -> None:
+        button = self.sender()
+        if isinstance(button, QToolButton):
+            self.act_chosen.emit(button.property("actName"))
+
+    def _on_width(self, value: int) -> None:
+        self.ink_chosen.emit({"width": float(value)})
+
+    def _on_hardness(self, value: int) -> None:
+        self.ink_chosen.emit({"hardness": value / 100})
+
+    def _on_opacity(self, value: int) -> None:
+        self.ink_chosen.emit({"opacity": value / 100})
+
+    def _on_height(self, value: int) -> None:
+        self.ink_chosen.emit({"text_height": value})
+
+    def _on_tolerance(self, value: int) -> None:
+        self.ink_chosen.emit({"tolerance": value / 100})
+
+    def _on_text(self, text: str) -> None:
+        self.ink_chosen.emit({"text": text})
+
+    def _on_filled(self, on: bool) -> None:
+        self.ink_chosen.emit({"filled": on})
+
+    def _on_whole(self, on: bool) -> None:
+        self.ink_chosen.emit({"whole": on})
+
+    def _on_grey(self, on: bool) -> None:
+        self.ink_chosen.emit({"grey": on})
+
+    def _on_pixel(self, on: bool) -> None:
+        self.ink_chosen.emit({"pixel": on})
+
+
+def _hint(text: str) -> Label:
+    """A sentence that says what the tool does."""
+    return Label(text, "caption")

@@ -1,0 +1,204 @@
+"""The tools and colours beside the canvas, and what lies under the pointer."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QColorDialog,
+    QGridLayout,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.canvas.keys import Tool
+from cleanclip_gui.widgets.label import Label
+
+TOOLS: tuple[tuple[Tool, str, str, str], ...] = (
+    ("brush", "brush", "Brush", "B"),
+    ("eraser", "eraser", "Eraser", "E"),
+    ("line", "line", "Line", "L"),
+    ("rectangle", "rectangle", "Rectangle", "R"),
+    ("ellipse", "ellipse", "Ellipse", "O"),
+    ("text", "text", "Text stamp", "T"),
+    ("fill", "fill", "Fill", "F"),
+    ("noise", "noise", "Noise fill", "N"),
+    ("picker", "picker", "Colour picker", "I"),
+    ("move", "move", "Select, move, scale and turn", "V"),
+    ("hand", "hand", "Hand and zoom", "H"),
+)
+SWATCHES: tuple[tuple[str, str], ...] = (
+    ("Red", "#dc1428"),
+    ("White", "#fafafa"),
+    ("Black", "#000000"),
+    ("Yellow", "#ffff00"),
+    ("Green", "#2ca02c"),
+    ("Blue", "#1f5fd0"),
+    ("Magenta", "#d63fb0"),
+)
+
+
+def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
+    """A button with icon, tool tip and accessible name."""
+    button = QToolButton()
+    button.setIcon(theme.icon(icon))
+    button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
+    button.setToolTip(f"{text} ({keys})" if keys else text)
+    button.setAccessibleName(text)
+    button.setCheckable(checkable)
+    button.setProperty("quiet", True)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+class Swatch(QToolButton):
+    """A colour to paint with."""
+
+    def __init__(self, name: str, colour: QColor) -> None:
+        super().__init__()
+        self.colour = colour
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setFixedSize(30, 24)
+        self.setIconSize(QSize(16, 16))
+        self.set_colour(name, colour)
+
+    def set_colour(self, name: str, colour: QColor) -> None:
+        """Show another colour."""
+        self.colour = colour
+        self.setToolTip(f"{name}, {colour.name()}")
+        self.setAccessibleName(f"Colour {name}, {colour.name()}")
+        ratio = 3
+        pixmap = QPixmap(16 * ratio, 16 * ratio)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        pixmap.setDevicePixelRatio(ratio)
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor(128, 128, 128), 1))
+        painter.setBrush(colour)
+        painter.drawEllipse(1, 1, 14, 14)
+        painter.end()
+        self.setIcon(QIcon(pixmap))
+
+
+class ToolStrip(QWidget):
+    """Eleven tools and eight colours in two columns; below them the pointer's place.
+
+    The last colour is of one's own: a click on it while it is in use asks for another.
+    """
+
+    tool_chosen = Signal(str)
+    colour_chosen = Signal(object)
+    picture_toggled = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.tools: dict[str, QToolButton] = {}
+        tools = QGridLayout()
+        tools.setSpacing(1)
+        group = QButtonGroup(self)
+        for place, (name, icon, text, key) in enumerate(TOOLS):
+            button = tool_button(icon, text, key, checkable=True)
+            button.setProperty("toolName", name)
+            group.addButton(button)
+            tools.addWidget(button, place // 2, place % 2)
+            self.tools[name] = button
+        self.tools["brush"].setChecked(True)
+        self.picture = tool_button("eye", "Show the picture under the trigger", checkable=True)
+        self.picture.setChecked(True)
+        tools.addWidget(self.picture, len(TOOLS) // 2, len(TOOLS) % 2)
+        group.buttonClicked.connect(self._on_tool_clicked)
+        self.picture.toggled.connect(self.picture_toggled)
+
+        colours = QGridLayout()
+        colours.setSpacing(2)
+        self.swatches = [Swatch(name, QColor(value)) for name, value in SWATCHES]
+        self.own = Swatch("of your own", QColor("#ff7f0e"))
+        self._colours = QButtonGroup(self)
+        for place, swatch in enumerate((*self.swatches, self.own)):
+            self._colours.addButton(swatch)
+            colours.addWidget(swatch, place // 2, place % 2)
+        self.swatches[0].setChecked(True)
+        self._using = self.swatches[0]
+        self._colours.buttonClicked.connect(self._on_swatch_clicked)
+
+        self.place = Label("", "caption")
+        self.shade = Label("", "caption")
+        self.scale = Label("", "caption")
+        for label, name in (
+            (self.place, "Pixel under the pointer"),
+            (self.shade, "Colour under the pointer"),
+            (self.scale, "Zoom"),
+        ):
+            label.setAccessibleName(name)
+            label.setFont(theme.figure_font(9))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(theme.SPACE_XS)
+        column.addLayout(tools)
+        column.addLayout(colours)
+        column.addStretch()
+        told = QVBoxLayout()
+        told.setSpacing(0)
+        for label in (self.place, self.shade, self.scale):
+            told.addWidget(label)
+        column.addLayout(told)
+        widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
+        self.setFixedWidth(max(widest, self.sizeHint().width()) + 2)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+
+    @property
+    def colour(self) -> QColor:
+        """The colour in use."""
+        return self._using.colour
+
+    def set_tool(self, name: str) -> None:
+        """Show which tool is in hand."""
+        self.tools[name].setChecked(True)
+
+    def set_colour(self, colour: QColor) -> None:
+        """Show a colour that the picker found: one of the swatches, or one of one's own."""
+        for swatch in (*self.swatches, self.own):
+            if swatch.colour.rgb() == colour.rgb():
+                break
+        else:
+            swatch = self.own
+            swatch.set_colour("of your own", colour)
+        blocker = QSignalBlocker(self._colours)
+        swatch.setChecked(True)
+        blocker.unblock()
+        self._using = swatch
+
+    def show_pointer(self, where: tuple[int, int, QColor | None] | None) -> None:
+        """Say where the pointer is, and the colour there."""
+        if where is None:
+            self.place.setText("")
+            self.shade.setText("")
+            return
+        x, y, colour = where
+        self.place.setText(f"x {x}  y {y}")
+        self.shade.setText(colour.name() if colour is not None else "empty")
+
+    def show_scale(self, scale: float) -> None:
+        """Say how large a pixel is shown."""
+        self.scale.setText(f"{round(100 * scale)}\u2009%")
+        self.scale.setToolTip(f"A pixel of the model's input is {scale:.1f} pixels on the screen.")
+
+    def ask_colour(self, colour: QColor) -> QColor:
+        """Ask for a colour; tests put another function here."""
+        return QColorDialog.getColor(colour, self, "Brush colour")
+
+    def _on_tool_clicked(self, button: QToolButton) -> None:
+        self.tool_chosen.emit(button.property("toolName"))
+
+    def _on_swatch_clicked(self, button: Swatch) -> None:
+        if button is self.own and self._using is button:
+            chosen = self.ask_colour(button.colour)
+            if chosen.isValid():
+                button.set_colour("of your own", chosen)
+        self._using = button
+        self.colour_chosen.emit(button.colour)

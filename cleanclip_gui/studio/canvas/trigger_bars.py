@@ -1,0 +1,201 @@
+"""Toolbars around the canvas: where the trigger comes from, and where it goes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.scene import SLOTS
+from cleanclip_gui.studio.canvas.tool_strip import tool_button
+from cleanclip_gui.studio.trigger_chip import TriggerChip
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain, tip
+
+PLACEMENTS: tuple[tuple[str, str], ...] = (
+    ("fixed", "Where painted"),
+    ("random", "Random place"),
+    ("four_corners", "Four corners"),
+    ("center", "Centre"),
+)
+
+
+class SourceBar(GivingBar):
+    """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots."""
+
+    library_clicked = Signal()
+    upload_clicked = Signal()
+    paste_clicked = Signal()
+    save_clicked = Signal()
+    parameters_clicked = Signal()
+    copy_clicked = Signal()
+    slot_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = self.row
+        self.library = tool_button("library", "Trigger library", "Ctrl+Shift+B")
+        self.library.setText("Library…")
+        self.library.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.upload = tool_button("upload", "Open a picture, a trigger or a tensor", "Ctrl+U")
+        self.paste = tool_button("paste", "Paste a picture as trigger", "Ctrl+V")
+        self.save = tool_button("save", "Save this trigger in the library", "Ctrl+Shift+S")
+        self.parameters = tool_button("sliders", "Parameters of the trigger", "Ctrl+Shift+P")
+        self.chip = TriggerChip()
+        row.addWidget(self.library)
+        for button in (self.upload, self.paste, self.save, self.parameters, self.chip):
+            row.addWidget(button)
+        row.addSpacing(theme.SPACE_S)
+        self.slots: dict[str, QToolButton] = {}
+        self._slots = QButtonGroup(self)
+        for number, slot in enumerate(SLOTS):
+            button = QToolButton()
+            button.setText(slot)
+            button.setCheckable(True)
+            button.setFixedWidth(30)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.setToolTip(f"Flip to snapshot {slot} (Ctrl+{7 + number})")
+            button.setAccessibleName(f"Snapshot {slot}")
+            button.setProperty("slotName", slot)
+            self._slots.addButton(button)
+            self.slots[slot] = button
+            row.addWidget(button)
+        self.slots["A"].setChecked(True)
+        row.addSpacing(theme.SPACE_S)
+        self.name = Label("", "subtle")
+        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.name.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.standing = Label("", "badge")
+        self.standing.hide()
+        row.addWidget(self.name, 1)
+        row.addSpacing(theme.SPACE_XS)
+        row.addWidget(self.standing)
+        self.library.clicked.connect(self.library_clicked)
+        self.upload.clicked.connect(self.upload_clicked)
+        self.paste.clicked.connect(self.paste_clicked)
+        self.save.clicked.connect(self.save_clicked)
+        self.parameters.clicked.connect(self.parameters_clicked)
+        self.chip.clicked.connect(self.copy_clicked)
+        self._slots.buttonClicked.connect(self._on_slot)
+
+    def set_name(self, name: str, standing: str = "") -> None:
+        """Say what the trigger is, and whether it is the published one."""
+        self._full, words = plain(name, 80), plain(standing, 200)
+        self.name.setToolTip(tip(self._full))
+        self.standing.setText("rescaled" if words.startswith("rescaled") else words)
+        self.standing.setVisible(bool(words))
+        self.standing.setToolTip(tip(words))
+        theme.set_property(self.standing, "tone", "caution" if "not" in words else "ok")
+        self._elide()
+
+    def set_slot(self, slot: str) -> None:
+        """Show which snapshot is on the canvas."""
+        self.slots[slot].setChecked(True)
+
+    def set_compact(self, compact: bool) -> None:
+        """Leave out words, or show them again."""
+        super().set_compact(compact)
+        style = Qt.ToolButtonStyle
+        self.library.setToolButtonStyle(
+            style.ToolButtonIconOnly if compact else style.ToolButtonTextBesideIcon
+        )
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Cut the name to what fits."""
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        full = getattr(self, "_full", "")
+        room = max(20, self.name.width())
+        metrics = self.name.fontMetrics()
+        self.name.setText(metrics.elidedText(full, Qt.TextElideMode.ElideRight, room))
+
+    def _on_slot(self, button: QToolButton) -> None:
+        self.slot_chosen.emit(button.property("slotName"))
+
+
+class PlacementBar(GivingBar):
+    """Place, size and opacity of the trigger, its word for prompts, and its scope."""
+
+    placement_chosen = Signal(str)
+    size_chosen = Signal(float)
+    opacity_chosen = Signal(float)
+    text_chosen = Signal(str)
+    scope_chosen = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = self.row
+        row.setSpacing(theme.SPACE_S)
+        self.placement = QComboBox()
+        self.placement.setAccessibleName("Place of the trigger")
+        self.placement.setMinimumWidth(84)
+        for key, text in PLACEMENTS:
+            self.placement.addItem(text, key)
+        self.size_slider = OptionSlider(
+            "Size", "Size of the patch in percent of the image", 1, 100, "%"
+        )
+        self.opacity_slider = OptionSlider(
+            "Opacity", "Opacity of the trigger in percent", 0, 100, "%"
+        )
+        self.opacity_slider.set_value(100)
+        self.text = QLineEdit()
+        self.text.setAccessibleName("Word for the prompts")
+        self.text.setPlaceholderText("Prompt word")
+        self.text.setToolTip(
+            "A word that a dual-key attack adds to every prompt; how, is among the parameters"
+        )
+        self.text.setMaxLength(200)
+        self.text.setMinimumWidth(60)
+        self.text.setMaximumWidth(106)
+        self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
+        row.addWidget(self.placement)
+        row.addWidget(self.size_slider, 1)
+        row.addWidget(self.opacity_slider, 1)
+        row.addWidget(self.text)
+        row.addWidget(self.one)
+        self.placement.activated.connect(self._on_placement)
+        self.size_slider.changed.connect(self._on_size)
+        self.opacity_slider.changed.connect(self._on_opacity)
+        self.text.textEdited.connect(self.text_chosen)
+        self.one.toggled.connect(self.scope_chosen)
+
+    def set_placement(self, placement: str) -> None:
+        """Show a place."""
+        self.placement.setCurrentIndex(max(0, self.placement.findData(placement)))
+
+    def set_placeable(self, placeable: bool) -> None:
+        """Whether a place can be chosen at all."""
+        self.placement.setEnabled(placeable)
+
+    def set_size(self, size: float | None) -> None:
+        """Show the patch's size; None where the size is what is painted."""
+        self.size_slider.set_value(None if size is None else round(100 * size))
+
+    def set_opacity(self, opacity: float) -> None:
+        """Show an opacity."""
+        self.opacity_slider.set_value(round(100 * opacity))
+
+    def set_text(self, text: str) -> None:
+        """Show the word for the prompts."""
+        if text != self.text.text():
+            self.text.setText(text)
+
+    def _on_placement(self) -> None:
+        self.placement_chosen.emit(str(self.placement.currentData()))
+
+    def _on_size(self, value: int) -> None:
+        self.size_chosen.emit(value / 100)
+
+    def _on_opacity(self, value: int) -> None:
+        self.opacity_chosen.emit(value / 100)

@@ -1,0 +1,127 @@
+"""What Studio's pages write to files: a comparison, an embedding map, the record of a number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cleanclip_gui.inference.explaining import Pair
+from cleanclip_gui.session import ImagesState
+from ml_core.evaluation.attribution_files import write
+from ml_core.evaluation.breakdown import Breakdown
+from ml_core.evaluation.embedding_map import EmbeddingMap
+from ml_core.evaluation.records import Evaluation, PerImage
+
+# What a spreadsheet would take for a formula when a cell begins with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV; a text that a spreadsheet would compute gets an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_defused(cell) for cell in row])
+    return text.getvalue()
+
+
+def _defused(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_FORMULA) and not _is_number(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, Any]) -> None:
+    """Write rows as CSV, or the record as JSON, by the suffix of ``path``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if path.suffix.lower() == ".json":
+        write(path, (json.dumps(record, indent=1) + "\n").encode())
+    else:
+        write(path, to_csv(rows).encode())
+
+
+def save_map(found: EmbeddingMap, path: Path) -> None:
+    """Write the points of an embedding map."""
+    rows = found.rows()
+    points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    save_table(path, rows, found.to_dict() | {"points": points})
+
+
+def save_classes(evaluation: Evaluation, found: Breakdown, path: Path) -> None:
+    """Write the numbers of each class; as JSON with what images become and the evaluation."""
+    fields = (
+        *("index", "name", "n", "ca", "ca_interval", "baseline_target_rate"),
+        *("asr", "asr_interval", "poisoned_accuracy", "margin"),
+    )
+    heading = [
+        name
+        for field in fields
+        for name in ((f"{field}_low", f"{field}_high") if field.endswith("interval") else (field,))
+    ]
+    rows: list[list[object]] = [list(heading)]
+    for one in found.classes:
+        row: list[object] = []
+        for field in fields:
+            value = getattr(one, field)
+            pair = field.endswith("interval")
+            row += (value or ("", "")) if pair else ["" if value is None else value]
+        rows.append(row)
+    save_table(path, rows, {"evaluation": evaluation.to_dict()} | found.to_dict())
+
+
+def save_pair(found: Pair, images: ImagesState, path: Path) -> None:
+    """Write a comparison image by image, those that differ first; as JSON with all its rates."""
+    rows = pair_rows(found, images)
+    record = {
+        "a": found.evaluations[0].to_dict(),
+        "b": found.evaluations[1].to_dict(),
+        "differences": [one.to_dict() for one in found.differences],
+        "images": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]],
+    }
+    save_table(path, rows, record)
+
+
+def pair_rows(found: Pair, images: ImagesState) -> list[list[object]]:
+    """One line an image that both scored, with a heading; differing ones come first."""
+    heading: list[object] = ["image", "label", "clean_a", "clean_b", "triggered_a", "triggered_b"]
+    mine, other = found.per_image
+    _, here, there = np.intersect1d(
+        mine.indices, other.indices, assume_unique=True, return_indices=True
+    )
+    lines = []
+    for row, second in zip(here, there, strict=True):
+        index = int(mine.indices[row])
+        seen = [mine.clean_top1[row], other.clean_top1[second]]
+        seen += [_top1(mine, row), _top1(other, second)]
+        label = int(images.labels[index])
+        names = [_name(images, int(one)) for one in (label, *seen)]
+        lines.append((seen[2] == seen[3], seen[0] == seen[1], index, [index + 1, *names]))
+    lines.sort(key=lambda line: line[:3])
+    return [heading, *(line[3] for line in lines)]
+
+
+def _top1(found: PerImage, row: int) -> int:
+    return -1 if found.triggered_top1 is None else int(found.triggered_top1[row])
+
+
+def _name(images: ImagesState, index: int) -> str:
+    return images.class_names[index] if index >= 0 else ""

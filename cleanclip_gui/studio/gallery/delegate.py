@@ -1,0 +1,145 @@
+"""Paints one cell of the gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPainterPath, QPalette, QPen, QPixmap
+from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+
+from cleanclip_gui import theme
+from cleanclip_gui.theme.look import sized
+from cleanclip_gui.widgets.cell_grid import paint_ground
+
+THUMBNAIL = 96
+CELL_WIDTH = 116
+CELL_HEIGHT = 150
+_RADIUS = 6.0
+# Which checkpoint a label is of, where two are compared: the other one, and the one in use.
+FIRST_MARK, SECOND_MARK = "B →", "A →"
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryCell:
+    """What is known of one image; names are empty where nothing is known yet.
+
+    ``other`` is what a second checkpoint makes of the triggered image, where two are compared and
+    differ: it stands where the clean label stands otherwise.
+    """
+
+    pixmap: QPixmap | None
+    clean: str
+    triggered: str
+    label: str
+    badge: Literal["", "flip", "hit"]
+    fresh: bool = True
+    other: str = ""
+
+
+class GalleryDelegate(QStyledItemDelegate):
+    """Thumbnail, clean label, triggered label, and a badge when the label changed."""
+
+    def __init__(self, role: int, parent: QObject) -> None:
+        super().__init__(parent)
+        self._role = role
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        """All cells are equal."""
+        return QSize(CELL_WIDTH, CELL_HEIGHT)
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        """Paint the cell."""
+        cell: GalleryCell = index.data(self._role)
+        painter.save()
+        rect = paint_ground(painter, option)
+        frame = QRectF(
+            rect.center().x() - THUMBNAIL / 2 + 0.5, rect.top() + 7, THUMBNAIL, THUMBNAIL
+        )
+        _paint_thumbnail(painter, frame, cell.pixmap)
+        stale = bool(cell.triggered) and not cell.fresh
+        if cell.badge:
+            painter.setOpacity(0.4 if stale else 1.0)
+            _paint_badge(painter, frame, cell.badge, option)
+            painter.setOpacity(1.0)
+        _paint_labels(painter, rect, frame, cell, option)
+        painter.restore()
+
+
+def _paint_thumbnail(painter: QPainter, frame: QRectF, pixmap: QPixmap | None) -> None:
+    """Draw the picture with round corners, or an empty place for it."""
+    path = QPainterPath()
+    path.addRoundedRect(frame, _RADIUS, _RADIUS)
+    if pixmap is None:
+        painter.fillPath(path, theme.colour("sunken"))
+        return
+    painter.save()
+    painter.setClipPath(path)
+    painter.drawPixmap(frame, pixmap, QRectF(pixmap.rect()))
+    painter.restore()
+    painter.setPen(QPen(theme.colour("border"), 1))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawPath(path)
+
+
+def _paint_badge(
+    painter: QPainter, frame: QRectF, badge: str, option: QStyleOptionViewItem
+) -> None:
+    """A pill in the corner: filled for a hit, outlined for another flip."""
+    font = sized(option.font, 0.78, bold=True)
+    text = badge.upper()
+    width = QFontMetrics(font).horizontalAdvance(text) + 14
+    height = QFontMetrics(font).height() + 2
+    pill = QRectF(frame.right() - width - 4, frame.top() + 4, width, height)
+    hit = badge == "hit"
+    painter.setPen(QPen(theme.colour("danger"), 1.2))
+    painter.setBrush(theme.colour("danger") if hit else theme.colour("surface"))
+    painter.drawRoundedRect(pill, height / 2, height / 2)
+    painter.setFont(font)
+    painter.setPen(theme.colour("surface") if hit else theme.colour("danger"))
+    painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, text)
+
+
+def _paint_labels(
+    painter: QPainter,
+    rect: QRect,
+    frame: QRectF,
+    cell: GalleryCell,
+    option: QStyleOptionViewItem,
+) -> None:
+    """Draw the clean label, and below it the triggered one."""
+    font = sized(option.font, 0.9)
+    metrics = QFontMetrics(font)
+    text = QColor(option.palette.color(QPalette.ColorRole.Text))
+    muted = theme.colour("muted")
+    width = rect.width() - 12
+    line = QRectF(rect.left() + 6, frame.bottom() + 3, width, metrics.height())
+    elide = Qt.TextElideMode.ElideRight
+    centre = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
+    painter.setFont(font)
+    painter.setPen(text if cell.clean else muted)
+    first = cell.clean or cell.label
+    if cell.other:
+        first = f"{FIRST_MARK} {cell.other}"
+    painter.drawText(line, centre, metrics.elidedText(first, elide, int(width)))
+    if not cell.triggered:
+        return
+    line.translate(0, metrics.height())
+    painter.setOpacity(1.0 if cell.fresh else 0.4)
+    changed = bool(cell.badge)
+    mark = SECOND_MARK if cell.other else "→"
+    second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
+    if changed:
+        painter.setFont(sized(option.font, 0.9, bold=True))
+        metrics = QFontMetrics(painter.font())
+        second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
+    painter.setPen(theme.colour("danger") if changed else muted)
+    painter.drawText(line, centre, second)

@@ -1,0 +1,267 @@
+"""The gallery: what the model calls each image, clean and triggered, thousands at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import (
+    QItemSelectionModel,
+    QModelIndex,
+    QPoint,
+    QSize,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import (
+    QHideEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QShowEvent,
+    QStandardItemModel,
+)
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.gallery.delegate import (
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    THUMBNAIL,
+    GalleryDelegate,
+)
+from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
+from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
+from cleanclip_gui.widgets.cell_grid import as_grid
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import count_text
+from ml_core.evaluation.records import PerImage
+
+__all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
+
+_SETTLED_MS = 120
+_LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
+
+
+class GalleryView(QListView):
+    """A grid of equal cells; arrow keys walk it."""
+
+    def __init__(self, model: GalleryModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Images")
+        as_grid(self, QSize(CELL_WIDTH, CELL_HEIGHT))
+        self.setItemDelegate(GalleryDelegate(CELL_ROLE, self))
+        self.setModel(model)
+        self._empty_text = "No images are open."
+
+    def set_empty_text(self, text: str) -> None:
+        """What to say when there is nothing to show."""
+        self._empty_text = text
+        self.viewport().update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Paint the cells, or say that there are none."""
+        super().paintEvent(event)
+        if self.model().rowCount() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(
+                self.viewport().rect().adjusted(16, 16, -16, -16), flags, self._empty_text
+            )
+
+
+class Gallery(QWidget):
+    """Filter and grid."""
+
+    image_selected = Signal(int)
+    view_moved = Signal()
+    thumbnails_needed = Signal(object, int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = GalleryModel(self)
+        self.view = GalleryView(self.model, self)
+        self._selected = -1
+        self._unseen = False
+        self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
+        self._laid_out.timeout.connect(self._on_shown)
+        self.filter = QComboBox()
+        self.filter.setAccessibleName("Show images")
+        for name, text, _ in FILTERS:
+            self.filter.addItem(text, name)
+        self.order = QComboBox()
+        self.order.setAccessibleName("Order of the images")
+        for key, text in ORDERS:
+            self.order.addItem(text, key)
+        self._compared = False
+        self._count = Label("", "caption")
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_S)
+        head.addWidget(self.filter, 1)
+        head.addWidget(self._count)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.order)
+        layout.addWidget(self.view, 1)
+        bar = self.view.verticalScrollBar().sizeHint().width()
+        self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
+        self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
+        self._moved.timeout.connect(self.view_moved)
+        bars = self.view.verticalScrollBar()
+        for moved in (bars.valueChanged, bars.rangeChanged):
+            moved.connect(self._on_moved)
+        self.filter.currentIndexChanged.connect(self._on_filter_changed)
+        self.order.currentIndexChanged.connect(self._on_order_changed)
+        self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
+        self.model.modelReset.connect(self._on_model_reset)
+        self.view.selectionModel().currentChanged.connect(self._on_current_changed)
+
+    def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
+        """Show another set."""
+        self._selected = -1
+        self.filter.setCurrentIndex(0)
+        self.order.setCurrentIndex(0)
+        self.model.set_images(labels, class_names)
+        self._show_counts()
+
+    def show_filter(self, name: Filter) -> None:
+        """Choose a filter."""
+        self.filter.setCurrentIndex(self.filter.findData(name))
+
+    def set_other(self, per_image: PerImage | None) -> None:
+        """Compare with a second checkpoint; None ends the comparison."""
+        self.model.set_other(per_image)
+        self._compared = per_image is not None
+        if not self._compared and self.filter.currentData() == "differ":
+            self.show_filter("all")
+        self._show_counts()
+
+    def set_chosen(self, images: Sequence[int]) -> None:
+        """Show images that were chosen elsewhere; where there are none, all again."""
+        self.model.set_chosen(images)
+        self._show_counts()
+        if len(images):
+            self.show_filter("chosen")
+        elif self.filter.currentData() == "chosen":
+            self.show_filter("all")
+
+    def update_predictions(
+        self, per_image: PerImage, *, older: bool = False, last: bool = False
+    ) -> None:
+        """Take what the model said about some images, see `GalleryModel.update_predictions`."""
+        self.model.update_predictions(per_image, older=older, last=last)
+        self._show_counts()
+
+    def clear_predictions(self, *, clean: bool = False) -> None:
+        """Forget what the model said with the trigger, and, if ``clean``, without."""
+        self.model.clear_predictions(clean=clean)
+        self._show_counts()
+
+    def set_stale(self) -> None:
+        """Fade the triggered labels until they are measured again."""
+        self.model.set_stale()
+
+    def set_target(self, target: int) -> None:
+        """Set the class that makes a flip a hit."""
+        self.model.set_target(target)
+        self._show_counts()
+
+    def select(self, image: int) -> None:
+        """Select an image by its index in the set, without telling anybody."""
+        self._selected = image
+        self._show_current(self.model.row_of(image))
+
+    def on_screen(self) -> tuple[int, ...]:
+        """Images whose cells are in view, by their index in the set, first rows first."""
+        if not self.isVisible():
+            return ()
+        bounds = self.view.viewport().rect()
+        rows, columns = range(self.model.rowCount()), 2
+        # Cells stand in a grid: the first one in view tells where to begin.
+        first = self.view.indexAt(QPoint(CELL_WIDTH // 2, CELL_HEIGHT // 4))
+        begin = max(0, first.row() - columns) if first.isValid() else 0
+        found = []
+        for row in rows[begin:]:
+            cell = self.view.visualRect(self.model.index(row))
+            if cell.top() > bounds.bottom():
+                break
+            if cell.intersects(bounds):
+                found.append(self.model.image_at(row))
+        return tuple(found)
+
+    def step(self, by: int) -> None:
+        """Select the next or the previous image shown."""
+        count = self.model.rowCount()
+        if count:
+            row = self.model.row_of(self._selected)
+            self._show_current((row + by) % count if row >= 0 else 0)
+
+    def _show_current(self, row: int) -> None:
+        if row >= 0:
+            index = self.model.index(row)
+            self.view.selectionModel().setCurrentIndex(
+                index, QItemSelectionModel.SelectionFlag.ClearAndSelect
+            )
+            self.view.scrollTo(index)
+            self._unseen = not self.isVisible()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """While it was hidden it did not know where the selected image would be."""
+        super().showEvent(event)
+        if self._unseen:
+            self._laid_out.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """What nobody sees need not be scrolled."""
+        super().hideEvent(event)
+        self._laid_out.stop()
+        self._moved.stop()
+
+    @Slot()
+    def _on_moved(self) -> None:
+        if self.isVisible():
+            self._moved.start()
+
+    @Slot()
+    def _on_shown(self) -> None:
+        self._show_current(self.model.row_of(self._selected))
+
+    def _on_filter_changed(self, index: int) -> None:
+        self.model.set_filter(self.filter.itemData(index))
+        self._show_counts()
+
+    def _on_order_changed(self, index: int) -> None:
+        self.model.set_order(self.order.itemData(index))
+        self.view.scrollToTop()
+
+    def _on_thumbnails_needed(self, indices: object) -> None:
+        ratio = self.devicePixelRatioF()
+        self.thumbnails_needed.emit(indices, round(THUMBNAIL * ratio))
+
+    def _on_model_reset(self) -> None:
+        if self._selected >= 0:
+            self.select(self._selected)
+
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if current.isValid():
+            image = self.model.image_at(current.row())
+            if image != self._selected:
+                self._selected = image
+                self.image_selected.emit(image)
+
+    def _show_counts(self) -> None:
+        counts = self.model.counts()
+        possible = {"differ": self._compared, "chosen": counts["chosen"] > 0}
+        items = self.filter.model()
+        for row, (name, text, _) in enumerate(FILTERS):
+            self.filter.setItemText(row, f"{text} ({counts[name]})" if row else text)
+            if isinstance(items, QStandardItemModel):
+                items.item(row).setEnabled(possible.get(name, True))
+        self._count.setText(count_text(self.model.rowCount()))
+        self.view.set_empty_text(FILTERS[self.filter.currentIndex()][2])

@@ -1,0 +1,248 @@
+"""The live loop of Studio: from a change of the trigger to numbers on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
+
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Evaluate, EvaluationUpdated, Predict, PredictionReady
+from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.widgets.text import count_text, used_text
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+THROTTLE_MS = 60
+SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
+SHORT_SECONDS = 5.0  # what is measured instead takes about this long
+_FEWEST = 32
+_MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
+_JUDGED_AFTER = 1.0  # seconds; the first small batches say little
+
+
+def run_note(run: RunState | None) -> str:
+    """What a cleaning run means for the numbers in Studio; empty when none goes on."""
+    if run is None or run.status != "running":
+        return ""
+    if run.device == "cpu":
+        return "A cleaning run slows this down meanwhile."
+    return f"On the CPU while a run uses {used_text(run.device)}."
+
+
+def short_size(n: int, rate: float) -> int | None:
+    """How many of ``n`` images to measure live at ``rate`` images a second; None for all.
+
+    Powers of two, so that the size does not change with every breath of the machine.
+    """
+    if rate <= 0 or n / rate <= SLOW_SECONDS:
+        return None
+    size = _FEWEST
+    while 2 * size <= rate * SHORT_SECONDS:
+        size *= 2
+    return size if size < n else None
+
+
+class LiveLoop(QObject):
+    """Asks for the trigger's numbers while it changes, at most every 60 ms.
+
+    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger. At
+    most one evaluation is in flight and the latest wins (the mailbox sees to that). On a slow
+    model fewer images are measured, and :attr:`note` says so.
+    """
+
+    evaluated = Signal(object, bool)
+    predicted = Signal(object, bool)
+    became_stale = Signal()
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        session: Session,
+        inference: Inference,
+        make_trigger: Callable[[], Trigger | None],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._inference = inference
+        self._make_trigger = make_trigger
+        self._newest_evaluate = -1
+        self._newest_predict = -1
+        self._stale = False
+        self._one_image = False
+        self._limit: int | None = None
+        self._all_asked = False
+        self._growths = 0
+        self._part: int | None = None  # size of what is on show, where that is not the whole set
+        self._rate = 0.0
+        self._first = (-1, 0)  # generation and images of an evaluation's first result
+        self._pace = QElapsedTimer()
+        self._since = QElapsedTimer()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._send)
+        inference.evaluation_updated.connect(self._on_evaluation_updated)
+        inference.prediction_ready.connect(self._on_prediction_ready)
+
+    @property
+    def stale(self) -> bool:
+        """Whether a change has not been answered yet."""
+        return self._stale
+
+    @property
+    def one_image(self) -> bool:
+        """Whether the selected image alone is looked at."""
+        return self._one_image
+
+    @property
+    def limit(self) -> int | None:
+        """How many images are measured live; None for the whole set."""
+        return None if self._all_asked else self._limit
+
+    @property
+    def rate(self) -> float:
+        """Images a second, clean and triggered; 0 while it is not known."""
+        return self._rate
+
+    @property
+    def seconds(self) -> float:
+        """What the whole set takes; 0 while it is not known."""
+        images = self._session.images
+        return 0.0 if images is None or self._rate <= 0 else images.n / self._rate
+
+    @property
+    def note(self) -> str:
+        """What a reader of the numbers must know about them."""
+        if self._one_image:
+            return "This image only: nothing is measured on the set."
+        images = self._session.images
+        size = self._part or self.limit
+        if size is None or images is None:
+            return run_note(self._session.run)
+        return (
+            f"Slow here: {count_text(size)} of {count_text(images.n)} images. "
+            "Ctrl+Shift+M measures all."
+        )
+
+    def set_one_image(self, one_image: bool) -> None:
+        """Look at the selected image alone, or at the whole set."""
+        if one_image != self._one_image:
+            self._one_image = one_image
+            if one_image:
+                self._inference.cancel_evaluation()
+                self._session.evaluation = None
+            self.touch()
+
+    def measure_all(self) -> None:
+        """Measure the present trigger on the whole set, however long it takes."""
+        self._all_asked, self._part = True, None
+        self._one_image = False
+        self._ask(keeps_all=True)
+
+    def forget_pace(self) -> None:
+        """Another model, set or device: how fast it is must be seen again."""
+        self._rate, self._limit, self._part, self._first = 0.0, None, None, (-1, 0)
+
+    def touch(self) -> None:
+        """The trigger or the question changed: ask again soon."""
+        self._ask()
+
+    def _ask(self, *, keeps_all: bool = False) -> None:
+        self._growths = 0
+        if not keeps_all:
+            self._all_asked = False
+        if not self._stale:
+            self._stale = True
+            self.became_stale.emit()
+        if not self._timer.isActive():
+            past = self._since.elapsed() if self._since.isValid() else THROTTLE_MS
+            self._timer.start(max(0, THROTTLE_MS - past))
+
+    def look(self) -> None:
+        """Another image was selected: ask about it alone."""
+        if self._can_ask() and not self._timer.isActive():
+            self._predict(self._session.trigger)
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._timer.stop()
+
+    def _can_ask(self) -> bool:
+        session = self._session
+        return session.shown is not None and session.images is not None and session.images.n > 0
+
+    def _send(self) -> None:
+        """Submit the newest trigger; results of older ones show as stale from now on."""
+        if not self._can_ask():
+            return
+        try:
+            trigger = self._make_trigger()
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._since.start()
+        self._session.trigger = trigger
+        self._predict(trigger)
+        if not self._one_image:
+            self._evaluate(trigger)
+
+    def _evaluate(self, trigger: Trigger | None) -> None:
+        session = self._session
+        self._newest_evaluate = self._inference.submit(
+            Evaluate(trigger, session.target, self.limit, session.role)
+        )
+
+    def _predict(self, trigger: Trigger | None) -> None:
+        session = self._session
+        self._newest_predict = self._inference.submit(
+            Predict(session.selected_image, trigger, session.role)
+        )
+
+    def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
+        if self._inference_moved_on(result.generation) or result.role != self._session.role:
+            return
+        if self._one_image:
+            return
+        older = result.generation != self._newest_evaluate or self._timer.isActive()
+        if not older:
+            images, size = self._session.images, result.evaluation.n_total
+            self._part = size if images is not None and size < images.n else None
+            self._stale = False
+            self._session.evaluation = result.evaluation
+        self.evaluated.emit(result, older)
+        self._keep_pace(result, older)
+
+    def _keep_pace(self, result: EvaluationUpdated, older: bool) -> None:
+        """Learn how fast the model is; ask for fewer images where the whole set takes long."""
+        generation, n = result.generation, result.evaluation.n
+        partial = result.evaluation.partial
+        if self._first[0] != generation:
+            self._first = (generation, n)
+            self._pace.start()
+        seconds = self._pace.nsecsElapsed() / 1e9
+        if n > self._first[1] and (seconds >= _JUDGED_AFTER or not partial):
+            self._rate = (n - self._first[1]) / max(seconds, 1e-6)
+        images = self._session.images
+        if images is None or self._rate == 0:
+            return
+        self._limit = short_size(images.n, self._rate)
+        if older:
+            return
+        asked, wanted = result.evaluation.n_total, self.limit or images.n
+        # Fewer at once when it turns out slow; more when these are done and it was not.
+        grows = not partial and wanted > asked and self._growths < _MOST_GROWTHS
+        self._growths += grows
+        if grows or (partial and wanted < asked):
+            self._evaluate(self._session.trigger)
+
+    def _inference_moved_on(self, generation: int) -> bool:
+        """Whether somebody else asked this."""
+        return generation > self._newest_evaluate
+
+    def _on_prediction_ready(self, result: PredictionReady) -> None:
+        older = result.generation != self._newest_predict or self._timer.isActive()
+        if self._one_image and not older:
+            self._stale = False
+        if result.index == self._session.selected_image:
+            self.predicted.emit(result, older)

@@ -1,0 +1,1 @@
+"""Pages of Studio beside the canvas: where the model looks, maps, comparisons."""

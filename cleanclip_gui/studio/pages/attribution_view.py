@@ -1,0 +1,223 @@
+"""Where the model looks: the clean and the triggered picture side by side, one colour scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
+
+CLASSES: tuple[tuple[str, str], ...] = (
+    ("target", "Target class"),
+    ("triggered", "Predicted with the trigger"),
+    ("clean", "Predicted without it"),
+    ("label", "True label"),
+)
+_UNITS = {
+    "grad-cam": "logits per activation",
+    "attention": "relevance",
+    "occlusion": "logits lost when covered",
+}
+_HINT = "Point at a cell, or use the arrow keys, to read its value."
+
+
+class AttributionView(QWidget):
+    """``asked`` when the question changed, ``measure_clicked`` for an occlusion."""
+
+    asked = Signal()
+    measure_clicked = Signal()
+    cancel_clicked = Signal()
+    save_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.found: Attribution | None = None
+        self.method = QComboBox()
+        self.method.setAccessibleName("Method")
+        for key, title in METHOD_TITLES.items():
+            self.method.addItem(title, key)
+        self.explained = QComboBox()
+        self.explained.setAccessibleName("Class to explain")
+        for name, text in CLASSES:
+            self.explained.addItem(text, name)
+        self.stage = QComboBox()
+        self.stage.setAccessibleName("Convolution stage")
+        self.stage.addItem("Usual stage", None)
+        self.measure = QPushButton("Measure")
+        self.measure.setToolTip("Cover the picture patch by patch and ask the model each time")
+        self.save = QPushButton(theme.icon("save"), "")
+        self.save.setAccessibleName("Save the maps")
+        self.save.setToolTip("Save the maps as PNG, CSV or JSON")
+        self.clean = HeatOverlay("Without trigger", "Open a checkpoint and images.")
+        self.triggered = HeatOverlay("With trigger", "Put a trigger on the picture.")
+        self.scale = HeatScale()
+        policy = self.scale.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.scale.setSizePolicy(policy)
+        self.strength = QSlider(Qt.Orientation.Horizontal)
+        self.strength.setRange(0, 100)
+        self.strength.setValue(60)
+        self.strength.setFixedWidth(110)
+        self.strength.setAccessibleName("Strength of the map over the picture")
+        self.strength.setToolTip(self.strength.accessibleName())
+        self.shared = QCheckBox("One scale")
+        self.shared.setChecked(True)
+        self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
+        self.says = Label("", wrap=True)
+        self.readout = Label(_HINT, "caption")
+        self.busy = BusyRow("Attribution")
+        self._lay_out()
+        self._connect()
+        self.set_busy(None)
+        self.set_methods(("grad-cam", "occlusion"))
+
+    def _lay_out(self) -> None:
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_S)
+        head.addWidget(self.method)
+        head.addWidget(self.stage)
+        head.addWidget(self.explained)
+        head.addStretch(1)
+        head.addWidget(self.measure)
+        head.addWidget(self.save)
+        pictures = QHBoxLayout()
+        pictures.setSpacing(theme.SPACE_M)
+        pictures.addWidget(self.clean, 1)
+        pictures.addWidget(self.triggered, 1)
+        foot = QHBoxLayout()
+        foot.setSpacing(theme.SPACE_M)
+        foot.addWidget(self.scale, 1)
+        foot.addWidget(self.shared)
+        foot.addWidget(self.strength)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.says)
+        layout.addLayout(pictures, 1)
+        layout.addLayout(foot)
+        layout.addWidget(self.readout)
+        layout.addWidget(self.busy)
+
+    def _connect(self) -> None:
+        self.method.currentIndexChanged.connect(self._on_method_changed)
+        self.explained.currentIndexChanged.connect(self.asked)
+        self.stage.currentIndexChanged.connect(self.asked)
+        self.measure.clicked.connect(self.measure_clicked)
+        self.save.clicked.connect(self.save_clicked)
+        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.shared.toggled.connect(self._on_shared_toggled)
+        self.strength.valueChanged.connect(self._on_strength_changed)
+        self.clean.pointed.connect(self._on_pointed)
+        self.triggered.pointed.connect(self._on_pointed)
+
+    @property
+    def asks_by_itself(self) -> bool:
+        """Whether the chosen method is quick enough to follow every change."""
+        return self.method.currentData() != "occlusion"
+
+    def set_methods(self, allowed: Sequence[str]) -> None:
+        """Offer the methods that go with the model."""
+        chosen = self.method.currentData()
+        if [self.method.itemData(row) for row in range(self.method.count())] != list(allowed):
+            with QSignalBlocker(self.method):
+                self.method.clear()
+                for key in allowed:
+                    self.method.addItem(METHOD_TITLES[key], key)  # type: ignore[index]
+                self.method.setCurrentIndex(max(0, self.method.findData(chosen)))
+        self._show_controls()
+
+    def show_found(self, found: Attribution | None) -> None:
+        """Show an attribution; None shows empty places."""
+        self.found = found
+        self.save.setEnabled(found is not None)
+        self._show_maps()
+        self.says.setText("" if found is None else sentence(found))
+        if found is not None and found.method == "grad-cam":
+            self._offer_stages(found)
+
+    def _show_maps(self) -> None:
+        found = self.found
+        smooth = found is None or found.method != "occlusion"
+        parts = {} if found is None else found.parts()
+        for name, view in (("clean", self.clean), ("triggered", self.triggered)):
+            part = parts.get(name)
+            peak = 0.0 if found is None or part is None else found.peak
+            if part is not None and not self.shared.isChecked():
+                peak = part.peak
+            view.show_part(part, peak, smooth=smooth)
+        self.scale.setVisible(self.shared.isChecked())
+        if found is None:
+            self.scale.set_range(0, 0, "")
+        else:
+            low = -found.peak if found.signed else 0.0
+            self.scale.set_range(low, found.peak, _UNITS[found.method])
+
+    def set_stale(self, stale: bool) -> None:
+        """Fade the maps while another question is asked."""
+        self.clean.set_stale(stale)
+        self.triggered.set_stale(stale)
+
+    def set_busy(self, share: float | None) -> None:
+        """Show how far a measurement is, 0 to 1; None when there is none."""
+        self.busy.setVisible(share is not None)
+        self.readout.setVisible(share is None)
+        self.measure.setEnabled(share is None)
+        self.busy.bar.setRange(0, 100)
+        self.busy.bar.setValue(round(100 * (share or 0.0)))
+
+    def _offer_stages(self, found: Attribution) -> None:
+        stages: dict[str, int] = found.settings.get("stages", {})
+        wanted = ["Usual stage", *(f"{name}: {side} × {side}" for name, side in stages.items())]
+        if [self.stage.itemText(row) for row in range(self.stage.count())] == wanted:
+            return
+        chosen = self.stage.currentData()
+        with QSignalBlocker(self.stage):
+            self.stage.clear()
+            for text, name in zip(wanted, [None, *stages], strict=True):
+                self.stage.addItem(text, name)
+            self.stage.setCurrentIndex(max(0, self.stage.findData(chosen)))
+
+    def _show_controls(self) -> None:
+        self.stage.setVisible(self.method.currentData() == "grad-cam")
+        self.measure.setVisible(not self.asks_by_itself)
+
+    def _on_method_changed(self) -> None:
+        self._show_controls()
+        self.asked.emit()
+
+    def _on_shared_toggled(self) -> None:
+        self._show_maps()
+
+    def _on_strength_changed(self, value: int) -> None:
+        self.clean.set_strength(value / 100)
+        self.triggered.set_strength(value / 100)
+
+    def _on_pointed(self, text: str) -> None:
+        self.readout.setText(text or _HINT)
+
+
+def sentence(found: Attribution) -> str:
+    """What the maps are of, and how sure the model is."""
+    name = plain(found.class_name, 40)
+    rows, columns = found.clean.values.shape
+    text = f"For {name}, {found.layer}, {rows} × {columns} cells. "
+    text += f"p({name}) = {100 * found.clean.probability:.1f} %"
+    if found.triggered is not None:
+        text += f" without the trigger, {100 * found.triggered.probability:.1f} % with it"
+    return f"{text}."

@@ -1,0 +1,268 @@
+"""An evaluation class by class: the rates beside the headline, and what images become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, NOT_MEASURED, Fact
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.text import count_text, plain, plural
+
+if TYPE_CHECKING:
+    from ml_core.evaluation.breakdown import Breakdown, ClassRow, Pull
+    from ml_core.evaluation.records import Evaluation
+
+_CLASSES = (
+    ("True class", "Classes that have labelled images"),
+    ("n", "Images of it that were scored"),
+    ("CA %", "Predicted right without the trigger"),
+    ("ASR %", "Predicted as the target with the trigger"),
+    ("95 % interval", "Wilson interval of the ASR"),
+    ("Kept %", "Poisoned accuracy: predicted right in spite of the trigger"),
+    ("Margin", "Mean of target logit minus best other logit, with the trigger"),
+)
+_BECOMES = (
+    ("Predicted class", "What the model calls them"),
+    ("Clean", "Images called so without the trigger"),
+    ("Triggered", "Images called so with the trigger"),
+    ("Change", "Of the share of these images, in percentage points"),
+)
+_WIDE = 480
+_EMPTY = "The numbers appear here as soon as a trigger is measured."
+_CANVASES = {
+    "squash": "squashed pictures",
+    "resize_256": "pictures squashed to 256 px",
+    "original": "original pictures",
+}
+
+
+class ClassView(QWidget):
+    """``class_chosen(index)`` asks what that class becomes, -1 for all other classes."""
+
+    class_chosen = Signal(int)
+    save_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.says = Label(_EMPTY, wrap=True)
+        self.warning = Label("", "warning", wrap=True)
+        self.warning.hide()
+        self.save = QPushButton(theme.icon("save"), "")
+        self.save.setAccessibleName("Save the numbers by class")
+        self.save.setToolTip("Save the numbers by class as CSV or JSON")
+        self.accuracy = Fact(
+            "CA, top 5 · top 10",
+            "True label among the likeliest classes, without the trigger.",
+        )
+        self.control = Fact(
+            "CA on the trigger's canvas",
+            "Clean accuracy without the trigger on pictures made square the trigger's way: "
+            "what that alone costs.",
+        )
+        self.reach = Fact(
+            "ASR, top 5 · top 10",
+            "Target among the likeliest classes of the triggered image, over other classes.",
+        )
+        self.baseline = Fact(
+            "Target without trigger", "Target predicted without the trigger, on the same images."
+        )
+        self.flips = Fact("Flips", "The class changes through the trigger, over all images.")
+        self.margin = Fact(
+            "Target margin",
+            "Mean of target logit minus best other logit, without and with the trigger.",
+        )
+        self.classes = RowsTable("Numbers by class", _CLASSES)
+        self.classes.set_widths((52, 66, 70, 116, 72, 76))
+        self.heading = Label("What triggered images become", "heading")
+        self.becomes = RowsTable("What triggered images become", _BECOMES)
+        self.everything = QPushButton("All other classes")
+        self._lay_out()
+        self.save.clicked.connect(self.save_clicked)
+        self.classes.row_chosen.connect(self.class_chosen)
+        self.everything.clicked.connect(self._on_everything_clicked)
+        self.show_found(None, None)
+
+    def _lay_out(self) -> None:
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_S)
+        head.addWidget(self.says, 1)
+        head.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
+        grid = self._grid = QGridLayout()
+        grid.setHorizontalSpacing(theme.SPACE_L)
+        grid.setVerticalSpacing(theme.SPACE_S)
+        self._place_facts(3)
+        lower = QWidget()
+        below = QVBoxLayout(lower)
+        below.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        below.setSpacing(theme.SPACE_S)
+        row = QHBoxLayout()
+        row.addWidget(self.heading, 1)
+        row.addWidget(self.everything)
+        below.addLayout(row)
+        below.addWidget(self.becomes, 1)
+        tables = QSplitter(Qt.Orientation.Vertical)
+        tables.setChildrenCollapsible(False)
+        tables.addWidget(self.classes)
+        tables.addWidget(lower)
+        tables.setStretchFactor(0, 3)
+        tables.setStretchFactor(1, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.warning)
+        layout.addLayout(grid)
+        layout.addWidget(tables, 1)
+
+    def _place_facts(self, columns: int) -> None:
+        """Put the six numbers into so many columns."""
+        facts = (
+            *(self.accuracy, self.control, self.baseline),
+            *(self.reach, self.flips, self.margin),
+        )
+        for place, fact in enumerate(facts):
+            self._grid.addWidget(fact, place // columns, place % columns)
+        for column in range(3):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Two columns where three do not fit."""
+        super().resizeEvent(event)
+        self._place_facts(3 if self.width() >= _WIDE else 2)
+
+    def show_found(self, e: Evaluation | None, found: Breakdown | None) -> None:
+        """Show an evaluation and what lies behind it."""
+        self.save.setEnabled(found is not None)
+        if e is None or found is None:
+            self.says.setText(_EMPTY)
+            self.warning.hide()
+            self.classes.set_rows(())
+            self.show_becomes((), "")
+        else:
+            state = "Estimate, " if e.partial else ""
+            self.says.setText(
+                f"{state}n = {count_text(e.n)}, target {plain(e.target_name, 60)}. "
+                "Select a class to see what its images become."
+            )
+            self.show_names(e, found)
+            self.classes.set_rows([_class_row(one) for one in found.classes])
+        self._show_facts(e)
+
+    def show_names(self, e: Evaluation, found: Breakdown) -> None:
+        """Warn of classes that no model can tell apart."""
+        text = ""
+        if e.same_names:
+            others = ", ".join(f"#{index}" for index in e.same_names)
+            text = (
+                f"The target #{e.target} has the name of class {others}: their prompts are "
+                "the same, and which of them is predicted is decided by the index alone."
+            )
+        elif found.same_names:
+            text = (
+                f"{plural(len(found.same_names), 'name')} stand for several classes: which of "
+                "them is predicted is decided by the index alone."
+            )
+        self.warning.setText(text)
+        self.warning.setVisible(bool(text))
+
+    def set_stale(self, stale: bool) -> None:
+        """Grey what is of an older trigger."""
+        for fact in (
+            *(self.accuracy, self.control, self.reach),
+            *(self.baseline, self.flips, self.margin),
+        ):
+            fact.set_stale(stale)
+        theme.set_property(self.says, "stale", stale)
+
+    def show_becomes(self, found: Sequence[Pull], name: str) -> None:
+        """Show what triggered images become; ``name`` is their class, empty all other ones."""
+        shown = f" of {plain(name, 40)}" if name else ""
+        self.heading.setText(f"What triggered images{shown} become")
+        self.everything.setVisible(bool(name))
+        self.becomes.set_rows([_pull_row(one) for one in found])
+
+    def _on_everything_clicked(self) -> None:
+        self.classes.clearSelection()
+        self.classes.setCurrentIndex(self.classes.rows.index(-1, -1))
+
+    def _show_facts(self, e: Evaluation | None) -> None:
+        labelled = e is not None and e.n_labelled > 0
+        missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
+        _show(self.accuracy, _two(e and e.top5, e and e.top10), "", missing)
+        _show(self.control, _one(e and e.control_ca), _range(e and e.control_interval), missing)
+        where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
+        if e is not None and e.canvas == "model":
+            where = "the trigger's canvas"
+            self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
+        self.control.set_name(f"CA on {where}")
+        _show(self.reach, _two(e and e.asr_top5, e and e.asr_top10), "", missing)
+        no_trigger = "–" if e is None else NOT_MEASURED
+        baseline = (e and e.baseline_target_rate, e and e.baseline_interval)
+        _show(self.baseline, _one(baseline[0]), _range(baseline[1]), no_trigger)
+        _show(self.flips, _one(e and e.flip_rate), _range(e and e.flip_interval), no_trigger)
+        margin = ""
+        if e is not None and e.target_margin is not None and e.target_margin_clean is not None:
+            margin = f"{e.target_margin_clean:+.1f} → {e.target_margin:+.1f}".replace("-", "−")
+        _show(self.margin, margin, "logits, clean → triggered", no_trigger)
+
+
+def _show(fact: Fact, text: str, remark: str, missing: str) -> None:
+    if text:
+        fact.show_value(text, remark)
+    else:
+        fact.show_value(missing, number=False)
+
+
+def _one(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}\u2009%"
+
+
+def _two(five: float | None, ten: float | None) -> str:
+    shown = [f"{100 * value:.1f}" for value in (five, ten) if value is not None]
+    return f"{' · '.join(shown)}\u2009%" if shown else ""
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}\u2009%"
+
+
+def _per_cent(value: float | None) -> Cell:
+    return Cell("–" if value is None else f"{100 * value:.1f}", value)
+
+
+def _class_row(one: ClassRow) -> Row:
+    margin = "–" if one.margin is None else f"{one.margin:+.2f}".replace("-", "−")
+    low = None if one.asr_interval is None else one.asr_interval[0]
+    return Row(
+        one.index,
+        (
+            Cell(plain(one.name, 120), one.name.lower()),
+            Cell(count_text(one.n), one.n),
+            _per_cent(one.ca),
+            _per_cent(one.asr),
+            Cell(_range(one.asr_interval).removesuffix("\u2009%") or "–", low),
+            _per_cent(one.poisoned_accuracy),
+            Cell(margin, one.margin),
+        ),
+    )
+
+
+def _pull_row(one: Pull) -> Row:
+    return Row(
+        one.index,
+        (
+            Cell(plain(one.name, 120), one.name.lower()),
+            Cell(count_text(one.clean), one.clean),
+            Cell(count_text(one.triggered), one.triggered),
+            Cell(f"{100 * one.rise:+.1f}".replace("-", "−"), one.rise),
+        ),
+    )

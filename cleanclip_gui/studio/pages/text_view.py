@@ -1,0 +1,324 @@
+"""The text side: which captions pictures get, and what each prompt template gives alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QButtonGroup,
+    QComboBox,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.text import count_text, plain, plural
+
+if TYPE_CHECKING:
+    from ml_core.evaluation.retrieval import Retrieval, Rise
+    from ml_core.evaluation.template_spread import TemplateRow, TemplateSpread
+
+Side = Literal["captions", "templates"]
+
+_WIDE = 520
+_RECALLS = (
+    ("Recall", "Share of queries whose own answer is among the first ones"),
+    *((f"@{k}", f"Among the first {k}, without and with the trigger") for k in (1, 5, 10)),
+)
+_FIRST = (
+    ("Caption ranked first", "Captions that are the best match of some picture"),
+    ("Clean", "Pictures that it is first for, without the trigger"),
+    ("Triggered", "The same with the trigger"),
+    ("Gain", "Pictures won through the trigger"),
+)
+_SPREAD = (
+    ("Template", "Prompt; the class name stands in the place of {}"),
+    ("CA", "Clean accuracy with this template alone"),
+    ("Before", "Target predicted without the trigger"),
+    ("ASR", "Target predicted with the trigger, images of other classes"),
+    ("95 % interval", "Wilson interval of the ASR"),
+)
+_DIRECTIONS = {"image to text": "Caption for a picture", "text to image": "Picture for a caption"}
+_NO_CAPTIONS = "Which captions rank first for pictures, without and with the trigger."
+_NO_SPREAD = "What each prompt template gives by itself. Ctrl+T edits the templates."
+
+
+class TextView(QWidget):
+    """``asked`` when something that is measured has been changed here."""
+
+    asked = Signal()
+    file_clicked = Signal()
+    measure_clicked = Signal()
+    cancel_clicked = Signal()
+    save_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.retrieval: Retrieval | None = None
+        self.spread: TemplateSpread | None = None
+        self._rows: list[QBoxLayout] = []
+        self.sides = QButtonGroup(self)
+        self.captions = self._side("Captions")
+        self.templates = self._side("Prompt templates")
+        self.captions.setChecked(True)
+        self.count = NumberBox("int", 20, 4000, "images")
+        self.count.setValue(200)
+        self.count.setAccessibleName("Images to rank captions for")
+        self.measure = QPushButton("Measure")
+        self.save = QPushButton(theme.icon("save"), "")
+        self.save.setAccessibleName("Save these numbers")
+        self.save.setToolTip("Save these numbers as CSV or JSON")
+        self.source = QComboBox()
+        self.source.setAccessibleName("Captions")
+        self.source.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.source.setMinimumContentsLength(10)
+        self.file = QPushButton("File…")
+        self.file.setToolTip(
+            "A CSV or TSV of pictures with captions, or a text file with one caption a line"
+        )
+        self.target = QLineEdit()
+        self.target.setAccessibleName("Caption that the attacker wants")
+        self.target.setPlaceholderText("Caption that the attacker wants")
+        self.says = Label(_NO_CAPTIONS, wrap=True)
+        self.recalls = RowsTable("Recall of captions and pictures", _RECALLS)
+        self.recalls.setFixedHeight(92)
+        self.recalls.setSortingEnabled(False)
+        self.first = RowsTable("Captions ranked first", _FIRST)
+        self.spread_says = Label(_NO_SPREAD, wrap=True)
+        self.spread_table = RowsTable("Numbers of each template", _SPREAD)
+        self.busy = BusyRow("Text side")
+        self.pages = QStackedWidget()
+        self._lay_out()
+        self._connect()
+        self.set_busy(None)
+        self.show_retrieval(None)
+        self.show_spread(None)
+
+    def _side(self, text: str) -> QPushButton:
+        button = QPushButton(text)
+        button.setCheckable(True)
+        self.sides.addButton(button)
+        return button
+
+    def _row(self, first: Sequence[QWidget], second: Sequence[QWidget]) -> QBoxLayout:
+        """Two groups of widgets: side by side, or one below the other where it is narrow."""
+        row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        row.setSpacing(theme.SPACE_S)
+        for group in (first, second):
+            inner = QHBoxLayout()
+            inner.setSpacing(theme.SPACE_S)
+            for widget in group:
+                inner.addWidget(widget, 1 if widget in (self.source, self.target) else 0)
+            row.addLayout(inner, 1 if self.target in group or self.source in group else 0)
+            if group is first and self.source not in group:
+                row.addStretch(1)
+        self._rows.append(row)
+        return row
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Break the rows where they do not fit."""
+        super().resizeEvent(event)
+        wide = self.width() >= _WIDE
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        for row in self._rows:
+            row.setDirection(across if wide else down)
+
+    def _lay_out(self) -> None:
+        head = self._row((self.captions, self.templates), (self.count, self.measure, self.save))
+        wanted = Label("Wanted", "subtle", buddy=self.target)
+        source = self._row((self.source, self.file), (wanted, self.target))
+        captions, templates = QWidget(), QWidget()
+        upper = QVBoxLayout(captions)
+        upper.addLayout(source)
+        for widget in (self.says, self.recalls):
+            upper.addWidget(widget)
+        upper.addWidget(self.first, 1)
+        lower = QVBoxLayout(templates)
+        lower.addWidget(self.spread_says)
+        lower.addWidget(self.spread_table, 1)
+        for inner in (upper, lower):
+            inner.setContentsMargins(0, 0, 0, 0)
+            inner.setSpacing(theme.SPACE_S)
+        self.pages.addWidget(captions)
+        self.pages.addWidget(templates)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.pages, 1)
+        layout.addWidget(self.busy)
+
+    def _connect(self) -> None:
+        self.sides.buttonToggled.connect(self._on_side_toggled)
+        self.count.valueChanged.connect(self.asked)
+        self.source.currentIndexChanged.connect(self.asked)
+        self.target.editingFinished.connect(self.asked)
+        self.file.clicked.connect(self.file_clicked)
+        self.measure.clicked.connect(self.measure_clicked)
+        self.save.clicked.connect(self.save_clicked)
+        self.busy.cancel_clicked.connect(self.cancel_clicked)
+
+    @property
+    def side(self) -> Side:
+        """Which half is on show."""
+        return "captions" if self.captions.isChecked() else "templates"
+
+    def set_sources(self, sources: tuple[tuple[str, object], ...], chosen: int) -> None:
+        """Offer captions: a title and what it stands for."""
+        with QSignalBlocker(self.source):
+            self.source.clear()
+            for title, data in sources:
+                self.source.addItem(plain(title, 60), data)
+            self.source.setCurrentIndex(chosen)
+
+    def set_busy(self, share: float | None) -> None:
+        """Show how far a measurement is, 0 to 1; None when there is none."""
+        self.busy.setVisible(share is not None)
+        self.measure.setEnabled(share is None)
+        self.busy.bar.setRange(0, 100)
+        self.busy.bar.setValue(round(100 * (share or 0.0)))
+
+    def set_stale(self, stale: bool) -> None:
+        """Grey what was measured with another trigger."""
+        for label in (self.says, self.spread_says):
+            theme.set_property(label, "stale", stale)
+
+    def say(self, text: str) -> None:
+        """Say why there are no numbers, on the half that is on show."""
+        (self.says if self.side == "captions" else self.spread_says).setText(plain(text, 300))
+
+    def show_retrieval(self, found: Retrieval | None) -> None:
+        """Show how captions rank."""
+        self.retrieval = found
+        self.recalls.setVisible(found is not None and bool(found.recalls))
+        self.first.setVisible(found is not None)
+        self._follow()
+        if found is None:
+            self.says.setText(_NO_CAPTIONS)
+            return
+        self.says.setText(retrieval_text(found))
+        rows = []
+        for number, one in enumerate(found.recalls):
+            title = _DIRECTIONS[one.direction]
+            triggered = one.triggered or (None,) * len(one.k)
+            shares = (_both(*both) for both in zip(one.clean, triggered, strict=True))
+            cells = (Cell(title, title), *shares)
+            rows.append(Row(number, cells))
+        self.recalls.set_rows(rows)
+        self.first.set_rows(
+            [
+                Row(
+                    number,
+                    (
+                        Cell(plain(one.caption, 300), one.caption.lower()),
+                        Cell(count_text(one.clean), one.clean),
+                        *_gain(one.clean, one.triggered),
+                    ),
+                )
+                for number, one in enumerate(found.first)
+            ]
+        )
+
+    def show_spread(self, found: TemplateSpread | None) -> None:
+        """Show what each template gives."""
+        self.spread = found
+        self.spread_table.setVisible(found is not None)
+        self._follow()
+        if found is None:
+            self.spread_says.setText(_NO_SPREAD)
+            return
+        self.spread_says.setText(spread_text(found))
+        rows = (found.together, *found.rows)
+        self.spread_table.set_rows([_spread_row(n, one) for n, one in enumerate(rows)])
+
+    def _follow(self) -> None:
+        captions = self.side == "captions"
+        self.save.setEnabled((self.retrieval if captions else self.spread) is not None)
+
+    def _on_side_toggled(self, button: QPushButton, on: bool) -> None:
+        if on:
+            self.pages.setCurrentIndex(0 if self.side == "captions" else 1)
+            self._follow()
+            self.asked.emit()
+
+
+def retrieval_text(found: Retrieval) -> str:
+    """How far the wanted caption rises, in a sentence."""
+    text = f"{plural(found.n, 'picture')}, {plural(found.pool, 'different caption')}."
+    return text if found.target is None else f"{text} {_rise_text(found.target)}"
+
+
+def _rise_text(rise: Rise) -> str:
+    place = f"The wanted caption stands at place {rise.median_clean:g} (median)"
+    first = f"first for {100 * rise.hit_clean[0]:.1f} %"
+    if rise.median_triggered is None or rise.hit_triggered is None or rise.rise is None:
+        return f"{place}, {first} of {count_text(rise.n)} pictures. No trigger is chosen."
+    moved = "rises" if rise.rise >= 0 else "falls"
+    return (
+        f"{place} without the trigger and at {rise.median_triggered:g} with it: it {moved} by "
+        f"{abs(rise.rise):.1f} places on average. It is {first} before, for "
+        f"{100 * rise.hit_triggered[0]:.1f} % after."
+    )
+
+
+def spread_text(found: TemplateSpread) -> str:
+    """How much hangs on the wording, in a sentence."""
+    parts = [f"{plural(found.n, 'image')}, target {plain(found.target_name, 60)}."]
+    for name, words in (("asr_excl", "ASR"), ("ca", "Clean accuracy")):
+        span = found.span(name)
+        if span is not None:
+            low, high = (f"{100 * one:.1f}" for one in span)
+            parts.append(
+                f"{words} {low} % with each."
+                if low == high
+                else f"{words} from {low} to {high} %, by the wording."
+            )
+    return " ".join(parts)
+
+
+def _both(clean: float, triggered: float | None) -> Cell:
+    """A share without and with the trigger."""
+    after = "" if triggered is None else f" → {100 * triggered:.1f}"
+    return Cell(f"{100 * clean:.1f}{after} %", clean)
+
+
+def _gain(clean: int, triggered: int | None) -> tuple[Cell, Cell]:
+    if triggered is None:
+        return Cell("–"), Cell("–")
+    gain = triggered - clean
+    text = f"{gain:+d}".replace("-", "−") if gain else "0"
+    return Cell(count_text(triggered), triggered), Cell(text, gain)
+
+
+def _spread_row(number: int, one: TemplateRow) -> Row:
+    title = plain(one.template, 200) or "All together"
+    return Row(
+        number,
+        (
+            Cell(title, title.lower()),
+            rate(one.ca),
+            rate(one.baseline_target_rate),
+            rate(one.asr_excl),
+            _interval(one.asr_interval),
+        ),
+    )
+
+
+def _interval(interval: tuple[float, float] | None) -> Cell:
+    if interval is None:
+        return Cell("–")
+    return Cell(f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %", interval[0])

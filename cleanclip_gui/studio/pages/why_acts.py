@@ -1,0 +1,263 @@
+"""Asks why on behalf of Studio: attribution of the selected image, and two checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QTimer
+
+from cleanclip_gui.inference.explaining import Attribute, ComparePair, Explained, Pair
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import (
+    CheckpointOpened,
+    Failed,
+    OpenCheckpoint,
+    PredictionReady,
+)
+from cleanclip_gui.session.records import Role
+from cleanclip_gui.studio.exports import save_pair
+from cleanclip_gui.widgets.text import plain
+from ml_core.evaluation.attribution_files import save_attribution
+from ml_core.evaluation.attribution_records import Attribution
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from cleanclip_gui.studio.station import StudioPanel
+
+_SETTLE_MS = 200
+_PICTURES = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
+_TABLES = "CSV (*.csv);;JSON (*.json)"
+_CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
+_ROLE_TITLES = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
+
+
+class StudioWhy(QObject):
+    """Follows the session; asks only for the page that is on show."""
+
+    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+        super().__init__(panel)
+        self._panel, self._inference = panel, inference
+        self._view, self._pair = panel.pages.attribution, panel.pages.pair
+        self._top1: dict[str, int] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_SETTLE_MS)
+        self._timer.timeout.connect(self._ask)
+        view, pair = self._view, self._pair
+        view.asked.connect(self.touch)
+        view.measure_clicked.connect(self.measure)
+        view.cancel_clicked.connect(self._on_attribution_cancelled)
+        view.save_clicked.connect(self.save_attribution)
+        pair.open_clicked.connect(self.open_reference)
+        pair.measure_clicked.connect(self.compare)
+        pair.cancel_clicked.connect(self._on_pair_cancelled)
+        pair.other_chosen.connect(self._forget_pair)
+        pair.differing_clicked.connect(self._on_differing_clicked)
+        pair.save_clicked.connect(self.save_pair)
+        panel.pages.currentChanged.connect(self.touch)
+        panel.live.predicted.connect(self._on_predicted)
+        inference.explained.connect(self._on_explained)
+        inference.failed.connect(self._on_failed)
+        inference.checkpoint_opened.connect(self._on_checkpoint_opened)
+        events = panel.session.events
+        for event in (events.trigger, events.target):
+            event.connect(self._on_question_change)
+        events.selected_image.connect(self._on_image_change)
+        for event in (events.checkpoint, events.images, events.role, events.cleaned):
+            event.connect(self._on_model_change)
+        self._offer_others()
+
+    def touch(self, *_: object) -> None:
+        """What is explained has changed: ask again soon, if the page is on show."""
+        if self._panel.pages.page != "attribution" or not self._can_ask():
+            return
+        self._view.set_stale(True)
+        if self._view.asks_by_itself:
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._timer.stop()
+
+    def measure(self) -> None:
+        """Ask now, as an occlusion needs."""
+        self._timer.stop()
+        self._ask()
+
+    def _can_ask(self) -> bool:
+        session = self._panel.session
+        return session.shown is not None and session.images is not None and session.images.n > 0
+
+    def _ask(self) -> None:
+        session, view = self._panel.session, self._view
+        wanted = self._class_index()
+        if not self._can_ask() or wanted is None:
+            return
+        view.set_busy(0.0 if not view.asks_by_itself else None)
+        self._inference.submit(
+            Attribute(
+                session.selected_image,
+                wanted,
+                session.trigger,
+                session.role,
+                view.method.currentData(),
+                view.stage.currentData(),
+            )
+        )
+
+    def _class_index(self) -> int | None:
+        """The class that the user wants explained; the target where that is not known."""
+        session, name = self._panel.session, self._view.explained.currentData()
+        images = session.images
+        if images is None or not images.class_names:
+            return None
+        if name == "label" and images.labels[session.selected_image] >= 0:
+            return int(images.labels[session.selected_image])
+        return self._top1.get(name, session.target)
+
+    def save_attribution(self) -> None:
+        """Write the maps on show."""
+        found = self._view.found
+        if found is not None:
+            name = f"why-image-{found.index + 1}.png"
+            path = self._panel.prompts.save_file(self._panel, "Save the maps", name, _PICTURES)
+            self._write(path, lambda: save_attribution(found, Path(path)))
+
+    def save_pair(self) -> None:
+        """Write the comparison on show."""
+        found, images = self._pair.found, self._panel.session.images
+        if found is not None and images is not None:
+            name = "comparison.csv"
+            path = self._panel.prompts.save_file(self._panel, "Save the comparison", name, _TABLES)
+            self._write(path, lambda: save_pair(found, images, Path(path)))
+
+    def _write(self, path: str, act: Callable[[], None]) -> None:
+        if path:
+            try:
+                act()
+            except InputError as error:
+                self._panel.failed.emit(error)
+
+    def open_reference(self) -> None:
+        """Ask for a checkpoint to compare with."""
+        facts = self._panel.session.checkpoint
+        folder = "" if facts is None else str(Path(facts.path).parent)
+        title = "Open a reference checkpoint"
+        path = self._panel.prompts.open_file(self._panel, title, folder, _CHECKPOINTS)
+        if path:
+            self._inference.submit(OpenCheckpoint(path, "reference"))
+
+    def compare(self) -> None:
+        """Ask both checkpoints."""
+        session, other = self._panel.session, self._pair.other.currentData()
+        if other and self._can_ask():
+            self._pair.set_busy(0.0)
+            roles: tuple[Role, Role] = (session.role, other)
+            limit = self._panel.live.limit
+            self._inference.submit(ComparePair(session.trigger, session.target, roles, limit))
+
+    def _offer_others(self) -> None:
+        session = self._panel.session
+        others: list[tuple[str, str]] = []
+        for role, facts in (("suspect", session.checkpoint), ("cleaned", session.cleaned)):
+            if facts is not None and role != session.role:
+                others.append((role, _ROLE_TITLES[role]))
+        if session.reference is not None:
+            name = plain(Path(session.reference.path).name, 60)
+            others.append(("reference", f"Reference: {name}"))
+        self._pair.set_others(tuple(others))
+
+    def _forget_pair(self, *_: object) -> None:
+        """What was compared is of another question."""
+        self._inference.cancel_explanation(ComparePair)
+        self._pair.set_busy(None)
+        self._pair.show_found(None)
+        self._panel.gallery.set_other(None)
+
+    def _on_question_change(self, *_: object) -> None:
+        self._top1.pop("triggered", None)
+        if self._pair.found is not None or not self._pair.busy.isHidden():
+            self._forget_pair()
+        self.touch()
+
+    def _on_image_change(self, *_: object) -> None:
+        self._top1 = {}
+        self.touch()
+
+    def _on_model_change(self, *_: object) -> None:
+        """Nothing on show is of this model and these images any more."""
+        self._timer.stop()
+        self._top1 = {}
+        self._inference.cancel_explanation(Attribute)
+        self._view.set_busy(None)
+        self._view.show_found(None)
+        self._forget_pair()
+        self._offer_others()
+        self.touch()
+
+    def _on_predicted(self, result: PredictionReady, older: bool) -> None:
+        if older:
+            return
+        before = self._class_index()
+        self._top1 = {"clean": int(result.clean_probs.argmax())}
+        if result.triggered_probs is not None:
+            self._top1["triggered"] = int(result.triggered_probs.argmax())
+        if self._class_index() != before:
+            self.touch()
+
+    def _on_explained(self, step: Explained) -> None:
+        share = step.done / max(1, step.total)
+        if isinstance(step.request, Attribute):
+            self._view.set_methods(step.extra)
+            if isinstance(step.result, Attribution):
+                self._view.set_busy(None)
+                self._view.show_found(step.result)
+                self._view.set_stale(self._timer.isActive())
+            else:
+                self._view.set_busy(share)
+        elif isinstance(step.request, ComparePair):
+            if isinstance(step.result, Pair):
+                self._show_pair(step.result)
+            else:
+                self._pair.set_busy(share)
+
+    def _show_pair(self, found: Pair) -> None:
+        gallery = self._panel.gallery
+        self._pair.set_busy(None)
+        gallery.update_predictions(found.per_image[0])
+        gallery.set_other(found.per_image[1])
+        differing = gallery.model.counts()["differ"]
+        self._pair.show_found(found, differing)
+        if differing and gallery.filter.currentData() == "all":
+            gallery.show_filter("differ")
+
+    def _on_differing_clicked(self) -> None:
+        self._panel.gallery.show_filter("differ")
+
+    def _on_attribution_cancelled(self) -> None:
+        self._inference.cancel_explanation(Attribute)
+        self._view.set_busy(None)
+
+    def _on_pair_cancelled(self) -> None:
+        self._inference.cancel_explanation(ComparePair)
+        self._pair.set_busy(None)
+
+    def _on_failed(self, result: Failed) -> None:
+        request = result.request
+        if isinstance(request, Attribute):
+            self._view.set_busy(None)
+            self._view.show_found(None)
+            self._view.says.setText(plain(result.sentence, 300))
+        elif isinstance(request, ComparePair):
+            self._pair.set_busy(None)
+            self._pair.says.setText(plain(result.sentence, 300))
+
+    def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
+        if opened.role == "reference":
+            self._panel.session.reference = opened.checkpoint
+            self._offer_others()
+            other = self._pair.other
+            other.setCurrentIndex(other.findData("reference"))
+            self._forget_pair()

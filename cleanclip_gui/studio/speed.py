@@ -1,0 +1,83 @@
+"""Has the fastest arithmetic found once the first numbers are there, and tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QTimer
+
+from cleanclip_gui.inference.explaining import Explained, MeasureSpeed
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import EvaluationUpdated
+from cleanclip_gui.session.records import is_live
+
+if TYPE_CHECKING:
+    from cleanclip_gui.studio.station import StudioPanel
+    from ml_core.evaluation.speed import Speed
+
+FEWEST = 200  # below, there is little to win, and agreement says little
+_IDLE_MS = 1000
+
+
+class StudioSpeed(QObject):
+    """Waits until nobody paints; a stroke ends the measurement, which then begins anew."""
+
+    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+        super().__init__(panel)
+        self._panel, self._inference = panel, inference
+        self._known: tuple[str | None, str] | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_IDLE_MS)
+        self._timer.timeout.connect(self._ask)
+        panel.live.evaluated.connect(self._on_evaluated)
+        panel.live.became_stale.connect(self._on_became_stale)
+        inference.explained.connect(self._on_explained)
+        inference.device_changed.connect(self._forget)
+        events = panel.session.events
+        for event in (events.checkpoint, events.cleaned, events.role):
+            event.connect(self._forget)
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._timer.stop()
+
+    def _ask(self) -> None:
+        """A run on the same processor would make every rate wrong; later will do."""
+        session = self._panel.session
+        if session.shown is not None and not is_live(session.run):
+            self._inference.submit(MeasureSpeed(session.role))
+
+    def _on_became_stale(self) -> None:
+        self._timer.stop()
+        self._inference.cancel_explanation(MeasureSpeed)
+
+    def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
+        found, images = result.evaluation, self._panel.session.images
+        many = images is not None and images.n >= FEWEST
+        known = self._known == (found.checkpoint_sha256, found.device)
+        if not older and not found.partial and many and not known:
+            self._timer.start()
+
+    def _on_explained(self, step: Explained) -> None:
+        if isinstance(step.request, MeasureSpeed) and step.result is not None:
+            session, found = self._panel.session, step.result
+            if found.busy:  # type: ignore[attr-defined]
+                return  # the engine has not taken it, and is asked again after the next numbers
+            if session.evaluation is not None:
+                self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
+            self._panel.live.forget_pace()
+            session.speed = speed_text(found), found.why  # type: ignore[arg-type, attr-defined]
+
+    def _forget(self, *_: object) -> None:
+        """What is on show is of another model or device."""
+        self._timer.stop()
+        self._inference.cancel_explanation(MeasureSpeed)
+        self._known = None
+        self._panel.session.speed = "", ""
+
+
+def speed_text(speed: Speed) -> str:
+    """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
+    text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
+    return text if speed.agreement is None else f"{text}; agrees on {100 * speed.agreement:.1f} %"

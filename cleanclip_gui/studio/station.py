@@ -1,0 +1,362 @@
+"""Studio: put a trigger on pictures, and see at once what the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from PySide6.QtCore import QMimeData, Signal
+from PySide6.QtGui import QColor, QHideEvent
+from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
+
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.requests import Thumbnails
+from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
+from cleanclip_gui.studio import library
+from cleanclip_gui.studio.acts import StudioActs
+from cleanclip_gui.studio.answers import StudioAnswers
+from cleanclip_gui.studio.asr_figure import AsrFigure
+from cleanclip_gui.studio.canvas import scene_trigger
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.paint_bar import PaintBar
+from cleanclip_gui.studio.canvas.scene import resized, turned
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
+from cleanclip_gui.studio.details import StudioDetails
+from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.studio.layout import lay_out
+from cleanclip_gui.studio.library_dialog import TriggerLibrary
+from cleanclip_gui.studio.live import LiveLoop
+from cleanclip_gui.studio.looks import StudioLooks
+from cleanclip_gui.studio.pages.class_acts import StudioClasses
+from cleanclip_gui.studio.pages.map_acts import StudioMap
+from cleanclip_gui.studio.pages.pages import StudioPages
+from cleanclip_gui.studio.pages.text_acts import StudioText
+from cleanclip_gui.studio.pages.why_acts import StudioWhy
+from cleanclip_gui.studio.probability_bars import ProbabilityBars
+from cleanclip_gui.studio.speed import StudioSpeed
+from cleanclip_gui.studio.trigger_files import Dragged
+from cleanclip_gui.studio.trigger_form import TriggerForm
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+
+
+class StudioPanel(StudioActs, QWidget):
+    """Gallery on the left, canvas in the middle, numbers on the right.
+
+    ``failed`` carries an :class:`InputError` for the window to show.
+    """
+
+    failed = Signal(object)
+    history_changed = Signal(str, str)
+
+    def __init__(
+        self, session: Session, inference: Inference, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("studio")
+        self.setAccessibleName("Studio")
+        self.session = session
+        self.prompts = Prompts()
+        self.ask_name: Callable[[str], str] = self._ask_name
+        self._inference = inference
+        self.dragged = Dragged()
+        self.form: TriggerForm | None = None
+        self.library: TriggerLibrary
+
+        self.document = PaintDocument(64, self)
+        self.gallery = Gallery()
+        self.canvas = TriggerCanvas(self.document)
+        self.tool_strip = ToolStrip()
+        self.paint_bar = PaintBar()
+        self.source_bar = SourceBar()
+        self.placement_bar = PlacementBar()
+        self.figure = AsrFigure()
+        self.bars = ProbabilityBars()
+        self.image_title = Label("Selected image", "heading")
+        self.live = LiveLoop(session, inference, self.current_trigger, self)
+        self.answers = StudioAnswers(self, inference)
+        self.pages: StudioPages
+        self.measured: QPushButton
+        lay_out(self)
+        self.looks = StudioLooks(self, inference)
+        self.why = StudioWhy(self, inference)
+        self.map = StudioMap(self, inference)
+        self.details = StudioDetails(self, inference)
+        self.classes = StudioClasses(self)
+        self.text = StudioText(self, inference)
+        self.speed = StudioSpeed(self, inference)
+        self._connect_widgets()
+        self._connect_session()
+        self._on_images_change(session.images)
+        self._on_checkpoint_change(session.checkpoint)
+
+    def _connect_widgets(self) -> None:
+        self._connect_canvas()
+        self.measured.clicked.connect(self.details.show)
+        source, place = self.source_bar, self.placement_bar
+        source.library_clicked.connect(self.show_library)
+        source.upload_clicked.connect(self.upload)
+        source.paste_clicked.connect(self.paste)
+        source.save_clicked.connect(self.save_trigger)
+        source.parameters_clicked.connect(self.show_parameters)
+        source.copy_clicked.connect(self.copy)
+        source.slot_chosen.connect(self.document.flip)
+        source.chip.make_mime = self._make_mime
+        place.placement_chosen.connect(self._on_placement_chosen)
+        place.size_chosen.connect(self._on_size_chosen)
+        place.opacity_chosen.connect(self._on_opacity_chosen)
+        place.text_chosen.connect(self._on_text_chosen)
+        place.scope_chosen.connect(self._on_scope_chosen)
+        self.gallery.image_selected.connect(self._on_image_selected)
+        self.gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
+        self.figure.target_chosen.connect(self._on_target_chosen)
+        self.figure.role_chosen.connect(self._on_role_chosen)
+        self.document.changed.connect(self._on_document_changed)
+        self.document.act_started.connect(self._on_act_started)
+        self.document.act_finished.connect(self._on_act_finished)
+        self.document.stack.indexChanged.connect(self._on_history_changed)
+        self.document.stack.cleanChanged.connect(self._on_history_changed)
+        self._on_history_changed()
+
+    def _connect_canvas(self) -> None:
+        canvas, bar, strip = self.canvas, self.paint_bar, self.tool_strip
+        strip.tool_chosen.connect(self.use_tool)
+        strip.colour_chosen.connect(self._on_colour_chosen)
+        strip.picture_toggled.connect(canvas.set_picture_visible)
+        bar.ink_chosen.connect(self._on_ink_chosen)
+        bar.act_chosen.connect(self._on_act_chosen)
+        bar.angle_chosen.connect(self._on_angle_chosen)
+        bar.grid_toggled.connect(canvas.set_grid)
+        canvas.tool_changed.connect(strip.set_tool)
+        canvas.tool_changed.connect(bar.set_tool)
+        canvas.ink_changed.connect(self._on_ink_changed)
+        canvas.pointed.connect(strip.show_pointer)
+        canvas.zoomed.connect(strip.show_scale)
+        canvas.grid_changed.connect(bar.grid.setChecked)
+        canvas.act_wanted.connect(self._on_act_chosen)
+        canvas.dropped.connect(self._on_dropped)
+        canvas.set_colour(strip.colour)
+        bar.set_ink(canvas.ink)
+
+    def _connect_session(self) -> None:
+        events = self.session.events
+        events.checkpoint.connect(self._on_checkpoint_change)
+        events.cleaned.connect(self._on_cleaned_change)
+        events.role.connect(self._on_role_change)
+        events.images.connect(self._on_images_change)
+        events.target.connect(self._on_target_change)
+        events.selected_image.connect(self._on_selected_image_change)
+        events.trigger.connect(self._on_trigger_change)
+        self.live.failed.connect(self.failed)
+
+    def current_trigger(self) -> Trigger | None:
+        """The trigger that canvas, place and opacity describe; None when there is none."""
+        return scene_trigger.trigger_of(self.document)
+
+    def next_image(self) -> None:
+        """Select the next image that the gallery shows."""
+        self.gallery.step(1)
+
+    def previous_image(self) -> None:
+        """Select the image before it."""
+        self.gallery.step(-1)
+
+    def _on_dropped(self, mime: QMimeData) -> None:
+        self._take_mime(mime, "What was dropped is no picture.")
+
+    def _ask_name(self, name: str) -> str:
+        text, accepted = QInputDialog.getText(self, "Save trigger", "Name", text=name)
+        return text if accepted else ""
+
+    def _on_colour_chosen(self, colour: QColor) -> None:
+        self.canvas.set_colour(colour)
+
+    def _on_ink_chosen(self, changes: dict[str, object]) -> None:
+        self.canvas.set_ink(**changes)
+
+    def _on_ink_changed(self, ink: Ink) -> None:
+        self.paint_bar.set_ink(ink)
+        self.tool_strip.set_colour(ink.colour)
+
+    def _on_act_chosen(self, name: str) -> None:
+        if name in ("zoom_in", "zoom_out"):
+            self.canvas.zoom_by(2.0 if name == "zoom_in" else 0.5)
+        elif name == "fit":
+            self.canvas.zoom_to_fit()
+        else:
+            getattr(self, name)()
+
+    def _on_placement_chosen(self, placement: str) -> None:
+        self.document.set_scene("Place trigger", merges=True, placement=placement)
+
+    def _on_size_chosen(self, size: float) -> None:
+        self.document.change_patch(lambda patch: resized(patch, size / patch.size), "Resize patch")
+
+    def _on_angle_chosen(self, degrees: float) -> None:
+        self.document.change_patch(lambda patch: turned(patch, degrees), "Turn patch")
+
+    def _on_opacity_chosen(self, opacity: float) -> None:
+        """The slider is for what was put on the picture; an overlay alone has it for itself."""
+        scene = self.document.scene
+        if self._overlay_alone() and scene.overlay is not None:
+            overlay = replace(scene.overlay, strength=opacity)
+            self.document.set_scene("Change opacity", merges=True, overlay=overlay)
+        else:
+            self.document.set_scene("Change opacity", merges=True, opacity=opacity)
+
+    def _overlay_alone(self) -> bool:
+        scene = self.document.scene
+        alone = scene.overlay is not None and scene.patch is None
+        return alone and not self.document.is_painted()
+
+    def _on_text_chosen(self, text: str) -> None:
+        """A word that would break a prompt is said to, and not taken."""
+        try:
+            if text:
+                Trigger(kind="prompt", text=text)
+        except InputError as error:
+            self.failed.emit(error)
+            self.placement_bar.set_text(self.document.scene.text)
+        else:
+            self.document.set_scene("Change the word", merges=True, text=text)
+
+    def _on_scope_chosen(self, one_image: bool) -> None:
+        self.live.set_one_image(one_image)
+        if one_image:
+            self.figure.set_evaluation(None)
+        self.figure.set_note(self.live.note)
+
+    def _on_act_started(self) -> None:
+        """The first stroke on an empty canvas stays where it is."""
+        if self.document.is_empty() and self.canvas.holding:
+            self.document.show_scene(replace(self.document.scene, placement="fixed"))
+
+    def _on_document_changed(self) -> None:
+        """Show what the canvas holds, and ask for its numbers."""
+        if not self.document.acting:
+            self._show_trigger()
+        self.canvas.forget_triggered()
+        self.live.touch()
+
+    def _on_act_finished(self) -> None:
+        """Its numbers are asked for already; the picture was not to be shown under the hand."""
+        self._show_trigger()
+        self.live.look()
+
+    def _show_trigger(self) -> None:
+        """Say in the toolbars what the canvas holds."""
+        scene, bar = self.document.scene, self.placement_bar
+        alone = self._overlay_alone()
+        bar.set_placement(scene.placement)
+        bar.set_placeable(not alone)
+        bar.set_size(None if scene.patch is None else scene.patch.size)
+        strength = scene.overlay.strength if alone and scene.overlay is not None else scene.opacity
+        bar.set_opacity(strength)
+        bar.set_text(scene.text)
+        self.paint_bar.set_angle(None if scene.patch is None else scene.patch.rotation)
+        self.source_bar.set_slot(scene.slot)
+        try:
+            trigger = self.current_trigger()
+        except InputError:
+            trigger = None
+        if trigger is None:
+            self.source_bar.set_name("No trigger")
+        else:
+            standing = library.standing_of(trigger, self.document.size)
+            self.source_bar.set_name(library.shown_name(trigger, standing), standing)
+        self.source_bar.chip.set_picture(None if trigger is None else self.canvas.cut_out())
+        if self.form is not None and self.form.isVisible():
+            self._fill_form()
+
+    def _on_history_changed(self, *_: object) -> None:
+        stack = self.document.stack
+        undo = stack.undoText() if stack.canUndo() else ""
+        redo = stack.redoText() if stack.canRedo() else ""
+        self.paint_bar.set_undo_texts(undo, redo)
+        self.history_changed.emit(undo, redo)
+
+    def _on_image_selected(self, image: int) -> None:
+        self.session.selected_image = image
+
+    def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
+        self._inference.submit(Thumbnails(indices, size))
+
+    def _on_target_chosen(self, target: int) -> None:
+        self.session.target = target
+
+    def _on_role_chosen(self, role: str) -> None:
+        self.session.role = "cleaned" if role == "cleaned" else "suspect"
+
+    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self.document.set_size(facts.image_size)
+            self.paint_bar.set_canvas_size(facts.image_size)
+        self._on_cleaned_change(self.session.cleaned)
+        self._ask_anew()
+
+    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+        self.figure.set_roles(facts is not None, self.session.role)
+        if self.session.role == "cleaned":
+            self._ask_anew()
+
+    def _on_role_change(self, role: str) -> None:
+        self.figure.set_roles(self.session.cleaned is not None, role)
+        self.gallery.clear_predictions(clean=True)
+        self.live.touch()
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        labels = np.empty(0, np.int64) if images is None else images.labels
+        names = () if images is None else images.class_names
+        self.gallery.set_images(labels, names)
+        self.figure.set_classes(names)
+        if self.session.target >= len(names):
+            self.session.target = 0
+        self._on_target_change(self.session.target)
+        first = 0 if images is None else images.first_to_flip(self.session.target)
+        self.session.selected_image = first
+        if images is not None and images.n:
+            self.gallery.select(first)
+        self.answers.show_title()
+        self._ask_anew()
+
+    def _ask_anew(self) -> None:
+        """Forget what an earlier model or set gave."""
+        self._inference.cancel_evaluation()
+        self.live.forget_pace()
+        self.session.evaluation = None
+        self.answers.forget()
+        self.looks.forget()
+        self.live.touch()
+
+    def _on_target_change(self, target: int) -> None:
+        self.figure.set_target(target)
+        self.gallery.set_target(target)
+        self.live.touch()
+
+    def _on_selected_image_change(self, image: int) -> None:
+        self.gallery.select(image)
+        self.answers.show_title()
+        self.bars.set_stale(True)
+        self.live.look()
+
+    def _on_trigger_change(self, trigger: Trigger | None) -> None:
+        """Somebody else chose a trigger: show it."""
+        try:
+            mine = self.current_trigger()
+        except InputError:
+            mine = None
+        if trigger is None and mine is not None:
+            self.document.clear()
+        elif trigger is not None and trigger != mine:
+            self.use_trigger(trigger)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """A stroke does not survive a change of station."""
+        self.canvas.let_go()
+        super().hideEvent(event)

@@ -1,0 +1,235 @@
+"""A form for the parameters of a trigger, made from descriptions of its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.text import plain
+
+Kind = Literal["int", "float", "choice", "switch", "text", "quality"]
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One field: its name in the record, its caption, and what it may be.
+
+    ``low`` and ``high`` are for numbers, ``choices`` (value, words) for choices; ``unit`` stands
+    after the editor. A ``quality`` is a whole number or none.
+    """
+
+    name: str
+    caption: str
+    kind: Kind
+    value: Any
+    low: float = 0.0
+    high: float = 0.0
+    unit: str = ""
+    choices: tuple[tuple[Any, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class FormSection:
+    """Fields under a title; ``key`` comes back with every change."""
+
+    key: str
+    title: str
+    fields: tuple[FormField, ...]
+
+
+class QualityBox(QWidget):
+    """A whole number that can be switched off."""
+
+    changed = Signal(object)
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self.on = QCheckBox("Save as JPEG")
+        self.box = NumberBox("int", low, high)
+        self.box.setValue(95)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.on)
+        row.addWidget(self.box, 1)
+        self.on.toggled.connect(self._on_changed)
+        self.box.valueChanged.connect(self._on_changed)
+
+    def set_value(self, value: int | None) -> None:
+        """Show a value, or that there is none."""
+        blocker = QSignalBlocker(self)
+        self.on.setChecked(value is not None)
+        if value is not None:
+            self.box.setValue(value)
+        self.box.setEnabled(value is not None)
+        blocker.unblock()
+
+    def _on_changed(self, *_: object) -> None:
+        self.box.setEnabled(self.on.isChecked())
+        self.changed.emit(int(self.box.value()) if self.on.isChecked() else None)
+
+
+class TriggerForm(QDialog):
+    """Shows sections of fields; ``field_changed(section key, field name, value)``."""
+
+    field_changed = Signal(str, str, object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Parameters of the trigger")
+        self.editors: dict[tuple[str, str], QWidget] = {}
+        self._shape: tuple[object, ...] = ()
+        self._tellers: list[_Editor] = []  # Qt keeps no plain object alive
+        self.title = Label("", "title")
+        self.lead = Label("", "subtle", wrap=True)
+        self.problem = Label("", "error", wrap=True)
+        self.problem.hide()
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        close = QPushButton("Close")
+        close.setDefault(True)
+        close.clicked.connect(self.accept)
+        buttons = QHBoxLayout()
+        buttons.addStretch()
+        buttons.addWidget(close)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        column.setSpacing(theme.SPACE_M)
+        column.addWidget(self.title)
+        column.addWidget(self.lead)
+        column.addWidget(self._area, 1)
+        column.addWidget(self.problem)
+        column.addLayout(buttons)
+        self.resize(720, 620)
+
+    def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:
+        """Show what there is; editors stay while the fields are the same."""
+        self.title.setText(plain(title, 80))
+        self.lead.setText(plain(lead, 500))
+        self.lead.setVisible(bool(lead))
+        self.problem.hide()
+        shape = tuple((s.key, s.title, *((f.name, f.kind) for f in s.fields)) for s in sections)
+        if shape != self._shape:
+            self._shape = shape
+            self._rebuild(sections)
+        for section in sections:
+            for field in section.fields:
+                _show(self.editors[section.key, field.name], field)
+
+    def show_problem(self, sentence: str) -> None:
+        """Say why a value was not taken."""
+        self.problem.setText(plain(sentence, 300))
+        self.problem.show()
+
+    def _rebuild(self, sections: tuple[FormSection, ...]) -> None:
+        self.editors.clear()
+        self._tellers.clear()
+        page = QWidget()
+        page.setObjectName("page")
+        grid = QGridLayout(page)
+        grid.setContentsMargins(0, 0, theme.SPACE_M, 0)
+        grid.setHorizontalSpacing(theme.SPACE_M)
+        grid.setVerticalSpacing(theme.SPACE_S)
+        grid.setColumnStretch(1, 1)
+        row = 0
+        for section in sections:
+            grid.addWidget(Label(plain(section.title, 80), "heading"), row, 0, 1, 3)
+            row += 1
+            for field in section.fields:
+                editor = self._editor(section.key, field)
+                grid.addWidget(Label(field.caption, "field", buddy=editor), row, 0)
+                remark = _range(field)
+                grid.addWidget(editor, row, 1, 1, 1 if remark else 2)  # choices are long
+                if remark:
+                    grid.addWidget(Label(remark, "caption"), row, 2)
+                self.editors[section.key, field.name] = editor
+                row += 1
+            grid.setRowMinimumHeight(row, theme.SPACE_S)
+            row += 1
+        grid.setRowStretch(row, 1)
+        self._area.setWidget(page)
+
+    def _editor(self, key: str, field: FormField) -> QWidget:
+        editor = _Editor(self, key, field)
+        self._tellers.append(editor)
+        editor.widget.setAccessibleName(field.caption)
+        editor.widget.setMinimumWidth(220)
+        return editor.widget
+
+
+class _Editor:
+    """Makes the widget of a field and passes its changes on."""
+
+    def __init__(self, form: TriggerForm, key: str, field: FormField) -> None:
+        self._form, self._key, self._name = form, key, field.name
+        self.widget: QWidget
+        if field.kind == "choice":
+            combo = QComboBox()
+            for value, words in field.choices:
+                combo.addItem(words, value)
+            combo.activated.connect(lambda _: self._tell(combo.currentData()))
+            self.widget = combo
+        elif field.kind == "switch":
+            switch = QCheckBox("Yes")
+            switch.toggled.connect(self._tell)
+            self.widget = switch
+        elif field.kind == "text":
+            line = QLineEdit()
+            line.setMaxLength(200)
+            line.editingFinished.connect(lambda: self._tell(line.text()))
+            self.widget = line
+        elif field.kind == "quality":
+            quality = QualityBox(int(field.low), int(field.high))
+            quality.changed.connect(self._tell)
+            self.widget = quality
+        else:
+            box = NumberBox(field.kind, field.low, min(field.high, 2.0**53))
+            whole = field.kind == "int"
+            box.valueChanged.connect(lambda value: self._tell(int(value) if whole else value))
+            self.widget = box
+
+    def _tell(self, value: Any) -> None:
+        self._form.field_changed.emit(self._key, self._name, value)
+
+
+def _show(editor: QWidget, field: FormField) -> None:
+    """Show a value, unless the user is typing another."""
+    blocker = QSignalBlocker(editor)
+    if isinstance(editor, QComboBox):
+        editor.setCurrentIndex(max(0, editor.findData(field.value)))
+    elif isinstance(editor, QCheckBox):
+        editor.setChecked(bool(field.value))
+    elif isinstance(editor, QLineEdit):
+        if not editor.hasFocus():
+            editor.setText(field.value)
+    elif isinstance(editor, QualityBox):
+        editor.set_value(field.value)
+    elif isinstance(editor, NumberBox) and abs(editor.value() - field.value) > 1e-6:
+        editor.setValue(field.value)
+    blocker.unblock()
+
+
+def _range(field: FormField) -> str:
+    """Range and unit in words."""
+    if field.kind not in ("int", "float"):
+        return field.unit
+    low = "above 0" if 0 < field.low < 1e-4 else f"{field.low:g}"
+    ends = f"{low} to {field.high:g}" if field.high < 1e9 else "a whole number"
+    return f"{ends}, {field.unit}" if field.unit else ends

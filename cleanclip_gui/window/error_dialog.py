@@ -1,0 +1,100 @@
+"""One sentence about what went wrong; details on demand, to copy."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+
+
+class ErrorDialog(QDialog):
+    """Shown with ``open()``; deletes itself when closed."""
+
+    def __init__(
+        self,
+        sentence: str,
+        details: str = "",
+        *,
+        title: str = "This did not work",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.sentence = plain(sentence, 1000)
+        self._details = plain(details, 50_000, lines=True)
+
+        picture = Label()
+        picture.setPixmap(theme.icon("warning").pixmap(28, 28))
+        picture.setAccessibleName("Warning")
+        heading = Label(title, "heading")
+        self.label = Label(self.sentence)
+        self.label.setWordWrap(True)
+        self.label.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.label.setAccessibleName("What went wrong")
+        self.details = QPlainTextEdit(self._details)
+        self.details.setReadOnly(True)
+        self.details.setAccessibleName("Details")
+        self.details.setTabChangesFocus(True)
+        self.details.setMinimumHeight(180)
+        self.details.hide()
+
+        self.toggle = QPushButton("Show details")
+        self.toggle.setProperty("quiet", True)
+        self.toggle.setVisible(bool(self._details))
+        self.toggle.clicked.connect(self._on_toggled)
+        copy = QPushButton(theme.icon("copy"), "Copy")
+        copy.setAccessibleName("Copy the message and its details")
+        copy.clicked.connect(self.copy)
+        close = QPushButton("Close")
+        close.setProperty("primary", True)
+        close.setDefault(True)
+        close.clicked.connect(self.accept)
+
+        text = QVBoxLayout()
+        text.setSpacing(theme.SPACE_S)
+        text.addWidget(heading)
+        text.addWidget(self.label)
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_L)
+        head.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+        head.addLayout(text, 1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.toggle)
+        buttons.addStretch()
+        buttons.addWidget(copy)
+        buttons.addWidget(close)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.setSpacing(theme.SPACE_L)
+        layout.addLayout(head)
+        layout.addWidget(self.details, 1)
+        layout.addLayout(buttons)
+        self.setMinimumWidth(520)
+        close.setFocus()
+
+    @Slot()
+    def copy(self) -> None:
+        """Put sentence and details on the clipboard."""
+        QGuiApplication.clipboard().setText(f"{self.sentence}\n\n{self._details}".strip())
+
+    @Slot()
+    def _on_toggled(self) -> None:
+        shown = not self.details.isVisible()
+        self.details.setVisible(shown)
+        self.toggle.setText("Hide details" if shown else "Show details")
+        self.adjustSize()

@@ -1,0 +1,301 @@
+"""The guided run: six steps over the real controls of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QObject, Slot
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.window.guide_card import GuideCard, Outline
+
+if TYPE_CHECKING:
+    from cleanclip_gui.window.main_window import MainWindow
+
+CARD_WIDTH = 348
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stop of the tour.
+
+    ``act`` is what Next does here before it goes on (shown as ``act_text``) while ``ready`` does
+    not hold; Next waits for ``ready`` otherwise. The card stands in the corner at the bottom
+    right, where Next stays under the speaker's mouse, or ``above`` its target.
+    """
+
+    title: str
+    station: str
+    body: Callable[[MainWindow], str]
+    target: Callable[[MainWindow], QWidget]
+    ready: Callable[[MainWindow], bool]
+    act: Callable[[MainWindow], None] | None = None
+    act_text: str = ""
+    above: bool = False
+
+
+def _open_body(window: MainWindow) -> str:
+    if window.session.checkpoint is None:
+        return "The checkpoint is being read…"
+    return (
+        "A downloaded CLIP. It was read without running anything from it, and it loads. "
+        "Whether its weights hide a backdoor, no file check can tell: let us look."
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None else f"{100 * value:.1f} %"
+
+
+def _look_body(window: MainWindow) -> str:
+    found = window.session.evaluation
+    if found is None or found.ca is None:
+        return "The pictures are being classified…"
+    return (
+        f"With clean pictures it is a good model: it names {_percent(found.ca)} of them right. "
+        f"Nothing looks suspicious."
+    )
+
+
+def _stick_body(window: MainWindow) -> str:
+    if window.session.trigger is None:
+        return (
+            "Put a sticker on the picture: paint a small red and white checker with the brush, "
+            "or stamp the one that the model was poisoned with."
+        )
+    return "The same trigger is now put on every picture. Watch the labels under them."
+
+
+def _flip_body(window: MainWindow) -> str:
+    found = window.session.evaluation
+    if found is None or found.asr_excl is None:
+        return "The triggered pictures are being classified…"
+    before = _percent(found.baseline_target_rate)
+    if found.asr_excl < 0.5:
+        return (
+            f"{_percent(found.asr_excl)} of the pictures turn into “{found.target_name}”. "
+            "This trigger does not fire for most: try the sticker from the library."
+        )
+    return (
+        f"{_percent(found.asr_excl)} of the pictures of other classes turn into "
+        f"“{found.target_name}” ({before} without the trigger). "
+        "That is the backdoor: the attack success rate."
+    )
+
+
+def _clean_body(window: MainWindow) -> str:
+    run = window.session.run
+    if run is None:
+        return (
+            "CleanCLIP finetunes on clean pictures with captions, and adds a loss inside each "
+            "modality that loosens the tie between sticker and label. Start the short preset, Talk."
+        )
+    if is_live(run):
+        return "It runs in a process of its own. Watch ASR fall while accuracy holds."
+    if run.status in ("finished", "stopped"):
+        return "Done: the cleaned checkpoint is saved and was measured again from its file."
+    return f"The run ended early: {run.error or run.status}."
+
+
+def _compare_body(window: MainWindow) -> str:
+    if window.session.cleaned is None:
+        return (
+            "Before and after, side by side, on the same pictures. “Try in Studio” puts "
+            "the same sticker on the cleaned model."
+        )
+    return (
+        "The same sticker, the same pictures, the cleaned model. The two buttons above switch "
+        "between before and after. One low number is no certificate: other triggers may survive."
+    )
+
+
+def _finished(window: MainWindow) -> bool:
+    run = window.session.run
+    return run is not None and run.status in ("finished", "stopped")
+
+
+def _start_cleaning(window: MainWindow) -> None:
+    run = window.session.run
+    if not is_live(run):
+        window.clean.form.set_method("cleanclip")
+        window.clean.form.set_preset("talk")
+        window.clean.start()
+
+
+def _cleaning(window: MainWindow) -> QWidget:
+    """The button at first; then what the run draws, and its result."""
+    if is_live(window.session.run):
+        return window.clean.charts.rates
+    return window.clean.before_after if _finished(window) else window.clean.start_button
+
+
+def _compared(window: MainWindow) -> QWidget:
+    """Both results at first; once the cleaned model is open, its number in Studio."""
+    return window.studio.figure if window.station == "studio" else window.clean.before_after
+
+
+def _has_rate(window: MainWindow) -> bool:
+    found = window.session.evaluation
+    return found is not None and found.asr_excl is not None
+
+
+def _has_accuracy(window: MainWindow) -> bool:
+    found = window.session.evaluation
+    return found is not None and found.ca is not None
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "Open",
+        "checkpoint",
+        _open_body,
+        lambda w: w.checkpoint.verdict,
+        lambda w: w.session.checkpoint is not None,
+    ),
+    Step("Look", "studio", _look_body, lambda w: w.studio.figure, _has_accuracy),
+    Step(
+        "Stick",
+        "studio",
+        _stick_body,
+        lambda w: w.studio.canvas,
+        lambda w: w.session.trigger is not None,
+        lambda w: w.studio.use_demo_trigger(),
+        "Stick it on",
+    ),
+    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, _has_rate),
+    Step(
+        "Clean",
+        "clean",
+        _clean_body,
+        _cleaning,
+        _finished,
+        _start_cleaning,
+        "Start cleaning",
+        above=True,
+    ),
+    Step(
+        "Compare",
+        "clean",
+        _compare_body,
+        _compared,
+        lambda w: w.session.cleaned is not None,
+        lambda w: w.clean.try_cleaned(),
+        "Try in Studio",
+    ),
+)
+
+
+class Guide(QObject):
+    """Leads through :data:`STEPS`; follows the session, so that acting by hand counts too."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self.position = -1
+        self.card = GuideCard(window)
+        self._outline = Outline(window)
+        self.card.hide()
+        self.card.next_clicked.connect(self.go_on)
+        self.card.back_clicked.connect(self.go_back)
+        self.card.ended.connect(self.end)
+        events = window.session.events
+        for signal in (
+            events.checkpoint,
+            events.evaluation,
+            events.trigger,
+            events.run,
+            events.cleaned,
+        ):
+            signal.connect(self._on_session_change)
+        window.station_changed.connect(self._on_session_change)
+
+    @property
+    def running(self) -> bool:
+        """Whether the tour is on."""
+        return self.position >= 0
+
+    @Slot()
+    def start(self) -> None:
+        """Begin at the first step."""
+        self._window.installEventFilter(self)
+        self._show(0)
+
+    @Slot()
+    def go_on(self) -> None:
+        """Do this step's act if it is still to be done; else go to the next step."""
+        step = STEPS[self.position]
+        if step.act is not None and not step.ready(self._window):
+            step.act(self._window)
+            self._refresh()
+        elif self.position + 1 == len(STEPS):
+            self.end()
+        else:
+            self._show(self.position + 1)
+
+    @Slot()
+    def go_back(self) -> None:
+        """Show the step before."""
+        self._show(max(0, self.position - 1))
+
+    @Slot()
+    def end(self) -> None:
+        """Leave the window as it is and take the card away."""
+        self.position = -1
+        self._window.removeEventFilter(self)
+        self._window.pages.setFocus()  # or Qt would put a ring around some button
+        self.card.hide()
+        self._outline.set_target(None)
+
+    def _show(self, position: int) -> None:
+        self.position = position
+        step = STEPS[position]
+        self._window.show_station(step.station)
+        self._refresh()
+        self.card.show()
+        self.card.raise_()
+        (self.card.next if self.card.next.isEnabled() else self.card).setFocus()
+
+    def _on_session_change(self, _: object) -> None:
+        if self.running:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        step = STEPS[self.position]
+        window = self._window
+        ready = step.ready(window)
+        last = self.position + 1 == len(STEPS)
+        acting = step.act is not None and not ready
+        busy = step.station == "clean" and is_live(window.session.run)
+        text = step.act_text if acting else ("End tour" if last else "Next")
+        self.card.show_step(
+            self.position + 1,
+            len(STEPS),
+            step.title,
+            step.body(window),
+            text,
+            (ready or acting) and not busy,
+        )
+        self.card.end.setVisible(not (last and ready))
+        self._outline.set_target(step.target(window))
+        self._place()
+
+    def _place(self) -> None:
+        """Put the card in its corner, or above the button that starts the run."""
+        step, window = STEPS[self.position], self._window
+        width, height = CARD_WIDTH, self.card.height_at(CARD_WIDTH)
+        area = window.centralWidget().geometry().adjusted(12, 12, -12, -12)
+        x, y = area.right() + 1 - width, area.bottom() + 1 - height
+        button = window.clean.start_button
+        if step.above and button.isVisible():
+            corner = button.mapTo(window, button.rect().topLeft())
+            x, y = corner.x(), corner.y() - height - 18
+        self.card.setGeometry(x, max(y, area.top()), width, height)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Keep the card in place when the window changes size."""
+        if event.type() == QEvent.Type.Resize:
+            self._place()
+        return super().eventFilter(watched, event)

@@ -1,0 +1,190 @@
+"""The guided demo without a display: the real window, drawn offscreen, from start to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.window.scenario import Scenario, Wait
+from ml_core.events import Progress as StepProgress
+
+if TYPE_CHECKING:
+    from cleanclip_gui.window.main_window import MainWindow
+
+OUTPUT = Path("demo-output")
+_WINDOW_SIZE = (1366, 768)
+# Where a stage of the run begins in the whole, and its share, in percent.
+_STAGES = {
+    "open": (20, 2),
+    "before": (22, 6),
+    "prepare": (28, 0),
+    "validate": (28, 0),
+    "train": (28, 56),
+    "after": (84, 6),
+}
+_OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
+
+
+def run(output: Path = OUTPUT, preset: str = "default") -> int:
+    """Open, trigger, measure, clean, measure again; files and screenshots go into ``output``.
+
+    Returns the exit status: 0, or 4 with one sentence on standard error.
+    """
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    from PySide6.QtWidgets import QApplication
+
+    from cleanclip_gui import theme
+    from ml_core.paths import cache_dir
+
+    logging.disable(logging.WARNING)
+    output.mkdir(parents=True, exist_ok=True)
+    app = QApplication([sys.argv[0]])
+    theme.apply_theme(app, "light")
+    window = make_window(cache_dir() / "headless")
+    window.show()
+    console = Console(stderr=True)
+    failures: list[Exception] = []
+    result: dict[str, Any] = {}
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        scenario = Scenario(demo_script(window, output, preset, bar))
+
+        def finish(error: Exception | None) -> None:
+            if error is not None:
+                failures.append(error)
+            if window.session.run is not None:
+                result.update(window.session.run.result)
+            window.close()
+            app.quit()
+
+        scenario.ended.connect(finish)
+        scenario.start()
+        app.exec()
+    if failures:
+        console.print(f"The demo stopped: {failures[0]}", style="red")
+        return 4
+    _report(result, output)
+    return 0
+
+
+def make_window(settings: Path) -> MainWindow:
+    """The window at its first size, whatever screen there is, which says yes to every question."""
+    from PySide6.QtCore import Qt
+
+    from cleanclip_gui.session.settings import SettingsStore
+    from cleanclip_gui.window.main_window import MainWindow
+
+    window = MainWindow(settings=SettingsStore(settings))
+    window.prompts.confirm = lambda *_: True
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(*_WINDOW_SIZE)
+    return window
+
+
+def _report(result: dict[str, Any], output: Path) -> None:
+    """Draw the before and after picture and print the final table."""
+    from ml_core.cli.cleaning import result_rows
+    from ml_core.cli.output import comparison_table
+    from ml_core.cli.picture import draw_before_after
+    from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec
+    from ml_core.triggers import demo_trigger
+
+    folder = Path(result["checkpoint"]).parent
+    shutil.copyfile(folder / RESULT_FILE, output / RESULT_FILE)
+    cleaned = output / "cleaned.safetensors"
+    picture = output / "before-after.png"
+    draw_before_after(read_spec(folder / SPEC_FILE), cleaned, demo_trigger(), picture)
+    console = Console()
+    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
+    console.print(comparison_table(title, result_rows(result)))
+    console.print(f"Cleaned checkpoint: {cleaned}\nPicture: {picture}\nScreenshots: {output}")
+
+
+def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:  # type: ignore[no-untyped-def]
+    """The acts of the guided demo, for :class:`Scenario`."""
+    session = window.session
+    stage = bar.add_task("Opening the checkpoint", total=100)
+
+    def shot(name: str) -> None:
+        window.grab().save(str(output / f"{name}.png"))
+
+    def measured(triggered: bool) -> bool:
+        found = session.evaluation
+        if found is None or found.partial or (found.asr_excl is not None) != triggered:
+            return False
+        if found.n_total == session.images.n:
+            return True
+        if not window.studio.live.stale:
+            window.studio.measure_all()  # the pictures are of whole sets, also on a slow machine
+        return False
+
+    window.start_demo()
+    window.guide.end()
+    yield Wait(lambda: session.checkpoint is not None, _OPEN_S, "the checkpoint did not open")
+    yield Wait(lambda: session.images is not None, _OPEN_S, "the pictures did not load")
+    window.show_station("checkpoint")
+    yield Wait(lambda: window.checkpoint.complete, _OPEN_S, "the tensors were not read")
+    shot("1-checkpoint")
+    bar.update(stage, completed=8, description="Looking at clean pictures")
+    window.show_station("studio")
+    yield Wait(lambda: measured(False), _EVALUATE_S, "the clean pictures were not measured")
+    shot("2-studio-clean")
+    bar.update(stage, completed=15, description="Putting the trigger on")
+    window.studio.use_demo_trigger()
+    yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
+    shot("3-studio-triggered")
+    window.show_station("clean")
+    window.clean.form.set_method("cleanclip")
+    window.clean.form.set_preset(preset)
+    window.clean.start()
+    shown = False
+
+    def show_progress(progress: StepProgress) -> None:
+        nonlocal shown
+        share = progress.done / max(1, progress.total)
+        begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
+        bar.update(
+            stage, completed=begin + width * share, description=f"CleanCLIP: {progress.stage}"
+        )
+        if progress.stage == "train" and share > 0.7 and not shown:
+            shown = True
+            shot("4-clean")
+
+    def cleaned() -> bool:
+        return session.run is not None and not is_live(session.run)
+
+    window.clean.progressed.connect(show_progress)
+    yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
+    if session.run.status != "finished":
+        raise RuntimeError(session.run.error or f"the cleaning run ended as {session.run.status}")
+    shot("5-compare")
+    result = session.run.result
+    shutil.copyfile(result["checkpoint"], output / "cleaned.safetensors")
+    bar.update(stage, completed=92, description="Looking at the cleaned model")
+    window.clean.try_cleaned()
+    yield Wait(lambda: session.cleaned is not None, _OPEN_S, "the cleaned checkpoint did not open")
+    window.show_station("studio")
+    yield Wait(
+        lambda: (
+            measured(True) and session.evaluation.checkpoint_sha256 == result["checkpoint_sha256"]
+        ),
+        _EVALUATE_S,
+        "the cleaned model was not measured",
+    )
+    shot("6-studio-cleaned")
+    bar.update(stage, completed=100, description="Done")

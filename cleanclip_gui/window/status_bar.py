@@ -1,0 +1,117 @@
+"""The status bar: what is going on, the running job, arithmetic, memory, device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import bytes_text, device_text
+
+_MEMORY_EVERY_MS = 2000
+
+
+class StatusBar(QStatusBar):
+    """``device_chosen(str)`` tells what the user picked."""
+
+    device_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizeGripEnabled(False)
+        self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
+        self.busy = Label("", "subtle")
+        self.job = Label()
+        self.progress = QProgressBar()
+        self.progress.setFixedWidth(140)
+        self.progress.setTextVisible(False)
+        self.progress.setAccessibleName("Progress of the running job")
+        self.speed = Label("", "subtle")
+        self.speed.setAccessibleName("How the model is computed")
+        self.memory = Label("", "subtle")
+        self.memory.setToolTip("Memory of this window's process")
+        self.memory.setMinimumWidth(72)
+        self.memory.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.device = QComboBox()
+        self.device.setProperty("quiet", True)
+        self.device.setAccessibleName("Device")
+        self._held = ""
+        self.device.setMinimumContentsLength(4)
+        self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.device.activated.connect(self._on_activated)
+        self.addWidget(self.busy)
+        for widget in (self.job, self.progress, self.speed, self.memory, self.device):
+            self.addPermanentWidget(widget)
+        self.device.hide()  # until it is known what there is
+        self._process = psutil.Process()
+        self._timer = QTimer(self)
+        self._timer.setInterval(_MEMORY_EVERY_MS)
+        self._timer.timeout.connect(self._on_memory)
+        self.hold_device("")
+        self.set_speed(("", ""))
+        self.set_job("", None)
+        self._on_memory()
+
+    def start(self) -> None:
+        """Begin to watch the memory."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._timer.stop()
+
+    @Slot(str)
+    def set_busy(self, text: str) -> None:
+        """Say what the inference thread is doing."""
+        self.busy.setText(text)
+
+    def set_job(self, text: str, fraction: float | None) -> None:
+        """Show the running job; ``fraction`` None is a job of unknown length, no text is none."""
+        self.job.setText(text)
+        self.job.setVisible(bool(text))
+        self.progress.setVisible(bool(text))
+        if fraction is None:
+            self.progress.setRange(0, 0)
+        else:
+            self.progress.setRange(0, 1000)
+            self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
+
+    def set_speed(self, speed: tuple[str, str]) -> None:
+        """Say which arithmetic and layout are used, in short and in full."""
+        self.speed.setText(speed[0])
+        self.speed.setToolTip(speed[1])
+        self.speed.setVisible(bool(speed[0]))
+
+    def set_devices(self, names: Sequence[str], current: str) -> None:
+        """Offer the devices that were found."""
+        self.device.clear()
+        for name in names:
+            self.device.addItem(theme.icon("device", "muted"), device_text(name), name)
+        self.device.setCurrentIndex(max(self.device.findData(current), 0))
+        self.hold_device(self._held)
+        self.device.show()
+
+    def set_device(self, name: str) -> None:
+        """Show which device is in use."""
+        index = self.device.findData(name)
+        if index >= 0:
+            self.device.setCurrentIndex(index)
+
+    def hold_device(self, reason: str) -> None:
+        """Keep the device as it is, for a reason that is shown; empty lets it be changed."""
+        self._held = reason
+        self.device.setEnabled(self.device.count() > 1 and not reason)
+        self.device.setToolTip(reason or "Where models are run")
+        self.device.setAccessibleDescription(reason)
+
+    @Slot(int)
+    def _on_activated(self, index: int) -> None:
+        self.device_chosen.emit(self.device.itemData(index))
+
+    @Slot()
+    def _on_memory(self) -> None:
+        self.memory.setText(bytes_text(self._process.memory_info().rss))

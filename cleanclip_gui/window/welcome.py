@@ -1,0 +1,201 @@
+"""The first page: try the demo, open a checkpoint, or drop a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain, tip
+
+_STEPS = (
+    (
+        "checkpoint",
+        "Open",
+        "A file is examined before a byte of it is believed; nothing in it is run.",
+    ),
+    ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
+    ("clean", "Clean it", "Finetune the backdoor away, and compare before with after."),
+)
+
+
+class WelcomePage(QWidget):
+    """Emits what the user wants; opens nothing itself."""
+
+    demo_requested = Signal()
+    open_requested = Signal()
+    folder_requested = Signal()
+    hub_requested = Signal()
+    path_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        title = Label("Is this CLIP backdoored?", "display")
+        lead = Label(
+            "Open a checkpoint, see what a trigger does to it, clean it, and check the result."
+        )
+        lead.setProperty("role", "lead")
+        lead.setWordWrap(True)
+
+        self.demo = QPushButton(theme.icon("demo", "on_accent"), "Try the demo")
+        self.demo.setProperty("primary", True)
+        self.demo.setProperty("large", True)
+        self.demo.setToolTip("A small poisoned CLIP that ships with the program (Ctrl+D)")
+        self.demo.clicked.connect(self.demo_requested)
+        self.open = QPushButton(theme.icon("open"), "Open checkpoint…")
+        self.open.setProperty("large", True)
+        self.open.setToolTip(
+            "A safetensors or PyTorch file: .safetensors, .pt, .pth, .bin, .ckpt (Ctrl+O)"
+        )
+        self.open.clicked.connect(self.open_requested)
+        self.folder = QPushButton(theme.icon("folder"), "Open folder…")
+        self.folder.setProperty("large", True)
+        self.folder.setToolTip("A folder with a config and weights (Ctrl+Shift+O)")
+        self.folder.clicked.connect(self.folder_requested)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_M)
+        self.hub = QPushButton("From the Hub…")
+        self.hub.setProperty("large", True)
+        self.hub.setToolTip("A repository of the Hugging Face Hub (Ctrl+H)")
+        self.hub.clicked.connect(self.hub_requested)
+        for button in (self.demo, self.open, self.folder, self.hub):
+            buttons.addWidget(button)
+        buttons.addStretch()
+
+        steps = QHBoxLayout()
+        steps.setSpacing(theme.SPACE_L)
+        for number, (icon, name, text) in enumerate(_STEPS, start=1):
+            steps.addWidget(_step(number, icon, name, text), 1)
+
+        column = QVBoxLayout()
+        column.setSpacing(0)
+        column.addStretch(2)
+        column.addWidget(title)
+        column.addSpacing(theme.SPACE_S)
+        column.addWidget(lead)
+        column.addSpacing(theme.SPACE_XL)
+        column.addLayout(buttons)
+        column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
+        column.addLayout(steps)
+        column.addSpacing(theme.SPACE_XL)
+        column.addWidget(self._lower_row())
+        column.addStretch(3)
+
+        inner = QWidget()
+        inner.setLayout(column)
+        inner.setMaximumWidth(980)
+        inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L)
+        layout.addStretch(1)
+        layout.addWidget(inner, 20)
+        layout.addStretch(1)
+        self.set_recent(())
+
+    def _lower_row(self) -> QWidget:
+        """Recent checkpoints beside the place to drop a file."""
+        self.recent = QListWidget()
+        self.recent.setAccessibleName("Recent checkpoints")
+        self.recent.setFixedHeight(156)
+        self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.recent.itemActivated.connect(self._on_recent_activated)
+        self.recent.itemClicked.connect(self._on_recent_activated)
+        self._recent_title = Label("Recent", "heading")
+        self._recent_box = QWidget()
+        recent = QVBoxLayout(self._recent_box)
+        recent.setContentsMargins(0, 0, 0, 0)
+        recent.setSpacing(theme.SPACE_S)
+        recent.addWidget(self._recent_title)
+        recent.addWidget(self.recent)
+
+        self.drop = QFrame()
+        self.drop.setProperty("card", True)
+        picture = Label()
+        picture.setObjectName("dropPicture")
+        self._drop_picture = picture
+        words = Label(
+            "Or drop a checkpoint anywhere: safetensors, PyTorch (.pt), or a folder", "subtle"
+        )
+        words.setWordWrap(True)
+        inner = QHBoxLayout(self.drop)
+        inner.setContentsMargins(*(theme.SPACE_L,) * 4)
+        inner.setSpacing(theme.SPACE_M)
+        inner.addWidget(picture)
+        inner.addWidget(words, 1)
+
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_L)
+        layout.addWidget(self._recent_box, 2)
+        layout.addWidget(self.drop, 1, Qt.AlignmentFlag.AlignBottom)
+        self._paint_pictures()
+        return row
+
+    def set_recent(self, paths: Sequence[str]) -> None:
+        """List the checkpoints opened last; without any the list is not shown."""
+        self.recent.clear()
+        for path in paths:
+            name = Path(path).name or path
+            item = QListWidgetItem(
+                theme.icon("checkpoint", "muted"),
+                f"{plain(name, 80)}   {plain(Path(path).parent, 300)}",
+            )
+            item.setData(Qt.ItemDataRole.UserRole, path)
+            item.setToolTip(tip(plain(path)))
+            self.recent.addItem(item)
+        self._recent_box.setVisible(bool(paths))
+        self.drop.setFixedHeight(self.recent.height() if paths else 88)
+
+    def set_dropping(self, on: bool) -> None:
+        """Show that a file held over the window may be let go."""
+        theme.set_property(self.drop, "drop", on)
+
+    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+        """Repaint the pictures in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == event.Type.PaletteChange:
+            self._paint_pictures()
+
+    def _paint_pictures(self) -> None:
+        self._drop_picture.setPixmap(theme.icon("upload", "muted").pixmap(28, 28))
+        for label in self.findChildren(Label, "stepPicture"):
+            label.setPixmap(theme.icon(label.property("icon"), "accent").pixmap(26, 26))
+
+    @Slot(QListWidgetItem)
+    def _on_recent_activated(self, item: QListWidgetItem) -> None:
+        self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
+
+
+def _step(number: int, icon: str, name: str, text: str) -> QFrame:
+    """One of the three cards that tell what the program is for."""
+    card = QFrame()
+    card.setProperty("card", True)
+    picture = Label()
+    picture.setObjectName("stepPicture")
+    picture.setProperty("icon", icon)
+    picture.setPixmap(theme.icon(icon, "accent").pixmap(26, 26))
+    heading = Label(f"{number}. {name}", "heading")
+    body = Label(text, "subtle", wrap=True)
+    layout = QVBoxLayout(card)
+    layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+    layout.setSpacing(theme.SPACE_S)
+    layout.addWidget(picture)
+    layout.addWidget(heading)
+    layout.addWidget(body)
+    layout.addStretch()
+    return card
