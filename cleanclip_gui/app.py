@@ -1,13 +1,27 @@
-"""Starts the window."""
+"""Starts the window, and knows all that it is made of."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cleanclip_gui.station import Context
+    from cleanclip_gui.window.crash import LogBridge
+    from cleanclip_gui.window.main_window import MainWindow
+
+# Packages of the stations, in the order of the rail; ``make`` of their ``station.py`` builds one.
+STATIONS = (
+    "checkpoint",
+    "studio",
+    "clean",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +61,7 @@ def _without_display(demo: bool) -> int:
     if demo:
         from cleanclip_gui.window.headless import run
 
-        return run()
+        return run(make_window)
     print("There is no display for a window; use the command line: cleanclip --help")
     return 3
 
@@ -58,9 +72,8 @@ def _run(options: argparse.Namespace) -> int:
 
     from cleanclip_gui import theme
     from cleanclip_gui.jobs.background import still_running
-    from cleanclip_gui.session.settings import SettingsStore
+    from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
-    from cleanclip_gui.window.main_window import MainWindow
 
     # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -69,10 +82,10 @@ def _run(options: argparse.Namespace) -> int:
     app.setDesktopFileName("cleanclip-gui")
     bridge = LogBridge()
     handlers = start_logging(bridge)
-    settings = SettingsStore()
-    theme.apply_theme(app, settings.value.theme)
+    context = Context()
+    theme.apply_theme(app, context.settings.value.theme)
     with CrashHandler(bridge):
-        window = MainWindow(settings=settings, bridge=bridge)
+        window = make_window(context, bridge)
         window.show()
         if options.demo:
             QTimer.singleShot(0, window, window.start_tour)
@@ -85,3 +98,22 @@ def _run(options: argparse.Namespace) -> int:
         logging.shutdown()
         os._exit(code)
     return code
+
+
+def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow:
+    """The window with its stations, not shown yet; imports Qt.
+
+    Parameters
+    ----------
+    context
+        What all of them work with.
+    bridge
+        Carries log lines and crashes into the window.
+    """
+    from cleanclip_gui.data.data_bar import DataBar
+    from cleanclip_gui.window.main_window import MainWindow
+
+    modules = [importlib.import_module(f"cleanclip_gui.{name}.station") for name in STATIONS]
+    return MainWindow(
+        context, [module.make(context) for module in modules], DataBar(context), bridge
+    )

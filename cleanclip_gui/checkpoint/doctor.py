@@ -16,7 +16,6 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.remembered import forget, remember, remembered
-from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
 from ml_core.jobs.doctor_spec import DoctorSpec, write_doctor_spec
 from ml_core.paths import cache_dir
@@ -33,13 +32,12 @@ class Doctoring(QObject):
     changed = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, session: Session, parent: QWidget) -> None:
+    def __init__(self, session: Session, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
         self._session = session
         self._widget = parent
-        self.prompts = Prompts()
+        self._prompts = prompts
         self.new_runner: Callable[..., JobRunner] = doctor_runner
-        self.in_use: Callable[[], tuple[ImageSpec, str] | None] = lambda: None
         self.dialog: DoctorDialog | None = None
         self._runner: JobRunner | None = None
         self._ending: JobRunner | None = None  # of a dialog that was closed
@@ -55,17 +53,17 @@ class Doctoring(QObject):
                 return
             self.dialog.reject()
         self._found, self._donor, self._result = found, donor, {}
-        dialog = self.dialog = DoctorDialog(found.name, self.prompts, self._widget.window())
+        dialog = self.dialog = DoctorDialog(found.name, self._prompts, self._widget.window())
         dialog.start_clicked.connect(self.start)
         dialog.cancel_clicked.connect(self.cancel)
         dialog.use_clicked.connect(self.use)
         dialog.forget_clicked.connect(self.forget)
         dialog.closed.connect(self._on_closed)
         dialog.images.failed.connect(self.failed)
-        images, known = self._session.images, self.in_use()
+        images = self._session.images
         own = images is not None and images.spec.kind != "demo"
-        if images is not None and known is not None and own and (images.labels >= 0).any():
-            dialog.images.offer(*known, images.name)
+        if images is not None and own and (images.labels >= 0).any():
+            dialog.images.offer(images.spec, self._session.label_set, images.name)
         try:
             before = remembered(found.sha256)
             dialog.show_remembered("" if before is None else before.sentence)

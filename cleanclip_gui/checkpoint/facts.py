@@ -17,6 +17,7 @@ from cleanclip_gui.checkpoint.file_actions import CheckpointActions
 from cleanclip_gui.checkpoint.note_card import NoteCard
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
 from ml_core.reading.elsewhere import elsewhere
@@ -37,10 +38,10 @@ _SNAPSHOTS = "snapshots"
 class FactsColumn(QScrollArea):
     """Verdict, actions and cards; a card that has nothing to say is not there."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = VerdictCard()
-        self.actions_ = CheckpointActions()
+        self.actions_ = CheckpointActions(prompts)
         self.known = NoteCard("What is known of it")
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")

@@ -56,9 +56,9 @@ class CheckpointActions(QWidget):
     failed = Signal(object)
     saved = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.prompts = Prompts()
+        self._prompts = prompts
         self._inspection: Inspection | None = None
         self._has_head = self._loaded = False
         self._work: Background | None = None
@@ -184,7 +184,7 @@ class CheckpointActions(QWidget):
             return
         name = str(found.path.with_name(f"{_stem(found)}-converted.safetensors"))
         kinds = "safetensors (*.safetensors)"
-        chosen = self.prompts.save_file(self, "Convert to safetensors", name, kinds)
+        chosen = self._prompts.save_file(self, "Convert to safetensors", name, kinds)
         if not chosen:
             return
         target = _ending(Path(chosen))
@@ -209,7 +209,7 @@ class CheckpointActions(QWidget):
         if found is None or not self.can_export:
             return
         name = str(found.path.with_name(f"{_stem(found)}-inspection.html"))
-        chosen = self.prompts.save_file(self, "Export inspection", name, _EXPORTS)
+        chosen = self._prompts.save_file(self, "Export inspection", name, _EXPORTS)
         if not chosen:
             return
 
@@ -234,7 +234,7 @@ class CheckpointActions(QWidget):
         if found is None or not self.can_save_head:
             return
         name = str(found.path.with_name(f"{_stem(found)}-head.safetensors"))
-        chosen = self.prompts.save_file(self, "Save head", name, "safetensors (*.safetensors)")
+        chosen = self._prompts.save_file(self, "Save head", name, "safetensors (*.safetensors)")
         if not chosen:
             return
         target = _ending(Path(chosen))
@@ -262,7 +262,7 @@ class CheckpointActions(QWidget):
     def choose_donor(self) -> None:
         """Ask for the donor."""
         folder = str(self._inspection.path.parent) if self._inspection is not None else ""
-        chosen = self.prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
+        chosen = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
         if chosen:
             self.donor_chosen.emit(chosen)
 
@@ -272,7 +272,7 @@ class CheckpointActions(QWidget):
         if self._inspection is None or not self.can_compare:
             return
         folder = str(self._inspection.path.parent)
-        chosen = self.prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
+        chosen = self._prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
         if chosen:
             self.compare_requested.emit(chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import Comparing
 from cleanclip_gui.checkpoint.comparison_view import ComparisonView
 from cleanclip_gui.checkpoint.doctor import Doctoring
+from cleanclip_gui.checkpoint.dropped import is_checkpoint_file, is_checkpoint_folder
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
+from cleanclip_gui.checkpoint.file_actions import CHECKPOINTS
 from cleanclip_gui.checkpoint.histogram import HistogramCard
 from cleanclip_gui.checkpoint.hub import Fetching
 from cleanclip_gui.checkpoint.keys_view import KeysView
@@ -32,11 +35,11 @@ from cleanclip_gui.checkpoint.names_view import NamesView
 from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.checkpoint.values import Values
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.commands import Command
 from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
 from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.session import CheckpointFacts, Session
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.collector import collector_off
@@ -44,38 +47,50 @@ from ml_core.reading.collector import collector_off
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
 
+_LOG = logging.getLogger(__name__)
+_READERS_MS = 300
 _STOP_DOCTOR_MS = 1500
 _KEYS, _COMPARISON = 1, 5
 
 
-class CheckpointPanel(QWidget):
+def make(context: Context) -> Station:
+    """The station, for the window."""
+    return CheckpointStation(context)
+
+
+class CheckpointStation(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
-    Call :meth:`open`. ``opening(path)`` tells that a file is being read, ``inspected(Inspection)``
-    that it was, ``refused(Inspection)`` that it will not be opened; ``failed`` carries an
-    InputError of something that was asked for here; ``told`` a file's name and how it stands.
+    Call :meth:`open`. ``inspected(Inspection)`` tells that a file was read, ``refused(Inspection)``
+    that it will not be opened.
     """
 
-    opening = Signal(str)
+    id = "checkpoint"
+    title = "&Checkpoint"
+    question = "What is this file?"
+    icon = "checkpoint"
+    shortcut = "Ctrl+1"
+
     inspected = Signal(object)
     refused = Signal(object)
-    failed = Signal(object)
-    told = Signal(str, str)
 
-    def __init__(
-        self, session: Session, inference: Inference, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = session
-        self._inference = inference
+        self.setObjectName("checkpoint")
+        self._session = context.session
+        self._inference = context.inference
+        self._settings = context.settings
+        self._prompts = context.prompts
+        self._shell = context.shell
         self._path = ""
         self._inspecting: Background | None = None
         self._asking: Background | None = None
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
 
-        self.facts = FactsColumn()
+        self.facts = FactsColumn(context.prompts)
         self.verdict = self.facts.verdict
+        self.verdict.setObjectName("checkpoint.verdict")
         self.actions_ = self.facts.actions_
         self.tensors = TensorTable()
         self.histogram = HistogramCard()
@@ -89,7 +104,7 @@ class CheckpointPanel(QWidget):
         self.metadata.setTabChangesFocus(True)
         self.comparison = ComparisonView()
         self.comparing = Comparing(self.comparison, self)
-        self.doctoring = Doctoring(session, self)
+        self.doctoring = Doctoring(context.session, context.prompts, self)
         self.fetching = Fetching(self)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
@@ -126,8 +141,11 @@ class CheckpointPanel(QWidget):
         actions.known_requested.connect(self._on_known_requested)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.doctoring.changed.connect(self._on_choice_changed)
+        actions.offered.connect(self._shell.commands_changed)
+        self.fetching.fetched.connect(self.open)
+        self._shell.checkpoint_wanted.connect(self.open_path)
         for part in (actions, self.comparing, self.doctoring):
-            part.failed.connect(self.failed)
+            part.failed.connect(self._shell.failed)
         self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         self._inference.failed.connect(self._on_failed)
 
@@ -136,9 +154,103 @@ class CheckpointPanel(QWidget):
         """Whether every tensor has its statistics."""
         return self.values.complete
 
-    def use_prompts(self, prompts: Prompts) -> None:
-        """Ask the user with these."""
-        self.actions_.prompts = self.doctoring.prompts = prompts
+    def is_available(self) -> bool:
+        """Whether there is a file to look at, were it a refused one."""
+        return self._session.checkpoint is not None or self.inspection is not None
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with checkpoint files."""
+        can = self.actions_
+        return (
+            Command(
+                "file.open", "&Open checkpoint…", "&File", self.choose_file,
+                "Examine and open a safetensors or PyTorch file.", "open", "Ctrl+O", 1,
+            ),
+            Command(
+                "file.open_folder", "Open checkpoint &folder…", "&File", self.choose_folder,
+                "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
+            ),
+            Command(
+                "file.hub", "Open from the &Hub…", "&File", self.fetching.open,
+                "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
+            ),
+            Command(
+                "file.convert", "&Convert to safetensors…", "&File", can.convert,
+                "Copy the checkpoint's tensors, bit for bit, into a file without pickles.",
+                "save", "", 3, lambda: can.can_convert,
+            ),
+            Command(
+                "file.compare", "Comp&are with…", "&File", can.compare,
+                "Show tensor by tensor where another checkpoint differs.", "compare", "", 3,
+                lambda: can.can_compare,
+            ),
+            Command(
+                "file.export", "&Export inspection…", "&File", can.export,
+                "Write what was found in the file as a web page, JSON or SARIF.", "copy",
+                "Ctrl+Shift+E", 3, lambda: can.can_export,
+            ),
+            Command(
+                "file.doctor", "Loader docto&r…", "&File", can.ask_doctor,
+                "Try on labelled images what the file does not say, or says wrong.", "settings",
+                "Ctrl+Shift+L", 4, lambda: can.can_ask_doctor,
+            ),
+            Command(
+                "file.donor", "Choose a do&nor…", "&File", can.choose_donor,
+                "Name a whole CLIP for the encoder that the file lacks.", "checkpoint", "", 4,
+                lambda: can.can_choose_donor,
+            ),
+            Command(
+                "file.head", "Sa&ve the linear head…", "&File", can.save_head,
+                "Write the linear head that the file holds beside its CLIP.", "save", "", 4,
+                lambda: can.can_save_head,
+            ),
+            Command(
+                "file.known", "Add to &known files…", "&File", can.add_known,
+                "Keep what you know of the file, by its SHA-256.", "library", "", 4,
+                lambda: can.can_add_known,
+            ),
+        )  # fmt: skip
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Reading is begun again at the next opening; nothing is lost."""
+        return ()
+
+    def take_file(self, path: Path) -> bool:
+        """Open a checkpoint that was dropped on the window."""
+        is_mine = is_checkpoint_folder(path) if path.is_dir() else is_checkpoint_file(path)
+        if is_mine:
+            self.open_path(str(path))
+        return is_mine
+
+    def may_close(self) -> bool:
+        """Nothing here is unsaved."""
+        return True
+
+    @Slot()
+    def choose_file(self) -> None:
+        """Ask for a checkpoint file."""
+        folder = self._settings.value.last_folder
+        path = self._prompts.open_file(self.window(), "Open checkpoint", folder, CHECKPOINTS)
+        if path:
+            self.open_path(path)
+
+    @Slot()
+    def choose_folder(self) -> None:
+        """Ask for an open_clip folder."""
+        folder = self._settings.value.last_folder
+        path = self._prompts.open_folder(self.window(), "Open open_clip folder", folder)
+        if path:
+            self.open_path(path)
+
+    @Slot(str)
+    def open_path(self, path: str) -> None:
+        """Open a file or folder, or say that it is not there any more."""
+        if Path(path).exists():
+            self.open(Path(path).absolute())
+            return
+        self._settings.forget_recent(path)
+        self._shell.failed.emit(InputError(f"{path} is no longer there; choose it again."))
+        self._shell.commands_changed.emit()
 
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
@@ -149,7 +261,8 @@ class CheckpointPanel(QWidget):
         self.facts.begin(target)
         self.actions_.set_inspection(None)
         self._show_tabs(None)
-        self.opening.emit(self._path)
+        self._shell.header_changed.emit(target.name, "Reading…", "")
+        self._shell.station_wanted.emit(self.id)
 
         def work(cancelled: Callable[[], bool]) -> Iterator[object]:
             found = examine(target, cancelled)
@@ -174,7 +287,7 @@ class CheckpointPanel(QWidget):
         self._abandon()
         self._inspecting = None
         self.verdict.show_cancelled(Path(self._path).name)
-        self.told.emit(Path(self._path).name, "Not read")
+        self._shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     @Slot()
     def ask_doctor(self) -> None:
@@ -183,9 +296,12 @@ class CheckpointPanel(QWidget):
         if self.inspection is not None and facts is not None and facts.path == self._path:
             self.doctoring.open(self.inspection, facts.donor)
 
-    def stop(self, timeout_ms: int = 5000) -> bool:
-        """End the threads that read beside the window; whether they ended within the limit."""
-        deadline = QDeadlineTimer(timeout_ms)
+    def close_down(self, timeout_ms: int = 5000) -> bool:
+        """End the threads that read beside the window; whether they ended within the limit.
+
+        They hold nothing that could be lost, and hashing cannot be interrupted.
+        """
+        deadline = QDeadlineTimer(min(_READERS_MS, timeout_ms))
         threads = [thread for thread in (self._inspecting, self._asking) if thread is not None]
         self._inspecting = self._asking = None
         for thread in threads:
@@ -227,6 +343,9 @@ class CheckpointPanel(QWidget):
         if found.globals or found.verdict == "dangerous":
             self._ask_for_second_opinion(found)
         if found.refused:
+            self._shell.header_changed.emit(found.name, "Refused", "")
+            reason = found.reasons[0] if found.reasons else f"{found.name} was refused"
+            _LOG.warning("%s", reason)
             self.refused.emit(found)
 
     def _take_assessment(self, found: Assessed) -> None:

@@ -15,7 +15,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
 if TYPE_CHECKING:
-    from cleanclip_gui.clean.station import CleanPanel
+    from cleanclip_gui.clean.station import CleanStation
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 class QueueActs(QObject):
     """Starts the next job of the panel's queue whenever it may."""
 
-    def __init__(self, panel: CleanPanel) -> None:
+    def __init__(self, panel: CleanStation) -> None:
         super().__init__(panel)
         self._panel, self._queue = panel, panel.queue
         self._file: Path | None = None

@@ -61,12 +61,14 @@ class RunAtWork(QObject):
     logged = Signal(str)
     progressed = Signal(object)
 
-    def __init__(self, session: Session, inference: Inference, view: CleanView) -> None:
+    def __init__(
+        self, session: Session, inference: Inference, device: StudioDevice, view: CleanView
+    ) -> None:
         super().__init__(view)
         self.session = session
         self._view = view
         self.new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner
-        self.studio_device = StudioDevice(session, inference)
+        self.studio_device = device
         self.reads = Reads(self)
         self.reads.done.connect(self._on_charts_read)
         self.reads.failed.connect(self.failed)
@@ -120,6 +122,7 @@ class RunAtWork(QObject):
         self._view.hide_outcome()
         bar = self._view.run_bar
         bar.show_start(f"{self.title()} is running", steerable=True)
+        self.session.run_progress = None
         self._set_run("running")
         bar.show_notice(self.studio_device.give_way(self.device))
         self.changed.emit()

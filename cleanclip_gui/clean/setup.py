@@ -18,10 +18,10 @@ from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.reference_choice import ReferenceChoice
 from cleanclip_gui.clean.training_data import TrainingData, tool
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, plural
-from cleanclip_gui.window.dropped_files import local_paths
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipe_file import FORMAT
 from ml_core.detection.records import FIVE_POISONS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from cleanclip_gui.clean.alpha import AlphaActs
 from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
 from cleanclip_gui.clean.proof.proof import ProofActs
 from cleanclip_gui.clean.queue_acts import QueueActs
+from cleanclip_gui.clean.queue_file import QUEUE_FILE
 from cleanclip_gui.clean.recipes import RecipeFiles
+from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import Asked, RunAtWork, ending, estimate_folder
 from cleanclip_gui.clean.run_queue import RunQueue
 from cleanclip_gui.clean.runs.actions import HistoryActs
@@ -27,46 +32,65 @@ from cleanclip_gui.clean.runs.saved_run import (
 from cleanclip_gui.clean.save_result import SaveCleaned
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.clean.view import ESTIMATE_HELP, ESTIMATE_WAITS, CleanView
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import DEVICES, JobRunner, is_taken
-from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain
 from ml_core.data.specs import PairSpec
-from ml_core.events import Done
+from ml_core.events import Done, Progress
 from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
+_RUN = ("A cleaning run is going on.", "Its last save is kept.")
+_AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
+_ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
+_SAVING = ("A file is being saved.", "What it would write over, and the run's own file, stay.")
+_TEST_KEEPS = "It begins anew the next time."
 
-class CleanPanel(CleanView):
+
+def _leave() -> None:
+    """What ends by itself is not cancelled."""
+
+
+def make(context: Context) -> Station:
+    """The station, for the window."""
+    return CleanStation(context)
+
+
+class CleanStation(CleanView):
     """The Clean station.
 
-    ``failed`` carries an :class:`InputError` for the window to show; ``try_in_studio`` asks it
-    to show Studio; ``resume_asked`` to ask for a run's folder; ``resumed`` carries the
+    ``failed`` carries an :class:`InputError` for the window to show; ``resumed`` the
     :class:`SavedRun` that goes on; ``repeated`` the :class:`CleanSpec` that the form was filled
-    with; ``progressed`` carries a Progress. The window calls :meth:`cancel` and waits for
-    ``session.run`` to end.
+    with.
     """
 
-    try_in_studio = Signal()
+    id = "clean"
+    title = "Clea&n"
+    question = "Can the backdoor be removed?"
+    icon = "clean"
+    shortcut = "Ctrl+3"
+
     failed = Signal(object)
     logged = Signal(str)
-    progressed = Signal(object)
-    resume_asked = Signal()
     resumed = Signal(object)
     repeated = Signal(object)
     changed = Signal()
 
-    def __init__(
-        self, session: Session, inference: Inference, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         self.queue = RunQueue()
         self.bench = CleanRuns(self.queue)
         super().__init__(self.bench, self.bench.comparison, parent)
         self.queue.setParent(self)
-        self.session = session
-        self.run = RunAtWork(session, inference, self)
-        self.studio_device = self.run.studio_device
+        self.session = session = context.session
+        self._shell = context.shell
+        inference = context.inference
+        self.run = RunAtWork(session, inference, context.device, self)
+        self.studio_device = context.device
         self.saving = SaveCleaned(self)
         self.auditing = Auditing(session, self, lambda: self.data.pairs())
         self.trying = TryCleaned(session, inference, self)
@@ -76,8 +100,173 @@ class CleanPanel(CleanView):
         self.waiting = QueueActs(self)
         self.history = HistoryActs(self)
         self.bench.parent_folder = self.setup.folder
+        self.start_button.setObjectName("clean.start_button")
+        self.before_after.setObjectName("clean.before_after")
+        self.charts.rates.setObjectName("clean.rates")
         self._connect()
+        self._use_prompts(context.prompts)
+        self.failed.connect(self._shell.failed)
+        self.logged.connect(self._shell.logged)
+        self.changed.connect(self._shell.commands_changed)
+        self.resuming = Resuming(context, self)
+        self.waiting.keep(data_dir() / QUEUE_FILE)
         self._refresh()
+
+    def is_available(self) -> bool:
+        """Whether there is something to clean, or a run of an earlier window."""
+        earlier = self.is_offering() or len(self.queue) > 0
+        return self.session.checkpoint is not None or self.is_running() or earlier
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with runs, results, the queue and audits."""
+        made = (
+            Command(
+                "clean.estimate", "&Estimate", "&Clean", partial(self._shown, self.estimate),
+                "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
+                self.estimate_button.isEnabled,
+            ),
+            Command(
+                "clean.start", "&Start cleaning", "&Clean", partial(self._shown, self.start),
+                "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0,
+                self.start_button.isEnabled,
+            ),
+            Command(
+                "clean.audit", "&Audit training pairs…", "&Clean", self.auditing.open,
+                "Look for poisoned pairs in what the checkpoint is to be cleaned with.", "search",
+                "Ctrl+Shift+A", 0,
+                lambda: self.session.checkpoint is not None and self.data.takes_pairs,
+            ),
+            Command(
+                "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
+                "Show an audit that was made before, with what was excluded by it.", "folder",
+            ),
+            Command(
+                "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
+                "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
+                lambda: not self.is_running(),
+            ),
+            Command(
+                "clean.pause", "&Pause or go on", "&Clean", self.pause,
+                "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1,
+                self._is_cleaning,
+            ),
+            Command(
+                "clean.stop", "S&top and save", "&Clean", self.stop_and_save,
+                "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1,
+                self._is_cleaning,
+            ),
+            Command(
+                "clean.cancel", "&Cancel", "&Clean", self.cancel,
+                "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1,
+                self.is_running,
+            ),
+            Command(
+                "clean.try", "Try in St&udio", "&Clean", self.try_cleaned,
+                "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2,
+                self.has_result,
+            ),
+            Command(
+                "clean.save", "Save cleaned c&heckpoint or adapter…", "&Clean", self.save_cleaned,
+                "Copy what the run made to a place of your choice.", "save", "Ctrl+S", 2,
+                self.has_result,
+            ),
+            Command(
+                "clean.rebound", "Re&bound test", "&Clean", self.proving.begin_rebound,
+                "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
+                2, self._can_prove,
+            ),
+            Command(
+                "clean.holdouts", "Hold-&outs", "&Clean", self.proving.begin_holdouts,
+                "Measure what the run was not told.", "target", "", 2, self._can_prove,
+            ),
+            Command(
+                "clean.runs", "&Queue and history", "&Clean",
+                partial(self._shown, partial(self.show_page, 1)),
+                "Runs that wait, and those of before.", "library", "Ctrl+4", 3, self.is_available,
+            ),
+            Command(
+                "clean.start_queue", "Run what &waits", "&Clean", self.start_queue,
+                "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
+                lambda: self.waiting.can_start,
+            ),
+            Command(
+                "clean.compare", "Co&mpare runs", "&Clean",
+                partial(self._shown, partial(self.show_page, 2)),
+                "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
+                self.is_available,
+            ),
+            # Without a menu: what the guided run does.
+            *(
+                Command(
+                    f"clean.start_{preset}", f"CleanCLIP, preset {preset}", "",
+                    partial(self.start_preset, preset), "",
+                )
+                for preset in ("talk", "default")
+            ),
+        )  # fmt: skip
+        # A key that is held undoes step by step, but starts one run.
+        return tuple(replace(command, repeats=False) for command in made)
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Runs, proofs, audits and files that are being written."""
+        found = []
+        if is_live(self.session.run):
+            found.append(AtWork(*_RUN, partial(self._end, self.cancel), waits=True))
+        if self.proving.is_running:
+            said = f"{self.proving.title} is going on."
+            found.append(AtWork(said, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
+        if self.auditing.is_running:
+            found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
+        if self.alpha_acts.is_busy:
+            found.append(AtWork(*_ALPHA, _leave))
+        if self.saving.is_busy:
+            found.append(AtWork(*_SAVING, _leave))
+        return tuple(found)
+
+    def take_file(self, path: Path) -> bool:
+        """Open the folder of an audit, and offer to go on with a run that has no result."""
+        if is_audit(path):
+            self.auditing.open_saved(path if path.is_dir() else path.parent)
+        elif is_unfinished_run(path):
+            self.resuming.offer(path)
+        else:
+            return False
+        return True
+
+    def may_close(self) -> bool:
+        """Whether no marks of an audit would be lost, or the user lets them go."""
+        return self.auditing.may_lose_marks("Quit", "Quit")
+
+    def _end(self, act: Callable[[], object]) -> None:
+        """Cancel something, and start none of what waits in the queue after it."""
+        self.queue.hold(True)
+        act()
+
+    @Slot()
+    def start_queue(self) -> None:
+        """Show the queue and let what waits run."""
+        self._shown(partial(self.show_page, 1))
+        self.waiting.start()
+
+    def start_preset(self, preset: str) -> None:
+        """Clean with CleanCLIP's preset of that name, unless something is being cleaned."""
+        if not is_live(self.session.run):
+            self.form.set_method("cleanclip")
+            self.form.set_preset(preset)
+            self.start()
+
+    def _shown(self, act: Callable[[], object]) -> None:
+        """Do something on the page of this station."""
+        self._shell.station_wanted.emit(self.id)
+        act()
+
+    def _is_cleaning(self) -> bool:
+        return self.run.is_cleaning
+
+    def _can_prove(self) -> bool:
+        """Whether a result is on show that could be tested now."""
+        shown = not self.proof.isHidden() and self.before_after.isVisibleTo(self)
+        return shown and self.proof.rebound_button.isEnabled()
 
     # Acts
 
@@ -194,7 +383,7 @@ class CleanPanel(CleanView):
         """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
         self.saving.begin(self._result)
 
-    def use_prompts(self, prompts: Prompts) -> None:
+    def _use_prompts(self, prompts: Prompts) -> None:
         """Ask through these."""
         self.setup.use_prompts(prompts)
         self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
@@ -212,7 +401,7 @@ class CleanPanel(CleanView):
         """Whether a cleaned checkpoint is on show."""
         return bool(self._result) and self.shows_result()
 
-    def stop(self, timeout_ms: int = 5000) -> bool:
+    def close_down(self, timeout_ms: int = 5000) -> bool:
         """End what is left when the window closes; whether it ended within the limit."""
         deadline = QDeadlineTimer(timeout_ms)
         self.queue.hold(True)
@@ -274,7 +463,6 @@ class CleanPanel(CleanView):
         self.setup.audit_button.clicked.connect(self.auditing.open)
         self.auditing.failed.connect(self.failed)
         self.auditing.excluded.connect(self._on_excluded)
-        self.setup.resume_other.clicked.connect(self.resume_asked)
         self.run_bar.pause_clicked.connect(self.pause)
         self.run_bar.stop_clicked.connect(self.stop_and_save)
         self.run_bar.cancel_clicked.connect(self.cancel)
@@ -283,7 +471,7 @@ class CleanPanel(CleanView):
         self.details_button.clicked.connect(self._on_details_clicked)
         self.try_button.clicked.connect(self.try_cleaned)
         self.save_button.clicked.connect(self.save_cleaned)
-        self.trying.opened.connect(self.try_in_studio)
+        self.trying.opened.connect(self._on_opened_in_studio)
         for part in (
             self.trying, self.saving, self.charts, self.bench, self.run, self.recipes,
             self.alpha_acts, self.proving,
@@ -296,7 +484,7 @@ class CleanPanel(CleanView):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self.save_button.setDisabled)
         self.run.logged.connect(self.logged)
-        self.run.progressed.connect(self.progressed)
+        self.run.progressed.connect(self._on_progress)
         self.run.said.connect(self.bench.add_event)
         self.run.changed.connect(self._refresh)
         self.run.ended.connect(self._on_ended)
@@ -308,6 +496,14 @@ class CleanPanel(CleanView):
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)
+
+    @Slot()
+    def _on_opened_in_studio(self) -> None:
+        self._shell.station_wanted.emit("studio")
+
+    @Slot(object)
+    def _on_progress(self, progress: Progress) -> None:
+        self.session.run_progress = progress
 
     @Slot(str, object)
     def _on_excluded(self, path: str, audited: PairSpec) -> None:

@@ -6,26 +6,27 @@ from collections import deque
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.commands import Command
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import Failed, ImagesLoaded, LoadImages, Loading
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import ImagesState
+from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
+from ml_core.reading.regular_file import open_regular
 
 DEMO_TARGET = "banana"
 _PATIENCE_MS = 400
@@ -39,28 +40,20 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
 _TABLES = "Tables (*.csv *.tsv)"
 _FILES = "Image sets (*.tar *.parquet)"
+_DROPPED = (".csv", ".tsv", ".parquet")
+_TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
 _LISTS = "Class lists (*.txt classes.py)"
 
 
 class DataBar(QWidget):
-    """Chips that say which data is in use and let it be changed.
+    """Chips that say which data is in use and let it be changed."""
 
-    ``failed(InputError)`` carries what could not be opened.
-    """
-
-    failed = Signal(object)
-
-    def __init__(
-        self,
-        session: Session,
-        inference: Inference,
-        prompts: Prompts | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = session
-        self._inference = inference
-        self._prompts = prompts or Prompts()
+        self._session = session = context.session
+        self._inference = inference = context.inference
+        self._prompts = context.prompts
+        self._shell = context.shell
         self._spec: ImageSpec | None = None
         self._label_set = "demo"
         self._templates: tuple[str, ...] | None = None
@@ -97,7 +90,69 @@ class DataBar(QWidget):
         inference.loading.connect(self._on_loading)
         inference.images_loaded.connect(self._on_images_loaded)
         inference.failed.connect(self._on_failed)
+        context.shell.images_wanted.connect(self.load)
         self._show()
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with evaluation images, classes and templates."""
+        return (
+            Command(
+                "file.images_folder", "Evaluation &images from a folder…", "&File",
+                self.choose_folder, "Evaluate on a folder per class, or a set such as CIFAR-10.",
+                "image", "Ctrl+I", 2,
+            ),
+            Command(
+                "file.images_table", "Evaluation images from a &table…", "&File",
+                self.choose_table, "Evaluate on pictures that a CSV or TSV names.", "image",
+                "Ctrl+Shift+I", 2,
+            ),
+            Command(
+                "file.images_file", "Evaluation i&mages from a shard or Parquet…", "&File",
+                self.choose_file, "Evaluate on a WebDataset shard or a Parquet file.",
+                "library", "", 2,
+            ),
+            Command(
+                "file.images_back", "&Back to the images before", "&File", self.go_back,
+                "Use the images, classes and templates that were in use before.", "undo", "", 2,
+                lambda: self.can_go_back,
+            ),
+            Command(
+                "file.labels", "Class &list from a file…", "&File", self.choose_label_file,
+                "Use class names from a text file, one a line.", "tag", "", 2,
+            ),
+            Command(
+                "file.classes", "Edit the cla&sses…", "&File", self.edit_classes,
+                "Change the class names that the model chooses from.", "tag", "", 2,
+                self._has_images,
+            ),
+            Command(
+                "file.templates", "&Prompt templates…", "&File", self.edit_templates,
+                "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2,
+                self._has_images,
+            ),
+        )  # fmt: skip
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Opening images is begun again at the next start; nothing is lost."""
+        return ()
+
+    def take_file(self, path: Path) -> bool:
+        """Take tables, shards and folders that no station wanted as evaluation images."""
+        is_mine = path.is_dir() or path.suffix.lower() in _DROPPED or is_shard(path)
+        if is_mine:
+            self.open_path(path)
+        return is_mine
+
+    def may_close(self) -> bool:
+        """Nothing here is unsaved."""
+        return True
+
+    def close_down(self, timeout_ms: int) -> bool:
+        """Images are opened in the inference thread, which ends by itself."""
+        return True
+
+    def _has_images(self) -> bool:
+        return self._session.images is not None
 
     def load(
         self, spec: ImageSpec, label_set: str = "", templates: tuple[str, ...] | None = None
@@ -117,11 +172,6 @@ class DataBar(QWidget):
         """Use other prompt templates; None takes the label set's own."""
         self._templates = templates
         self._submit()
-
-    def in_use(self) -> tuple[ImageSpec, str] | None:
-        """The image set in use and its label set; None before there is one."""
-        spec, label_set, _ = self._good
-        return None if spec is None else (spec, label_set)
 
     @Slot()
     def choose_folder(self) -> None:
@@ -164,7 +214,7 @@ class DataBar(QWidget):
         try:
             dialog = ImagesDialog(path, kind, self._label_set, self.window())
         except InputError as error:
-            self.failed.emit(error)
+            self._shell.failed.emit(error)
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_spec_chosen)
@@ -299,6 +349,7 @@ class DataBar(QWidget):
     def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
         if self._asked:
             self._before, self._good = self._good, self._asked.popleft()
+            self._session.label_set = self._good[1]
             self._back.setEnabled(self.can_go_back)
         before = self._session.images
         wanted = DEMO_TARGET
@@ -335,7 +386,7 @@ class DataBar(QWidget):
             title = f"classes of {Path(spec.path or '').stem}"
             name = chosen if isinstance(chosen, str) else label_set_of(chosen, title)
         except InputError as error:
-            self.failed.emit(error)
+            self._shell.failed.emit(error)
             return
         if name == self._label_set:
             self.load(spec)
@@ -355,7 +406,7 @@ class DataBar(QWidget):
         try:
             self._label_set = label_set_of(names, EDITED_CLASSES.removesuffix(".txt"))
         except InputError as error:
-            self.failed.emit(error)
+            self._shell.failed.emit(error)
             return
         self._templates = images.templates
         self._submit()
@@ -371,6 +422,20 @@ class DataBar(QWidget):
         action = self.sender()
         if isinstance(action, QAction):
             self.set_label_set(action.data())
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a file is a tar archive, and not one of PyTorch's first format."""
+    if path.suffix.lower() != ".tar":
+        return False
+    try:
+        file, _ = open_regular(path)
+        with file:
+            head = file.read(512)
+    except (InputError, OSError):
+        return False
+    name = head[:100].split(b"\0")[0].removeprefix(b"./").split(b"/")[0]
+    return head[257:262] == b"ustar" and name not in _TORCH_TAR
 
 
 def _chip(icon: str, name: str) -> QToolButton:

@@ -9,6 +9,7 @@ from psygnal import SignalGroupDescriptor
 
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState, is_live
 from ml_core.evaluation.records import Evaluation
+from ml_core.events import Progress
 from ml_core.triggers import Trigger
 
 
@@ -17,7 +18,9 @@ class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
 
     ``role`` names the checkpoint that Studio looks at: the suspect one or the cleaned one.
-    ``speed`` says how that one is computed, in short and in full.
+    ``speed`` says how that one is computed, in short and in full. ``station`` is the page on show,
+    ``label_set`` the name or file of the classes in use, ``run_progress`` how far the
+    stage of the run is; None while that is unknown.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -35,6 +38,9 @@ class Session:
     device: str = "cpu"
     devices: tuple[str, ...] = ()
     speed: tuple[str, str] = ("", "")
+    station: str = "welcome"
+    label_set: str = "demo"
+    run_progress: Progress | None = None
 
     @property
     def shown(self) -> CheckpointFacts | None:

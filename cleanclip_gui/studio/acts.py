@@ -21,7 +21,7 @@ from ml_core.triggers import Trigger
 from ml_core.triggers.make import demo_trigger
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _NO_TRIGGER = "There is no trigger to save yet; paint one first."
 
@@ -29,40 +29,40 @@ _NO_TRIGGER = "There is no trigger to save yet; paint one first."
 class StudioActs:
     """Mixed into the panel; what goes wrong is emitted as a sentence through ``failed``."""
 
-    def undo(self: StudioPanel) -> None:
+    def undo(self: StudioStation) -> None:
         """Undo the last act on the canvas."""
         self.canvas.give_up() if self.canvas.holding else self.document.undo()
 
-    def redo(self: StudioPanel) -> None:
+    def redo(self: StudioStation) -> None:
         """Do it again."""
         self.document.redo()
 
-    def clear(self: StudioPanel) -> None:
+    def clear(self: StudioStation) -> None:
         """Remove paint, patch and overlay."""
         self.canvas.give_up()
         self.document.clear()
 
-    def use_tool(self: StudioPanel, name: str) -> None:
+    def use_tool(self: StudioStation, name: str) -> None:
         """Take a tool."""
         self.canvas.set_tool(cast(Tool, name))
 
-    def flip_to_a(self: StudioPanel) -> None:
+    def flip_to_a(self: StudioStation) -> None:
         """Put snapshot A on the canvas."""
         self.document.flip("A")
 
-    def flip_to_b(self: StudioPanel) -> None:
+    def flip_to_b(self: StudioStation) -> None:
         """Put snapshot B on the canvas."""
         self.document.flip("B")
 
-    def mirror_h(self: StudioPanel) -> None:
+    def mirror_h(self: StudioStation) -> None:
         """Mirror selection, patch or paint: left and right."""
         self._mirror(upright=False)
 
-    def mirror_v(self: StudioPanel) -> None:
+    def mirror_v(self: StudioStation) -> None:
         """Mirror selection, patch or paint: top and bottom."""
         self._mirror(upright=True)
 
-    def _mirror(self: StudioPanel, *, upright: bool) -> None:
+    def _mirror(self: StudioStation, *, upright: bool) -> None:
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
         if self.canvas.selection is None and patch is not None:
@@ -72,7 +72,7 @@ class StudioActs:
             scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
             self._transform_paint(scale, text)
 
-    def rotate(self: StudioPanel) -> None:
+    def rotate(self: StudioStation) -> None:
         """Turn selection, patch or paint by 90 degrees, clockwise."""
         patch = self.document.patch
         if self.canvas.selection is None and patch is not None:
@@ -80,7 +80,7 @@ class StudioActs:
         else:
             self._transform_paint(QTransform().rotate(90), "Turn by 90°")
 
-    def _transform_paint(self: StudioPanel, change: QTransform, text: str) -> None:
+    def _transform_paint(self: StudioStation, change: QTransform, text: str) -> None:
         """Transform what is marked, or all that is painted."""
         marked = self.canvas.selection is not None
         if not marked:
@@ -89,35 +89,35 @@ class StudioActs:
         if not marked:
             self.canvas.select.deselect()
 
-    def use_demo_trigger(self: StudioPanel) -> None:
+    def use_demo_trigger(self: StudioStation) -> None:
         """Stamp the sticker that the demo model was poisoned with."""
         self._use_made(demo_trigger)
 
-    def upload(self: StudioPanel) -> None:
+    def upload(self: StudioStation) -> None:
         """Ask for a picture, a tensor, a saved trigger, or a pattern and its mask; stamp it."""
         title = "Upload a trigger: one file, or a pattern and its mask"
         paths = self.prompts.open_files(self, title, "", trigger_files.PICTURES)
         if paths:
             self._use_made(lambda: trigger_files.from_files([Path(path) for path in paths]))
 
-    def load_trigger(self: StudioPanel, path: str | Path | None = None) -> None:
+    def load_trigger(self: StudioStation, path: str | Path | None = None) -> None:
         """Stamp a saved trigger, a picture or a tensor; asks for the file when none is given."""
         if path is None:
             self.upload()
         else:
             self._use_made(lambda: trigger_files.load(path))
 
-    def paste(self: StudioPanel) -> None:
+    def paste(self: StudioStation) -> None:
         """Stamp the picture in the clipboard."""
         self._take_mime(QGuiApplication.clipboard().mimeData(), "The clipboard holds no picture.")
 
-    def copy(self: StudioPanel) -> None:
+    def copy(self: StudioStation) -> None:
         """Put the trigger in the clipboard, as files and as a picture."""
         mime = self._make_mime()
         if mime is not None:
             QGuiApplication.clipboard().setMimeData(mime)
 
-    def _make_mime(self: StudioPanel) -> QMimeData | None:
+    def _make_mime(self: StudioStation) -> QMimeData | None:
         """What is dragged out of the window."""
         trigger = self.current_trigger()
         if trigger is None:
@@ -128,7 +128,7 @@ class StudioActs:
             self.failed.emit(error)
             return None
 
-    def save_trigger(self: StudioPanel) -> None:
+    def save_trigger(self: StudioStation) -> None:
         """Save the trigger under a name in the library."""
         trigger = self.current_trigger()
         if trigger is None:
@@ -141,7 +141,7 @@ class StudioActs:
             except InputError as error:
                 self.failed.emit(error)
 
-    def save_trigger_as(self: StudioPanel) -> None:
+    def save_trigger_as(self: StudioStation) -> None:
         """Save the trigger where the user says."""
         trigger = self.current_trigger()
         if trigger is None:
@@ -155,20 +155,20 @@ class StudioActs:
             except InputError as error:
                 self.failed.emit(error)
 
-    def use_trigger(self: StudioPanel, trigger: Trigger, *, add: bool = False) -> None:
+    def use_trigger(self: StudioStation, trigger: Trigger, *, add: bool = False) -> None:
         """Put a trigger on the canvas in the place of what is there, as one undo step."""
         scene_trigger.put_on(self.document, trigger, add=add)
         if scene_trigger.is_movable(trigger):
             self.canvas.set_tool("move")
 
-    def _use_made(self: StudioPanel, make: Callable[[], Trigger], *, add: bool = False) -> None:
+    def _use_made(self: StudioStation, make: Callable[[], Trigger], *, add: bool = False) -> None:
         """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
         try:
             self.use_trigger(make(), add=add)
         except InputError as error:
             self.failed.emit(error)
 
-    def _take_mime(self: StudioPanel, mime: QMimeData | None, otherwise: str) -> None:
+    def _take_mime(self: StudioStation, mime: QMimeData | None, otherwise: str) -> None:
         try:
             trigger = None if mime is None else trigger_files.from_mime(mime)
         except InputError as error:
@@ -179,7 +179,7 @@ class StudioActs:
         else:
             self.use_trigger(trigger)
 
-    def show_library(self: StudioPanel) -> None:
+    def show_library(self: StudioStation) -> None:
         """Show the library of triggers."""
         dialog = TriggerLibrary(library.entries(self.document.size), self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -189,14 +189,14 @@ class StudioActs:
         self.library = dialog
         dialog.open()
 
-    def _on_library_chosen(self: StudioPanel, key: str, add: bool) -> None:
+    def _on_library_chosen(self: StudioStation, key: str, add: bool) -> None:
         entry = library.find(key)
         if entry is not None and entry.needs_file and not entry.without_file:
             self._use_with_file(key, add)
         else:
             self._use_made(lambda: library.make(key, self.document.size, None), add=add)
 
-    def _use_with_file(self: StudioPanel, key: str, add: bool = False) -> None:
+    def _use_with_file(self: StudioStation, key: str, add: bool = False) -> None:
         """Ask for the file that a published trigger is made of."""
         entry = library.find(key)
         name = key if entry is None else entry.name
@@ -204,7 +204,7 @@ class StudioActs:
         if file:
             self._use_made(lambda: library.make(key, self.document.size, file), add=add)
 
-    def _on_delete_wanted(self: StudioPanel, key: str) -> None:
+    def _on_delete_wanted(self: StudioStation, key: str) -> None:
         """Delete a saved trigger, once the user has said so."""
         name = library.saved_name(key)
         asked = self.prompts.confirm(
@@ -217,7 +217,7 @@ class StudioActs:
                 self.failed.emit(error)
             self.library.set_entries(library.entries(self.document.size))
 
-    def show_parameters(self: StudioPanel) -> None:
+    def show_parameters(self: StudioStation) -> None:
         """Show the trigger's parameters; the window stays usable meanwhile."""
         if self.form is None:
             self.form = TriggerForm(cast(QWidget, self))
@@ -228,7 +228,7 @@ class StudioActs:
         self.form.raise_()
         self.form.activateWindow()
 
-    def _fill_form(self: StudioPanel) -> None:
+    def _fill_form(self: StudioStation) -> None:
         if self.form is None:
             return
         try:
@@ -245,7 +245,7 @@ class StudioActs:
         found = form_sections.sections(self.document.scene, trigger)
         self.form.show_sections(title, lead, found)
 
-    def _on_field_changed(self: StudioPanel, key: str, field: str, value: Any) -> None:
+    def _on_field_changed(self: StudioStation, key: str, field: str, value: Any) -> None:
         try:
             if key == "whole" and field == "text":
                 self._on_text_chosen(value)
@@ -259,7 +259,7 @@ class StudioActs:
             if self.form is not None:
                 self.form.show_problem(error.sentence)
 
-    def measure_all(self: StudioPanel) -> None:
+    def measure_all(self: StudioStation) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
         self.placement_bar.one.setChecked(False)
         self.live.measure_all()

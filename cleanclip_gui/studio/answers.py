@@ -23,13 +23,13 @@ from cleanclip_gui.widgets.text import plain
 _ASKED = "The model is being asked…"
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 
 class StudioAnswers(QObject):
     """Passes answers on to the panel's widgets; a number of an older question looks stale."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel = panel
         inference.thumbnails_ready.connect(self._on_thumbnails_ready)

@@ -15,7 +15,7 @@ from cleanclip_gui.studio.result_details import ResultDetails, rows_of
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _KINDS = "JSON (*.json);;CSV (*.csv)"
 
@@ -23,7 +23,7 @@ _KINDS = "JSON (*.json);;CSV (*.csv)"
 class StudioDetails(QObject):
     """Asks the inference thread, which knows model and images, and opens the dialog."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self.dialog: ResultDetails | None = None

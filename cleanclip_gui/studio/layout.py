@@ -11,13 +11,13 @@ from cleanclip_gui import theme
 from cleanclip_gui.studio.pages.pages import StudioPages
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _RIGHT = 348
 _MIDDLE = 300  # in the smallest window the bars leave out words
 
 
-def lay_out(panel: StudioPanel) -> None:
+def lay_out(panel: StudioStation) -> None:
     """Three columns; the canvas takes what is left."""
     canvas_page = QWidget()
     middle = QVBoxLayout(canvas_page)
@@ -41,7 +41,7 @@ def lay_out(panel: StudioPanel) -> None:
     layout.addWidget(_numbers(panel))
 
 
-def _numbers(panel: StudioPanel) -> QWidget:
+def _numbers(panel: StudioStation) -> QWidget:
     """The right column: the figure, and the bars of the selected image."""
     bars_card = QFrame()
     bars_card.setProperty("card", True)

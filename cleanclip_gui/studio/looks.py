@@ -10,7 +10,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import EvaluationUpdated, Failed, Look, Looked
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 LOOK_SECONDS = 2.0  # a set that is measured sooner shows what it is without being asked
 _PIECE_SECONDS = 0.3
@@ -30,7 +30,7 @@ class StudioLooks(QObject):
     next.
     """
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self._asked = -1  # generation of the request that is out

@@ -12,7 +12,7 @@ from cleanclip_gui.inference.requests import EvaluationUpdated
 from cleanclip_gui.session.records import is_live
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
     from ml_core.evaluation.speed import Speed
 
 FEWEST = 200  # below, there is little to win, and agreement says little
@@ -22,7 +22,7 @@ _IDLE_MS = 1000
 class StudioSpeed(QObject):
     """Waits until nobody paints; a stroke ends the measurement, which then begins anew."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self._known: tuple[str | None, str] | None = None

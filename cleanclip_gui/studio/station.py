@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QMimeData, Signal
 from PySide6.QtGui import QColor, QHideEvent
 from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
 
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.commands import Command
 from cleanclip_gui.inference.requests import Thumbnails
-from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
+from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import library
 from cleanclip_gui.studio.acts import StudioActs
 from cleanclip_gui.studio.answers import StudioAnswers
@@ -23,7 +26,7 @@ from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import resized, turned
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.tool_strip import TOOLS, ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.details import StudioDetails
 from cleanclip_gui.studio.gallery.gallery import Gallery
@@ -41,28 +44,47 @@ from cleanclip_gui.studio.speed import StudioSpeed
 from cleanclip_gui.studio.trigger_files import Dragged
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError
+from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.triggers import Trigger
 
+_MAP_MS = 300
+_TRIGGERS = (".json", ".npy", ".npz")
+_PAGES = (
+    ("trigger", "Tri&gger canvas", "Back to painting.", "stamp", "Ctrl+Shift+1"),
+    ("attribution", "Where the model loo&ks", "On one picture.", "eye", "Ctrl+Shift+2"),
+    ("map", "&Embedding map", "Pictures and class texts in the plane.", "dot", "Ctrl+Shift+3"),
+    ("pair", "Two c&heckpoints", "On the same pictures.", "compare", "Ctrl+Shift+4"),
+    ("classes", "N&umbers by class", "What triggered images become.", "grid", "Ctrl+Shift+5"),
+    ("text", "Te&xt side", "Captions and templates, one by one.", "text", "Ctrl+Shift+6"),
+)
 
-class StudioPanel(StudioActs, QWidget):
-    """Gallery on the left, canvas in the middle, numbers on the right.
 
-    ``failed`` carries an :class:`InputError` for the window to show.
-    """
+def make(context: Context) -> Station:
+    """The station, for the window."""
+    return StudioStation(context)
+
+
+class StudioStation(StudioActs, QWidget):
+    """Gallery on the left, canvas in the middle, numbers on the right."""
+
+    id = "studio"
+    title = "&Studio"
+    question = "What does a trigger do?"
+    icon = "studio"
+    shortcut = "Ctrl+2"
 
     failed = Signal(object)
-    history_changed = Signal(str, str)
 
-    def __init__(
-        self, session: Session, inference: Inference, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("studio")
         self.setAccessibleName("Studio")
-        self.session = session
-        self.prompts = Prompts()
+        self.session = session = context.session
+        self.prompts = context.prompts
+        self._shell = context.shell
+        inference = context.inference
+        self.failed.connect(self._shell.failed)
         self.ask_name: Callable[[str], str] = self._ask_name
         self._inference = inference
         self.dragged = Dragged()
@@ -83,6 +105,8 @@ class StudioPanel(StudioActs, QWidget):
         self.answers = StudioAnswers(self, inference)
         self.pages: StudioPages
         self.measured: QPushButton
+        self.figure.setObjectName("studio.figure")
+        self.canvas.setObjectName("studio.canvas")
         lay_out(self)
         self.looks = StudioLooks(self, inference)
         self.why = StudioWhy(self, inference)
@@ -95,6 +119,172 @@ class StudioPanel(StudioActs, QWidget):
         self._connect_session()
         self._on_images_change(session.images)
         self._on_checkpoint_change(session.checkpoint)
+
+    def is_available(self) -> bool:
+        """Whether a checkpoint is open."""
+        return self.session.checkpoint is not None
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done to the trigger, and the pages that explain what it does."""
+        return (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+
+    def _edit_commands(self) -> tuple[Command, ...]:
+        stack = self.document.stack
+        return (
+            Command(
+                "edit.undo", "&Undo", "&Edit", self.undo, "Undo the last act on the canvas.",
+                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.canUndo(),
+            ),
+            Command(
+                "edit.redo", "&Redo", "&Edit", self.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
+                0, lambda: self._is_shown() and stack.canRedo(),
+            ),
+            Command(
+                "edit.paste", "&Paste picture as trigger", "&Edit", self.paste,
+                "Stamp the picture in the clipboard.", "paste", "Ctrl+V", 1, self._is_shown,
+            ),
+            Command(
+                "edit.copy", "C&opy trigger", "&Edit", self.copy,
+                "Copy the trigger, as files and as a picture.", "copy", "Ctrl+C", 1,
+                self._has_trigger,
+            ),
+            Command(
+                "edit.clear", "&Clear the canvas", "&Edit", self.clear, "Remove paint and patch.",
+                "clear", "Ctrl+Backspace", 1, self._has_trigger,
+            ),
+            *(
+                Command(
+                    f"trigger.tool_{name}", with_key(text, key), "&Paint",
+                    partial(self.use_tool, name), f"{key} while the canvas has the focus.", icon,
+                    "", 0, self._is_shown, partial(self._holds, name), "tool",
+                )
+                for name, icon, text, key in TOOLS
+            ),
+        )  # fmt: skip
+
+    def _trigger_commands(self) -> tuple[Command, ...]:
+        return (
+            Command(
+                "trigger.flip_a", "Flip to snapshot &A", "&Trigger", self.flip_to_a,
+                "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
+                partial(self._on_slot, "A"), "slot",
+            ),
+            Command(
+                "trigger.flip_b", "Flip to snapshot &B", "&Trigger", self.flip_to_b,
+                "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
+                partial(self._on_slot, "B"), "slot",
+            ),
+            Command(
+                "trigger.mirror", "Mirror left and &right", "&Trigger", self.mirror_h,
+                "Mirror selection, patch or paint.", "mirror-h", "", 0, self._has_trigger,
+            ),
+            Command(
+                "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", self.mirror_v,
+                "Mirror selection, patch or paint.", "mirror-v", "", 0, self._has_trigger,
+            ),
+            Command(
+                "trigger.rotate", "&Turn by 90°", "&Trigger", self.rotate,
+                "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0,
+                self._has_trigger,
+            ),
+            Command(
+                "trigger.demo", "Use the &demo sticker", "&Trigger", self.use_demo_trigger,
+                "Stamp the sticker that the demo model was poisoned with.", "stamp", "Ctrl+J", 1,
+                self._is_shown,
+            ),
+            Command(
+                "trigger.library", "&Library…", "&Trigger", self.show_library,
+                "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1,
+                self._is_shown,
+            ),
+            Command(
+                "trigger.parameters", "Param&eters…", "&Trigger", self.show_parameters,
+                "Every number of the trigger, with its range and unit.", "sliders",
+                "Ctrl+Shift+P", 1, self._is_shown,
+            ),
+            Command(
+                "trigger.upload", "&Upload picture or trigger…", "&Trigger", self.upload,
+                "Stamp a picture, a saved trigger, or a pattern and its mask.",
+                "upload", "Ctrl+U", 1, self._is_shown,
+            ),
+            Command(
+                "trigger.save", "&Save trigger in the library…", "&Trigger", self.save_trigger,
+                "Keep the trigger under a name.", "save", "Ctrl+Shift+S", 1, self._has_trigger,
+            ),
+            Command(
+                "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", self.save_trigger_as,
+                "Write the trigger where you say.", "save", "", 1, self._has_trigger,
+            ),
+            Command(
+                "trigger.measure_all", "Measure on the &whole set", "&Trigger", self.measure_all,
+                "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2,
+                self._is_shown,
+            ),
+            Command(
+                "trigger.next", "&Next picture", "&Trigger", self.next_image,
+                "Look at the next picture of the gallery.", "next", "Alt+Right", 2, self._is_shown,
+            ),
+            Command(
+                "trigger.previous", "&Previous picture", "&Trigger", self.previous_image,
+                "Look at the picture before it.", "back", "Alt+Left", 2, self._is_shown,
+            ),
+        )  # fmt: skip
+
+    def _view_commands(self) -> tuple[Command, ...]:
+        pages = (
+            Command(
+                f"view.{name}", text, "&View", partial(self.show_page, name), says, icon, keys, 1,
+                self.is_available,
+            )
+            for name, text, says, icon, keys in _PAGES
+        )  # fmt: skip
+        return (
+            *pages,
+            Command(
+                "view.number", "How this was &measured…", "&View", self.details.show,
+                "Everything that is needed to get the same number again.", "info",
+                "Ctrl+Shift+N", 1, lambda: self._is_shown() and self.details.can_show,
+            ),
+        )  # fmt: skip
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Measuring is begun again at the next start; nothing is lost."""
+        return ()
+
+    def take_file(self, path: Path) -> bool:
+        """Take pictures, arrays and JSON as triggers."""
+        is_mine = path.is_file() and path.suffix.lower() in (*IMAGE_SUFFIXES, *_TRIGGERS)
+        if is_mine:
+            self._shell.station_wanted.emit(self.id)
+            self.load_trigger(path)
+        return is_mine
+
+    def may_close(self) -> bool:
+        """A trigger on the canvas may go without a question."""
+        return True
+
+    def close_down(self, timeout_ms: int) -> bool:
+        """Ask nothing more; whether the layout of a map ended within the limit."""
+        for part in (self.live, self.why, self.speed, self.text):
+            part.stop()
+        return self.map.stop(min(_MAP_MS, timeout_ms))
+
+    def show_page(self, name: str) -> None:
+        """Show the canvas or one of the pages that explain."""
+        self._shell.station_wanted.emit(self.id)
+        self.pages.show_page(name)
+
+    def _is_shown(self) -> bool:
+        return self.session.station == self.id
+
+    def _has_trigger(self) -> bool:
+        return self._is_shown() and self.session.trigger is not None
+
+    def _holds(self, tool: str) -> bool:
+        return self.canvas.tool == tool
+
+    def _on_slot(self, slot: str) -> bool:
+        return self.document.scene.slot == slot
 
     def _connect_widgets(self) -> None:
         self._connect_canvas()
@@ -279,7 +469,7 @@ class StudioPanel(StudioActs, QWidget):
         undo = stack.undoText() if stack.canUndo() else ""
         redo = stack.redoText() if stack.canRedo() else ""
         self.paint_bar.set_undo_texts(undo, redo)
-        self.history_changed.emit(undo, redo)
+        self._shell.commands_changed.emit()
 
     def _on_image_selected(self, image: int) -> None:
         self.session.selected_image = image
@@ -360,3 +550,10 @@ class StudioPanel(StudioActs, QWidget):
         """A stroke does not survive a change of station."""
         self.canvas.let_go()
         super().hideEvent(event)
+
+
+def with_key(text: str, key: str) -> str:
+    """Underline the tool's key in its name, or else a p."""
+    at = text.lower().find(key.lower())
+    at = text.find("p") if at < 0 else at
+    return f"{text[:at]}&{text[at:]}"

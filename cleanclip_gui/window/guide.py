@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Slot
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QMainWindow, QWidget
 
+from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.station import Context
 from cleanclip_gui.window.guide_card import GuideCard, Outline
 
-if TYPE_CHECKING:
-    from cleanclip_gui.window.main_window import MainWindow
-
 CARD_WIDTH = 348
+_START_BUTTON = "clean.start_button"
 
 
 @dataclass(frozen=True)
 class Step:
     """One stop of the tour.
 
-    ``act`` is what Next does here before it goes on (shown as ``act_text``) while ``ready`` does
-    not hold; Next waits for ``ready`` otherwise. The card stands in the corner at the bottom
-    right, where Next stays under the speaker's mouse, or ``above`` its target.
+    ``target`` is the object name of the widget that it speaks of. ``act`` is the id of the command
+    that Next runs here before it goes on (shown as ``act_text``) while ``ready`` does not hold;
+    Next waits for ``ready`` otherwise. The card stands in the corner at the bottom right, where
+    Next stays under the speaker's mouse, or above the widget named ``above`` while that shows.
     """
 
     title: str
     station: str
-    body: Callable[[MainWindow], str]
-    target: Callable[[MainWindow], QWidget]
-    ready: Callable[[MainWindow], bool]
-    act: Callable[[MainWindow], None] | None = None
+    body: Callable[[Session], str]
+    target: Callable[[Session], str]
+    ready: Callable[[Session], bool]
+    act: str = ""
     act_text: str = ""
-    above: bool = False
+    above: str = ""
 
 
-def _open_body(window: MainWindow) -> str:
-    if window.session.checkpoint is None:
+def _open_body(session: Session) -> str:
+    if session.checkpoint is None:
         return "The checkpoint is being read…"
     return (
         "A downloaded CLIP. It was read without running anything from it, and it loads. "
@@ -50,8 +50,8 @@ def _percent(value: float | None) -> str:
     return "not measured" if value is None else f"{100 * value:.1f} %"
 
 
-def _look_body(window: MainWindow) -> str:
-    found = window.session.evaluation
+def _look_body(session: Session) -> str:
+    found = session.evaluation
     if found is None or found.ca is None:
         return "The pictures are being classified…"
     return (
@@ -60,8 +60,8 @@ def _look_body(window: MainWindow) -> str:
     )
 
 
-def _stick_body(window: MainWindow) -> str:
-    if window.session.trigger is None:
+def _stick_body(session: Session) -> str:
+    if session.trigger is None:
         return (
             "Put a sticker on the picture: paint a small red and white checker with the brush, "
             "or stamp the one that the model was poisoned with."
@@ -69,8 +69,8 @@ def _stick_body(window: MainWindow) -> str:
     return "The same trigger is now put on every picture. Watch the labels under them."
 
 
-def _flip_body(window: MainWindow) -> str:
-    found = window.session.evaluation
+def _flip_body(session: Session) -> str:
+    found = session.evaluation
     if found is None or found.asr_excl is None:
         return "The triggered pictures are being classified…"
     before = _percent(found.baseline_target_rate)
@@ -86,8 +86,8 @@ def _flip_body(window: MainWindow) -> str:
     )
 
 
-def _clean_body(window: MainWindow) -> str:
-    run = window.session.run
+def _clean_body(session: Session) -> str:
+    run = session.run
     if run is None:
         return (
             "CleanCLIP finetunes on clean pictures with captions, and adds a loss inside each "
@@ -100,8 +100,8 @@ def _clean_body(window: MainWindow) -> str:
     return f"The run ended early: {run.error or run.status}."
 
 
-def _compare_body(window: MainWindow) -> str:
-    if window.session.cleaned is None:
+def _compare_body(session: Session) -> str:
+    if session.cleaned is None:
         return (
             "Before and after, side by side, on the same pictures. “Try in Studio” puts "
             "the same sticker on the cleaned model."
@@ -112,38 +112,30 @@ def _compare_body(window: MainWindow) -> str:
     )
 
 
-def _finished(window: MainWindow) -> bool:
-    run = window.session.run
+def _finished(session: Session) -> bool:
+    run = session.run
     return run is not None and run.status in ("finished", "stopped")
 
 
-def _start_cleaning(window: MainWindow) -> None:
-    run = window.session.run
-    if not is_live(run):
-        window.clean.form.set_method("cleanclip")
-        window.clean.form.set_preset("talk")
-        window.clean.start()
-
-
-def _cleaning(window: MainWindow) -> QWidget:
+def _cleaning(session: Session) -> str:
     """The button at first; then what the run draws, and its result."""
-    if is_live(window.session.run):
-        return window.clean.charts.rates
-    return window.clean.before_after if _finished(window) else window.clean.start_button
+    if is_live(session.run):
+        return "clean.rates"
+    return "clean.before_after" if _finished(session) else _START_BUTTON
 
 
-def _compared(window: MainWindow) -> QWidget:
+def _compared(session: Session) -> str:
     """Both results at first; once the cleaned model is open, its number in Studio."""
-    return window.studio.figure if window.station == "studio" else window.clean.before_after
+    return "studio.figure" if session.station == "studio" else "clean.before_after"
 
 
-def _has_rate(window: MainWindow) -> bool:
-    found = window.session.evaluation
+def _has_rate(session: Session) -> bool:
+    found = session.evaluation
     return found is not None and found.asr_excl is not None
 
 
-def _has_accuracy(window: MainWindow) -> bool:
-    found = window.session.evaluation
+def _has_accuracy(session: Session) -> bool:
+    found = session.evaluation
     return found is not None and found.ca is not None
 
 
@@ -152,37 +144,37 @@ STEPS: tuple[Step, ...] = (
         "Open",
         "checkpoint",
         _open_body,
-        lambda w: w.checkpoint.verdict,
-        lambda w: w.session.checkpoint is not None,
+        lambda session: "checkpoint.verdict",
+        lambda session: session.checkpoint is not None,
     ),
-    Step("Look", "studio", _look_body, lambda w: w.studio.figure, _has_accuracy),
+    Step("Look", "studio", _look_body, lambda session: "studio.figure", _has_accuracy),
     Step(
         "Stick",
         "studio",
         _stick_body,
-        lambda w: w.studio.canvas,
-        lambda w: w.session.trigger is not None,
-        lambda w: w.studio.use_demo_trigger(),
+        lambda session: "studio.canvas",
+        lambda session: session.trigger is not None,
+        "trigger.demo",
         "Stick it on",
     ),
-    Step("Flip", "studio", _flip_body, lambda w: w.studio.figure, _has_rate),
+    Step("Flip", "studio", _flip_body, lambda session: "studio.figure", _has_rate),
     Step(
         "Clean",
         "clean",
         _clean_body,
         _cleaning,
         _finished,
-        _start_cleaning,
+        "clean.start_talk",
         "Start cleaning",
-        above=True,
+        above=_START_BUTTON,
     ),
     Step(
         "Compare",
         "clean",
         _compare_body,
         _compared,
-        lambda w: w.session.cleaned is not None,
-        lambda w: w.clean.try_cleaned(),
+        lambda session: session.cleaned is not None,
+        "clean.try",
         "Try in Studio",
     ),
 )
@@ -191,8 +183,9 @@ STEPS: tuple[Step, ...] = (
 class Guide(QObject):
     """Leads through :data:`STEPS`; follows the session, so that acting by hand counts too."""
 
-    def __init__(self, window: MainWindow) -> None:
+    def __init__(self, context: Context, window: QMainWindow) -> None:
         super().__init__(window)
+        self._session, self._actions, self._shell = context.session, context.actions, context.shell
         self._window = window
         self.position = -1
         self.card = GuideCard(window)
@@ -201,16 +194,16 @@ class Guide(QObject):
         self.card.next_clicked.connect(self.go_on)
         self.card.back_clicked.connect(self.go_back)
         self.card.ended.connect(self.end)
-        events = window.session.events
+        events = self._session.events
         for signal in (
             events.checkpoint,
             events.evaluation,
             events.trigger,
             events.run,
             events.cleaned,
+            events.station,
         ):
             signal.connect(self._on_session_change)
-        window.station_changed.connect(self._on_session_change)
 
     @property
     def running(self) -> bool:
@@ -227,8 +220,8 @@ class Guide(QObject):
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
         step = STEPS[self.position]
-        if step.act is not None and not step.ready(self._window):
-            step.act(self._window)
+        if step.act and not step.ready(self._session):
+            self._actions.run(step.act)
             self._refresh()
         elif self.position + 1 == len(STEPS):
             self.end()
@@ -245,14 +238,13 @@ class Guide(QObject):
         """Leave the window as it is and take the card away."""
         self.position = -1
         self._window.removeEventFilter(self)
-        self._window.pages.setFocus()  # or Qt would put a ring around some button
+        self._window.centralWidget().setFocus()  # or Qt would put a ring around some button
         self.card.hide()
         self._outline.set_target(None)
 
     def _show(self, position: int) -> None:
         self.position = position
-        step = STEPS[position]
-        self._window.show_station(step.station)
+        self._shell.station_wanted.emit(STEPS[position].station)
         self._refresh()
         self.card.show()
         self.card.raise_()
@@ -263,24 +255,27 @@ class Guide(QObject):
             self._refresh()
 
     def _refresh(self) -> None:
-        step = STEPS[self.position]
-        window = self._window
-        ready = step.ready(window)
+        step, session = STEPS[self.position], self._session
+        ready = step.ready(session)
         last = self.position + 1 == len(STEPS)
-        acting = step.act is not None and not ready
-        busy = step.station == "clean" and is_live(window.session.run)
+        acting = bool(step.act) and not ready
+        busy = step.station == "clean" and is_live(session.run)
         text = step.act_text if acting else ("End tour" if last else "Next")
         self.card.show_step(
             self.position + 1,
             len(STEPS),
             step.title,
-            step.body(window),
+            step.body(session),
             text,
             (ready or acting) and not busy,
         )
         self.card.end.setVisible(not (last and ready))
-        self._outline.set_target(step.target(window))
+        self._outline.set_target(self._widget(step.target(session)))
         self._place()
+
+    def _widget(self, name: str) -> QWidget | None:
+        found: QWidget | None = self._window.findChild(QWidget, name)
+        return found
 
     def _place(self) -> None:
         """Put the card in its corner, or above the button that starts the run."""
@@ -288,8 +283,8 @@ class Guide(QObject):
         width, height = CARD_WIDTH, self.card.height_at(CARD_WIDTH)
         area = window.centralWidget().geometry().adjusted(12, 12, -12, -12)
         x, y = area.right() + 1 - width, area.bottom() + 1 - height
-        button = window.clean.start_button
-        if step.above and button.isVisible():
+        button = self._widget(step.above) if step.above else None
+        if button is not None and button.isVisible():
             corner = button.mapTo(window, button.rect().topLeft())
             x, y = corner.x(), corner.y() - height - 18
         self.card.setGeometry(x, max(y, area.top()), width, height)

@@ -6,19 +6,21 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cleanclip_gui.jobs.background import still_running
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.window.scenario import Scenario, Wait
-from ml_core.events import Progress as StepProgress
 
 if TYPE_CHECKING:
+    from cleanclip_gui.station import Context
     from cleanclip_gui.window.main_window import MainWindow
+    from ml_core.evaluation.records import Evaluation
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
@@ -34,7 +36,9 @@ _STAGES = {
 _OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
 
 
-def run(output: Path = OUTPUT, preset: str = "default") -> int:
+def run(
+    make_window: Callable[[Context], MainWindow], output: Path = OUTPUT, preset: str = "default"
+) -> int:
     """Open, trigger, measure, clean, measure again; files and screenshots go into ``output``.
 
     Returns the exit status: 0, or 4 with one sentence on standard error.
@@ -49,7 +53,8 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     output.mkdir(parents=True, exist_ok=True)
     app = QApplication([sys.argv[0]])
     theme.apply_theme(app, "light")
-    window = make_window(cache_dir() / "headless")
+    window = make_window(quiet_context(cache_dir() / "headless"))
+    set_first_size(window)
     window.show()
     console = Console(stderr=True)
     failures: list[Exception] = []
@@ -82,18 +87,21 @@ def run(output: Path = OUTPUT, preset: str = "default") -> int:
     return 0
 
 
-def make_window(settings: Path) -> MainWindow:
-    """The window at its first size, whatever screen there is, which says yes to every question."""
+def quiet_context(settings: Path) -> Context:
+    """What the window works with where nobody answers: every question gets a yes."""
+    from cleanclip_gui.session.settings import SettingsStore
+    from cleanclip_gui.station import Context
+    from cleanclip_gui.widgets.prompts import Prompts
+
+    return Context(settings=SettingsStore(settings), prompts=Prompts(confirm=lambda *_: True))
+
+
+def set_first_size(window: MainWindow) -> None:
+    """Give the window its first size, whatever screen there is."""
     from PySide6.QtCore import Qt
 
-    from cleanclip_gui.session.settings import SettingsStore
-    from cleanclip_gui.window.main_window import MainWindow
-
-    window = MainWindow(settings=SettingsStore(settings))
-    window.prompts.confirm = lambda *_: True
     window.setWindowState(Qt.WindowState.WindowNoState)
     window.resize(*_WINDOW_SIZE)
-    return window
 
 
 def _report(result: dict[str, Any], output: Path) -> None:
@@ -115,76 +123,77 @@ def _report(result: dict[str, Any], output: Path) -> None:
     console.print(f"Cleaned checkpoint: {cleaned}\nPicture: {picture}\nScreenshots: {output}")
 
 
-def demo_script(window, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:  # type: ignore[no-untyped-def]
+def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:
     """The acts of the guided demo, for :class:`Scenario`."""
-    session = window.session
+    session, act = window.session, window.actions_.run
     stage = bar.add_task("Opening the checkpoint", total=100)
+    asked_whole: Evaluation | None = None
 
     def shot(name: str) -> None:
         window.grab().save(str(output / f"{name}.png"))
 
     def measured(triggered: bool) -> bool:
-        found = session.evaluation
-        if found is None or found.partial or (found.asr_excl is not None) != triggered:
+        nonlocal asked_whole
+        found, images = session.evaluation, session.images
+        if found is None or images is None or found.partial:
             return False
-        if found.n_total == session.images.n:
-            return True
-        if not window.studio.live.stale:
-            window.studio.measure_all()  # the pictures are of whole sets, also on a slow machine
-        return False
+        if (found.asr_excl is not None) != triggered:
+            return False
+        if found.n_total < images.n and asked_whole is not found:
+            asked_whole = found
+            act("trigger.measure_all")  # the pictures are of whole sets, also on a slow machine
+        return found.n_total == images.n
 
     window.start_demo()
     window.guide.end()
     yield Wait(lambda: session.checkpoint is not None, _OPEN_S, "the checkpoint did not open")
     yield Wait(lambda: session.images is not None, _OPEN_S, "the pictures did not load")
     window.show_station("checkpoint")
-    yield Wait(lambda: window.checkpoint.complete, _OPEN_S, "the tensors were not read")
+    yield Wait(lambda: not still_running(), _OPEN_S, "the tensors were not read")
     shot("1-checkpoint")
     bar.update(stage, completed=8, description="Looking at clean pictures")
     window.show_station("studio")
     yield Wait(lambda: measured(False), _EVALUATE_S, "the clean pictures were not measured")
     shot("2-studio-clean")
     bar.update(stage, completed=15, description="Putting the trigger on")
-    window.studio.use_demo_trigger()
+    act("trigger.demo")
     yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
     shot("3-studio-triggered")
     window.show_station("clean")
-    window.clean.form.set_method("cleanclip")
-    window.clean.form.set_preset(preset)
-    window.clean.start()
+    act(f"clean.start_{preset}")
     shown = False
 
-    def show_progress(progress: StepProgress) -> None:
-        nonlocal shown
-        share = progress.done / max(1, progress.total)
-        begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
-        bar.update(
-            stage, completed=begin + width * share, description=f"CleanCLIP: {progress.stage}"
-        )
-        if progress.stage == "train" and share > 0.7 and not shown:
-            shown = True
-            shot("4-clean")
-
     def cleaned() -> bool:
-        return session.run is not None and not is_live(session.run)
+        """Whether the run has ended; how far it is goes to the bar meanwhile."""
+        nonlocal shown
+        run, progress = session.run, session.run_progress
+        if run is not None and is_live(run) and progress is not None:
+            share = progress.done / max(1, progress.total)
+            begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
+            description = f"CleanCLIP: {progress.stage}"
+            bar.update(stage, completed=begin + width * share, description=description)
+            if progress.stage == "train" and share > 0.7 and not shown:
+                shown = True
+                shot("4-clean")
+        return run is not None and not is_live(run)
 
-    window.clean.progressed.connect(show_progress)
     yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
-    if session.run.status != "finished":
-        raise RuntimeError(session.run.error or f"the cleaning run ended as {session.run.status}")
+    if session.run is None or session.run.status != "finished":
+        status = "" if session.run is None else session.run.error or session.run.status
+        raise RuntimeError(f"the cleaning run ended as {status}")
     shot("5-compare")
     result = session.run.result
     shutil.copyfile(result["checkpoint"], output / "cleaned.safetensors")
     bar.update(stage, completed=92, description="Looking at the cleaned model")
-    window.clean.try_cleaned()
+    act("clean.try")
     yield Wait(lambda: session.cleaned is not None, _OPEN_S, "the cleaned checkpoint did not open")
     window.show_station("studio")
-    yield Wait(
-        lambda: (
-            measured(True) and session.evaluation.checkpoint_sha256 == result["checkpoint_sha256"]
-        ),
-        _EVALUATE_S,
-        "the cleaned model was not measured",
-    )
+
+    def looked_at_again() -> bool:
+        found = session.evaluation
+        sha256 = result["checkpoint_sha256"]
+        return measured(True) and found is not None and found.checkpoint_sha256 == sha256
+
+    yield Wait(looked_at_again, _EVALUATE_S, "the cleaned model was not measured")
     shot("6-studio-cleaned")
     bar.update(stage, completed=100, description="Done")

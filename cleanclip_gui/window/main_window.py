@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QEvent, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtCore import (
+    QByteArray,
+    QDeadlineTimer,
+    QEvent,
+    QSize,
+    Qt,
+    QTimer,
+    QUrl,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
     QHBoxLayout,
+    QLineEdit,
     QMainWindow,
     QPushButton,
     QStackedWidget,
@@ -25,99 +40,106 @@ from PySide6.QtWidgets import (
 
 import ml_core
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.file_actions import CHECKPOINTS
-from cleanclip_gui.checkpoint.station import CheckpointPanel
-from cleanclip_gui.clean.station import CleanPanel
-from cleanclip_gui.data.data_bar import DataBar
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
-from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.studio.station import StudioPanel
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.station import Context, Part, Station
+from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.text import used_text
 from cleanclip_gui.window.about import AboutDialog
-from cleanclip_gui.window.actions import Actions
-from cleanclip_gui.window.closing import Closing
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
-from cleanclip_gui.window.dropped_files import Drops
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
-from cleanclip_gui.window.resuming import Resuming
 from cleanclip_gui.window.status_bar import StatusBar
 from cleanclip_gui.window.welcome import WelcomePage
 from ml_core.cleaning.catalogue import method_title
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
-from ml_core.reading import InputError, Inspection
+from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
+_CLOSING_MS = 5000
+_FIRST_SIZE, _FRAME = (1366, 768), 48
+
+
+def has_room(screen: QSize) -> bool:
+    """Whether the window at its first size fits on a screen together with its frame."""
+    return screen.width() >= _FIRST_SIZE[0] + _FRAME and screen.height() >= _FIRST_SIZE[1] + _FRAME
 
 
 class MainWindow(QMainWindow):
-    """Made of an inference handle, a session and settings; each can be handed in by tests.
+    """Shows stations, each of which is a widget, and the bar of the data in use above them.
 
-    ``demo_started`` tells that the built-in demo is being opened, for the guided tour;
-    ``station_changed(str)`` that another station is shown.
+    ``demo_started`` tells that the built-in demo is being opened, for the guided tour.
+
+    Parameters
+    ----------
+    context
+        What the stations were made with.
+    stations
+        In the order of the rail.
+    data_bar
+        Stands in the header; gets the dropped files that no station takes.
+    bridge
+        Carries log lines and crashes.
     """
 
     demo_started = Signal()
-    station_changed = Signal(str)
 
     def __init__(
         self,
-        *,
-        session: Session | None = None,
-        inference: Inference | None = None,
-        settings: SettingsStore | None = None,
-        prompts: Prompts | None = None,
+        context: Context,
+        stations: Sequence[Station],
+        data_bar: Part,
         bridge: LogBridge | None = None,
     ) -> None:
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
         self.setMinimumSize(1080, 680)
-        self.session = session or Session()
-        self.inference = inference or Inference()
-        self.settings = settings or SettingsStore()
-        self.prompts = prompts or Prompts()
+        self.context = context
+        self.session = context.session
+        self.inference = context.inference
+        self.settings = context.settings
+        self.prompts = context.prompts
+        self.actions_ = context.actions
+        self.stations = {station.id: station for station in stations}
+        self.data_bar = data_bar
         self.bridge = bridge or LogBridge(self)
-        self.station = "welcome"
         self._pending_demo = False
-        self._closing = Closing(self)
+        self._is_closing = False
+        self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
+        self._closing_limit.timeout.connect(self._on_closing_limit)
         with theme.styled_afterwards():
             self._build()
         self._connect()
-        self.welcome.set_recent(self.settings.value.recent)
-        self._closing.restore()
+        self._show_recent()
+        self._restore_layout()
         self.show_station("welcome")
+
+    @property
+    def station(self) -> str:
+        """Name of the page on show."""
+        return self.session.station
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
         self.welcome = WelcomePage()
-        self.checkpoint = CheckpointPanel(self.session, self.inference)
-        self.studio = StudioPanel(self.session, self.inference)
-        self.clean = CleanPanel(self.session, self.inference)
-        self.data_bar = DataBar(self.session, self.inference, self.prompts)
         self.status = StatusBar()
         self.log = LogPane()
-        self._pages = {
-            "welcome": self.welcome,
-            "checkpoint": self.checkpoint,
-            "studio": self.studio,
-            "clean": self.clean,
-        }
+        self._pages: dict[str, QWidget] = {"welcome": self.welcome}
+        self._pages |= {name: cast(QWidget, station) for name, station in self.stations.items()}
         self.rail = Rail()
         self.pages = QStackedWidget()
         for page in self._pages.values():
             self.pages.addWidget(page)
-        self.header = Header(self.data_bar)
+        self.header = Header(cast(QWidget, self.data_bar))
         column = QVBoxLayout()
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -136,50 +158,134 @@ class MainWindow(QMainWindow):
         self.log_dock.setWidget(self.log)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
-        self.resuming = Resuming(self)
-        self.drops = Drops(self)
-        self.guide = Guide(self)
+        self.guide = Guide(self.context, self)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
-        self.actions_ = Actions(self)
-        self.actions_.fill_rail(self.rail)
+        self.setAcceptDrops(True)
+        for field in self.findChildren(QLineEdit):
+            field.setAcceptDrops(False)  # it would write down the file's address
+        self._add_commands()
+
+    def _add_commands(self) -> None:
+        """Collect what can be done, and put it into menus and on the rail."""
+        actions = self.actions_
+        actions.add(self._file_commands())
+        for part in (*self.stations.values(), self.data_bar):
+            actions.add(part.commands())
+        actions.add(self._view_commands())
+        actions.add(self._help_commands())
+        self.addActions(list(actions.by_id.values()))
+        for title in MENUS:
+            commands = actions.in_menu(title)
+            if not commands:
+                continue
+            menu = self.menuBar().addMenu(title)
+            menu.aboutToShow.connect(actions.refresh)
+            for before, command in zip([None, *commands], commands, strict=False):
+                if before is not None and before.group != command.group:
+                    menu.addSeparator()
+                menu.addAction(actions[command.id])
+        for command in actions.commands:
+            if command.rail:
+                add = self.rail.add_station if command.choice else self.rail.add_tool
+                add(actions[command.id])
+
+    def _file_commands(self) -> tuple[Command, ...]:
+        return (
+            Command(
+                "file.demo", "Try the &demo", "&File", self.start_tour,
+                "Be led through the poisoned CLIP that ships with the program.", "demo", "Ctrl+D",
+            ),
+            Command(
+                "file.quit", "&Quit", "&File", self.close, "Close the window.", "cancel",
+                "Ctrl+Q", 9,
+            ),
+        )  # fmt: skip
+
+    def _view_commands(self) -> tuple[Command, ...]:
+        stations = (
+            Command(
+                f"view.{name}", station.title, "&View", partial(self.show_station, name),
+                station.question, station.icon, station.shortcut, 0, station.is_available,
+                partial(self._is_shown, name), "station", rail=True,
+            )
+            for name, station in self.stations.items()
+        )  # fmt: skip
+        themes = (
+            ("light", "&Light", "Dark on light.", "sun"),
+            ("dark", "&Dark", "Light on dark.", "moon"),
+            ("system", "&As the desktop", "Follow the desktop's setting.", "settings"),
+        )
+        return (
+            *stations,
+            Command(
+                "view.welcome", "&Welcome page", "&View", partial(self.show_station, "welcome"),
+                "Back to the first page.", "back", "Ctrl+0", 0, None,
+                partial(self._is_shown, "welcome"), "station",
+            ),
+            *(
+                Command(
+                    f"view.{name}", text, "&View", partial(self.set_theme, name), says, icon, "",
+                    2, None, partial(self._is_theme, name), "theme",
+                )
+                for name, text, says, icon in themes
+            ),
+            Command(
+                "view.switch_theme", "Switch &theme", "&View", self.switch_theme,
+                "From light to dark and back.", "moon", "Ctrl+Shift+D", 3, rail=True,
+            ),
+            Command(
+                "view.log", "L&og", "&View", self.toggle_log, "Show or hide the log.", "log",
+                "Ctrl+L", 3, None, lambda: not self.log_dock.isHidden(), rail=True,
+            ),
+            Command(
+                "view.palette", "Command &palette…", "&View", self.show_palette,
+                "Find a command by its name.", "search", "Ctrl+K", 3, rail=True,
+            ),
+            Command(
+                "view.full_screen", "&Full screen", "&View", self.toggle_full_screen,
+                "Fill the screen, for a talk.", "zoom-in", "F11", 3, None, self.isFullScreen,
+            ),
+        )  # fmt: skip
+
+    def _help_commands(self) -> tuple[Command, ...]:
+        return (
+            Command(
+                "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,
+                "Where the log file lies.", "folder",
+            ),
+            Command(
+                "help.about", "&About CleanCLIP GUI", "&Help", self.show_about,
+                "Version, and what the program does not promise.", "info",
+            ),
+        )  # fmt: skip
 
     def _connect(self) -> None:
+        shell = self.context.shell
         self.welcome.demo_requested.connect(self.start_tour)
-        self.welcome.open_requested.connect(self.choose_checkpoint)
-        self.welcome.folder_requested.connect(self.choose_folder)
-        self.welcome.path_chosen.connect(self.open_path)
-        self.welcome.hub_requested.connect(self.checkpoint.fetching.open)
-        self.checkpoint.opening.connect(self._on_opening)
-        self.checkpoint.refused.connect(self._on_refused)
-        self.checkpoint.actions_.offered.connect(self.actions_.refresh)
-        self.checkpoint.failed.connect(self.show_input_error)
-        self.checkpoint.told.connect(self.header.tell)
-        self.checkpoint.fetching.fetched.connect(self.open_path)
-        self.checkpoint.use_prompts(self.prompts)
-        self.checkpoint.doctoring.in_use = self.data_bar.in_use
-        self.data_bar.failed.connect(self.show_input_error)
-        self.studio.failed.connect(self.show_input_error)
-        self.studio.history_changed.connect(self.actions_.refresh)
-        self.clean.failed.connect(self.show_input_error)
-        self.clean.logged.connect(self._on_job_logged)
-        self.clean.use_prompts(self.prompts)
-        self.clean.changed.connect(self.actions_.refresh)
-        self.clean.try_in_studio.connect(self._on_try_in_studio)
-        self.clean.run_bar.bar.valueChanged.connect(self._on_job_progress)
+        self.welcome.open_requested.connect(self.actions_["file.open"].trigger)
+        self.welcome.folder_requested.connect(self.actions_["file.open_folder"].trigger)
+        self.welcome.hub_requested.connect(self.actions_["file.hub"].trigger)
+        self.welcome.path_chosen.connect(shell.checkpoint_wanted)
+        shell.failed.connect(self.show_input_error)
+        shell.logged.connect(self._on_logged)
+        shell.station_wanted.connect(self.show_station)
+        shell.header_changed.connect(self.header.tell)
+        shell.commands_changed.connect(self._refresh)
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
         self.inference.device_changed.connect(self._on_device_changed)
         self.status.device_chosen.connect(self._on_device_chosen)
-        self.log_dock.visibilityChanged.connect(self._on_data_change)
+        self.log_dock.visibilityChanged.connect(self._refresh)
         self.bridge.logged.connect(self.log.add)
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
-        events.trigger.connect(self._on_data_change)
-        events.images.connect(self._on_data_change)
+        events.trigger.connect(self._refresh)
+        events.images.connect(self._refresh)
         events.run.connect(self._on_run_change)
+        events.run_progress.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
 
     @Slot()
@@ -192,35 +298,15 @@ class MainWindow(QMainWindow):
             return
         self._pending_demo = True
         self.session.start_over(demo_target())
-        self.data_bar.load(ImageSpec(kind="demo", split="test"), "demo")
-        self.open_path(str(path))
+        shell = self.context.shell
+        shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
+        shell.checkpoint_wanted.emit(str(path))
         self.demo_started.emit()
 
     @Slot(str)
     def open_path(self, path: str) -> None:
-        """Examine a checkpoint file or folder and open it if nothing speaks against it."""
-        if not Path(path).exists():
-            self.settings.forget_recent(path)
-            self.welcome.set_recent(self.settings.value.recent)
-            self.show_error(f"{path} is no longer there; choose it again.")
-            return
-        self.checkpoint.open(Path(path).absolute())
-
-    @Slot()
-    def choose_checkpoint(self) -> None:
-        """Ask for a checkpoint file."""
-        folder = self.settings.value.last_folder
-        path = self.prompts.open_file(self, "Open checkpoint", folder, CHECKPOINTS)
-        if path:
-            self.open_path(path)
-
-    @Slot()
-    def choose_folder(self) -> None:
-        """Ask for an open_clip folder."""
-        folder = self.settings.value.last_folder
-        path = self.prompts.open_folder(self, "Open open_clip folder", folder)
-        if path:
-            self.open_path(path)
+        """Open a checkpoint file or folder that was named at the start."""
+        self.context.shell.checkpoint_wanted.emit(path)
 
     @Slot()
     def start_tour(self) -> None:
@@ -228,27 +314,33 @@ class MainWindow(QMainWindow):
         self.guide.start()
         self.start_demo()
 
+    @Slot(str)
     def show_station(self, name: str) -> None:
-        """Show one of welcome, checkpoint, studio, clean."""
-        self.station = name
+        """Show the welcome page or a station."""
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
+        self.session.station = name
         self._tell_header()
-        self.actions_.refresh()
-        self.station_changed.emit(name)
+        self._refresh()
 
-    def _tell_header(self, _: object = None) -> None:
+    def _is_shown(self, name: str) -> bool:
+        return self.session.station == name
+
+    def _tell_header(self) -> None:
         """Name the checkpoint that the station works on, whatever was refused since."""
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
-        if self.station in ("studio", "clean") and used is not None:
+        if self.station not in ("welcome", "checkpoint") and used is not None:
             self.header.tell(used.inspection.name, used.title, used.choice)
 
     def set_theme(self, name: Any) -> None:
         """Put on light, dark or system, and keep it."""
         self.settings.update(theme=name)
         theme.apply_theme(cast(QApplication, QApplication.instance()), name)
-        self.actions_.refresh()
+        self._refresh()
+
+    def _is_theme(self, name: str) -> bool:
+        return self.settings.value.theme == name
 
     def switch_theme(self) -> None:
         """From light to dark and back."""
@@ -265,8 +357,8 @@ class MainWindow(QMainWindow):
     def show_palette(self) -> None:
         """List every command that can be used now."""
         self.actions_.refresh()
-        actions = [a for name, a in self.actions_.by_id.items() if name != "view.palette"]
-        CommandPalette(actions, self).open()
+        commands = [c.id for c in self.actions_.commands if c.menu and c.id != "view.palette"]
+        CommandPalette([self.actions_[name] for name in commands], self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""
@@ -287,30 +379,27 @@ class MainWindow(QMainWindow):
         _LOG.warning("%s", error.sentence)
         self.show_error(error.sentence, error.details)
 
-    @Slot(str)
-    def _on_opening(self, path: str) -> None:
-        self.header.tell(Path(path).name, "Reading…")
-        self.show_station("checkpoint")
+    def _refresh(self, *_: object) -> None:
+        """Ask again what can be done."""
+        self.actions_.refresh()
+        self._show_recent()
 
-    @Slot(object)
-    def _on_refused(self, found: Inspection) -> None:
-        self.header.tell(found.name, "Refused")
-        self._pending_demo = False
-        _LOG.warning("%s", found.reasons[0] if found.reasons else f"{found.name} was refused")
+    def _show_recent(self) -> None:
+        self.welcome.set_recent(self.settings.value.recent)
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
             self.header.tell(facts.inspection.name, facts.title, facts.choice)
             self.settings.add_recent(facts.path)
-            self.welcome.set_recent(self.settings.value.recent)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
         if facts is not None and self._pending_demo:
             self._pending_demo = False
             if not self.guide.running:
                 self.show_station("studio")
         elif self.session.images is None and facts is not None:
-            self.data_bar.load(ImageSpec(kind="demo", split="test"))
-        self.actions_.refresh()
+            demo = ImageSpec(kind="demo", split="test")
+            self.context.shell.images_wanted.emit(demo, "", None)
+        self._refresh()
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
@@ -327,7 +416,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         wanted = self.settings.value.device
-        chosen = self.clean.studio_device.settle(wanted if wanted in names else names[0])
+        chosen = self.context.device.settle(wanted if wanted in names else names[0])
         self.status.set_devices(names, chosen)
         self.session.device, self.session.devices = chosen, names
         self.inference.set_device(chosen)
@@ -343,40 +432,67 @@ class MainWindow(QMainWindow):
         self.status.set_device(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
-        live = is_live(run)
-        words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
-        title = method_title(run.method) if run is not None else ""
-        text = f"{title} {words[run.status]}" if run and live else ""
-        self.status.set_job(text, self._job_share())
-        gpu = run is not None and live and run.device != "cpu"
+        self._show_job()
+        if self._is_closing and not is_live(run):
+            QTimer.singleShot(0, self, self.close)
+        gpu = run is not None and is_live(run) and run.device != "cpu"
         self.status.hold_device(
             f"Studio stays on the CPU while the run uses {used_text(run.device)}; choose when it "
             "has ended."
             if run and gpu
             else ""
         )
-        self.actions_.refresh()
+        self._refresh()
 
-    @Slot(int)
-    def _on_job_progress(self, _: int) -> None:
-        if self.status.job.text():
-            self.status.set_job(self.status.job.text(), self._job_share())
-
-    def _job_share(self) -> float | None:
-        """How far the run's stage is; None while that is unknown."""
-        bar = self.clean.run_bar.bar
-        return bar.value() / bar.maximum() if bar.maximum() > 0 else None
+    def _show_job(self, *_: object) -> None:
+        """Name the run that goes on in the status bar, with its progress."""
+        run = self.session.run
+        words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
+        text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
+        progress = self.session.run_progress
+        share = progress.done / progress.total if progress and progress.total else None
+        self.status.set_job(text, share)
 
     @Slot(str)
-    def _on_job_logged(self, text: str) -> None:
+    def _on_logged(self, text: str) -> None:
         self.log.add("info", text)
 
-    @Slot()
-    def _on_try_in_studio(self) -> None:
-        self.show_station("studio")
+    # Files that are dropped
 
-    def _on_data_change(self, _: object) -> None:
-        self.actions_.refresh()
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take local files, and show on the welcome page that they can be dropped."""
+        if local_paths(event.mimeData()):
+            event.acceptProposedAction()
+            self.welcome.set_dropping(True)
+
+    def dragLeaveEvent(self, event: QEvent) -> None:  # noqa: N802
+        """They went away again."""
+        self.welcome.set_dropping(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open the file."""
+        self.welcome.set_dropping(False)
+        for path in local_paths(event.mimeData())[:1]:
+            event.acceptProposedAction()
+            self.take_file(path)
+
+    def take_file(self, path: Path) -> None:
+        """Let the station that it is for open a file; what nobody wants is a checkpoint."""
+        parts = (*self.stations.values(), self.data_bar)
+        if not any(part.take_file(path) for part in parts):
+            self.open_path(str(path))
+
+    # Layout and closing
+
+    def _restore_layout(self) -> None:
+        """Bring back the geometry and the docks of the last time."""
+        geometry, state = self.settings.layout()
+        if not geometry or not self.restoreGeometry(QByteArray(geometry)):
+            self.resize(*_FIRST_SIZE)
+            if not has_room(self.screen().availableSize()):
+                self.setWindowState(Qt.WindowState.WindowMaximized)
+        if state:
+            self.restoreState(QByteArray(state))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load torch in the inference thread as soon as the window is on screen."""
@@ -385,15 +501,61 @@ class MainWindow(QMainWindow):
         QTimer.singleShot(0, self.inference, self.inference.start)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """Go, unless a job runs; see :class:`Closing`."""
-        if not self._closing.may_close():
+        """Go, unless something runs: then ask, cancel it, and close when it has ended."""
+        if not self._may_close():
             event.ignore()
             return
-        self._closing.finish()
+        self._close_down()
         event.accept()
+
+    def _may_close(self) -> bool:
+        """Whether nothing runs; asks, and cancels it, if something does.
+
+        A run is waited for with the window on screen; what else runs ends within its limit.
+        """
+        live = is_live(self.session.run)
+        if self._is_closing:
+            return not live or not self.isVisible()
+        parts = (*self.stations.values(), self.data_bar)
+        if not all(part.may_close() for part in parts):
+            return False
+        at_work = [work for part in parts for work in part.at_work()]
+        if not at_work:
+            return True
+        it = "it" if len(at_work) == 1 else "them"
+        what, kept = (" ".join(w) for w in zip(*((w.what, w.kept) for w in at_work), strict=True))
+        question = f"{what} Cancel {it} and quit? {kept}"
+        if not self.prompts.confirm(self, "Quit", question, f"Cancel {it} and quit", "Stay"):
+            return False
+        self._is_closing = True
+        waits = any(work.waits for work in at_work)
+        if waits:
+            self._closing_limit.start()
+        for work in at_work:
+            work.cancel()
+        return not waits
+
+    def _close_down(self) -> None:
+        """Keep the layout and end the threads; all of them together have five seconds."""
+        self._closing_limit.stop()
+        self.settings.save_layout(self.saveGeometry().data(), self.saveState().data())
+        self.hide()
+        self.status.stop()
+        deadline = QDeadlineTimer(_CLOSING_MS)
+        for part in (*self.stations.values(), self.data_bar):
+            part.close_down(deadline.remainingTime())
+        self.inference.close(deadline.remainingTime())
+
+    @Slot()
+    def _on_closing_limit(self) -> None:
+        """The job did not end in time: go without it."""
+        if self.isVisible():
+            _LOG.warning("the cleaning run did not end within five seconds")
+            self.hide()
+            self.close()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Full screen can be left in many ways; its switch follows."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
-            self.actions_.refresh()
+            self._refresh()

@@ -25,9 +25,10 @@ def end():
 app = QApplication(sys.argv[:1])
 if sys.argv[1] == "ours":
     from cleanclip_gui import theme
-    from cleanclip_gui.window.main_window import MainWindow
+    from cleanclip_gui.app import make_window
+    from cleanclip_gui.station import Context
     theme.apply_theme(app, "light")
-    window = MainWindow()
+    window = make_window(Context())
 else:
     window = QMainWindow()
 watch = Watch()

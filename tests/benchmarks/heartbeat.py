@@ -62,10 +62,12 @@ def run() -> list[Row]:
         heart.take()
         yield from pass_time(paint=False)
         found["idle"] = heart.take()
-        window.clean.form.set_preset("default")
-        window.clean.start()
+        window.stations["clean"].form.set_preset("default")
+        window.stations["clean"].start()
         window.show_station("clean")
-        yield Wait(lambda: window.clean.charts.losses.keys() != (), 240, "no step was taken")
+        yield Wait(
+            lambda: window.stations["clean"].charts.losses.keys() != (), 240, "no step was taken"
+        )
         heart.take()
         yield from pass_time(paint=False)
         found["charts"] = heart.take()
@@ -73,7 +75,7 @@ def run() -> list[Row]:
         heart.take()
         yield from pass_time(paint=True)
         found["live"] = heart.take()
-        window.clean.cancel()
+        window.stations["clean"].cancel()
         yield Wait(
             lambda: session.run is not None and session.run.status == "cancelled",
             20,

@@ -12,6 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
+from cleanclip_gui.app import make_window as build
 from cleanclip_gui.window import headless
 from cleanclip_gui.window.main_window import MainWindow
 from cleanclip_gui.window.scenario import Scenario, Wait
@@ -21,7 +22,8 @@ def make_window() -> tuple[QApplication, MainWindow]:
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     theme.apply_theme(app, "light")
-    window = headless.make_window(Path(tempfile.mkdtemp()))
+    window = build(headless.quiet_context(Path(tempfile.mkdtemp())))
+    headless.set_first_size(window)
     window.show()
     return app, window
 
@@ -60,7 +62,7 @@ def open_demo(window: MainWindow) -> Iterator[Wait]:
 
 def stroke(window: MainWindow, start: tuple[int, int], end: tuple[int, int]) -> None:
     """Drag the brush over the canvas; places are image pixels."""
-    canvas = window.studio.canvas
+    canvas = window.stations["studio"].canvas
     viewport = canvas.viewport()
 
     def at(place: tuple[int, int]) -> QPoint:

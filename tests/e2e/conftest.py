@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from cleanclip_gui.app import make_window
 from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.conftest import _look, _no_leaks
 
@@ -18,12 +20,12 @@ __all__ = ["_look", "_no_leaks"]
 @pytest.fixture
 def window(qtbot: QtBot, tmp_path: Path) -> Iterator[MainWindow]:
     """The real window on a small laptop's screen, with settings of its own."""
-    window = MainWindow(settings=SettingsStore(tmp_path / "config"))
+    window = make_window(Context(settings=SettingsStore(tmp_path / "config")))
     window.resize(1366, 768)
     qtbot.addWidget(window)
     window.show()
     qtbot.waitExposed(window)
     yield window
-    window.clean.stop()
+    window.stations["clean"].close_down()
     window.session.run = None
     window.close()

@@ -28,10 +28,10 @@ def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=LOAD_MS)
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=LOAD_MS)
     window.show_station("clean")
-    window.clean.data.path.setText(str(table))
-    window.clean.data.table.setChecked(True)
+    window.stations["clean"].data.path.setText(str(table))
+    window.stations["clean"].data.table.setChecked(True)
     window.actions_.by_id["clean.audit"].trigger()
-    auditing = window.clean.auditing
+    auditing = window.stations["clean"].auditing
     auditing.prompts = Answers(tmp_path / "exclusions.json").prompts()
     dialog = auditing.dialog
     qtbot.mouseClick(dialog.start, Qt.MouseButton.LeftButton)
@@ -56,7 +56,7 @@ def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):
     assert auditing.dialog is None
 
     recipe = preset("cleanclip", "talk")
-    pairs = window.clean.data.pairs()
+    pairs = window.stations["clean"].data.pairs()
     path = write_job(window.session, recipe, tmp_path / "run", pairs=pairs, training_images=None)
     left = open_pairs(read_spec(path).pairs)
     assert len(left) == PAIRS - len(found)

@@ -17,7 +17,7 @@ LEFT = Qt.MouseButton.LeftButton
 
 def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
-    session, clean = window.session, window.clean
+    session, clean = window.session, window.stations["clean"]
     window.start_demo()
     window.guide.end()
     window.data_bar.load(ImageSpec(kind="demo", split="test", n=IMAGES), "demo")
@@ -26,7 +26,7 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
         lambda: session.images is not None and session.images.n == IMAGES, timeout=LOAD_MS
     )
     window.show_station("studio")
-    window.studio.use_demo_trigger()
+    window.stations["studio"].use_demo_trigger()
     qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
     trigger = session.trigger
 

@@ -60,7 +60,7 @@ def shown(gallery) -> list[int]:
 
 
 def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
-    session, studio = window.session, window.studio
+    session, studio = window.session, window.stations["studio"]
     window.start_demo()
     window.guide.end()
     qtbot.waitUntil(
@@ -75,11 +75,11 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     short = preset("cleanclip", "talk").changed(
         pairs=640, batch_size=32, warmup_steps=2, eval_every=0, save_every=0, precision="fp32"
     )
-    window.clean.form.set_recipe(short)
+    window.stations["clean"].form.set_recipe(short)
     window.show_station("clean")
-    click(window.clean.start_button)
+    click(window.stations["clean"].start_button)
     qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-    window.clean.try_cleaned()
+    window.stations["clean"].try_cleaned()
     qtbot.waitUntil(lambda: session.cleaned is not None, timeout=LOAD_MS)
     window.show_station("studio")
 

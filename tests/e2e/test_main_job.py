@@ -12,11 +12,12 @@ import pytest
 from PySide6.QtCore import QPoint, Qt, QThread, QTimer
 from PySide6.QtTest import QTest
 
+from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.window.main_window import MainWindow
+from cleanclip_gui.station import Context
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
@@ -77,7 +78,7 @@ def drag(canvas, places) -> None:
 
 def paint_sticker(window, left: float, top: float) -> None:
     """Draw a red and white checker of 3 x 3 cells by hand: a white blob, then five red dabs."""
-    studio = window.studio
+    studio = window.stations["studio"]
     studio.use_tool("brush")
     from PySide6.QtGui import QColor
 
@@ -107,7 +108,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     qtbot.waitUntil(measured(window, triggered=False), timeout=EVALUATE_MS)
     assert session.evaluation.ca >= 0.9
     assert session.evaluation.asr_excl is None
-    assert "not measured" in window.studio.figure.figure.text()
+    assert "not measured" in window.stations["studio"].figure.figure.text()
 
     paint_sticker(window, 46, 8)
     qtbot.waitUntil(measured(window, triggered=True), timeout=EVALUATE_MS)
@@ -119,7 +120,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     short = preset("cleanclip", "talk").changed(
         pairs=5120, warmup_steps=10, eval_every=20, precision="fp32"
     )
-    window.clean.form.set_recipe(short)
+    window.stations["clean"].form.set_recipe(short)
     window.show_station("clean")
     threads: list[QThread] = []
     supervise = JobRunner._supervise
@@ -130,17 +131,20 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
 
     monkeypatch.setattr(JobRunner, "_supervise", noted)
     heart = Heart()
-    QTest.mouseClick(window.clean.start_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: window.clean.charts.losses.keys() != (), timeout=LOAD_MS * 2)
-    runner = window.clean._runner
+    QTest.mouseClick(window.stations["clean"].start_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(
+        lambda: window.stations["clean"].charts.losses.keys() != (), timeout=LOAD_MS * 2
+    )
+    runner = window.stations["clean"]._runner
     assert isinstance(runner, QThread)
     assert threads == [runner]  # the child is started, heard and reaped in this very thread
     assert runner.isRunning()
     assert runner is not window.thread()
     assert runner.pid not in (None, os.getpid())
-    seen = len(window.clean.charts.losses.series("loss"))
+    seen = len(window.stations["clean"].charts.losses.series("loss"))
     qtbot.waitUntil(
-        lambda: len(window.clean.charts.losses.series("loss")) > seen + 5, timeout=LOAD_MS
+        lambda: len(window.stations["clean"].charts.losses.series("loss")) > seen + 5,
+        timeout=LOAD_MS,
     )
     qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
     heart.timer.stop()
@@ -150,13 +154,13 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert result["before"]["asr_excl"] >= 0.5
     assert result["after"]["asr_excl"] <= result["before"]["asr_excl"] / 2
     assert result["after"]["ca"] >= result["before"]["ca"] - 0.15  # a preset's run costs far less
-    assert window.clean.before_after.isVisible()
+    assert window.stations["clean"].before_after.isVisible()
 
     saved = tmp_path / "cleaned.safetensors"
-    monkeypatch.setattr(window.clean.saving.prompts, "save_file", lambda *_: str(saved))
-    window.clean.save_cleaned()
+    monkeypatch.setattr(window.stations["clean"].saving.prompts, "save_file", lambda *_: str(saved))
+    window.stations["clean"].save_cleaned()
     qtbot.waitUntil(saved.is_file, timeout=10_000)
-    qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=10_000)
+    qtbot.waitUntil(window.stations["clean"].save_button.isEnabled, timeout=10_000)
 
     window.open_path(str(saved))
     qtbot.waitUntil(lambda: session.checkpoint.path == str(saved), timeout=LOAD_MS)
@@ -191,7 +195,7 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
     qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
     inference: Inference = window.inference
-    window.studio.live.stop()
+    window.stations["studio"].live.stop()
     found = []
     inference.evaluation_updated.connect(found.append)
     last = 0
@@ -217,12 +221,12 @@ def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     short = preset("cleanclip", "talk").changed(
         pairs=480, batch_size=32, warmup_steps=5, eval_every=0, save_every=4, precision="fp32"
     )
-    window.clean.form.set_recipe(short)
-    window.clean.start()
+    window.stations["clean"].form.set_recipe(short)
+    window.stations["clean"].start()
     folder = Path(session.run.output_dir)
     state = folder / "state" / "state.safetensors"  # the first save comes before the first step
     qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN_MS)
-    os.kill(window.clean._runner.pid, signal.SIGKILL)
+    os.kill(window.stations["clean"]._runner.pid, signal.SIGKILL)
     return folder
 
 
@@ -232,10 +236,10 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     session = window.session
     qtbot.waitUntil(lambda: session.run.status == "interrupted", timeout=20_000)
     assert "SIGKILL" in session.run.error
-    assert window.clean.resume_button.isVisible()
-    QTest.mouseClick(window.clean.resume_button, Qt.MouseButton.LeftButton)
+    assert window.stations["clean"].resume_button.isVisible()
+    QTest.mouseClick(window.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.run.status == "finished", timeout=CLEAN_MS)
-    assert session.run.result["steps"] == window.clean.form.recipe().total_steps
+    assert session.run.result["steps"] == window.stations["clean"].form.recipe().total_steps
     journal = Path(session.run.output_dir, "events.jsonl").read_text()
     assert "Going on after step" in journal
 
@@ -243,14 +247,14 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
 def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, monkeypatch, tmp_path):
     """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
     folder = killed_after_a_save(qtbot, window, monkeypatch)
-    recipe = window.clean.form.recipe()
-    window.clean._runner.wait(20_000)
+    recipe = window.stations["clean"].form.recipe()
+    window.stations["clean"]._runner.wait(20_000)
     told = SettingsStore(tmp_path / "config")  # what the disk holds when a window is killed
     assert told.value.last_run == str(folder)
     window.session.run = None
     window.close()
 
-    new = MainWindow(settings=told)
+    new = make_window(Context(settings=told))
     qtbot.addWidget(new)
     new.show()
     new.actions_.by_id["view.clean"].trigger()

@@ -14,7 +14,7 @@ import pytest
 from PySide6.QtCore import QObject
 
 from cleanclip_gui.clean.gpu_choice import BATCH_NORM, HELP
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.jobs.children import environment, together, worker_command
 from cleanclip_gui.jobs.protocol import explain_exit
 from cleanclip_gui.jobs.runner import JobRunner
@@ -156,7 +156,7 @@ def test_all_gpus_and_one_of_them_do_not_run_at_once(tmp_path: Path, monkeypatch
 
 
 def test_the_choice_is_there_with_two_gpus_alone(
-    panel: CleanPanel,
+    panel: CleanStation,
     session: Session,
 ) -> None:
     gpus = panel.setup.gpus
@@ -172,7 +172,7 @@ def test_the_choice_is_there_with_two_gpus_alone(
 
 
 def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
-    panel: CleanPanel, session: Session
+    panel: CleanStation, session: Session
 ) -> None:
     assert session.checkpoint is not None
     session.checkpoint.architecture = "ResNet, 224 px"  # type: ignore[misc]  # a fake, not frozen
@@ -183,7 +183,7 @@ def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
 
 
 def test_all_gpus_are_written_started_and_repeated(
-    panel: CleanPanel,
+    panel: CleanStation,
     session: Session,
 ) -> None:
     session.device, session.devices = "cuda:0", GPUS
@@ -216,7 +216,7 @@ def test_all_gpus_are_written_started_and_repeated(
 
 
 def test_a_run_goes_on_with_the_gpus_there_are(
-    panel: CleanPanel,
+    panel: CleanStation,
     session: Session,
     tmp_path: Path,
 ) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cleanclip_gui.window.dropped_files import purpose
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
@@ -14,7 +15,7 @@ from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
-from cleanclip_gui.window.dropped_files import purpose
+from cleanclip_gui.station import Context
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
@@ -362,11 +363,11 @@ def test_every_control_has_a_name(shown):
 
 
 def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
-    from cleanclip_gui.clean.station import CleanPanel
+    from cleanclip_gui.clean.station import CleanStation
     from cleanclip_gui.inference.inference import Inference
     from tests.gui.shell_fakes import FakeEngine
 
-    panel = CleanPanel(session, Inference(FakeEngine))
+    panel = CleanStation(Context(session=session, inference=Inference(FakeEngine)))
     qtbot.addWidget(panel)
     assert panel.setup.audit_hint.text() == FIVE_POISONS
     panel.setup.audit_button.click()

@@ -8,11 +8,11 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
@@ -21,7 +21,7 @@ from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 @pytest.fixture
 def panel(qtbot):
     inference = Inference(FakeEngine)
-    panel = CheckpointPanel(Session(), inference)
+    panel = CheckpointStation(Context(inference=inference))
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()

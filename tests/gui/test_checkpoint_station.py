@@ -5,9 +5,9 @@ import sys
 import pytest
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from ml_core.paths import resource
 from ml_core.reading import inspect
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
@@ -27,7 +27,7 @@ def state():
 def panel(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     inference = Inference(FakeEngine)
-    panel = CheckpointPanel(Session(), inference)
+    panel = CheckpointStation(Context(inference=inference))
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()

@@ -5,7 +5,7 @@ import pytest
 from cleanclip_gui.data.classes_dialog import ClassesDialog, parse_classes
 from cleanclip_gui.data.data_bar import EDITED_CLASSES, DataBar
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import data_dir
 
@@ -30,7 +30,7 @@ def test_dialog_wants_two_names_and_tells_of_namesakes(qtbot):
 @pytest.fixture
 def bar(qtbot):
     inference = Inference()
-    bar = DataBar(Session(), inference)
+    bar = DataBar(Context(inference=inference))
     qtbot.addWidget(bar)
     yield bar
     assert inference.close(20_000)

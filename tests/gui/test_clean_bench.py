@@ -26,10 +26,11 @@ from cleanclip_gui.clean.runs.runs_table import (
     TITLES,
 )
 from cleanclip_gui.clean.setup import KEEP_HELP
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.requests import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Metric, Saved
@@ -58,7 +59,7 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+    made = CleanStation(Context(session=session, inference=FakeInference()))  # type: ignore[arg-type]
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -69,7 +70,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made.stop()
 
 
-def end(panel: CleanPanel, tmp_path: Path) -> None:
+def end(panel: CleanStation, tmp_path: Path) -> None:
     runner = runner_of(panel)
     cleaned = runner.spec_path.parent / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned")
@@ -77,16 +78,16 @@ def end(panel: CleanPanel, tmp_path: Path) -> None:
     runner.end(Done("finished", result_of(cleaned) | {"source": source}))
 
 
-def shown(panel: CleanPanel) -> list[tuple[str, str]]:
+def shown(panel: CleanStation) -> list[tuple[str, str]]:
     return [(run.folder.name, run.status) for run in panel.bench.table.runs.runs]
 
 
-def history(qtbot, panel: CleanPanel) -> None:
+def history(qtbot, panel: CleanStation) -> None:
     panel.show_page(1)
     qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
 
 
-def all_read(qtbot, panel: CleanPanel) -> None:
+def all_read(qtbot, panel: CleanStation) -> None:
     reads = panel.bench.reads, panel.run.reads
     qtbot.waitUntil(lambda: not any(read.is_busy for read in reads), timeout=8000)
 
@@ -95,7 +96,7 @@ def click(button) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def test_a_second_start_waits_its_turn(panel: CleanPanel, session, tmp_path: Path) -> None:
+def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: Path) -> None:
     panel.form.row("seed").editor.setValue(1)
     click(panel.start_button)
     first = runner_of(panel)
@@ -131,7 +132,9 @@ def test_a_second_start_waits_its_turn(panel: CleanPanel, session, tmp_path: Pat
     end(panel, tmp_path)
 
 
-def test_a_small_screen_cuts_no_mark_status_or_accuracy(panel: CleanPanel, tmp_path: Path) -> None:
+def test_a_small_screen_cuts_no_mark_status_or_accuracy(
+    panel: CleanStation, tmp_path: Path
+) -> None:
     killed = write_run(tmp_path / "runs", "killed", end=Done("failed", {}, "Killed.", "killed"))
     whole = write_run(tmp_path / "runs", "whole", dip=0.0)
     result = json.loads((whole / "result.json").read_text())
@@ -150,14 +153,14 @@ def test_a_small_screen_cuts_no_mark_status_or_accuracy(panel: CleanPanel, tmp_p
     assert "CleanCLIP, custom: 100 steps" in tip
 
 
-def test_that_the_queue_is_held_can_be_seen(panel: CleanPanel) -> None:
+def test_that_the_queue_is_held_can_be_seen(panel: CleanStation) -> None:
     panel.show_page(1)
     free = panel.bench.hold.grab().toImage()
     panel.bench.hold.setChecked(True)
     assert panel.bench.hold.grab().toImage() != free
 
 
-def test_a_held_queue_starts_nobody(panel: CleanPanel, tmp_path: Path) -> None:
+def test_a_held_queue_starts_nobody(panel: CleanStation, tmp_path: Path) -> None:
     panel.start()
     panel.start()
     panel.show_page(1)
@@ -190,7 +193,7 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     end(panel, tmp_path)
 
 
-def test_closing_starts_nobody(panel: CleanPanel) -> None:
+def test_closing_starts_nobody(panel: CleanStation) -> None:
     panel.start()
     panel.start()
     runner = runner_of(panel)
@@ -224,7 +227,7 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_an_old_run_is_shown_again(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
     panel.bench.table.choose(folder)
@@ -240,7 +243,7 @@ def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> 
 
 
 def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
-    qtbot, panel: CleanPanel, session
+    qtbot, panel: CleanStation, session
 ) -> None:
     """One word, and the way on, now and after the window was closed."""
     panel.start()
@@ -267,7 +270,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanPanel) -> None:
+def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanStation) -> None:
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "Killed by SIGKILL, probably out of memory.", "killed"))
@@ -281,7 +284,7 @@ def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanPanel) -> None:
     assert not panel.halve_button.isVisible()
 
 
-def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     old = write_run(runs, "old")
     history(qtbot, panel)
@@ -346,7 +349,7 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     assert session.role == "suspect"
 
 
-def test_results_of_another_place_are_opened(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_results_of_another_place_are_opened(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     away = write_run(tmp_path / "cluster", "job-7")
     history(qtbot, panel)
     panel.bench.prompts.open_folder = lambda *_: str(away)
@@ -361,7 +364,7 @@ def test_results_of_another_place_are_opened(qtbot, panel: CleanPanel, tmp_path:
     assert "holds no spec.json" in blocker.args[0].sentence
 
 
-def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     panel.form.set_method("mmcl")
     panel.form.row("seed").editor.setValue(11)
     wanted = panel.form.recipe()
@@ -396,7 +399,7 @@ def test_methods_stand_under_headings() -> None:
     assert "mmcl" in groups[CONTROLS]
 
 
-def test_a_heading_cannot_be_chosen(panel: CleanPanel) -> None:
+def test_a_heading_cannot_be_chosen(panel: CleanStation) -> None:
     chooser = panel.form.method
     chooser.setFocus()
     for _ in range(chooser.count() + 2):
@@ -430,7 +433,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     assert "needs the trigger: paint or open one in Studio" in said(str(clean))
 
 
-def test_start_waits_for_what_is_missing(panel: CleanPanel, session, monkeypatch) -> None:
+def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypatch) -> None:
     from dataclasses import replace
 
     monkeypatch.setitem(
@@ -459,7 +462,7 @@ def test_start_waits_for_what_is_missing(panel: CleanPanel, session, monkeypatch
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_what_keeping_every_checkpoint_takes(panel: CleanPanel) -> None:
+def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
     panel.setup.set_weight_bytes(10 << 20)
     panel.form.row("pairs").editor.setValue(128 * 100)
     panel.form.row("eval_every").editor.setValue(30)
@@ -481,7 +484,7 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanPanel) -> None:
 
 
 @pytest.mark.parametrize("page", [0, 1, 2])
-def test_every_page_fits_and_everything_has_a_name(panel: CleanPanel, page: int) -> None:
+def test_every_page_fits_and_everything_has_a_name(panel: CleanStation, page: int) -> None:
     panel.show_page(page)
     assert panel.minimumSizeHint().height() <= 640
     assert panel.minimumSizeHint().width() <= 1262
@@ -494,7 +497,7 @@ def test_every_page_fits_and_everything_has_a_name(panel: CleanPanel, page: int)
 
 
 def test_self_supervision_of_pictures_takes_a_folder_of_them(
-    panel: CleanPanel, tmp_path: Path
+    panel: CleanStation, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.png").write_bytes(b"a picture by its name")

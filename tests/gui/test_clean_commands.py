@@ -42,7 +42,7 @@ def opened(window: MainWindow) -> Path | None:
 
 
 def runner_of(window: MainWindow) -> FakeRunner:
-    runner = window.clean.run.runner
+    runner = window.stations["clean"].run.runner
     assert isinstance(runner, FakeRunner)
     return runner
 
@@ -52,7 +52,7 @@ def can(window: MainWindow, *names: str) -> list[bool]:
 
 
 def test_a_shortcut_reads_the_number_that_is_being_typed(window: MainWindow) -> None:
-    box = window.clean.form.row("epochs").editor
+    box = window.stations["clean"].form.row("epochs").editor
     box.setFocus()
     box.selectAll()
     QTest.keyClicks(box, "3")
@@ -69,7 +69,7 @@ def test_a_shortcut_reads_the_number_that_is_being_typed(window: MainWindow) -> 
 def test_a_run_started_in_studio_is_shown(window: MainWindow) -> None:
     window.show_station("studio")
     QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.clean.is_running()
+    assert window.stations["clean"].is_running()
     assert window.station == "clean"
     assert not window.actions_.by_id["clean.start"].autoRepeat()
     runner_of(window).end(Done("cancelled"))
@@ -90,14 +90,16 @@ def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned weights")
     assert can(window, "save", "try") == [False, False]
-    window.clean.start()
+    window.stations["clean"].start()
     runner_of(window).end(Done("finished", result_of(cleaned)))
     assert can(window, "save", "try") == [True, True]
     open_file(qtbot, window, tmp_path / "other.safetensors")
     assert can(window, "save", "try") == [False, False]
     open_file(qtbot, window, tmp_path / "poisoned.safetensors")
     assert can(window, "save", "try") == [True, True]
-    window.clean.saving.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
+    window.stations["clean"].saving.prompts.save_file = lambda *_: str(
+        tmp_path / "mine.safetensors"
+    )
     window.actions_.by_id["clean.save"].trigger()
     qtbot.waitUntil(lambda: (tmp_path / "mine.safetensors").is_file(), timeout=WAIT)
-    qtbot.waitUntil(window.clean.save_button.isEnabled, timeout=WAIT)
+    qtbot.waitUntil(window.stations["clean"].save_button.isEnabled, timeout=WAIT)

@@ -24,10 +24,11 @@ from cleanclip_gui.clean.before_after import (
 )
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.save_result import suggested_name
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec
@@ -127,8 +128,8 @@ def session(tmp_path: Path) -> Session:
 
 
 @pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path) -> CleanPanel:
-    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
+    made = CleanStation(Context(session=session, inference=FakeInference()))  # type: ignore[arg-type]
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -138,7 +139,7 @@ def panel(qtbot, session: Session, tmp_path: Path) -> CleanPanel:
     return made
 
 
-def runner_of(panel: CleanPanel) -> FakeRunner:
+def runner_of(panel: CleanStation) -> FakeRunner:
     runner = panel._runner
     assert isinstance(runner, FakeRunner)
     return runner
@@ -179,7 +180,7 @@ def result_of(checkpoint: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_start_writes_the_job_that_is_set(panel: CleanPanel, session: Session) -> None:
+def test_start_writes_the_job_that_is_set(panel: CleanStation, session: Session) -> None:
     panel.form.row("pairs").editor.setValue(256)
     panel.start_button.click()
     runner = runner_of(panel)
@@ -201,7 +202,7 @@ def test_start_writes_the_job_that_is_set(panel: CleanPanel, session: Session) -
     runner.end(Done("cancelled"))
 
 
-def test_supervised_takes_labelled_images(panel: CleanPanel) -> None:
+def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
     panel.form.set_method("supervised")
     panel.start()
     spec = read_spec(runner_of(panel).spec_path)
@@ -210,7 +211,7 @@ def test_supervised_takes_labelled_images(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_an_own_table_with_its_columns(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_an_own_table_with_its_columns(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     panel.data.table.setChecked(True)
     with qtbot.waitSignal(panel.failed) as blocker:
         panel.start()
@@ -229,7 +230,7 @@ def test_an_own_table_with_its_columns(qtbot, panel: CleanPanel, tmp_path: Path)
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_what_can_be_pressed(panel: CleanPanel, session: Session) -> None:
+def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     bar = panel.run_bar
     assert panel.start_button.isEnabled()
     assert not bar.pause.isVisible()
@@ -259,7 +260,7 @@ def test_what_can_be_pressed(panel: CleanPanel, session: Session) -> None:
     assert panel._hint.text() == "Open a checkpoint to clean it."
 
 
-def test_what_will_not_be_measured_is_said(panel: CleanPanel, session: Session) -> None:
+def test_what_will_not_be_measured_is_said(panel: CleanStation, session: Session) -> None:
     assert panel._hint.text() == ""
     session.trigger = None
     assert "attack success will not be measured" in panel._hint.text()
@@ -267,7 +268,7 @@ def test_what_will_not_be_measured_is_said(panel: CleanPanel, session: Session) 
     assert "nothing will be measured" in panel._hint.text()
 
 
-def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
+def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
     panel.start()
     runner = runner_of(panel)
     runner.event_received.emit(Metric(0, 3, {"ca": 0.97, "asr_excl": 0.98}))
@@ -283,7 +284,7 @@ def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
     runner.end(Done("cancelled"))
 
 
-def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanPanel) -> None:
+def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
     panel.start()
     assert "numbers come slower" in panel.run_bar.notice.text()
     assert panel.trying._inference.devices == []
@@ -291,7 +292,7 @@ def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanPanel) -> None:
     assert not panel.run_bar.notice.isVisible()
 
 
-def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Session) -> None:
+def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Session) -> None:
     session.device = "cuda:0"
     panel.start()
     session.device = "cpu"  # what the window notes when the inference thread has moved
@@ -301,7 +302,7 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Sessio
     assert session.run.device == "cuda:0"
 
 
-def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanPanel) -> None:
+def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation) -> None:
     """A run resumed on a GPU while the user chose the CPU for Studio."""
     way = panel.studio_device
     assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
@@ -310,7 +311,7 @@ def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanPanel) -> Non
     assert way.settle("cuda:0") == "cuda:0"
 
 
-def test_no_estimate_before_it_is_measured(qtbot, panel: CleanPanel, session: Session) -> None:
+def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: Session) -> None:
     assert panel.estimate_text() == ""
     panel.estimate_button.click()
     runner = runner_of(panel)
@@ -335,7 +336,7 @@ def test_no_estimate_before_it_is_measured(qtbot, panel: CleanPanel, session: Se
     assert (blocker.args[0].sentence, blocker.args[0].details) == ("There is no table.", "why")
 
 
-def finish(panel: CleanPanel, tmp_path: Path) -> Path:
+def finish(panel: CleanStation, tmp_path: Path) -> Path:
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned weights")
     panel.start()
@@ -343,7 +344,7 @@ def finish(panel: CleanPanel, tmp_path: Path) -> Path:
     return cleaned
 
 
-def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_path: Path) -> None:
+def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.sentence() == (
         "CleanCLIP lowered the attack success rate from 98.0\u00a0% to 4.0\u00a0% and lowered "
@@ -375,7 +376,7 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
     assert session.cleaned is facts
 
 
-def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     asked: list[tuple[str, ...]] = []
     prompts = panel.saving.prompts
@@ -398,7 +399,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> No
     assert panel.stop()
 
 
-def test_no_file_is_written_over_unasked(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     """A name with a full stop gets no ending from the dialog, which asks about that name only."""
     finish(panel, tmp_path)
     there = tmp_path / "mine.v2.safetensors"
@@ -415,7 +416,7 @@ def test_no_file_is_written_over_unasked(qtbot, panel: CleanPanel, tmp_path: Pat
     assert there.read_bytes() == b"cleaned weights"
 
 
-def test_one_file_is_saved_at_a_time(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_one_file_is_saved_at_a_time(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     panel.saving.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
     panel.save_cleaned()
@@ -425,7 +426,7 @@ def test_one_file_is_saved_at_a_time(qtbot, panel: CleanPanel, tmp_path: Path) -
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
 
 
-def test_an_adapter_is_called_one(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
+def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter.safetensors"
     adapter.write_bytes(b"adapter")
     result = result_of(finish(panel, tmp_path))
@@ -443,7 +444,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanPanel, tmp_path: Path) -> N
     )
 
 
-def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, session) -> None:
+def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanStation, session) -> None:
     panel.start()
     runner = runner_of(panel)
     write_state(runner.spec_path.parent, step=2)
@@ -467,7 +468,7 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanPanel, sess
     again.end(Done("cancelled"))
 
 
-def test_resume_takes_the_points_after_the_save_away(panel: CleanPanel) -> None:
+def test_resume_takes_the_points_after_the_save_away(panel: CleanStation) -> None:
     panel.start()
     runner = runner_of(panel)
     points = [Metric(step, 9, {"loss": 1.0 / step}) for step in (1, 2, 3)]
@@ -484,7 +485,7 @@ def test_resume_takes_the_points_after_the_save_away(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanPanel) -> None:
+def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanStation) -> None:
     panel.start()
     folder = runner_of(panel).spec_path.parent
     write_state(folder, step=2).write_bytes(b"torn")
@@ -495,7 +496,7 @@ def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanPanel) -> None:
     assert not panel.is_running()
 
 
-def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
+def test_without_a_save_the_run_starts_again(panel: CleanStation) -> None:
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
@@ -510,7 +511,7 @@ def test_without_a_save_the_run_starts_again(panel: CleanPanel) -> None:
 
 
 def test_start_again_is_the_same_job_whatever_the_form_shows(
-    panel: CleanPanel, session: Session
+    panel: CleanStation, session: Session
 ) -> None:
     panel.form.set_method("par")
     panel.start()
@@ -530,21 +531,21 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_double_click_starts_one_run(panel: CleanPanel, moved: bool) -> None:
+def test_a_double_click_starts_one_run(panel: CleanStation, moved: bool) -> None:
     two_clicks(panel.start_button, 150, moved=moved)
     assert panel.is_running()
     assert len(panel.queue) == 0
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_two_clicks_start_two_runs(panel: CleanPanel) -> None:
+def test_two_clicks_start_two_runs(panel: CleanStation) -> None:
     two_clicks(panel.start_button, 2000)
     assert len(panel.queue) == 1
     panel.queue.hold(True)
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_key_that_is_held_starts_one_run(panel: CleanPanel) -> None:
+def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
     panel.start_button.setAutoDefault(True)  # as the window has it
     for repeated in (False, True, True):
         key = Qt.Key.Key_Return
@@ -555,7 +556,7 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_real_child_in_a_real_thread(qtbot, panel: CleanPanel, session, tmp_path) -> None:
+def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_path) -> None:
     script = tmp_path / "child.py"
     script.write_text(
         "import json, os, signal\n"
@@ -580,7 +581,7 @@ def refuse(self: FakeRunner) -> None:
 
 
 def test_a_run_waits_for_a_busy_device_and_the_result_stays(
-    qtbot, panel: CleanPanel, tmp_path: Path, monkeypatch
+    qtbot, panel: CleanStation, tmp_path: Path, monkeypatch
 ) -> None:
     """An audit or the loader doctor computes there."""
     cleaned = finish(panel, tmp_path)
@@ -620,7 +621,7 @@ def test_a_resume_on_a_busy_device_leaves_what_is_shown(qtbot, panel, monkeypatc
     assert len(panel.charts.rates.series("ca")) == 1
 
 
-def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanPanel) -> None:
+def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanStation) -> None:
     assert panel.minimumSizeHint().height() <= 640
     assert panel.minimumSizeHint().width() <= 1196
     panel.start_button.setFocus()
@@ -636,7 +637,7 @@ def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanPanel) -
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_changed_fields_and_every_choice_fit_the_column(panel: CleanPanel, method) -> None:
+def test_changed_fields_and_every_choice_fit_the_column(panel: CleanStation, method) -> None:
     panel.form.set_method(method)
     panel.form.more.setChecked(True)
     panel.form.row("pairs").editor.setValue(2560)
@@ -683,7 +684,7 @@ def test_nothing_measured_is_said(qtbot) -> None:
 
 
 def test_another_checkpoint_takes_the_old_result_away(
-    panel: CleanPanel, session, tmp_path: Path
+    panel: CleanStation, session, tmp_path: Path
 ) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.isVisible()
@@ -705,7 +706,7 @@ def test_another_checkpoint_takes_the_old_result_away(
 
 
 def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
-    qtbot, panel: CleanPanel, session: Session, tmp_path: Path
+    qtbot, panel: CleanStation, session: Session, tmp_path: Path
 ) -> None:
     panel.start()
     runner = runner_of(panel)
@@ -727,7 +728,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert panel.trying._awaited == str(cleaned)
 
 
-def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:
+def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     panel.estimate()
     runner_of(panel).end(Done("cancelled"))
@@ -735,7 +736,7 @@ def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_pa
     assert suggested_name(panel._result) == "poisoned-cleaned.safetensors"
 
 
-def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanPanel) -> None:
+def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanStation) -> None:
     panel.estimate()
     panel.form.row("epochs").editor.setValue(3)
     runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 40, "step_seconds": 0.2}))
@@ -748,7 +749,7 @@ def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanPanel) 
     assert panel.estimate_text().startswith("About 9 s for 120 steps")
 
 
-def test_an_estimate_is_not_paused_or_stopped(panel: CleanPanel) -> None:
+def test_an_estimate_is_not_paused_or_stopped(panel: CleanStation) -> None:
     panel.estimate()
     panel.pause()
     panel.stop_and_save()
@@ -758,7 +759,7 @@ def test_an_estimate_is_not_paused_or_stopped(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_the_next_run_is_announced_when_it_starts(panel: CleanPanel) -> None:
+def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
     said: list[str] = []
     panel.logged.connect(said.append)
     panel.start()
@@ -776,7 +777,7 @@ def test_the_next_run_is_announced_when_it_starts(panel: CleanPanel) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_runs_may_lie_in_the_home_folder(panel: CleanPanel, tmp_path: Path, monkeypatch) -> None:
+def test_runs_may_lie_in_the_home_folder(panel: CleanStation, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     panel.output.setText("~/myruns")

@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.clean.alpha_row import AlphaRow
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.requests import (
     CheckpointOpened,
     Evaluate,
@@ -75,7 +75,7 @@ def holdouts_record() -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(panel: CleanPanel, tmp_path: Path) -> Path:  # noqa: F811
+def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
     """A finished run, shown on the first page."""
     folder = write_run(tmp_path / "runs", "done")
     spec = read_spec(folder / SPEC_FILE)
@@ -245,7 +245,7 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  #
 
 
 @pytest.fixture
-def line(panel: CleanPanel, shown: Path) -> Path:  # noqa: F811
+def line(panel: CleanStation, shown: Path) -> Path:  # noqa: F811
     """The same run with a vector."""
     vector = shown / "vector.safetensors"
     vector.write_bytes(b"vector")
@@ -260,7 +260,7 @@ def line(panel: CleanPanel, shown: Path) -> Path:  # noqa: F811
     return vector
 
 
-def opens(panel: CleanPanel) -> list[tuple[str, float]]:  # noqa: F811
+def opens(panel: CleanStation) -> list[tuple[str, float]]:  # noqa: F811
     requests = panel.trying._inference.requests
     return [(r.vector, r.alpha) for r in requests if getattr(r, "vector", "")]
 
@@ -269,14 +269,14 @@ def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  #
     assert panel.alpha.isHidden()
 
 
-def opened(panel: CleanPanel, path: str) -> SimpleNamespace:  # noqa: F811
+def opened(panel: CleanStation, path: str) -> SimpleNamespace:  # noqa: F811
     """The cleaned checkpoint was opened."""
     facts = SimpleNamespace(path=path, donor="")
     panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))  # type: ignore[arg-type]
     return facts
 
 
-def measured(panel: CleanPanel, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
+def measured(panel: CleanStation, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
     """What was asked for last has been measured."""
     inference = panel.trying._inference
     found = SimpleNamespace(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)

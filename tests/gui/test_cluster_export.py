@@ -6,14 +6,14 @@ from pathlib import Path
 
 from cleanclip_gui.clean.gpu_choice import BATCH_NORM
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from ml_core.cleaning.presets import preset
 from ml_core.jobs.specs import read_spec
 from tests.gui.run_folders import write_run
 from tests.gui.test_clean_bench import click, history, panel, session  # noqa: F401
 
 
-def export(panel: CleanPanel) -> ExportDialog:  # noqa: F811
+def export(panel: CleanStation) -> ExportDialog:  # noqa: F811
     """Ask to export the chosen run."""
     click(panel.bench.export)
     return panel.window().findChildren(ExportDialog)[-1]

@@ -3,13 +3,14 @@
 from collections import Counter
 
 import pytest
+from cleanclip_gui.window.commands import COMMANDS, MENUS
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
+from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.window.commands import COMMANDS, MENUS
-from cleanclip_gui.window.main_window import MainWindow
+from cleanclip_gui.station import Context
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -20,13 +21,15 @@ def window(qtbot, tmp_path, monkeypatch):
         "cleanclip_gui.window.main_window.QDesktopServices.openUrl",
         lambda url: opened_urls.append(url),
     )
-    window = MainWindow(
-        inference=Inference(FakeEngine),
-        settings=SettingsStore(tmp_path / "config"),
-        prompts=Answers().prompts(),
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
     )
-    window.studio.prompts = Answers().prompts()
-    window.studio.ask_name = lambda name: ""
+    window.stations["studio"].prompts = Answers().prompts()
+    window.stations["studio"].ask_name = lambda name: ""
     qtbot.addWidget(window)
     window.show()
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
@@ -107,10 +110,10 @@ def test_undo_is_enabled_only_when_there_is_something_to_undo(window):
     window.show_station("studio")
     undo = window.actions_.by_id["edit.undo"]
     assert not undo.isEnabled()
-    window.studio.use_demo_trigger()
+    window.stations["studio"].use_demo_trigger()
     assert undo.isEnabled()
     undo.trigger()
-    assert window.studio.current_trigger() is None
+    assert window.stations["studio"].current_trigger() is None
     assert window.actions_.by_id["edit.redo"].isEnabled()
 
 
@@ -118,4 +121,4 @@ def test_a_command_that_is_not_enabled_does_nothing_even_when_asked(window):
     window.show_station("checkpoint")
     command = next(c for c in COMMANDS if c.id == "trigger.demo")
     window.actions_.run(command)
-    assert window.studio.current_trigger() is None
+    assert window.stations["studio"].current_trigger() is None

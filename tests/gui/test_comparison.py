@@ -10,9 +10,9 @@ from PySide6.QtTest import QTest
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.comparison_view import ChangeModel, ComparisonView
 from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
-from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -118,7 +118,7 @@ def test_the_table_sorts_and_counts(qtbot):
 @pytest.fixture
 def panel(qtbot, tmp_path):
     inference = Inference(FakeEngine)
-    panel = CheckpointPanel(Session(), inference)
+    panel = CheckpointStation(Context(inference=inference))
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()

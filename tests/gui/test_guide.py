@@ -6,18 +6,19 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.jobs.background import still_running
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
 from cleanclip_gui.window.guide import STEPS
-from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.shell_fakes import FakeEngine
 
 
 @pytest.fixture
 def window(qtbot, tmp_path):
-    window = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path))
+    window = make_window(Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path)))
     window.resize(1366, 768)
     qtbot.addWidget(window)
     window.show()
@@ -57,8 +58,11 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     guide.card.next.click()
     assert guide.card.next.text() == "Stick it on"
     guide.card.next.click()
-    assert window.session.trigger is not None or window.studio.current_trigger() is not None
-    window.session.trigger = window.studio.current_trigger()
+    assert (
+        window.session.trigger is not None
+        or window.stations["studio"].current_trigger() is not None
+    )
+    window.session.trigger = window.stations["studio"].current_trigger()
     guide.card.next.click()
     window.session.evaluation = measured(asr_excl=0.98)
     assert STEPS[guide.position].title == "Flip"
@@ -72,7 +76,7 @@ def test_back_and_end(window, qtbot):
     guide = window.guide
     window.start_tour()
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=20_000)
-    qtbot.waitUntil(lambda: window.checkpoint.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: window.stations["checkpoint"].complete, timeout=20_000)
     assert not guide.card.back.isEnabled()
     guide._show(2)
     guide.card.back.click()
@@ -88,7 +92,7 @@ def test_back_and_end(window, qtbot):
 
 
 def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
-    guide, canvas = window.guide, window.studio.canvas
+    guide, canvas = window.guide, window.stations["studio"].canvas
     guide._show(len(STEPS) - 1)
     window.show_station("studio")
     assert card_is_inside(window)
@@ -118,16 +122,16 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     window.session.run = RunState("out", "cleanclip", "running")
     assert not card.next.isEnabled()
     assert card.hasFocus()
-    assert guide._outline._target is window.clean.charts.rates
+    assert guide._outline._target is window.stations["clean"].charts.rates
     window.session.run = RunState("out", "cleanclip", "finished")
     assert card.next.hasFocus()
-    assert guide._outline._target is window.clean.before_after
+    assert guide._outline._target is window.stations["clean"].before_after
     window.session.run = None
     guide.end()
 
 
 def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
-    guide, clean = window.guide, window.clean
+    guide, clean = window.guide, window.stations["clean"]
     guide._show(4)
     window.session.run = RunState("out", "cleanclip", "running")
     clean.charts.setMinimumHeight(3000)

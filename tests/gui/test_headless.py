@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from cleanclip_gui.window.headless import make_window
+from cleanclip_gui.app import make_window
+from cleanclip_gui.window.headless import quiet_context, set_first_size
 
 
 def test_a_small_screen_does_not_squeeze_the_pictures(qapp, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.window.closing.has_room", lambda _: False)
-    window = make_window(tmp_path)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.has_room", lambda _: False)
+    window = make_window(quiet_context(tmp_path))
+    set_first_size(window)
     try:
         window.show()
         assert not window.isMaximized()

@@ -24,7 +24,7 @@ from cleanclip_gui.clean.runs.runs_table import (
     TITLES,
     started_text,
 )
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from ml_core.events import Done, Metric
 from ml_core.reading.errors import InputError
 from tests.gui.run_folders import write_run
@@ -129,7 +129,7 @@ def test_what_changes_while_the_folders_are_read_stays(
     assert sorted(shown(panel)) == [("here", "cancelled"), ("job-7", "finished")]
 
 
-def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanPanel) -> None:
+def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanStation) -> None:
     panel.start()
     runner = runner_of(panel)
     assert [status for _, status in shown(panel)] == ["running"]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cleanclip_gui.window.closing import has_room
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
 from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
@@ -22,16 +23,16 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.app import make_window
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.window.closing import has_room
+from cleanclip_gui.station import Context
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.main_window import MainWindow
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
@@ -48,10 +49,12 @@ def answers():
 
 @pytest.fixture
 def window(qtbot, tmp_path, answers):
-    window = MainWindow(
-        inference=Inference(FakeEngine),
-        settings=SettingsStore(tmp_path / "config"),
-        prompts=answers.prompts(),
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=answers.prompts(),
+        )
     )
     qtbot.addWidget(window)
     window.show()
@@ -125,7 +128,7 @@ def test_a_refused_file_does_not_stand_over_the_model_in_use(window, qtbot, chec
     opened(window, qtbot, checkpoint)
     evil = tmp_path / "evil.pt"
     evil.write_bytes(b"\x80\x02cos\nsystem\n.")
-    with qtbot.waitSignal(window.checkpoint.refused, timeout=WAIT):
+    with qtbot.waitSignal(window.stations["checkpoint"].refused, timeout=WAIT):
         window.open_path(str(evil))
     assert window.header.title.text() == "evil.pt"
     assert window.header.subtitle.text() == "Refused"
@@ -141,7 +144,7 @@ def test_a_file_whose_model_does_not_load_is_not_said_to_be_read(window, qtbot, 
     assert window.header.title.text() == "refuse.safetensors"
     window.show_station("welcome")  # and back: there is something to look at
     assert window.actions_.by_id["view.checkpoint"].isEnabled()
-    qtbot.waitUntil(lambda: window.checkpoint.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.stations["checkpoint"].complete, timeout=WAIT)
 
 
 def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_path):
@@ -173,7 +176,7 @@ def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeyp
     opened(window, qtbot, checkpoint)
     dropped = []
     monkeypatch.setattr(window, "open_path", dropped.append)
-    for chart in window.clean.charts.all():
+    for chart in window.stations["clean"].charts.all():
         chart.prepare()
     for station in ("welcome", "checkpoint", "studio", "clean"):
         window.show_station(station)
@@ -190,7 +193,7 @@ def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
     Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(path)
     drop(window, path)
     assert window.station == "studio"
-    assert window.studio.current_trigger() is not None
+    assert window.stations["studio"].current_trigger() is not None
 
 
 def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
@@ -294,12 +297,12 @@ def test_the_best_device_is_chosen_and_the_users_choice_is_kept(window, qtbot):
 
 
 def test_two_gpus_are_offered_together_to_a_run(window, qtbot):
-    gpus = window.clean.setup.gpus
+    gpus = window.stations["clean"].setup.gpus
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.inference.devices_found.emit(("cuda:0", "cpu"))
-    assert not gpus.isVisibleTo(window.clean.setup)
+    assert not gpus.isVisibleTo(window.stations["clean"].setup)
     window.inference.devices_found.emit(("cuda:0", "cuda:1", "cpu"))
-    assert gpus.isVisibleTo(window.clean.setup)
+    assert gpus.isVisibleTo(window.stations["clean"].setup)
     assert gpus.choice.itemText(1) == "All 2 GPUs"
     window.session.run = RunState("out", "cleanclip", "running", "cuda")
     assert "while the run uses all GPUs" in window.status.device.toolTip()
@@ -325,13 +328,13 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     """A run can be resumed before torch is loaded."""
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.session.device = "cpu"
-    window.clean.studio_device.give_way("cuda:0")
+    window.stations["clean"].studio_device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     window._on_devices_found(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
-    window.clean.studio_device.come_back()
+    window.stations["clean"].studio_device.come_back()
     assert window.session.device == "cuda:0"
     qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
 
@@ -408,7 +411,7 @@ def test_no_number_of_studio_is_squeezed_while_a_cleaned_model_is_watched(
     opened(window, qtbot, checkpoint)
     window.show_station("studio")
     window.resize(1366, height)
-    figure = window.studio.figure
+    figure = window.stations["studio"].figure
     figure.set_roles(True, "cleaned")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     figure.pulled.show_value("banana", "+80.0 points")
@@ -438,8 +441,8 @@ def test_themes_switch_and_are_kept(window):
 
 def test_the_status_bar_stands_still_while_a_run_is_paused(window):
     window.session.run = RunState("out", "cleanclip", "running")
-    window.clean.run_bar.show_start("CleanCLIP is running", steerable=True)
-    window.clean.run_bar.show_progress(Progress("train", 3, 12))
+    window.stations["clean"].run_bar.show_start("CleanCLIP is running", steerable=True)
+    window.stations["clean"].run_bar.show_progress(Progress("train", 3, 12))
     window.session.run = RunState("out", "cleanclip", "paused")
     assert window.status.job.text() == "CleanCLIP is paused"
     assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
@@ -447,7 +450,9 @@ def test_the_status_bar_stands_still_while_a_run_is_paused(window):
 
 def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch):
     cancelled = []
-    monkeypatch.setattr(type(window.clean), "cancel", lambda self: cancelled.append(1), False)
+    monkeypatch.setattr(
+        type(window.stations["clean"]), "cancel", lambda self: cancelled.append(1), False
+    )
     window.session.run = RunState("out", "cleanclip", "running")
     assert window.status.job.text() == "CleanCLIP is running"
     answers.yes = False
@@ -491,7 +496,7 @@ CUT_OFF = {
 
 @pytest.mark.parametrize("what", CUT_OFF)
 def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
-    job, clean = FakeJob(), window.clean
+    job, clean = FakeJob(), window.stations["clean"]
     if what == "audit":
         clean.auditing._runner = job
     elif what == "alpha":
@@ -514,7 +519,11 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
 
 def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
     opened(window, qtbot, checkpoint)
-    acts, row, session = window.clean.alpha_acts, window.clean.alpha, window.session
+    acts, row, session = (
+        window.stations["clean"].alpha_acts,
+        window.stations["clean"].alpha,
+        window.session,
+    )
     vector = tmp_path / "vector.safetensors"
     vector.write_bytes(b"vector")
     result = {"source": session.checkpoint.path, "vector": str(vector), "alpha": 0.40625}
@@ -522,25 +531,25 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
     acts.show_result(result, (trigger, 1))
     row.slider.setValue(50)
     qtbot.waitUntil(lambda: row.said() == "Alpha 0.5 · 4 of 4 images", timeout=WAIT)
-    qtbot.waitUntil(lambda: not window.studio.live.stale, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
     assert (session.role, session.trigger, session.target) == ("cleaned", trigger, 1)
     assert row.said() == "Alpha 0.5 · 4 of 4 images"  # Studio's canvas holds the same trigger
     assert not acts.is_busy
-    window.studio.live.set_one_image(True)
+    window.stations["studio"].live.set_one_image(True)
     row.slider.setValue(60)
     qtbot.waitUntil(lambda: row.said() == "Alpha 0.6 · 4 of 4 images", timeout=WAIT)
     assert not acts.is_busy
-    window.studio.live.set_one_image(False)
-    window.studio.clear()
+    window.stations["studio"].live.set_one_image(False)
+    window.stations["studio"].clear()
     qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
-    qtbot.waitUntil(lambda: not window.studio.live.stale, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
     assert row.said() == "Alpha 0.6 · 4 of 4 images"
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
-    monkeypatch.setattr(type(window.clean), "cancel", lambda self: None, False)
+    monkeypatch.setattr(type(window.stations["clean"]), "cancel", lambda self: None, False)
     window.session.run = RunState("out", "cleanclip", "running")
-    window.clean.auditing._runner = job = FakeJob()
+    window.stations["clean"].auditing._runner = job = FakeJob()
     assert not window.close()
     assert answers.asked == [
         "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "
@@ -557,7 +566,9 @@ def test_layout_and_size_come_back(window, qtbot, tmp_path):
     window.resize(1500, 900)
     window.toggle_log()
     window.close()
-    again = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "config"))
+    again = make_window(
+        Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "config"))
+    )
     qtbot.addWidget(again)
     again.show()
     assert (again.width(), again.height()) == (1500, 900)
@@ -596,11 +607,11 @@ def use_up(given, milliseconds):
 
 
 def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.window.closing.QDeadlineTimer", FakeDeadline)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.QDeadlineTimer", FakeDeadline)
     given = []
     with monkeypatch.context() as patch:
         for part, name in (
-            (window.clean, "stop"), (window.checkpoint, "stop"), (window.inference, "close"),
+            (window.stations["clean"], "close_down"), (window.stations["checkpoint"], "close_down"), (window.inference, "close"),
         ):  # fmt: skip
             patch.setattr(part, name, use_up(given, 3000))
         window.close()

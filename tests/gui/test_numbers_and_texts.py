@@ -10,7 +10,8 @@ from cleanclip_gui.inference.explaining import Explained, MeasureSpeed, Retrieve
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import Session
-from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
@@ -23,7 +24,7 @@ _LONG = 120_000
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
     session, inference = Session(), Inference()
-    panel = StudioPanel(session, inference)
+    panel = StudioStation(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
     panel.resize(1200, 660)

@@ -12,6 +12,7 @@ from cleanclip_gui.data.data_bar import DataBar
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import CANCELLED
 from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from ml_core.data.specs import ImageSpec
 
 WAIT = 60_000
@@ -35,7 +36,7 @@ class Heart:
 @pytest.fixture
 def bar(qtbot):
     session, inference = Session(), Inference()
-    bar = DataBar(session, inference)
+    bar = DataBar(Context(session=session, inference=inference))
     bar.session, bar.inference, bar.failures = session, inference, []
     inference.failed.connect(bar.failures.append)
     qtbot.addWidget(bar)
@@ -101,7 +102,7 @@ def test_a_later_choice_ends_an_earlier_one(bar, slow_folder, qtbot):
 
 def test_closing_the_window_does_not_wait_for_it(qtbot, slow_folder):
     inference = Inference()
-    bar = DataBar(Session(), inference)
+    bar = DataBar(Context(inference=inference))
     qtbot.addWidget(bar)
     bar.load(slow_folder, "demo")
     qtbot.waitSignal(inference.loading, timeout=WAIT).wait()

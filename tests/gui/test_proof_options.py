@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
-from cleanclip_gui.clean.station import CleanPanel
+from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
@@ -19,7 +19,7 @@ from tests.gui.test_clean_panel import FakeRunner
 from tests.gui.test_clean_proof import holdouts_record, rebound_record, shown  # noqa: F401
 
 
-def own_images(panel: CleanPanel, folder: Path, **changes: Any) -> None:  # noqa: F811
+def own_images(panel: CleanStation, folder: Path, **changes: Any) -> None:  # noqa: F811
     """Show a run that trained on the user's labelled images."""
     spec = read_spec(folder / SPEC_FILE)
     mine = ImageSpec(kind="folder", path=str(folder.parent))
@@ -30,7 +30,7 @@ def own_images(panel: CleanPanel, folder: Path, **changes: Any) -> None:  # noqa
     panel.bench.open_asked.emit(panel.bench._past[folder])
 
 
-def options(panel: CleanPanel) -> ProofDialog:  # noqa: F811
+def options(panel: CleanStation) -> ProofDialog:  # noqa: F811
     click(panel.proof.options_button)
     return panel.window().findChildren(ProofDialog)[-1]
 

@@ -33,7 +33,7 @@ def job(tmp_path: Path, name: str) -> Path:
 def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) -> None:
     first, second, third, lost = (job(tmp_path, name) for name in ("a", "b", "c", "lost"))
     window = make_window()
-    clean = window.clean
+    clean = window.stations["clean"]
     assert len(clean.queue) == 0
     clean.queue.hold(True)
     for folder in (first, second, third, lost):

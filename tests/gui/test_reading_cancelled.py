@@ -5,16 +5,16 @@ import time
 
 import pytest
 
-from cleanclip_gui.checkpoint.station import CheckpointPanel
+from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from tests.gui.shell_fakes import FakeEngine, write_safetensors
 
 
 @pytest.fixture
 def panel(qtbot):
     inference = Inference(FakeEngine)
-    panel = CheckpointPanel(Session(), inference)
+    panel = CheckpointStation(Context(inference=inference))
     qtbot.addWidget(panel)
     yield panel
     panel.stop()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cleanclip_gui.window.dropped_files import purpose
 from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui import app
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.window.dropped_files import purpose
+from cleanclip_gui.station import Context
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.main_window import MainWindow
 from ml_core.cleaning.presets import preset
@@ -60,12 +62,14 @@ def make_window(qtbot, store):
     made = []
 
     def make(answers: Answers | None = None) -> MainWindow:
-        window = MainWindow(
-            inference=Inference(FakeEngine),
-            settings=store,
-            prompts=(answers or Answers()).prompts(),
+        window = app.make_window(
+            Context(
+                inference=Inference(FakeEngine),
+                settings=store,
+                prompts=(answers or Answers()).prompts(),
+            )
         )
-        window.clean.run.new_runner = FakeRunner  # type: ignore[assignment]
+        window.stations["clean"].run.new_runner = FakeRunner  # type: ignore[assignment]
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)
@@ -86,16 +90,16 @@ def dialog() -> ErrorDialog:
 
 
 def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
-    runner = window.clean._runner
+    runner = window.stations["clean"]._runner
     assert isinstance(runner, FakeRunner)
     assert (runner.mode, runner.spec_path, runner.device) == (
         "resume", folder / "spec.json", "cuda:0",
     )  # fmt: skip
     assert window.station == "clean"
-    assert window.clean.run_bar.title.text() == "Supervised finetuning is running"
-    assert window.clean.form.recipe() == RECIPE
-    assert window.clean.data.images().kind == "folder"
-    losses = window.clean.charts.losses.series("loss")
+    assert window.stations["clean"].run_bar.title.text() == "Supervised finetuning is running"
+    assert window.stations["clean"].form.recipe() == RECIPE
+    assert window.stations["clean"].data.images().kind == "folder"
+    losses = window.stations["clean"].charts.losses.series("loss")
     assert [losses.point(i)[0] for i in range(len(losses))] == [1, 2, 3, 4]
     session = window.session
     assert (session.run.output_dir, session.run.method) == (str(folder), "supervised")
@@ -119,13 +123,13 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     window.resuming.offer(folder)  # dropped meanwhile
     assert "A run is going on" in dialog().sentence
     dialog().close()
-    assert window.clean._runner is runner
+    assert window.stations["clean"]._runner is runner
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"x")
     result = {**result_of(cleaned), "source": window.session.checkpoint.path}
     runner.end(Done("finished", result))
-    assert window.clean.before_after.isVisible()
-    assert window.clean._asked == (None, 2)
+    assert window.stations["clean"].before_after.isVisible()
+    assert window.stations["clean"]._asked == (None, 2)
     assert window.settings.value.last_run == ""
 
 
@@ -133,9 +137,9 @@ def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
     answers = Answers()
     window = make_window(answers)
     window.show_station("clean")
-    window.clean.setup.resume_other.click()
+    window.stations["clean"].setup.resume_other.click()
     assert answers.asked == ["Resume a run"]
-    assert not window.clean.is_running()
+    assert not window.stations["clean"].is_running()
 
 
 def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> None:
@@ -144,7 +148,7 @@ def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> No
     assert "holds no spec.json" in dialog().sentence
     dialog().close()
     assert window.station == "welcome"
-    assert not window.clean.is_running()
+    assert not window.stations["clean"].is_running()
 
 
 def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
@@ -152,9 +156,9 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     assert purpose(folder) == "run"
     window.drops.open(folder)
     assert window.station == "clean"
-    assert not window.clean.is_running()
-    assert "supervised-1 was interrupted" in window.clean._trouble_text.text()
-    window.clean.resume_button.click()
+    assert not window.stations["clean"].is_running()
+    assert "supervised-1 was interrupted" in window.stations["clean"]._trouble_text.text()
+    window.stations["clean"].resume_button.click()
     check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
     (folder / "result.json").write_text("{}")
     assert purpose(folder) == "images"
@@ -169,14 +173,14 @@ def test_a_run_killed_with_its_window_is_offered_at_the_start(
     assert window.station == "welcome"
     window.actions_.by_id["view.clean"].trigger()
     assert window.station == "clean"
-    text = window.clean._trouble_text
+    text = window.stations["clean"]._trouble_text
     assert text.isVisible()
     assert text.text() == (
         "The run supervised-1 was interrupted; its last save is at step 4 of 10. "
         "Resume goes on from there."
     )
-    assert window.clean.resume_button.text() == "Resume"
-    window.clean.resume_button.click()
+    assert window.stations["clean"].resume_button.text() == "Resume"
+    window.stations["clean"].resume_button.click()
     check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
 
 
@@ -190,7 +194,7 @@ def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -
     else:
         folder.rename(folder.with_name("other"))
     window = make_window()
-    assert not window.clean.is_offering()
+    assert not window.stations["clean"].is_offering()
     assert not window.actions_.by_id["view.clean"].isEnabled()
 
 
@@ -222,14 +226,14 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
             "test_images": tested, "label_set": str(classes), "templates": ("a photo of a {}",),
         }
     )  # fmt: skip
-    window.clean.repeated.emit(spec)
+    window.stations["clean"].repeated.emit(spec)
     qtbot.waitUntil(lambda: session.images.spec == tested, timeout=WAIT)
     assert window.data_bar.in_use() == (tested, str(classes))
     assert session.target == spec.target
     images = session.images
-    window.clean.repeated.emit(spec)  # all is as it was
+    window.stations["clean"].repeated.emit(spec)  # all is as it was
     assert not window.data_bar._asked
-    window.clean.repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
+    window.stations["clean"].repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)
     assert session.target == spec.target

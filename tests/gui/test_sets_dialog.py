@@ -4,6 +4,7 @@ import io
 import tarfile
 
 import pytest
+from cleanclip_gui.window.dropped_files import purpose
 from PIL import Image
 
 from cleanclip_gui.data.data_bar import DataBar
@@ -11,7 +12,7 @@ from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
-from cleanclip_gui.window.dropped_files import purpose
+from cleanclip_gui.station import Context
 from ml_core.data.labels import load_label_set
 from ml_core.reading import InputError
 from tests.gui.shell_fakes import Answers
@@ -47,7 +48,7 @@ def shard(path, labelled=True):
 def bar(qtbot):
     session, inference = Session(), Inference()
     answers = Answers()
-    bar = DataBar(session, inference, answers.prompts())
+    bar = DataBar(Context(session=session, inference=inference, prompts=answers.prompts()))
     bar.answers, bar.session = answers, session
     qtbot.addWidget(bar)
     yield bar

@@ -17,10 +17,11 @@ import sys
 from pathlib import Path
 from PySide6.QtWidgets import QApplication
 from cleanclip_gui import theme
-from cleanclip_gui.window.main_window import MainWindow
+from cleanclip_gui.app import make_window
+from cleanclip_gui.station import Context
 app = QApplication([])
 theme.apply_theme(app, "light")
-window = MainWindow()
+window = make_window(Context())
 heavy = {"torch", "open_clip", "torchvision", "transformers", "sklearn", "scipy"}
 print(sorted(heavy & set(sys.modules)))
 """

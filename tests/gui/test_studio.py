@@ -10,8 +10,9 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
-from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 
@@ -39,7 +40,7 @@ class Wiring(QObject):
 @pytest.fixture
 def empty(qtbot):
     session, inference = Session(), Inference()
-    panel = StudioPanel(session, inference)
+    panel = StudioStation(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
     panel.resize(1200, 660)

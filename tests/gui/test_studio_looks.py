@@ -9,9 +9,10 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.station import Context
 from cleanclip_gui.studio.gallery.model import CELL_ROLE
 from cleanclip_gui.studio.looks import piece
-from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.studio.station import StudioStation
 from cleanclip_gui.widgets.text import count_text
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import PerImage
@@ -60,7 +61,7 @@ class Engine(SlowEngine):
 def studio(qtbot):
     engine = Engine()
     session, inference = Session(), Inference(lambda: engine)
-    panel = StudioPanel(session, inference)
+    panel = StudioStation(Context(session=session, inference=inference))
     panel.engine, panel.keep = engine, QObject()
     qtbot.addWidget(panel)
     panel.resize(1200, 660)

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cleanclip_gui.window.dropped_files import purpose
 from PIL import Image
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from cleanclip_gui.studio import library, trigger_files
-from cleanclip_gui.studio.station import StudioPanel
-from cleanclip_gui.window.dropped_files import purpose
+from cleanclip_gui.studio.station import StudioStation
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
@@ -24,7 +24,7 @@ from tests.gui.shell_fakes import Answers, FakeEngine
 @pytest.fixture
 def studio(qtbot):
     inference = Inference(FakeEngine)
-    panel = StudioPanel(Session(), inference)
+    panel = StudioStation(Context(inference=inference))
     qtbot.addWidget(panel)
     panel.resize(1200, 660)
     panel.show()

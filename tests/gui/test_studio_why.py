@@ -9,7 +9,8 @@ from PySide6.QtCore import QObject
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
 from cleanclip_gui.session import ImagesState, Session
-from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 
 N = 48
@@ -38,7 +39,7 @@ class Wiring(QObject):
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
     session, inference = Session(), Inference()
-    panel = StudioPanel(session, inference)
+    panel = StudioStation(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
     panel.resize(1200, 660)

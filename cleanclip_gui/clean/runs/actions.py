@@ -24,7 +24,7 @@ from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
 if TYPE_CHECKING:
-    from cleanclip_gui.clean.station import CleanPanel
+    from cleanclip_gui.clean.station import CleanStation
 
 
 _NO_TRIGGER = (
@@ -36,7 +36,7 @@ _NO_TRIGGER = (
 class HistoryActs(QObject):
     """The acts of the bench's buttons on the panel."""
 
-    def __init__(self, panel: CleanPanel) -> None:
+    def __init__(self, panel: CleanStation) -> None:
         super().__init__(panel)
         self._panel = panel
         bench = panel.bench

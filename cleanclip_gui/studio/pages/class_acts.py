@@ -13,7 +13,7 @@ from ml_core.evaluation.breakdown import becomes, break_down
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _KINDS = "CSV (*.csv);;JSON (*.json)"
 
@@ -21,7 +21,7 @@ _KINDS = "CSV (*.csv);;JSON (*.json)"
 class StudioClasses(QObject):
     """Shows the newest result on its page."""
 
-    def __init__(self, panel: StudioPanel) -> None:
+    def __init__(self, panel: StudioStation) -> None:
         super().__init__(panel)
         self._panel, self._view = panel, panel.pages.classes
         self._found: EvaluationUpdated | None = None

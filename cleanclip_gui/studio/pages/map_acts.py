@@ -19,7 +19,7 @@ from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _KINDS = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
 _TITLES: dict[Role, str] = {
@@ -32,7 +32,7 @@ _TITLES: dict[Role, str] = {
 class StudioMap(QObject):
     """PCA comes with the embeddings; the t-SNE of the same points when it is first chosen."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self._view = panel.pages.map

@@ -18,7 +18,7 @@ from ml_core.evaluation.template_spread import TemplateSpread
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _SETTLE_MS = 200
 _FILES = "Captions (*.csv *.tsv *.txt);;All files (*)"
@@ -31,7 +31,7 @@ _LIVE_PROMPTS, _LIVE_SIDE = 2000, 128
 class StudioText(QObject):
     """Follows trigger and target while its page is on show."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference, self._view = panel, inference, panel.pages.text
         self._sources: list[tuple[str, PairSpec | Path]] = [("Demo captions", PairSpec())]

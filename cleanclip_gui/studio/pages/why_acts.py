@@ -24,7 +24,7 @@ from ml_core.evaluation.attribution_records import Attribution
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioPanel
+    from cleanclip_gui.studio.station import StudioStation
 
 _SETTLE_MS = 200
 _PICTURES = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
@@ -36,7 +36,7 @@ _ROLE_TITLES = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 class StudioWhy(QObject):
     """Follows the session; asks only for the page that is on show."""
 
-    def __init__(self, panel: StudioPanel, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self._view, self._pair = panel.pages.attribution, panel.pages.pair

@@ -1,0 +1,110 @@
+"""What the user can do: one command a thing, one ``QAction`` a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QAbstractSpinBox, QApplication
+
+from cleanclip_gui import theme
+
+MENUS = ("&File", "&Edit", "&Paint", "&Trigger", "&Clean", "&View", "&Help")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One thing the user can do, with all that menus, buttons and the palette show of it.
+
+    ``menu`` is a title of :data:`MENUS`, or empty for a command without a menu; commands of
+    another ``group`` stand beyond a line. With ``checked`` the command is a switch, exclusive
+    among those of the same ``choice``. ``repeats`` lets a key that is held do it again and again.
+    ``rail`` puts it on the left rail.
+    """
+
+    id: str
+    text: str
+    menu: str
+    act: Callable[[], object]
+    help: str
+    icon: str = ""
+    shortcut: str = ""
+    group: int = 0
+    enabled: Callable[[], bool] | None = None
+    checked: Callable[[], bool] | None = None
+    choice: str = ""
+    rail: bool = False
+    repeats: bool = True
+
+    def is_enabled(self) -> bool:
+        """Whether it can be done now."""
+        return self.enabled is None or self.enabled()
+
+
+class Actions(QObject):
+    """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.commands: list[Command] = []
+        self.by_id: dict[str, QAction] = {}
+        self._choices: dict[str, QActionGroup] = {}
+
+    def add(self, commands: Iterable[Command]) -> None:
+        """Make the actions of some commands."""
+        for command in commands:
+            self.commands.append(command)
+            self.by_id[command.id] = self._action(command)
+
+    def __getitem__(self, name: str) -> QAction:
+        """The action of the command of that id."""
+        return self.by_id[name]
+
+    def in_menu(self, title: str) -> Sequence[Command]:
+        """Commands of a menu, group by group, each group in the order in which it was added."""
+        return sorted((c for c in self.commands if c.menu == title), key=lambda c: c.group)
+
+    @Slot()
+    def refresh(self) -> None:
+        """Enable and check every action as its command says."""
+        for command in self.commands:
+            action = self.by_id[command.id]
+            action.setEnabled(command.is_enabled())
+            if command.checked is not None:
+                action.setChecked(command.checked())
+
+    def run(self, name: str) -> None:
+        """Do what the command of that id does, if it can be done now."""
+        self._run(next(command for command in self.commands if command.id == name))
+
+    def _action(self, command: Command) -> QAction:
+        action = QAction(command.text, self)
+        action.setObjectName(command.id)
+        keys = QKeySequence(command.shortcut)
+        action.setShortcut(keys)
+        action.setAutoRepeat(command.repeats)
+        native = keys.toString(QKeySequence.SequenceFormat.NativeText)
+        action.setToolTip(f"{command.help} ({native})" if native else command.help)
+        action.setStatusTip(command.help)
+        if command.icon:
+            action.setIcon(theme.icon(command.icon))
+        if command.checked is not None:
+            action.setCheckable(True)
+        if command.choice:
+            group = self._choices.setdefault(command.choice, QActionGroup(self))
+            group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+            group.addAction(action)
+        action.triggered.connect(partial(self._run, command))
+        return action
+
+    def _run(self, command: Command, *_: object) -> None:
+        """Do it, if it is enabled now, with the number that is being typed."""
+        typing = QApplication.focusWidget()
+        if isinstance(typing, QAbstractSpinBox):
+            typing.interpretText()
+        if command.is_enabled():
+            command.act()
+        self.refresh()
