@@ -81,7 +81,7 @@ class CheckpointStation(QWidget):
         self._inference = context.inference
         self._settings = context.settings
         self._prompts = context.prompts
-        self._shell = context.shell
+        self.shell = context.shell
         self._path = ""
         self._inspecting: Background | None = None
         self._asking: Background | None = None
@@ -141,11 +141,11 @@ class CheckpointStation(QWidget):
         actions.known_requested.connect(self._on_known_requested)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.doctoring.changed.connect(self._on_choice_changed)
-        actions.offered.connect(self._shell.commands_changed)
+        actions.offered.connect(self.shell.commands_changed)
         self.fetching.fetched.connect(self.open)
-        self._shell.checkpoint_wanted.connect(self.open_path)
+        self.shell.checkpoint_wanted.connect(self.open_path)
         for part in (actions, self.comparing, self.doctoring):
-            part.failed.connect(self._shell.failed)
+            part.failed.connect(self.shell.failed)
         self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         self._inference.failed.connect(self._on_failed)
 
@@ -249,8 +249,8 @@ class CheckpointStation(QWidget):
             self.open(Path(path).absolute())
             return
         self._settings.forget_recent(path)
-        self._shell.failed.emit(InputError(f"{path} is no longer there; choose it again."))
-        self._shell.commands_changed.emit()
+        self.shell.failed.emit(InputError(f"{path} is no longer there; choose it again."))
+        self.shell.commands_changed.emit()
 
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
@@ -261,8 +261,8 @@ class CheckpointStation(QWidget):
         self.facts.begin(target)
         self.actions_.set_inspection(None)
         self._show_tabs(None)
-        self._shell.header_changed.emit(target.name, "Reading…", "")
-        self._shell.station_wanted.emit(self.id)
+        self.shell.header_changed.emit(target.name, "Reading…", "")
+        self.shell.station_wanted.emit(self.id)
 
         def work(cancelled: Callable[[], bool]) -> Iterator[object]:
             found = examine(target, cancelled)
@@ -287,7 +287,7 @@ class CheckpointStation(QWidget):
         self._abandon()
         self._inspecting = None
         self.verdict.show_cancelled(Path(self._path).name)
-        self._shell.header_changed.emit(Path(self._path).name, "Not read", "")
+        self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     @Slot()
     def ask_doctor(self) -> None:
@@ -343,7 +343,7 @@ class CheckpointStation(QWidget):
         if found.globals or found.verdict == "dangerous":
             self._ask_for_second_opinion(found)
         if found.refused:
-            self._shell.header_changed.emit(found.name, "Refused", "")
+            self.shell.header_changed.emit(found.name, "Refused", "")
             reason = found.reasons[0] if found.reasons else f"{found.name} was refused"
             _LOG.warning("%s", reason)
             self.refused.emit(found)

@@ -87,7 +87,7 @@ class CleanStation(CleanView):
         super().__init__(self.bench, self.bench.comparison, parent)
         self.queue.setParent(self)
         self.session = session = context.session
-        self._shell = context.shell
+        self.shell = context.shell
         inference = context.inference
         self.run = RunAtWork(session, inference, context.device, self)
         self.studio_device = context.device
@@ -105,9 +105,9 @@ class CleanStation(CleanView):
         self.charts.rates.setObjectName("clean.rates")
         self._connect()
         self._use_prompts(context.prompts)
-        self.failed.connect(self._shell.failed)
-        self.logged.connect(self._shell.logged)
-        self.changed.connect(self._shell.commands_changed)
+        self.failed.connect(self.shell.failed)
+        self.logged.connect(self.shell.logged)
+        self.changed.connect(self.shell.commands_changed)
         self.resuming = Resuming(context, self)
         self.waiting.keep(data_dir() / QUEUE_FILE)
         self._refresh()
@@ -257,7 +257,7 @@ class CleanStation(CleanView):
 
     def _shown(self, act: Callable[[], object]) -> None:
         """Do something on the page of this station."""
-        self._shell.station_wanted.emit(self.id)
+        self.shell.station_wanted.emit(self.id)
         act()
 
     def _is_cleaning(self) -> bool:
@@ -499,7 +499,7 @@ class CleanStation(CleanView):
 
     @Slot()
     def _on_opened_in_studio(self) -> None:
-        self._shell.station_wanted.emit("studio")
+        self.shell.station_wanted.emit("studio")
 
     @Slot(object)
     def _on_progress(self, progress: Progress) -> None:

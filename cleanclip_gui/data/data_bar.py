@@ -53,7 +53,7 @@ class DataBar(QWidget):
         self._session = session = context.session
         self._inference = inference = context.inference
         self._prompts = context.prompts
-        self._shell = context.shell
+        self.shell = context.shell
         self._spec: ImageSpec | None = None
         self._label_set = "demo"
         self._templates: tuple[str, ...] | None = None
@@ -138,7 +138,7 @@ class DataBar(QWidget):
 
     def take_file(self, path: Path) -> bool:
         """Take tables, shards and folders that no station wanted as evaluation images."""
-        is_mine = path.is_dir() or path.suffix.lower() in _DROPPED or is_shard(path)
+        is_mine = is_image_set(path)
         if is_mine:
             self.open_path(path)
         return is_mine
@@ -214,7 +214,7 @@ class DataBar(QWidget):
         try:
             dialog = ImagesDialog(path, kind, self._label_set, self.window())
         except InputError as error:
-            self._shell.failed.emit(error)
+            self.shell.failed.emit(error)
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_spec_chosen)
@@ -386,7 +386,7 @@ class DataBar(QWidget):
             title = f"classes of {Path(spec.path or '').stem}"
             name = chosen if isinstance(chosen, str) else label_set_of(chosen, title)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self.shell.failed.emit(error)
             return
         if name == self._label_set:
             self.load(spec)
@@ -406,7 +406,7 @@ class DataBar(QWidget):
         try:
             self._label_set = label_set_of(names, EDITED_CLASSES.removesuffix(".txt"))
         except InputError as error:
-            self._shell.failed.emit(error)
+            self.shell.failed.emit(error)
             return
         self._templates = images.templates
         self._submit()
@@ -422,6 +422,11 @@ class DataBar(QWidget):
         action = self.sender()
         if isinstance(action, QAction):
             self.set_label_set(action.data())
+
+
+def is_image_set(path: Path) -> bool:
+    """Whether a path may be a set of images: a folder, a table or a shard."""
+    return path.is_dir() or path.suffix.lower() in _DROPPED or is_shard(path)
 
 
 def is_shard(path: Path) -> bool:

@@ -16,7 +16,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.inference.requests import Thumbnails
 from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.studio import library
+from cleanclip_gui.studio import library, trigger_files
 from cleanclip_gui.studio.acts import StudioActs
 from cleanclip_gui.studio.answers import StudioAnswers
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -45,11 +45,9 @@ from cleanclip_gui.studio.trigger_files import Dragged
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.label import Label
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.triggers import Trigger
 
 _MAP_MS = 300
-_TRIGGERS = (".json", ".npy", ".npz")
 _PAGES = (
     ("trigger", "Tri&gger canvas", "Back to painting.", "stamp", "Ctrl+Shift+1"),
     ("attribution", "Where the model loo&ks", "On one picture.", "eye", "Ctrl+Shift+2"),
@@ -82,9 +80,9 @@ class StudioStation(StudioActs, QWidget):
         self.setAccessibleName("Studio")
         self.session = session = context.session
         self.prompts = context.prompts
-        self._shell = context.shell
+        self.shell = context.shell
         inference = context.inference
-        self.failed.connect(self._shell.failed)
+        self.failed.connect(self.shell.failed)
         self.ask_name: Callable[[str], str] = self._ask_name
         self._inference = inference
         self.dragged = Dragged()
@@ -253,9 +251,9 @@ class StudioStation(StudioActs, QWidget):
 
     def take_file(self, path: Path) -> bool:
         """Take pictures, arrays and JSON as triggers."""
-        is_mine = path.is_file() and path.suffix.lower() in (*IMAGE_SUFFIXES, *_TRIGGERS)
+        is_mine = trigger_files.is_trigger(path)
         if is_mine:
-            self._shell.station_wanted.emit(self.id)
+            self.shell.station_wanted.emit(self.id)
             self.load_trigger(path)
         return is_mine
 
@@ -271,7 +269,7 @@ class StudioStation(StudioActs, QWidget):
 
     def show_page(self, name: str) -> None:
         """Show the canvas or one of the pages that explain."""
-        self._shell.station_wanted.emit(self.id)
+        self.shell.station_wanted.emit(self.id)
         self.pages.show_page(name)
 
     def _is_shown(self) -> bool:
@@ -469,7 +467,7 @@ class StudioStation(StudioActs, QWidget):
         undo = stack.undoText() if stack.canUndo() else ""
         redo = stack.redoText() if stack.canRedo() else ""
         self.paint_bar.set_undo_texts(undo, redo)
-        self._shell.commands_changed.emit()
+        self.shell.commands_changed.emit()
 
     def _on_image_selected(self, image: int) -> None:
         self.session.selected_image = image

@@ -15,7 +15,7 @@ from PySide6.QtGui import QImage
 
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import read_image
+from ml_core.reading.images import IMAGE_SUFFIXES, read_image
 from ml_core.triggers import Trigger, load_trigger, save_trigger
 from ml_core.triggers.import_arrays import import_trigger
 from ml_core.triggers.make import from_image
@@ -24,6 +24,7 @@ PICTURES = (
     "Pictures, triggers and tensors "
     "(*.png *.jpg *.jpeg *.webp *.gif *.bmp *.json *.npy *.npz *.pt *.pth *.safetensors)"
 )
+_TRIGGERS = (".json", ".npy", ".npz")
 _PICTURE_TYPES = ("image/png", "image/webp", "image/jpeg", "image/bmp", "image/gif")
 
 
@@ -167,3 +168,8 @@ def save_named(trigger: Trigger, name: str) -> Path:
         raise InputError("Give the trigger a name with at least one letter or digit.", "usage")
     _, path = save_trigger(replace(trigger, name=stem), library_folder() / stem)
     return path
+
+
+def is_trigger(path: Path) -> bool:
+    """Whether a file's name is that of a trigger: a picture, an array or JSON."""
+    return not path.is_dir() and path.suffix.lower() in (*IMAGE_SUFFIXES, *_TRIGGERS)

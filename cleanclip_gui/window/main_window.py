@@ -477,8 +477,11 @@ class MainWindow(QMainWindow):
             self.take_file(path)
 
     def take_file(self, path: Path) -> None:
-        """Let the station that it is for open a file; what nobody wants is a checkpoint."""
-        parts = (*self.stations.values(), self.data_bar)
+        """Let the station that it is for open a file; what nobody wants is a checkpoint.
+
+        The later a station stands on the rail, the narrower is what it takes: it is asked first.
+        """
+        parts = (*reversed(self.stations.values()), self.data_bar)
         if not any(part.take_file(path) for part in parts):
             self.open_path(str(path))
 

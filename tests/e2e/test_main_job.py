@@ -258,9 +258,9 @@ def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, mon
     qtbot.addWidget(new)
     new.show()
     new.actions_.by_id["view.clean"].trigger()
-    assert folder.name in new.clean._trouble_text.text()
-    QTest.mouseClick(new.clean.resume_button, Qt.MouseButton.LeftButton)
-    losses = new.clean.charts.losses.series("loss")
+    assert folder.name in new.stations["clean"]._trouble_text.text()
+    QTest.mouseClick(new.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
+    losses = new.stations["clean"].charts.losses.series("loss")
     begun = int(losses.point(len(losses) - 1)[0])
     assert begun % recipe.save_every == 0
     qtbot.waitUntil(lambda: new.session.run.status != "running", timeout=CLEAN_MS)
@@ -269,7 +269,7 @@ def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, mon
     assert [int(losses.point(i)[0]) for i in range(len(losses))] == [
         step + 1 for step in range(recipe.total_steps)
     ]
-    assert new.clean.before_after.isVisible()
+    assert new.stations["clean"].before_after.isVisible()
     assert new.session.checkpoint.path == new.session.run.result["source"]
     assert new.session.images.n == 144
     new.close()

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cleanclip_gui.window.dropped_files import purpose
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
@@ -35,6 +34,7 @@ from ml_core.jobs.audit_spec import (
     write_audit_spec,
 )
 from ml_core.reading import InputError, inspect
+from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 10_000
@@ -380,7 +380,7 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
     assert panel.data.pairs().exclude == str(path)
     panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
     assert not panel.setup.audit_button.isVisibleTo(panel)
-    assert panel.stop(5000)
+    assert panel.close_down(5000)
 
 
 def saved_audit(tmp_path, session, name="audit-1"):

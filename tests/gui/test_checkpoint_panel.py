@@ -26,7 +26,7 @@ def panel(qtbot):
     panel.resize(1200, 700)
     panel.show()
     yield panel
-    panel.stop()
+    panel.close_down()
     assert inference.close()
 
 

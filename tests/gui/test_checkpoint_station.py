@@ -32,7 +32,7 @@ def panel(qtbot, tmp_path, monkeypatch):
     panel.resize(1200, 700)
     panel.show()
     yield panel
-    panel.stop()
+    panel.close_down()
     assert inference.close()
 
 
@@ -145,9 +145,9 @@ def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypa
     panel.open(write_safetensors(tmp_path / "big.safetensors", {"a": [1.0]}))
     assert panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: len(started) == 1, timeout=WAIT)
-    with qtbot.waitSignal(panel.told) as told:
+    with qtbot.waitSignal(panel.shell.header_changed) as told:
         panel.verdict.cancel.click()
-    assert told.args == ["big.safetensors", "Not read"]
+    assert told.args == ["big.safetensors", "Not read", ""]
     assert panel.verdict.verdict.text() == "Not read"
     assert not panel.verdict.cancel.isVisible()
     qtbot.waitUntil(lambda: started[0].poll() == -9, timeout=WAIT)

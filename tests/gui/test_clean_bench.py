@@ -67,7 +67,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made.show()
     qtbot.waitExposed(made)
     yield made
-    made.stop()
+    made.close_down()
 
 
 def end(panel: CleanStation, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_closing_starts_nobody(panel: CleanStation) -> None:
     panel.start()
     panel.start()
     runner = runner_of(panel)
-    panel.stop()
+    panel.close_down()
     runner.end(Done("cancelled"))
     assert not panel.is_running()
 
@@ -338,13 +338,13 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     assert "was kept" in panel.bench.comparison.said.text()
     assert panel.bench.comparison.said.isVisible()
     session.role = "cleaned"
-    with qtbot.waitSignal(panel.try_in_studio):
+    with qtbot.waitSignal(panel.shell.station_wanted):
         for key in (Qt.Key.Key_Home, Qt.Key.Key_Return):
             QTest.keyClick(chart, key)
         # The first run's step 0 was kept; the other's is the suspect itself.
         panel.trying.opened.emit()
     QTest.keyClick(chart, Qt.Key.Key_Down)
-    with qtbot.waitSignal(panel.try_in_studio):
+    with qtbot.waitSignal(panel.shell.station_wanted):
         QTest.keyClick(chart, Qt.Key.Key_Return)
     assert session.role == "suspect"
 

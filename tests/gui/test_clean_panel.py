@@ -370,7 +370,7 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
     facts = SimpleNamespace(path=str(cleaned), donor="")
-    with qtbot.waitSignal(panel.try_in_studio):
+    with qtbot.waitSignal(panel.shell.station_wanted):
         panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
     assert session.role == "cleaned"
     assert session.cleaned is facts
@@ -396,7 +396,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
         panel.save_cleaned()
     assert "could not be written" in blocker.args[0].sentence
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
-    assert panel.stop()
+    assert panel.close_down()
 
 
 def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -573,7 +573,7 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_
     qtbot.waitUntil(lambda: not panel.is_running(), timeout=8000)
     assert "killed by SIGKILL" in panel._trouble_text.text()
     assert len(panel.charts.losses.series("loss")) == 1
-    assert panel.stop()
+    assert panel.close_down()
 
 
 def refuse(self: FakeRunner) -> None:

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from cleanclip_gui.window.commands import COMMANDS, MENUS
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
 from cleanclip_gui.app import make_window
+from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -41,31 +41,48 @@ def window(qtbot, tmp_path, monkeypatch):
 
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
 _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate")
+_WITHOUT_MENU = ("clean.start_talk", "clean.start_default")  # of the guided run
 opened_urls: list[object] = []
 
 
-def test_ids_texts_and_shortcuts_are_unique():
-    assert not [k for k, n in Counter(c.id for c in COMMANDS).items() if n > 1]
-    assert not [k for k, n in Counter(c.text for c in COMMANDS).items() if n > 1]
-    keys = Counter(QKeySequence(c.shortcut).toString() for c in COMMANDS if c.shortcut)
+def in_menus(window) -> list[Command]:
+    """The commands that the user sees."""
+    return [c for c in window.actions_.commands if c.id not in _WITHOUT_MENU]
+
+
+def test_ids_texts_and_shortcuts_are_unique(window):
+    commands = window.actions_.commands
+    assert len(commands) > 60
+    assert not [k for k, n in Counter(c.id for c in commands).items() if n > 1]
+    assert not [k for k, n in Counter(c.text for c in commands).items() if n > 1]
+    keys = Counter(QKeySequence(c.shortcut).toString() for c in commands if c.shortcut)
     assert not [k for k, n in keys.items() if n > 1]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.id)
-def test_each_is_described_and_lies_in_a_menu(command):
-    assert command.menu in MENUS
-    assert command.help.endswith((".", "?"))
-    assert "&" in command.text
-    if command.icon:
-        assert resource("icons", f"{command.icon}.svg").is_file()
-    if command.shortcut:
-        assert QKeySequence(command.shortcut)[0].key()
+def test_each_is_described_and_lies_in_a_menu(window):
+    for command in in_menus(window):
+        assert command.menu in MENUS, command.id
+        assert command.help.endswith((".", "?")), command.id
+        assert "&" in command.text, command.id
+        if command.icon:
+            assert resource("icons", f"{command.icon}.svg").is_file(), command.id
+        if command.shortcut:
+            assert QKeySequence(command.shortcut)[0].key(), command.id
 
 
-@pytest.mark.parametrize("menu", MENUS)
-def test_mnemonics_of_a_menu_do_not_clash(menu):
-    letters = [c.text[c.text.index("&") + 1].lower() for c in COMMANDS if c.menu == menu]
-    assert not [k for k, n in Counter(letters).items() if n > 1]
+def test_mnemonics_of_a_menu_do_not_clash(window):
+    for menu in MENUS:
+        commands = window.actions_.in_menu(menu)
+        letters = [c.text[c.text.index("&") + 1].lower() for c in commands]
+        assert not [k for k, n in Counter(letters).items() if n > 1], menu
+
+
+def test_a_menu_has_its_groups_one_after_the_other(window):
+    menu = next(a.menu() for a in window.menuBar().actions() if a.text() == "&File")
+    rows = [action.objectName() or "-" for action in menu.actions()]
+    assert rows[:4] == ["file.demo", "-", "file.open", "file.open_folder"]
+    assert rows[-2:] == ["-", "file.quit"]
+    assert rows.index("file.templates") < rows.index("file.convert")
 
 
 @pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
@@ -84,14 +101,14 @@ def test_mnemonics_that_are_seen_together_do_not_clash(window, station):
 
 def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
     menus = {action.text(): action.menu() for action in window.menuBar().actions()}
-    assert tuple(menus) == tuple(m for m in MENUS if any(c.menu == m for c in COMMANDS))
-    for command in COMMANDS:
+    assert tuple(menus) == tuple(m for m in MENUS if window.actions_.in_menu(m))
+    for command in in_menus(window):
         action = window.actions_.by_id[command.id]
         assert action in menus[command.menu].actions()
         assert action.statusTip() == command.help
     for station in ("studio", "clean"):
         window.show_station(station)
-        for command in COMMANDS:
+        for command in in_menus(window):
             action = window.actions_.by_id[command.id]
             if command.id in _ELSEWHERE or not action.isEnabled():
                 continue
@@ -119,6 +136,5 @@ def test_undo_is_enabled_only_when_there_is_something_to_undo(window):
 
 def test_a_command_that_is_not_enabled_does_nothing_even_when_asked(window):
     window.show_station("checkpoint")
-    command = next(c for c in COMMANDS if c.id == "trigger.demo")
-    window.actions_.run(command)
+    window.actions_.run("trigger.demo")
     assert window.stations["studio"].current_trigger() is None

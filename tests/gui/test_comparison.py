@@ -127,7 +127,7 @@ def panel(qtbot, tmp_path):
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
     write_safetensors(tmp_path / "b.safetensors", tensors | {"visual.l.0.w": [3.0, 4.5]})
     yield panel
-    panel.stop()
+    panel.close_down()
     assert inference.close()
 
 

@@ -186,7 +186,7 @@ def test_the_job_says_images_labels_donor_and_device(doctoring, qtbot, tmp_path,
     session.images = ImagesState(
         spec, "mine", "key", 4, np.array([0, 1, 1, -1]), ("a", "b"), ("a {}",)
     )
-    doctoring.in_use = lambda: (spec, "cifar-10")
+    session.label_set = "cifar-10"
     doctoring.new_runner = new_runner
     doctoring.open(found, "donor.pt")
     dialog = doctoring.dialog

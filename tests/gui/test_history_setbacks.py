@@ -203,7 +203,7 @@ def test_a_note_is_kept_when_another_run_is_chosen_or_the_window_closes(
     panel.bench.table.choose(two)
     assert (read_note(one), panel.bench.note.text()) == ("first", "")
     QTest.keyClicks(panel.bench.note, "second")
-    panel.stop()
+    panel.close_down()
     assert (read_note(one), read_note(two)) == ("first", "second")
 
 

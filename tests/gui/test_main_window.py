@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cleanclip_gui.window.closing import has_room
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
 from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
@@ -33,6 +32,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
@@ -611,7 +611,9 @@ def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
     given = []
     with monkeypatch.context() as patch:
         for part, name in (
-            (window.stations["clean"], "close_down"), (window.stations["checkpoint"], "close_down"), (window.inference, "close"),
+            (window.stations["checkpoint"], "close_down"),
+            (window.stations["clean"], "close_down"),
+            (window.inference, "close"),
         ):  # fmt: skip
             patch.setattr(part, name, use_up(given, 3000))
         window.close()
@@ -632,7 +634,7 @@ def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
         else:
             patch.setattr(panel.run, "runner", thread)
             patch.setattr(panel.saving, "_copy", thread)
-        assert not panel.stop(1000)
+        assert not panel.close_down(1000)
     assert given == [1000, 300]
 
 

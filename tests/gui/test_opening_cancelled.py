@@ -81,7 +81,7 @@ def test_cancel_ends_it_at_once_and_the_images_before_stay(bar, slow_folder, qtb
     assert bar.session.images is before
     assert bar.images.text() == words
     assert bar.labels.isVisible()
-    assert bar.in_use() == (before.spec, "demo")
+    assert (bar.session.images.spec, bar.session.label_set) == (before.spec, "demo")
     assert [failed.code for failed in bar.failures] == [CANCELLED]
     assert bar.failures[0].shown_by_a_panel
 

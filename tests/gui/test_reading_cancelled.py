@@ -17,7 +17,7 @@ def panel(qtbot):
     panel = CheckpointStation(Context(inference=inference))
     qtbot.addWidget(panel)
     yield panel
-    panel.stop()
+    panel.close_down()
     assert inference.close()
 
 
@@ -51,7 +51,7 @@ def test_the_end_of_the_window_ends_the_reading(panel, qtbot, tmp_path, slow_rea
     panel.open(write_safetensors(tmp_path / "slow.safetensors", {"a": [1.0]}))
     qtbot.waitUntil(lambda: len(slow_readers) == 1, timeout=10_000)
     begin = time.monotonic()
-    assert panel.stop(10_000)
+    assert panel.close_down(10_000)
     assert time.monotonic() - begin < 10
     assert slow_readers[0].poll() == -9
     assert panel.inspection is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cleanclip_gui.window.dropped_files import purpose
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import app
@@ -19,6 +18,7 @@ from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import (
     CLASSES,
     Answers,
@@ -120,7 +120,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     runner = check_it_goes_on(qtbot, window, folder)
     assert not command.isEnabled()
     assert window.settings.value.last_run == str(folder)
-    window.resuming.offer(folder)  # dropped meanwhile
+    window.stations["clean"].resuming.offer(folder)  # dropped meanwhile
     assert "A run is going on" in dialog().sentence
     dialog().close()
     assert window.stations["clean"]._runner is runner
@@ -144,7 +144,7 @@ def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
 
 def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> None:
     window = make_window(Answers(tmp_path))
-    window.resuming.choose()
+    window.stations["clean"].resuming.choose()
     assert "holds no spec.json" in dialog().sentence
     dialog().close()
     assert window.station == "welcome"
@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> No
 def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     window = make_window()
     assert purpose(folder) == "run"
-    window.drops.open(folder)
+    window.take_file(folder)
     assert window.station == "clean"
     assert not window.stations["clean"].is_running()
     assert "supervised-1 was interrupted" in window.stations["clean"]._trouble_text.text()
@@ -228,7 +228,7 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     )  # fmt: skip
     window.stations["clean"].repeated.emit(spec)
     qtbot.waitUntil(lambda: session.images.spec == tested, timeout=WAIT)
-    assert window.data_bar.in_use() == (tested, str(classes))
+    assert (window.session.images.spec, window.session.label_set) == (tested, str(classes))
     assert session.target == spec.target
     images = session.images
     window.stations["clean"].repeated.emit(spec)  # all is as it was

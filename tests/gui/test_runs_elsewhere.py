@@ -127,7 +127,7 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
     panel.try_cleaned()
     request = panel.trying._inference.requests[-1]
     facts = SimpleNamespace(path=request.path)
-    with qtbot.waitSignal(panel.try_in_studio):
+    with qtbot.waitSignal(panel.shell.station_wanted):
         panel.trying._on_checkpoint_opened(CheckpointOpened("cleaned", facts))
     assert session.trigger is mine
     assert session.target == 0

@@ -4,7 +4,6 @@ import io
 import tarfile
 
 import pytest
-from cleanclip_gui.window.dropped_files import purpose
 from PIL import Image
 
 from cleanclip_gui.data.data_bar import DataBar
@@ -15,6 +14,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.data.labels import load_label_set
 from ml_core.reading import InputError
+from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import Answers
 
 WAIT = 60_000

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cleanclip_gui.window.dropped_files import purpose
 from PIL import Image
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtTest import QTest
@@ -18,6 +17,7 @@ from cleanclip_gui.studio.station import StudioStation
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
+from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import Answers, FakeEngine
 
 
