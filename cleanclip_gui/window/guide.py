@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QObject, Slot
+from PySide6.QtCore import QEvent, QObject, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QWidget
 
 from cleanclip_gui.session import Session
@@ -183,6 +183,8 @@ STEPS: tuple[Step, ...] = (
 class Guide(QObject):
     """Leads through :data:`STEPS`; follows the session, so that acting by hand counts too."""
 
+    ended = Signal()
+
     def __init__(self, context: Context, window: QMainWindow) -> None:
         super().__init__(window)
         self._session, self._actions, self._shell = context.session, context.actions, context.shell
@@ -238,9 +240,9 @@ class Guide(QObject):
         """Leave the window as it is and take the card away."""
         self.position = -1
         self._window.removeEventFilter(self)
-        self._window.centralWidget().setFocus()  # or Qt would put a ring around some button
         self.card.hide()
         self._outline.set_target(None)
+        self.ended.emit()
 
     def _show(self, position: int) -> None:
         self.position = position

@@ -277,6 +277,7 @@ class MainWindow(QMainWindow):
         self.inference.devices_found.connect(self._on_devices_found)
         self.inference.device_changed.connect(self._on_device_changed)
         self.status.device_chosen.connect(self._on_device_chosen)
+        self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
         self.bridge.logged.connect(self.log.add)
         self.bridge.crashed.connect(self.show_error)

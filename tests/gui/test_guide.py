@@ -171,6 +171,6 @@ def test_the_card_is_as_high_as_its_text(window):
 
 def test_a_weak_drawing_is_not_called_a_backdoor(window):
     window.session.evaluation = measured(asr_excl=0.2)
-    text = STEPS[3].body(window)
+    text = STEPS[3].body(window.session)
     assert "does not fire" in text
     assert "backdoor" not in text

@@ -175,7 +175,7 @@ def test_a_dropped_checkpoint_opens(window, qtbot, checkpoint):
 def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeypatch):
     opened(window, qtbot, checkpoint)
     dropped = []
-    monkeypatch.setattr(window, "open_path", dropped.append)
+    monkeypatch.setattr(window, "take_file", dropped.append)
     for chart in window.stations["clean"].charts.all():
         chart.prepare()
     for station in ("welcome", "checkpoint", "studio", "clean"):
@@ -183,7 +183,7 @@ def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeyp
         for widget in window.pages.currentWidget().findChildren(QWidget):
             if widget.window() is window:
                 drop(widget, checkpoint)
-                assert dropped.pop() == str(checkpoint), f"{widget} in {station}"
+                assert dropped.pop() == checkpoint, f"{widget} in {station}"
 
 
 def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
@@ -441,8 +441,7 @@ def test_themes_switch_and_are_kept(window):
 
 def test_the_status_bar_stands_still_while_a_run_is_paused(window):
     window.session.run = RunState("out", "cleanclip", "running")
-    window.stations["clean"].run_bar.show_start("CleanCLIP is running", steerable=True)
-    window.stations["clean"].run_bar.show_progress(Progress("train", 3, 12))
+    window.session.run_progress = Progress("train", 3, 12)
     window.session.run = RunState("out", "cleanclip", "paused")
     assert window.status.job.text() == "CleanCLIP is paused"
     assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
@@ -618,14 +617,14 @@ def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
             patch.setattr(part, name, use_up(given, 3000))
         window.close()
     assert not window.isVisible()
-    assert given == [5000, 300, 1700]
+    assert given == [5000, 2000, 0]
     assert window.inference.close()
 
 
-@pytest.mark.parametrize("station", ["checkpoint", "clean"])
-def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
+@pytest.mark.parametrize(("station", "shared"), [("checkpoint", [300, 0]), ("clean", [1000, 300])])
+def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station, shared):
     monkeypatch.setattr(f"cleanclip_gui.{station}.station.QDeadlineTimer", FakeDeadline)
-    panel, given = getattr(window, station), []
+    panel, given = window.stations[station], []
     wait = use_up(given, 700)
     thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)
     with monkeypatch.context() as patch:
@@ -635,7 +634,7 @@ def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station):
             patch.setattr(panel.run, "runner", thread)
             patch.setattr(panel.saving, "_copy", thread)
         assert not panel.close_down(1000)
-    assert given == [1000, 300]
+    assert given == shared
 
 
 FOCUSABLE = (
