@@ -245,7 +245,7 @@ class CheckpointPanel(QWidget):
         if found.assessment.problem is None:
             self.verdict.show_assessment(found.assessment)
         else:
-            self.tabs.setCurrentIndex(_KEYS if differs else 0)
+            self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, found.assessment, None)
         self._inference.submit(OpenCheckpoint(self._path, "suspect"))
 
@@ -365,6 +365,8 @@ class CheckpointPanel(QWidget):
         )
         for number, there in enumerate(shown or ()):
             self._show_tab(number, there)
+        if found is not None:
+            self._choose_tab(self.tabs.currentIndex())
         self.right.setVisible(found is None or any(shown or ()))
         self.right.setCurrentIndex(int(found is None))
 
@@ -372,6 +374,13 @@ class CheckpointPanel(QWidget):
         """Show or hide a tab; Qt forgets to lay tabs out if one is told what it is already."""
         if self.tabs.isTabVisible(number) != there:
             self.tabs.setTabVisible(number, there)
+
+    def _choose_tab(self, number: int) -> None:
+        """Show a page, or the first that has a tab: Qt would show the page of a hidden one too."""
+        shown = [n for n in range(self.tabs.count()) if self.tabs.isTabVisible(n)]
+        if number not in shown and shown:
+            number = shown[0]
+        self.tabs.setCurrentIndex(number)
 
 
 def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:

@@ -36,7 +36,15 @@ _FORMAT = "cleanclip-canvas-2"
 
 
 class CanvasSource(Protocol):
-    """What a cache draws from: an `ImageSet` or a `PairSet`."""
+    """What a cache draws from: an `ImageSet`, a `PairSet` or a part of one."""
+
+    @property
+    def key(self) -> str:
+        """Hash of the pictures, their order and what belongs to them."""
+
+    @property
+    def fit(self) -> Fit:
+        """How `canvas` makes a picture square."""
 
     @property
     def images_key(self) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core import __version__
+from ml_core.data.canvas import CanvasCache
 from ml_core.data.sampling import stratified_order
 from ml_core.evaluation.batches import Batch, batches, images_at_once, steps
 from ml_core.evaluation.canvases import CanvasSource, read_canvases
@@ -128,7 +129,7 @@ def evaluate(
     if n is not None and n < 1:
         raise InputError("An evaluation needs at least one image; choose a larger set.", "usage")
     if data_key is None:
-        data_key = str(getattr(getattr(canvas_source, "source", None), "key", ""))
+        data_key = canvas_source.source.key if isinstance(canvas_source, CanvasCache) else ""
     order = stratified_order(labels, seed)[: len(labels) if n is None else n]
     own = own_canvases(canvas_source, trigger, model.image_size, seed)
     table = _table(clean_cache, model, data_key, len(labels), classifier)

@@ -34,6 +34,7 @@ class ChosenPairs:
         self._chosen = chosen
         self.blocks = kept_blocks(pairs.blocks, chosen)
         self.window = pairs.window
+        self.fit = pairs.fit
         self.key = key_of(pairs.key, chosen)
         self.images_key = key_of(pairs.images_key, chosen)
         self._places = {int(number): place for place, number in enumerate(chosen)}

@@ -39,6 +39,8 @@ class Drawn:
     count: int
     broken: dict = field(default_factory=dict)
 
+    key = ""
+
     @property
     def images_key(self):
         return f"drawn {self.count}"

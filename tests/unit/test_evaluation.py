@@ -331,6 +331,8 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
 
     class Random:
+        broken: tuple[int, ...] = ()
+
         def get(self, indices: np.ndarray) -> np.ndarray:
             return images[indices]
 
