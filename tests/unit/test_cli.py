@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.cleaning import print_result, repeated
+from ml_core.cli.clean import print_result, repeated
 from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
@@ -174,7 +174,7 @@ def test_exit_4_writes_a_log_and_one_line(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("wires crossed")
 
-    monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", broken)
+    monkeypatch.setattr("ml_core.cli.inspect.examine", broken)
     assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 4
     shown = capsys.readouterr()
     assert len(shown.err.strip().splitlines()) == 1
@@ -190,7 +190,7 @@ def test_ctrl_c_gives_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ml_core.cli.inspecting.inspect_checkpoint", interrupted)
+    monkeypatch.setattr("ml_core.cli.inspect.examine", interrupted)
     assert run_command(["inspect", str(tiny_checkpoint)]) == 130
     assert "Cancelled." in capsys.readouterr().err
 
@@ -526,7 +526,7 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_table_of_supervised_finetuning_has_both_heads_on_both_sets() -> None:
-    from ml_core.cli.cleaning import result_rows
+    from ml_core.cli.clean import result_rows
 
     pair = {"before": {"ca": 0.9}, "after": {"ca": 0.8}}
     linear = {"before": {"ca": 0.9}, "after": {"ca": 0.7}}

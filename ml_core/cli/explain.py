@@ -1,4 +1,4 @@
-"""``cleanclip explain``."""
+"""``cleanclip explain``: where a model looks, and its embeddings as a map."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import Device, Json, Threads, given_path
+from ml_core.cli.arguments import (
+    checkpoint_path,
+    image_spec,
+    labels_and_templates,
+    open_trigger,
+    target_index,
+)
+from ml_core.cli.options import Device, Json, Templates, Threads, given_path
+from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
-def explain_command(
+def explain(
     checkpoint: Annotated[
         Path, typer.Argument(help="The checkpoint to look into.", parser=given_path)
     ],
@@ -35,9 +43,7 @@ def explain_command(
         str | None, typer.Option(help="Class to explain (default: what is predicted).")
     ] = None,
     labels: Annotated[str, typer.Option(help="As of evaluate.")] = "demo",
-    templates: Annotated[
-        Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
-    ] = None,
+    templates: Templates = None,
     stage: Annotated[
         str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
     ] = None,
@@ -75,8 +81,6 @@ def explain_command(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare goes with --method pca or tsne.")
-    from ml_core.cli.arguments import checkpoint_path
-
     paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
     giver = None if donor is None else checkpoint_path(donor)
     bench = _Bench(paths, images, labels, templates, trigger, seed, giver, device, threads)
@@ -107,8 +111,6 @@ class _Bench:
         threads: int,
     ) -> None:
         from ml_core.checkpoints import open_checkpoint
-        from ml_core.cli.arguments import image_spec
-        from ml_core.cli.evaluating import labels_and_templates, open_trigger
         from ml_core.data.images import open_images
         from ml_core.jobs.devices import choose_device, set_threads
 
@@ -156,7 +158,6 @@ class _Bench:
         out: Path,
     ) -> dict[str, Any]:
         """Explain one class on one image and save it."""
-        from ml_core.cli.arguments import target_index
         from ml_core.evaluation.attribution import attribute
         from ml_core.evaluation.attribution_files import save_attribution
         from ml_core.evaluation.attribution_records import Method
@@ -224,8 +225,6 @@ def _defused(row: list[str]) -> list[str]:
 
 def _last(steps: Iterator[Any], title: str) -> Any:
     """Run to the end with a progress bar on standard error; return the result."""
-    from ml_core.events import Progress
-
     result = None
     with output.progress_bar() as show:
         for step in steps:
