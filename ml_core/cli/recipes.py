@@ -14,7 +14,7 @@ from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, method_name
-from ml_core.cli.options import Json, Preset, Seed
+from ml_core.cli.options import Json, Preset, Seed, Settings
 
 app = typer.Typer(
     name="recipes", help="List the methods, show a recipe, save one.", no_args_is_help=True
@@ -78,9 +78,7 @@ def save_command(
     method: Annotated[str, typer.Argument(help="A method.")],
     file: Annotated[Path, typer.Argument(help="Recipe file to write, JSON.")],
     preset: Preset = "default",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
-    ] = None,
+    settings: Settings = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:

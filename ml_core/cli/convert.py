@@ -1,35 +1,48 @@
-"""``cleanclip convert``: torch-free without ``--head``."""
+"""``cleanclip convert``; needs no torch without ``--head``."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from ml_core.checkpoints.convert import convert_to_safetensors
-from ml_core.checkpoints.layouts import find_layout
+import typer
+
 from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.options import Checkpoint, Json, NoChoice
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.plain import plain
 
 
-def convert_checkpoint(
-    path: Path, target: Path, *, head: Path | None, use_choice: bool, json: bool
+def convert(
+    path: Checkpoint,
+    target: Annotated[Path, typer.Argument(help="What to write; ends in .safetensors.")],
+    head: Annotated[
+        Path | None,
+        typer.Option(help="Also write the linear head of a finetuned classifier here."),
+    ] = None,
+    no_choice: NoChoice = False,
+    json: Json = False,
 ) -> None:
-    """Copy a checkpoint's tensors and say where they are.
+    """Copy the tensors of a checkpoint into a safetensors file, bit for bit.
 
-    Raises
-    ------
-    InputError
-        With the verdict's code if the checkpoint is refused; ``usage`` if a place cannot be
-        written, or there is no head to save.
+    Examples:
+
+        cleanclip convert epoch_10.pt epoch_10.safetensors
+
+        cleanclip convert finetune.pt clip.safetensors --head head.safetensors
     """
+    from ml_core.checkpoints.convert import convert_to_safetensors
+
+    path = checkpoint_path(path)
     found = examine(path)
     if found.refused:
         raise found.refusal()
     for place in (target, head):
-        _other_than_the_source(found, place)
+        _refuse_overwriting_source(found, place)
     if head is not None:
-        _has_head(found, head)
+        _check_head(found, head)
     with output.errors().status(f"Converting {plain(found.name)} …") as status:
 
         def report(done: int, total: int) -> None:
@@ -37,7 +50,7 @@ def convert_checkpoint(
                 f"Converting {plain(found.name)}: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
             )
 
-        written = convert_to_safetensors(found, target, progress=report, use_choice=use_choice)
+        written = convert_to_safetensors(found, target, progress=report, use_choice=not no_choice)
     assert written is not None, "nobody cancels it here"
     saved = None
     if head is not None:
@@ -59,7 +72,7 @@ def convert_checkpoint(
         output.show(output.cell(f"Linear head saved: {saved}"))
 
 
-def _other_than_the_source(found: Inspection, place: Path | None) -> None:
+def _refuse_overwriting_source(found: Inspection, place: Path | None) -> None:
     """Refuse to write over what is read: a suspect file is evidence."""
     assert found.weights_path is not None, "only a file that was not refused has tensors"
     if place is None:
@@ -69,8 +82,10 @@ def _other_than_the_source(found: Inspection, place: Path | None) -> None:
         raise InputError(f"{place.name} is the file to convert; choose another name to write.")
 
 
-def _has_head(found: Inspection, place: Path) -> None:
+def _check_head(found: Inspection, place: Path) -> None:
     """Say what is wrong with ``--head`` before anything is written."""
+    from ml_core.checkpoints.layouts import find_layout
+
     if place.suffix.lower() != ".safetensors":
         raise InputError(f"{place.name} cannot be written: end the name in .safetensors.")
     if find_layout(found).head is None:

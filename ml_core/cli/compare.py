@@ -1,24 +1,23 @@
-"""``cleanclip compare``: torch-free."""
+"""``cleanclip compare``; needs no torch."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.table import Table
 
-from ml_core.checkpoints.compare import (
-    LayerChange,
-    TensorChange,
-    by_layer,
-    by_tower,
-    compare_checkpoints,
-)
 from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.options import Checkpoint, Json, given_path
 from ml_core.reading import Inspection, examine
 from ml_core.reading.misfit import first_names
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.compare import LayerChange, TensorChange
 
 _WORDS = {
     "equal": "equal",
@@ -29,15 +28,26 @@ _WORDS = {
 }
 
 
-def compare_files(first: Path, second: Path, *, tensors: bool, json: bool) -> None:
-    """Compare two checkpoints and print how they differ.
+def compare(
+    first: Checkpoint,
+    second: Annotated[Path, typer.Argument(help="The one to compare it with.", parser=given_path)],
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List every tensor that differs, not layers.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare two checkpoints tensor by tensor: where was a model finetuned?
 
-    Raises
-    ------
-    InputError
-        With the verdict's code if one of them is refused.
+    Examples:
+
+        cleanclip compare suspect.pt cleaned.safetensors
+
+        cleanclip compare suspect.pt ViT-B-32.safetensors --json
     """
-    found = [examine(path) for path in (first, second)]
+    from ml_core.checkpoints.compare import compare_checkpoints
+
+    paths = [checkpoint_path(path) for path in (first, second)]
+    found = [examine(path) for path in paths]
     for one in found:
         if one.refused:
             raise one.refusal()
@@ -54,6 +64,8 @@ def compare_files(first: Path, second: Path, *, tensors: bool, json: bool) -> No
 
 def _record(found: list[Inspection], changes: list[TensorChange]) -> dict[str, Any]:
     """The comparison as JSON-ready values; a change relative to zeros or to NaN is null."""
+    from ml_core.checkpoints.compare import by_layer, by_tower
+
     counts = Counter(change.state for change in changes)
     return {
         "first": _file(found[0]),
@@ -89,7 +101,9 @@ def _layer(layer: LayerChange) -> dict[str, Any]:
 
 
 def _print(found: list[Inspection], changes: list[TensorChange], every: bool) -> None:
-    """Where the two differ, for people."""
+    """Print where the two differ."""
+    from ml_core.checkpoints.compare import by_layer, by_tower
+
     counts = Counter(change.state for change in changes)
     title = f"{found[0].name} against {found[1].name}"
     table = Table(title=output.cell(title), title_justify="left")

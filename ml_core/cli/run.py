@@ -1,13 +1,31 @@
-"""Running a job at the command line."""
+"""Running work in this process: a progress bar, and what Ctrl-C does."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from ml_core.cli import output
-from ml_core.cli.interrupt import ctrl_c_cancels
 from ml_core.events import Control, Done, Event
+
+
+@contextmanager
+def ctrl_c_cancels(control: Control) -> Generator[None]:
+    """The first Ctrl-C cancels the work between steps, the second ends the program."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        output.say("Cancelling; press Ctrl-C again to leave at once.")
+        control.cancel()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``cleanclip explain``."""
+"""``cleanclip explain``: where a model looks, and its embeddings as a map."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ import csv
 import io
 import json as json_format
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import Device, Json, Threads, given_path
+from ml_core.cli.arguments import (
+    checkpoint_path,
+    image_spec,
+    labels_and_templates,
+    open_trigger,
+    target_index,
+)
+from ml_core.cli.options import Device, Json, Templates, Threads, given_path
+from ml_core.events import Progress
 from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.data.images import ImageSet
+    from ml_core.data.labels import LabelSet
+    from ml_core.model import ClipModel
+    from ml_core.triggers import Trigger
 
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
-def explain_command(
+def explain(
     checkpoint: Annotated[
         Path, typer.Argument(help="The checkpoint to look into.", parser=given_path)
     ],
@@ -35,9 +50,7 @@ def explain_command(
         str | None, typer.Option(help="Class to explain (default: what is predicted).")
     ] = None,
     labels: Annotated[str, typer.Option(help="As of evaluate.")] = "demo",
-    templates: Annotated[
-        Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
-    ] = None,
+    templates: Templates = None,
     stage: Annotated[
         str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
     ] = None,
@@ -75,11 +88,21 @@ def explain_command(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare goes with --method pca or tsne.")
-    from ml_core.cli.arguments import checkpoint_path
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.data.images import open_images
+    from ml_core.jobs.devices import choose_device, set_threads
 
     paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
-    giver = None if donor is None else checkpoint_path(donor)
-    bench = _Bench(paths, images, labels, templates, trigger, seed, giver, device, threads)
+    donor = None if donor is None else checkpoint_path(donor)
+    label_set = labels_and_templates(labels, templates)
+    shown = open_images(image_spec(images, None, seed), label_set)
+    set_threads(threads)
+    where = choose_device(device)
+    models = [
+        open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
+        for number, path in enumerate(paths)
+    ]
+    bench = _Bench(models, shown, label_set, open_trigger(trigger, models[0].image_size), seed)
     if mapping:
         record = bench.map(method, n, out)
     else:
@@ -91,39 +114,17 @@ def explain_command(
     output.say(f"Saved: {out}")
 
 
+@dataclass(frozen=True, eq=False)
 class _Bench:
-    """Everything that is opened once."""
+    """Models, and the images that they are looked at with; all but a map takes one model."""
 
-    def __init__(
-        self,
-        paths: list[Path],
-        images: str,
-        labels: str,
-        templates: Path | None,
-        trigger: str | None,
-        seed: int,
-        donor: Path | None,
-        device: str,
-        threads: int,
-    ) -> None:
-        from ml_core.checkpoints import open_checkpoint
-        from ml_core.cli.arguments import image_spec
-        from ml_core.cli.evaluating import labels_and_templates, open_trigger
-        from ml_core.data.images import open_images
-        from ml_core.jobs.devices import choose_device, set_threads
+    models: list[ClipModel]
+    images: ImageSet
+    label_set: LabelSet
+    trigger: Trigger | None
+    seed: int
 
-        self.seed = seed
-        self.label_set = labels_and_templates(labels, templates)
-        self.images = open_images(image_spec(images, None, seed), self.label_set)
-        set_threads(threads)
-        where = choose_device(device)
-        self.models = [
-            open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
-            for number, path in enumerate(paths)
-        ]
-        self.trigger = open_trigger(trigger, self.models[0].image_size)
-
-    def parts(self, model: Any) -> tuple[Any, Any, Any]:
+    def parts(self, model: ClipModel) -> tuple[Any, Any, Any]:
         """Canvases of a model, its zero-shot classifier, and that with the trigger's text."""
         from ml_core.data.canvas import CanvasCache
         from ml_core.evaluation.zero_shot import triggered_classifier
@@ -137,7 +138,7 @@ class _Bench:
         return canvases, classifier, prompted
 
     def shared(self) -> dict[str, Any]:
-        """What every question takes along."""
+        """Arguments of both `attribute` and `embed`."""
         return {
             "class_names": self.label_set.class_names,
             "templates": self.label_set.templates,
@@ -156,7 +157,6 @@ class _Bench:
         out: Path,
     ) -> dict[str, Any]:
         """Explain one class on one image and save it."""
-        from ml_core.cli.arguments import target_index
         from ml_core.evaluation.attribution import attribute
         from ml_core.evaluation.attribution_files import save_attribution
         from ml_core.evaluation.attribution_records import Method
@@ -224,8 +224,6 @@ def _defused(row: list[str]) -> list[str]:
 
 def _last(steps: Iterator[Any], title: str) -> Any:
     """Run to the end with a progress bar on standard error; return the result."""
-    from ml_core.events import Progress
-
     result = None
     with output.progress_bar() as show:
         for step in steps:

@@ -1,28 +1,23 @@
-"""``cleanclip inspect``: torch-free."""
+"""``cleanclip inspect``; needs no torch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 
-from ml_core.checkpoints.hub import cached_as
-from ml_core.checkpoints.inspection_record import (
-    GROUPS,
-    Assessment,
-    ask_for_second_opinion,
-    assess,
-    inspection_record,
-    known_sentences,
-)
-from ml_core.checkpoints.inspection_sarif import sarif_log
-from ml_core.checkpoints.open import open_checkpoint
 from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
 from ml_core.jobs.failures import exit_code
-from ml_core.reading import examine
+from ml_core.reading import InputError, examine
 from ml_core.reading.misfit import KeyLists
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -33,43 +28,58 @@ _GROUP_TITLES = {
 }
 
 
-def inspect_checkpoint(
-    path: Path,
-    json: bool,
-    sarif: bool = False,
-    *,
-    donor: Path | None = None,
-    use_choice: bool = True,
-) -> int:
-    """Print what a checkpoint is; return the exit code of its verdict.
+def inspect(
+    path: Checkpoint,
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    json: Json = False,
+    sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
+) -> None:
+    """Say what a checkpoint is, without running anything in it.
 
-    Parameters
-    ----------
-    donor
-        A whole CLIP whose other encoder goes with a file that holds one.
-    use_choice
-        Whether a choice of the loader doctor's that is remembered for the file is used.
+    Leaves with 0 (loads, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
 
-    Raises
-    ------
-    InputError
-        If there is nothing at the path, or the donor cannot be opened.
+    Examples:
+
+        cleanclip inspect model.safetensors
+
+        cleanclip inspect downloads/ViT-B-32 --json
+
+        cleanclip inspect visual.pt --donor ViT-B-32.safetensors
+
+        cleanclip inspect model.pt --sarif
     """
-    giver = None if donor is None else open_checkpoint(donor, use_choice=False)
-    assessed = assess(examine(path), giver, use_choice=use_choice)
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.checkpoints.inspection_record import (
+        ask_for_second_opinion,
+        assess,
+        inspection_record,
+    )
+
+    if json and sarif:
+        raise InputError("--json and --sarif each print the whole answer; choose one.")
+    donor = None if donor is None else checkpoint_path(donor)
+    path = checkpoint_path(path)
+    whole = None if donor is None else open_checkpoint(donor, use_choice=False)
+    assessed = assess(examine(path), whole, use_choice=not no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
     if sarif:
+        from ml_core.checkpoints.inspection_sarif import sarif_log
+
         output.print_json(sarif_log(inspection_record(assessed, opinion)))
     elif json:
         output.print_json(inspection_record(assessed, opinion))
     else:
         _print(assessed, opinion)
     problem = assessed.problem
-    return output.EXIT_DONE if problem is None else exit_code(problem.code)
+    raise typer.Exit(output.EXIT_DONE if problem is None else exit_code(problem.code))
 
 
 def _print(assessed: Assessment, opinion: str) -> None:
-    """A table for people."""
+    """Print a table."""
+    from ml_core.checkpoints.hub import cached_as
+    from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
+
     found, architecture = assessed.inspection, assessed.architecture
     table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -93,8 +103,8 @@ def _print(assessed: Assessment, opinion: str) -> None:
         table.add_row("Known", output.cell(sentence))
     if architecture is not None:
         table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
-        if giver := architecture.get("donor"):
-            words = f"{giver['name']}, SHA-256 {giver['sha256']}"
+        if donor := architecture.get("donor"):
+            words = f"{donor['name']}, SHA-256 {donor['sha256']}"
             table.add_row("Donor", output.cell(words))
         for sentence in architecture["assumptions"]:
             table.add_row("Assumed", output.cell(sentence))

@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.options import Json
+from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.triggers import Trigger
@@ -17,7 +23,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Size = Annotated[int, typer.Option(min=16, max=4096, help="Model input size in pixels.")]
 Name = Annotated[
     str, typer.Argument(help="Id of a published trigger (T4), or a trigger, picture or array file.")
@@ -38,16 +43,12 @@ def list_command(size: Size = 224, json: Json = False) -> None:
 
         cleanclip triggers list --size 336 --json
     """
-    from ml_core.cli import output
     from ml_core.triggers import LIBRARY
 
     rows = [_entry(entry, size) for entry in LIBRARY]
     if json:
         output.print_json({"size": size, "triggers": rows})
         return
-    from rich import box
-    from rich.table import Table
-
     table = Table(title=f"Published triggers at {size} px", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("id", "name", f"at {size} px", "source"):
         table.add_column(column, no_wrap=column in ("id", "name"))
@@ -70,8 +71,6 @@ def show_command(
 
         cleanclip triggers show grid.pt --json
     """
-    from ml_core.cli import output
-
     found = _open(trigger, size, file, mask)
     record = _record(found, size)
     if json:
@@ -114,7 +113,6 @@ def export_command(
     """
     from dataclasses import replace
 
-    from ml_core.cli import output
     from ml_core.triggers import save_trigger
 
     found = _open(trigger, size, file, mask)
@@ -148,7 +146,6 @@ def _entry(entry: Any, size: int) -> dict[str, Any]:
 
 def _open(name: str, size: int, file: Path | None, mask: Path | None) -> Trigger:
     """A published trigger or a file; a file of that name goes first if it has a suffix."""
-    from ml_core.reading.errors import InputError
     from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
     from ml_core.triggers.import_arrays import import_trigger
 
