@@ -12,15 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.architecture import (
-    ASSUMPTIONS_KEY,
-    CONFIG_KEY,
-    Architecture,
-    find_architecture,
-)
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
 from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 from ml_core.reading import InputError, Inspection, TensorInfo

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.misfit import KeyLists, key_lists, refusal
-
-if TYPE_CHECKING:
-    from ml_core.checkpoints.architecture import Architecture
 
 _SCALES = ("logit_scale", "logit_bias")
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP

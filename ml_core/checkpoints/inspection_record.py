@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
-from ml_core.checkpoints.architecture import find_architecture, one_encoder
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.recognise import find_architecture, one_encoder
 from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.reading import InputError, Inspection, ask_picklescan

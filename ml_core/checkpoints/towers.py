@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Tower
 from ml_core.checkpoints.shapes import Told
 from ml_core.reading import InputError
-
-if TYPE_CHECKING:
-    from ml_core.checkpoints.architecture import Architecture
 
 
 class DonorNeeded(InputError):  # noqa: N818
