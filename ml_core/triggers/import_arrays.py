@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_core.reading.arrays import MAX_BYTES
 from ml_core.reading.regular_file import open_regular
-from ml_core.triggers.library import LIBRARY
+from ml_core.triggers import library
 from ml_core.triggers.pattern_file import read_pattern_file
 from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger
@@ -46,7 +46,7 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
 
 def _recognised(path: Path) -> Trigger | None:
     """The published trigger that a file is the content of, if its SHA-256 is known."""
-    starts = {start: entry for entry in LIBRARY for start in entry.file_sha256}
+    starts = {start: entry for entry in library.LIBRARY for start in entry.file_sha256}
     file, size = open_regular(path)
     with file:
         if size > MAX_BYTES:
