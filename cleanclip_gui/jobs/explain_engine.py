@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -31,9 +32,9 @@ from ml_core.evaluation.details import Details, details
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.speed import SAMPLE, SpeedCancelledError, speed_of
+from ml_core.evaluation.speed import SAMPLE, speed_of
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
 
 
@@ -45,7 +46,13 @@ class ExplainingEngine(TextEngine):
     def explain(
         self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
     ) -> Iterator[Explained]:
-        """Answer a long question; ``cancelled`` is polled between batches."""
+        """Answer a long question; ends without a result once ``cancelled()`` is true."""
+        with suppress(CancelledError):
+            yield from self._answer(request, cancelled, generation)
+
+    def _answer(
+        self, request: Explain, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
         if isinstance(request, Attribute):
             yield from self._attribute(request, cancelled, generation)
         elif isinstance(request, MapEmbeddings):
@@ -151,13 +158,10 @@ class ExplainingEngine(TextEngine):
         canvases, parts = images.at(model.preprocess), []
         for first in range(0, len(order), batch_of(model)):
             if cancelled():
-                return
+                raise CancelledError
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
-        try:
-            found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
-        except SpeedCancelledError:
-            return
+        found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
         if not found.busy:
             place = model.sha256, str(model.device)
             self._speeds[place] = found

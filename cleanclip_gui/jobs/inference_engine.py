@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -44,7 +44,7 @@ from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
 
 _SEED = 0
@@ -110,8 +110,8 @@ class _TimedCanvases:
 class Engine:
     """Holds a model for each role and one image set; answers one request at a time.
 
-    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
-    for; what it raises ends the answer.
+    ``watch_texts`` is told while class texts are embedded, which every answer waits for; what it
+    raises ends the answer.
     """
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Engine:
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
-        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
+        self.watch_texts: Watch = unwatched
         self._line = AlongLine()
         self._all_alike = False  # while two checkpoints are compared
 
@@ -210,30 +210,31 @@ class Engine:
         classifier = self._classifier(model, images)
         self._prompted(model, images, classifier, request.trigger)
         started, before = time.perf_counter(), 0
-        for evaluation, found in evaluate(
-            model,
-            canvases,
-            classifier,
-            request.trigger,
-            request.target,
-            labels=images.set.labels,
-            class_names=images.set.class_names,
-            templates=images.templates,
-            n=request.n,
-            seed=_SEED,
-            first_batch=first,
-            batch=batch,
-            data_key=images.set.key,
-            cancelled=cancelled,
-            clean_cache=self._clean,
-        ):
-            spent = time.perf_counter() - started - canvases.seconds
-            seconds = max(spent, 0.0) / max(1, evaluation.n - before)
-            known = self._seconds_per_image.get(speed_key, seconds)
-            # Another load on the machine passes; the model's own speed is the best one seen.
-            self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
-            yield evaluation, found
-            started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
+        with suppress(CancelledError):
+            for evaluation, found in evaluate(
+                model,
+                canvases,
+                classifier,
+                request.trigger,
+                request.target,
+                labels=images.set.labels,
+                class_names=images.set.class_names,
+                templates=images.templates,
+                n=request.n,
+                seed=_SEED,
+                first_batch=first,
+                batch=batch,
+                data_key=images.set.key,
+                cancelled=cancelled,
+                clean_cache=self._clean,
+            ):
+                spent = time.perf_counter() - started - canvases.seconds
+                seconds = max(spent, 0.0) / max(1, evaluation.n - before)
+                known = self._seconds_per_image.get(speed_key, seconds)
+                # Another load on the machine passes; the model's own speed is the best one seen.
+                self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
+                yield evaluation, found
+                started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
 
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""

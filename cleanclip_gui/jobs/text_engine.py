@@ -87,8 +87,7 @@ class TextEngine(Engine):
             result = retrieve(
                 model, found, texts, target, request.trigger, owned=owned, cancelled=cancelled
             )
-        if result is not None:
-            yield Explained(generation, request, 1, 1, result)
+        yield Explained(generation, request, 1, 1, result)
 
     def _embedded(
         self,

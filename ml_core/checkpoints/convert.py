@@ -20,16 +20,13 @@ from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, find_arch
 from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
 from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
 _CHUNK = 1 << 22
 _RESERVED = ("", "__metadata__")
-
-
-class _CancelledError(Exception):
-    """The user has thought better of it."""
 
 
 def convert_to_safetensors(
@@ -39,7 +36,7 @@ def convert_to_safetensors(
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     use_choice: bool = True,
-) -> Path | None:
+) -> Path:
     """Write every tensor of a file that was not refused, under its own name.
 
     What the file says about itself in a safetensors header is kept; its architecture, where it
@@ -52,17 +49,12 @@ def convert_to_safetensors(
     target
         A name that ends in ``.safetensors``; an old file is replaced whole or not at all.
     cancelled
-        Asked every few megabytes; once it is true nothing is left behind.
+        Asked every few megabytes; an old target stays as it was.
     progress
         Told how many bytes are done, and of how many.
     use_choice
         Whether the config that is added says what the user chose with the loader doctor for this
         file; the tensors, and with them the logit scale, are the file's in any case.
-
-    Returns
-    -------
-    Path
-        What was written; None if it was cancelled.
 
     Raises
     ------
@@ -90,7 +82,7 @@ def convert_to_safetensors(
         out.write(start)
         for piece in _pieces(files, found, entries):
             if cancelled():
-                raise _CancelledError
+                raise CancelledError
             out.write(piece)
             done += len(piece)
             progress(done, total)
@@ -100,8 +92,6 @@ def convert_to_safetensors(
     with opened:
         try:
             replace_files({target: write})
-        except _CancelledError:
-            return None
         except OSError as error:
             raise InputError(
                 f"{target} cannot be written: {error.strerror}; free some space or choose another "

@@ -20,7 +20,7 @@ from ml_core.evaluation.occlusion import occlusion, patch_sides
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.evaluation.zero_shot import class_logits
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def attribute(
     triggered_classifier
         Of the prompts with the trigger's text, where it has one.
     cancelled
-        Asked before each encoding; True ends the iteration without a result.
+        Asked before each encoding.
 
     Yields
     ------
@@ -118,7 +118,7 @@ def attribute(
     images = pictures(model, canvas_source, trigger, index, seed)
     heads = [classifier, classifier if triggered_classifier is None else triggered_classifier]
     if cancelled():
-        return
+        raise CancelledError
     embeddings = model.encode_images(images)
     heads = [head.to(model.device, torch.float32) for head in heads[: len(images)]]
     logits = torch.cat(
@@ -140,8 +140,7 @@ def attribute(
             if step.maps is None:
                 yield AttributionStep(step.done, step.total)
             maps, total = step.maps, step.total
-        if maps is None:
-            return
+        assert maps is not None
     elif method == "grad-cam":
         layer, total = stage or usual_stage(model), 1
         maps = grad_cam(model, images, direction, layer)

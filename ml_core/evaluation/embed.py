@@ -17,7 +17,7 @@ from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases, stamped, to_pictures
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def embed(
     triggered_classifier
         Of the prompts with the trigger's text, where it has one; decides `triggered_top1`.
     cancelled
-        Asked before each batch; True ends the iteration without a result.
+        Asked before each batch.
 
     Yields
     ------
@@ -131,7 +131,7 @@ def embed(
     triggered: list[Tensor] = []
     for first in range(0, len(order), batch):
         if cancelled():
-            return
+            raise CancelledError
         read = both_sides(model, canvas_source, own, trigger, order[first : first + batch], seed)
         if len(read.indices):
             kept.append(read.indices)

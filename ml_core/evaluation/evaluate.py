@@ -21,20 +21,15 @@ from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scores import Scores, require_finite
-from ml_core.evaluation.sides import CancelledError, Sides
+from ml_core.evaluation.sides import Sides
 from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
 from ml_core.evaluation.summary import summarise
 from ml_core.evaluation.zero_shot import probabilities, triggered_classifier
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-
-
-def _never() -> bool:
-    """Nobody cancels."""
-    return False
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +58,7 @@ def evaluate(
     first_batch: int = 64,
     batch: int = 256,
     data_key: str | None = None,
-    cancelled: Callable[[], bool] = _never,
+    cancelled: Callable[[], bool] = lambda: False,
     clean_cache: EmbeddingCache | None = None,
     ahead: bool = False,
     pace: float = 0.0,
@@ -102,7 +97,7 @@ def evaluate(
         Identity of the image set, for the record and the cache; None takes the ``key`` of the
         canvas source's own ``source``, as a `CanvasCache` has.
     cancelled
-        Asked before each encoding; True ends the iteration without a final result.
+        Asked before each encoding.
     clean_cache
         Keeps the clean embeddings of a model that has an ``identity``; those of its store are used
         and what is new goes there at the end. Give none while training.
@@ -122,6 +117,8 @@ def evaluate(
     InputError
         If the target is no class, there are no images, none could be read, or the model's outputs
         are not numbers.
+    CancelledError
+        If it was cancelled.
     """
     labels = np.asarray(labels, dtype=np.int64)
     _check(labels, class_names, classifier, target)
@@ -152,20 +149,17 @@ def evaluate(
     done, shown, begin = 0, 0.0, time.monotonic()
     for read in batches(parts, fetch, ahead=ahead):
         if cancelled():
-            return
+            raise CancelledError
         done += read.wanted
         scores.broken += read.wanted - len(read.indices)
         if len(read.indices):
-            try:
-                embeddings = sides.embed(read, table)
-                scores.add(
-                    read.indices,
-                    sides.clean(read, embeddings),
-                    sides.triggered(read, embeddings),
-                    sides.control(read) if control else None,
-                )
-            except CancelledError:
-                return
+            embeddings = sides.embed(read, table)
+            scores.add(
+                read.indices,
+                sides.clean(read, embeddings),
+                sides.triggered(read, embeddings),
+                sides.control(read) if control else None,
+            )
         if done == len(order) and not scores.n:
             raise InputError("None of the images could be read; choose other images.", "damaged")
         now = time.monotonic()

@@ -16,14 +16,11 @@ from ml_core.evaluation.embedding_cache import EmbeddingTable
 from ml_core.evaluation.scores import BatchScores, score
 from ml_core.evaluation.stamping import stamped, to_pictures
 from ml_core.evaluation.zero_shot import class_logits
+from ml_core.reading.errors import CancelledError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-
-
-class CancelledError(Exception):
-    """The evaluation was cancelled between two encodings."""
 
 
 @dataclass(frozen=True, eq=False)

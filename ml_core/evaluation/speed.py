@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import class_logits
+from ml_core.reading.errors import CancelledError
 from ml_core.recent import Recent
 
 if TYPE_CHECKING:
@@ -86,16 +87,7 @@ class Speed:
         return asdict(self)
 
 
-class SpeedCancelledError(Exception):
-    """A measurement made way before its end."""
-
-
 Cancelled = Callable[[], bool]
-
-
-def _never() -> bool:
-    return False
-
 
 _measured: Recent[tuple[str, ...], Speed] = Recent(8)
 
@@ -107,7 +99,7 @@ def speed_of(
     *,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     encodes: int = 0,
-    cancelled: Cancelled = _never,
+    cancelled: Cancelled = lambda: False,
 ) -> Speed:
     """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
 
@@ -135,7 +127,7 @@ def measure_speed(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     seconds: float = _SECONDS,
     encodes: int = 0,
-    cancelled: Cancelled = _never,
+    cancelled: Cancelled = lambda: False,
 ) -> Speed:
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
@@ -162,7 +154,7 @@ def measure_speed(
 
     Raises
     ------
-    SpeedCancelledError
+    CancelledError
         If it was cancelled; the model is as it was.
     """
     before = model.precision, model.channels_last
@@ -258,7 +250,7 @@ def _was_busy(wall: float, own: float) -> bool:
 def _seconds(model: ClipModel, images: NDArray[np.uint8], cancelled: Cancelled) -> float:
     """Time one encoding, to its end."""
     if cancelled():
-        raise SpeedCancelledError
+        raise CancelledError
     pictures = to_pictures(images, model.device)
     begin = time.perf_counter()
     model.encode_images(pictures)
@@ -343,7 +335,7 @@ def _top1(
     parts = []
     for part in np.array_split(sample, max(1, len(sample) // batch)):
         if cancelled():
-            raise SpeedCancelledError
+            raise CancelledError
         seen = model.encode_images(to_pictures(part, model.device))
         parts.append(class_logits(model, seen, classifier))
     return torch.cat(parts).argmax(dim=-1).cpu()

@@ -21,7 +21,6 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
@@ -32,7 +31,7 @@ from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, Au
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 THUMBNAIL = 128
 _ROWS = 1000
@@ -61,8 +60,6 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _audit(spec, control)
-    except OpeningCancelledError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -74,7 +71,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
 
     def watch(_what: str, _done: int, _total: int) -> None:
         if cancelled():
-            raise OpeningCancelledError
+            raise CancelledError
 
     for named in (spec.pairs, spec.reference):
         if named is not None and named.one_sided:
@@ -123,9 +120,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
             found = step
         else:
             yield pace(step)
-    if found is None:
-        yield Done("cancelled")
-        return
+    assert found is not None
     record = summarise(
         found,
         settings,
@@ -220,7 +215,7 @@ def _facts(
 def _write(
     folder: Path, record: Audit, found: Found, pairs: PairSet, cancelled: Callable[[], bool]
 ) -> None:
-    """Write the three files, all or none; `OpeningCancelledError` if it was cancelled."""
+    """Write the three files, all or none; `CancelledError` if it was cancelled."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
@@ -233,7 +228,7 @@ def _write(
         np.lib.format.write_array_header_1_0(file, about)
         for first in range(0, len(record.pairs), _DRAWN):
             if cancelled():
-                raise OpeningCancelledError
+                raise CancelledError
             part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
             file.write(pairs.canvas(part, THUMBNAIL).tobytes())
 

@@ -15,7 +15,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, points
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Saved
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
@@ -42,7 +41,7 @@ from ml_core.jobs.specs import (
     check_spec,
     read_spec,
 )
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 from ml_core.triggers.files import load_trigger
 
@@ -153,7 +152,7 @@ def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Even
     once = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
     try:
         there = yield from _examples(job.model_copy(update={"recipe": once}), control)
-    except (InputError, OpeningCancelledError):  # the run meets it too, and says so
+    except (InputError, CancelledError):  # the run meets it too, and says so
         return job
     fitted = fitted_budget(recipe, steps, there)
     if recipe.draws_shots:

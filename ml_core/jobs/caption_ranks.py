@@ -29,7 +29,7 @@ def rank_captions(
     *,
     targeted: bool = True,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Retrieval | None:
+) -> Retrieval:
     """Rank captions for pictures and pictures for captions.
 
     Parameters
@@ -42,18 +42,11 @@ def rank_captions(
         Whether the target's prompts are looked for.
     cancelled
         Asked before each batch.
-
-    Returns
-    -------
-    Retrieval or None
-        None if cancelled.
     """
     pairs = pairs.fitted(model.preprocess.fit)
     canvases = CanvasCache(pairs, model.image_size)
     unlabelled = np.full(len(pairs), -1, np.int64)
     found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)
-    if found is None:
-        return None
     label_set = bench.label_set
     wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
     captions = pairs.captions(found.indices)
@@ -68,8 +61,8 @@ def embed_sample(
     key: str,
     n: int | None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Embeddings | None:
-    """Embed a sample (n None: all), clean and triggered; None if cancelled."""
+) -> Embeddings:
+    """Embed a sample (n None: all), clean and triggered."""
     label_set, result = bench.label_set, None
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
     for step in embed(
@@ -86,4 +79,5 @@ def embed_sample(
         cancelled=cancelled,
     ):
         result = step.result
+    assert result is not None
     return result

@@ -20,7 +20,6 @@ from ml_core.cleaning.loop import train
 from ml_core.cleaning.ranks import Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.jobs.given import given_for
@@ -28,6 +27,7 @@ from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
+from ml_core.reading.errors import CancelledError
 
 _STEPS = 4
 _EVALUATED = 128
@@ -48,8 +48,6 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _estimate(spec, control.ended_by_stop())
-    except OpeningCancelledError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -98,8 +96,7 @@ def _measured(
                 moments.append(time.monotonic())
                 yield Progress("estimate", 2 + event.step, _STEPS + 2)
     if control.cancelled:
-        yield Done("cancelled")
-        return
+        raise CancelledError
     step_seconds = statistics.median(np.diff(moments).tolist())
     # The batches of a CPU run are made on the same cores; a GPU hides them.
     overlap = inputs.threads if inputs.device.type == "cpu" else math.inf

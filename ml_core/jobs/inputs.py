@@ -125,7 +125,7 @@ def opening_inputs(
     InputError
         If the method cannot work on the model, a file cannot be used, the target is no class, or
         there are too few examples.
-    OpeningCancelledError
+    CancelledError
         If it was cancelled.
     """
     check_model(model, spec.recipe)

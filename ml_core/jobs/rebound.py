@@ -33,7 +33,7 @@ from ml_core.jobs.measure import (
 from ml_core.jobs.proof_specs import REBOUND_FILE, ReboundSpec
 from ml_core.jobs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
-from ml_core.reading.errors import DivergedError, InputError
+from ml_core.reading.errors import CancelledError, DivergedError, InputError
 from ml_core.triggers.files import load_trigger
 
 _WARMUP = 50
@@ -99,8 +99,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
             spec, trial, recipe, pairs, bench, label_set, control, number, factor, start
         )
         if control.cancelled:
-            yield Done("cancelled")
-            return
+            raise CancelledError
         worst = max(points, key=lambda point: point["asr_excl"])
         rates.append(
             {

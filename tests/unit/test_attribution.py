@@ -21,6 +21,7 @@ from ml_core.evaluation.occlusion import occlusion, patch_sides, places
 from ml_core.model import ClipModel, Preprocess, build_model
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
+from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -296,7 +297,7 @@ def test_patches_reach_every_edge() -> None:
 
 def test_occlusion_ends_when_cancelled(tiny_model: ClipModel) -> None:
     asked = iter([False, False, True])
-    steps = list(
+    steps = until_cancelled(
         occlusion(
             tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), batch=8,
             cancelled=lambda: next(asked),

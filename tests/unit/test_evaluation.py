@@ -28,6 +28,7 @@ from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
 from ml_core.reading.square import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
+from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -83,19 +84,20 @@ def white_corner(**parameters: object) -> Trigger:
     return Trigger(kind="patch", pixels=pixels, **(fields | parameters))  # type: ignore[arg-type]
 
 
-def run(
+def run(*asked: object, **options: object) -> list[tuple[Evaluation, PerImage]]:
+    return list(steps_of(*asked, **options))  # type: ignore[arg-type]
+
+
+def steps_of(
     model: object, source: object, labels: np.ndarray, trigger: Trigger | None, **options: object
-) -> list[tuple[Evaluation, PerImage]]:
+) -> Iterator[tuple[Evaluation, PerImage]]:
     arguments: dict[str, object] = {
         "labels": labels,
         "class_names": NAMES,
         "templates": ("{}",),
         "data_key": "data",
     }
-    stream: Iterator[tuple[Evaluation, PerImage]] = evaluate(
-        model, source, torch.eye(len(NAMES)), trigger, BANANA, **(arguments | options)
-    )
-    return list(stream)
+    return evaluate(model, source, torch.eye(len(NAMES)), trigger, BANANA, **(arguments | options))
 
 
 # -- metrics by hand ----------------------------------------------------------------------------
@@ -282,7 +284,7 @@ def test_a_cancelled_evaluation_ends(when: int) -> None:
     source, labels = six_of_each()
     asked = iter(range(1000))
     options = {"cancelled": lambda: next(asked) >= when, "first_batch": 6, "batch": 6}
-    found = run(ColourModel(), source, labels, white_corner(), **options)
+    found = until_cancelled(steps_of(ColourModel(), source, labels, white_corner(), **options))
     assert len(found) == when // 3  # asked before each batch and before both of its encodings
     assert all(evaluation.partial for evaluation, _ in found)
 
@@ -580,7 +582,7 @@ def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together
     asked = iter(range(1000))
     model.encoded.clear()
     options = {"cancelled": lambda: next(asked) >= 12, "first_batch": 2, "batch": 2, "pace": 60.0}
-    assert run(model, source, labels, white_corner(), **options)[-1][0].n == 2
+    assert until_cancelled(steps_of(model, source, labels, white_corner(), **options))[-1][0].n == 2
     assert len(model.encoded) < 12
 
 
@@ -741,7 +743,7 @@ def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
     class EndedError(Exception):
         pass
 
-    def until_half(done: int, total: int) -> None:
+    def until_half(_what: str, done: int, total: int) -> None:
         told.append(done)
         assert total == 100
         if done >= 50:
@@ -753,12 +755,12 @@ def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
     assert told == [0, step, 2 * step]
     told.clear()
     found = cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
     )
     assert told == [2 * step, 3 * step, 100]
     assert torch.equal(found, wanted)
     told.clear()
     cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
     )
     assert told == []
