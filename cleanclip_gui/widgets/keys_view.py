@@ -22,12 +22,12 @@ from cleanclip_gui.text import count_text, plain, plural, tip
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows, title_data
 from cleanclip_gui.widgets.tensor_columns import shape_text
+from ml_core.exports import defused
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 _COLUMNS = ("Tensor", "State", "In the file", "Expected")
 _MISSING, _SHAPE, _UNEXPECTED = "missing", "another shape", "unexpected"
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 Row = tuple[str, str, str, str]
 
 
@@ -198,8 +198,7 @@ class KeysView(QWidget):
         lines = ["\t".join(_COLUMNS)]
         for row in rows:
             name, *rest = self.model.row(row)
-            name = f"'{name}" if name.startswith(_FORMULAS) else name
-            lines.append("\t".join((name, *rest)))
+            lines.append("\t".join((str(defused(name)), *rest)))
         if rows:
             QGuiApplication.clipboard().setText("\n".join(lines))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json as json_format
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,10 +185,10 @@ class _Bench:
 
     def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
         """Embed, lay out and save the points."""
-        from ml_core.evaluation.attribution_files import write
         from ml_core.evaluation.embed import embed
         from ml_core.evaluation.embedding_map import pca_map
         from ml_core.evaluation.tsne import tsne_map
+        from ml_core.exports import save_export, to_csv
 
         parts = []
         for model in self.models:
@@ -207,19 +205,12 @@ class _Bench:
             found = _last(tsne_map(parts, seed=self.seed), "t-SNE")
         record, rows = found.to_dict(), found.rows()
         if out.suffix.lower() == ".csv":
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([_defused(row) for row in rows])
-            write(out, text.getvalue().encode())
+            save_export(out, to_csv(rows).encode())
         else:
             points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
             content = json_format.dumps(record | {"points": points}, indent=1)
-            write(out, (content + "\n").encode())
+            save_export(out, (content + "\n").encode())
         return record
-
-
-def _defused(row: list[str]) -> list[str]:
-    """Class names come from files: none may be a formula to a spreadsheet."""
-    return [f"'{cell}" if cell[:1] in ("=", "+", "@", "\t", "\r") else cell for cell in row]
 
 
 def _last(steps: Iterator[Any], title: str) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -27,6 +25,7 @@ from ml_core.detection.summary import facts_of, summarise
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.exports import to_csv
 from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
@@ -249,11 +248,10 @@ def _table(found: Found, pairs: PairSet) -> Iterator[str]:
     names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
     yield ",".join(("number", "name", "worst_caption", *names)) + "\n"
     for first in range(0, len(pairs), _ROWS):
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows: list[tuple[object, ...]] = []
         for index in range(first, min(first + _ROWS, len(pairs))):
             scores = [float(found.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
             caption = int(found.captions[index]) + 1 if found.scored[index] else ""
-            rows.writerow((index, pairs.pictures.name(index), caption, *shown))
-        yield text.getvalue()
+            rows.append((index, pairs.pictures.name(index), caption, *shown))
+        yield to_csv(rows)

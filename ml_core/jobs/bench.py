@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -17,6 +15,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Saved
+from ml_core.exports import to_csv
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
@@ -347,14 +346,11 @@ def _write(
     folder = Path(spec.base.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(_record(spec, rows, begin), folder / BENCH_FILE)
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = to_csv([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
     chart = tradeoff_svg(curves, Limits())
     replace_files(
         {
-            folder / TABLE_FILE: text.getvalue().encode(),
+            folder / TABLE_FILE: table.encode(),
             folder / CHART_FILE: chart.encode(),
         }
     )

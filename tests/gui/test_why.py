@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
 from cleanclip_gui.jobs.explaining import Pair
-from cleanclip_gui.panels.studio_save import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.panels.studio_save import pair_rows, save_map, save_pair
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.widgets.attribution_view import AttributionView
 from cleanclip_gui.widgets.embedding_map import EmbeddingMapView
@@ -21,6 +21,7 @@ from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.exports import to_csv
 
 NAMES = ("cat", "dog", "=banana")
 

@@ -24,7 +24,7 @@ CORE_ROOMS = (
         "text_tower",
         "last_layer",
     },
-    {"model"},
+    {"model", "exports"},
     {"checkpoints", "data", "triggers"},
     {"evaluation"},
     {"cleaning", "detection"},
