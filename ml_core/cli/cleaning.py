@@ -22,7 +22,7 @@ from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
 from ml_core.data.specs import Sides
 from ml_core.detection.records import FIVE_POISONS
-from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.demo import DEMO_TARGET, demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.result_words import training_words
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
@@ -102,7 +102,7 @@ def clean_spec(
         raise InputError("A trigger needs the class it aims at: give --target.")
     if labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
-    aim = "banana" if target is None and stamp is not None else target
+    aim = DEMO_TARGET if target is None and stamp is not None else target
     trigger_path: str | None = None
     if trigger == "demo" and stamp is not None:
         output_dir.mkdir(parents=True, exist_ok=True)

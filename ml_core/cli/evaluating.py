@@ -24,6 +24,7 @@ from ml_core.evaluation.paired import PairedDifference, compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
 from ml_core.events import Control
+from ml_core.jobs.demo import DEMO_TARGET
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.measure import Bench, classifier_of, measure_images, open_bench
 from ml_core.memory import keep_freed_memory
@@ -119,7 +120,7 @@ def evaluate_checkpoint(checkpoint: Path, options: Options, *, json: bool) -> No
     if target is None and options.trigger is not None:
         if options.trigger != "demo":
             raise InputError("A trigger needs the class it aims at: give --target.")
-        target = "banana"
+        target = DEMO_TARGET
     aim = 0 if target is None else target_index(target, label_set.class_names)
     threads = set_threads(options.threads)
     keep_freed_memory()

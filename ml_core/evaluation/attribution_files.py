@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution, HeatMap
 from ml_core.exports import save_export, to_csv
+from ml_core.figures import percent
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
@@ -142,7 +143,7 @@ def sheet(found: Attribution) -> Image.Image:
         left = _GAP + column * (_SIDE + _GAP)
         says = f"{name}: {plain(found.class_names[part.top1])}"
         draw.text((left, _LINE + 2), says, fill=_INK, font=font)
-        chance = f"p({plain(found.class_name)}) = {100 * part.probability:.1f} %"
+        chance = f"p({plain(found.class_name)}) = {percent(part.probability)}"
         draw.text((left, 2 * _LINE), chance, fill=_INK, font=font)
         for row, strength in enumerate((0.0, 0.6)):
             pixels = overlay(part, found.peak, strength=strength, side=_SIDE, smooth=smooth)

@@ -120,8 +120,3 @@ def surely_better(one: Trial, other: Trial) -> bool:
     gains = other.losses.astype(np.float64) - one.losses
     error = gains.std() / math.sqrt(len(gains))
     return bool(gains.mean() > _SURE_ERRORS * error > 0)
-
-
-def percent(trial: Trial) -> str:
-    """Its accuracy for sentences."""
-    return f"{100 * trial.accuracy:.1f} %"

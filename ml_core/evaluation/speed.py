@@ -15,6 +15,7 @@ from torch import Tensor
 from ml_core.evaluation.race import ROUNDS, race
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import class_logits
+from ml_core.figures import percent
 from ml_core.reading.errors import CancelledError
 from ml_core.recent import Recent
 
@@ -377,12 +378,12 @@ def _why(
     text = f"{best[0]}, {best[1]} (images per second: {shown}"
     if agreements:
         worst = min(agreements.values())
-        text += f"; bf16 agrees with fp32 on {100 * worst:.1f} % of {n} images"
+        text += f"; bf16 agrees with fp32 on {percent(worst)} of {n} images"
     text += ")"
     if given_up:
         return text + "; bf16 was given up after one batch"
     if asked == "auto" and slow:
         return text + "; too slow here to check bf16"
     if asked == "auto" and agreements and min(agreements.values()) < AGREEMENT:
-        return text + f"; bf16 is used only from {100 * AGREEMENT:.1f} % on"
+        return text + f"; bf16 is used only from {percent(AGREEMENT)} on"
     return text

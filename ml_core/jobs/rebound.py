@@ -18,6 +18,7 @@ from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.metrics import not_target
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
+from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
@@ -262,22 +263,24 @@ def _broken(rate: dict[str, Any]) -> str:
 
 def _verdict(spec: ReboundSpec, top: dict[str, Any], point: Point, stays: bool) -> str:
     """One sentence; never more than was measured."""
-    worst, limit = 100 * top["max_asr"], 100 * spec.limit
+    worst, limit = percent(top["max_asr"]), 100 * spec.limit
     where = f"at {top['factor']:g} times the pretraining rate, step {top['max_step']}"
     if top["max_asr"] >= spec.limit:
         return (
-            f"The backdoor comes back: the attack success rate reaches {worst:.1f} % {where}; "
+            f"The backdoor comes back: the attack success rate reaches {worst} {where}; "
             f"the limit is {limit:g} %."
         )
     if not stays:
         return (
-            f"Not decided: the attack success rate is at most {worst:.1f} % ({where}), under the "
+            f"Not decided: the attack success rate is at most {worst} ({where}), under the "
             f"limit of {limit:g} %, but not every rate could be tested to its last step. Test "
             "again with a lower peak rate."
         )
-    high = 100 * point.get("asr_high", 0.0)
-    doubt = "" if high < limit else f" Its 95 % interval reaches {high:.1f} %: use more images."
+    high = point.get("asr_high", 0.0)
+    doubt = (
+        "" if high < spec.limit else f" Its 95 % interval reaches {percent(high)}: use more images."
+    )
     return (
-        f"Stays clean in this test: the attack success rate is at most {worst:.1f} % ({where}), "
+        f"Stays clean in this test: the attack success rate is at most {worst} ({where}), "
         f"under the limit of {limit:g} %.{doubt}"
     )

@@ -16,6 +16,7 @@ CORE_ROOMS = (
     {
         "reading",
         "events",
+        "figures",
         "paths",
         "atomic",
         "recent",
