@@ -40,6 +40,7 @@ from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
@@ -47,7 +48,7 @@ from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
 
-_SEED = 0
+SEED = 0
 
 
 _Set = TypeVar("_Set", bound=PictureSet, covariant=True)
@@ -207,26 +208,18 @@ class Engine:
         speed_key = _place(model)
         first, batch = self._batches(model)
         canvases = _TimedCanvases(images.at(model.preprocess))
-        classifier = self._classifier(model, images)
-        self._prompted(model, images, classifier, request.trigger)
+        subject = replace(self._subject(model, images, request.trigger), canvases=canvases)
         started, before = time.perf_counter(), 0
         with suppress(CancelledError):
             for evaluation, found in evaluate(
-                model,
-                canvases,
-                classifier,
+                subject,
                 request.trigger,
                 request.target,
-                labels=images.set.labels,
-                class_names=images.set.class_names,
-                templates=images.templates,
                 n=request.n,
-                seed=_SEED,
                 first_batch=first,
                 batch=batch,
-                data_key=images.set.key,
-                cancelled=cancelled,
                 clean_cache=self._clean,
+                cancelled=cancelled,
             ):
                 spent = time.perf_counter() - started - canvases.seconds
                 seconds = max(spent, 0.0) / max(1, evaluation.n - before)
@@ -239,34 +232,19 @@ class Engine:
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
         return look_at(
-            model,
-            images.at(model.preprocess),
-            classifier,
+            self._subject(model, images, request.trigger),
             request.trigger,
             request.target,
             np.asarray(request.indices, np.int64),
-            labels=images.set.labels,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-            data_key=images.set.key,
             clean_cache=self._clean,
         )
 
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
-        found = predict_one(
-            model,
-            images.at(model.preprocess),
-            classifier,
-            request.trigger,
-            request.index,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-        )
+        subject = self._subject(model, images, request.trigger)
+        found = predict_one(subject, request.trigger, request.index)
         return PredictionReady(
             request.index,
             request.role,
@@ -274,6 +252,23 @@ class Engine:
             found.triggered_image,
             found.clean_probs,
             found.triggered_probs,
+        )
+
+    def _subject(
+        self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
+    ) -> Subject:
+        """What every question about the images is asked of."""
+        classifier = self._classifier(model, images)
+        return Subject(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            images.set.class_names,
+            images.set.labels,
+            images.templates,
+            images.set.key,
+            self._prompted(model, images, classifier, trigger),
+            SEED,
         )
 
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:

@@ -121,27 +121,22 @@ class _Bench:
         ]
         self.trigger = open_trigger(trigger, self.models[0].image_size)
 
-    def parts(self, model: Any) -> tuple[Any, Any, Any]:
-        """Canvases of a model, its zero-shot classifier, and that with the trigger's text."""
+    def subject(self, model: Any) -> Any:
+        """A model on the images, with its zero-shot classifier."""
         from ml_core.data.canvas import CanvasCache
-        from ml_core.evaluation.zero_shot import triggered_classifier
+        from ml_core.evaluation.subject import Subject
         from ml_core.jobs.measure import classifier_of
 
-        canvases = CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size)
-        classifier, names = classifier_of(model, self.label_set), self.label_set.class_names
-        prompted = triggered_classifier(
-            model, classifier, self.trigger, names, self.label_set.templates
+        return Subject(
+            model,
+            CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
+            classifier_of(model, self.label_set),
+            self.label_set.class_names,
+            self.images.labels,
+            self.label_set.templates,
+            self.images.key,
+            seed=self.seed,
         )
-        return canvases, classifier, prompted
-
-    def shared(self) -> dict[str, Any]:
-        """What every question takes along."""
-        return {
-            "class_names": self.label_set.class_names,
-            "templates": self.label_set.templates,
-            "seed": self.seed,
-            "data_key": self.images.key,
-        }
 
     def attribution(
         self,
@@ -163,22 +158,23 @@ class _Bench:
         if image >= len(self.images):
             raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
         (model,) = self.models
-        canvases, classifier, prompted = self.parts(model)
+        subject = self.subject(model)
         if target is None:
-            seen = predict_one(
-                model, canvases, classifier, self.trigger, image,
-                seed=self.seed, triggered_classifier=prompted,
-            )  # fmt: skip
+            seen = predict_one(subject, self.trigger, image)
             probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
             aim = int(probs.argmax())
         else:
             aim = target_index(target, self.label_set.class_names)
         steps = attribute(
-            model, canvases, classifier, self.trigger, image, aim,
+            subject,
+            self.trigger,
+            image,
+            aim,
             method=None if method == "auto" else cast(Method, method),
-            stage=stage, side=patch, stride=stride,
-            triggered_classifier=prompted, **self.shared(),
-        )  # fmt: skip
+            stage=stage,
+            side=patch,
+            stride=stride,
+        )
         found = _last(steps, "Explaining")
         save_attribution(found, out)
         return cast(dict[str, Any], found.to_dict())
@@ -192,12 +188,7 @@ class _Bench:
 
         parts = []
         for model in self.models:
-            canvases, classifier, prompted = self.parts(model)
-            steps = embed(
-                model, canvases, classifier, self.trigger,
-                labels=self.images.labels, n=n,
-                triggered_classifier=prompted, **self.shared(),
-            )  # fmt: skip
+            steps = embed(self.subject(model), self.trigger, n=n)
             parts.append(_last(steps, "Embedding"))
         if method == "pca":
             found = pca_map(parts)

@@ -14,6 +14,7 @@ from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import Retrieval, retrieve
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.unseen_pairs import ChosenPairs
@@ -65,19 +66,18 @@ def embed_sample(
     """Embed a sample (n None: all), clean and triggered."""
     label_set, result = bench.label_set, None
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
-    for step in embed(
+    subject = Subject(
         model,
         canvases,
         classifier,
-        bench.trigger,
-        labels=labels,
-        class_names=label_set.class_names,
-        templates=label_set.templates,
-        data_key=key,
-        n=n,
+        label_set.class_names,
+        labels,
+        label_set.templates,
+        key,
+        triggered_classifier=classifier,  # nobody asks for the triggered classes
         seed=bench.seed,
-        cancelled=cancelled,
-    ):
+    )
+    for step in embed(subject, bench.trigger, n=n, cancelled=cancelled):
         result = step.result
     assert result is not None
     return result

@@ -18,6 +18,7 @@ from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
@@ -38,6 +39,19 @@ class Bench:
     trigger: Trigger | None
     target: int
     seed: int
+
+    def subject(self, model: ClipModel, classifier: Tensor) -> Subject:
+        """A model and its classifier on these images."""
+        return Subject(
+            model,
+            self.canvases,
+            classifier,
+            self.label_set.class_names,
+            self.images.labels,
+            self.label_set.templates,
+            self.images.key,
+            seed=self.seed,
+        )
 
 
 def open_labels(name: str, templates: tuple[str, ...] | None, target: int) -> LabelSet:
@@ -131,18 +145,11 @@ def measure_images(
     begin = time.monotonic()
     yield Progress(stage, 0, 0)  # the first figures of a slow model take a while
     for result in evaluate(
-        model,
-        bench.canvases,
-        classifier,
+        bench.subject(model, classifier),
         bench.trigger,
         bench.target,
-        labels=bench.images.labels,
-        class_names=bench.label_set.class_names,
-        templates=bench.label_set.templates,
-        seed=bench.seed,
         first_batch=batch,
         batch=batch,
-        data_key=bench.images.key,
         cancelled=lambda: control.cancelled,
         clean_cache=clean,
         ahead=spare_core(model.device),

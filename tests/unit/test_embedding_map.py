@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map, principal_plane
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
@@ -129,10 +130,8 @@ def embedded(model: ClipModel, **options):
 def embedding(model: ClipModel, **options):
     options = {"n": 20, "batch": 8, "trigger": badnets_patch(), "source": Source()} | options
     classifier = F.normalize(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), dim=1)
-    return embed(
-        model, options.pop("source"), classifier, options.pop("trigger"),
-        labels=np.arange(40) % 3, class_names=NAMES, **options,
-    )  # fmt: skip
+    asked = Subject(model, options.pop("source"), classifier, NAMES, np.arange(40) % 3)
+    return embed(asked, options.pop("trigger"), **options)
 
 
 def test_embeddings_are_the_models(tiny_model: ClipModel) -> None:
