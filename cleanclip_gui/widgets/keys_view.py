@@ -48,7 +48,7 @@ class Wrong(Protocol):
 
 
 class Keys(Protocol):
-    """What ``ml_core.reading.misfit.KeyLists`` holds."""
+    """What ``ml_core.reading.key_mismatch.KeyLists`` holds."""
 
     @property
     def missing(self) -> tuple[str, ...]:

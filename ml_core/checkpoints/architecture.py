@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ml_core.checkpoints.layouts import Layout
 from ml_core.checkpoints.shapes import Question
 from ml_core.reading.clip_config import Preprocess, vocabulary_caution
-from ml_core.reading.misfit import KeyLists
+from ml_core.reading.key_mismatch import KeyLists
 
 Origin = Literal["config", "metadata", "shapes"]
 

@@ -17,8 +17,8 @@ from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
-from ml_core.checkpoints.remembered import with_remembered
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.safetensors_header import DTYPE_BYTES
@@ -51,7 +51,7 @@ def convert_to_safetensors(
     cancelled
         Asked every few megabytes; an old target stays as it was.
     progress
-        Told how many bytes are done, and of how many.
+        StatedConfig how many bytes are done, and of how many.
     use_choice
         Whether the config that is added says what the user chose with the loader doctor for this
         file; the tensors, and with them the logit scale, are the file's in any case.

@@ -8,7 +8,7 @@ from typing import Any
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.misfit import KeyLists, key_lists, refusal
+from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
 
 _SCALES = ("logit_scale", "logit_bias")
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_core.reading.plain import plain
-from ml_core.reading.verdict_words import verdict_words
+from ml_core.reading.verdict_text import verdict_words
 
 _MAX_ROWS = 100_000
 _MAX_CELL = 2000
@@ -145,7 +145,7 @@ def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:
         return []
     facts = [
         ("Model", architecture["name"]),
-        ("Told by", architecture["source"]),
+        ("StatedConfig by", architecture["source"]),
         *_donor(architecture),
         *(("Assumed", sentence) for sentence in architecture["assumptions"]),
         *(("Also in it", sentence) for sentence in architecture["notes"]),

@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture, Origin
 from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.donor import DonorNeeded, borrow
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.layouts import Layout, find_layout
 from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
-from ml_core.checkpoints.shapes import Told, assumed_activation, config_from_shapes
-from ml_core.checkpoints.towers import DonorNeeded, borrow
+from ml_core.checkpoints.shapes import StatedConfig, assumed_activation, config_from_shapes
 from ml_core.checkpoints.transformers_config import model_config, preprocess_config
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
@@ -22,14 +22,14 @@ from ml_core.reading.clip_config import (
     check_preprocess,
     vocabulary_caution,
 )
-from ml_core.reading.misfit import KeyLists
+from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
 
 # Model, preprocessing, kind of the source, and its name in sentences.
-Description = tuple[Told, Mapping[str, Any], Origin, str]
+Description = tuple[StatedConfig, Mapping[str, Any], Origin, str]
 
 _RESNETS = {
     ((3, 4, 6, 3), 64, 224): "RN50",
@@ -127,7 +127,7 @@ def _stated(inspection: Inspection) -> Description | None:
             preprocess = preprocess_config(
                 inspection.preprocessor, f"{where}/preprocessor_config.json"
             )
-            return Told(model_config(inspection.config, label)), preprocess, "config", label
+            return StatedConfig(model_config(inspection.config, label)), preprocess, "config", label
         label = f"{where}/open_clip_config.json"
         return *_from_config(inspection.config, label), "config", label
     text = inspection.metadata.get(CONFIG_KEY)
@@ -153,14 +153,14 @@ def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     return told, preprocess, "shapes", inspection.name
 
 
-def _from_config(config: Mapping[str, Any], where: str) -> tuple[Told, Mapping[str, Any]]:
+def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, Mapping[str, Any]]:
     """open_clip's config that came with the checkpoint."""
     model_cfg = config.get("model_cfg", config)
     preprocess_cfg = config.get("preprocess_cfg", {})
     if not isinstance(model_cfg, Mapping) or not isinstance(preprocess_cfg, Mapping):
         raise InputError(f"{where} has no table model_cfg; get it again.", "damaged")
     model = {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}
-    return Told(model), preprocess_cfg
+    return StatedConfig(model), preprocess_cfg
 
 
 def _preprocess_cfg(preprocess: Preprocess) -> dict[str, Any]:

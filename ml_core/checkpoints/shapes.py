@@ -19,7 +19,7 @@ _WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104}
 
 
 @dataclass(frozen=True)
-class Told:
+class StatedConfig:
     """What a source tells of a model, or of one tower of it.
 
     Parameters
@@ -38,7 +38,7 @@ class Told:
     questions: tuple[Question, ...] = ()
 
 
-def config_from_shapes(shapes: Shapes, where: str) -> Told:
+def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
     """Infer a config from the shapes of the model's tensors.
 
     Raises
@@ -71,7 +71,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> Told:
         config["nonscalar_logit_scale"] = True
     if "logit_bias" in shapes:
         config["init_logit_bias"] = 0.0
-    return Told(config, notes, ("heads",))
+    return StatedConfig(config, notes, ("heads",))
 
 
 def assumed_activation(config: Mapping[str, Any]) -> tuple[bool, str]:

@@ -24,7 +24,7 @@ from ml_core.data.specs import Sides
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.demo import DEMO_TARGET, demo_checkpoint
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.result_words import training_words
+from ml_core.jobs.result_text import training_words
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import save_trigger

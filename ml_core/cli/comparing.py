@@ -18,7 +18,7 @@ from ml_core.checkpoints.compare import (
 )
 from ml_core.cli import output
 from ml_core.reading import Inspection, examine
-from ml_core.reading.misfit import first_names
+from ml_core.reading.key_mismatch import first_names
 
 _WORDS = {
     "equal": "equal",

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.remembered import forget, remember, remembered
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.saved_choices import forget, remember, remembered
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec
 from ml_core.cli.evaluating import labels_and_templates

@@ -31,9 +31,9 @@ from ml_core.memory import keep_freed_memory
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, demo_trigger, load_trigger, published
+from ml_core.triggers.descriptions import describe, title
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import standing
-from ml_core.triggers.words import describe, title
 
 _PRECISIONS = ("auto", "fp32", "bf16")
 # Below this many encodings it takes longer to find the fastest way than to go the plain one.

@@ -22,7 +22,7 @@ from ml_core.checkpoints.open import open_checkpoint
 from ml_core.cli import output
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import examine
-from ml_core.reading.misfit import KeyLists
+from ml_core.reading.key_mismatch import KeyLists
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {

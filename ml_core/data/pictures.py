@@ -22,7 +22,7 @@ from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import picture_bytes, read_image
-from ml_core.reading.square import Canvases, fit_to_canvas
+from ml_core.reading.resize import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
     "train": 20_000,

@@ -20,7 +20,7 @@ from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.reading.errors import CancelledError
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel

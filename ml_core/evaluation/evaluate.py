@@ -20,8 +20,8 @@ from ml_core.evaluation.batches import Batch, batches, images_at_once, steps
 from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
+from ml_core.evaluation.scorer import Scorer
 from ml_core.evaluation.scores import Scores, require_finite
-from ml_core.evaluation.sides import Sides
 from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
 from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.summary import summarise
@@ -109,7 +109,7 @@ def evaluate(
     own = own_canvases(subject.canvases, trigger, model.image_size, subject.seed)
     table = _table(clean_cache, subject)
     prompted = subject.prompted(trigger)
-    sides = Sides(subject, prompted, trigger, target, max(1, batch), cancelled)
+    sides = Scorer(subject, prompted, trigger, target, max(1, batch), cancelled)
     control = own is not None and trigger is not None and trigger.canvas != "original"
     scores = Scores(len(order), triggered=trigger is not None, control=control)
     facts = _facts(subject, trigger, len(order))
@@ -185,7 +185,7 @@ def look_at(
     own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
     table = _table(clean_cache, subject)
     prompted = subject.prompted(trigger)
-    sides = Sides(subject, prompted, trigger, target, max(1, len(indices)), lambda: False)
+    sides = Scorer(subject, prompted, trigger, target, max(1, len(indices)), lambda: False)
     scores = Scores(len(indices), triggered=trigger is not None)
     read = _read(subject.canvases, own, indices)
     if len(read.indices):

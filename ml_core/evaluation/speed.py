@@ -17,7 +17,7 @@ from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import class_logits
 from ml_core.figures import percent
 from ml_core.reading.errors import CancelledError
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -88,7 +88,7 @@ class Speed:
 
 Cancelled = Callable[[], bool]
 
-_measured: Recent[tuple[str, ...], Speed] = Recent(8)
+_measured: ResultCache[tuple[str, ...], Speed] = ResultCache(8)
 
 
 def speed_of(

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ml_core.data.labels import prompts
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -23,8 +23,8 @@ CPU_TEXT_BATCH = 32
 """Texts at a time on the CPU, where more are no faster and only make others wait."""
 
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-_classifiers: Recent[_Key, Tensor] = Recent(16)
-_begun: Recent[_Key, list[Tensor]] = Recent(1)
+_classifiers: ResultCache[_Key, Tensor] = ResultCache(16)
+_begun: ResultCache[_Key, list[Tensor]] = ResultCache(1)
 
 
 @torch.no_grad()

@@ -22,8 +22,8 @@ from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
-from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, opening_inputs
+from ml_core.jobs.method_extras import extras_for
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -81,7 +81,7 @@ def _measured(
         return
     shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    given = given_for(spec, inputs, model)
+    given = extras_for(spec, inputs, model)
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
     steps = train(model, few, lambda step: made[step % len(made)], control, given=given)
@@ -139,7 +139,7 @@ def _untrained(
     """What a method that takes no steps costs: opening and measuring."""
     evaluation_seconds = image_seconds * _evaluated_images(inputs)
     weight_bytes = _weights(model)
-    reference = given_for(spec, inputs, model).reference or {}
+    reference = extras_for(spec, inputs, model).reference or {}
     memory = psutil.Process().memory_info().rss + 3 * weight_bytes  # start, vector, what is tried
     vector_bytes = _bytes(direction(model.module.state_dict(), reference).values())
     disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps

@@ -39,8 +39,8 @@ from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
+from ml_core.jobs.cached_sets import CachedImages, CachedPairs
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
-from ml_core.jobs.kept import KeptImages, KeptPairs
 from ml_core.jobs.measure import Bench, drained, open_bench, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec, trained_on
@@ -237,7 +237,7 @@ def _training(
         pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         unseen = recipe.sides == "texts"  # so no picture is read
-        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
+        source: Pairs = CachedPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
         draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
@@ -265,7 +265,7 @@ def _training(
         remarks += _scarce(images, recipe.shots)
         recipe = recipe.model_copy(update={"pairs": labels})
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
-    labelled: Images = KeptImages(images, size) if recipe.epochs > 1 else images
+    labelled: Images = CachedImages(images, size) if recipe.epochs > 1 else images
     drawing = labelled_drawing(labelled, recipe, size, fill, share)
     draw = _workers(images, labelled, drawing, device, ranks)
     make = partial(labelled_batch, labelled, recipe, size, fill=fill, share=share, draw=draw)

@@ -35,10 +35,10 @@ from ml_core.jobs.artifacts import (
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.measure import classifier_of, drained, measure, metric_values
+from ml_core.jobs.method_extras import extras_for
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -165,7 +165,7 @@ def _clean(
     yield Progress("open", 1, 1)
     lap("open")
 
-    given = given_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
+    given = extras_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
     classifier = classifier_of(model, inputs.label_set)
     before = Measured()
     if ranks.first:

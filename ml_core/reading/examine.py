@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-from ml_core.reading.collector import collector_off
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.garbage_collection import collector_off
 from ml_core.reading.inspect import locate
 from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json

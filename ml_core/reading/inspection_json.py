@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ml_core.reading.decompression import FREE, MAX_RATIO, METHODS, Piece
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_RANK, TensorInfo
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.unpacked import FREE, MAX_RATIO, METHODS, Piece
 
 MAX_BYTES = 256 << 20
 _MAX_DEPTH = 16

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ml_core.reading.errors import InputError
+from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 from ml_core.triggers.library import LIBRARY, Published, dual_key
 from ml_core.triggers.pattern_file import read_pattern_file
 from ml_core.triggers.record import Trigger
-from ml_core.triggers.words import COMMON_FIELDS, FIELDS
 
 PUBLISHED = "published"
 RESCALED = "rescaled, not the published trigger"

@@ -23,7 +23,7 @@ from ml_core.data.watch import Watch
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import CancelledError
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 from tests.unit.fake_pictures import values
 
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))

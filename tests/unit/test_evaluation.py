@@ -27,7 +27,7 @@ from ml_core.evaluation.zero_shot import (
 )
 from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
 from tests.unit.draining import until_cancelled
 

@@ -19,7 +19,7 @@ CORE_ROOMS = (
         "figures",
         "paths",
         "atomic",
-        "recent",
+        "result_cache",
         "normalise",
         "memory",
         "text_tower",

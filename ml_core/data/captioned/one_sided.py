@@ -20,9 +20,9 @@ from ml_core.data.captioned.source import (
     one_line,
 )
 from ml_core.data.folder_files import list_folder
-from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.table_files import require_column
-from ml_core.data.tally import Tally
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
@@ -106,7 +106,7 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
     """
     table = path.suffix.lower() in TABLE_SUFFIXES
     rows = _rows(path, column) if table else _lines(path)
-    texts, lines, bad = PackedTexts(), array("q"), Tally("Left out, a bad caption")
+    texts, lines, bad = PackedTexts(), array("q"), SkipCount("Left out, a bad caption")
     for number, found in watched(rows, watch, "Reading captions"):
         if isinstance(found, str):
             texts.append(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
-from ml_core.reading.unpacked import Unpacked
+from ml_core.reading.decompression import Unpacked
 from ml_core.reading.weights_file import WeightsFile
 
 _CHUNK = 1 << 18

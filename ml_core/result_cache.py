@@ -11,7 +11,7 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
-class Recent(Generic[_K, _V]):
+class ResultCache(Generic[_K, _V]):
     """Keeps the last few results by key, for any thread; the oldest one goes first."""
 
     def __init__(self, entries: int) -> None:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.pairs import PairSet
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 Indices = npt.NDArray[np.int64]
 
 
-class _Kept:
+class _CachedSet:
     """Pictures of a set from a cache.
 
     A copy in another process has its cache in a file, which all of them share.
@@ -56,7 +56,7 @@ class _Kept:
         return self._cache.get(indices)
 
 
-class KeptPairs(_Kept):
+class CachedPairs(_CachedSet):
     """Image-caption pairs."""
 
     def __init__(self, pairs: PairSet, size: int) -> None:
@@ -68,7 +68,7 @@ class KeptPairs(_Kept):
         return self._source.captions(indices, epoch)
 
 
-class KeptImages(_Kept):
+class CachedImages(_CachedSet):
     """Labelled images."""
 
     def __init__(self, images: ImageSet, size: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class Scorer:
     """A model with all that a batch is scored by.
 
     Attributes
