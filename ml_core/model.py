@@ -229,7 +229,6 @@ class ClipModel:
         return isinstance(self.config["vision_cfg"]["layers"], list)
 
     def _autocast(self) -> torch.autocast:
-        """Autocast as ``precision`` says."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 

@@ -1,4 +1,4 @@
-"""The results that were asked for last."""
+"""A small cache of the results that were used last, for any thread."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class ResultCache(Generic[_K, _V]):
         return made
 
     def forget(self, key: _K) -> None:
-        """Make it anew when it is asked for again."""
+        """Drop what is kept for the key."""
         with self._lock:
             self._kept.pop(key, None)

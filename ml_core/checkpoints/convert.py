@@ -51,7 +51,7 @@ def convert_to_safetensors(
     cancelled
         Asked every few megabytes; an old target stays as it was.
     progress
-        StatedConfig how many bytes are done, and of how many.
+        Told how many bytes are done, and of how many.
     use_choice
         Whether the config that is added says what the user chose with the loader doctor for this
         file; the tensors, and with them the logit scale, are the file's in any case.

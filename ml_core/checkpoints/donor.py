@@ -1,4 +1,4 @@
-"""A file with one of CLIP's two encoders borrows the other one from a donor."""
+"""A file with one of CLIP's two encoders gets the other one from a donor checkpoint."""
 
 from __future__ import annotations
 

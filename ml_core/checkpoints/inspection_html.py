@@ -145,7 +145,7 @@ def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:
         return []
     facts = [
         ("Model", architecture["name"]),
-        ("StatedConfig by", architecture["source"]),
+        ("Told by", architecture["source"]),
         *_donor(architecture),
         *(("Assumed", sentence) for sentence in architecture["assumptions"]),
         *(("Also in it", sentence) for sentence in architecture["notes"]),
@@ -161,7 +161,7 @@ def _donor(architecture: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _keys(keys: Mapping[str, Any] | None) -> list[str]:
-    """What the tensors lack or have too many, in full."""
+    """All missing and unexpected tensors, and those of another shape."""
     if keys is None:
         return []
     shapes = [

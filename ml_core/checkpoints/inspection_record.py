@@ -83,7 +83,6 @@ class Assessment:
 
     @property
     def words(self) -> str:
-        """The verdict in words."""
         return verdict_words(self.verdict, self.reason_code)
 
     @property

@@ -170,7 +170,7 @@ def _preprocess_cfg(preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
-    """Add the assumptions that one of our own files was made under: its config is no better."""
+    """Add the assumptions that a file of this program was saved with."""
     text = inspection.metadata.get(ASSUMPTIONS_KEY)
     if text is None:
         return found

@@ -150,7 +150,6 @@ def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
 
 
 def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
-    """Vision transformer."""
     width, _, patch, _ = _of(shapes, "visual.conv1.weight", 4)
     head, note = _head_width(width, "image")
     hidden = _hidden(shapes, "visual.transformer.resblocks.")
@@ -170,7 +169,6 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
 
 
 def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
-    """Text transformer."""
     vocabulary, width = _of(shapes, f"{prefix}token_embedding.weight")
     head, note = _head_width(width, "text")
     blocks = f"{prefix}transformer.resblocks."

@@ -69,7 +69,6 @@ def tensor_stats(
 def _of_tensor(
     file: BinaryIO, info: TensorInfo, path: Path, cancelled: Callable[[], bool]
 ) -> TensorStats:
-    """Look through one tensor."""
     if info.elements >= _COUNTED.get(DTYPE_BYTES[info.dtype], math.inf) and in_any_order(info):
         counts = np.zeros(1 << 8 * DTYPE_BYTES[info.dtype], np.int64)
         for raw in _chunks(file, info, path):
@@ -111,7 +110,7 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
 
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
-    """The same in any type that holds them."""
+    """As `tensor_pieces`, in any type that holds the numbers exactly."""
     if in_any_order(info):
         for raw in _chunks(file, info, path):
             yield _numbers(raw, info)
@@ -270,7 +269,6 @@ class _Tally:
         return finite
 
     def result(self, name: str) -> TensorStats:
-        """Make the record."""
         if not self._count:
             nothing: Any = math.nan
             return TensorStats(

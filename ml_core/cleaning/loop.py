@@ -93,7 +93,6 @@ class _Job:
         return Saved(str(self.state_path), "resume", self.run.step)
 
     def outcome(self, status: Status) -> Outcome:
-        """How it ended."""
         self.model.module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         run, head = self.run, self.method.head

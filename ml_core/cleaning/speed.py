@@ -44,7 +44,6 @@ class Speed:
         return "bf16" if self.autocast else "fp32"
 
     def to_dict(self) -> dict[str, Any]:
-        """For the state file."""
         return {
             "autocast": self.autocast,
             "step_seconds": dict(self.step_seconds),

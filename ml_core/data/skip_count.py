@@ -16,7 +16,6 @@ class SkipCount:
         self.first: list[str] = []
 
     def add(self, item: str) -> None:
-        """Count one."""
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(item)

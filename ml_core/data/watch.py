@@ -14,11 +14,11 @@ _T = TypeVar("_T")
 
 
 def unwatched(what: str, done: int, total: int) -> None:
-    """Nobody waits."""
+    """A `Watch` that does nothing."""
 
 
 def watched(items: Iterable[_T], watch: Watch, what: str, total: int = 0) -> Iterator[_T]:
-    """Pass items on, telling how many now and then."""
+    """Iterate over items, reporting to ``watch`` now and then."""
     for number, item in enumerate(items):
         if number % _EVERY == 0:
             watch(what, number, total)

@@ -56,7 +56,7 @@ def variants(architecture: Architecture, settings: Choice, question: str) -> lis
 
 
 def sizes(architecture: Architecture) -> tuple[int, ...]:
-    """Scorer of the input, in pixels, that the file's table of positions allows."""
+    """Sides of the input, in pixels, that the file's table of positions allows."""
     vision, shapes = architecture.config["vision_cfg"], architecture.layout.shapes
     resnet = isinstance(vision["layers"], list)
     name = "visual.attnpool.positional_embedding" if resnet else "visual.positional_embedding"

@@ -63,12 +63,10 @@ class Bench:
 
     @property
     def n(self) -> int:
-        """Number of images."""
         return len(self._indices)
 
     @property
     def source(self) -> str:
-        """The images' name."""
         return self._images.name
 
     @property

@@ -48,11 +48,10 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
-        """0 to 1."""
+        """Share of the images whose label was predicted, 0 to 1."""
         return self.correct / self.n
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return {
             "question": self.question,
             "answer": self.answer,
@@ -92,7 +91,6 @@ class Diagnosis:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return {
             "opened": None if self.opened is None else self.opened.to_dict(),
             "best": self.best.to_dict(),

@@ -100,7 +100,6 @@ class Retrieval:
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""The clean and the triggered side of one batch."""
+"""Score one batch without and with the trigger."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ class Scorer:
 
     @property
     def model(self) -> ClipModel:
-        """Gives unit embeddings."""
         return self.subject.model
 
     def _encode(self, pictures: Tensor) -> Tensor:
@@ -70,7 +69,6 @@ class Scorer:
         return table.get(batch.indices).to(self.model.device)
 
     def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
-        """Score the clean side."""
         logits = class_logits(self.model, embeddings, self.subject.classifier)
         return score(logits, self.subject.labels[batch.indices], self.target)
 

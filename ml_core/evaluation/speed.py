@@ -82,7 +82,6 @@ class Speed:
     busy: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
         return asdict(self)
 
 

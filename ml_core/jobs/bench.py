@@ -96,7 +96,7 @@ def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
 
 
 def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Done]:
-    """One job with its proofs; its Done, of a finished job the one on disk."""
+    """Run one job and its proofs, unless it finished earlier; return its Done."""
     folder = Path(job.output_dir)
     found = _finished(job)
     if found is None:
@@ -172,7 +172,7 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
 
 
 def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
-    """A recipe of so many steps on the examples there are, or as near to them as epochs come.
+    """A recipe of so many steps, or as near to that as whole epochs of the examples come.
 
     An epoch takes at least half of the examples, and as many as it can; of a few images a class
     it takes all.
@@ -196,7 +196,7 @@ def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
 
 
 def _finished(job: CleanSpec) -> Done | None:
-    """The result of an equal job that is on disk, as its Done; one stopped by hand goes on."""
+    """The Done of an equal job that finished earlier; None if there is none to take over."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
     if not result or _stopped_by_hand(result) or not _same(job, folder / SPEC_FILE):

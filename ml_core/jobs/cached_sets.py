@@ -1,4 +1,4 @@
-"""Training pictures that are drawn once and kept, for more than one epoch. Torch-free."""
+"""Training sets whose pictures are decoded once and cached for later epochs. Torch-free."""
 
 from __future__ import annotations
 
@@ -38,12 +38,10 @@ class _CachedSet:
 
     @property
     def blocks(self) -> Indices | None:
-        """As of the set."""
         return self._source.blocks
 
     @property
     def window(self) -> int:
-        """As of the set."""
         return self._source.window
 
     @property
@@ -52,7 +50,6 @@ class _CachedSet:
         return self._source.broken
 
     def canvas(self, indices: Indices, size: int) -> Canvases:
-        """Pictures from the cache."""
         return self._cache.get(indices)
 
 

@@ -220,5 +220,4 @@ def _weights(model: ClipModel) -> int:
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Size of tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -74,7 +74,6 @@ def exit_code(error_code: str) -> int:
 
 
 def _failed(sentence: str, code: str, details: str) -> Done:
-    """A failed Done."""
     return Done("failed", error=sentence, error_code=code, details=details)
 
 

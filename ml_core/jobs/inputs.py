@@ -106,7 +106,7 @@ class Inputs:
 
 
 def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
-    """Open the data of a job as `opening_inputs` does, without a word."""
+    """Open the data of a job as `opening_inputs` does, without events."""
     return drained(opening_inputs(spec, model, Control(), ranks))
 
 
@@ -178,7 +178,7 @@ def opening_inputs(
 
 
 def _check_watched(validation: Bench | None) -> None:
-    """Refuse to choose alpha by nothing."""
+    """Refuse to choose alpha without validation images."""
     if validation is None or not bool((validation.images.labels >= 0).any()):
         raise InputError(
             "Alpha can only be chosen on labelled validation images: name some (--images), or set "

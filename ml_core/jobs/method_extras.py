@@ -1,4 +1,4 @@
-"""What a method gets besides batches."""
+"""What a cleaning method needs besides its batches: classifier, trigger, reference weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening what is slow to open: told of as it goes on, and ended where it stands."""
+"""Open slow data sets in a thread, with progress events and cancelling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Opened = TypeVar("Opened")
 
 
 def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event, None, Opened]:
-    """Open something in a thread, while this one passes on how far it is.
+    """Open something in a thread; meanwhile yield its progress.
 
     Parameters
     ----------

@@ -252,7 +252,7 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
 
 
 def _broken(rate: dict[str, Any]) -> str:
-    """That a rate was too high to be finetuned at, if it was."""
+    """A sentence if finetuning diverged at the highest rate, else empty."""
     if rate["diverged"] is None:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Truth values that are neither 0 nor 1: programs differ in what they make of them."""
+"""Bytes of boolean tensors that are neither 0 nor 1: programs differ in how they read them."""
 
 from __future__ import annotations
 

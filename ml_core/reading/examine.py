@@ -1,4 +1,4 @@
-"""The door to a hostile file: it is read in a process of its own, of which only words come back."""
+"""Read a hostile file in a sandboxed process, from which only JSON comes back."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def _below(value: Any, root: Path) -> Path:
 
 
 def _believe(found: Inspection) -> None:
-    """Refuse a record that contradicts itself or would make others read past a file's end."""
+    """Refuse a record that contradicts itself or points past a file's end."""
     if found.size < 0 or (found.sha256 and not _SHA256.fullmatch(found.sha256)):
         raise _MisfitError("a size or a hash is none")
     words = {

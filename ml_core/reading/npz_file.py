@@ -151,7 +151,6 @@ def _tensor(
     at: int,
     name: str,
 ) -> TensorInfo:
-    """Find an array's bytes."""
     title = _title(member)
     label = f"the array {title[:80]!r} of {name}"
     nbytes = prod(shape) * DTYPE_BYTES[_DTYPES[descr]]

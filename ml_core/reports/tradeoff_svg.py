@@ -77,7 +77,6 @@ def _y(ca: float, low: float) -> float:
 
 
 def _axes(low: float) -> list[str]:
-    """Frame, ticks and titles."""
     bottom = _TOP + _PLOT_HEIGHT
     parts = [
         f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT_WIDTH}" height="{_PLOT_HEIGHT}" '

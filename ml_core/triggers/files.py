@@ -170,7 +170,6 @@ def _stem(path: Path) -> Path:
 
 
 def _with(stem: Path, suffix: str) -> Path:
-    """Append a suffix."""
     return stem.with_name(stem.name + suffix)
 
 

@@ -115,7 +115,6 @@ def _read(
 
 
 def _number(entry: dict[str, Any], key: str) -> int:
-    """An id."""
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**62) < value < 2**62:
         raise JsonError(f"an entry has no whole number as its {key}")

@@ -70,7 +70,6 @@ class ShardPairs:
         return read_image(self.raw(number), name=self.name(number), least=least)
 
     def raw(self, number: int) -> bytes:
-        """Bytes of a member."""
         return self._member(number, 0)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,7 +89,7 @@ class ShardPairs:
         return ""
 
     def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """What is left over costs 25 bytes a sample."""
+        """An index of these alone: the others would cost 25 bytes a sample."""
 
     def _member(self, number: int, which: int) -> bytes:
         offset, size = int(self._places[number, which]), int(self._sizes[number, which])
