@@ -194,11 +194,7 @@ class CheckpointActions(QWidget):
         def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
             from ml_core.checkpoints.convert import convert_to_safetensors
 
-            written = convert_to_safetensors(
-                found, target, cancelled=cancelled, progress=progress.tell
-            )
-            if written is not None:
-                yield written
+            yield convert_to_safetensors(found, target, cancelled=cancelled, progress=progress.tell)
 
         self._begin(work, f"Writing {plain(target.name, 80)}…")
 

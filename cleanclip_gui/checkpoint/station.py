@@ -39,7 +39,7 @@ from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
-from ml_core.reading.collector import collector_off
+from ml_core.reading.garbage_collection import collector_off
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment

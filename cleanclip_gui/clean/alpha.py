@@ -161,7 +161,7 @@ class AlphaActs(QObject):
         source, vector, donor = Path(self._source), Path(self._vector), self._donor
 
         def work(_: Callable[[], bool]) -> Iterator[object]:
-            from ml_core.jobs.at_alpha import save_at_alpha  # imports torch
+            from ml_core.jobs.weight_line import save_at_alpha  # imports torch
 
             yield save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
 

@@ -14,7 +14,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
-from ml_core.jobs.result_words import training_words
+from ml_core.jobs.result_text import training_words
 
 NOT_MEASURED = "not measured"
 # Less than this many points is no change in either direction.

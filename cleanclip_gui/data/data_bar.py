@@ -25,9 +25,9 @@ from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
+from ml_core.jobs.demo import DEMO_TARGET
 from ml_core.reading import InputError
 
-DEMO_TARGET = "banana"
 _PATIENCE_MS = 400
 _BAR = 130
 EDITED_CLASSES = "edited classes.txt"

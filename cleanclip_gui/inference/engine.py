@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -40,14 +40,15 @@ from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
 
-_SEED = 0
+SEED = 0
 
 
 _Set = TypeVar("_Set", bound=PictureSet, covariant=True)
@@ -110,8 +111,8 @@ class _TimedCanvases:
 class Engine:
     """Holds a model for each role and one image set; answers one request at a time.
 
-    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
-    for; what it raises ends the answer.
+    ``watch_texts`` is told while class texts are embedded, which every answer waits for; what it
+    raises ends the answer.
     """
 
     def __init__(self) -> None:
@@ -123,7 +124,7 @@ class Engine:
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
-        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
+        self.watch_texts: Watch = unwatched
         self._line = AlongLine()
         self._all_alike = False  # while two checkpoints are compared
 
@@ -207,65 +208,43 @@ class Engine:
         speed_key = _place(model)
         first, batch = self._batches(model)
         canvases = _TimedCanvases(images.at(model.preprocess))
-        classifier = self._classifier(model, images)
-        self._prompted(model, images, classifier, request.trigger)
+        subject = replace(self._subject(model, images, request.trigger), canvases=canvases)
         started, before = time.perf_counter(), 0
-        for evaluation, found in evaluate(
-            model,
-            canvases,
-            classifier,
-            request.trigger,
-            request.target,
-            labels=images.set.labels,
-            class_names=images.set.class_names,
-            templates=images.templates,
-            n=request.n,
-            seed=_SEED,
-            first_batch=first,
-            batch=batch,
-            data_key=images.set.key,
-            cancelled=cancelled,
-            clean_cache=self._clean,
-        ):
-            spent = time.perf_counter() - started - canvases.seconds
-            seconds = max(spent, 0.0) / max(1, evaluation.n - before)
-            known = self._seconds_per_image.get(speed_key, seconds)
-            # Another load on the machine passes; the model's own speed is the best one seen.
-            self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
-            yield evaluation, found
-            started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
+        with suppress(CancelledError):
+            for evaluation, found in evaluate(
+                subject,
+                request.trigger,
+                request.target,
+                n=request.n,
+                first_batch=first,
+                batch=batch,
+                clean_cache=self._clean,
+                cancelled=cancelled,
+            ):
+                spent = time.perf_counter() - started - canvases.seconds
+                seconds = max(spent, 0.0) / max(1, evaluation.n - before)
+                known = self._seconds_per_image.get(speed_key, seconds)
+                # Another load on the machine passes; the model's own speed is the best one seen.
+                self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
+                yield evaluation, found
+                started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
 
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
         return look_at(
-            model,
-            images.at(model.preprocess),
-            classifier,
+            self._subject(model, images, request.trigger),
             request.trigger,
             request.target,
             np.asarray(request.indices, np.int64),
-            labels=images.set.labels,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-            data_key=images.set.key,
             clean_cache=self._clean,
         )
 
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
-        found = predict_one(
-            model,
-            images.at(model.preprocess),
-            classifier,
-            request.trigger,
-            request.index,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-        )
+        subject = self._subject(model, images, request.trigger)
+        found = predict_one(subject, request.trigger, request.index)
         return PredictionReady(
             request.index,
             request.role,
@@ -273,6 +252,23 @@ class Engine:
             found.triggered_image,
             found.clean_probs,
             found.triggered_probs,
+        )
+
+    def _subject(
+        self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
+    ) -> Subject:
+        """What every question about the images is asked of."""
+        classifier = self._classifier(model, images)
+        return Subject(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            images.set.class_names,
+            images.set.labels,
+            images.templates,
+            images.set.key,
+            self._prompted(model, images, classifier, trigger),
+            SEED,
         )
 
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch
 
-from cleanclip_gui.inference.engine import Opened
+from cleanclip_gui.inference.engine import SEED, Opened
 from cleanclip_gui.inference.explaining import (
     Attribute,
     ComparePair,
@@ -21,20 +22,18 @@ from cleanclip_gui.inference.explaining import (
     TellDetails,
 )
 from cleanclip_gui.inference.requests import Evaluate, ImagesLoaded, LoadImages
-from cleanclip_gui.inference.text_engine import SEED, TextEngine, batch_of
-from ml_core.data.canvas import CanvasCache
+from cleanclip_gui.inference.text_engine import TextEngine, batch_of
 from ml_core.data.images import ImageSet
 from ml_core.data.sampling import stratified_order
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
+from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.speed import SAMPLE, SpeedCancelledError, speed_of
-from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger
+from ml_core.evaluation.speed import SAMPLE, speed_of
+from ml_core.reading.errors import CancelledError, InputError
 
 
 class ExplainingEngine(TextEngine):
@@ -45,7 +44,13 @@ class ExplainingEngine(TextEngine):
     def explain(
         self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
     ) -> Iterator[Explained]:
-        """Answer a long question; ``cancelled`` is polled between batches."""
+        """Answer a long question; ends without a result once ``cancelled()`` is true."""
+        with suppress(CancelledError):
+            yield from self._answer(request, cancelled, generation)
+
+    def _answer(
+        self, request: Explain, cancelled: Callable[[], bool], generation: int
+    ) -> Iterator[Explained]:
         if isinstance(request, Attribute):
             yield from self._attribute(request, cancelled, generation)
         elif isinstance(request, MapEmbeddings):
@@ -67,22 +72,14 @@ class ExplainingEngine(TextEngine):
         images, model = self._require_images(), self._require_model(request.role)
         allowed = methods(model)
         method = request.method if request.method in allowed else allowed[0]
-        canvases, classifier, prompted = self._asked(model, request.trigger)
         for step in attribute(
-            model,
-            canvases,
-            classifier,
+            self._subject(model, images, request.trigger),
             request.trigger,
             request.index,
             request.class_index,
-            class_names=images.set.class_names,
             method=method,
             stage=request.stage if method == "grad-cam" else None,
-            templates=images.templates,
-            seed=SEED,
-            data_key=images.set.key,
             batch=batch_of(model),
-            triggered_classifier=prompted,
             cancelled=cancelled,
         ):
             yield Explained(generation, request, step.done, step.total, step.result, allowed)
@@ -94,9 +91,10 @@ class ExplainingEngine(TextEngine):
         models = [self._require_model(role) for role in request.roles]
         parts: list[Embeddings] = []
         for number, model in enumerate(models):
-            _, classifier, prompted = self._asked(model, request.trigger)
-            asked = (model, images, (classifier, prompted), request.trigger, request.n, cancelled)
-            for step in self._embedded(*asked):
+            subject = self._subject(model, images, request.trigger)
+            for step in embed(
+                subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=cancelled
+            ):
                 total = step.total * len(models)
                 yield Explained(generation, request, number * step.total + step.done, total)
                 if step.result is not None:
@@ -151,13 +149,10 @@ class ExplainingEngine(TextEngine):
         canvases, parts = images.at(model.preprocess), []
         for first in range(0, len(order), batch_of(model)):
             if cancelled():
-                return
+                raise CancelledError
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
-        try:
-            found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
-        except SpeedCancelledError:
-            return
+        found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
         if not found.busy:
             place = model.sha256, str(model.device)
             self._speeds[place] = found
@@ -189,12 +184,3 @@ class ExplainingEngine(TextEngine):
             batch=batch,
             speed=self._speeds.get((model.sha256, str(model.device))),
         )
-
-    def _asked(
-        self, model: ClipModel, trigger: Trigger | None
-    ) -> tuple[CanvasCache, torch.Tensor, torch.Tensor]:
-        """Canvases of a model, its classifier, and that of the prompts with the trigger's text."""
-        images = self._require_images()
-        classifier = self._classifier(model, images)
-        prompted = self._prompted(model, images, classifier, trigger)
-        return images.at(model.preprocess), classifier, prompted

@@ -8,22 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cleanclip_gui.inference.engine import Engine, Opened, exact
+from cleanclip_gui.inference.engine import SEED, Engine, Opened, exact
 from cleanclip_gui.inference.explaining import Explained, RetrieveCaptions, SpreadTemplates
-from ml_core.data.images import ImageSet
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import PairSpec
-from ml_core.evaluation.embed import EmbedStep, embed
+from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import retrieve
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.template_spread import spread_steps
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reading.lists import read_lines
-from ml_core.triggers import Trigger
 
-SEED = 0
 MOST_CAPTIONS = 20_000
 # What is live waits for one batch at most: small ones, for models that are slow on the CPU.
 _BATCH, _SLOW_BATCH = 32, 8
@@ -40,12 +38,12 @@ class TextEngine(Engine):
         self, request: SpreadTemplates, cancelled: Callable[[], bool], generation: int
     ) -> Iterator[Explained]:
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
-        prompted = self._prompted(model, images, classifier, request.trigger)
         parts = 1 + len(images.templates)
         found: Embeddings | None = None
-        both = (classifier, prompted)
-        for step in self._embedded(model, images, both, request.trigger, request.n, cancelled):
+        subject = self._subject(model, images, request.trigger)
+        for step in embed(
+            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=cancelled
+        ):
             found = step.result
             yield Explained(generation, request, step.done, step.total + parts * request.n)
         if found is None:
@@ -73,7 +71,10 @@ class TextEngine(Engine):
         else:
             pictures = self._opened_pairs(request.captions)
         found: Embeddings | None = None
-        for step in self._embedded(model, pictures, None, request.trigger, request.n, cancelled):
+        subject = _without_classes(model, pictures)
+        for step in embed(
+            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=cancelled
+        ):
             found = step.result
             yield Explained(generation, request, step.done, step.total + 1)
         if found is None:
@@ -87,44 +88,7 @@ class TextEngine(Engine):
             result = retrieve(
                 model, found, texts, target, request.trigger, owned=owned, cancelled=cancelled
             )
-        if result is not None:
-            yield Explained(generation, request, 1, 1, result)
-
-    def _embedded(
-        self,
-        model: ClipModel,
-        pictures: Opened[PictureSet],
-        classifiers: tuple[torch.Tensor, torch.Tensor] | None,
-        trigger: Trigger | None,
-        n: int,
-        cancelled: Callable[[], bool],
-    ) -> Iterator[EmbedStep]:
-        """Embed a sample of a set without and with the trigger, as every long question does.
-
-        ``classifiers`` are those of the plain prompts and of those with the trigger's text; None
-        asks for no class, as for pictures with captions.
-        """
-        labels = np.full(len(pictures.set), -1, np.int64)
-        names: tuple[str, ...] = ("",)
-        plain, prompted = torch.zeros(1, model.embed_dim), None
-        if classifiers is not None and isinstance(pictures.set, ImageSet):
-            labels, names = pictures.set.labels, pictures.set.class_names
-            plain, prompted = classifiers
-        yield from embed(
-            model,
-            pictures.at(model.preprocess),
-            plain,
-            trigger,
-            labels=labels,
-            class_names=names,
-            n=n,
-            seed=SEED,
-            batch=batch_of(model),
-            templates=pictures.templates,
-            data_key=pictures.set.key,
-            triggered_classifier=prompted,
-            cancelled=cancelled,
-        )
+        yield Explained(generation, request, 1, 1, result)
 
     def _opened_pairs(self, spec: PairSpec) -> Opened[PairSet]:
         """The pairs of a spec; those asked for last stay open."""
@@ -134,6 +98,22 @@ class TextEngine(Engine):
                 self._pairs[1].close()
             self._pairs = spec, opened
         return self._pairs[1]
+
+
+def _without_classes(model: ClipModel, pictures: Opened[PictureSet]) -> Subject:
+    """Pictures of which no class is asked."""
+    none = torch.zeros(1, model.embed_dim)
+    return Subject(
+        model,
+        pictures.at(model.preprocess),
+        none,
+        ("",),
+        np.full(len(pictures.set), -1, np.int64),
+        pictures.templates,
+        pictures.set.key,
+        none,
+        SEED,
+    )
 
 
 def batch_of(model: ClipModel) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cleanclip_gui.inference.requests import CheckpointOpened, OpenCheckpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
-from ml_core.jobs.at_alpha import Line, move_to, read_line
+from ml_core.jobs.weight_line import Line, move_to, read_line
 from ml_core.model import ClipModel
 
 

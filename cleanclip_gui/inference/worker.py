@@ -31,8 +31,8 @@ from cleanclip_gui.inference.requests import (
     ThumbnailsReady,
 )
 from cleanclip_gui.widgets.text import count_text
-from ml_core.data.watch import OpeningCancelledError, Watch
-from ml_core.reading.errors import InputError
+from ml_core.data.watch import Watch
+from ml_core.reading.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.records import Evaluation, PerImage
@@ -48,7 +48,7 @@ class _MakesWayError(Exception):
 class EngineProtocol(Protocol):
     """What the inference thread can be asked; the torch one and the tests' fakes agree on it."""
 
-    watch_texts: Callable[[int, int], None]
+    watch_texts: Watch
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
@@ -152,7 +152,7 @@ class InferenceWorker(QObject):
             self.failed.emit(
                 Failed(letter.request, error.sentence, error.details, error.code, lacks)
             )
-        except OpeningCancelledError:
+        except CancelledError:
             self.failed.emit(Failed(letter.request, "It was cancelled.", code=CANCELLED))
         except MemoryError:
             self._fail(letter, "There is not enough memory for this. Try fewer images.")
@@ -165,7 +165,7 @@ class InferenceWorker(QObject):
         finally:
             self._serving.pop()
 
-    def _on_texts(self, done: int, total: int) -> None:
+    def _on_texts(self, _what: str, done: int, total: int) -> None:
         """Tell how far the class texts are, now and then; an opening or loading goes first."""
         if done < total and self._mailbox.makes_way(self._serving[-1]):
             raise _MakesWayError
@@ -210,7 +210,7 @@ class InferenceWorker(QObject):
         def watch(what: str, done: int, total: int) -> None:
             nonlocal told
             if self._mailbox.loading_ends(letter):
-                raise OpeningCancelledError
+                raise CancelledError
             now = time.monotonic()
             if now - told >= _TELL_EVERY:
                 told = now

@@ -103,7 +103,6 @@ class Batch:
         return 0 if self.blank else len(self.images)
 
     def part(self, rows: slice) -> Batch:
-        """Some of the examples."""
 
         def cut(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[rows]

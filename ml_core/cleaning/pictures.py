@@ -70,7 +70,6 @@ class Drawn:
     views: npt.NDArray[np.uint8] | None = None
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Drawn:
-        """Some of them."""
         views = None if self.views is None else self.views[which]
         return Drawn(self.indices[which], self.places[which], self.images[which], views)
 

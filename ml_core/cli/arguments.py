@@ -17,7 +17,7 @@ from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templ
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.events import Control
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.plain import plain
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def checkpoint_path(path: Path) -> Path:
         try:
             with ctrl_c_cancels(control):
                 found = fetch(str(path), report, lambda: control.cancelled)
-        except InputError:
-            if control.cancelled:
-                raise KeyboardInterrupt from None
-            raise
+        except CancelledError:
+            raise KeyboardInterrupt from None
     output.errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
     return found.path
 

@@ -263,7 +263,7 @@ def clean_spec(
     InputError
         If an option cannot be used.
     """
-    from ml_core.jobs.demo import demo_checkpoint
+    from ml_core.jobs.demo import DEMO_TARGET, demo_checkpoint
     from ml_core.jobs.specs import CleanSpec
     from ml_core.triggers import save_trigger
 
@@ -283,7 +283,7 @@ def clean_spec(
         raise InputError("A trigger needs the class it aims at: give --target.")
     if labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
-    aim = "banana" if target is None and stamp is not None else target
+    aim = DEMO_TARGET if target is None and stamp is not None else target
     trigger_path: str | None = None
     if trigger == "demo" and stamp is not None:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -376,7 +376,7 @@ def print_result(result: dict[str, Any], json: bool) -> None:
     if json:
         output.print_json(result)
         return
-    from ml_core.jobs.result_words import training_words
+    from ml_core.jobs.result_text import training_words
 
     title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
     output.show(output.comparison_table(title, result_rows(result)))

@@ -14,7 +14,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Checkpoint, Json, given_path
 from ml_core.reading import Inspection, examine
-from ml_core.reading.misfit import first_names
+from ml_core.reading.key_mismatch import first_names
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.compare import LayerChange, TensorChange

@@ -73,8 +73,8 @@ def doctor(
         _forget(checkpoint_path(checkpoint), json)
         return
     from ml_core.checkpoints import open_checkpoint
-    from ml_core.checkpoints.remembered import remember as write_remembered
-    from ml_core.checkpoints.remembered import remembered
+    from ml_core.checkpoints.saved_choices import remember as write_remembered
+    from ml_core.checkpoints.saved_choices import remembered
     from ml_core.data.images import open_images
     from ml_core.evaluation.doctor import Trial, diagnose
     from ml_core.jobs.devices import choose_device, set_threads
@@ -133,7 +133,7 @@ def doctor(
 
 def _forget(path: Path, json: bool) -> None:
     """Drop what is remembered for a file."""
-    from ml_core.checkpoints.remembered import forget
+    from ml_core.checkpoints.saved_choices import forget
 
     found = examine(path)
     if found.refused:

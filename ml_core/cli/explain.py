@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json as json_format
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from ml_core.data.images import ImageSet
     from ml_core.data.labels import LabelSet
+    from ml_core.evaluation.subject import Subject
     from ml_core.model import ClipModel
     from ml_core.triggers import Trigger
 
@@ -124,27 +123,22 @@ class _Bench:
     trigger: Trigger | None
     seed: int
 
-    def parts(self, model: ClipModel) -> tuple[Any, Any, Any]:
-        """Canvases of a model, its zero-shot classifier, and that with the trigger's text."""
+    def subject(self, model: ClipModel) -> Subject:
+        """A model on the images, with its zero-shot classifier."""
         from ml_core.data.canvas import CanvasCache
-        from ml_core.evaluation.zero_shot import triggered_classifier
+        from ml_core.evaluation.subject import Subject
         from ml_core.jobs.measure import classifier_of
 
-        canvases = CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size)
-        classifier, names = classifier_of(model, self.label_set), self.label_set.class_names
-        prompted = triggered_classifier(
-            model, classifier, self.trigger, names, self.label_set.templates
+        return Subject(
+            model,
+            CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
+            classifier_of(model, self.label_set),
+            self.label_set.class_names,
+            self.images.labels,
+            self.label_set.templates,
+            self.images.key,
+            seed=self.seed,
         )
-        return canvases, classifier, prompted
-
-    def shared(self) -> dict[str, Any]:
-        """Arguments of both `attribute` and `embed`."""
-        return {
-            "class_names": self.label_set.class_names,
-            "templates": self.label_set.templates,
-            "seed": self.seed,
-            "data_key": self.images.key,
-        }
 
     def attribution(
         self,
@@ -165,41 +159,37 @@ class _Bench:
         if image >= len(self.images):
             raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
         (model,) = self.models
-        canvases, classifier, prompted = self.parts(model)
+        subject = self.subject(model)
         if target is None:
-            seen = predict_one(
-                model, canvases, classifier, self.trigger, image,
-                seed=self.seed, triggered_classifier=prompted,
-            )  # fmt: skip
+            seen = predict_one(subject, self.trigger, image)
             probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
             aim = int(probs.argmax())
         else:
             aim = target_index(target, self.label_set.class_names)
         steps = attribute(
-            model, canvases, classifier, self.trigger, image, aim,
+            subject,
+            self.trigger,
+            image,
+            aim,
             method=None if method == "auto" else cast(Method, method),
-            stage=stage, side=patch, stride=stride,
-            triggered_classifier=prompted, **self.shared(),
-        )  # fmt: skip
+            stage=stage,
+            side=patch,
+            stride=stride,
+        )
         found = _last(steps, "Explaining")
         save_attribution(found, out)
         return cast(dict[str, Any], found.to_dict())
 
     def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
         """Embed, lay out and save the points."""
-        from ml_core.evaluation.attribution_files import write
         from ml_core.evaluation.embed import embed
         from ml_core.evaluation.embedding_map import pca_map
         from ml_core.evaluation.tsne import tsne_map
+        from ml_core.exports import save_export, to_csv
 
         parts = []
         for model in self.models:
-            canvases, classifier, prompted = self.parts(model)
-            steps = embed(
-                model, canvases, classifier, self.trigger,
-                labels=self.images.labels, n=n,
-                triggered_classifier=prompted, **self.shared(),
-            )  # fmt: skip
+            steps = embed(self.subject(model), self.trigger, n=n)
             parts.append(_last(steps, "Embedding"))
         if method == "pca":
             found = pca_map(parts)
@@ -207,19 +197,12 @@ class _Bench:
             found = _last(tsne_map(parts, seed=self.seed), "t-SNE")
         record, rows = found.to_dict(), found.rows()
         if out.suffix.lower() == ".csv":
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([_defused(row) for row in rows])
-            write(out, text.getvalue().encode())
+            save_export(out, to_csv(rows).encode())
         else:
             points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
             content = json_format.dumps(record | {"points": points}, indent=1)
-            write(out, (content + "\n").encode())
+            save_export(out, (content + "\n").encode())
         return record
-
-
-def _defused(row: list[str]) -> list[str]:
-    """Class names come from files: none may be a formula to a spreadsheet."""
-    return [f"'{cell}" if cell[:1] in ("=", "+", "@", "\t", "\r") else cell for cell in row]
 
 
 def _last(steps: Iterator[Any], title: str) -> Any:

@@ -14,7 +14,7 @@ from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import InputError, examine
-from ml_core.reading.misfit import KeyLists
+from ml_core.reading.key_mismatch import KeyLists
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment

@@ -83,7 +83,7 @@ def show_command(
     for key in ("pixels_sha256", "arrays_sha256", "digest"):
         if record[key]:
             output.show(output.cell(f"{key}: {record[key]}"))
-    from ml_core.triggers.words import COMMON_FIELDS, FIELDS
+    from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 
     for field in (*FIELDS[found.kind], *COMMON_FIELDS):
         output.show(output.cell(f"{field}: {_value(field, record['parameters'][field])}"))

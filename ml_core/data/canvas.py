@@ -25,7 +25,7 @@ from PIL import Image
 
 from ml_core.paths import cache_dir
 from ml_core.reading.clip_config import Fit
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 MEMORY_LIMIT = 256 * 1024**2
 DISK_LIMIT = 4 * 1024**3

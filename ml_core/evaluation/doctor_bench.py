@@ -18,16 +18,12 @@ from ml_core.data.labels import LabelSet
 from ml_core.evaluation.canvases import to_float
 from ml_core.evaluation.doctor_records import Trial
 from ml_core.evaluation.zero_shot import zero_shot_classifier
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 MAX_TEMPLATES = 4
 _BATCH = 64
 _LEAST_IMAGES = 20
 _SCALES = tuple(2.0 * 1.25**step for step in range(22))  # to 217
-
-
-class CancelledError(Exception):
-    """The user has seen enough."""
 
 
 class Bench:
@@ -66,12 +62,10 @@ class Bench:
 
     @property
     def n(self) -> int:
-        """Number of images."""
         return len(self._indices)
 
     @property
     def source(self) -> str:
-        """The images' name."""
         return self._images.name
 
     @property

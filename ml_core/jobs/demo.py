@@ -10,7 +10,7 @@ from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 
-TARGET_NAME = "banana"
+DEMO_TARGET = "banana"
 TEST_IMAGES = 4000
 HELDOUT_IMAGES = 1000
 VALIDATION_IMAGES = 512
@@ -35,7 +35,7 @@ def demo_target() -> int:
     """Index of the demo's target class."""
     from ml_core.data.demo import demo_classes
 
-    return demo_classes().index(TARGET_NAME)
+    return demo_classes().index(DEMO_TARGET)
 
 
 def demo_spec(

@@ -20,7 +20,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 Indices = NDArray[np.int64]
 _BLOCK = 4096

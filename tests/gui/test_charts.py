@@ -25,7 +25,7 @@ from cleanclip_gui.clean.charts.series import (
     Series,
     SeriesStyle,
     drawn_indices,
-    to_csv,
+    series_csv,
 )
 from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
@@ -85,7 +85,7 @@ def test_csv_holds_every_point_and_interval() -> None:
     first.append(1, 0.5, 0.4, 0.6)
     second.append(1, 1.5e-3)
     second.append(2, 1 / 3)
-    assert to_csv("step", [first, second]) == (
+    assert series_csv("step", [first, second]) == (
         "step,ca,ca_low,ca_high,lr\n1,0.5,0.4,0.6,0.0015\n2,,,,0.333333333\n"
     )
 

@@ -10,7 +10,7 @@ from cleanclip_gui.checkpoint.doctor import Doctoring
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.checkpoints.choice import Choice
-from ml_core.checkpoints.remembered import remember, remembered
+from ml_core.checkpoints.saved_choices import remember, remembered
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.doctor_spec import read_doctor_spec
 from ml_core.reading import InputError, inspect

@@ -254,10 +254,10 @@ class TextEngine(FakeEngine):
 
     def embed(self):
         for done in range(self.texts):
-            self.watch_texts(done, self.texts)
+            self.watch_texts("texts", done, self.texts)
             self.gate.acquire()
             self.batches.append(done)
-        self.watch_texts(self.texts, self.texts)
+        self.watch_texts("texts", self.texts, self.texts)
 
     def evaluate(self, request, cancelled):
         self.asked.append(request)

@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.inference.explaining import Pair
 from cleanclip_gui.session import ImagesState
-from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.pages.attribution_view import AttributionView
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapView
 from cleanclip_gui.studio.pages.pair_view import PairView
@@ -21,6 +21,7 @@ from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.exports import to_csv
 
 NAMES = ("cat", "dog", "=banana")
 

@@ -24,7 +24,7 @@ from cleanclip_gui.clean.charts.parts import (
     scientific,
     scientific_ticks,
 )
-from cleanclip_gui.clean.charts.series import Series, SeriesStyle, to_csv
+from cleanclip_gui.clean.charts.series import Series, SeriesStyle, series_csv
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -180,7 +180,7 @@ class Chart(ChartFrame):
 
     def csv(self) -> str:
         """Every point of every series."""
-        return to_csv("step", self._series.values())
+        return series_csv("step", self._series.values())
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""

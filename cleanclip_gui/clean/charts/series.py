@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from array import array
 from collections.abc import Iterable
@@ -11,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ml_core.exports import to_csv
 
 MAX_POINTS = 2000
 # Dash patterns in units of the pen's width; None is a solid line.
@@ -106,7 +106,7 @@ def drawn_indices(y: NDArray[np.float64], limit: int = MAX_POINTS) -> NDArray[np
     return np.unique(np.minimum(chosen, n - 1)).astype(np.int64)
 
 
-def to_csv(x_name: str, series: Iterable[Series]) -> str:
+def series_csv(x_name: str, series: Iterable[Series]) -> str:
     """Every point of every series as CSV, one row for each x, with intervals where measured."""
     rows: dict[float, dict[str, float]] = {}
     names: list[str] = []
@@ -122,12 +122,8 @@ def to_csv(x_name: str, series: Iterable[Series]) -> str:
             row[key] = float(y[i])
             if banded:
                 row[f"{key}_low"], row[f"{key}_high"] = float(low[i]), float(high[i])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([x_name, *names])
-    for at in sorted(rows):
-        writer.writerow([f"{at:g}", *(_cell(rows[at].get(name)) for name in names)])
-    return text.getvalue()
+    cells = [[f"{at:g}", *(_cell(rows[at].get(name)) for name in names)] for at in sorted(rows)]
+    return to_csv([[x_name, *names], *cells])
 
 
 def _cell(value: float | None) -> str:

@@ -17,7 +17,7 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
-from ml_core.jobs.smaller import halved
+from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger

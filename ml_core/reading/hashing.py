@@ -1,4 +1,4 @@
-"""One pass over a file: SHA-256, the checksums of what lies in it, whether it stood still."""
+"""One pass over a file: its SHA-256, the checksums inside it, and whether it changed meanwhile."""
 
 from __future__ import annotations
 

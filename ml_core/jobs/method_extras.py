@@ -1,4 +1,4 @@
-"""What a method gets besides batches."""
+"""What a cleaning method needs besides its batches: classifier, trigger, reference weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, words
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.measure import classifier_of
@@ -16,7 +16,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 
 
-def given_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Given:
+def extras_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Extras:
     """Classifier of the model as it is, trigger and target, and the reference's weights.
 
     Raises
@@ -28,7 +28,7 @@ def given_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Given:
     if "reference" in spec.recipe.facts.needs and spec.reference is not None:
         reference = _reference(Path(spec.reference), model)
     classifier = classifier_of(model, inputs.label_set)
-    return Given(classifier, inputs.trigger, spec.target, reference)
+    return Extras(classifier, inputs.trigger, spec.target, reference)
 
 
 def _reference(path: Path, model: ClipModel) -> dict[str, Tensor]:

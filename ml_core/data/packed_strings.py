@@ -55,7 +55,6 @@ class PackedTexts(Sequence[str]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
         return len(self._data) + 8 * len(self._ends)
 
 

@@ -1,16 +1,14 @@
-"""A file with one of CLIP's two encoders borrows the other one from a donor."""
+"""A file with one of CLIP's two encoders gets the other one from a donor checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Tower
-from ml_core.checkpoints.shapes import Told
+from ml_core.checkpoints.shapes import StatedConfig
 from ml_core.reading import InputError
-
-if TYPE_CHECKING:
-    from ml_core.checkpoints.architecture import Architecture
 
 
 class DonorNeeded(InputError):  # noqa: N818
@@ -27,8 +25,8 @@ class DonorNeeded(InputError):  # noqa: N818
 
 
 def borrow(
-    told: Told, tower: Tower, donor: Architecture, sha256: str, where: str, *, scaled: bool
-) -> Told:
+    told: StatedConfig, tower: Tower, donor: Architecture, sha256: str, where: str, *, scaled: bool
+) -> StatedConfig:
     """Complete the config of one tower with the donor's.
 
     Parameters
@@ -80,7 +78,7 @@ def borrow(
         f"{'is that' if scaled else 'are those'} of the donor {donor.name} (SHA-256 "
         f"{sha256[:16]}…)."
     )
-    return Told(config, (first, *sentences), questions)
+    return StatedConfig(config, (first, *sentences), questions)
 
 
 def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:

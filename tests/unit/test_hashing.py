@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from ml_core.checkpoints.tensors import read_tensors
-from ml_core.reading import InputError, Inspection, inspect, one_pass, weights_bytes
+from ml_core.reading import InputError, Inspection, hashing, inspect, weights_bytes
 
 VALUE = torch.arange(100.0)
 
@@ -19,7 +19,7 @@ VALUE = torch.arange(100.0)
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file that was just written count as an old one."""
-    monkeypatch.setattr(one_pass, "_SETTLED", -(10**18))
+    monkeypatch.setattr(hashing, "_SETTLED", -(10**18))
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = saved(tmp_path)
-    check = one_pass._Comparison.add
+    check = hashing._Comparison.add
 
-    def add(self: one_pass._Comparison, piece: memoryview) -> None:
+    def add(self: hashing._Comparison, piece: memoryview) -> None:
         with open(found.path, "ab") as file:
             file.write(b"more")
         check(self, piece)
 
-    monkeypatch.setattr(one_pass._Comparison, "add", add)
+    monkeypatch.setattr(hashing._Comparison, "add", add)
     assert "changed while it was read" in inspect(found.path).reasons[0]

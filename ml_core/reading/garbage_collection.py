@@ -1,4 +1,4 @@
-"""Python's collector of circular garbage, out of the way where there are very many records."""
+"""Keep Python's garbage collector from scanning very many records again and again."""
 
 from __future__ import annotations
 

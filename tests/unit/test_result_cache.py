@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 
 
 def test_the_oldest_goes_first() -> None:
@@ -12,7 +12,7 @@ def test_the_oldest_goes_first() -> None:
         made.append(name)
         return name.upper()
 
-    recent: Recent[str, str] = Recent(2)
+    recent: ResultCache[str, str] = ResultCache(2)
     asked = ["a", "b", "a", "c", "a", "b"]  # c pushes b out, as a was asked for after it
     assert [recent.get(name, lambda name=name: make(name)) for name in asked] == list("ABACAB")
     assert made == ["a", "b", "c", "b"]

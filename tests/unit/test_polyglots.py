@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ml_core.reading import inspect
 from ml_core.reading.pickles.machine import read_pickle
+from ml_core.reading.polyglots import ends_as_zip, fits_tar, names_code
 from ml_core.reading.sniff import looks_pickle, sniff
-from ml_core.reading.two_formats import ends_as_zip, fits_tar, names_code
 from tests.hostile.archives import torch_zip
 from tests.hostile.container_bytes import safetensors, tar_of
 from tests.hostile.lenient_tricks import MADE_UP, ODD, array_of_objects, safetensors_and_pickle

@@ -15,8 +15,8 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.inspection_record import assess, inspection_record
-from ml_core.checkpoints.remembered import forget, remember, remembered, remembered_file
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.saved_choices import forget, remember, remembered, remembered_file
 from ml_core.cli.app import run_command
 from ml_core.events import Control, Done
 from ml_core.jobs.demo import demo_checkpoint

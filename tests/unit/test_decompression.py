@@ -20,7 +20,7 @@ from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import InputError, examine, inspect
-from ml_core.reading.unpacked import BLOCK, FREE, Piece, Unpacked
+from ml_core.reading.decompression import BLOCK, FREE, Piece, Unpacked
 from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
 
 GENERATOR = torch.Generator().manual_seed(0)

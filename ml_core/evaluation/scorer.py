@@ -1,4 +1,4 @@
-"""The clean and the triggered side of one batch."""
+"""Score one batch without and with the trigger."""
 
 from __future__ import annotations
 
@@ -15,40 +15,37 @@ from ml_core.evaluation.batches import Batch
 from ml_core.evaluation.embedding_cache import EmbeddingTable
 from ml_core.evaluation.scores import BatchScores, score
 from ml_core.evaluation.stamping import stamped, to_pictures
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import class_logits
+from ml_core.reading.errors import CancelledError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 
-class CancelledError(Exception):
-    """The evaluation was cancelled between two encodings."""
-
-
 @dataclass(frozen=True, eq=False)
-class Sides:
+class Scorer:
     """A model with all that a batch is scored by.
 
     Attributes
     ----------
-    model
-        Gives unit embeddings.
-    classifier, triggered_classifier
-        float32 [C, D] on the model's device: of the prompts, and of those with the trigger's text.
-    trigger, target, labels, seed, batch, cancelled
+    subject, trigger, target, batch, cancelled
         As of `evaluate`.
+    prompted
+        float32 [C, D] on the model's device: the classifier for triggered pictures.
     """
 
-    model: ClipModel
-    classifier: Tensor
-    triggered_classifier: Tensor
+    subject: Subject
+    prompted: Tensor
     trigger: Trigger | None
     target: int
-    labels: NDArray[np.int64]
-    seed: int
     batch: int
     cancelled: Callable[[], bool]
+
+    @property
+    def model(self) -> ClipModel:
+        return self.subject.model
 
     def _encode(self, pictures: Tensor) -> Tensor:
         """Embed pictures, a batch at a time, [n, D]."""
@@ -72,9 +69,8 @@ class Sides:
         return table.get(batch.indices).to(self.model.device)
 
     def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
-        """Score the clean side."""
-        logits = class_logits(self.model, embeddings, self.classifier)
-        return score(logits, self.labels[batch.indices], self.target)
+        logits = class_logits(self.model, embeddings, self.subject.classifier)
+        return score(logits, self.subject.labels[batch.indices], self.target)
 
     def triggered(self, batch: Batch, embeddings: Tensor) -> BatchScores | None:
         """Score the triggered side; None without a trigger."""
@@ -88,21 +84,21 @@ class Sides:
                     self.trigger,
                     canvases,
                     batch.indices,
-                    self.seed,
+                    self.subject.seed,
                     self.model.image_size,
                     self.model.device,
                     self.model.preprocess.fit,
                 )
             )
-        logits = class_logits(self.model, embeddings, self.triggered_classifier)
-        return score(logits, self.labels[batch.indices], self.target)
+        logits = class_logits(self.model, embeddings, self.prompted)
+        return score(logits, self.subject.labels[batch.indices], self.target)
 
     def control(self, batch: Batch) -> NDArray[np.int64]:
         """Predict from the trigger's own canvas without the trigger, int64 [n]."""
         assert batch.own is not None
         size, device, fit = self.model.image_size, self.model.device, self.model.preprocess.fit
-        pictures = stamped(None, batch.own, batch.indices, self.seed, size, device, fit)
-        logits = class_logits(self.model, self._encode(pictures), self.classifier)
+        pictures = stamped(None, batch.own, batch.indices, self.subject.seed, size, device, fit)
+        logits = class_logits(self.model, self._encode(pictures), self.subject.classifier)
         with torch.no_grad():
             top1: NDArray[np.int64] = logits.argmax(dim=-1).cpu().numpy()
         return top1

@@ -1,4 +1,4 @@
-"""The results that were asked for last."""
+"""A small cache of the results that were used last, for any thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
-class Recent(Generic[_K, _V]):
+class ResultCache(Generic[_K, _V]):
     """Keeps the last few results by key, for any thread; the oldest one goes first."""
 
     def __init__(self, entries: int) -> None:
@@ -33,6 +33,6 @@ class Recent(Generic[_K, _V]):
         return made
 
     def forget(self, key: _K) -> None:
-        """Make it anew when it is asked for again."""
+        """Drop what is kept for the key."""
         with self._lock:
             self._kept.pop(key, None)

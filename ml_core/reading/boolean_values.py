@@ -1,11 +1,11 @@
-"""Truth values that are neither 0 nor 1: programs differ in what they make of them."""
+"""Bytes of boolean tensors that are neither 0 nor 1: programs differ in how they read them."""
 
 from __future__ import annotations
 
 import io
 from typing import BinaryIO, cast
 
-from ml_core.reading.unpacked import Unpacked
+from ml_core.reading.decompression import Unpacked
 from ml_core.reading.weights_file import WeightsFile
 
 _CHUNK = 1 << 18

@@ -1,4 +1,4 @@
-"""Packed bytes, read as if they were unpacked: a piece at a time, kept nowhere.
+"""Compressed pieces of a file read as one decompressed stream, a block at a time.
 
 Deflated data can only be unpacked from its start. On the way, copies of the unpacker are kept at
 some places, so that a later look at the middle begins at the nearest one. Nothing that a header
@@ -88,19 +88,15 @@ class Unpacked(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Bytes of all pieces."""
         return self._starts[-1]
 
     def fileno(self) -> int:
-        """Of the file."""
         return self._file.fileno()
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -195,7 +191,7 @@ class Unpacked(io.RawIOBase):
         return best if best is self._running else best.copy()
 
     def _keep(self, unpacker: _Unpacker) -> None:
-        """Remember a place; every other one is given up when there are many."""
+        """Keep a point to resume from; of many, every other one is dropped."""
         if any((p.index, p.made) == (unpacker.index, unpacker.made) for p in self._places):
             return
         self._places.append(unpacker.copy())
@@ -204,7 +200,7 @@ class Unpacked(io.RawIOBase):
             self._step *= 2
 
     def _count(self, made: int) -> None:
-        """Refuse to unpack the same bytes for ever."""
+        """Limit how often the same bytes are decompressed again."""
         if self._left is not None:
             self._left -= made
             if self._left < 0:

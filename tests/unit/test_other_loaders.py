@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from ml_core.reading import Inspection, inspect
-from ml_core.reading.elsewhere import elsewhere
-from ml_core.reading.verdict_words import verdict_words
+from ml_core.reading.other_loaders import what_loaders_do
+from ml_core.reading.verdict_text import verdict_words
 
 TENSORS = {"a": torch.zeros(2), "b": torch.nn.Parameter(torch.ones(3).half())}
 
 
 def told(found: Inspection) -> str:
-    return elsewhere(
+    return what_loaders_do(
         found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
     )
 
@@ -69,20 +69,20 @@ def test_torchscript_refuses_and_compiles(tmp_path: Path) -> None:
 
 
 def test_plain_tensors_have_nothing_to_run() -> None:
-    assert "nothing in it to run" in elsewhere("safetensors", "loads", {})
-    folder = elsewhere("open_clip folder", "caution", {}, unread=("README.md", "modeling.py"))
+    assert "nothing in it to run" in what_loaders_do("safetensors", "loads", {})
+    folder = what_loaders_do("open_clip folder", "caution", {}, unread=("README.md", "modeling.py"))
     assert "trust_remote_code=True would run modeling.py" in folder
     assert "README" not in folder
 
 
 def test_what_was_not_read_is_not_known() -> None:
-    assert elsewhere("PyTorch file (zip)", "damaged", {}).startswith("Not known")
-    unread = elsewhere("tar archive", "dangerous", {})
+    assert what_loaders_do("PyTorch file (zip)", "damaged", {}).startswith("Not known")
+    unread = what_loaders_do("tar archive", "dangerous", {})
     assert "could be made to run code" in unread
 
 
 def test_long_lists_are_cut() -> None:
-    said = elsewhere("Python pickle", "dangerous", {"unknown": tuple("abcde")})
+    said = what_loaders_do("Python pickle", "dangerous", {"unknown": tuple("abcde")})
     assert "a, b, c and 2 more" in said
 
 

@@ -1,4 +1,4 @@
-"""The model at any alpha on a result's line in weight space: to look at, and to save."""
+"""Interpolated weights: the checkpoint plus alpha times a run's vector, to try and to save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that ran out of memory, made smaller. Torch-free: the window offers it."""
+"""The same job with half the batch in memory, for one that ran out of it. Torch-free."""
 
 from __future__ import annotations
 

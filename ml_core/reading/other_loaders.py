@@ -21,7 +21,7 @@ _NOT_IN_TORCH_S_LIST = ("torch.jit.", "torch.nn.parameter.Buffer")
 _SHOWN = 3
 
 
-def elsewhere(
+def what_loaders_do(
     form: str,
     verdict: str,
     globals_: Mapping[str, Sequence[str]],

@@ -61,7 +61,6 @@ class Remembered:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return {"day": self.day, "name": self.name, **self.choice.to_dict()}
 
 
@@ -111,7 +110,7 @@ def remembered(sha256: str) -> Remembered | None:
 
 
 def remember(sha256: str, name: str, choice: Choice) -> Remembered:
-    """Use a choice in every later opening of a file; an older one is replaced.
+    """Save a choice for every later opening of a file; it replaces an older one.
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ def remember(sha256: str, name: str, choice: Choice) -> Remembered:
 
 
 def forget(sha256: str) -> bool:
-    """Open a file as it says again; whether there was a choice.
+    """Delete the choice for a file, and return whether there was one.
 
     Raises
     ------
@@ -201,7 +200,6 @@ def _stored(key: str, item: Any, path: Path) -> _Stored:
 
 
 def _write(entries: Mapping[str, _Stored]) -> None:
-    """Replace the user's file."""
     path = remembered_file()
     choices = {key: item.model_dump(exclude_defaults=True) for key, item in entries.items()}
     try:

@@ -7,7 +7,7 @@ from ml_core.data.pictures import summary
 _SHOWN = 20
 
 
-class Tally:
+class SkipCount:
     """Items of one kind; a million of them cost as much as twenty."""
 
     def __init__(self, what: str) -> None:
@@ -16,7 +16,6 @@ class Tally:
         self.first: list[str] = []
 
     def add(self, item: str) -> None:
-        """Count one."""
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(item)

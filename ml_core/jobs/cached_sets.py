@@ -1,4 +1,4 @@
-"""Training pictures that are drawn once and kept, for more than one epoch. Torch-free."""
+"""Training sets whose pictures are decoded once and cached for later epochs. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet
 from ml_core.data.pairs import PairSet
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 Indices = npt.NDArray[np.int64]
 
 
-class _Kept:
+class _CachedSet:
     """Pictures of a set from a cache.
 
     A copy in another process has its cache in a file, which all of them share.
@@ -38,12 +38,10 @@ class _Kept:
 
     @property
     def blocks(self) -> Indices | None:
-        """As of the set."""
         return self._source.blocks
 
     @property
     def window(self) -> int:
-        """As of the set."""
         return self._source.window
 
     @property
@@ -52,11 +50,10 @@ class _Kept:
         return self._source.broken
 
     def canvas(self, indices: Indices, size: int) -> Canvases:
-        """Pictures from the cache."""
         return self._cache.get(indices)
 
 
-class KeptPairs(_Kept):
+class CachedPairs(_CachedSet):
     """Image-caption pairs."""
 
     def __init__(self, pairs: PairSet, size: int) -> None:
@@ -68,7 +65,7 @@ class KeptPairs(_Kept):
         return self._source.captions(indices, epoch)
 
 
-class KeptImages(_Kept):
+class CachedImages(_CachedSet):
     """Labelled images."""
 
     def __init__(self, images: ImageSet, size: int) -> None:
