@@ -1,4 +1,4 @@
-"""What the tool in hand paints with, and the acts undo, redo and clear."""
+"""Options of the tool in hand, and undo, redo and clear."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import tool_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
@@ -34,15 +34,15 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-class PaintBar(GivingBar):
+class PaintBar(CompactBar):
     """Options of the tool in hand; ``ink_chosen(dict)`` carries fields of :class:`Ink`.
 
-    ``act_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
+    ``action_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
     zoom_out, fit; ``grid_toggled(bool)`` switches the grid.
     """
 
     ink_chosen = Signal(object)
-    act_chosen = Signal(str)
+    action_chosen = Signal(str)
     grid_toggled = Signal(bool)
     angle_chosen = Signal(float)
 
@@ -86,29 +86,29 @@ class PaintBar(GivingBar):
             "whole": self.whole,
             "grey": self.grey,
             "pixel": self.pixel,
-            "mirror_h": self._act("mirror_h", "mirror-h", "Mirror left and right", "M"),
-            "mirror_v": self._act("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
-            "rotate": self._act("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
+            "mirror_h": self._action("mirror_h", "mirror-h", "Mirror left and right", "M"),
+            "mirror_v": self._action("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
+            "rotate": self._action("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
             "angle": self.angle,
-            "zoom_out": self._act("zoom_out", "zoom-out", "Zoom out", "-"),
-            "fit": self._act("fit", "fit", "Show the whole picture", "0"),
-            "zoom_in": self._act("zoom_in", "zoom-in", "Zoom in", "+"),
+            "zoom_out": self._action("zoom_out", "zoom-out", "Zoom out", "-"),
+            "fit": self._action("fit", "fit", "Show the whole picture", "0"),
+            "zoom_in": self._action("zoom_in", "zoom-in", "Zoom in", "+"),
             "grid": self.grid,
             "pick_hint": _hint("Takes the colour that is seen."),
             "move_hint": _hint("Drag the patch, or mark paint."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }
-        self.undo = self._act("undo", "undo", "Undo", "Ctrl+Z")
-        self.redo = self._act("redo", "redo", "Redo", "Ctrl+Shift+Z")
-        self.clear = self._act("clear", "clear", "Clear the canvas", "Delete")
+        self.undo = self._action("undo", "undo", "Undo", "Ctrl+Z")
+        self.redo = self._action("redo", "redo", "Redo", "Ctrl+Shift+Z")
+        self.clear = self._action("clear", "clear", "Clear the canvas", "Delete")
         self._lay_out()
         self._connect()
         self.set_tool("brush")
 
-    def _act(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
+    def _action(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
         button = tool_button(icon, text, keys)
-        button.setProperty("actName", name)
-        button.clicked.connect(self._on_act)
+        button.setProperty("actionName", name)
+        button.clicked.connect(self._on_action)
         return button
 
     def _lay_out(self) -> None:
@@ -119,11 +119,11 @@ class PaintBar(GivingBar):
             row.addWidget(option, 1 if option in sliders or option is self.text else 0)
         self._filler = QWidget()
         row.addWidget(self._filler, 1)
-        acts = QHBoxLayout()
-        acts.setSpacing(2)
+        actions = QHBoxLayout()
+        actions.setSpacing(2)
         for button in (self.undo, self.redo, self.clear):
-            acts.addWidget(button)
-        row.addLayout(acts)
+            actions.addWidget(button)
+        row.addLayout(actions)
         self.setMinimumHeight(36)
 
     def _connect(self) -> None:
@@ -199,10 +199,10 @@ class PaintBar(GivingBar):
             named = f"{verb} {text[:1].lower()}{text[1:]} ({key})" if text else f"{verb} ({key})"
             button.setToolTip(tip(named))
 
-    def _on_act(self) -> None:
+    def _on_action(self) -> None:
         button = self.sender()
         if isinstance(button, QToolButton):
-            self.act_chosen.emit(button.property("actName"))
+            self.action_chosen.emit(button.property("actionName"))
 
     def _on_width(self, value: int) -> None:
         self.ink_chosen.emit({"width": float(value)})
