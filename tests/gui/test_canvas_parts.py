@@ -1,4 +1,4 @@
-"""The parts of the canvas without the canvas: geometry, keys, selection, tools, foreground."""
+"""The parts of the canvas without the canvas: geometry, keys, selection, tools, bar, foreground."""
 
 from typing import get_args
 
@@ -30,6 +30,7 @@ from cleanclip_gui.studio.canvas.geometry import (
 )
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
+from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tools import (
@@ -284,6 +285,39 @@ def test_paint_stays_marked_while_the_patch_is_moved(document):
     assert selection.rect == QRect(4, 4, 4, 4)
     assert select.cursor(QPointF(6, 6), 20.0) == Qt.CursorShape.SizeAllCursor
     assert select.cursor(QPointF(30, 2), 20.0) == Qt.CursorShape.CrossCursor
+
+
+# Bar of options
+
+
+def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
+    bar, chosen = PaintBar(), []
+    qtbot.addWidget(bar)
+    bar.set_ink(Ink(QColor(0, 0, 0)))
+    bar.ink_chosen.connect(chosen.append)
+    bar.width_slider.slider.setValue(7)
+    bar.hardness.slider.setValue(40)
+    bar.opacity.slider.setValue(25)
+    bar.letters.slider.setValue(20)
+    bar.tolerance.slider.setValue(30)
+    bar.text.setText("Hi")
+    for box in (bar.filled, bar.whole, bar.grey, bar.pixel):
+        box.click()
+    assert chosen == [
+        {"width": 7.0},
+        {"hardness": 0.4},
+        {"opacity": 0.25},
+        {"text_height": 20},
+        {"tolerance": 0.3},
+        {"text": "Hi"},
+        {"filled": True},
+        {"whole": True},
+        {"grey": True},
+        {"pixel": True},
+    ]
+    chosen.clear()
+    bar.set_ink(Ink(QColor(0, 0, 0), text="Hi"))
+    assert chosen == []
 
 
 # Foreground

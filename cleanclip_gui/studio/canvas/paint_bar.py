@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Signal
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Signal, SignalInstance
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -127,18 +130,24 @@ class PaintBar(CompactBar):
         self.setMinimumHeight(36)
 
     def _connect(self) -> None:
-        self.width_slider.changed.connect(self._on_width)
-        self.hardness.changed.connect(self._on_hardness)
-        self.opacity.changed.connect(self._on_opacity)
-        self.letters.changed.connect(self._on_height)
-        self.tolerance.changed.connect(self._on_tolerance)
-        self.text.textChanged.connect(self._on_text)
-        self.filled.toggled.connect(self._on_filled)
-        self.whole.toggled.connect(self._on_whole)
-        self.grey.toggled.connect(self._on_grey)
-        self.pixel.toggled.connect(self._on_pixel)
+        self._pass_on(self.width_slider.changed, "width", float)
+        self._pass_on(self.hardness.changed, "hardness", _fraction)
+        self._pass_on(self.opacity.changed, "opacity", _fraction)
+        self._pass_on(self.letters.changed, "text_height", int)
+        self._pass_on(self.tolerance.changed, "tolerance", _fraction)
+        self._pass_on(self.text.textChanged, "text", str)
+        self._pass_on(self.filled.toggled, "filled", bool)
+        self._pass_on(self.whole.toggled, "whole", bool)
+        self._pass_on(self.grey.toggled, "grey", bool)
+        self._pass_on(self.pixel.toggled, "pixel", bool)
         self.grid.toggled.connect(self.grid_toggled)
         self.angle.valueChanged.connect(self.angle_chosen)
+
+    def _pass_on(
+        self, changed: SignalInstance, field: str, convert: Callable[[Any], object]
+    ) -> None:
+        """Let a control change a field of the ink."""
+        changed.connect(lambda value: self.ink_chosen.emit({field: convert(value)}))
 
     def set_tool(self, name: str) -> None:
         """Show the options of a tool."""
@@ -204,35 +213,9 @@ class PaintBar(CompactBar):
         if isinstance(button, QToolButton):
             self.action_chosen.emit(button.property("actionName"))
 
-    def _on_width(self, value: int) -> None:
-        self.ink_chosen.emit({"width": float(value)})
 
-    def _on_hardness(self, value: int) -> None:
-        self.ink_chosen.emit({"hardness": value / 100})
-
-    def _on_opacity(self, value: int) -> None:
-        self.ink_chosen.emit({"opacity": value / 100})
-
-    def _on_height(self, value: int) -> None:
-        self.ink_chosen.emit({"text_height": value})
-
-    def _on_tolerance(self, value: int) -> None:
-        self.ink_chosen.emit({"tolerance": value / 100})
-
-    def _on_text(self, text: str) -> None:
-        self.ink_chosen.emit({"text": text})
-
-    def _on_filled(self, on: bool) -> None:
-        self.ink_chosen.emit({"filled": on})
-
-    def _on_whole(self, on: bool) -> None:
-        self.ink_chosen.emit({"whole": on})
-
-    def _on_grey(self, on: bool) -> None:
-        self.ink_chosen.emit({"grey": on})
-
-    def _on_pixel(self, on: bool) -> None:
-        self.ink_chosen.emit({"pixel": on})
+def _fraction(percent: int) -> float:
+    return percent / 100
 
 
 def _hint(text: str) -> Label:

@@ -408,7 +408,7 @@ class SelectTool(CanvasTool):
         assert patch is not None
         names = {"body": "Move patch", "rotate": "Turn patch"}
         document.begin(names.get(handle, "Resize patch"))
-        if document.scene.placement != "fixed":  # whoever drags it wants it there
+        if document.scene.placement != "fixed":  # a drag gives it one
             patch = moved(patch, at.x() / size, at.y() / size)
             document.show_scene(replace(document.scene, placement="fixed", patch=patch))
         self._patch_drag = PatchDrag(handle, at, patch)
