@@ -106,7 +106,7 @@ class StudioPanel(StudioActs, QWidget):
         source.save_clicked.connect(self.save_trigger)
         source.parameters_clicked.connect(self.show_parameters)
         source.copy_clicked.connect(self.copy)
-        source.slot_chosen.connect(self.document.flip)
+        source.slot_chosen.connect(self.document.switch_snapshot)
         source.chip.make_mime = self._make_mime
         place.placement_chosen.connect(self._on_placement_chosen)
         place.size_chosen.connect(self._on_size_chosen)
@@ -118,8 +118,8 @@ class StudioPanel(StudioActs, QWidget):
         self.figure.target_chosen.connect(self._on_target_chosen)
         self.figure.role_chosen.connect(self._on_role_chosen)
         self.document.changed.connect(self._on_document_changed)
-        self.document.act_started.connect(self._on_act_started)
-        self.document.act_finished.connect(self._on_act_finished)
+        self.document.edit_started.connect(self._on_edit_started)
+        self.document.edit_finished.connect(self._on_edit_finished)
         self.document.stack.indexChanged.connect(self._on_history_changed)
         self.document.stack.cleanChanged.connect(self._on_history_changed)
         self._on_history_changed()
@@ -130,7 +130,7 @@ class StudioPanel(StudioActs, QWidget):
         strip.colour_chosen.connect(self._on_colour_chosen)
         strip.picture_toggled.connect(canvas.set_picture_visible)
         bar.ink_chosen.connect(self._on_ink_chosen)
-        bar.act_chosen.connect(self._on_act_chosen)
+        bar.action_chosen.connect(self._on_act_chosen)
         bar.angle_chosen.connect(self._on_angle_chosen)
         bar.grid_toggled.connect(canvas.set_grid)
         canvas.tool_changed.connect(strip.set_tool)
@@ -139,7 +139,7 @@ class StudioPanel(StudioActs, QWidget):
         canvas.pointed.connect(strip.show_pointer)
         canvas.zoomed.connect(strip.show_scale)
         canvas.grid_changed.connect(bar.grid.setChecked)
-        canvas.act_wanted.connect(self._on_act_chosen)
+        canvas.action_requested.connect(self._on_act_chosen)
         canvas.dropped.connect(self._on_dropped)
         canvas.set_colour(strip.colour)
         bar.set_ink(canvas.ink)
@@ -232,19 +232,19 @@ class StudioPanel(StudioActs, QWidget):
             self.figure.set_evaluation(None)
         self.figure.set_note(self.live.note)
 
-    def _on_act_started(self) -> None:
+    def _on_edit_started(self) -> None:
         """The first stroke on an empty canvas stays where it is."""
         if self.document.is_empty() and self.canvas.holding:
             self.document.show_scene(replace(self.document.scene, placement="fixed"))
 
     def _on_document_changed(self) -> None:
         """Show what the canvas holds, and ask for its numbers."""
-        if not self.document.acting:
+        if not self.document.editing:
             self._show_trigger()
         self.canvas.forget_triggered()
         self.live.touch()
 
-    def _on_act_finished(self) -> None:
+    def _on_edit_finished(self) -> None:
         """Its numbers are asked for already; the picture was not to be shown under the hand."""
         self._show_trigger()
         self.live.look()
@@ -270,7 +270,7 @@ class StudioPanel(StudioActs, QWidget):
         else:
             standing = library.standing_of(trigger, self.document.size)
             self.source_bar.set_name(library.shown_name(trigger, standing), standing)
-        self.source_bar.chip.set_picture(None if trigger is None else self.canvas.cut_out())
+        self.source_bar.chip.set_picture(None if trigger is None else self.document.cut_out())
         if self.form is not None and self.form.isVisible():
             self._fill_form()
 
@@ -358,5 +358,5 @@ class StudioPanel(StudioActs, QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A stroke does not survive a change of station."""
-        self.canvas.let_go()
+        self.canvas.release()
         super().hideEvent(event)

@@ -34,7 +34,7 @@ from cleanclip_gui.station import (
     tool,
     with_key,
 )
-from cleanclip_gui.studio.canvas.tool_strip import TOOLS
+from cleanclip_gui.studio.canvas.tools import TOOLS
 
 __all__ = ["COMMANDS", "MENUS", "Command"]
 

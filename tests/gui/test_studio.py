@@ -92,8 +92,8 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert not studio.figure.stale
     qtbot.waitUntil(lambda: studio.canvas.shows_triggered)
     assert studio.bars._triggered is not None
-    clean = studio.canvas._clean.toImage().pixelColor(24, 20)
-    shown = studio.canvas._triggered.toImage().pixelColor(24, 20)
+    clean = studio.canvas.clean.toImage().pixelColor(24, 20)
+    shown = studio.canvas.triggered.toImage().pixelColor(24, 20)
     assert shown == QColor(220, 20, 40)
     assert shown != clean
     assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N

@@ -371,7 +371,7 @@ def test_mask_and_pattern_of_one_file_are_both_taken(studio, tmp_path):
     studio.load_trigger(tmp_path / "pair.npz")
     trigger = studio.current_trigger()
     assert trigger.mask.sum() == 64
-    shown = studio.canvas.painted()
+    shown = studio.document.rendered()
     assert shown.pixelColor(4, 4).alpha() > 0
     assert shown.pixelColor(40, 40).alpha() == 0
 

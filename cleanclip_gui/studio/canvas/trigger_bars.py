@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
 from cleanclip_gui.studio.canvas.tool_strip import tool_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
@@ -29,7 +29,7 @@ PLACEMENTS: tuple[tuple[str, str], ...] = (
 )
 
 
-class SourceBar(GivingBar):
+class SourceBar(CompactBar):
     """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots."""
 
     library_clicked = Signal()
@@ -42,6 +42,7 @@ class SourceBar(GivingBar):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._full = ""
         row = self.row
         self.library = tool_button("library", "Trigger library", "Ctrl+Shift+B")
         self.library.setText("Library…")
@@ -115,16 +116,15 @@ class SourceBar(GivingBar):
         self._elide()
 
     def _elide(self) -> None:
-        full = getattr(self, "_full", "")
         room = max(20, self.name.width())
         metrics = self.name.fontMetrics()
-        self.name.setText(metrics.elidedText(full, Qt.TextElideMode.ElideRight, room))
+        self.name.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideRight, room))
 
     def _on_slot(self, button: QToolButton) -> None:
         self.slot_chosen.emit(button.property("slotName"))
 
 
-class PlacementBar(GivingBar):
+class PlacementBar(CompactBar):
     """Place, size and opacity of the trigger, its word for prompts, and its scope."""
 
     placement_chosen = Signal(str)
