@@ -22,11 +22,11 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
-from cleanclip_gui.widgets.text import count_text, plain, plural, tip
+from cleanclip_gui.widgets.text import change_text, count_text, plain, plural, tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
@@ -116,7 +116,7 @@ class ChangeModel(QAbstractTableModel):
         if column == 1:
             return _STATES[change.state]
         means_nothing = math.isnan(change.relative) and not change.not_finite
-        return "" if means_nothing else percent(change.relative)
+        return "" if means_nothing else change_text(change.relative)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Order by a column; -1 is the order of the files."""
@@ -229,7 +229,7 @@ class ComparisonView(QWidget):
         self.text.set_layers([one for one in layers if one not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
-        self.read_out.setText(f"{_HINT} The warmest is {percent(top)}." if top else _HINT)
+        self.read_out.setText(f"{_HINT} The warmest is {change_text(top)}." if top else _HINT)
         self.strips.setVisible(bool(layers))
 
     def stop(self, words: str) -> None:

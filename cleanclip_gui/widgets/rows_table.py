@@ -17,7 +17,7 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
-from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.widgets.text import percent, tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
@@ -161,4 +161,4 @@ class RowsTable(QTableView):
 
 def rate(value: float | None) -> Cell:
     """A rate as a cell, in per cent."""
-    return Cell("–") if value is None else Cell(f"{100 * value:.1f} %", value)
+    return Cell(percent(value), value)

@@ -17,7 +17,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, percent, plain, scientific
+from cleanclip_gui.clean.charts.charts import Chart, plain, scientific
 from cleanclip_gui.clean.charts.cleaning_charts import LOSSES, CleaningCharts
 from cleanclip_gui.clean.charts.parts import FINE_POINTS
 from cleanclip_gui.clean.charts.series import (
@@ -27,6 +27,7 @@ from cleanclip_gui.clean.charts.series import (
     drawn_indices,
     to_csv,
 )
+from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
 from ml_core.reading.errors import InputError

@@ -9,10 +9,11 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.comparison_view import ChangeModel, ComparisonView
-from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip
 from cleanclip_gui.checkpoint.station import CheckpointPanel
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.text import change_text
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -86,7 +87,7 @@ def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):
 
 
 def test_changes_read_well():
-    assert [percent(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
+    assert [change_text(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
         "0 %",
         "3.1 %",
         "0.001 %",

@@ -19,11 +19,6 @@ FINE_POINTS = 600
 SYMBOLS = ("o", "s", "t", "d", "star", "x")
 
 
-def percent(value: float) -> str:
-    """A fraction as a percentage, e.g. ``97.8 %``."""
-    return f"{100 * value:.1f} %"
-
-
 def scientific(value: float) -> str:
     """A small number, e.g. ``1.5e-3``."""
     if value == 0:

@@ -23,7 +23,7 @@ from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.runs.history import PastRun
 from cleanclip_gui.clean.runs.run_marks import letter, mark_icon
 from cleanclip_gui.widgets.table_rows import show_rows
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.text import percent, plain, tip
 from ml_core.cleaning.catalogue import method_title
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -266,8 +266,5 @@ def _change(run: PastRun, key: str) -> str:
     before, after = ((run.result.get(side) or {}).get(key) for side in ("before", "after"))
     if after is None:
         return "–"
-    return f"{_percent(before)} → {_percent(after)} %"
-
-
-def _percent(rate: Any) -> str:
-    return f"{100 * float(rate):.1f}" if isinstance(rate, (int, float)) else "–"
+    rates = (rate if isinstance(rate, (int, float)) else None for rate in (before, after))
+    return " → ".join(percent(rate, unit="") for rate in rates) + " %"
