@@ -20,6 +20,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.evaluating import labels_and_templates, open_trigger
 from ml_core.cli.running import run_to_result
+from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.specs import Sides
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.demo import demo_checkpoint
@@ -102,7 +103,7 @@ def clean_spec(
         raise InputError("A trigger needs the class it aims at: give --target.")
     if labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
-    aim = "banana" if target is None and stamp is not None else target
+    aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
     if trigger == "demo" and stamp is not None:
         output_dir.mkdir(parents=True, exist_ok=True)

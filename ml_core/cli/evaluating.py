@@ -15,6 +15,7 @@ from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, target_index
 from ml_core.cli.text_side import by_template, retrieval
+from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.labels import LabelSet, load_label_set, load_templates
 from ml_core.evaluation.breakdown import break_down, confusion_matrix
 from ml_core.evaluation.details import details
@@ -119,7 +120,7 @@ def evaluate_checkpoint(checkpoint: Path, options: Options, *, json: bool) -> No
     if target is None and options.trigger is not None:
         if options.trigger != "demo":
             raise InputError("A trigger needs the class it aims at: give --target.")
-        target = "banana"
+        target = TARGET_NAME
     aim = 0 if target is None else target_index(target, label_set.class_names)
     threads = set_threads(options.threads)
     keep_freed_memory()
