@@ -404,7 +404,7 @@ def test_a_heading_cannot_be_chosen(panel: CleanPanel) -> None:
 
 
 def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
-    facts = MethodFacts(
+    method = MethodFacts(
         "Blend", "h", "s", data="none", needs=frozenset({"reference", "trigger", "vit"})
     )
     session.checkpoint = facts(session.checkpoint.path)
@@ -412,7 +412,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     clean.write_bytes(b"w")
 
     def said(reference: str) -> str:
-        return missing(needs_of(facts, session, reference))
+        return missing(needs_of(method, session, reference))
 
     assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
         str(clean)
