@@ -90,7 +90,7 @@ class Chart(ChartFrame):
             line.addStretch(1)
             self.under_head.addLayout(line)
         else:
-            self.head.addLayout(self._legend_row)
+            self.head_row.addLayout(self._legend_row)
         for style in series:
             self.add_series(style)
 
