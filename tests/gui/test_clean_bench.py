@@ -176,7 +176,7 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "launch", refuse)
         end(panel, tmp_path)
-    assert "already running on cpu" in panel._log_text
+    assert "already running on cpu" in panel.log_line.text()
     assert (panel.queue.folders, panel.queue.held) == ((waiting,), False)
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert panel.before_after.isVisible()

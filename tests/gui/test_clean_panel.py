@@ -275,7 +275,7 @@ def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
     assert panel.run_bar.details.text() == "Training · 1 of 3 · 1 min 2 s left"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert panel.run_bar.bar.value() == 333
-    assert "\x1b" not in panel._log.toolTip()
+    assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
     runner.end(Done("cancelled"))
 
 
@@ -384,7 +384,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> No
         ("Save cleaned checkpoint", "poisoned-cleaned.safetensors", "safetensors (*.safetensors)")
     ]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
-    assert panel._log.toolTip() == "Saved the cleaned checkpoint as mine.safetensors."
+    assert panel.log_line.text() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
@@ -434,7 +434,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanPanel, tmp_path: Path) -> N
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert answers.asked == ["Save adapter"]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"adapter"
-    assert panel._log.toolTip() == (
+    assert panel.log_line.text() == (
         "Saved the adapter as mine.safetensors; keep it with the weights."
     )
 

@@ -1,5 +1,6 @@
 """Words and numbers as they are shown."""
 
+from cleanclip_gui.widgets.label import ElidedLabel
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     THIN,
@@ -7,6 +8,7 @@ from cleanclip_gui.widgets.text import (
     percent_range,
     probability_text,
     signed,
+    tip,
 )
 
 
@@ -35,3 +37,15 @@ def test_a_probability_is_never_a_false_0_or_100():
 def test_a_difference_has_its_sign():
     assert signed(1.25, 2) == "+1.25"
     assert signed(-94.2) == "−94.2"
+
+
+def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
+    label = ElidedLabel("short")
+    qtbot.addWidget(label)
+    label.resize(120, 20)
+    label.show()
+    assert label.toolTip() == ""
+    label.setText("a <b>long</b> line of the log that has no room here")
+    assert label.toolTip() == tip(label.text()) != label.text()
+    label.resize(800, 20)
+    assert label.toolTip() == ""
