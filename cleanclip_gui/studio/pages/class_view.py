@@ -23,10 +23,10 @@ from cleanclip_gui.widgets.text import (
     plural,
     signed,
 )
+from ml_core.evaluation.records import Evaluation
 
 if TYPE_CHECKING:
     from ml_core.evaluation.breakdown import Breakdown, ClassRow, Pull
-    from ml_core.evaluation.records import Evaluation
 
 _CLASSES = (
     ("True class", "Classes that have labelled images"),
@@ -44,6 +44,7 @@ _BECOMES = (
     ("Change", "Of the share of these images, in percentage points"),
 )
 _WIDE = 480
+_NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
     "squash": "squashed pictures",
@@ -202,23 +203,24 @@ class ClassView(QWidget):
         self.classes.setCurrentIndex(self.classes.rows.index(-1, -1))
 
     def _show_facts(self, e: Evaluation | None) -> None:
-        labelled = e is not None and e.n_labelled > 0
+        shown = e or _NOTHING
+        labelled = shown.n_labelled > 0
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
-        _show(self.accuracy, _two(e and e.top5, e and e.top10), "", missing)
-        _show_rate(self.control, e and e.control_ca, e and e.control_interval, missing)
+        _show(self.accuracy, _two(shown.top5, shown.top10), "", missing)
+        _show_rate(self.control, shown.control_ca, shown.control_interval, missing)
         where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
         if e is not None and e.canvas == "model":
             where = "the trigger's canvas"
             self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
         self.control.set_name(f"CA on {where}")
-        _show(self.reach, _two(e and e.asr_top5, e and e.asr_top10), "", missing)
+        _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
-        baseline = (e and e.baseline_target_rate, e and e.baseline_interval)
-        _show_rate(self.baseline, *baseline, no_trigger)
-        _show_rate(self.flips, e and e.flip_rate, e and e.flip_interval, no_trigger)
+        baseline, interval = shown.baseline_target_rate, shown.baseline_interval
+        _show_rate(self.baseline, baseline, interval, no_trigger)
+        _show_rate(self.flips, shown.flip_rate, shown.flip_interval, no_trigger)
         margin = ""
-        if e is not None and e.target_margin is not None and e.target_margin_clean is not None:
-            margin = f"{signed(e.target_margin_clean)} → {signed(e.target_margin)}"
+        if shown.target_margin is not None and shown.target_margin_clean is not None:
+            margin = f"{signed(shown.target_margin_clean)} → {signed(shown.target_margin)}"
         _show(self.margin, margin, "logits, clean → triggered", no_trigger)
 
 
