@@ -16,7 +16,7 @@ from cleanclip_gui.inference.requests import OpenCheckpoint as Open
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text
+from cleanclip_gui.widgets.text import count_text, percent
 from ml_core.reading.errors import InputError
 
 Asked = tuple[Any, int]
@@ -138,9 +138,9 @@ class AlphaActs(QObject):
         self._awaited = found.partial
         parts = [f"Alpha {self._row.alpha:g}"]
         if found.ca is not None:
-            parts.append(f"clean accuracy {100 * found.ca:.1f} %")
+            parts.append(f"clean accuracy {percent(found.ca)}")
         if found.asr_excl is not None:
-            parts.append(f"attack success {100 * found.asr_excl:.1f} %")
+            parts.append(f"attack success {percent(found.asr_excl)}")
         of = f"{count_text(found.n)} of {count_text(found.n_total)} images"
         self._row.say(" · ".join([*parts, of]))
 

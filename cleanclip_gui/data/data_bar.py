@@ -17,16 +17,16 @@ from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed, ImagesLoaded, LoadImages, Loading
+from cleanclip_gui.inference.requests import Failed, LoadImages, Loading
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
+from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
-from ml_core.jobs.demo import DEMO_TARGET
-from ml_core.reading import InputError
 
 _PATIENCE_MS = 400
 _BAR = 130
@@ -37,9 +37,6 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
     ("heldout", "Demo: an art style the model never saw"),
 )
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
-_TABLES = "Tables (*.csv *.tsv)"
-_FILES = "Image sets (*.tar *.parquet)"
-_LISTS = "Class lists (*.txt classes.py)"
 
 
 class DataBar(QWidget):
@@ -133,14 +130,14 @@ class DataBar(QWidget):
     @Slot()
     def choose_table(self) -> None:
         """Ask for a CSV or TSV of images."""
-        path = self._prompts.open_file(self, "Table of evaluation images", "", _TABLES)
+        path = self._prompts.open_file(self, "Table of evaluation images", "", TABLES)
         if path:
             self.open_path(Path(path))
 
     @Slot()
     def choose_file(self) -> None:
         """Ask for a file that is an image set by itself."""
-        path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+        path = self._prompts.open_file(self, "Image set in one file", "", IMAGE_SETS)
         if path:
             self.open_path(Path(path))
 
@@ -173,7 +170,7 @@ class DataBar(QWidget):
     @Slot()
     def choose_label_file(self) -> None:
         """Ask for a text file with one class a line."""
-        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        path = self._prompts.open_file(self, "Class list, one name a line", "", CLASS_LISTS)
         if path:
             self.set_label_set(path)
 
@@ -296,26 +293,17 @@ class DataBar(QWidget):
         self._inference.cancel_loading()
 
     @Slot(object)
-    def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
+    def _on_images_loaded(self, images: ImagesState) -> None:
         if self._asked:
             self._before, self._good = self._good, self._asked.popleft()
             self._back.setEnabled(self.can_go_back)
         before = self._session.images
-        wanted = DEMO_TARGET
+        wanted = TARGET_NAME
         if before is not None and self._session.target < len(before.class_names):
             wanted = before.class_names[self._session.target]
-        names = loaded.class_names
+        names = images.class_names
         self._session.target = names.index(wanted) if wanted in names else 0
-        self._session.images = ImagesState(
-            loaded.spec,
-            loaded.name,
-            loaded.key,
-            loaded.n,
-            loaded.labels,
-            names,
-            loaded.templates,
-            loaded.problems,
-        )
+        self._session.images = images
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:

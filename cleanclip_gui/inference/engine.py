@@ -16,7 +16,6 @@ from PIL import Image
 from cleanclip_gui.inference.requests import (
     CheckpointOpened,
     Evaluate,
-    ImagesLoaded,
     LoadImages,
     Look,
     OpenCheckpoint,
@@ -26,7 +25,7 @@ from cleanclip_gui.inference.requests import (
     ThumbnailsReady,
 )
 from cleanclip_gui.inference.weight_line import AlongLine
-from cleanclip_gui.session.records import CheckpointFacts, Role
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -170,7 +169,7 @@ class Engine:
         )
         return self._line.keep(CheckpointOpened(request.role, facts))
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesState:
         """Open an image set and its classes; other templates alone open nothing anew."""
         label_set = load_label_set(request.label_set)
         templates = tuple(request.templates or label_set.templates)
@@ -183,7 +182,7 @@ class Engine:
             if self._images is not None:
                 self._images.close()
             self._images, self._asked_for = Opened(images, templates, {}), asked
-        return ImagesLoaded(
+        return ImagesState(
             spec=request.spec,
             name=images.name,
             key=images.key,

@@ -21,8 +21,9 @@ from cleanclip_gui.inference.explaining import (
     SpreadTemplates,
     TellDetails,
 )
-from cleanclip_gui.inference.requests import Evaluate, ImagesLoaded, LoadImages
+from cleanclip_gui.inference.requests import Evaluate, LoadImages
 from cleanclip_gui.inference.text_engine import TextEngine, batch_of
+from cleanclip_gui.session.records import ImagesState
 from ml_core.data.images import ImageSet
 from ml_core.data.sampling import stratified_order
 from ml_core.data.watch import Watch, unwatched
@@ -160,7 +161,7 @@ class ExplainingEngine(TextEngine):
             self._settle(model)
         yield Explained(generation, request, 1, 1, found)
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
+    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesState:
         """As the engine does; the label set's name is kept for the record."""
         found = super().load_images(request, watch)
         self._label_set = request.label_set

@@ -65,20 +65,6 @@ class Loading:
 
 
 @dataclass(frozen=True, eq=False)
-class ImagesLoaded:
-    """The image set in use from now on; ``labels`` int64 [n], -1 unlabelled."""
-
-    spec: ImageSpec
-    name: str
-    key: str
-    n: int
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
 class Thumbnails:
     """Ask for pictures of the set, ``size`` pixels square."""
 

@@ -18,7 +18,6 @@ from cleanclip_gui.inference.requests import (
     Evaluate,
     EvaluationUpdated,
     Failed,
-    ImagesLoaded,
     LoadImages,
     Loading,
     Look,
@@ -30,6 +29,7 @@ from cleanclip_gui.inference.requests import (
     Thumbnails,
     ThumbnailsReady,
 )
+from cleanclip_gui.session.records import ImagesState
 from cleanclip_gui.widgets.text import count_text
 from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
@@ -59,7 +59,7 @@ class EngineProtocol(Protocol):
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
         """Examine and load a checkpoint."""
 
-    def load_images(self, request: LoadImages, watch: Watch) -> ImagesLoaded:
+    def load_images(self, request: LoadImages, watch: Watch) -> ImagesState:
         """Open an image set and its classes; ``watch`` is told how far it is, and may end it."""
 
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:

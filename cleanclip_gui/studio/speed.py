@@ -10,6 +10,7 @@ from cleanclip_gui.inference.explaining import Explained, MeasureSpeed
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import EvaluationUpdated
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.widgets.text import percent
 
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioPanel
@@ -80,4 +81,4 @@ class StudioSpeed(QObject):
 def speed_text(speed: Speed) -> str:
     """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
     text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
-    return text if speed.agreement is None else f"{text}; agrees on {100 * speed.agreement:.1f} %"
+    return text if speed.agreement is None else f"{text}; agrees on {percent(speed.agreement)}"

@@ -25,7 +25,6 @@ from PySide6.QtWidgets import (
 
 import ml_core
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.file_actions import CHECKPOINTS
 from cleanclip_gui.checkpoint.station import CheckpointPanel
 from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.data.data_bar import DataBar
@@ -35,6 +34,7 @@ from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.station import StudioPanel
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import used_text
 from cleanclip_gui.window.about import AboutDialog

@@ -263,7 +263,8 @@ def clean_spec(
     InputError
         If an option cannot be used.
     """
-    from ml_core.jobs.demo import DEMO_TARGET, demo_checkpoint
+    from ml_core.data.demo_text import TARGET_NAME
+    from ml_core.jobs.demo import demo_checkpoint
     from ml_core.jobs.specs import CleanSpec
     from ml_core.triggers import save_trigger
 
@@ -283,7 +284,7 @@ def clean_spec(
         raise InputError("A trigger needs the class it aims at: give --target.")
     if labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
-    aim = DEMO_TARGET if target is None and stamp is not None else target
+    aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
     if trigger == "demo" and stamp is not None:
         output_dir.mkdir(parents=True, exist_ok=True)

@@ -121,8 +121,8 @@ def evaluate(
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.adapter import apply_adapter, read_adapter
+    from ml_core.data.demo_text import TARGET_NAME
     from ml_core.evaluation.details import details
-    from ml_core.jobs.demo import DEMO_TARGET
     from ml_core.jobs.devices import choose_device, set_threads
     from ml_core.jobs.measure import classifier_of, open_bench
     from ml_core.memory import keep_freed_memory
@@ -138,7 +138,7 @@ def evaluate(
     if target is None and trigger is not None:
         if trigger != "demo":
             raise InputError("A trigger needs the class it aims at: give --target.")
-        target = DEMO_TARGET
+        target = TARGET_NAME
     aim = 0 if target is None else target_index(target, label_set.class_names)
     threads = set_threads(threads)
     keep_freed_memory()

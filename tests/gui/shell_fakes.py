@@ -7,10 +7,9 @@ import numpy as np
 
 from cleanclip_gui.inference.requests import (
     CheckpointOpened,
-    ImagesLoaded,
     ThumbnailsReady,
 )
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
@@ -88,7 +87,7 @@ class FakeEngine:
         labels = np.array([0, 1, 2, 1], np.int64)
         templates = request.templates or ("a photo of a {}",)
         problems = ("2 labels are not in the label set: pear, plum",)
-        return ImagesLoaded(
+        return ImagesState(
             request.spec, "fake images", "key", 4, labels, CLASSES, templates, problems
         )
 

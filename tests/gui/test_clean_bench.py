@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAccessible, QDropEvent
@@ -29,13 +27,14 @@ from cleanclip_gui.clean.setup import KEEP_HELP
 from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.inference.requests import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
+from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import write_journal, write_state
 from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of, two_clicks
@@ -47,11 +46,8 @@ def session(tmp_path: Path) -> Session:
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"weights")
     made = Session()
-    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
-    made.images = ImagesState(
-        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
-        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
-    )  # fmt: skip
+    made.checkpoint = facts(checkpoint)
+    made.images = images(5000)
     made.trigger, made.target = demo_trigger(), 1
     return made
 
@@ -180,7 +176,7 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "launch", refuse)
         end(panel, tmp_path)
-    assert "already running on cpu" in panel._log_text
+    assert "already running on cpu" in panel.log_line.text()
     assert (panel.queue.folders, panel.queue.held) == ((waiting,), False)
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert panel.before_after.isVisible()
@@ -408,17 +404,15 @@ def test_a_heading_cannot_be_chosen(panel: CleanPanel) -> None:
 
 
 def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
-    facts = MethodFacts(
+    method = MethodFacts(
         "Blend", "h", "s", data="none", needs=frozenset({"reference", "trigger", "vit"})
     )
-    session.checkpoint = SimpleNamespace(  # type: ignore[assignment]
-        path=session.checkpoint.path, donor="", architecture="ResNet 64 px, width 24"
-    )
+    session.checkpoint = facts(session.checkpoint.path)
     clean = tmp_path / "clean.safetensors"
     clean.write_bytes(b"w")
 
     def said(reference: str) -> str:
-        return missing(needs_of(facts, session, reference))
+        return missing(needs_of(method, session, reference))
 
     assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
         str(clean)

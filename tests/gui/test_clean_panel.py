@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
@@ -27,7 +25,7 @@ from cleanclip_gui.clean.save_result import suggested_name
 from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec
@@ -35,6 +33,7 @@ from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
+from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Answers, write_journal, write_state
 
 
@@ -116,11 +115,8 @@ def session(tmp_path: Path) -> Session:
     checkpoint = tmp_path / "poisoned.safetensors"
     checkpoint.write_bytes(b"weights")
     made = Session()
-    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
-    made.images = ImagesState(
-        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
-        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
-    )  # fmt: skip
+    made.checkpoint = facts(checkpoint)
+    made.images = images(5000)
     made.trigger = demo_trigger()
     made.target = 1
     return made
@@ -279,7 +275,7 @@ def test_events_move_charts_progress_and_log(panel: CleanPanel) -> None:
     assert panel.run_bar.details.text() == "Training · 1 of 3 · 1 min 2 s left"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert panel.run_bar.bar.value() == 333
-    assert "\x1b" not in panel._log.toolTip()
+    assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
     runner.end(Done("cancelled"))
 
 
@@ -368,11 +364,11 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
-    facts = SimpleNamespace(path=str(cleaned), donor="")
+    opened = facts(cleaned)
     with qtbot.waitSignal(panel.try_in_studio):
-        panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+        panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", opened))
     assert session.role == "cleaned"
-    assert session.cleaned is facts
+    assert session.cleaned is opened
 
 
 def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> None:
@@ -388,7 +384,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanPanel, tmp_path: Path) -> No
         ("Save cleaned checkpoint", "poisoned-cleaned.safetensors", "safetensors (*.safetensors)")
     ]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
-    assert panel._log.toolTip() == "Saved the cleaned checkpoint as mine.safetensors."
+    assert panel.log_line.text() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
@@ -438,7 +434,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanPanel, tmp_path: Path) -> N
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert answers.asked == ["Save adapter"]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"adapter"
-    assert panel._log.toolTip() == (
+    assert panel.log_line.text() == (
         "Saved the adapter as mine.safetensors; keep it with the weights."
     )
 
@@ -689,7 +685,7 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert panel.before_after.isVisible()
     first = session.checkpoint
     assert panel.has_result()
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert not panel.before_after.isVisible()
     assert not panel.has_result()
     session.checkpoint = first
@@ -711,7 +707,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     runner = runner_of(panel)
     runner.mark_running()
     first = session.checkpoint
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")  # type: ignore[assignment]
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is running"
     runner.pause()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is paused"

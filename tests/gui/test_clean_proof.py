@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +21,13 @@ from cleanclip_gui.inference.requests import (
     Failed,
     OpenCheckpoint,
 )
+from cleanclip_gui.session import CheckpointFacts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
+from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
 from tests.gui.test_clean_panel import FakeRunner
@@ -192,7 +193,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
 ) -> None:
     first = session.checkpoint
     click(panel.proof.rebound_button)
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert panel.proof.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
@@ -269,17 +270,17 @@ def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  #
     assert panel.alpha.isHidden()
 
 
-def opened(panel: CleanPanel, path: str) -> SimpleNamespace:  # noqa: F811
+def opened(panel: CleanPanel, path: str) -> CheckpointFacts:  # noqa: F811
     """The cleaned checkpoint was opened."""
-    facts = SimpleNamespace(path=path, donor="")
-    panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))  # type: ignore[arg-type]
-    return facts
+    made = facts(path)
+    panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", made))
+    return made
 
 
 def measured(panel: CleanPanel, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
     """What was asked for last has been measured."""
     inference = panel.trying._inference
-    found = SimpleNamespace(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
+    found = evaluation(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
     number = len(inference.requests)
     inference.evaluation_updated.emit(
         EvaluationUpdated(number, "cleaned", found, None, None)  # type: ignore[arg-type]
@@ -353,8 +354,8 @@ def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instea
 def test_a_line_of_another_file_takes_the_cleaned_model_s_place(panel, session, line) -> None:  # noqa: F811
     source = session.checkpoint.path
     panel.alpha.slider.setValue(51)
-    session.checkpoint = SimpleNamespace(path="other.safetensors", donor="")
-    session.cleaned, session.role = SimpleNamespace(path="cleaned.safetensors"), "cleaned"
+    session.checkpoint = facts("other.safetensors")
+    session.cleaned, session.role = facts("cleaned.safetensors"), "cleaned"
     opened(panel, source)
     assert (session.role, session.cleaned) == ("suspect", None)
     measured(panel, 0.955, 0.031)

@@ -11,7 +11,6 @@ import pytest
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import (
     Evaluate,
-    ImagesLoaded,
     LoadImages,
     OpenCheckpoint,
     Predict,
@@ -23,6 +22,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import InputError
 from ml_core.triggers.make import badnets_patch
+from tests.gui.factories import images
 
 
 def evaluation(n, partial, target=0):
@@ -53,7 +53,7 @@ class FakeEngine:
         raise InputError(f"{request.path} is damaged; get it again.", "damaged", "details")
 
     def load_images(self, request, watch):
-        return ImagesLoaded(request.spec, "fake", "k", 4, np.zeros(4, np.int64), ("a",), ("{}",))
+        return images(4, class_names=("a",), spec=request.spec)
 
     def thumbnails(self, request):
         self.asked.append(request)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +16,7 @@ from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.gui.factories import facts
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import write_safetensors
 from tests.gui.test_clean_bench import (  # noqa: F401
@@ -44,9 +44,7 @@ def made_elsewhere(parent: Path, sha256: str, **options: object) -> Path:
 
 def opened_here(session, sha256: str) -> str:
     path = session.checkpoint.path
-    session.checkpoint = SimpleNamespace(
-        path=path, donor="", inspection=SimpleNamespace(sha256=sha256)
-    )
+    session.checkpoint = facts(path, sha256=sha256)
     return path
 
 
@@ -89,9 +87,7 @@ def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path:
     panel.bench.open_folder(folder)
     click(panel.bench.open_)
     path = str(tmp_path / "runs" / "poisoned.safetensors")
-    session.checkpoint = SimpleNamespace(
-        path=path, donor="", inspection=SimpleNamespace(sha256="ab" * 32)
-    )
+    session.checkpoint = facts(path, sha256="ab" * 32)
     assert panel.before_after.isVisible()
     assert panel.run.result["source"] == path
 
@@ -126,12 +122,12 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
     assert "Studio keeps its own" in panel.run_bar.notice.text()
     panel.try_cleaned()
     request = panel.trying._inference.requests[-1]
-    facts = SimpleNamespace(path=request.path)
+    opened = facts(request.path)
     with qtbot.waitSignal(panel.try_in_studio):
-        panel.trying._on_checkpoint_opened(CheckpointOpened("cleaned", facts))
+        panel.trying._on_checkpoint_opened(CheckpointOpened("cleaned", opened))
     assert session.trigger is mine
     assert session.target == 0
-    assert session.cleaned is facts
+    assert session.cleaned is opened
     all_read(qtbot, panel)
 
 

@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.station import StudioPanel
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
+from tests.gui.factories import images
 
 N = 48
 
@@ -30,10 +31,8 @@ class Wiring(QObject):
     def _on_opened(self, result):
         self.session.checkpoint = result.checkpoint
 
-    def _on_loaded(self, r):
-        self.session.images = ImagesState(
-            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
-        )
+    def _on_loaded(self, images):
+        self.session.images = images
 
 
 @pytest.fixture
@@ -282,9 +281,6 @@ def test_every_control_has_a_name_and_can_be_reached(empty):
 
 
 def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
-    def images(labels):
-        return ImagesState(ImageSpec(), "", "", len(labels), np.array(labels), ("a", "b"), ())
-
-    assert images([0, 0, 1]).first_to_flip(0) == 2
-    assert images([0, 0]).first_to_flip(0) == 0
-    assert images([-1, -1]).first_to_flip(0) == 0
+    assert images(labels=(0, 0, 1)).first_to_flip(0) == 2
+    assert images(labels=(0, 0)).first_to_flip(0) == 0
+    assert images(labels=(-1, -1)).first_to_flip(0) == 0

@@ -67,10 +67,10 @@ def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
     studio.rotate()
     studio.placement_bar.size_slider.slider.setValue(40)
     assert not bar.standing.isVisible()
-    assert bar.name.toolTip() == "BadNets yellow, changed"
+    assert bar.name.text() == "BadNets yellow, changed"
     studio.use_demo_trigger()
     assert not bar.standing.isVisible()
-    assert bar.name.toolTip() == "Demo sticker"
+    assert bar.name.text() == "Demo sticker"
 
 
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):

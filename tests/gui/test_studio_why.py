@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.studio.station import StudioPanel
 from ml_core.data.specs import ImageSpec
 
@@ -29,10 +29,8 @@ class Wiring(QObject):
         if result.role == "suspect":
             self.session.checkpoint = result.checkpoint
 
-    def _on_loaded(self, r):
-        self.session.images = ImagesState(
-            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
-        )
+    def _on_loaded(self, images):
+        self.session.images = images
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ml_core.exports import to_csv
 
-MAX_POINTS = 2000
 # Dash patterns in units of the pen's width; None is a solid line.
 DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 3), (1.5, 2.5), (8, 3, 1.5, 3), (3, 2))
 
@@ -76,34 +75,6 @@ class Series:
 
     def _columns(self) -> tuple[array[float], ...]:
         return (self._x, self._y, self._low, self._high)
-
-
-def drawn_indices(y: NDArray[np.float64], limit: int = MAX_POINTS) -> NDArray[np.int64]:
-    """Which points to draw: all of them, or the smallest and largest of each bin.
-
-    Parameters
-    ----------
-    y
-        Values, float [n].
-    limit
-        Most points to return; at least 4.
-
-    Returns
-    -------
-    Rising indices, int64 [<= limit], the first and the last point among them.
-    """
-    n = len(y)
-    if n <= limit:
-        return np.arange(n, dtype=np.int64)
-    bins = (limit - 2) // 2
-    width = math.ceil(n / bins)
-    rows = math.ceil(n / width)
-    padded = np.full(rows * width, y[-1])
-    padded[:n] = y
-    table = padded.reshape(rows, width)
-    starts = np.arange(rows) * width
-    chosen = np.concatenate([starts + table.argmin(1), starts + table.argmax(1), [0, n - 1]])
-    return np.unique(np.minimum(chosen, n - 1)).astype(np.int64)
 
 
 def series_csv(x_name: str, series: Iterable[Series]) -> str:

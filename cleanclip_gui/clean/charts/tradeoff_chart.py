@@ -24,6 +24,7 @@ from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.text import percent, percent_range
 from ml_core.cleaning.tradeoff import Aim, Head, Limits
 from ml_core.exports import to_csv
 
@@ -379,10 +380,8 @@ def _limit(name: str, unit: str, value: float) -> NumberBox:
 
 
 def _rate(value: float, interval: tuple[float, float] | None) -> str:
-    text = f"{100 * value:.1f} %"
-    if interval is None:
-        return text
-    return f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+    text = percent(value)
+    return text if interval is None else f"{text} ({percent_range(interval, unit='')})"
 
 
 def _cell(value: float | None) -> str:

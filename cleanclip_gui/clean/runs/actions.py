@@ -109,8 +109,11 @@ class HistoryActs(QObject):
 
     def _on_halve_asked(self, run: PastRun) -> None:
         facts, spec = self._panel.session.checkpoint, self._spec_here(run)
-        same = facts is not None and Path(facts.path) == Path(spec.checkpoint)
-        vit = same and getattr(facts, "architecture", "").startswith("ViT")
+        vit = (
+            facts is not None
+            and Path(facts.path) == Path(spec.checkpoint)
+            and facts.architecture.startswith("ViT")
+        )
         smaller = halved(spec, batch_norm=not vit)
         if smaller.recipe == spec.recipe:
             self._panel.bench.say("The batch has two examples already and cannot be halved.")

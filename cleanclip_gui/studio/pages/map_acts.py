@@ -14,6 +14,7 @@ from cleanclip_gui.inference.requests import Failed
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.studio.exports import save_map
+from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.reading.errors import InputError
@@ -21,7 +22,6 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioPanel
 
-_KINDS = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
 _TITLES: dict[Role, str] = {
     "suspect": "Before cleaning",
     "cleaned": "After cleaning",
@@ -88,7 +88,7 @@ class StudioMap(QObject):
         if found is None:
             return
         name = f"embedding-map-{found.method.lower()}.png"
-        path = self._panel.prompts.save_file(self._panel, "Save the map", name, _KINDS)
+        path = self._panel.prompts.save_file(self._panel, "Save the map", name, PICTURE_OR_NUMBERS)
         if not path:
             return
         try:

@@ -11,6 +11,7 @@ from cleanclip_gui.inference.explaining import Explain, Explained, RetrieveCapti
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.requests import Failed
 from cleanclip_gui.studio.exports import save_table
+from cleanclip_gui.widgets.name_filters import NUMBERS
 from ml_core.data.labels import fill
 from ml_core.data.specs import PairSpec
 from ml_core.evaluation.retrieval import Retrieval
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _SETTLE_MS = 200
 _FILES = "Captions (*.csv *.tsv *.txt);;All files (*)"
-_KINDS = "CSV (*.csv);;JSON (*.json)"
 _TABLES = (".csv", ".tsv")
 # What is asked after every stroke must be answered soon; more is measured on request.
 _LIVE_PROMPTS, _LIVE_SIDE = 2000, 128
@@ -116,7 +116,7 @@ class StudioText(QObject):
         found: Any = view.retrieval if view.side == "captions" else view.spread
         if found is None:
             return
-        path = panel.prompts.save_file(panel, "Save the numbers", f"{view.side}.csv", _KINDS)
+        path = panel.prompts.save_file(panel, "Save the numbers", f"{view.side}.csv", NUMBERS)
         if not path:
             return
         record = found.to_dict()

@@ -18,6 +18,7 @@ from cleanclip_gui.inference.requests import (
 )
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.studio.exports import save_pair
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS, PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import Attribution
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioPanel
 
 _SETTLE_MS = 200
-_PICTURES = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
-_TABLES = "CSV (*.csv);;JSON (*.json)"
-_CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
 _ROLE_TITLES = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 
 
@@ -122,7 +120,9 @@ class StudioWhy(QObject):
         found = self._view.found
         if found is not None:
             name = f"why-image-{found.index + 1}.png"
-            path = self._panel.prompts.save_file(self._panel, "Save the maps", name, _PICTURES)
+            path = self._panel.prompts.save_file(
+                self._panel, "Save the maps", name, PICTURE_OR_NUMBERS
+            )
             self._write(path, lambda: save_attribution(found, Path(path)))
 
     def save_pair(self) -> None:
@@ -130,7 +130,7 @@ class StudioWhy(QObject):
         found, images = self._pair.found, self._panel.session.images
         if found is not None and images is not None:
             name = "comparison.csv"
-            path = self._panel.prompts.save_file(self._panel, "Save the comparison", name, _TABLES)
+            path = self._panel.prompts.save_file(self._panel, "Save the comparison", name, NUMBERS)
             self._write(path, lambda: save_pair(found, images, Path(path)))
 
     def _write(self, path: str, act: Callable[[], None]) -> None:
@@ -145,7 +145,7 @@ class StudioWhy(QObject):
         facts = self._panel.session.checkpoint
         folder = "" if facts is None else str(Path(facts.path).parent)
         title = "Open a reference checkpoint"
-        path = self._panel.prompts.open_file(self._panel, title, folder, _CHECKPOINTS)
+        path = self._panel.prompts.open_file(self._panel, title, folder, CHECKPOINTS)
         if path:
             self._inference.submit(OpenCheckpoint(path, "reference"))
 
