@@ -27,6 +27,7 @@ from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
+from ml_core.reading import InputError
 
 _PATIENCE_MS = 400
 _BAR = 130
