@@ -13,10 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
+from cleanclip_gui.inference.questions import (
     Evaluate,
-    ImagesLoaded,
     LoadImages,
     Look,
     OpenCheckpoint,
@@ -26,14 +24,14 @@ from cleanclip_gui.inference.requests import (
     ThumbnailsReady,
 )
 from cleanclip_gui.inference.weight_line import AlongLine
-from cleanclip_gui.session.records import CheckpointFacts, Role
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec
-from ml_core.data.watch import Watch, unwatched
+from ml_core.data.watch import OpeningCancelledError, Watch, unwatched
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
@@ -108,7 +106,7 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds a model for each role and one image set; answers one request at a time.
+    """Holds a model for each role and one image set; answers one question at a time.
 
     ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
     for; what it raises ends the answer.
@@ -146,7 +144,7 @@ class Engine:
         self._device = name
         return name
 
-    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
+    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
         """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
         moved = self._line.moved(request, self._models.get(request.role))
         if moved is not None:
@@ -167,22 +165,38 @@ class Engine:
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
         )
-        return self._line.keep(CheckpointOpened(request.role, facts))
+        return self._line.keep(request, facts)
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
-        """Open an image set and its classes; other templates alone open nothing anew."""
+    def load_images(
+        self,
+        request: LoadImages,
+        watch: Watch = unwatched,
+        commit: Callable[[], bool] = lambda: True,
+    ) -> ImagesState:
+        """Open an image set and its classes; other templates alone open nothing anew.
+
+        Raises
+        ------
+        OpeningCancelledError
+            If ``watch`` raises it, or ``commit`` says that nobody wants these images any more;
+            those before stay in use.
+        """
         label_set = load_label_set(request.label_set)
         templates = tuple(request.templates or label_set.templates)
         asked = request.spec, replace(label_set, templates=())
         if self._images is not None and self._asked_for == asked:
             images = self._images.set
+            if not commit():
+                raise OpeningCancelledError
             self._images = replace(self._images, templates=templates)
         else:
             images = open_images(request.spec, label_set, watch)
+            if not commit():
+                raise OpeningCancelledError
             if self._images is not None:
                 self._images.close()
             self._images, self._asked_for = Opened(images, templates, {}), asked
-        return ImagesLoaded(
+        return ImagesState(
             spec=request.spec,
             name=images.name,
             key=images.key,
@@ -200,7 +214,7 @@ class Engine:
         return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
 
     def evaluate(
-        self, request: Evaluate, cancelled: Callable[[], bool]
+        self, request: Evaluate, stopped: Callable[[], bool]
     ) -> Iterator[tuple[Evaluation, PerImage]]:
         """Measure in growing batches, whose size follows the speed of model and device."""
         images, model = self._require_images(), self._require_model(request.role)
@@ -224,7 +238,7 @@ class Engine:
             first_batch=first,
             batch=batch,
             data_key=images.set.key,
-            cancelled=cancelled,
+            cancelled=stopped,
             clean_cache=self._clean,
         ):
             spent = time.perf_counter() - started - canvases.seconds
@@ -267,8 +281,7 @@ class Engine:
             triggered_classifier=self._prompted(model, images, classifier, request.trigger),
         )
         return PredictionReady(
-            request.index,
-            request.role,
+            request,
             found.clean_image,
             found.triggered_image,
             found.clean_probs,
