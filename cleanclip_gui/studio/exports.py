@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanclip_gui.inference.explaining import Pair
+from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
 from ml_core.evaluation.attribution_files import write
 from ml_core.evaluation.breakdown import Breakdown
