@@ -248,7 +248,8 @@ class DataBar(QWidget):
         )
 
     @property
-    def _is_loading(self) -> bool:
+    def is_loading(self) -> bool:
+        """Whether images are being opened, or wait for it."""
         return self._ticket is not None and self._ticket.is_open
 
     def _end_busy(self) -> None:
@@ -276,7 +277,7 @@ class DataBar(QWidget):
         self.problems.setVisible(images is not None and bool(images.problems))
 
     def _on_images_change(self, images: ImagesState | None) -> None:
-        if not self._is_loading:
+        if not self.is_loading:
             self._show()
 
     @Slot()
@@ -318,7 +319,7 @@ class DataBar(QWidget):
         self._session.images = loaded
 
     def _on_failed(self, failed: Failed) -> None:
-        if not self._is_loading:  # else a later choice is under way
+        if not self.is_loading:  # else a later choice is under way
             self._restore()
         self._inference.failed.emit(failed)
 

@@ -670,7 +670,8 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert panel.before_after.isVisible()
     assert panel.has_result()
     panel.try_cleaned()
-    assert panel.trying._awaited == str(tmp_path / "cleaned.safetensors")
+    question = panel.trying._inference.questions[-1]
+    assert question.path == str(tmp_path / "cleaned.safetensors")
     panel.start()
     session.checkpoint = None
     session.checkpoint = first
@@ -698,7 +699,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
-    assert panel.trying._awaited == str(cleaned)
+    assert panel.trying._inference.questions[-1].path == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:

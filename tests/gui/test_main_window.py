@@ -210,7 +210,7 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert spec.class_map == {"hound": "dog"}
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
     asked.ok.click()
-    qtbot.waitUntil(lambda: window.session.images.spec == spec, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.data_bar.in_use() == (spec, "demo"), timeout=WAIT)
 
 
 @pytest.mark.parametrize("unmatched", [3, 502])
@@ -494,7 +494,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     if what == "audit":
         clean.auditing._runner = job
     elif what == "alpha":
-        clean.alpha_acts._in_flight = 0.5
+        clean.alpha_acts._opening = object()
     elif what == "save":
         job.stop = job.close
         clean.saving._copy = job

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cleanclip_gui.inference.questions import Pair
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
+from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair, to_csv
 from cleanclip_gui.studio.pages.attribution_view import AttributionView
