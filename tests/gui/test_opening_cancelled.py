@@ -11,8 +11,9 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.data.data_bar import DataBar
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import SetDevice
-from cleanclip_gui.session import Session
+from cleanclip_gui.session import ImagesState, Session
 from ml_core.data.specs import ImageSpec
+from tests.gui.shell_fakes import FakeInference
 
 WAIT = 60_000
 
@@ -124,3 +125,45 @@ def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
     bar.set_label_set("cifar-10")
     qtbot.waitUntil(lambda: bool(bar.failures), timeout=WAIT)
     assert bar.session.images.n == 1
+
+
+@pytest.fixture
+def asked(qtbot):
+    bar = DataBar(Session(), FakeInference())
+    bar.session, bar.inference = bar._session, bar._inference
+    qtbot.addWidget(bar)
+    yield bar
+    bar._patience.stop()
+
+
+def loaded(ticket, n):
+    spec, labels = ticket.question.spec, np.zeros(n, np.int64)
+    ticket.deliver(ImagesState(spec, "set", "k", n, labels, ("a",), ("{}",)))
+
+
+def test_images_in_use_arrive_although_cancel_was_clicked(asked):
+    asked.load(ImageSpec(n=3), "demo")
+    (ticket,) = asked.inference.tickets
+    assert ticket.commit()
+    asked.busy.cancel_clicked.emit()
+    assert asked.is_loading
+    assert not asked.busy.cancel.isEnabled()
+    loaded(ticket, 3)
+    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert asked.images.text().endswith("· 3")
+    assert asked.busy.cancel.isEnabled()
+
+
+def test_an_answer_is_not_taken_for_that_of_a_later_choice(asked):
+    asked.load(ImageSpec(n=3), "demo")
+    first = asked.inference.tickets[-1]
+    assert first.commit()
+    asked.load(ImageSpec(n=5), "demo")
+    loaded(first, 3)
+    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert asked.images.text() == "Loading…"
+    asked.inference.fail("These are damaged.")
+    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert asked.images.text().endswith("· 3")
+    asked.set_templates(("a {}",))
+    assert asked.inference.questions[-1].spec == ImageSpec(n=3)
