@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import (
@@ -33,7 +34,7 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.checkpoint.values import Values
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
+from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
@@ -52,13 +53,15 @@ class CheckpointPanel(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
     Call :meth:`open`. ``opening(path)`` tells that a file is being read, ``inspected(Inspection)``
-    that it was, ``refused(Inspection)`` that it will not be opened; ``failed`` carries an
-    InputError of something that was asked for here; ``told`` a file's name and how it stands.
+    that it was, ``refused(Inspection)`` that it will not be opened, ``not_opened`` that its model
+    could not be loaded; ``failed`` carries an InputError of something that was asked for here;
+    ``told`` a file's name and how it stands.
     """
 
     opening = Signal(str)
     inspected = Signal(object)
     refused = Signal(object)
+    not_opened = Signal()
     failed = Signal(object)
     told = Signal(str, str)
 
@@ -128,8 +131,6 @@ class CheckpointPanel(QWidget):
         self.doctoring.changed.connect(self._on_choice_changed)
         for part in (actions, self.comparing, self.doctoring):
             part.failed.connect(self.failed)
-        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
-        self._inference.failed.connect(self._on_failed)
 
     @property
     def complete(self) -> bool:
@@ -247,18 +248,17 @@ class CheckpointPanel(QWidget):
         else:
             self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, found.assessment, None)
-        self._inference.submit(OpenCheckpoint(self._path, "suspect"))
+        self._load(OpenCheckpoint(self._path))
 
     @Slot(object)
     def _on_inspection_failed(self, error: InputError) -> None:
         if self.sender() is self._inspecting:
             self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
 
-    @Slot(object)
-    def _on_checkpoint_opened(self, opened: Any) -> None:
-        if opened.role != "suspect":
-            return
-        facts: CheckpointFacts = opened.checkpoint
+    def _load(self, question: OpenCheckpoint) -> None:
+        self._inference.ask(question, self._on_opened, partial(self._on_not_opened, question))
+
+    def _on_opened(self, facts: CheckpointFacts) -> None:
         # The inference thread holds this model now, whatever the cards are about since.
         self._session.role, self._session.cleaned = "suspect", None
         self._session.checkpoint = facts
@@ -273,10 +273,10 @@ class CheckpointPanel(QWidget):
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.values.begin(facts.inspection)
 
-    @Slot(object)
-    def _on_failed(self, failed: Failed) -> None:
-        request = failed.request
-        if not isinstance(request, OpenCheckpoint) or request.path != self._path:
+    def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
+        self.told.emit(Path(question.path).name, "Needs a donor" if failed.lacks else "Not opened")
+        self.not_opened.emit()
+        if question.path != self._path:
             return
         if self.inspection is not None and failed.lacks:
             told = self.assessment
@@ -294,7 +294,7 @@ class CheckpointPanel(QWidget):
     def _on_donor_chosen(self, donor: str) -> None:
         if self.inspection is not None and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
-            self._inference.submit(OpenCheckpoint(self._path, "suspect", donor))
+            self._load(OpenCheckpoint(self._path, donor=donor))
 
     @Slot(str)
     def _on_choice_changed(self, path: str) -> None:
@@ -302,7 +302,7 @@ class CheckpointPanel(QWidget):
         facts = self._session.checkpoint
         if facts is not None and facts.path == path == self._path:
             self.verdict.set_state("Loading the model…")
-            self._inference.submit(OpenCheckpoint(path, "suspect", facts.donor))
+            self._load(OpenCheckpoint(path, donor=facts.donor))
 
     @Slot()
     def _on_known_requested(self) -> None:

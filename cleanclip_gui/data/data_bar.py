@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,8 @@ from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed, LoadImages, Loading
+from cleanclip_gui.inference.questions import Failed, LoadImages, Progress
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
@@ -64,7 +65,7 @@ class DataBar(QWidget):
         self._templates: tuple[str, ...] | None = None
         self._good: _Choice = (None, "demo", None)
         self._before: _Choice = (None, "demo", None)
-        self._asked: deque[_Choice] = deque()  # answers come in the order of the questions
+        self._ticket: Ticket | None = None
 
         self.images = _chip("image", "Evaluation images")
         self.labels = _chip("tag", "Label set")
@@ -92,9 +93,6 @@ class DataBar(QWidget):
             layout.addWidget(widget)
 
         session.events.images.connect(self._on_images_change)
-        inference.loading.connect(self._on_loading)
-        inference.images_loaded.connect(self._on_images_loaded)
-        inference.failed.connect(self._on_failed)
         self._show()
 
     def load(
@@ -240,8 +238,17 @@ class DataBar(QWidget):
             return
         self.images.setText("Loading…")
         self._patience.start()
-        self._asked.append((self._spec, self._label_set, self._templates))
-        self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
+        self._ticket = self._inference.ask(
+            LoadImages(self._spec, self._label_set, self._templates),
+            partial(self._on_images_loaded, (self._spec, self._label_set, self._templates)),
+            self._on_failed,
+            on_progress=self._on_progress,
+        )
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether images are being opened, or wait for it."""
+        return self._ticket is not None and self._ticket.is_open
 
     def _end_busy(self) -> None:
         """Nothing is being opened any more."""
@@ -268,7 +275,7 @@ class DataBar(QWidget):
         self.problems.setVisible(images is not None and bool(images.problems))
 
     def _on_images_change(self, images: ImagesState | None) -> None:
-        if not self._asked:
+        if not self.is_loading:
             self._show()
 
     @Slot()
@@ -278,26 +285,29 @@ class DataBar(QWidget):
             chip.hide()  # what they say is of the images before
         self.busy.show()
 
-    @Slot(object)
-    def _on_loading(self, how_far: Loading) -> None:
-        self.busy.bar.setRange(0, 100 if how_far.total else 0)
-        if how_far.total:
-            self.busy.bar.setValue(100 * how_far.done // how_far.total)
-        if how_far.what and self.busy.cancel.isEnabled():
-            of = "" if how_far.total else f" · {count_text(how_far.done)}"
-            self.images.setText(f"{how_far.what}…{of if how_far.done else ''}")
+    def _on_progress(self, progress: Progress) -> None:
+        self.busy.bar.setRange(0, 100 if progress.total else 0)
+        if progress.total:
+            self.busy.bar.setValue(100 * progress.done // progress.total)
+        if progress.what and self.busy.cancel.isEnabled():
+            of = "" if progress.total else f" · {count_text(progress.done)}"
+            self.images.setText(f"{progress.what}…{of if progress.done else ''}")
 
     @Slot()
     def _on_cancel_clicked(self) -> None:
-        self.busy.cancel.setEnabled(False)
-        self.images.setText("Ending…")
-        self._inference.cancel_loading()
+        if self._ticket is None or self._ticket.cancel():
+            self._restore()
+        else:  # they are in use already, and arrive now
+            self.busy.cancel.setEnabled(False)
 
-    @Slot(object)
-    def _on_images_loaded(self, images: ImagesState) -> None:
-        if self._asked:
-            self._before, self._good = self._good, self._asked.popleft()
-            self._back.setEnabled(self.can_go_back)
+    def _restore(self) -> None:
+        """Go on with the images, classes and templates that are in use."""
+        self._spec, self._label_set, self._templates = self._good
+        self._show()
+
+    def _on_images_loaded(self, choice: _Choice, images: ImagesState) -> None:
+        self._before, self._good = self._good, choice
+        self._back.setEnabled(self.can_go_back)
         before = self._session.images
         wanted = TARGET_NAME
         if before is not None and self._session.target < len(before.class_names):
@@ -306,15 +316,10 @@ class DataBar(QWidget):
         self._session.target = names.index(wanted) if wanted in names else 0
         self._session.images = images
 
-    @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
-        if not isinstance(failed.request, LoadImages):
-            return
-        if self._asked:
-            self._asked.popleft()
-        if not self._asked:  # else a later choice is under way
-            self._spec, self._label_set, self._templates = self._good
-            self._show()
+        if not self.is_loading:  # else a later choice is under way
+            self._restore()
+        self._inference.failed.emit(failed)
 
     @Slot(object)
     def _on_spec_chosen(self, spec: ImageSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import SetDevice
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.text import used_text
 
@@ -16,13 +17,17 @@ class StudioDevice:
         self._away = False
         self._home = ""
 
+    def move(self, device: str) -> None:
+        """Ask the models to move; the session learns where they are."""
+        self._inference.ask(SetDevice(device), self._on_moved)
+
     def give_way(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
         if device == "cpu":
             return "Studio stays live on the same processor: its numbers come slower meanwhile."
         self._away, self._home = True, self._session.device
         if self._home != "cpu":
-            self._inference.set_device("cpu")
+            self.move("cpu")
         return f"Studio evaluates on the CPU while the run uses {used_text(device)}."
 
     @property
@@ -33,7 +38,7 @@ class StudioDevice:
     def come_back(self) -> None:
         """Go back to where Studio was."""
         if self._away and self._home != "cpu":
-            self._inference.set_device(self._home)
+            self.move(self._home)
             self._session.device = self._home
         self._away = False
 
@@ -43,3 +48,6 @@ class StudioDevice:
             return wanted
         self._home = wanted
         return "cpu"
+
+    def _on_moved(self, device: str) -> None:
+        self._session.device = device

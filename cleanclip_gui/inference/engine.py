@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
+from cleanclip_gui.inference.questions import (
     Evaluate,
     LoadImages,
     Look,
@@ -108,7 +107,7 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds a model for each role and one image set; answers one request at a time.
+    """Holds a model for each role and one image set; answers one question at a time.
 
     ``watch_texts`` is told while class texts are embedded, which every answer waits for; what it
     raises ends the answer.
@@ -146,7 +145,7 @@ class Engine:
         self._device = name
         return name
 
-    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
+    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
         """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
         moved = self._line.moved(request, self._models.get(request.role))
         if moved is not None:
@@ -167,18 +166,34 @@ class Engine:
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
         )
-        return self._line.keep(CheckpointOpened(request.role, facts))
+        return self._line.keep(request, facts)
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesState:
-        """Open an image set and its classes; other templates alone open nothing anew."""
+    def load_images(
+        self,
+        request: LoadImages,
+        watch: Watch = unwatched,
+        commit: Callable[[], bool] = lambda: True,
+    ) -> ImagesState:
+        """Open an image set and its classes; other templates alone open nothing anew.
+
+        Raises
+        ------
+        CancelledError
+            If ``watch`` raises it, or ``commit`` says that nobody wants these images any more;
+            those before stay in use.
+        """
         label_set = load_label_set(request.label_set)
         templates = tuple(request.templates or label_set.templates)
         asked = request.spec, replace(label_set, templates=())
         if self._images is not None and self._asked_for == asked:
             images = self._images.set
+            if not commit():
+                raise CancelledError
             self._images = replace(self._images, templates=templates)
         else:
             images = open_images(request.spec, label_set, watch)
+            if not commit():
+                raise CancelledError
             if self._images is not None:
                 self._images.close()
             self._images, self._asked_for = Opened(images, templates, {}), asked
@@ -200,33 +215,38 @@ class Engine:
         return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
 
     def evaluate(
-        self, request: Evaluate, cancelled: Callable[[], bool]
+        self, request: Evaluate, stopped: Callable[[], bool]
     ) -> Iterator[tuple[Evaluation, PerImage]]:
-        """Measure in growing batches, whose size follows the speed of model and device."""
+        """Measure in growing batches, whose size follows the speed of model and device.
+
+        Raises
+        ------
+        CancelledError
+            Once ``stopped()`` is true.
+        """
         images, model = self._require_images(), self._require_model(request.role)
         speed_key = _place(model)
         first, batch = self._batches(model)
         canvases = _TimedCanvases(images.at(model.preprocess))
         subject = replace(self._subject(model, images, request.trigger), canvases=canvases)
         started, before = time.perf_counter(), 0
-        with suppress(CancelledError):
-            for evaluation, found in evaluate(
-                subject,
-                request.trigger,
-                request.target,
-                n=request.n,
-                first_batch=first,
-                batch=batch,
-                clean_cache=self._clean,
-                cancelled=cancelled,
-            ):
-                spent = time.perf_counter() - started - canvases.seconds
-                seconds = max(spent, 0.0) / max(1, evaluation.n - before)
-                known = self._seconds_per_image.get(speed_key, seconds)
-                # Another load on the machine passes; the model's own speed is the best one seen.
-                self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
-                yield evaluation, found
-                started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
+        for evaluation, found in evaluate(
+            subject,
+            request.trigger,
+            request.target,
+            n=request.n,
+            first_batch=first,
+            batch=batch,
+            clean_cache=self._clean,
+            cancelled=stopped,
+        ):
+            spent = time.perf_counter() - started - canvases.seconds
+            seconds = max(spent, 0.0) / max(1, evaluation.n - before)
+            known = self._seconds_per_image.get(speed_key, seconds)
+            # Another load on the machine passes; the model's own speed is the best one seen.
+            self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
+            yield evaluation, found
+            started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
 
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""
@@ -245,8 +265,7 @@ class Engine:
         subject = self._subject(model, images, request.trigger)
         found = predict_one(subject, request.trigger, request.index)
         return PredictionReady(
-            request.index,
-            request.role,
+            request,
             found.clean_image,
             found.triggered_image,
             found.clean_probs,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanclip_gui.inference.explaining import Pair
+from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
 from ml_core.evaluation.breakdown import Breakdown
 from ml_core.evaluation.embedding_map import EmbeddingMap

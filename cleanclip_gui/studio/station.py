@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QHideEvent
 from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Thumbnails
+from cleanclip_gui.inference.questions import Thumbnails, ThumbnailsReady
 from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
 from cleanclip_gui.studio import library
 from cleanclip_gui.studio.acts import StudioActs
@@ -80,7 +80,7 @@ class StudioPanel(StudioActs, QWidget):
         self.bars = ProbabilityBars()
         self.image_title = Label("Selected image", "heading")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
-        self.answers = StudioAnswers(self, inference)
+        self.answers = StudioAnswers(self)
         self.pages: StudioPages
         self.measured: QPushButton
         lay_out(self)
@@ -285,7 +285,15 @@ class StudioPanel(StudioActs, QWidget):
         self.session.selected_image = image
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
-        self._inference.submit(Thumbnails(indices, size))
+        self._inference.ask(
+            Thumbnails(indices, size), self._on_thumbnails_ready, self._on_thumbnails_failed
+        )
+
+    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
+        self.gallery.model.set_thumbnails(result.indices, result.images)
+
+    def _on_thumbnails_failed(self, _: object) -> None:
+        self.gallery.model.forget_request()
 
     def _on_target_chosen(self, target: int) -> None:
         self.session.target = target
@@ -327,7 +335,7 @@ class StudioPanel(StudioActs, QWidget):
 
     def _ask_anew(self) -> None:
         """Forget what an earlier model or set gave."""
-        self._inference.cancel_evaluation()
+        self.live.cancel()
         self.live.forget_pace()
         self.session.evaluation = None
         self.answers.forget()

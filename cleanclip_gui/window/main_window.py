@@ -29,7 +29,7 @@ from cleanclip_gui.checkpoint.station import CheckpointPanel
 from cleanclip_gui.clean.station import CleanPanel
 from cleanclip_gui.data.data_bar import DataBar
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
+from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
@@ -155,6 +155,7 @@ class MainWindow(QMainWindow):
         self.checkpoint.actions_.offered.connect(self.actions_.refresh)
         self.checkpoint.failed.connect(self.show_input_error)
         self.checkpoint.told.connect(self.header.tell)
+        self.checkpoint.not_opened.connect(self._on_not_opened)
         self.checkpoint.fetching.fetched.connect(self.open_path)
         self.checkpoint.use_prompts(self.prompts)
         self.checkpoint.doctoring.in_use = self.data_bar.in_use
@@ -170,7 +171,6 @@ class MainWindow(QMainWindow):
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
-        self.inference.device_changed.connect(self._on_device_changed)
         self.status.device_chosen.connect(self._on_device_chosen)
         self.log_dock.visibilityChanged.connect(self._on_data_change)
         self.bridge.logged.connect(self.log.add)
@@ -181,6 +181,7 @@ class MainWindow(QMainWindow):
         events.images.connect(self._on_data_change)
         events.run.connect(self._on_run_change)
         events.speed.connect(self.status.set_speed)
+        events.device.connect(self.status.set_device)
 
     @Slot()
     def start_demo(self) -> None:
@@ -314,14 +315,12 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
-        _LOG.warning("%s", failed.sentence)
         self.status.set_device(self.session.device)  # a device may have refused
-        request = failed.request
-        if isinstance(request, OpenCheckpoint) and request.role == "suspect":
-            state = "Needs a donor" if failed.lacks else "Not opened"
-            self.header.tell(Path(request.path).name, state)
-        if not failed.shown_by_a_panel:
-            self.show_error(failed.sentence, failed.details)
+        self.show_error(failed.sentence, failed.details)
+        self._pending_demo = False
+
+    @Slot()
+    def _on_not_opened(self) -> None:
         self._pending_demo = False
 
     @Slot(object)
@@ -330,17 +329,12 @@ class MainWindow(QMainWindow):
         chosen = self.clean.studio_device.settle(wanted if wanted in names else names[0])
         self.status.set_devices(names, chosen)
         self.session.device, self.session.devices = chosen, names
-        self.inference.set_device(chosen)
+        self.clean.studio_device.move(chosen)
 
     @Slot(str)
     def _on_device_chosen(self, name: str) -> None:
         self.settings.update(device=name)
-        self.inference.set_device(name)
-
-    @Slot(str)
-    def _on_device_changed(self, name: str) -> None:
-        self.session.device = name
-        self.status.set_device(name)
+        self.clean.studio_device.move(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         live = is_live(run)

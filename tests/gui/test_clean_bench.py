@@ -25,7 +25,7 @@ from cleanclip_gui.clean.runs.runs_table import (
 )
 from cleanclip_gui.clean.setup import KEEP_HELP
 from cleanclip_gui.clean.station import CleanPanel
-from cleanclip_gui.inference.requests import OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
 from cleanclip_gui.session import Session
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
@@ -36,8 +36,8 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import write_journal, write_state
-from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of, two_clicks
+from tests.gui.shell_fakes import FakeInference, write_journal, write_state
+from tests.gui.test_clean_panel import FakeRunner, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+    made = CleanPanel(session, FakeInference())
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -231,7 +231,7 @@ def test_an_old_run_is_shown_again(qtbot, panel: CleanPanel, tmp_path: Path) -> 
     all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 6
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
 
 
@@ -323,7 +323,7 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     chart.setFocus()
     for key in (Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_Return):
         QTest.keyClick(chart, key)
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert request.path == str(kept / "steps" / "step-000020.safetensors")
     QTest.keyClick(chart, Qt.Key.Key_Down)

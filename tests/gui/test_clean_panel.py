@@ -23,7 +23,7 @@ from cleanclip_gui.clean.before_after import (
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.save_result import suggested_name
 from cleanclip_gui.clean.station import CleanPanel
-from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
 from cleanclip_gui.session import Session
 from ml_core.cleaning.catalogue import METHODS
@@ -34,34 +34,7 @@ from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
-from tests.gui.shell_fakes import Answers, write_journal, write_state
-
-
-class FakeInference(QObject):
-    checkpoint_opened = Signal(object)
-    evaluation_updated = Signal(object)
-    failed = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[Any] = []
-        self.devices: list[str] = []
-
-    def submit(self, request: object) -> int:
-        self.requests.append(request)
-        return len(self.requests)
-
-    @property
-    def evaluating(self) -> tuple[int, Evaluate] | None:
-        for number, request in reversed(list(enumerate(self.requests, 1))):
-            if isinstance(request, Evaluate):
-                return number, request
-            if isinstance(request, OpenCheckpoint):
-                break
-        return None
-
-    def set_device(self, name: str) -> None:
-        self.devices.append(name)
+from tests.gui.shell_fakes import Answers, FakeInference, write_journal, write_state
 
 
 class FakeRunner(QObject):
@@ -124,7 +97,7 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path) -> CleanPanel:
-    made = CleanPanel(session, FakeInference())  # type: ignore[arg-type]
+    made = CleanPanel(session, FakeInference())
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -290,7 +263,8 @@ def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanPanel) -> None:
 def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanPanel, session: Session) -> None:
     session.device = "cuda:0"
     panel.start()
-    session.device = "cpu"  # what the window notes when the inference thread has moved
+    panel.trying._inference.answer("cpu")
+    assert session.device == "cpu"
     assert panel.run_bar.notice.text() == "Studio evaluates on the CPU while the run uses cuda:0."
     runner_of(panel).end(Done("cancelled"))
     assert panel.trying._inference.devices == ["cpu", "cuda:0"]
@@ -360,13 +334,13 @@ def test_before_and_after_stand_side_by_side(panel: CleanPanel, session, tmp_pat
 def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
     cleaned = finish(panel, tmp_path)
     panel.try_button.click()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
     opened = facts(cleaned)
     with qtbot.waitSignal(panel.try_in_studio):
-        panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", opened))
+        panel.trying._inference.answer(opened)
     assert session.role == "cleaned"
     assert session.cleaned is opened
 
@@ -692,7 +666,8 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert panel.before_after.isVisible()
     assert panel.has_result()
     panel.try_cleaned()
-    assert panel.trying._awaited == str(tmp_path / "cleaned.safetensors")
+    question = panel.trying._inference.questions[-1]
+    assert question.path == str(tmp_path / "cleaned.safetensors")
     panel.start()
     session.checkpoint = None
     session.checkpoint = first
@@ -720,7 +695,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
-    assert panel.trying._awaited == str(cleaned)
+    assert panel.trying._inference.questions[-1].path == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanPanel, tmp_path: Path) -> None:

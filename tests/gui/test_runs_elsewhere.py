@@ -11,7 +11,6 @@ import pytest
 
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.runs.history import read_run, run_points
-from cleanclip_gui.inference.requests import CheckpointOpened
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
@@ -60,12 +59,12 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(
     panel.failed.connect(failures.append)
     panel.try_cleaned()
     assert failures == []
-    assert panel.trying._inference.requests[-1].path == str(folder / "cleaned.safetensors")
+    assert panel.trying._inference.questions[-1].path == str(folder / "cleaned.safetensors")
     assert panel.run.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
     panel.bench.point_asked.emit(read_run(folder), point)
-    assert panel.trying._inference.requests[-1].path == point.checkpoint
+    assert panel.trying._inference.questions[-1].path == point.checkpoint
     with qtbot.waitSignal(panel.repeated) as blocker:
         click(panel.bench.repeat)
     assert blocker.args[0].checkpoint == source
@@ -103,7 +102,7 @@ def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tm
     panel.bench.open_folder(folder)
     click(panel.bench.open_)
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert (request.path, request.adapter) == (source, str(folder / "adapter.safetensors"))
     all_read(qtbot, panel)
 
@@ -121,10 +120,10 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
     assert panel.run_bar.notice.isVisible()
     assert "Studio keeps its own" in panel.run_bar.notice.text()
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     opened = facts(request.path)
     with qtbot.waitSignal(panel.try_in_studio):
-        panel.trying._on_checkpoint_opened(CheckpointOpened("cleaned", opened))
+        panel.trying._inference.answer(opened)
     assert session.trigger is mine
     assert session.target == 0
     assert session.cleaned is opened

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QObject
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import PredictionReady
+from cleanclip_gui.inference.questions import PredictionReady
 from cleanclip_gui.session import Session
 from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, short_size
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -33,7 +33,7 @@ class SlowEngine(FakeEngine):
 
     def predict(self, request):
         picture, probs = np.zeros((4, 4, 3), np.uint8), np.ones(1, np.float32)
-        return PredictionReady(request.index, request.role, picture, None, probs, None)
+        return PredictionReady(request, picture, None, probs, None)
 
     def evaluate(self, request, cancelled):
         self.asked.append(request)
@@ -173,7 +173,7 @@ def test_another_model_is_timed_anew(loop, qtbot):
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop._inference.cancel_evaluation()
+    loop.cancel()
     loop.forget_pace()
     assert loop.limit is None
     assert loop.note == ""

@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.inference.explaining import Pair
+from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.pages.attribution_view import AttributionView
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapView

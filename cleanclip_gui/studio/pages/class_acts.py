@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.inference.requests import EvaluationUpdated
+from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.studio.exports import save_classes
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from ml_core.evaluation.breakdown import becomes, break_down

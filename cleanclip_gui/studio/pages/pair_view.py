@@ -23,7 +23,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 
 if TYPE_CHECKING:
-    from cleanclip_gui.inference.explaining import Pair
+    from cleanclip_gui.inference.questions import Pair
     from ml_core.evaluation.paired import PairedDifference
 
 NAMES = {
