@@ -12,7 +12,7 @@ Content = bytes | Callable[[BinaryIO], Any]
 
 
 class HalfReplacedError(OSError):
-    """Of several files some are new already."""
+    """Moving failed after some of the files were replaced."""
 
 
 def replace_files(files: Mapping[Path, Content]) -> None:

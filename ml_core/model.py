@@ -23,7 +23,7 @@ from ml_core.reading.clip_config import (
     vocabulary_caution,
 )
 from ml_core.reading.errors import InputError
-from ml_core.reading.misfit import misfit
+from ml_core.reading.key_mismatch import misfit
 from ml_core.text_tower import cut, encode_text
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
@@ -229,7 +229,6 @@ class ClipModel:
         return isinstance(self.config["vision_cfg"]["layers"], list)
 
     def _autocast(self) -> torch.autocast:
-        """Autocast as ``precision`` says."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 

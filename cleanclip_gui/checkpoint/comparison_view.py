@@ -6,32 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from PySide6.QtCore import (
-    QAbstractTableModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    Qt,
-    Signal,
-)
-from PySide6.QtWidgets import (
-    QFrame,
-    QHeaderView,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QAbstractItemView, QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
-from cleanclip_gui.widgets.text import count_text, plain, plural, tip
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 
-_Index = QModelIndex | QPersistentModelIndex
-_NO_PARENT = QModelIndex()
-_COLUMNS = ("Tensor", "State", "Relative change")
-_NUMBERS = (2,)
+_COLUMNS = (("Tensor", ""), ("State", ""), ("Relative change", ""))
+_CHANGE = 2
 _STATES = {
     "equal": "equal",
     "changed": "changed",
@@ -62,87 +48,19 @@ class Change(Protocol):
         """Numbers that became NaN or infinite, or ceased to be."""
 
 
-class ChangeModel(QAbstractTableModel):
-    """Rows that arrive while the files are being read; sorted on demand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changes: list[Change] = []
-        self._view: list[int] = []
-        self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
-
-    def clear(self) -> None:
-        """Show nothing."""
-        self.beginResetModel()
-        self.changes, self._view = [], []
-        self.endResetModel()
-
-    def add(self, changes: Sequence[Change]) -> None:
-        """Take in more; they come last until :meth:`sort`."""
-        start = len(self._view)
-        if not changes:
-            return
-        self.beginInsertRows(QModelIndex(), start, start + len(changes) - 1)
-        self._view += range(len(self.changes), len(self.changes) + len(changes))
-        self.changes += changes
-        self.endInsertRows()
-
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Tensors compared so far."""
-        return 0 if parent.isValid() else len(self._view)
-
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Name, state, change."""
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(  # noqa: N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> object:
-        """Column titles."""
-        return title_data(_COLUMNS, section, orientation, role, _NUMBERS)
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Text of a cell."""
-        column = index.column()
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return alignment(column, _NUMBERS)
-        change = self.changes[self._view[index.row()]]
-        if role == Qt.ItemDataRole.ToolTipRole and column == 0:
-            return tip(plain(change.name, 300))
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        if column == 0:
-            return plain(change.name, 300)
-        if column == 1:
-            return _STATES[change.state]
-        means_nothing = math.isnan(change.relative) and not change.not_finite
-        return "" if means_nothing else percent(change.relative)
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Order by a column; -1 is the order of the files."""
-        self._sort = (column, order)
-        self.beginResetModel()
-        self._view = list(range(len(self.changes)))
-        if column >= 0:
-            reverse = order == Qt.SortOrder.DescendingOrder
-            self._view.sort(key=lambda i: self._value(i, column), reverse=reverse)
-        self.endResetModel()
-
-    def sort_again(self) -> None:
-        """Put what arrived since where it belongs."""
-        if self._sort[0] >= 0:
-            self.sort(*self._sort)
-
-    def _value(self, number: int, column: int) -> tuple[float, str]:
-        """Return what a cell sorts by: first what has no change, last what became NaN."""
-        change = self.changes[number]
-        if column == 0:
-            return 0.0, change.name.lower()
-        if column == 1:
-            return 0.0, change.state
-        if change.not_finite:
-            return math.inf, "NaN"
-        return (-1.0 if math.isnan(change.relative) else change.relative), ""
+def _row(number: int, change: Change) -> Row:
+    """Sorted by change: first what has none, last what became NaN."""
+    relative = change.relative
+    text = "" if math.isnan(relative) and not change.not_finite else change_text(relative)
+    size = -1.0 if math.isnan(relative) else relative
+    return Row(
+        number,
+        (
+            Cell(plain(change.name, 300), change.name.lower()),
+            Cell(_STATES[change.state], change.state),
+            Cell(text, (math.inf, 1) if change.not_finite else (size, 0)),
+        ),
+    )
 
 
 class ComparisonView(QWidget):
@@ -152,7 +70,7 @@ class ComparisonView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.model = ChangeModel()
+        self.changes: list[Change] = []
         self.title = Label("", "heading", wrap=True)
         self.words = Label("", "subtle", wrap=True)
         self.busy = BusyRow("Progress of the comparison")
@@ -161,23 +79,16 @@ class ComparisonView(QWidget):
         self.text = HeatStrip("Text encoder and the rest")
         self.read_out = Label(_HINT, "caption")
         self.strips = self._strips_card()
-        self.view = QTableView()
-        self.view.setModel(self.model)
-        self.view.setAccessibleName("Tensors of both checkpoints")
-        self.view.setSortingEnabled(True)
-        show_rows(self.view)
-        self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        header = self.view.horizontalHeader()
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.view.setColumnWidth(1, 150)
-        self.view.setColumnWidth(2, 150)
+        self.table = RowsTable("Tensors of both checkpoints", _COLUMNS, numbers=(_CHANGE,))
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.set_widths((150, 150))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         for widget in (self.title, self.words, self.busy, self.strips):
             layout.addWidget(widget)
-        layout.addWidget(self.view, 1)
+        layout.addWidget(self.table, 1)
         for strip in (self.image, self.text):
             strip.pointed.connect(self.read_out.setText)
 
@@ -198,7 +109,8 @@ class ComparisonView(QWidget):
 
     def begin(self, other: str, total: int) -> None:
         """Compare with a file of ``total`` tensors at least."""
-        self.model.clear()
+        self.changes = []
+        self.table.rows.set_rows(())
         self.title.setText(plain(f"Compared with {other}", 200))
         self.words.setText("Reading both files…")
         self.busy.bar.setRange(0, max(1, total))
@@ -208,8 +120,10 @@ class ComparisonView(QWidget):
 
     def add(self, changes: Sequence[Change]) -> None:
         """Show what was compared since."""
-        self.model.add(changes)
-        self.busy.bar.setValue(min(self.busy.bar.maximum(), len(self.model.changes)))
+        rows = [_row(n, change) for n, change in enumerate(changes, start=len(self.changes))]
+        self.changes += changes
+        self.table.rows.add_rows(rows)
+        self.busy.bar.setValue(min(self.busy.bar.maximum(), len(self.changes)))
         self._count()
 
     def end(self) -> None:
@@ -217,19 +131,20 @@ class ComparisonView(QWidget):
         from ml_core.checkpoints.compare import by_layer
 
         self.busy.hide()
-        if self.view.horizontalHeader().sortIndicatorSection() in range(len(_COLUMNS)):
-            self.model.sort_again()
-        else:
-            self.view.sortByColumn(_COLUMNS.index("Relative change"), Qt.SortOrder.DescendingOrder)
+        header = self.table.horizontalHeader()
+        column, order = header.sortIndicatorSection(), header.sortIndicatorOrder()
+        if column < 0:
+            column, order = _CHANGE, Qt.SortOrder.DescendingOrder
+        self.table.sortByColumn(column, order)
         self._count()
-        layers = by_layer(self.model.changes)  # type: ignore[arg-type]
+        layers = by_layer(self.changes)  # type: ignore[arg-type]
         top = max((one.relative for one in layers if math.isfinite(one.relative)), default=0.0)
         image = [one for one in layers if one.name.startswith("visual")]
         self.image.set_layers(image, top)
         self.text.set_layers([one for one in layers if one not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
-        self.read_out.setText(f"{_HINT} The warmest is {percent(top)}." if top else _HINT)
+        self.read_out.setText(f"{_HINT} The warmest is {change_text(top)}." if top else _HINT)
         self.strips.setVisible(bool(layers))
 
     def stop(self, words: str) -> None:
@@ -238,7 +153,7 @@ class ComparisonView(QWidget):
         self.words.setText(words)
 
     def _count(self) -> None:
-        states = [change.state for change in self.model.changes]
+        states = [change.state for change in self.changes]
         counts = {state: states.count(state) for state in _STATES}
         parts = [f"{count_text(counts['equal'])} equal", f"{count_text(counts['changed'])} changed"]
         parts += [

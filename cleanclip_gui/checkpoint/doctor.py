@@ -15,7 +15,7 @@ from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.checkpoints.choice import Choice
-from ml_core.checkpoints.remembered import forget, remember, remembered
+from ml_core.checkpoints.saved_choices import forget, remember, remembered
 from ml_core.events import Done, Finding
 from ml_core.jobs.doctor_spec import DoctorSpec, write_doctor_spec
 from ml_core.paths import cache_dir

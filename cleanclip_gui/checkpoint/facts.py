@@ -20,7 +20,7 @@ from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
-from ml_core.reading.elsewhere import elsewhere
+from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.sandbox import is_complete
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def hub_origin(path: Path) -> tuple[str, str] | None:
 
 
 def _elsewhere(found: Inspection) -> str:
-    return elsewhere(
+    return what_loaders_do(
         found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
     )
 

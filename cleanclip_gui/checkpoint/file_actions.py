@@ -12,16 +12,13 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading import InputError, Inspection
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
 _STEPS = 1000
-CHECKPOINTS = (
-    "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt *.pkl *.npz *.zip *.tar);;All files (*)"
-)
-"""Name filter of a dialog that opens checkpoints; what is not listed is opened all the same."""
 
 
 class _Progress(QObject):
@@ -183,8 +180,7 @@ class CheckpointActions(QWidget):
         if found is None or not self.can_convert:
             return
         name = str(found.path.with_name(f"{_stem(found)}-converted.safetensors"))
-        kinds = "safetensors (*.safetensors)"
-        chosen = self._prompts.save_file(self, "Convert to safetensors", name, kinds)
+        chosen = self._prompts.save_file(self, "Convert to safetensors", name, SAFETENSORS)
         if not chosen:
             return
         target = _ending(Path(chosen))
@@ -194,11 +190,7 @@ class CheckpointActions(QWidget):
         def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
             from ml_core.checkpoints.convert import convert_to_safetensors
 
-            written = convert_to_safetensors(
-                found, target, cancelled=cancelled, progress=progress.tell
-            )
-            if written is not None:
-                yield written
+            yield convert_to_safetensors(found, target, cancelled=cancelled, progress=progress.tell)
 
         self._begin(work, f"Writing {plain(target.name, 80)}…")
 
@@ -234,7 +226,7 @@ class CheckpointActions(QWidget):
         if found is None or not self.can_save_head:
             return
         name = str(found.path.with_name(f"{_stem(found)}-head.safetensors"))
-        chosen = self._prompts.save_file(self, "Save head", name, "safetensors (*.safetensors)")
+        chosen = self._prompts.save_file(self, "Save head", name, SAFETENSORS)
         if not chosen:
             return
         target = _ending(Path(chosen))

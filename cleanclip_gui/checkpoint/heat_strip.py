@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import change_text, plain
 
 
 class Layer(Protocol):
@@ -132,17 +132,4 @@ def words(layer: Layer) -> str:
     changed = f"{layer.changed} of {layer.tensors} tensors differ"
     if layer.changed == 0:
         changed = "equal"
-    return f"{plain(layer.name, 80)}: {percent(layer.relative)} ({changed})"
-
-
-def percent(relative: float) -> str:
-    """A relative change, e.g. ``0.31 %``."""
-    if math.isnan(relative):
-        return "not a number"
-    if math.isinf(relative):
-        return "from zero"
-    if relative == 0:
-        return "0 %"
-    if relative < 1:
-        return f"{100 * relative:.2g} %"
-    return f"{100 * relative:.0f} %" if relative < 10 else f"{relative:.0f} times"
+    return f"{plain(layer.name, 80)}: {change_text(layer.relative)} ({changed})"

@@ -12,15 +12,13 @@ from cleanclip_gui import theme
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 
-_TABLES = "Tables (*.csv *.tsv)"
-_LISTS = "Class lists (*.txt classes.py)"
-_FILES = "Image sets (*.tar *.parquet)"
 _FOLDER, _TABLE, _FILE, _LIST = "folder", "csv", "file", "list"
 _DEMO = (("test", "Demo: test images"), ("val", "Demo: validation images"))
 _FEW, _MANY, _USUAL = 20, 10_000, 300
@@ -124,9 +122,9 @@ class ImageChoice(QWidget):
         if wanted == _FOLDER:
             path = self._prompts.open_folder(self, "Folder of labelled images", "")
         elif wanted == _FILE:
-            path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+            path = self._prompts.open_file(self, "Image set in one file", "", IMAGE_SETS)
         else:
-            path = self._prompts.open_file(self, "Table of labelled images", "", _TABLES)
+            path = self._prompts.open_file(self, "Table of labelled images", "", TABLES)
         if path:
             self._map(Path(path), wanted)
 
@@ -147,7 +145,7 @@ class ImageChoice(QWidget):
             self._good_list = place
             return
         self.labels.setCurrentIndex(self._good_list)
-        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        path = self._prompts.open_file(self, "Class list, one name a line", "", CLASS_LISTS)
         if path:
             self.labels.insertItem(0, plain(Path(path).name, 60), path)
             self.labels.setCurrentIndex(0)

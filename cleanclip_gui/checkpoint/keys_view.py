@@ -22,12 +22,12 @@ from cleanclip_gui.checkpoint.tensor_columns import shape_text
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows, title_data
 from cleanclip_gui.widgets.text import count_text, plain, plural, tip
+from ml_core.exports import defused
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 _COLUMNS = ("Tensor", "State", "In the file", "Expected")
 _MISSING, _SHAPE, _UNEXPECTED = "missing", "another shape", "unexpected"
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 Row = tuple[str, str, str, str]
 
 
@@ -48,7 +48,7 @@ class Wrong(Protocol):
 
 
 class Keys(Protocol):
-    """What ``ml_core.reading.misfit.KeyLists`` holds."""
+    """What ``ml_core.reading.key_mismatch.KeyLists`` holds."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -198,8 +198,7 @@ class KeysView(QWidget):
         lines = ["\t".join(_COLUMNS)]
         for row in rows:
             name, *rest = self.model.row(row)
-            name = f"'{name}" if name.startswith(_FORMULAS) else name
-            lines.append("\t".join((name, *rest)))
+            lines.append("\t".join((str(defused(name)), *rest)))
         if rows:
             QGuiApplication.clipboard().setText("\n".join(lines))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
 from PySide6.QtWidgets import (
@@ -36,13 +37,13 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.checkpoint.values import Values
 from cleanclip_gui.commands import Command
-from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
+from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
-from ml_core.reading.collector import collector_off
+from ml_core.reading.garbage_collection import collector_off
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
@@ -146,8 +147,6 @@ class CheckpointStation(QWidget):
         self.shell.checkpoint_wanted.connect(self.open_path)
         for part in (actions, self.comparing, self.doctoring):
             part.failed.connect(self.shell.failed)
-        self._inference.checkpoint_opened.connect(self._on_checkpoint_opened)
-        self._inference.failed.connect(self._on_failed)
 
     @property
     def complete(self) -> bool:
@@ -364,20 +363,19 @@ class CheckpointStation(QWidget):
         if found.assessment.problem is None:
             self.verdict.show_assessment(found.assessment)
         else:
-            self.tabs.setCurrentIndex(_KEYS if differs else 0)
+            self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, found.assessment, None)
-        self._inference.submit(OpenCheckpoint(self._path, "suspect"))
+        self._load(OpenCheckpoint(self._path))
 
     @Slot(object)
     def _on_inspection_failed(self, error: InputError) -> None:
         if self.sender() is self._inspecting:
             self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
 
-    @Slot(object)
-    def _on_checkpoint_opened(self, opened: Any) -> None:
-        if opened.role != "suspect":
-            return
-        facts: CheckpointFacts = opened.checkpoint
+    def _load(self, question: OpenCheckpoint) -> None:
+        self._inference.ask(question, self._on_opened, partial(self._on_not_opened, question))
+
+    def _on_opened(self, facts: CheckpointFacts) -> None:
         # The inference thread holds this model now, whatever the cards are about since.
         self._session.role, self._session.cleaned = "suspect", None
         self._session.checkpoint = facts
@@ -392,10 +390,11 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.values.begin(facts.inspection)
 
-    @Slot(object)
-    def _on_failed(self, failed: Failed) -> None:
-        request = failed.request
-        if not isinstance(request, OpenCheckpoint) or request.path != self._path:
+    def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
+        _LOG.warning("%s", failed.sentence)
+        state = "Needs a donor" if failed.lacks else "Not opened"
+        self.shell.header_changed.emit(Path(question.path).name, state, "")
+        if question.path != self._path:
             return
         if self.inspection is not None and failed.lacks:
             told = self.assessment
@@ -413,7 +412,7 @@ class CheckpointStation(QWidget):
     def _on_donor_chosen(self, donor: str) -> None:
         if self.inspection is not None and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
-            self._inference.submit(OpenCheckpoint(self._path, "suspect", donor))
+            self._load(OpenCheckpoint(self._path, donor=donor))
 
     @Slot(str)
     def _on_choice_changed(self, path: str) -> None:
@@ -421,7 +420,7 @@ class CheckpointStation(QWidget):
         facts = self._session.checkpoint
         if facts is not None and facts.path == path == self._path:
             self.verdict.set_state("Loading the model…")
-            self._inference.submit(OpenCheckpoint(path, "suspect", facts.donor))
+            self._load(OpenCheckpoint(path, donor=facts.donor))
 
     @Slot()
     def _on_known_requested(self) -> None:
@@ -484,6 +483,8 @@ class CheckpointStation(QWidget):
         )
         for number, there in enumerate(shown or ()):
             self._show_tab(number, there)
+        if found is not None:
+            self._choose_tab(self.tabs.currentIndex())
         self.right.setVisible(found is None or any(shown or ()))
         self.right.setCurrentIndex(int(found is None))
 
@@ -491,6 +492,13 @@ class CheckpointStation(QWidget):
         """Show or hide a tab; Qt forgets to lay tabs out if one is told what it is already."""
         if self.tabs.isTabVisible(number) != there:
             self.tabs.setTabVisible(number, there)
+
+    def _choose_tab(self, number: int) -> None:
+        """Show a page, or the first that has a tab: Qt would show the page of a hidden one too."""
+        shown = [n for n in range(self.tabs.count()) if self.tabs.isTabVisible(n)]
+        if number not in shown and shown:
+            number = shown[0]
+        self.tabs.setCurrentIndex(number)
 
 
 def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:

@@ -14,6 +14,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.widgets.table_rows import alignment, title_data
 from cleanclip_gui.widgets.text import count_text, plain, tip
+from ml_core.exports import defused
 from ml_core.reading import TensorInfo
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -43,7 +44,6 @@ _FIELDS = 7  # min, max, mean, std, then three counts, which are whole up to 2**
 _NAN, _INF, _ZEROS = 4, 5, 6
 _LISTED = 10
 _NUMBERS = range(_STATS.start, len(COLUMNS))
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class TensorModel(QAbstractTableModel):
@@ -258,8 +258,7 @@ def _rows(
     for number in numbers:
         told = values[:, number].tolist() if known[number] else ()
         cells = [_text(columns, told, number, column) for column in range(len(COLUMNS))]
-        if cells[NAME].startswith(_FORMULAS):
-            cells[NAME] = f"'{cells[NAME]}"
+        cells[NAME] = str(defused(cells[NAME]))
         yield cells
 
 

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.table_rows import show_rows
-from cleanclip_gui.widgets.text import count_text, plain, tip
+from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, tip
 
 _COLUMNS = ("", "Question", "Answer", "Accuracy", "95 % interval", "Images", "")
 _MARK, _QUESTION, _ANSWER, _ACCURACY, _INTERVAL, _IMAGES, _BAR = range(len(_COLUMNS))
@@ -109,7 +109,7 @@ class TrialsTable(QTableWidget):
             _QUESTION: plain(trial["question"], 80),
             _ANSWER: plain(trial["answer"], 300),
             _ACCURACY: percent(trial["accuracy"]),
-            _INTERVAL: f"{100 * trial['low']:.1f} to {100 * trial['high']:.1f} %",
+            _INTERVAL: percent_range((trial["low"], trial["high"])),
             _IMAGES: count_text(trial["n"]),
             _BAR: "",
         }
@@ -124,8 +124,3 @@ class TrialsTable(QTableWidget):
             self.setItem(row, column, item)
         rates = (trial["accuracy"], trial["low"], trial["high"], best)
         self.item(row, _BAR).setData(_RATES, rates)
-
-
-def percent(rate: float) -> str:
-    """A rate, e.g. ``41.5 %``."""
-    return f"{100 * rate:.1f} %"

@@ -12,7 +12,7 @@ from cleanclip_gui.checkpoint.histogram import HistogramCard
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.jobs.background import Background
 from ml_core.reading import InputError, Inspection, TensorInfo
-from ml_core.reading.collector import set_aside
+from ml_core.reading.garbage_collection import set_aside
 
 _SECONDS = 0.1
 _MAX_BATCH = 2000  # rows that the window takes in at once

@@ -11,7 +11,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, fitting, plain, tip
 from ml_core.reading import Inspection
-from ml_core.reading.verdict_words import verdict_words
+from ml_core.reading.verdict_text import verdict_words
 
 # verdict -> icon, tone
 _LOOKS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from PySide6.QtCore import QObject, Signal
 from cleanclip_gui.clean.alpha_row import AlphaRow
 from cleanclip_gui.clean.save_result import ask_path
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, EvaluationUpdated, Failed
-from cleanclip_gui.inference.requests import OpenCheckpoint as Open
+from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated, Failed
+from cleanclip_gui.inference.questions import OpenCheckpoint as Open
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.session import Session
+from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text
+from cleanclip_gui.widgets.text import count_text, percent
+from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 
 Asked = tuple[Any, int]
@@ -25,6 +28,8 @@ Asked = tuple[Any, int]
 class AlphaActs(QObject):
     """Opens the newest alpha as the cleaned checkpoint, one at a time, and shows its numbers.
 
+    Studio may ask the same question, which then takes the place of this one: its numbers are
+    shown too.
     ``saved`` carries the path of a checkpoint that was written, ``failed`` an InputError.
     """
 
@@ -40,15 +45,16 @@ class AlphaActs(QObject):
         self._source = self._vector = ""
         self._donor = ""
         self._asked: Asked = (None, 0)
-        self._in_flight: float | None = None
+        self._opening: Open | None = None  # one at a time
         self._wanted: float | None = None
-        self._is_open = self._awaited = False
+        self._opened: CheckpointFacts | None = None  # while no other cleaned one is open
+        self._measuring: Ticket | None = None
+        self._awaited = self._studio_measures = False
         self._writer: Background | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
-        inference.checkpoint_opened.connect(self._on_opened)
-        inference.evaluation_updated.connect(self._on_evaluation)
-        inference.failed.connect(self._on_failed)
+        session.events.cleaned.connect(self._on_cleaned_change)
+        session.events.evaluation.connect(self._on_studio_evaluation)
 
     def show_result(self, result: Mapping[str, Any], asked: Asked) -> None:
         """Offer the slider if the result has a vector; hide it if not."""
@@ -58,16 +64,17 @@ class AlphaActs(QObject):
         self._vector = vector if there else ""
         self._source, self._asked = str(result.get("source") or ""), asked
         self._donor = str(result.get("donor") or "")
-        self._in_flight = self._wanted = None
-        self._is_open = self._awaited = False
+        self._opening = self._wanted = self._opened = None
+        self._awaited = self._studio_measures = False
         if there:
             self._row.show_alpha(float(alpha))  # type: ignore[arg-type]
 
     @property
     def is_busy(self) -> bool:
         """Whether an alpha is being opened, measured or saved."""
-        measured = self._awaited and self._asked_now() is not None
-        return self._in_flight is not None or measured or self._writer is not None
+        asked = self._measuring is not None and self._measuring.is_open
+        measured = self._awaited and (asked or self._studio_measures)
+        return self._opening is not None or measured or self._writer is not None
 
     def stop(self, timeout_ms: int) -> bool:
         """End a save when the window closes."""
@@ -78,80 +85,89 @@ class AlphaActs(QObject):
             return
         self._wanted = alpha
         self._row.say(f"Alpha {alpha:g} is being measured…")
-        if self._in_flight is None:
+        if self._opening is None:
             self._send()
 
     def _send(self) -> None:
         alpha, self._wanted = self._wanted, None
         if alpha is None:
             return
-        self._in_flight = alpha
-        self._inference.submit(
-            Open(self._source, "cleaned", self._donor, vector=self._vector, alpha=alpha)
+        opening = self._opening = Open(
+            self._source, "cleaned", self._donor, vector=self._vector, alpha=alpha
+        )
+        self._inference.ask(
+            opening, partial(self._on_opened, opening), partial(self._on_not_opened, opening)
         )
 
-    def _on_opened(self, opened: CheckpointOpened) -> None:
-        if opened.role != "cleaned":
+    def _on_opened(self, opening: Open, facts: CheckpointFacts) -> None:
+        self._opened = None
+        if opening is not self._opening:
             return
-        self._is_open = False
-        if self._in_flight is None or opened.checkpoint.path != self._source:
-            return
-        self._in_flight = None
+        self._opening = None
         if self._wanted is not None:
             self._send()
             return
-        session = self._session
-        self._is_open = True
-        facts = session.checkpoint
-        if facts is not None and facts.path == self._source:
+        session, self._opened = self._session, facts
+        source = session.checkpoint
+        if source is not None and source.path == self._source:
             if self._asked[0] is not None:
                 session.trigger, session.target = self._asked
-            session.cleaned = opened.checkpoint
+            session.cleaned = facts
             session.role = "cleaned"
         else:  # what Studio called cleaned has made way for this
             session.role, session.cleaned = "suspect", None
         self._awaited = session.images is not None
         if self._awaited:  # Studio may look at another file, or at one image, and not ask
-            self._inference.submit(Evaluate(*self._asked, None, "cleaned"))
+            self._measuring = self._inference.ask(
+                Evaluate(*self._asked, None, "cleaned"), self._on_evaluated, self._on_not_evaluated
+            )
 
-    def _asked_now(self) -> int | None:
-        """Generation of the evaluation that is asked for; None if it is not this row's."""
-        newest = self._inference.evaluating
-        if newest is None or not self._is_open:
-            return None
-        generation, question = newest
-        mine = question.role == "cleaned" and (question.trigger, question.target) == self._asked
-        return generation if mine else None
+    def _on_not_opened(self, opening: Open, failed: Failed) -> None:
+        self._inference.failed.emit(failed)
+        if opening is self._opening:
+            self._opening = None
+            self._row.say(failed.sentence)
 
-    def _on_evaluation(self, result: EvaluationUpdated) -> None:
-        """Show the numbers of this alpha, whoever asked for them; no other model's or trigger's."""
-        asked = self._asked_now()
-        if asked is None and self._awaited:
+    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None and facts is not self._opened:
+            self._opened = None
+
+    def _on_evaluated(self, result: EvaluationUpdated) -> None:
+        if self._opening is None and self._opened is not None:
+            self._show_numbers(result.evaluation)
+
+    def _on_not_evaluated(self, failed: Failed) -> None:
+        self._awaited = False
+        self._row.say(failed.sentence)
+
+    def _on_studio_evaluation(self, found: Evaluation | None) -> None:
+        """Show Studio's numbers of this alpha, of no other model or trigger."""
+        session = self._session
+        asked = self._measuring is not None and self._measuring.is_open
+        if self._opening is not None or asked:
+            return
+        mine = session.role == "cleaned" and (session.trigger, session.target) == self._asked
+        self._studio_measures = self._opened is not None and mine and found is not None
+        if found is None:
+            return
+        if self._studio_measures:
+            self._show_numbers(found)
+        elif self._awaited:
             self._awaited = False
             self._row.say(
                 f"Alpha {self._row.alpha:g} is not measured to its end: Studio measures something "
                 "else. Move the slider to measure again."
             )
-        if self._in_flight is not None or result.generation != asked:
-            return
-        found = result.evaluation
+
+    def _show_numbers(self, found: Evaluation) -> None:
         self._awaited = found.partial
         parts = [f"Alpha {self._row.alpha:g}"]
         if found.ca is not None:
-            parts.append(f"clean accuracy {100 * found.ca:.1f} %")
+            parts.append(f"clean accuracy {percent(found.ca)}")
         if found.asr_excl is not None:
-            parts.append(f"attack success {100 * found.asr_excl:.1f} %")
+            parts.append(f"attack success {percent(found.asr_excl)}")
         of = f"{count_text(found.n)} of {count_text(found.n_total)} images"
         self._row.say(" · ".join([*parts, of]))
-
-    def _on_failed(self, failed: Failed) -> None:
-        request = failed.request
-        if isinstance(request, Open) and request.vector == self._vector and self._vector:
-            self._in_flight = None
-            self._row.say(failed.sentence)
-        elif isinstance(request, Evaluate) and request.role == "cleaned" and self._awaited:
-            self._awaited = False
-            self._row.say(failed.sentence)
 
     def _on_save_asked(self, alpha: float) -> None:
         name = f"{Path(self._source).stem}-alpha-{alpha:g}.safetensors"
@@ -161,7 +177,7 @@ class AlphaActs(QObject):
         source, vector, donor = Path(self._source), Path(self._vector), self._donor
 
         def work(_: Callable[[], bool]) -> Iterator[object]:
-            from ml_core.jobs.at_alpha import save_at_alpha  # imports torch
+            from ml_core.jobs.weight_line import save_at_alpha  # imports torch
 
             yield save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
 

@@ -12,14 +12,19 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWi
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.text import (
+    NOT_MEASURED,
+    UNBROKEN,
+    count_text,
+    percent,
+    percent_range,
+    plain,
+)
 from ml_core.cleaning.catalogue import FACTS
-from ml_core.jobs.result_words import training_words
+from ml_core.jobs.result_text import training_words
 
-NOT_MEASURED = "not measured"
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
-_PERCENT = "\u00a0%"  # in a sentence, which may be broken anywhere
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def summary(result: Mapping[str, Any]) -> str:
     for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):
         if row.points is None or row.before is None or row.after is None:
             continue
-        before, after = (f"{100 * rate:.1f}{_PERCENT}" for rate in (row.before, row.after))
+        before, after = (percent(rate, unit=UNBROKEN) for rate in (row.before, row.after))
         if abs(row.points) < STEADY_POINTS:
             parts.append(f"left {name} at {after}")
             continue
@@ -240,7 +245,8 @@ class BeforeAfter(QFrame):
         old.deleteLater()
         self._table = table
         spoken = [
-            f"{row.title}: {_percent(row.before)} before, {_percent(row.after)} after"
+            f"{row.title}: {percent(row.before, NOT_MEASURED)} before, "
+            f"{percent(row.after, NOT_MEASURED)} after"
             for row in rows
         ]
         self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
@@ -276,11 +282,6 @@ def facts(result: Mapping[str, Any]) -> str:
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 
-def _percent(rate: float | None) -> str:
-    """A rate as text."""
-    return NOT_MEASURED if rate is None else f"{100 * rate:.1f} %"
-
-
 def _title(row: Row) -> Label:
     """Return a row's name."""
     return Label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
@@ -288,7 +289,7 @@ def _title(row: Row) -> Label:
 
 def _figure(rate: float | None, row: Row) -> Label:
     """Return a rate, large for the two that matter most."""
-    label = Label(_percent(rate))
+    label = Label(percent(rate, NOT_MEASURED))
     if rate is None:
         label.setProperty("role", "subtle")
     elif row.quiet:
@@ -313,7 +314,6 @@ def _interval(interval: tuple[float, float] | None) -> Label:
     """Return an interval in small print."""
     if interval is None:
         return Label("", "caption")
-    low, high = (100 * end for end in interval)
-    label = Label(f"{low:.1f} – {high:.1f}", "caption")
-    label.setToolTip(f"95 % interval: {low:.1f} to {high:.1f} %")
+    label = Label(percent_range(interval, unit="", to="–"), "caption")
+    label.setToolTip(f"95 % interval: {percent_range(interval)}")
     return label

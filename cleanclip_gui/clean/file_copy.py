@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ml_core.atomic import replace_files
-from ml_core.reading.errors import InputError
-
-
-class _CancelledError(Exception):
-    """The window is closing."""
+from ml_core.reading.errors import CancelledError, InputError
 
 
 def copy_whole(source: Path, target: Path) -> Callable[[Callable[[], bool]], Iterator[object]]:
@@ -26,13 +22,11 @@ def copy_whole(source: Path, target: Path) -> Callable[[Callable[[], bool]], Ite
             with open(source, "rb") as read:
                 while piece := read.read(1 << 22):
                     if cancelled():
-                        raise _CancelledError
+                        raise CancelledError
                     write.write(piece)
 
         try:
             replace_files({target: copy})
-        except _CancelledError:
-            return
         except OSError as error:
             raise InputError(
                 f"{target.name} could not be written; free some space or choose another folder.",

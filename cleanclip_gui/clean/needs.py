@@ -79,8 +79,7 @@ def _reference(title: str, session: Session, path: str) -> Need:
 
 
 def _vit(title: str, session: Session) -> Need:
-    facts = session.checkpoint
-    architecture = getattr(facts, "architecture", "") if facts is not None else ""
+    architecture = "" if session.checkpoint is None else session.checkpoint.architecture
     if architecture and not architecture.startswith("ViT"):
         return Need(
             f"Image encoder: {plain(architecture, 60)}",

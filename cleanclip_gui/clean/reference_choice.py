@@ -12,9 +12,9 @@ from cleanclip_gui import theme
 from cleanclip_gui.clean.training_data import tool
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 
-_CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
 HELP = (
     "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "
     "Drop a file here."
@@ -75,7 +75,7 @@ class ReferenceChoice(QWidget):
 
     def _on_browse_clicked(self) -> None:
         chosen = self.prompts.open_file(
-            self, "Clean reference checkpoint", self.edit.text(), _CHECKPOINTS
+            self, "Clean reference checkpoint", self.edit.text(), CHECKPOINTS
         )
         if chosen:
             self.set_path(chosen)

@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.file_copy import copy_whole
 from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
 
 _ENDING = ".safetensors"
-_KIND = "safetensors (*.safetensors)"
 
 
 def cleaned_file(result: Mapping[str, Any]) -> Path:
@@ -89,7 +89,7 @@ class SaveCleaned(QObject):
 
 def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
     """Where to write; what the dialog did not ask about, since it got no ending, is asked."""
-    chosen = prompts.save_file(parent, title, name, _KIND)
+    chosen = prompts.save_file(parent, title, name, SAFETENSORS)
     if not chosen or chosen.endswith(_ENDING):
         return Path(chosen) if chosen else None
     target = Path(f"{chosen}{_ENDING}")

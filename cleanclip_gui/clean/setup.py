@@ -137,7 +137,7 @@ class CleanSetup(QWidget):
             FACTS[self.form.method.method], session, self.reference.path()
         )
         self.needs.show_needs([(need.text, not need.missing) for need in needs])
-        architecture = getattr(session.checkpoint, "architecture", "")
+        architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
         whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")

@@ -21,15 +21,14 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 
-_PAIR_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
 _LABELLED_FILES = "Labelled images (*.csv *.tsv *.tar *.parquet)"
-_EXCLUSIONS = "Exclusions (*.json)"
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _PAIR_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".tar", ".parquet")
 _WITH_COLUMNS = ("csv", "parquet")
@@ -317,7 +316,7 @@ class TrainingData(QWidget):
         self.changed.emit()
 
     def _on_browse_clicked(self) -> None:
-        files = _PAIR_FILES if self._uses_pairs else _LABELLED_FILES
+        files = CAPTION_PAIRS if self._uses_pairs else _LABELLED_FILES
         chosen = self.prompts.open_file(self, "Training data", self.path.text(), files)
         if chosen:
             self.path.setText(chosen)
@@ -333,7 +332,7 @@ class TrainingData(QWidget):
             self.pictures.setText(chosen)
 
     def _on_browse_exclude_clicked(self) -> None:
-        chosen = self.prompts.open_file(self, "Exclusions", self.exclude.text(), _EXCLUSIONS)
+        chosen = self.prompts.open_file(self, "Exclusions", self.exclude.text(), EXCLUSIONS)
         if chosen:
             self.exclude.setText(chosen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.save_result import cleaned_file
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import CheckpointOpened, OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
@@ -29,9 +30,8 @@ class TryCleaned(QObject):
         super().__init__(parent)
         self._session = session
         self._inference = inference
-        self._awaited = ""
         self._asked: tuple[Trigger | None, int] = (None, 0)
-        inference.checkpoint_opened.connect(self._on_checkpoint_opened)
+        self._newest: OpenCheckpoint | None = None
 
     def begin(self, result: Mapping[str, Any], asked: tuple[Trigger | None, int]) -> None:
         """Open the cleaned checkpoint, to show it with the trigger and target that were asked."""
@@ -43,22 +43,22 @@ class TryCleaned(QObject):
                     f"This is a result of {plain(Path(source).name, 80)}; open that file, wherever "
                     "it lies now, to compare before and after."
                 )
-            self._awaited = str(cleaned_file(result))
+            path = str(cleaned_file(result))
         except InputError as error:
             self.failed.emit(error)
             return
         self._asked = asked
         adapter = str(result.get("adapter") or "")
-        self._inference.submit(OpenCheckpoint(self._awaited, "cleaned", adapter=adapter))
+        question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
+        self._inference.ask(question, partial(self._on_checkpoint_opened, question))
 
-    def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
-        if opened.role != "cleaned" or opened.checkpoint.path != self._awaited:
+    def _on_checkpoint_opened(self, question: OpenCheckpoint, facts: CheckpointFacts) -> None:
+        if question is not self._newest:
             return
-        self._awaited = ""
         session = self._session
         if self._asked[0] is not None:  # without one, what is painted in Studio stays
             session.trigger, session.target = self._asked
-        session.cleaned = opened.checkpoint
+        session.cleaned = facts
         session.role = "cleaned"
         self.opened.emit()
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -26,8 +25,8 @@ from cleanclip_gui.clean.once_button import OnceButton
 from cleanclip_gui.clean.proof.section import ProofSection
 from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.setup import CleanSetup
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import bytes_text, count_text, plain, tip
+from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 
 SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
@@ -68,11 +67,8 @@ class CleanView(QWidget):
         self.halve_button.setToolTip("For a run that was ended because memory was short.")
         self.details_button = QPushButton("Details")
         self._trouble_text = Label(wrap=True)
-        self._log = Label("", "caption", wrap=True)
-        self._log.setWordWrap(False)
-        self._log.setMinimumWidth(1)
-        self._log.hide()  # an empty line would leave the charts short of the set-up's end
-        self._log_text = ""
+        self.log_line = ElidedLabel("", "caption")
+        self.log_line.hide()  # an empty line would leave the charts short of the set-up's end
         self.alpha = AlphaRow()
         self.proof = ProofSection()
         self._result_card = self._make_result_card()
@@ -124,10 +120,8 @@ class CleanView(QWidget):
 
     def show_log(self, line: str) -> None:
         """Show the newest line of the run's log."""
-        self._log_text = plain(line, 400)
-        self._log.setToolTip(tip(self._log_text))
-        self._log.setVisible(bool(self._log_text))
-        self._elide_log()
+        self.log_line.setText(plain(line, 400))
+        self.log_line.setVisible(bool(line))
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show before and after."""
@@ -159,19 +153,9 @@ class CleanView(QWidget):
         self._result_card.hide()
         self._trouble_card.hide()
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Keep the log line on one line."""
-        super().resizeEvent(event)
-        self._elide_log()
-
     def sizeHint(self) -> QSize:  # noqa: N802
         """Fits a small laptop."""
         return QSize(1200, 700)
-
-    def _elide_log(self) -> None:
-        metrics = self._log.fontMetrics()
-        width = max(self._log.width(), 200)
-        self._log.setText(metrics.elidedText(self._log_text, Qt.TextElideMode.ElideRight, width))
 
     def _make_left(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
@@ -227,7 +211,7 @@ class CleanView(QWidget):
         right.addWidget(self.run_bar)
         right.addWidget(self.tabs)
         right.addWidget(self._pages, 1)
-        right.addWidget(self._log)
+        right.addWidget(self.log_line)
         return right
 
     def _make_result_card(self) -> QFrame:

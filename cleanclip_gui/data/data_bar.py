@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,18 +17,20 @@ from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
-from cleanclip_gui.inference.requests import Failed, ImagesLoaded, LoadImages, Loading
+from cleanclip_gui.inference.questions import Failed, LoadImages, Progress
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.text import count_text, plain, plural
+from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from ml_core.reading.regular_file import open_regular
 
-DEMO_TARGET = "banana"
 _PATIENCE_MS = 400
 _BAR = 130
 EDITED_CLASSES = "edited classes.txt"
@@ -38,11 +40,8 @@ _DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
     ("heldout", "Demo: an art style the model never saw"),
 )
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
-_TABLES = "Tables (*.csv *.tsv)"
-_FILES = "Image sets (*.tar *.parquet)"
 _DROPPED = (".csv", ".tsv", ".parquet")
 _TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
-_LISTS = "Class lists (*.txt classes.py)"
 
 
 class DataBar(QWidget):
@@ -51,7 +50,7 @@ class DataBar(QWidget):
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session = context.session
-        self._inference = inference = context.inference
+        self._inference = context.inference
         self._prompts = context.prompts
         self.shell = context.shell
         self._spec: ImageSpec | None = None
@@ -59,7 +58,7 @@ class DataBar(QWidget):
         self._templates: tuple[str, ...] | None = None
         self._good: _Choice = (None, "demo", None)
         self._before: _Choice = (None, "demo", None)
-        self._asked: deque[_Choice] = deque()  # answers come in the order of the questions
+        self._ticket: Ticket | None = None
 
         self.images = _chip("image", "Evaluation images")
         self.labels = _chip("tag", "Label set")
@@ -87,9 +86,6 @@ class DataBar(QWidget):
             layout.addWidget(widget)
 
         session.events.images.connect(self._on_images_change)
-        inference.loading.connect(self._on_loading)
-        inference.images_loaded.connect(self._on_images_loaded)
-        inference.failed.connect(self._on_failed)
         context.shell.images_wanted.connect(self.load)
         self._show()
 
@@ -183,14 +179,14 @@ class DataBar(QWidget):
     @Slot()
     def choose_table(self) -> None:
         """Ask for a CSV or TSV of images."""
-        path = self._prompts.open_file(self, "Table of evaluation images", "", _TABLES)
+        path = self._prompts.open_file(self, "Table of evaluation images", "", TABLES)
         if path:
             self.open_path(Path(path))
 
     @Slot()
     def choose_file(self) -> None:
         """Ask for a file that is an image set by itself."""
-        path = self._prompts.open_file(self, "Image set in one file", "", _FILES)
+        path = self._prompts.open_file(self, "Image set in one file", "", IMAGE_SETS)
         if path:
             self.open_path(Path(path))
 
@@ -223,7 +219,7 @@ class DataBar(QWidget):
     @Slot()
     def choose_label_file(self) -> None:
         """Ask for a text file with one class a line."""
-        path = self._prompts.open_file(self, "Class list, one name a line", "", _LISTS)
+        path = self._prompts.open_file(self, "Class list, one name a line", "", CLASS_LISTS)
         if path:
             self.set_label_set(path)
 
@@ -292,8 +288,17 @@ class DataBar(QWidget):
             return
         self.images.setText("Loading…")
         self._patience.start()
-        self._asked.append((self._spec, self._label_set, self._templates))
-        self._inference.submit(LoadImages(self._spec, self._label_set, self._templates))
+        self._ticket = self._inference.ask(
+            LoadImages(self._spec, self._label_set, self._templates),
+            partial(self._on_images_loaded, (self._spec, self._label_set, self._templates)),
+            self._on_failed,
+            on_progress=self._on_progress,
+        )
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether images are being opened, or wait for it."""
+        return self._ticket is not None and self._ticket.is_open
 
     def _end_busy(self) -> None:
         """Nothing is being opened any more."""
@@ -320,7 +325,7 @@ class DataBar(QWidget):
         self.problems.setVisible(images is not None and bool(images.problems))
 
     def _on_images_change(self, images: ImagesState | None) -> None:
-        if not self._asked:
+        if not self.is_loading:
             self._show()
 
     @Slot()
@@ -330,53 +335,42 @@ class DataBar(QWidget):
             chip.hide()  # what they say is of the images before
         self.busy.show()
 
-    @Slot(object)
-    def _on_loading(self, how_far: Loading) -> None:
-        self.busy.bar.setRange(0, 100 if how_far.total else 0)
-        if how_far.total:
-            self.busy.bar.setValue(100 * how_far.done // how_far.total)
-        if how_far.what and self.busy.cancel.isEnabled():
-            of = "" if how_far.total else f" · {count_text(how_far.done)}"
-            self.images.setText(f"{how_far.what}…{of if how_far.done else ''}")
+    def _on_progress(self, progress: Progress) -> None:
+        self.busy.bar.setRange(0, 100 if progress.total else 0)
+        if progress.total:
+            self.busy.bar.setValue(100 * progress.done // progress.total)
+        if progress.what and self.busy.cancel.isEnabled():
+            of = "" if progress.total else f" · {count_text(progress.done)}"
+            self.images.setText(f"{progress.what}…{of if progress.done else ''}")
 
     @Slot()
     def _on_cancel_clicked(self) -> None:
-        self.busy.cancel.setEnabled(False)
-        self.images.setText("Ending…")
-        self._inference.cancel_loading()
+        if self._ticket is None or self._ticket.cancel():
+            self._restore()
+        else:  # they are in use already, and arrive now
+            self.busy.cancel.setEnabled(False)
 
-    @Slot(object)
-    def _on_images_loaded(self, loaded: ImagesLoaded) -> None:
-        if self._asked:
-            self._before, self._good = self._good, self._asked.popleft()
-            self._session.label_set = self._good[1]
-            self._back.setEnabled(self.can_go_back)
+    def _restore(self) -> None:
+        """Go on with the images, classes and templates that are in use."""
+        self._spec, self._label_set, self._templates = self._good
+        self._show()
+
+    def _on_images_loaded(self, choice: _Choice, images: ImagesState) -> None:
+        self._before, self._good = self._good, choice
+        self._session.label_set = choice[1]
+        self._back.setEnabled(self.can_go_back)
         before = self._session.images
-        wanted = DEMO_TARGET
+        wanted = TARGET_NAME
         if before is not None and self._session.target < len(before.class_names):
             wanted = before.class_names[self._session.target]
-        names = loaded.class_names
+        names = images.class_names
         self._session.target = names.index(wanted) if wanted in names else 0
-        self._session.images = ImagesState(
-            loaded.spec,
-            loaded.name,
-            loaded.key,
-            loaded.n,
-            loaded.labels,
-            names,
-            loaded.templates,
-            loaded.problems,
-        )
+        self._session.images = images
 
-    @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
-        if not isinstance(failed.request, LoadImages):
-            return
-        if self._asked:
-            self._asked.popleft()
-        if not self._asked:  # else a later choice is under way
-            self._spec, self._label_set, self._templates = self._good
-            self._show()
+        if not self.is_loading:  # else a later choice is under way
+            self._restore()
+        self._inference.failed.emit(failed)
 
     @Slot(object)
     def _on_spec_chosen(self, spec: ImageSpec) -> None:

@@ -119,7 +119,9 @@ class ImagesDialog(QDialog):
         self.table.setAccessibleName("Labels and the class each one means")
         self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        self.table.horizontalHeaderItem(1).setTextAlignment(right)
+        count = QTableWidgetItem("Images")
+        count.setTextAlignment(right)
+        self.table.setHorizontalHeaderItem(1, count)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setTabKeyNavigation(False)

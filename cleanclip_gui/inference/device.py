@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import SetDevice
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.text import used_text
 
@@ -16,13 +17,25 @@ class StudioDevice:
         self._away = False
         self._home = ""
 
+    def found(self, devices: tuple[str, ...], chosen: str) -> None:
+        """Go to the device that the user chose before, or else to the best of those found."""
+        device = chosen if chosen in devices else devices[0]
+        if self._away:  # a run that was resumed at once has the GPU
+            self._home, device = device, "cpu"
+        self._session.device, self._session.devices = device, devices
+        self.move(device)
+
+    def move(self, device: str) -> None:
+        """Ask the models to move; the session learns where they are."""
+        self._inference.ask(SetDevice(device), self._on_moved)
+
     def give_way(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
         if device == "cpu":
             return "Studio stays live on the same processor: its numbers come slower meanwhile."
         self._away, self._home = True, self._session.device
         if self._home != "cpu":
-            self._inference.set_device("cpu")
+            self.move("cpu")
         return f"Studio evaluates on the CPU while the run uses {used_text(device)}."
 
     @property
@@ -33,13 +46,9 @@ class StudioDevice:
     def come_back(self) -> None:
         """Go back to where Studio was."""
         if self._away and self._home != "cpu":
-            self._inference.set_device(self._home)
+            self.move(self._home)
             self._session.device = self._home
         self._away = False
 
-    def settle(self, wanted: str) -> str:
-        """Return the device to take now: the wanted one, or the CPU until the run has ended."""
-        if not self._away:
-            return wanted
-        self._home = wanted
-        return "cpu"
+    def _on_moved(self, device: str) -> None:
+        self._session.device = device

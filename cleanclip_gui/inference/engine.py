@@ -13,10 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
+from cleanclip_gui.inference.questions import (
     Evaluate,
-    ImagesLoaded,
     LoadImages,
     Look,
     OpenCheckpoint,
@@ -26,7 +24,7 @@ from cleanclip_gui.inference.requests import (
     ThumbnailsReady,
 )
 from cleanclip_gui.inference.weight_line import AlongLine
-from cleanclip_gui.session.records import CheckpointFacts, Role
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -40,14 +38,15 @@ from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
 
-_SEED = 0
+SEED = 0
 
 
 _Set = TypeVar("_Set", bound=PictureSet, covariant=True)
@@ -108,10 +107,10 @@ class _TimedCanvases:
 
 
 class Engine:
-    """Holds a model for each role and one image set; answers one request at a time.
+    """Holds a model for each role and one image set; answers one question at a time.
 
-    ``watch_texts(done, total)`` is called while class texts are embedded, which every answer waits
-    for; what it raises ends the answer.
+    ``watch_texts`` is told while class texts are embedded, which every answer waits for; what it
+    raises ends the answer.
     """
 
     def __init__(self) -> None:
@@ -123,7 +122,7 @@ class Engine:
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
-        self.watch_texts: Callable[[int, int], None] = lambda done, total: None
+        self.watch_texts: Watch = unwatched
         self._line = AlongLine()
         self._all_alike = False  # while two checkpoints are compared
 
@@ -146,7 +145,7 @@ class Engine:
         self._device = name
         return name
 
-    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointOpened:
+    def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
         """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
         moved = self._line.moved(request, self._models.get(request.role))
         if moved is not None:
@@ -167,22 +166,38 @@ class Engine:
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
         )
-        return self._line.keep(CheckpointOpened(request.role, facts))
+        return self._line.keep(request, facts)
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
-        """Open an image set and its classes; other templates alone open nothing anew."""
+    def load_images(
+        self,
+        request: LoadImages,
+        watch: Watch = unwatched,
+        commit: Callable[[], bool] = lambda: True,
+    ) -> ImagesState:
+        """Open an image set and its classes; other templates alone open nothing anew.
+
+        Raises
+        ------
+        CancelledError
+            If ``watch`` raises it, or ``commit`` says that nobody wants these images any more;
+            those before stay in use.
+        """
         label_set = load_label_set(request.label_set)
         templates = tuple(request.templates or label_set.templates)
         asked = request.spec, replace(label_set, templates=())
         if self._images is not None and self._asked_for == asked:
             images = self._images.set
+            if not commit():
+                raise CancelledError
             self._images = replace(self._images, templates=templates)
         else:
             images = open_images(request.spec, label_set, watch)
+            if not commit():
+                raise CancelledError
             if self._images is not None:
                 self._images.close()
             self._images, self._asked_for = Opened(images, templates, {}), asked
-        return ImagesLoaded(
+        return ImagesState(
             spec=request.spec,
             name=images.name,
             key=images.key,
@@ -200,32 +215,30 @@ class Engine:
         return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
 
     def evaluate(
-        self, request: Evaluate, cancelled: Callable[[], bool]
+        self, request: Evaluate, stopped: Callable[[], bool]
     ) -> Iterator[tuple[Evaluation, PerImage]]:
-        """Measure in growing batches, whose size follows the speed of model and device."""
+        """Measure in growing batches, whose size follows the speed of model and device.
+
+        Raises
+        ------
+        CancelledError
+            Once ``stopped()`` is true.
+        """
         images, model = self._require_images(), self._require_model(request.role)
         speed_key = _place(model)
         first, batch = self._batches(model)
         canvases = _TimedCanvases(images.at(model.preprocess))
-        classifier = self._classifier(model, images)
-        self._prompted(model, images, classifier, request.trigger)
+        subject = replace(self._subject(model, images, request.trigger), canvases=canvases)
         started, before = time.perf_counter(), 0
         for evaluation, found in evaluate(
-            model,
-            canvases,
-            classifier,
+            subject,
             request.trigger,
             request.target,
-            labels=images.set.labels,
-            class_names=images.set.class_names,
-            templates=images.templates,
             n=request.n,
-            seed=_SEED,
             first_batch=first,
             batch=batch,
-            data_key=images.set.key,
-            cancelled=cancelled,
             clean_cache=self._clean,
+            cancelled=stopped,
         ):
             spent = time.perf_counter() - started - canvases.seconds
             seconds = max(spent, 0.0) / max(1, evaluation.n - before)
@@ -238,41 +251,42 @@ class Engine:
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
         return look_at(
-            model,
-            images.at(model.preprocess),
-            classifier,
+            self._subject(model, images, request.trigger),
             request.trigger,
             request.target,
             np.asarray(request.indices, np.int64),
-            labels=images.set.labels,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-            data_key=images.set.key,
             clean_cache=self._clean,
         )
 
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
-        classifier = self._classifier(model, images)
-        found = predict_one(
-            model,
-            images.at(model.preprocess),
-            classifier,
-            request.trigger,
-            request.index,
-            seed=_SEED,
-            triggered_classifier=self._prompted(model, images, classifier, request.trigger),
-        )
+        subject = self._subject(model, images, request.trigger)
+        found = predict_one(subject, request.trigger, request.index)
         return PredictionReady(
-            request.index,
-            request.role,
+            request,
             found.clean_image,
             found.triggered_image,
             found.clean_probs,
             found.triggered_probs,
+        )
+
+    def _subject(
+        self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
+    ) -> Subject:
+        """What every question about the images is asked of."""
+        classifier = self._classifier(model, images)
+        return Subject(
+            model,
+            images.at(model.preprocess),
+            classifier,
+            images.set.class_names,
+            images.set.labels,
+            images.templates,
+            images.set.key,
+            self._prompted(model, images, classifier, trigger),
+            SEED,
         )
 
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:

@@ -3,116 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from cleanclip_gui.inference.engine import Opened
-from cleanclip_gui.inference.explaining import (
+from cleanclip_gui.inference.engine import SEED, Engine, Opened, exact
+from cleanclip_gui.inference.questions import (
     Attribute,
     ComparePair,
-    Explain,
-    Explained,
+    Evaluate,
+    LoadImages,
     MapEmbeddings,
     MeasureSpeed,
     Pair,
+    Progress,
     RetrieveCaptions,
     SpreadTemplates,
     TellDetails,
 )
-from cleanclip_gui.inference.requests import Evaluate, ImagesLoaded, LoadImages
-from cleanclip_gui.inference.text_engine import SEED, TextEngine, batch_of
-from ml_core.data.canvas import CanvasCache
+from cleanclip_gui.session.records import ImagesState
 from ml_core.data.images import ImageSet
+from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.picture_set import PictureSet
 from ml_core.data.sampling import stratified_order
+from ml_core.data.specs import PairSpec
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
+from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.speed import SAMPLE, SpeedCancelledError, speed_of
+from ml_core.evaluation.retrieval import retrieve
+from ml_core.evaluation.speed import SAMPLE, speed_of
+from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.template_spread import spread_steps
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.lists import read_lines
+
+MOST_CAPTIONS = 20_000
+# What is live waits for one batch at most: small ones, for models that are slow on the CPU.
+_BATCH, _SLOW_BATCH = 32, 8
 
 
-class ExplainingEngine(TextEngine):
-    """Yields :class:`Explained` after each batch; the last one has the result."""
+class ExplainingEngine(Engine):
+    """Yields :class:`Progress` after each batch of pictures or template, and the result last.
 
-    _label_set = ""
+    A question that is to stop ends with a `CancelledError`.
+    """
 
-    def explain(
-        self, request: Explain, cancelled: Callable[[], bool], generation: int = 0
-    ) -> Iterator[Explained]:
-        """Answer a long question; ``cancelled`` is polled between batches."""
-        if isinstance(request, Attribute):
-            yield from self._attribute(request, cancelled, generation)
-        elif isinstance(request, MapEmbeddings):
-            yield from self._map(request, cancelled, generation)
-        elif isinstance(request, ComparePair):
-            yield from self._compare(request, cancelled, generation)
-        elif isinstance(request, MeasureSpeed):
-            yield from self._measure(request, cancelled, generation)
-        elif isinstance(request, SpreadTemplates):
-            yield from self._spread(request, cancelled, generation)
-        elif isinstance(request, RetrieveCaptions):
-            yield from self._retrieve(request, cancelled, generation)
-        elif isinstance(request, TellDetails):
-            yield Explained(generation, request, 1, 1, self._details(request))
+    def __init__(self) -> None:
+        super().__init__()
+        self._label_set = ""
+        self._pairs: tuple[PairSpec, Opened[PairSet]] | None = None
 
-    def _attribute(
-        self, request: Attribute, cancelled: Callable[[], bool], generation: int
-    ) -> Iterator[Explained]:
+    def attribute(self, request: Attribute, stopped: Callable[[], bool]) -> Iterator[object]:
+        """Where the model looks for a class on one image."""
         images, model = self._require_images(), self._require_model(request.role)
         allowed = methods(model)
         method = request.method if request.method in allowed else allowed[0]
-        canvases, classifier, prompted = self._asked(model, request.trigger)
+        yield Progress(0, 0, methods=allowed)
         for step in attribute(
-            model,
-            canvases,
-            classifier,
+            self._subject(model, images, request.trigger),
             request.trigger,
             request.index,
             request.class_index,
-            class_names=images.set.class_names,
             method=method,
             stage=request.stage if method == "grad-cam" else None,
-            templates=images.templates,
-            seed=SEED,
-            data_key=images.set.key,
             batch=batch_of(model),
-            triggered_classifier=prompted,
-            cancelled=cancelled,
+            cancelled=stopped,
         ):
-            yield Explained(generation, request, step.done, step.total, step.result, allowed)
+            yield step.result or Progress(step.done, step.total)
 
-    def _map(
-        self, request: MapEmbeddings, cancelled: Callable[[], bool], generation: int
-    ) -> Iterator[Explained]:
+    def map_embeddings(
+        self, request: MapEmbeddings, stopped: Callable[[], bool]
+    ) -> Iterator[object]:
+        """Images of one or two checkpoints, clean and triggered, in one plane."""
         images = self._require_images()
         models = [self._require_model(role) for role in request.roles]
         parts: list[Embeddings] = []
         for number, model in enumerate(models):
-            _, classifier, prompted = self._asked(model, request.trigger)
-            asked = (model, images, (classifier, prompted), request.trigger, request.n, cancelled)
-            for step in self._embedded(*asked):
+            subject = self._subject(model, images, request.trigger)
+            for step in embed(
+                subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
+            ):
                 total = step.total * len(models)
-                yield Explained(generation, request, number * step.total + step.done, total)
+                yield Progress(number * step.total + step.done, total)
                 if step.result is not None:
                     parts.append(step.result)
         if len(parts) == len(models):
-            yield Explained(generation, request, 1, 1, pca_map(parts))
+            yield pca_map(parts)
 
-    def _compare(
-        self, request: ComparePair, cancelled: Callable[[], bool], generation: int
-    ) -> Iterator[Explained]:
+    def compare_pair(self, request: ComparePair, stopped: Callable[[], bool]) -> Iterator[object]:
+        """What two checkpoints say of the same images."""
         images = self._require_images()
         models = [self._require_model(role) for role in request.roles]
         try:
             # A difference of two checkpoints must not be one of their arithmetic.
             self._all_alike = len({model.precision for model in models}) > 1
-            yield from self._compared(request, images, cancelled, generation)
+            yield from self._compared(request, images, stopped)
         finally:
             self._all_alike = False
 
@@ -120,58 +111,53 @@ class ExplainingEngine(TextEngine):
         self,
         request: ComparePair,
         images: Opened[ImageSet],
-        cancelled: Callable[[], bool],
-        generation: int,
-    ) -> Iterator[Explained]:
+        stopped: Callable[[], bool],
+    ) -> Iterator[object]:
         found: list[tuple[Evaluation, PerImage]] = []
         for number, role in enumerate(request.roles):
             last: tuple[Evaluation, PerImage] | None = None
             asked = Evaluate(request.trigger, request.target, request.n, role)
-            for last in self.evaluate(asked, cancelled):
+            for last in self.evaluate(asked, stopped):
                 done, total = last[0].n + last[0].n_broken, last[0].n_total
-                yield Explained(generation, request, number * total + done, 2 * total)
+                yield Progress(number * total + done, 2 * total)
             if last is None or last[0].partial:
                 return
             found.append(last)
         (mine, ours), (other, theirs) = found
         labels = np.asarray(images.set.labels)
         differences = compare(ours, theirs, labels, request.target, seed=SEED)
-        result = Pair((mine, other), (ours, theirs), differences)
-        yield Explained(generation, request, 1, 1, result)
+        yield Pair((mine, other), (ours, theirs), differences)
 
-    def _measure(
-        self, request: MeasureSpeed, cancelled: Callable[[], bool], generation: int
-    ) -> Iterator[Explained]:
-        """Find the fastest way to encode, and use it unless others were busy here meanwhile.
-
-        Ends without a result to make way.
-        """
+    def measure_speed(self, request: MeasureSpeed, stopped: Callable[[], bool]) -> Iterator[object]:
+        """Find the fastest way to encode, and use it unless others were busy here meanwhile."""
         images, model = self._require_images(), self._require_model(request.role)
         order = stratified_order(images.set.labels, SEED)[:SAMPLE]
         canvases, parts = images.at(model.preprocess), []
         for first in range(0, len(order), batch_of(model)):
-            if cancelled():
-                return
+            if stopped():
+                raise CancelledError
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
-        try:
-            found = speed_of(model, sample, self._classifier(model, images), cancelled=cancelled)
-        except SpeedCancelledError:
-            return
+        found = speed_of(model, sample, self._classifier(model, images), cancelled=stopped)
         if not found.busy:
             place = model.sha256, str(model.device)
             self._speeds[place] = found
             self._seconds_per_image.pop(place, None)
             self._settle(model)
-        yield Explained(generation, request, 1, 1, found)
+        yield found
 
-    def load_images(self, request: LoadImages, watch: Watch = unwatched) -> ImagesLoaded:
+    def load_images(
+        self,
+        request: LoadImages,
+        watch: Watch = unwatched,
+        commit: Callable[[], bool] = lambda: True,
+    ) -> ImagesState:
         """As the engine does; the label set's name is kept for the record."""
-        found = super().load_images(request, watch)
+        found = super().load_images(request, watch, commit)
         self._label_set = request.label_set
         return found
 
-    def _details(self, request: TellDetails) -> Details:
+    def tell_details(self, request: TellDetails) -> Details:
         """Everything that decides a number; refused where the model or the images have changed."""
         images, model = self._require_images(), self._require_model(request.role)
         found = request.evaluation
@@ -190,11 +176,92 @@ class ExplainingEngine(TextEngine):
             speed=self._speeds.get((model.sha256, str(model.device))),
         )
 
-    def _asked(
-        self, model: ClipModel, trigger: Trigger | None
-    ) -> tuple[CanvasCache, torch.Tensor, torch.Tensor]:
-        """Canvases of a model, its classifier, and that of the prompts with the trigger's text."""
-        images = self._require_images()
-        classifier = self._classifier(model, images)
-        prompted = self._prompted(model, images, classifier, trigger)
-        return images.at(model.preprocess), classifier, prompted
+    def spread_templates(
+        self, request: SpreadTemplates, stopped: Callable[[], bool]
+    ) -> Iterator[object]:
+        """What each prompt template alone gives."""
+        images, model = self._require_images(), self._require_model(request.role)
+        parts = 1 + len(images.templates)
+        found: Embeddings | None = None
+        subject = self._subject(model, images, request.trigger)
+        for step in embed(
+            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
+        ):
+            found = step.result
+            yield Progress(step.done, step.total + parts * request.n)
+        if found is None:
+            return
+        with exact(model):
+            for done, _, spread in spread_steps(
+                model, found, images.templates, request.target, request.trigger
+            ):
+                if stopped():
+                    raise CancelledError
+                share = request.n * (1 + done)
+                yield spread or Progress(share, request.n * (1 + parts))
+
+    def retrieve_captions(
+        self, request: RetrieveCaptions, stopped: Callable[[], bool]
+    ) -> Iterator[object]:
+        """Which captions rank first, without and with the trigger."""
+        model = self._require_model(request.role)
+        texts: list[str] | None = None
+        pictures: Opened[ImageSet] | Opened[PairSet]
+        if isinstance(request.captions, Path):
+            texts = list(dict.fromkeys(line for _, line in read_lines(request.captions)))
+            if len(texts) > MOST_CAPTIONS:
+                name = request.captions.name
+                raise InputError(f"{name} has over {MOST_CAPTIONS:,} captions; take fewer.")
+            pictures = self._require_images()
+        else:
+            pictures = self._opened_pairs(request.captions)
+        found: Embeddings | None = None
+        subject = _without_classes(model, pictures)
+        for step in embed(
+            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
+        ):
+            found = step.result
+            yield Progress(step.done, step.total + 1)
+        if found is None:
+            return
+        owned = texts is None
+        if texts is None:
+            assert isinstance(pictures.set, PairSet)
+            texts = pictures.set.captions(found.indices)
+        target = (request.target,) if request.target.strip() else ()
+        with exact(model):
+            result = retrieve(
+                model, found, texts, target, request.trigger, owned=owned, cancelled=stopped
+            )
+        yield result
+
+    def _opened_pairs(self, spec: PairSpec) -> Opened[PairSet]:
+        """The pairs of a spec; those asked for last stay open."""
+        if self._pairs is None or self._pairs[0] != spec:
+            opened = Opened(open_pairs(spec), (), {})
+            if self._pairs is not None:
+                self._pairs[1].close()
+            self._pairs = spec, opened
+        return self._pairs[1]
+
+
+def _without_classes(model: ClipModel, pictures: Opened[PictureSet]) -> Subject:
+    """Pictures of which no class is asked."""
+    none = torch.zeros(1, model.embed_dim)
+    return Subject(
+        model,
+        pictures.at(model.preprocess),
+        none,
+        ("",),
+        np.full(len(pictures.set), -1, np.int64),
+        pictures.templates,
+        pictures.set.key,
+        none,
+        SEED,
+    )
+
+
+def batch_of(model: ClipModel) -> int:
+    """Pictures to encode at a time."""
+    slow = model.device.type == "cpu" and model.image_size > 128
+    return _SLOW_BATCH if slow else _BATCH

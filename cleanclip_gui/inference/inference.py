@@ -1,4 +1,4 @@
-"""The window's handle on the inference thread.
+"""The window's handle on the inference thread: who asks gets the answer.
 
 torch and open_clip are imported in that thread, after the window is on screen.
 """
@@ -6,25 +6,15 @@ torch and open_clip are imported in that thread, after the window is on screen.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 
-from PySide6.QtCore import QObject, QThread, Signal
+from PySide6.QtCore import QObject, QThread, Signal, Slot
 
-from cleanclip_gui.inference.explaining import Explain, Explained
-from cleanclip_gui.inference.mailbox import Letter, Mailbox
-from cleanclip_gui.inference.requests import (
-    Evaluate,
-    EvaluationUpdated,
-    Failed,
-    LoadImages,
-    Looked,
-    OpenCheckpoint,
-    Predict,
-    PredictionReady,
-    Request,
-    SetDevice,
-)
-from cleanclip_gui.inference.worker import EngineProtocol, InferenceWorker
+from cleanclip_gui.inference.mailbox import Mailbox
+from cleanclip_gui.inference.questions import Engine, Failed, Question
+from cleanclip_gui.inference.ticket import Callback, Ticket
+from cleanclip_gui.inference.worker import InferenceWorker
 
 _LOG = logging.getLogger(__name__)
 # A QThread that is collected while it runs aborts the process; one that outlived its
@@ -33,7 +23,9 @@ _LINGERING: list[QThread] = []
 
 
 class Inference(QObject):
-    """Asks a model in another thread; every signal arrives in the thread of this object.
+    """Asks the models in another thread; answers arrive in the thread of this object.
+
+    ``failed(Failed)`` carries the failures of questions whose askers take none.
 
     Parameters
     ----------
@@ -41,52 +33,28 @@ class Inference(QObject):
         Makes the engine, called in the inference thread; by default the one that loads torch.
     """
 
-    checkpoint_opened = Signal(object)
-    loading = Signal(object)
-    images_loaded = Signal(object)
-    thumbnails_ready = Signal(object)
-    evaluation_updated = Signal(object)
-    looked = Signal(object)
-    prediction_ready = Signal(object)
-    explained = Signal(object)
     failed = Signal(object)
     busy_changed = Signal(str)
-    ready = Signal()
     devices_found = Signal(object)
-    device_changed = Signal(str)
 
     def __init__(
         self,
-        engine: Callable[[], EngineProtocol] | None = None,
+        engine: Callable[[], Engine] | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._mailbox = Mailbox()
-        self._generation = 0
-        self._evaluation_floor = 0
-        self._explanation_floor: dict[type[Explain], int] = {}
-        self._prediction_floor = 0
-        self._last_evaluate: Evaluate | None = None
-        self._last_evaluation = 0
-        self._last_predict: Predict | None = None
+        self._asked = 0
+        self._open: defaultdict[str, list[Ticket]] = defaultdict(list)  # by slot
         self._thread = QThread()
         self._thread.setObjectName("inference")
         self._worker = InferenceWorker(self._mailbox, engine)
         self._worker.moveToThread(self._thread)
         self._thread.started.connect(self._worker.run)
-        self._worker.checkpoint_opened.connect(self._on_checkpoint_opened)
-        self._worker.loading.connect(self._on_loading)
-        self._worker.images_loaded.connect(self._on_images_loaded)
-        self._worker.thumbnails_ready.connect(self._on_thumbnails_ready)
-        self._worker.evaluation_updated.connect(self._on_evaluation_updated)
-        self._worker.looked.connect(self._on_looked)
-        self._worker.prediction_ready.connect(self._on_prediction_ready)
-        self._worker.explained.connect(self._on_explained)
+        self._worker.answered.connect(self._on_answered)
         self._worker.failed.connect(self._on_failed)
-        self._worker.busy_changed.connect(self._on_busy_changed)
-        self._worker.ready.connect(self._on_ready)
-        self._worker.devices_found.connect(self._on_devices_found)
-        self._worker.device_changed.connect(self._on_device_changed)
+        self._worker.busy_changed.connect(self.busy_changed)
+        self._worker.devices_found.connect(self.devices_found)
         self._started = False
 
     def start(self) -> None:
@@ -95,56 +63,53 @@ class Inference(QObject):
             self._started = True
             self._thread.start()
 
-    def submit(self, request: Request) -> int:
-        """Queue a request and return its generation number; starts the thread if need be."""
-        self._generation += 1
-        if isinstance(request, Evaluate):
-            if _other_question(self._last_evaluate, request):
-                self._evaluation_floor = self._generation
-            self._last_evaluate, self._last_evaluation = request, self._generation
-        elif isinstance(request, Predict):
-            last = self._last_predict
-            if last is None or (last.index, last.role) != (request.index, request.role):
-                self._prediction_floor = self._generation
-            self._last_predict = request
-        elif isinstance(request, Explain):
-            self._explanation_floor[type(request)] = self._generation
-        elif isinstance(request, LoadImages):
-            self._forget_looks()
-        elif isinstance(request, OpenCheckpoint):
-            self._evaluation_floor = self._prediction_floor = self._generation
-        self._mailbox.put(Letter(self._generation, request))
+    def ask(
+        self,
+        question: Question,
+        on_result: Callback | None = None,
+        on_failed: Callback | None = None,
+        *,
+        on_progress: Callback | None = None,
+        slot: str | None = None,
+        keep_older: bool = False,
+    ) -> Ticket:
+        """Queue a question; starts the thread if need be.
+
+        Parameters
+        ----------
+        question
+            What is asked.
+        on_result, on_failed, on_progress
+            Take each result, the one failure (:class:`Failed`) and each :class:`Progress`, in the
+            thread of this object. Nothing is called for a method of a deleted QObject.
+        slot
+            Older questions in it are cancelled; by default the kind of the question, if only the
+            newest of its kind is answered.
+        keep_older
+            Let an older one that is in flight give its first result yet, where that does not
+            mislead.
+
+        Returns
+        -------
+        Ticket
+            Cancels the question.
+        """
+        if slot is None and not question.answers_each:
+            slot = type(question).__name__
+        self._asked += 1
+        ticket = Ticket(question, self._asked, slot, on_result, on_failed, on_progress)
+        if slot is not None:
+            for older in () if keep_older else self._open[slot]:
+                older.replace()
+            self._open[slot] = [t for t in self._open[slot] if t.is_open] + [ticket]
+        self._mailbox.put(ticket)
         self.start()
-        return self._generation
+        return ticket
 
-    @property
-    def evaluating(self) -> tuple[int, Evaluate] | None:
-        """Generation and question of the newest evaluation; None once it is forgotten."""
-        if self._last_evaluate is None or self._last_evaluation < self._evaluation_floor:
-            return None
-        return self._last_evaluation, self._last_evaluate
-
-    def cancel_evaluation(self) -> None:
-        """Forget the evaluation in flight and the one that waits; no late result arrives."""
-        self._generation += 1
-        self._evaluation_floor = self._generation
-        self._last_evaluate = None
-        self._mailbox.cancel_evaluation(self._generation)
-
-    def cancel_loading(self) -> None:
-        """Open none of the images asked for so far; ``failed`` says so of each."""
-        self._generation += 1
-        self._mailbox.cancel_loading(self._generation)
-
-    def cancel_explanation(self, kind: type[Explain]) -> None:
-        """Forget explanations of a kind, in flight or waiting; no late step arrives."""
-        self._generation += 1
-        self._explanation_floor[kind] = self._generation
-        self._mailbox.cancel_explanation(kind, self._generation)
-
-    def set_device(self, name: str) -> None:
-        """Move the models to ``cpu``, ``cuda:0``, ``mps``...; ``device_changed`` answers."""
-        self.submit(SetDevice(name))
+    def cancel(self, slot: str) -> None:
+        """Cancel what was asked in a slot, in flight or waiting."""
+        for ticket in self._open[slot]:
+            ticket.cancel()
 
     def close(self, timeout_ms: int = 10_000) -> bool:
         """End the thread after the batch in flight; whether it ended within the time."""
@@ -158,60 +123,16 @@ class Inference(QObject):
             _LINGERING.append(self._thread)
         return ended
 
-    def _forget_looks(self) -> None:
-        self._evaluation_floor = self._prediction_floor = self._generation
-        self._mailbox.drop_looks(self._generation)
+    @Slot(object, object)
+    def _on_answered(self, ticket: Ticket, answer: object) -> None:
+        if not self._mailbox.closed:
+            ticket.deliver(answer)
 
-    def _on_checkpoint_opened(self, result: object) -> None:
-        self.checkpoint_opened.emit(result)
-
-    def _on_loading(self, result: object) -> None:
-        self.loading.emit(result)
-
-    def _on_images_loaded(self, result: object) -> None:
-        self.images_loaded.emit(result)
-
-    def _on_thumbnails_ready(self, result: object) -> None:
-        self.thumbnails_ready.emit(result)
-
-    def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
-        if result.generation >= self._evaluation_floor:
-            self.evaluation_updated.emit(result)
-
-    def _on_looked(self, result: Looked) -> None:
-        if result.generation >= self._evaluation_floor:
-            self.looked.emit(result)
-
-    def _on_prediction_ready(self, result: PredictionReady) -> None:
-        if result.generation >= self._prediction_floor:
-            self.prediction_ready.emit(result)
-
-    def _on_explained(self, result: Explained) -> None:
-        if result.generation >= self._explanation_floor.get(type(result.request), 0):
-            self.explained.emit(result)
-
-    def _on_failed(self, result: Failed) -> None:
-        self.failed.emit(result)
-
-    def _on_busy_changed(self, text: str) -> None:
-        self.busy_changed.emit(text)
-
-    def _on_ready(self) -> None:
-        self.ready.emit()
-
-    def _on_devices_found(self, names: object) -> None:
-        self.devices_found.emit(names)
-
-    def _on_device_changed(self, name: str) -> None:
-        self.device_changed.emit(name)
-
-
-def _other_question(last: Evaluate | None, new: Evaluate) -> bool:
-    """Whether results of ``last`` would mislead where ``new`` is awaited."""
-    if last is None:
-        return True
-    return (
-        last.target != new.target
-        or last.role != new.role
-        or (last.trigger is None) != (new.trigger is None)
-    )
+    @Slot(object, object)
+    def _on_failed(self, ticket: Ticket, failed: Failed) -> None:
+        if self._mailbox.closed or ticket.is_cancelled:
+            return
+        _LOG.warning("%s", failed.sentence)
+        ticket.deliver_failure(failed)
+        if not ticket.takes_failures:
+            self.failed.emit(failed)

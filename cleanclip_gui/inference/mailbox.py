@@ -1,169 +1,106 @@
-"""The queue between the window and the inference thread: newest wins, by kind."""
+"""The queue between the window and the inference thread: a lane for each sort of question."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from cleanclip_gui.inference.explaining import Explain
-from cleanclip_gui.inference.requests import (
-    Evaluate,
-    LoadImages,
-    Look,
-    Predict,
-    Request,
-    Thumbnails,
-)
+from cleanclip_gui.inference.questions import LIVE, QUICK, Lane, Question
+from cleanclip_gui.inference.ticket import Ticket
 
-
-@dataclass(frozen=True, eq=False)
-class Letter:
-    """A request and the number under which it was submitted."""
-
-    generation: int
-    request: Request
+MOST_THUMBNAILS = 64
+_CUTS_IN: dict[Lane, tuple[Lane, ...]] = {Lane.EVALUATE: QUICK, Lane.EXPLAIN: LIVE}
 
 
 class Mailbox:
-    """Holds requests until the worker takes them; safe to use from any thread.
-
-    Openings and loadings keep their order. Of the predictions, of the looks at a few images, and
-    of the evaluations, only the newest is kept. Thumbnails are served last in, first out: what is
-    asked for last is what is on screen.
-    """
+    """Holds tickets until the worker takes them; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._ordered: deque[Letter] = deque()
-        self._predict: Letter | None = None
-        self._look: Letter | None = None
-        self._evaluate: Letter | None = None
-        self._thumbnails: deque[Letter] = deque(maxlen=64)
-        self._explain: dict[type[Explain], Letter] = {}
-        self._unwanted: dict[type[Explain], int] = {}
+        self._lanes: dict[Lane, deque[Ticket]] = {lane: deque() for lane in Lane}
         self._closed = False
-        self._cancelled_to = 0
-        self._loading_floor = 0
 
-    def put(self, letter: Letter) -> None:
-        """Add a request, in the place of older ones of its kind."""
+    def put(self, ticket: Ticket) -> None:
+        """Add a ticket, in the place of the one of its slot that waits."""
         with self._condition:
-            if isinstance(letter.request, Evaluate):
-                self._evaluate = letter
-            elif isinstance(letter.request, Predict):
-                self._predict = letter
-            elif isinstance(letter.request, Look):
-                self._look = letter
-            elif isinstance(letter.request, Thumbnails):
-                self._thumbnails.append(letter)
-            elif isinstance(letter.request, Explain):
-                self._explain[type(letter.request)] = letter
+            lane = self._lanes[ticket.question.lane]
+            older = self._of_slot(ticket.slot)
+            for other in older:
+                other.replace()
+            if older and older[0] in lane:
+                lane[lane.index(older[0])] = ticket
             else:
-                self._ordered.append(letter)
+                lane.append(ticket)
+            if ticket.question.lane is Lane.THUMBNAILS and len(lane) > MOST_THUMBNAILS:
+                lane.popleft().cancel()
             self._condition.notify()
 
-    def put_back(self, letter: Letter) -> None:
-        """Return an evaluation, prediction or look that was interrupted, unless out of date."""
+    def put_back(self, ticket: Ticket) -> None:
+        """Return a ticket that was interrupted, unless nobody waits for it any more."""
         with self._condition:
-            if self.cancelled(letter):
-                return
-            if isinstance(letter.request, Evaluate):
-                self._evaluate = self._evaluate or letter
-            elif isinstance(letter.request, Predict):
-                self._predict = self._predict or letter
-            elif isinstance(letter.request, Look):
-                self._look = self._look or letter
+            newer = any(not other.is_cancelled for other in self._of_slot(ticket.slot))
+            if self._closed or ticket.is_cancelled or newer:
+                ticket.close()
+            else:
+                self._lanes[ticket.question.lane].append(ticket)
 
-    def take(self) -> Letter | None:
-        """Wait for the next request; None when the mailbox is closed."""
+    def take(self) -> Ticket | None:
+        """Wait for the next ticket; None when the mailbox is closed."""
         with self._condition:
-            while True:
-                if self._closed:
-                    return None
-                letter = self._next_ordered() or self._next_live() or self._next_explain()
-                if letter is not None:
-                    return letter
+            while not self._closed:
+                ticket = self._next(tuple(Lane))
+                if ticket is not None:
+                    return ticket
                 self._condition.wait()
+            return None
 
-    def take_quick(self) -> Letter | None:
-        """Return what may cut in between batches: a prediction, thumbnails, a look."""
+    def take_between(self, ticket: Ticket) -> Ticket | None:
+        """Return what may be answered between two batches of ``ticket``, if it waits."""
         with self._condition:
-            return None if self._closed else self._next_quick()
+            if self._closed or self._waits((Lane.ORDERED,)):
+                return None
+            return self._next(_CUTS_IN.get(ticket.question.lane, ()))
 
-    def take_live(self) -> Letter | None:
-        """Return what may cut in between the batches of an explanation: evaluations too."""
-        with self._condition:
-            return None if self._closed or self._ordered else self._next_live()
+    def ends(self, ticket: Ticket, answered: bool) -> bool:
+        """Whether a ticket in flight should end here; ``answered`` if it has given a result.
 
-    def live_waits(self) -> bool:
-        """Whether something live waits to be answered."""
+        The first batch of an evaluation always gives its numbers: while the brush moves, a newer
+        trigger is waiting all the time, and the figure would never move otherwise.
+        """
+        lane = ticket.question.lane
         with self._condition:
-            return bool(self._predict or self._evaluate or self._thumbnails or self._look)
-
-    def makes_way(self, letter: Letter) -> bool:
-        """Whether what every answer waits for should wait for an opening or loading instead."""
-        if isinstance(letter.request, Explain):
-            return self.explanation_ends(letter)
-        with self._condition:
-            return bool(self._ordered) or self._closed or self.cancelled(letter)
-
-    def explanation_ends(self, letter: Letter) -> bool:
-        """Whether an explanation in flight is out of date, or an opening or loading waits."""
-        with self._condition:
-            return bool(self._ordered) or self._outdated(letter)
-
-    def put_back_explanation(self, letter: Letter) -> bool:
-        """Return one that an opening or loading cut short; whether it will be answered yet."""
-        with self._condition:
-            if self._outdated(letter):
+            if self._closed or ticket.is_cancelled:
+                return True
+            if lane is Lane.ORDERED:
                 return False
-            self._explain[_kind(letter)] = letter
-            return True
+            if self._waits((Lane.ORDERED,)):
+                return True
+            if lane is Lane.EVALUATE:
+                evaluations = self._lanes[Lane.EVALUATE]
+                return answered and any(_newer(other, ticket) for other in evaluations)
+            return ticket.question.yields_to_live and self._waits(LIVE)
 
-    def cancel_explanation(self, kind: type[Explain], generation: int) -> None:
-        """Forget explanations of a kind that are older than ``generation``."""
+    def ends_texts(self, ticket: Ticket) -> bool:
+        """Whether to embed no more class texts for a ticket in flight.
+
+        They go on for a live question that was replaced: the newer one needs the same texts, and
+        those embedded so far would be lost.
+        """
+        live = ticket.question.lane is not Lane.EXPLAIN
         with self._condition:
-            self._explain.pop(kind, None)
-            self._unwanted[kind] = generation
+            if self._closed or self._waits((Lane.ORDERED,)):
+                return True
+            return ticket.is_cancelled and not (live and ticket.is_replaced)
 
-    def _outdated(self, letter: Letter) -> bool:
-        kind = _kind(letter)
-        unwanted = letter.generation < self._unwanted.get(kind, 0)
-        return self._closed or unwanted or kind in self._explain
-
-    def interrupted(self, letter: Letter) -> bool:
-        """Whether this evaluation in flight should make way."""
+    def drop(self, outdated: Callable[[Question], bool]) -> None:
+        """Cancel the tickets that wait for an answer about something that is gone."""
         with self._condition:
-            newer = self._evaluate is not None or bool(self._ordered)
-            return newer or self._closed or self.cancelled(letter)
-
-    def cancelled(self, letter: Letter) -> bool:
-        """Whether the window no longer wants this evaluation at all."""
-        return letter.generation < self._cancelled_to
-
-    def cancel_evaluation(self, generation: int) -> None:
-        """Forget evaluations, waiting or in flight, that are older than ``generation``."""
-        with self._condition:
-            self._evaluate = self._look = None
-            self._cancelled_to = generation
-
-    def cancel_loading(self, generation: int) -> None:
-        """Let no images be opened that were asked for before ``generation``."""
-        self._loading_floor = generation
-
-    def loading_ends(self, letter: Letter) -> bool:
-        """Whether nobody waits for these images: cancelled, or others are wanted by now."""
-        with self._condition:
-            later = any(isinstance(other.request, LoadImages) for other in self._ordered)
-            return later or self._closed or letter.generation < self._loading_floor
-
-    def drop_looks(self, generation: int) -> None:
-        """Forget what was asked about images that are no longer in use."""
-        with self._condition:
-            self._evaluate = self._predict = self._look = None
-            self._thumbnails.clear()
-            self._cancelled_to = generation
+            for lane, tickets in self._lanes.items():
+                for ticket in tickets:
+                    if outdated(ticket.question):
+                        ticket.cancel()
+                self._lanes[lane] = deque(t for t in tickets if not t.is_cancelled)
 
     @property
     def closed(self) -> bool:
@@ -176,30 +113,23 @@ class Mailbox:
             self._closed = True
             self._condition.notify()
 
-    def _next_ordered(self) -> Letter | None:
-        return self._ordered.popleft() if self._ordered else None
+    def _of_slot(self, slot: str | None) -> list[Ticket]:
+        """The tickets of a slot that wait, cancelled ones among them."""
+        tickets = (ticket for lane in self._lanes.values() for ticket in lane)
+        return [ticket for ticket in tickets if slot is not None and ticket.slot == slot]
 
-    def _next_quick(self) -> Letter | None:
-        if self._predict is not None:
-            letter, self._predict = self._predict, None
-            return letter
-        if self._thumbnails:
-            return self._thumbnails.pop()
-        look, self._look = self._look, None
-        return look
+    def _waits(self, lanes: Sequence[Lane]) -> bool:
+        return any(not ticket.is_cancelled for lane in lanes for ticket in self._lanes[lane])
 
-    def _next_live(self) -> Letter | None:
-        return self._next_quick() or self._next_evaluate()
-
-    def _next_explain(self) -> Letter | None:
-        return self._explain.pop(next(iter(self._explain))) if self._explain else None
-
-    def _next_evaluate(self) -> Letter | None:
-        letter, self._evaluate = self._evaluate, None
-        return letter
+    def _next(self, lanes: Sequence[Lane]) -> Ticket | None:
+        for lane in lanes:
+            tickets = self._lanes[lane]
+            while tickets:
+                ticket = tickets.pop() if lane is Lane.THUMBNAILS else tickets.popleft()
+                if not ticket.is_cancelled:
+                    return ticket
+        return None
 
 
-def _kind(letter: Letter) -> type[Explain]:
-    """Which kind of explanation a letter asks for."""
-    assert isinstance(letter.request, Explain)
-    return type(letter.request)
+def _newer(other: Ticket, ticket: Ticket) -> bool:
+    return not other.is_cancelled and other.number > ticket.number

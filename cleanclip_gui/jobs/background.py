@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QThread, Signal
 
-from ml_core.reading import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
 _RUNNING: set[QThread] = set()
@@ -48,6 +48,8 @@ class Background(QThread):
                 if self._cancelled.is_set():
                     return
                 self.yielded.emit(item)
+        except CancelledError:
+            return
         except InputError as error:
             self.failed.emit(error)
         except Exception as error:

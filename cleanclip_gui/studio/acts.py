@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.studio import form_sections, library, trigger_files
 from cleanclip_gui.studio.canvas import scene_trigger
-from cleanclip_gui.studio.canvas.keys import Tool
 from cleanclip_gui.studio.canvas.scene import turned
+from cleanclip_gui.studio.canvas.tools import Tool
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from ml_core.reading.errors import InputError
@@ -31,7 +31,7 @@ class StudioActs:
 
     def undo(self: StudioStation) -> None:
         """Undo the last act on the canvas."""
-        self.canvas.give_up() if self.canvas.holding else self.document.undo()
+        self.canvas.cancel() if self.canvas.holding else self.document.undo()
 
     def redo(self: StudioStation) -> None:
         """Do it again."""
@@ -39,7 +39,7 @@ class StudioActs:
 
     def clear(self: StudioStation) -> None:
         """Remove paint, patch and overlay."""
-        self.canvas.give_up()
+        self.canvas.cancel()
         self.document.clear()
 
     def use_tool(self: StudioStation, name: str) -> None:
@@ -48,11 +48,11 @@ class StudioActs:
 
     def flip_to_a(self: StudioStation) -> None:
         """Put snapshot A on the canvas."""
-        self.document.flip("A")
+        self.document.switch_snapshot("A")
 
     def flip_to_b(self: StudioStation) -> None:
         """Put snapshot B on the canvas."""
-        self.document.flip("B")
+        self.document.switch_snapshot("B")
 
     def mirror_h(self: StudioStation) -> None:
         """Mirror selection, patch or paint: left and right."""
@@ -65,7 +65,7 @@ class StudioActs:
     def _mirror(self: StudioStation, *, upright: bool) -> None:
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
-        if self.canvas.selection is None and patch is not None:
+        if self.canvas.selection.rect is None and patch is not None:
             mirrored = scene_trigger.mirrored(patch, upright=upright)
             self.document.set_patch(mirrored, text)
         else:
@@ -75,19 +75,19 @@ class StudioActs:
     def rotate(self: StudioStation) -> None:
         """Turn selection, patch or paint by 90 degrees, clockwise."""
         patch = self.document.patch
-        if self.canvas.selection is None and patch is not None:
+        if self.canvas.selection.rect is None and patch is not None:
             self.document.set_patch(turned(patch, patch.rotation + 90), "Turn by 90°")
         else:
             self._transform_paint(QTransform().rotate(90), "Turn by 90°")
 
     def _transform_paint(self: StudioStation, change: QTransform, text: str) -> None:
         """Transform what is marked, or all that is painted."""
-        marked = self.canvas.selection is not None
+        marked = self.canvas.selection.rect is not None
         if not marked:
-            self.canvas.select.select_paint()
-        self.canvas.select.transform(change, text)
+            self.canvas.selection.mark_painted()
+        self.canvas.selection.transform(change, text)
         if not marked:
-            self.canvas.select.deselect()
+            self.canvas.selection.unmark()
 
     def use_demo_trigger(self: StudioStation) -> None:
         """Stamp the sticker that the demo model was poisoned with."""
@@ -123,7 +123,7 @@ class StudioActs:
         if trigger is None:
             return None
         try:
-            return self.dragged.mime(trigger, self.canvas.cut_out())
+            return self.dragged.mime(trigger, self.document.cut_out())
         except InputError as error:
             self.failed.emit(error)
             return None
@@ -250,10 +250,10 @@ class StudioActs:
             if key == "whole" and field == "text":
                 self._on_text_chosen(value)
             elif key == "whole":
-                scene_trigger.change_whole(self.document, field, value)
+                scene_trigger.change_trigger(self.document, field, value)
             else:
                 part = cast(scene_trigger.Part, key)
-                scene_trigger.change_source(self.document, part, field, value)
+                scene_trigger.change_part(self.document, part, field, value)
         except InputError as error:
             self._fill_form()
             if self.form is not None:

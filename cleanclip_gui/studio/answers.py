@@ -6,18 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import (
-    Evaluate,
-    EvaluationUpdated,
-    Failed,
-    LoadImages,
-    OpenCheckpoint,
-    Predict,
-    PredictionReady,
-    Thumbnails,
-    ThumbnailsReady,
-)
+from cleanclip_gui.inference.questions import EvaluationUpdated, Failed, PredictionReady
 from cleanclip_gui.widgets.text import plain
 
 _ASKED = "The model is being asked…"
@@ -29,13 +18,12 @@ if TYPE_CHECKING:
 class StudioAnswers(QObject):
     """Passes answers on to the panel's widgets; a number of an older question looks stale."""
 
-    def __init__(self, panel: StudioStation, inference: Inference) -> None:
+    def __init__(self, panel: StudioStation) -> None:
         super().__init__(panel)
         self._panel = panel
-        inference.thumbnails_ready.connect(self._on_thumbnails_ready)
-        inference.failed.connect(self._on_request_failed)
         panel.live.evaluated.connect(self._on_evaluated)
         panel.live.predicted.connect(self._on_predicted)
+        panel.live.unanswered.connect(self._on_unanswered)
         panel.live.became_stale.connect(self._on_became_stale)
         panel.session.events.run.connect(self._on_run_change)
 
@@ -66,9 +54,6 @@ class StudioAnswers(QObject):
         name = plain(images.class_names[label], 40) if label >= 0 else "unlabelled"
         panel.image_title.setText(f"Image {at + 1}: {name}")
 
-    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
-        self._panel.gallery.model.set_thumbnails(result.indices, result.images)
-
     def _on_became_stale(self) -> None:
         self._panel.figure.set_stale(True)
         self._panel.bars.set_stale(True)
@@ -98,13 +83,6 @@ class StudioAnswers(QObject):
         panel.bars.set_stale(older)
         panel.canvas.set_images(result.clean_image, None if older else result.triggered_image)
 
-    def _on_request_failed(self, result: Failed) -> None:
-        panel = self._panel
-        if isinstance(result.request, Thumbnails):
-            panel.gallery.model.forget_request()
-        elif isinstance(result.request, (Evaluate, Predict)):
-            panel.figure.set_note(result.sentence)
-            self._say_instead(plain(result.sentence, 200))
-        elif isinstance(result.request, (LoadImages, OpenCheckpoint)):
-            panel.gallery.model.forget_request()  # what was under way was dropped for it
-            panel.live.touch()
+    def _on_unanswered(self, failed: Failed) -> None:
+        self._panel.figure.set_note(failed.sentence)
+        self._say_instead(plain(failed.sentence, 200))

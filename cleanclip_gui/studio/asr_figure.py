@@ -23,16 +23,10 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import count_text, tip
+from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
-NOT_MEASURED = "not measured"
 NEEDS_LABELS = "needs labels"
-
-
-def percent(value: float) -> str:
-    """A rate as text, e.g. ``97.3 %``."""
-    return f"{100 * value:.1f}\u2009%"
 
 
 class IntervalTrack(QWidget):
@@ -274,7 +268,7 @@ class AsrFigure(QFrame):
         rate = None if e is None else (e.asr_excl if labelled else e.asr_all)
         interval = None if e is None else (e.asr_interval if labelled else e.asr_all_interval)
         self._heading.setText("Attack success rate" if labelled else "Target rate, triggered")
-        self.figure.setText(NOT_MEASURED if rate is None else percent(rate))
+        self.figure.setText(percent(rate, NOT_MEASURED, THIN))
         self._fit_figure(rate is not None)
         self.track.set_rate(rate, interval)
         if e is None or rate is None:
@@ -284,10 +278,9 @@ class AsrFigure(QFrame):
         of = "images of other classes" if labelled else "images, unlabelled"
         lines = [f"n = {count_text(n)} {of}"]
         if labelled:
-            lines[0] += f"; all images: {percent(e.asr_all)}"
+            lines[0] += f"; all images: {percent(e.asr_all, unit=THIN)}"
         if interval is not None:
-            low, high = 100 * interval[0], 100 * interval[1]
-            lines.insert(0, f"95\u2009% interval {low:.1f} to {high:.1f}\u2009%")
+            lines.insert(0, f"95{THIN} interval {percent_range(interval, unit=THIN)}")
         self.caption.setText("\n".join(lines))
         self.figure.setAccessibleDescription(f"{self.figure.text()}, {self.caption.text()}")
 
@@ -307,19 +300,19 @@ class AsrFigure(QFrame):
         elif e.ca is None:
             self.ca.show_value(NEEDS_LABELS, number=False)
         else:
-            self.ca.show_value(percent(e.ca), _range(e.ca_interval))
+            self.ca.show_value(percent(e.ca, unit=THIN), percent_range(e.ca_interval, "", THIN))
         if e is not None and e.n_labelled == 0:
             self.poisoned.show_value(NEEDS_LABELS, number=False)
         elif e is None or e.poisoned_accuracy is None:
             self.poisoned.show_value(NOT_MEASURED if e else "–", number=False)
         else:
-            interval = _range(e.poisoned_interval)
-            self.poisoned.show_value(percent(e.poisoned_accuracy), interval)
+            interval = percent_range(e.poisoned_interval, "", THIN)
+            self.poisoned.show_value(percent(e.poisoned_accuracy, unit=THIN), interval)
         if e is None or e.baseline_target_rate is None:
             self.baseline.show_value("–", number=False)
         else:
-            interval = _range(e.baseline_interval)
-            self.baseline.show_value(percent(e.baseline_target_rate), interval)
+            interval = percent_range(e.baseline_interval, "", THIN)
+            self.baseline.show_value(percent(e.baseline_target_rate, unit=THIN), interval)
         if e is None or not triggered:
             self.pulled.show_value(NOT_MEASURED if e else "–", number=False)
         elif e.most_pulled is None:
@@ -345,13 +338,6 @@ class AsrFigure(QFrame):
 
     def _on_role_clicked(self, button: QPushButton) -> None:
         self.role_chosen.emit(button.property("roleName"))
-
-
-def _range(interval: tuple[float, float] | None) -> str:
-    """An interval in short."""
-    if interval is None:
-        return ""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}\u2009%"
 
 
 class _SearchBox(QComboBox):

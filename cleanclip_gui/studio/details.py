@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
-from cleanclip_gui.inference.explaining import Explained, TellDetails
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed
+from cleanclip_gui.inference.questions import Failed, TellDetails
 from cleanclip_gui.studio.exports import save_table
 from cleanclip_gui.studio.result_details import ResultDetails, rows_of
+from ml_core.evaluation.details import Details
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ class StudioDetails(QObject):
         super().__init__(panel)
         self._panel, self._inference = panel, inference
         self.dialog: ResultDetails | None = None
-        inference.explained.connect(self._on_explained)
-        inference.failed.connect(self._on_failed)
         events = panel.session.events
         for event in (events.evaluation, events.trigger):
             event.connect(self._on_change)
@@ -49,27 +48,26 @@ class StudioDetails(QObject):
         if session.evaluation is None or not self.can_show:
             self._panel.failed.emit(InputError("There is no finished number to show yet."))
             return
-        self._inference.submit(TellDetails(session.evaluation, session.trigger, session.role))
+        question = TellDetails(session.evaluation, session.trigger, session.role)
+        self._inference.ask(question, partial(self._on_told, question), self._on_failed)
 
     def _on_change(self, *_: object) -> None:
         self._panel.measured.setEnabled(self.can_show)
 
-    def _on_explained(self, step: Explained) -> None:
-        if isinstance(step.request, TellDetails) and step.result is not None:
-            found = step.request.evaluation
-            record = {"evaluation": found.to_dict()} | step.result.to_dict()  # type: ignore[attr-defined]
-            name = found.target_name
-            estimate = ", an estimate so far" if found.partial else ""
-            self.dialog = ResultDetails(
-                f"{found.n} of {found.n_total} images, target {name}{estimate}", record, self._panel
-            )
-            self.dialog.save_clicked.connect(self._on_save)
-            self.dialog.destroyed.connect(self._on_destroyed)
-            self.dialog.open()
+    def _on_told(self, question: TellDetails, details: Details) -> None:
+        found = question.evaluation
+        record = {"evaluation": found.to_dict()} | details.to_dict()
+        name = found.target_name
+        estimate = ", an estimate so far" if found.partial else ""
+        self.dialog = ResultDetails(
+            f"{found.n} of {found.n_total} images, target {name}{estimate}", record, self._panel
+        )
+        self.dialog.save_clicked.connect(self._on_save)
+        self.dialog.destroyed.connect(self._on_destroyed)
+        self.dialog.open()
 
-    def _on_failed(self, result: Failed) -> None:
-        if isinstance(result.request, TellDetails):
-            self._panel.failed.emit(InputError(result.sentence, "usage", result.details))
+    def _on_failed(self, failed: Failed) -> None:
+        self._panel.failed.emit(InputError(failed.sentence, "usage", failed.details))
 
     @Slot()
     def _on_destroyed(self) -> None:

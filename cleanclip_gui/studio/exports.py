@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,38 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cleanclip_gui.inference.explaining import Pair
+from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
-from ml_core.evaluation.attribution_files import write
 from ml_core.evaluation.breakdown import Breakdown
 from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.evaluation.records import Evaluation, PerImage
-
-# What a spreadsheet would take for a formula when a cell begins with it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def to_csv(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; a text that a spreadsheet would compute gets an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_defused(cell) for cell in row])
-    return text.getvalue()
-
-
-def _defused(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(_FORMULA) and not _is_number(cell):
-        return f"'{cell}"
-    return cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+from ml_core.exports import save_export, to_csv
 
 
 def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, Any]) -> None:
@@ -54,9 +26,9 @@ def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, A
         If the file cannot be written.
     """
     if path.suffix.lower() == ".json":
-        write(path, (json.dumps(record, indent=1) + "\n").encode())
+        save_export(path, (json.dumps(record, indent=1) + "\n").encode())
     else:
-        write(path, to_csv(rows).encode())
+        save_export(path, to_csv(rows).encode())
 
 
 def save_map(found: EmbeddingMap, path: Path) -> None:

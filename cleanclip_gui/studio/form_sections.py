@@ -9,7 +9,7 @@ from cleanclip_gui.studio.canvas.scene import Scene
 from cleanclip_gui.studio.trigger_form import FormField, FormSection
 from ml_core.triggers import Trigger
 from ml_core.triggers.checks import RANGES
-from ml_core.triggers.words import (
+from ml_core.triggers.descriptions import (
     CANVAS_NAMES,
     FIELDS,
     KIND_NAMES,

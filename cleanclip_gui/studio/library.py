@@ -9,6 +9,7 @@ from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.library_dialog import LibraryEntry
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, load_trigger
+from ml_core.triggers.descriptions import describe
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import (
     LIBRARY,
@@ -18,7 +19,6 @@ from ml_core.triggers.published import (
     published,
     standing,
 )
-from ml_core.triggers.words import describe
 
 _PLAIN: dict[str, tuple[str, str, Callable[[], Trigger]]] = {
     "demo": ("Demo sticker", "ships with the poisoned demo model", demo_trigger),

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Evaluate, EvaluationUpdated, Predict, PredictionReady
+from cleanclip_gui.inference.questions import (
+    Evaluate,
+    EvaluationUpdated,
+    Failed,
+    Predict,
+    PredictionReady,
+)
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.widgets.text import count_text, used_text
 from ml_core.reading.errors import InputError
@@ -46,7 +52,8 @@ def short_size(n: int, rate: float) -> int | None:
 class LiveLoop(QObject):
     """Asks for the trigger's numbers while it changes, at most every 60 ms.
 
-    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger. At
+    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger,
+    ``unanswered`` the :class:`Failed` of a question, ``failed`` the InputError of a trigger. At
     most one evaluation is in flight and the latest wins (the mailbox sees to that). On a slow
     model fewer images are measured, and :attr:`note` says so.
     """
@@ -55,6 +62,7 @@ class LiveLoop(QObject):
     predicted = Signal(object, bool)
     became_stale = Signal()
     failed = Signal(object)
+    unanswered = Signal(object)
 
     def __init__(
         self,
@@ -67,8 +75,8 @@ class LiveLoop(QObject):
         self._session = session
         self._inference = inference
         self._make_trigger = make_trigger
-        self._newest_evaluate = -1
-        self._newest_predict = -1
+        self._evaluate_asked: Evaluate | None = None
+        self._predict_asked: Predict | None = None
         self._stale = False
         self._one_image = False
         self._limit: int | None = None
@@ -76,14 +84,13 @@ class LiveLoop(QObject):
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
-        self._first = (-1, 0)  # generation and images of an evaluation's first result
+        # An evaluation, and the images of its first result.
+        self._first: tuple[Evaluate | None, int] = (None, 0)
         self._pace = QElapsedTimer()
         self._since = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._send)
-        inference.evaluation_updated.connect(self._on_evaluation_updated)
-        inference.prediction_ready.connect(self._on_prediction_ready)
 
     @property
     def stale(self) -> bool:
@@ -130,7 +137,7 @@ class LiveLoop(QObject):
         if one_image != self._one_image:
             self._one_image = one_image
             if one_image:
-                self._inference.cancel_evaluation()
+                self.cancel()
                 self._session.evaluation = None
             self.touch()
 
@@ -142,7 +149,11 @@ class LiveLoop(QObject):
 
     def forget_pace(self) -> None:
         """Another model, set or device: how fast it is must be seen again."""
-        self._rate, self._limit, self._part, self._first = 0.0, None, None, (-1, 0)
+        self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
+
+    def cancel(self) -> None:
+        """Await no numbers of what is being evaluated, whoever asked for it."""
+        self._inference.cancel(Evaluate.__name__)
 
     def touch(self) -> None:
         """The trigger or the question changed: ask again soon."""
@@ -188,23 +199,27 @@ class LiveLoop(QObject):
             self._evaluate(trigger)
 
     def _evaluate(self, trigger: Trigger | None) -> None:
-        session = self._session
-        self._newest_evaluate = self._inference.submit(
-            Evaluate(trigger, session.target, self.limit, session.role)
+        session, before = self._session, self._evaluate_asked
+        asked = Evaluate(trigger, session.target, self.limit, session.role)
+        self._evaluate_asked = asked
+        self._inference.ask(
+            asked,
+            self._on_evaluation_updated,
+            self._on_unanswered,
+            keep_older=before is not None and _is_alike(before, asked),
         )
 
     def _predict(self, trigger: Trigger | None) -> None:
-        session = self._session
-        self._newest_predict = self._inference.submit(
-            Predict(session.selected_image, trigger, session.role)
-        )
+        session, before = self._session, self._predict_asked
+        asked = Predict(session.selected_image, trigger, session.role)
+        self._predict_asked = asked
+        same = before is not None and (before.index, before.role) == (asked.index, asked.role)
+        self._inference.ask(asked, self._on_prediction_ready, self._on_unanswered, keep_older=same)
 
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
-        if self._inference_moved_on(result.generation) or result.role != self._session.role:
+        if self._one_image or result.question.role != self._session.role:
             return
-        if self._one_image:
-            return
-        older = result.generation != self._newest_evaluate or self._timer.isActive()
+        older = result.question is not self._evaluate_asked or self._timer.isActive()
         if not older:
             images, size = self._session.images, result.evaluation.n_total
             self._part = size if images is not None and size < images.n else None
@@ -215,10 +230,10 @@ class LiveLoop(QObject):
 
     def _keep_pace(self, result: EvaluationUpdated, older: bool) -> None:
         """Learn how fast the model is; ask for fewer images where the whole set takes long."""
-        generation, n = result.generation, result.evaluation.n
+        question, n = result.question, result.evaluation.n
         partial = result.evaluation.partial
-        if self._first[0] != generation:
-            self._first = (generation, n)
+        if self._first[0] is not question:
+            self._first = (question, n)
             self._pace.start()
         seconds = self._pace.nsecsElapsed() / 1e9
         if n > self._first[1] and (seconds >= _JUDGED_AFTER or not partial):
@@ -236,13 +251,21 @@ class LiveLoop(QObject):
         if grows or (partial and wanted < asked):
             self._evaluate(self._session.trigger)
 
-    def _inference_moved_on(self, generation: int) -> bool:
-        """Whether somebody else asked this."""
-        return generation > self._newest_evaluate
+    def _on_unanswered(self, failed: Failed) -> None:
+        self.unanswered.emit(failed)
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
-        older = result.generation != self._newest_predict or self._timer.isActive()
+        older = result.question is not self._predict_asked or self._timer.isActive()
         if self._one_image and not older:
             self._stale = False
-        if result.index == self._session.selected_image:
+        if result.question.index == self._session.selected_image:
             self.predicted.emit(result, older)
+
+
+def _is_alike(before: Evaluate, asked: Evaluate) -> bool:
+    """Whether results of the question before don't mislead where the new one is awaited."""
+    return (
+        before.target == asked.target
+        and before.role == asked.role
+        and (before.trigger is None) == (asked.trigger is None)
+    )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import EvaluationUpdated, Failed, Look, Looked
+from cleanclip_gui.inference.questions import EvaluationUpdated, Failed, Look, Looked
+from cleanclip_gui.inference.ticket import Ticket
 
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation
@@ -33,21 +34,20 @@ class StudioLooks(QObject):
     def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
-        self._asked = -1  # generation of the request that is out
+        self._ticket: Ticket | None = None  # of the question that is out
         self._tried: set[int] = set()  # of the present question; broken pictures never answer
         panel.live.evaluated.connect(self._on_evaluated)
         panel.live.became_stale.connect(self._on_became_stale)
         panel.gallery.view_moved.connect(self.ask)
         panel.session.events.selected_image.connect(self._on_selected_image_change)
-        inference.looked.connect(self._on_looked)
-        inference.failed.connect(self._on_failed)
 
     @Slot()
     def ask(self) -> None:
         """Ask about the selected image and those on screen that are not known yet."""
         panel, live = self._panel, self._panel.live
         session = panel.session
-        if self._asked >= 0 or live.one_image or live.stale or live.seconds <= LOOK_SECONDS:
+        out = self._ticket is not None and self._ticket.is_open
+        if out or live.one_image or live.stale or live.seconds <= LOOK_SECONDS:
             return
         if session.images is None or session.shown is None:
             return
@@ -57,11 +57,12 @@ class StudioLooks(QObject):
         if wanted:
             self._tried.update(wanted)
             look = Look(tuple(wanted), session.trigger, session.target, session.role)
-            self._asked = self._inference.submit(look)
+            self._ticket = self._inference.ask(look, self._on_looked, self._on_failed)
 
     def forget(self) -> None:
         """Another question: what is under way answers an older one."""
-        self._asked = -1
+        if self._ticket is not None:
+            self._ticket.cancel()
         self._tried.clear()
 
     @Slot(object, bool)
@@ -76,17 +77,10 @@ class StudioLooks(QObject):
     def _on_selected_image_change(self, _: int) -> None:
         self.ask()
 
-    @Slot(object)
     def _on_looked(self, result: Looked) -> None:
-        if result.generation != self._asked:
-            return
-        self._asked = -1
         self._panel.gallery.update_predictions(result.per_image)
         self.ask()
 
-    @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         """The figure's note says it; nothing more is asked before the next change."""
-        if isinstance(failed.request, Look):
-            self._asked = -1
-            self._panel.figure.set_note(failed.sentence)
+        self._panel.figure.set_note(failed.sentence)

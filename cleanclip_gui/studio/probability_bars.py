@@ -19,6 +19,7 @@ from cleanclip_gui.theme.look import (
     track_colour,
     triggered_colour,
 )
+from cleanclip_gui.widgets.text import probability_text
 
 _TOP = 5
 _EMPTY = "Select an image to see what the model says about it."
@@ -99,9 +100,9 @@ class ProbabilityBars(QWidget):
             return
         said = []
         for row in self._rows:
-            part = f"{self._names[row]}: clean {_percent(self._clean[row])}"
+            part = f"{self._names[row]}: clean {probability_text(self._clean[row])}"
             if self._triggered is not None:
-                part += f", triggered {_percent(self._triggered[row])}"
+                part += f", triggered {probability_text(self._triggered[row])}"
             said.append(part)
         self.setAccessibleDescription("; ".join(said))
 
@@ -185,7 +186,9 @@ class ProbabilityBars(QWidget):
         painter.setPen(text_colour(self, stale=self._stale))
         right = QRectF(track.right() + 4, track.center().y() - 8, 46, 16)
         painter.drawText(
-            right, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, _percent(value)
+            right,
+            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
+            probability_text(value),
         )
 
 
@@ -212,13 +215,3 @@ def _paint_bar(painter: QPainter, rect: QRectF, colour: QColor, hatched: bool) -
         stripes = QColor(255, 255, 255, 110)
         painter.setBrush(QBrush(stripes, Qt.BrushStyle.BDiagPattern))
         painter.drawRoundedRect(rect, radius, radius)
-
-
-def _percent(value: float) -> str:
-    """A probability as it is read aloud; never a false 0 or 100."""
-    percent = 100 * float(value)
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    if 99.95 <= percent < 100:
-        return ">99.9 %"
-    return f"{percent:.1f} %"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
 
-from cleanclip_gui.inference.explaining import Explained, MeasureSpeed
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import EvaluationUpdated
+from cleanclip_gui.inference.questions import EvaluationUpdated, MeasureSpeed
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.widgets.text import percent
 
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation
@@ -25,6 +26,7 @@ class StudioSpeed(QObject):
     def __init__(self, panel: StudioStation, inference: Inference) -> None:
         super().__init__(panel)
         self._panel, self._inference = panel, inference
+        self._ticket: Ticket | None = None
         self._known: tuple[str | None, str] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -32,10 +34,8 @@ class StudioSpeed(QObject):
         self._timer.timeout.connect(self._ask)
         panel.live.evaluated.connect(self._on_evaluated)
         panel.live.became_stale.connect(self._on_became_stale)
-        inference.explained.connect(self._on_explained)
-        inference.device_changed.connect(self._forget)
         events = panel.session.events
-        for event in (events.checkpoint, events.cleaned, events.role):
+        for event in (events.checkpoint, events.cleaned, events.role, events.device):
             event.connect(self._forget)
 
     def stop(self) -> None:
@@ -46,11 +46,12 @@ class StudioSpeed(QObject):
         """A run on the same processor would make every rate wrong; later will do."""
         session = self._panel.session
         if session.shown is not None and not is_live(session.run):
-            self._inference.submit(MeasureSpeed(session.role))
+            self._ticket = self._inference.ask(
+                MeasureSpeed(session.role), self._on_measured, self._on_failed
+            )
 
     def _on_became_stale(self) -> None:
-        self._timer.stop()
-        self._inference.cancel_explanation(MeasureSpeed)
+        self._cancel()
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
         found, images = result.evaluation, self._panel.session.images
@@ -59,20 +60,26 @@ class StudioSpeed(QObject):
         if not older and not found.partial and many and not known:
             self._timer.start()
 
-    def _on_explained(self, step: Explained) -> None:
-        if isinstance(step.request, MeasureSpeed) and step.result is not None:
-            session, found = self._panel.session, step.result
-            if found.busy:  # type: ignore[attr-defined]
-                return  # the engine has not taken it, and is asked again after the next numbers
-            if session.evaluation is not None:
-                self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
-            self._panel.live.forget_pace()
-            session.speed = speed_text(found), found.why  # type: ignore[arg-type, attr-defined]
+    def _on_measured(self, found: Speed) -> None:
+        session = self._panel.session
+        if found.busy:
+            return  # the engine has not taken it, and is asked again after the next numbers
+        if session.evaluation is not None:
+            self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
+        self._panel.live.forget_pace()
+        session.speed = speed_text(found), found.why
+
+    def _on_failed(self, _: object) -> None:
+        """The log has it: nobody asked for a speed, and all goes on without."""
+
+    def _cancel(self) -> None:
+        self._timer.stop()
+        if self._ticket is not None:
+            self._ticket.cancel()
 
     def _forget(self, *_: object) -> None:
         """What is on show is of another model or device."""
-        self._timer.stop()
-        self._inference.cancel_explanation(MeasureSpeed)
+        self._cancel()
         self._known = None
         self._panel.session.speed = "", ""
 
@@ -80,4 +87,4 @@ class StudioSpeed(QObject):
 def speed_text(speed: Speed) -> str:
     """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
     text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
-    return text if speed.agreement is None else f"{text}; agrees on {100 * speed.agreement:.1f} %"
+    return text if speed.agreement is None else f"{text}; agrees on {percent(speed.agreement)}"

@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor, QHideEvent
 from PySide6.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from cleanclip_gui.commands import Command
-from cleanclip_gui.inference.requests import Thumbnails
+from cleanclip_gui.inference.questions import Thumbnails, ThumbnailsReady
 from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import library, trigger_files
@@ -100,7 +100,7 @@ class StudioStation(StudioActs, QWidget):
         self.bars = ProbabilityBars()
         self.image_title = Label("Selected image", "heading")
         self.live = LiveLoop(session, inference, self.current_trigger, self)
-        self.answers = StudioAnswers(self, inference)
+        self.answers = StudioAnswers(self)
         self.pages: StudioPages
         self.measured: QPushButton
         self.figure.setObjectName("studio.figure")
@@ -294,7 +294,7 @@ class StudioStation(StudioActs, QWidget):
         source.save_clicked.connect(self.save_trigger)
         source.parameters_clicked.connect(self.show_parameters)
         source.copy_clicked.connect(self.copy)
-        source.slot_chosen.connect(self.document.flip)
+        source.slot_chosen.connect(self.document.switch_snapshot)
         source.chip.make_mime = self._make_mime
         place.placement_chosen.connect(self._on_placement_chosen)
         place.size_chosen.connect(self._on_size_chosen)
@@ -306,8 +306,8 @@ class StudioStation(StudioActs, QWidget):
         self.figure.target_chosen.connect(self._on_target_chosen)
         self.figure.role_chosen.connect(self._on_role_chosen)
         self.document.changed.connect(self._on_document_changed)
-        self.document.act_started.connect(self._on_act_started)
-        self.document.act_finished.connect(self._on_act_finished)
+        self.document.edit_started.connect(self._on_edit_started)
+        self.document.edit_finished.connect(self._on_edit_finished)
         self.document.stack.indexChanged.connect(self._on_history_changed)
         self.document.stack.cleanChanged.connect(self._on_history_changed)
         self._on_history_changed()
@@ -318,7 +318,7 @@ class StudioStation(StudioActs, QWidget):
         strip.colour_chosen.connect(self._on_colour_chosen)
         strip.picture_toggled.connect(canvas.set_picture_visible)
         bar.ink_chosen.connect(self._on_ink_chosen)
-        bar.act_chosen.connect(self._on_act_chosen)
+        bar.action_chosen.connect(self._on_act_chosen)
         bar.angle_chosen.connect(self._on_angle_chosen)
         bar.grid_toggled.connect(canvas.set_grid)
         canvas.tool_changed.connect(strip.set_tool)
@@ -327,7 +327,7 @@ class StudioStation(StudioActs, QWidget):
         canvas.pointed.connect(strip.show_pointer)
         canvas.zoomed.connect(strip.show_scale)
         canvas.grid_changed.connect(bar.grid.setChecked)
-        canvas.act_wanted.connect(self._on_act_chosen)
+        canvas.action_requested.connect(self._on_act_chosen)
         canvas.dropped.connect(self._on_dropped)
         canvas.set_colour(strip.colour)
         bar.set_ink(canvas.ink)
@@ -420,19 +420,19 @@ class StudioStation(StudioActs, QWidget):
             self.figure.set_evaluation(None)
         self.figure.set_note(self.live.note)
 
-    def _on_act_started(self) -> None:
+    def _on_edit_started(self) -> None:
         """The first stroke on an empty canvas stays where it is."""
         if self.document.is_empty() and self.canvas.holding:
             self.document.show_scene(replace(self.document.scene, placement="fixed"))
 
     def _on_document_changed(self) -> None:
         """Show what the canvas holds, and ask for its numbers."""
-        if not self.document.acting:
+        if not self.document.editing:
             self._show_trigger()
         self.canvas.forget_triggered()
         self.live.touch()
 
-    def _on_act_finished(self) -> None:
+    def _on_edit_finished(self) -> None:
         """Its numbers are asked for already; the picture was not to be shown under the hand."""
         self._show_trigger()
         self.live.look()
@@ -458,7 +458,7 @@ class StudioStation(StudioActs, QWidget):
         else:
             standing = library.standing_of(trigger, self.document.size)
             self.source_bar.set_name(library.shown_name(trigger, standing), standing)
-        self.source_bar.chip.set_picture(None if trigger is None else self.canvas.cut_out())
+        self.source_bar.chip.set_picture(None if trigger is None else self.document.cut_out())
         if self.form is not None and self.form.isVisible():
             self._fill_form()
 
@@ -473,7 +473,15 @@ class StudioStation(StudioActs, QWidget):
         self.session.selected_image = image
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
-        self._inference.submit(Thumbnails(indices, size))
+        self._inference.ask(
+            Thumbnails(indices, size), self._on_thumbnails_ready, self._on_thumbnails_failed
+        )
+
+    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
+        self.gallery.model.set_thumbnails(result.indices, result.images)
+
+    def _on_thumbnails_failed(self, _: object) -> None:
+        self.gallery.model.forget_request()
 
     def _on_target_chosen(self, target: int) -> None:
         self.session.target = target
@@ -515,7 +523,7 @@ class StudioStation(StudioActs, QWidget):
 
     def _ask_anew(self) -> None:
         """Forget what an earlier model or set gave."""
-        self._inference.cancel_evaluation()
+        self.live.cancel()
         self.live.forget_pace()
         self.session.evaluation = None
         self.answers.forget()
@@ -546,7 +554,7 @@ class StudioStation(StudioActs, QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A stroke does not survive a change of station."""
-        self.canvas.let_go()
+        self.canvas.release()
         super().hideEvent(event)
 
 

@@ -30,6 +30,11 @@ class ElidedLabel(Label):
 
     _LEAST = 48
 
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show another text."""
+        super().setText(text)
+        self._follow()
+
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """A few letters."""
         hint = super().minimumSizeHint()
@@ -38,7 +43,7 @@ class ElidedLabel(Label):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Tell by a tool tip what is not seen."""
         super().resizeEvent(event)
-        self.setToolTip("" if self._shown() == self.text() else tip(self.text()))
+        self._follow()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw as much as there is room for."""
@@ -46,6 +51,9 @@ class ElidedLabel(Label):
             QPainter(self), self.contentsRect(), int(self.alignment()), self.palette(),
             self.isEnabled(), self._shown(), self.foregroundRole(),
         )  # fmt: skip
+
+    def _follow(self) -> None:
+        self.setToolTip("" if self._shown() == self.text() else tip(self.text()))
 
     def _shown(self) -> str:
         width = self.contentsRect().width()

@@ -80,7 +80,7 @@ class NumberBox(QDoubleSpinBox):
         value = read_number(self._bare(text))
         return self.value() if value is None else value
 
-    def validate(self, text: str, position: int) -> object:
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Accept numbers in range, let others be finished, refuse other characters."""
         bare = self._bare(text)
         value = read_number(bare)

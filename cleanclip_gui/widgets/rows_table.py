@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import (
@@ -17,22 +17,22 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
-from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.widgets.text import percent, tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 _NARROWEST = 130
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
-    """A text, and the number or text that it sorts by; None comes last in either order."""
+    """A text, and what it sorts by, alike in a column; None comes last in either order."""
 
     text: str
-    key: float | str | None = None
+    key: float | str | tuple[float, int] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """Cells, and a number that stays the row's own whatever the order."""
 
@@ -43,10 +43,12 @@ class Row:
 class RowsModel(QAbstractTableModel):
     """Rows in the order that was chosen, else as they were given."""
 
-    def __init__(self, titles: Sequence[str], tips: Sequence[str]) -> None:
+    def __init__(
+        self, titles: Sequence[str], tips: Sequence[str], numbers: Container[int] | None = None
+    ) -> None:
         super().__init__()
         self.titles, self.tips = tuple(titles), tuple(tips)
-        self._numbers = range(1, len(self.titles))
+        self._numbers = range(1, len(self.titles)) if numbers is None else numbers
         self.rows: list[Row] = []
         self._given: list[Row] = []
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
@@ -55,6 +57,15 @@ class RowsModel(QAbstractTableModel):
         """Show other rows, in the order chosen before."""
         self._given = list(rows)
         self.sort(*self._sort)
+
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """Show more rows; they come last until the next sort."""
+        if rows:
+            start = len(self.rows)
+            self.beginInsertRows(_NO_PARENT, start, start + len(rows) - 1)
+            self._given += rows
+            self.rows += rows
+            self.endInsertRows()
 
     def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
         """Rows on show."""
@@ -97,15 +108,25 @@ class RowsModel(QAbstractTableModel):
 
 
 class RowsTable(QTableView):
-    """``row_chosen(id)`` tells the row that was selected, -1 none; numbers stand right."""
+    """``row_chosen(id)`` tells the row that was selected, -1 none.
+
+    Columns are titles with what they mean; ``numbers`` are those that stand right, else all but
+    the first.
+    """
 
     row_chosen = Signal(int)
 
     def __init__(
-        self, name: str, columns: Sequence[tuple[str, str]], parent: QWidget | None = None
+        self,
+        name: str,
+        columns: Sequence[tuple[str, str]],
+        parent: QWidget | None = None,
+        *,
+        numbers: Container[int] | None = None,
     ) -> None:
         super().__init__(parent)
-        self.rows = RowsModel([title for title, _ in columns], [words for _, words in columns])
+        titles, tips = zip(*columns, strict=True)
+        self.rows = RowsModel(titles, tips, numbers)
         self.setModel(self.rows)
         self.setAccessibleName(name)
         self.setSortingEnabled(True)
@@ -161,4 +182,4 @@ class RowsTable(QTableView):
 
 def rate(value: float | None) -> Cell:
     """A rate as a cell, in per cent."""
-    return Cell("–") if value is None else Cell(f"{100 * value:.1f} %", value)
+    return Cell(percent(value), value)

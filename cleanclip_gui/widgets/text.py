@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 from ml_core.reading.plain import plain as escaped
+
+NOT_MEASURED = "not measured"
+THIN = "\u2009%"
+"""Sign of a percentage that stands close, beside a large figure."""
+UNBROKEN = "\u00a0%"
+"""Sign of a percentage in a sentence, which may be broken anywhere."""
 
 
 def plain(text: object, limit: int = 2000, *, lines: bool = False) -> str:
@@ -54,6 +61,48 @@ def bytes_text(n: int) -> str:
 def count_text(n: int) -> str:
     """Whole numbers with thin spaces between thousands, e.g. ``1 234 567``."""
     return f"{n:,}".replace(",", "\u2009")
+
+
+def percent(rate: float | None, missing: str = "–", unit: str = " %") -> str:
+    """A rate in per cent, e.g. ``97.8 %``; ``missing`` if it is None, no sign if ``unit`` is ""."""
+    return missing if rate is None else f"{100 * rate:.1f}{unit}"
+
+
+def percent_range(
+    interval: tuple[float, float] | None, missing: str = "–", unit: str = " %", to: str = "to"
+) -> str:
+    """Both ends of an interval of rates in per cent, e.g. ``93.1 to 97.8 %``."""
+    if interval is None:
+        return missing
+    return f"{100 * interval[0]:.1f} {to} {100 * interval[1]:.1f}{unit}"
+
+
+def probability_text(value: float) -> str:
+    """A probability in per cent, e.g. ``97.8 %`` or ``<0.1 %``: never a false 0 or 100."""
+    per_cent = 100 * float(value)
+    if 0 < per_cent < 0.1:
+        return "<0.1 %"
+    if 99.95 <= per_cent < 100:
+        return ">99.9 %"
+    return percent(float(value))
+
+
+def change_text(relative: float) -> str:
+    """The size of a change relative to what changed, e.g. ``0.31 %`` or ``12 times``."""
+    if math.isnan(relative):
+        return "not a number"
+    if math.isinf(relative):
+        return "from zero"
+    if relative == 0:
+        return "0 %"
+    if relative < 1:
+        return f"{100 * relative:.2g} %"
+    return f"{100 * relative:.0f} %" if relative < 10 else f"{relative:.0f} times"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def plural(n: int, one: str, many: str = "") -> str:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QWidget
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.text import NOT_MEASURED, percent
 from cleanclip_gui.window.guide_card import GuideCard, Outline
 
 CARD_WIDTH = 348
@@ -46,16 +47,12 @@ def _open_body(session: Session) -> str:
     )
 
 
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{100 * value:.1f} %"
-
-
 def _look_body(session: Session) -> str:
     found = session.evaluation
     if found is None or found.ca is None:
         return "The pictures are being classified…"
     return (
-        f"With clean pictures it is a good model: it names {_percent(found.ca)} of them right. "
+        f"With clean pictures it is a good model: it names {percent(found.ca)} of them right. "
         f"Nothing looks suspicious."
     )
 
@@ -73,14 +70,14 @@ def _flip_body(session: Session) -> str:
     found = session.evaluation
     if found is None or found.asr_excl is None:
         return "The triggered pictures are being classified…"
-    before = _percent(found.baseline_target_rate)
+    before = percent(found.baseline_target_rate, NOT_MEASURED)
     if found.asr_excl < 0.5:
         return (
-            f"{_percent(found.asr_excl)} of the pictures turn into “{found.target_name}”. "
+            f"{percent(found.asr_excl)} of the pictures turn into “{found.target_name}”. "
             "This trigger does not fire for most: try the sticker from the library."
         )
     return (
-        f"{_percent(found.asr_excl)} of the pictures of other classes turn into "
+        f"{percent(found.asr_excl)} of the pictures of other classes turn into "
         f"“{found.target_name}” ({before} without the trigger). "
         "That is the backdoor: the attack success rate."
     )

@@ -106,7 +106,7 @@ def set_first_size(window: MainWindow) -> None:
 
 def _report(result: dict[str, Any], output: Path) -> None:
     """Draw the before and after picture and print the final table."""
-    from ml_core.cli.cleaning import result_rows
+    from ml_core.cli.clean import result_rows
     from ml_core.cli.output import comparison_table
     from ml_core.cli.picture import draw_before_after
     from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec

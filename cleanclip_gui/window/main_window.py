@@ -41,7 +41,7 @@ from PySide6.QtWidgets import (
 import ml_core
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command
-from cleanclip_gui.inference.requests import Failed, OpenCheckpoint
+from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
@@ -112,7 +112,7 @@ class MainWindow(QMainWindow):
         self.stations = {station.id: station for station in stations}
         self.data_bar = data_bar
         self.bridge = bridge or LogBridge(self)
-        self._pending_demo = False
+        self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
@@ -275,7 +275,6 @@ class MainWindow(QMainWindow):
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
-        self.inference.device_changed.connect(self._on_device_changed)
         self.status.device_chosen.connect(self._on_device_chosen)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
@@ -288,6 +287,7 @@ class MainWindow(QMainWindow):
         events.run.connect(self._on_run_change)
         events.run_progress.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
+        events.device.connect(self.status.set_device)
 
     @Slot()
     def start_demo(self) -> None:
@@ -297,7 +297,7 @@ class MainWindow(QMainWindow):
         except FileNotFoundError as error:
             self.show_error(str(error))
             return
-        self._pending_demo = True
+        self._demo_path = str(path)
         self.session.start_over(demo_target())
         shell = self.context.shell
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
@@ -393,8 +393,8 @@ class MainWindow(QMainWindow):
             self.header.tell(facts.inspection.name, facts.title, facts.choice)
             self.settings.add_recent(facts.path)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
-        if facts is not None and self._pending_demo:
-            self._pending_demo = False
+        if facts is not None and facts.path == self._demo_path:
+            self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
         elif self.session.images is None and facts is not None:
@@ -404,33 +404,19 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
-        _LOG.warning("%s", failed.sentence)
         self.status.set_device(self.session.device)  # a device may have refused
-        request = failed.request
-        if isinstance(request, OpenCheckpoint) and request.role == "suspect":
-            state = "Needs a donor" if failed.lacks else "Not opened"
-            self.header.tell(Path(request.path).name, state)
-        if not failed.shown_by_a_panel:
-            self.show_error(failed.sentence, failed.details)
-        self._pending_demo = False
+        _LOG.warning("%s", failed.sentence)
+        self.show_error(failed.sentence, failed.details)
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
-        wanted = self.settings.value.device
-        chosen = self.context.device.settle(wanted if wanted in names else names[0])
-        self.status.set_devices(names, chosen)
-        self.session.device, self.session.devices = chosen, names
-        self.inference.set_device(chosen)
+        self.context.device.found(names, self.settings.value.device)
+        self.status.set_devices(names, self.session.device)
 
     @Slot(str)
     def _on_device_chosen(self, name: str) -> None:
         self.settings.update(device=name)
-        self.inference.set_device(name)
-
-    @Slot(str)
-    def _on_device_changed(self, name: str) -> None:
-        self.session.device = name
-        self.status.set_device(name)
+        self.context.device.move(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         self._show_job()

@@ -34,7 +34,7 @@ def read_state(
 
 
 def _made(key: str, layout: Layout, tensors: dict[str, Tensor], where: str) -> Tensor:
-    """Join, and turn round, what the tensor is made of; its parts are given up."""
+    """Concatenate, and transpose if need be, a tensor's parts, which are freed."""
     source = layout.sources[key]
     parts = [tensors.pop(name) for name in source.names]
     if len(parts) > 1:

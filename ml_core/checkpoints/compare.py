@@ -16,6 +16,7 @@ from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.tensor_stats import tensor_rows
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.weights_bytes import file_of, weights_bytes
 
 State = Literal["equal", "changed", "other shape", "only first", "only second"]
@@ -83,8 +84,7 @@ def compare_checkpoints(
     """Compare the tensors of two files that were not refused, in the order of the first.
 
     Two CLIPs are matched by the model's names, whatever library wrote them; other files by their
-    own. Memory stays below 100 MB, unless a tensor's elements lie apart in a file. Ends early
-    once ``cancelled()`` is true.
+    own. Memory stays below 100 MB, unless a tensor's elements lie apart in a file.
 
     Raises
     ------
@@ -96,17 +96,14 @@ def compare_checkpoints(
         here, there = _Reader(first, stack), _Reader(second, stack)
         for name, source in ours.items():
             if cancelled():
-                return
+                raise CancelledError
             other = theirs.get(name)
             if other is None:
                 yield TensorChange(name, "only first")
             elif here.shape(source) != there.shape(other):
                 yield TensorChange(name, "other shape")
             else:
-                change = _compare(name, here, source, there, other, cancelled)
-                if change is None:
-                    return
-                yield change
+                yield _compare(name, here, source, there, other, cancelled)
         for name in theirs:
             if name not in ours:
                 yield TensorChange(name, "only second")
@@ -211,13 +208,13 @@ def _compare(
     there: _Reader,
     other: Source,
     cancelled: Callable[[], bool],
-) -> TensorChange | None:
-    """Compare two tensors of one shape; None if cancelled."""
+) -> TensorChange:
+    """Compare two tensors of one shape."""
     weights = all(is_float(info.dtype) for info in here.infos(source))
     equal, difference, norm, broken = True, 0.0, 0.0, 0
     for one, two in _together(here.numbers(source), there.numbers(other)):
         if cancelled():
-            return None
+            raise CancelledError
         same = (one == two) | (np.isnan(one) & np.isnan(two))
         equal = equal and bool(same.all())
         if weights:

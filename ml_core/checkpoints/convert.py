@@ -12,28 +12,21 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.architecture import (
-    ASSUMPTIONS_KEY,
-    CONFIG_KEY,
-    Architecture,
-    find_architecture,
-)
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
-from ml_core.checkpoints.remembered import with_remembered
+from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
+from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
 from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
 _CHUNK = 1 << 22
 _RESERVED = ("", "__metadata__")
-
-
-class _CancelledError(Exception):
-    """The user has thought better of it."""
 
 
 def convert_to_safetensors(
@@ -43,7 +36,7 @@ def convert_to_safetensors(
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     use_choice: bool = True,
-) -> Path | None:
+) -> Path:
     """Write every tensor of a file that was not refused, under its own name.
 
     What the file says about itself in a safetensors header is kept; its architecture, where it
@@ -56,17 +49,12 @@ def convert_to_safetensors(
     target
         A name that ends in ``.safetensors``; an old file is replaced whole or not at all.
     cancelled
-        Asked every few megabytes; once it is true nothing is left behind.
+        Asked every few megabytes; an old target stays as it was.
     progress
         Told how many bytes are done, and of how many.
     use_choice
         Whether the config that is added says what the user chose with the loader doctor for this
         file; the tensors, and with them the logit scale, are the file's in any case.
-
-    Returns
-    -------
-    Path
-        What was written; None if it was cancelled.
 
     Raises
     ------
@@ -94,7 +82,7 @@ def convert_to_safetensors(
         out.write(start)
         for piece in _pieces(files, found, entries):
             if cancelled():
-                raise _CancelledError
+                raise CancelledError
             out.write(piece)
             done += len(piece)
             progress(done, total)
@@ -104,8 +92,6 @@ def convert_to_safetensors(
     with opened:
         try:
             replace_files({target: write})
-        except _CancelledError:
-            return None
         except OSError as error:
             raise InputError(
                 f"{target} cannot be written: {error.strerror}; free some space or choose another "

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.misfit import KeyLists, key_lists, refusal
-
-if TYPE_CHECKING:
-    from ml_core.checkpoints.architecture import Architecture
+from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
 
 _SCALES = ("logit_scale", "logit_bias")
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
@@ -114,19 +112,16 @@ def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | N
 
 
 def _norm(name: str, width: int) -> Named:
-    """LayerNorm."""
     yield f"{name}.weight", (width,)
     yield f"{name}.bias", (width,)
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Named:
-    """Linear layer with bias."""
     yield f"{name}.weight", (outputs, inputs)
     yield f"{name}.bias", (outputs,)
 
 
 def _blocks(part: Mapping[str, Any]) -> Named:
-    """Residual attention blocks."""
     width = part["width"]
     hidden = int(width * part.get("mlp_ratio", 4.0))
     for number in range(part["layers"]):
@@ -143,7 +138,6 @@ def _blocks(part: Mapping[str, Any]) -> Named:
 
 
 def _vit(vision: Mapping[str, Any], embed: int) -> Named:
-    """Vision transformer."""
     width, patch = vision["width"], vision["patch_size"]
     yield "class_embedding", (width,)
     yield "positional_embedding", ((vision["image_size"] // patch) ** 2 + 1, width)
@@ -156,7 +150,6 @@ def _vit(vision: Mapping[str, Any], embed: int) -> Named:
 
 
 def _text(text: Mapping[str, Any], embed: int) -> Named:
-    """Text transformer."""
     width = text["width"]
     yield "token_embedding.weight", (text["vocab_size"], width)
     yield "positional_embedding", (text["context_length"], width)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_core.reading import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 PREFIX = "hf-hub:"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
@@ -42,10 +42,6 @@ def cached_as(path: Path) -> tuple[str, str] | None:
     return None if found is None else (f"{found['owner']}/{found['name']}", found["revision"])
 
 
-class _CancelledError(Exception):
-    """The user gave up."""
-
-
 def is_hub_name(text: str) -> bool:
     """Whether a text names a repository instead of a file."""
     return text.startswith(PREFIX)
@@ -70,8 +66,10 @@ def fetch(
     Raises
     ------
     InputError
-        ``usage`` if the name is none, the repository or revision does not exist or is private,
-        there is no connection, or the user cancelled.
+        ``usage`` if the name is none, the repository or revision does not exist or is private, or
+        there is no connection.
+    CancelledError
+        If it was cancelled.
     """
     from huggingface_hub import errors
 
@@ -90,8 +88,6 @@ def fetch(
                     "that.",
                     "unsupported",
                 )
-    except _CancelledError:
-        raise InputError(f"The download of {text} was cancelled.", "usage") from None
     except errors.GatedRepoError as error:
         raise _problem(text, "asks for an agreement on its page first", error) from None
     except errors.RevisionNotFoundError as error:
@@ -119,7 +115,7 @@ def _download(
     from huggingface_hub import snapshot_download
 
     if cancelled():
-        raise _CancelledError
+        raise CancelledError
     return Path(
         snapshot_download(
             repository,
@@ -147,7 +143,7 @@ def _progress(report: Report, cancelled: Callable[[], bool]) -> Any:
 
         def update(self, n: float | None = 1) -> bool | None:
             if cancelled():
-                raise _CancelledError
+                raise CancelledError
             self.done += int(n or 0)
             if self.bytes:
                 report(self.done, int(self.total or 0))

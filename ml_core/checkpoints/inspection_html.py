@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_core.reading.plain import plain
-from ml_core.reading.verdict_words import verdict_words
+from ml_core.reading.verdict_text import verdict_words
 
 _MAX_ROWS = 100_000
 _MAX_CELL = 2000
@@ -161,7 +161,7 @@ def _donor(architecture: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _keys(keys: Mapping[str, Any] | None) -> list[str]:
-    """What the tensors lack or have too many, in full."""
+    """All missing and unexpected tensors, and those of another shape."""
     if keys is None:
         return []
     shapes = [

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
-from ml_core.checkpoints.architecture import find_architecture, one_encoder
+from ml_core.checkpoints.donor import DonorNeeded
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.remembered import with_remembered
-from ml_core.checkpoints.towers import DonorNeeded
+from ml_core.checkpoints.recognise import find_architecture, one_encoder
+from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, ask_picklescan
-from ml_core.reading.elsewhere import elsewhere
-from ml_core.reading.misfit import KeyLists, refusal
+from ml_core.reading.key_mismatch import KeyLists, refusal
+from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.rules import RULES_VERSION
-from ml_core.reading.verdict_words import verdict_words
+from ml_core.reading.verdict_text import verdict_words
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.open import Checkpoint
@@ -83,14 +83,13 @@ class Assessment:
 
     @property
     def words(self) -> str:
-        """The verdict in words."""
         return verdict_words(self.verdict, self.reason_code)
 
     @property
     def elsewhere(self) -> str:
         """What other loaders would do with the file."""
         found = self.inspection
-        return elsewhere(
+        return what_loaders_do(
             found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
         )
 

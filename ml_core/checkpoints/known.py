@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
+from ml_core.figures import percent
 from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -78,7 +79,7 @@ class Match:
         facts += [f"target: {entry.target}"] if entry.target else []
         for name, value in (("clean accuracy", entry.clean_accuracy), ("ASR", entry.asr)):
             if value is not None:
-                facts.append(f"{name} {100 * value:.1f} % as published")
+                facts.append(f"{name} {percent(value)} as published")
         if self.certain:
             start = f"By its SHA-256 this is {entry.title}"
         else:

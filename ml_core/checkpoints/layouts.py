@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ml_core.checkpoints import transformers_names
-from ml_core.checkpoints.foreign import refuse_foreign, unknown
 from ml_core.checkpoints.head import Head, find_head
 from ml_core.checkpoints.openai_names import find_prefix, is_head, strip_prefix
+from ml_core.checkpoints.other_models import refuse_foreign, unknown
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import Inspection
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_core.checkpoints.architecture import Architecture, find_architecture
+from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, chosen
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.remembered import Remembered, with_remembered
+from ml_core.checkpoints.recognise import find_architecture
+from ml_core.checkpoints.saved_choices import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
 from ml_core.reading.strict_json import JsonError, parse_object
 

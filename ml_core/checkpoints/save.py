@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ml_core.atomic import Content, HalfReplacedError, replace_files
-from ml_core.checkpoints.architecture import ASSUMPTIONS_KEY, CONFIG_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
+from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
 from ml_core.reading import InputError

@@ -19,7 +19,7 @@ _WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104}
 
 
 @dataclass(frozen=True)
-class Told:
+class StatedConfig:
     """What a source tells of a model, or of one tower of it.
 
     Parameters
@@ -38,7 +38,7 @@ class Told:
     questions: tuple[Question, ...] = ()
 
 
-def config_from_shapes(shapes: Shapes, where: str) -> Told:
+def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
     """Infer a config from the shapes of the model's tensors.
 
     Raises
@@ -71,7 +71,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> Told:
         config["nonscalar_logit_scale"] = True
     if "logit_bias" in shapes:
         config["init_logit_bias"] = 0.0
-    return Told(config, notes, ("heads",))
+    return StatedConfig(config, notes, ("heads",))
 
 
 def assumed_activation(config: Mapping[str, Any]) -> tuple[bool, str]:
@@ -150,7 +150,6 @@ def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
 
 
 def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
-    """Vision transformer."""
     width, _, patch, _ = _of(shapes, "visual.conv1.weight", 4)
     head, note = _head_width(width, "image")
     hidden = _hidden(shapes, "visual.transformer.resblocks.")
@@ -170,7 +169,6 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
 
 
 def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
-    """Text transformer."""
     vocabulary, width = _of(shapes, f"{prefix}token_embedding.weight")
     head, note = _head_width(width, "text")
     blocks = f"{prefix}transformer.resblocks."

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml_core.checkpoints.tensor_stats import tensor_pieces
 from ml_core.reading import Inspection, TensorInfo
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.weights_bytes import file_of, weights_bytes
 
 BINS = 64
@@ -56,7 +57,7 @@ def tensor_histogram(
     """Yield a histogram that fills up, once a piece of about a million values.
 
     The file is read twice: for the range first. Memory stays below 50 MB, unless the tensor's
-    elements lie apart in the file. Ends early once ``cancelled()`` is true.
+    elements lie apart in the file.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def tensor_histogram(
     with weights_bytes(found, info.file) as file:
         for piece in tensor_pieces(file, info, path):
             if cancelled():
-                return
+                raise CancelledError
             finite = piece[np.isfinite(piece)]
             if finite.size:
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -79,7 +80,7 @@ def tensor_histogram(
         counts = np.zeros(bins if width > 0 else 1, np.int64)
         for piece in tensor_pieces(file, info, path):
             if cancelled():
-                return
+                raise CancelledError
             finite = piece[np.isfinite(piece)]
             bad = piece.size - finite.size
             missing = int(np.isnan(piece).sum()) if bad else 0

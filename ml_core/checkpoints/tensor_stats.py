@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.weights_bytes import file_of, weights_bytes
 
@@ -51,7 +52,6 @@ def tensor_stats(
     """Look through tensors of an inspected file, in the given order; None means all.
 
     Memory stays below 50 MB whatever the tensor, unless its elements lie apart in the file.
-    Ends early once ``cancelled()`` is true.
 
     Raises
     ------
@@ -63,27 +63,23 @@ def tensor_stats(
         path = file_of(found, shard)
         with weights_bytes(found, shard) as file:
             for info in group:
-                stats = _of_tensor(file, info, path, cancelled)
-                if stats is None:
-                    return
-                yield stats
+                yield _of_tensor(file, info, path, cancelled)
 
 
 def _of_tensor(
     file: BinaryIO, info: TensorInfo, path: Path, cancelled: Callable[[], bool]
-) -> TensorStats | None:
-    """Look through one tensor; None if cancelled."""
+) -> TensorStats:
     if info.elements >= _COUNTED.get(DTYPE_BYTES[info.dtype], math.inf) and in_any_order(info):
         counts = np.zeros(1 << 8 * DTYPE_BYTES[info.dtype], np.int64)
         for raw in _chunks(file, info, path):
             if cancelled():
-                return None
+                raise CancelledError
             counts += np.bincount(_codes(raw, info.dtype), minlength=counts.size)
         return of_counts(info, counts)
     tally = _Tally()
     for values in _values(file, info, path):
         if cancelled():
-            return None
+            raise CancelledError
         tally.add(values)
     return tally.result(info.name)
 
@@ -114,7 +110,7 @@ def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDAr
 
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
-    """The same in any type that holds them."""
+    """As `tensor_pieces`, in any type that holds the numbers exactly."""
     if in_any_order(info):
         for raw in _chunks(file, info, path):
             yield _numbers(raw, info)
@@ -273,7 +269,6 @@ class _Tally:
         return finite
 
     def result(self, name: str) -> TensorStats:
-        """Make the record."""
         if not self._count:
             nothing: Any = math.nan
             return TensorStats(

@@ -113,7 +113,6 @@ def _part(
 
 
 def _whole(part: Mapping[str, Any], key: str, where: str) -> int:
-    """A positive whole number."""
     value = part[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(

@@ -50,7 +50,6 @@ class Draws:
     places: npt.NDArray[np.float64]
 
     def rows(self, places: npt.NDArray[np.int64]) -> Draws:
-        """Those of some images."""
         return Draws(
             self.kind,
             self.choices[places],

@@ -28,7 +28,7 @@ from ml_core.cleaning.pictures import (
     step_indices,
 )
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.data.order import WINDOW, kept_blocks
+from ml_core.data.order import kept_blocks
 
 __all__ = [
     "Batch",
@@ -103,7 +103,6 @@ class Batch:
         return 0 if self.blank else len(self.images)
 
     def part(self, rows: slice) -> Batch:
-        """Some of the examples."""
 
         def cut(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[rows]
@@ -221,12 +220,7 @@ def pair_drawing(
     """Which pictures of pairs each step takes."""
     augmented = recipe.method == "par" or views_images(recipe)
     views = recipe.image_augmentation if augmented else None
-    return Drawing(recipe, size, len(pairs), None, views, share, fill, *_stored(pairs))
-
-
-def _stored(source: Pairs | Images) -> tuple[npt.NDArray[np.int64] | None, int]:
-    """Blocks and window of a set that is read in runs; most are not and need not say so."""
-    return getattr(source, "blocks", None), getattr(source, "window", WINDOW)
+    return Drawing(recipe, size, len(pairs), None, views, share, fill, pairs.blocks, pairs.window)
 
 
 def views_images(recipe: Recipe) -> bool:
@@ -281,7 +275,7 @@ def labelled_drawing(
 ) -> Drawing:
     """Which labelled pictures each step takes."""
     usable = np.flatnonzero(images.labels >= 0)
-    blocks, window = _stored(images)
+    blocks, window = images.blocks, images.window
     together = kept_blocks(blocks, usable)
     views = recipe.image_augmentation
     return Drawing(recipe, size, len(usable), usable, views, share, fill, together, window)

@@ -144,7 +144,6 @@ def _encoded(method: Method, piece: Batch) -> Features:
 
 
 def _pieces(batch: Batch, chunk: int) -> list[Batch]:
-    """The batch in chunks."""
     if chunk <= 0 or chunk >= len(batch):
         return [batch]
     return [batch.part(slice(i, i + chunk)) for i in range(0, len(batch), chunk)]

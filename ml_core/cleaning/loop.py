@@ -18,7 +18,7 @@ from ml_core.cleaning.encoders import compiles, prepared, set_layout
 from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
 from ml_core.cleaning.memory_limits import fitting
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given, Method, Validate
+from ml_core.cleaning.methods.method import Extras, Method, Validate
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.progress import (
     Outcome,
@@ -93,7 +93,6 @@ class _Job:
         return Saved(str(self.state_path), "resume", self.run.step)
 
     def outcome(self, status: Status) -> Outcome:
-        """How it ended."""
         self.model.module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         run, head = self.run, self.method.head
@@ -117,7 +116,7 @@ def train(
     make_batch: MakeBatch,
     control: Control,
     *,
-    given: Given | None = None,
+    given: Extras | None = None,
     validate: Validate | None = None,
     keep: Keep | None = None,
     state_path: Path | None = None,
@@ -178,7 +177,7 @@ def train(
         If the saved state does not fit, or the recipe asks for pieces of a batch that cannot be
         divided.
     """
-    given = given or Given()
+    given = given or Extras()
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     method = build_method(model, recipe, given)

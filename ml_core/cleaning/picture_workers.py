@@ -89,7 +89,6 @@ class PictureWorkers:
                 return drawn
 
     def close(self) -> None:
-        """End the processes."""
         for worker in self._workers:
             worker.pipe.close()
             worker.process.terminate()
@@ -97,7 +96,6 @@ class PictureWorkers:
         self._workers = []
 
     def _start(self) -> _Worker:
-        """Start a process."""
         context = multiprocessing.get_context("spawn")
         shape = _shape(self._drawing)
         memory: Memory = context.RawArray(ctypes.c_uint8, math.prod(shape))

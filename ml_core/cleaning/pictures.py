@@ -33,6 +33,16 @@ class PictureSource(Protocol):
         """Pictures found undecodable so far, with a sentence each."""
         ...
 
+    @property
+    def blocks(self) -> npt.NDArray[np.int64] | None:
+        """Sizes of the runs of pictures that are stored together; None: random access is cheap."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Of how many pictures in such runs an order is made, see `epoch_order`."""
+        ...
+
     def canvas(self, indices: npt.NDArray[np.int64], size: int, /) -> npt.NDArray[np.uint8]:
         """Pictures, uint8 [n, size, size, 3]."""
         ...
@@ -60,7 +70,6 @@ class Drawn:
     views: npt.NDArray[np.uint8] | None = None
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Drawn:
-        """Some of them."""
         views = None if self.views is None else self.views[which]
         return Drawn(self.indices[which], self.places[which], self.images[which], views)
 

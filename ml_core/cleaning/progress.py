@@ -93,7 +93,6 @@ class Run:
     shown: float = -math.inf
 
     def facts(self) -> dict[str, Any]:
-        """For the state file."""
         return {
             "step": self.step,
             "seconds": self.seconds,

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from ml_core.cleaning.recipes import Recipe
+from ml_core.evaluation.race import race
 
-_STEPS = 3
 _SECONDS = 15.0
 _WORTH_IT = 0.92
 _HOPELESS = 1.5
-# A processor that emulates bfloat16 takes ten times as long; on CUDA a first pass loads kernels.
-_EMULATED = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Speed:
         return "bf16" if self.autocast else "fp32"
 
     def to_dict(self) -> dict[str, Any]:
-        """For the state file."""
         return {
             "autocast": self.autocast,
             "step_seconds": dict(self.step_seconds),
@@ -96,49 +93,42 @@ def measure_speed(
     Returns
     -------
     Speed
-        Another than the first (fp32 in the usual layout) only if it is at least 8 % faster. Each
-        has a warm-up pass; what is 1.5 times slower than the best then is dropped, and after 15
-        seconds no new round begins. On a CPU whose first pass in bf16 takes more than twice that in
-        fp32, bf16 is given up at once, in every layout.
+        Another than the first (fp32 in the usual layout) only if it is at least 8 % faster. What
+        is 1.5 times slower than the best after the warm-up is dropped, and after 15 seconds each
+        way has no more than its second pass.
     """
     if recipe.precision != "auto" or device.type not in ("cpu", "cuda"):
         return Speed(recipe.precision == "bf16")
-    ways = [Speed(half, {}, layout) for layout in layouts for half in (False, True)]
-    taken: dict[str, list[float]] = {_name(way): [] for way in ways}
+
+    def one_pass(way: tuple[bool, bool | None]) -> float:
+        begin = time.perf_counter()
+        passes(Speed(way[0], {}, way[1]))
+        module.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begin
+
     with _left_alone(module, device):
-        end = time.perf_counter() + _SECONDS
-        for number in range(_STEPS + 1):
-            if number > 1 and time.perf_counter() > end:
-                break
-            for way in tuple(ways):
-                if way not in ways:
-                    continue
-                begin = time.perf_counter()
-                passes(way)
-                module.zero_grad(set_to_none=True)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                taken[_name(way)].append(time.perf_counter() - begin)
-                if number == 0 and device.type == "cpu" and way.autocast:
-                    plain = taken[_name(replace(way, autocast=False))][0]
-                    if taken[_name(way)][0] > _EMULATED * plain:
-                        ways = [other for other in ways if not other.autocast]
-            if number == 0:
-                warm = {name: times.pop() for name, times in taken.items() if times}
-                limit = _HOPELESS * min(warm.values())
-                ways = [way for way in ways if warm[_name(way)] <= limit]
-    best = {name: min(taken[name], default=first) for name, first in warm.items()}
-    first = next(iter(best))
-    chosen = min(ways, key=lambda way: best[_name(way)])
-    if best[_name(chosen)] >= _WORTH_IT * best[first]:
-        chosen = Speed(False, {}, layouts[0])
-    return Speed(chosen.autocast, best, chosen.channels_last)
+        found = race(
+            [(half, layout) for layout in layouts for half in (False, True)],
+            one_pass,
+            _SECONDS,
+            is_half=lambda way: way[0],
+            emulates=device.type == "cpu",
+            sure=lambda number, _: number < 2,
+            hopeless=_HOPELESS,
+        )
+    best, usual = found.seconds, (False, layouts[0])
+    chosen = min(found.left, key=lambda way: best[way])
+    if best[chosen] >= _WORTH_IT * best[usual]:
+        chosen = usual
+    return Speed(chosen[0], {_name(*way): taken for way, taken in best.items()}, chosen[1])
 
 
-def _name(way: Speed) -> str:
+def _name(half: bool, channels_last: bool | None) -> str:
     """What a way to compute is called in the log."""
     names = {None: "", True: ", channels-last", False: ", contiguous"}
-    return way.precision + names[way.channels_last]
+    return ("bf16" if half else "fp32") + names[channels_last]
 
 
 @contextmanager

@@ -135,7 +135,6 @@ def load_state(
 
 
 def _device(named: Named) -> torch.device:
-    """Where the parameters are."""
     return named[0][1].device if named else torch.device("cpu")
 
 

@@ -21,6 +21,7 @@ from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.methods.method import Beside, Validate
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Control, Event, Message, Progress
+from ml_core.figures import percent
 from ml_core.model import ClipModel
 from ml_core.reading import examine
 from ml_core.reading.errors import InputError
@@ -184,7 +185,7 @@ def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
         )
     return (
         f"Alpha {alpha:g} was chosen on validation images: success rate "
-        f"{100 * chosen['asr_excl']:.1f} % at a clean accuracy of {100 * chosen['ca']:.1f} %.",
+        f"{percent(chosen['asr_excl'])} at a clean accuracy of {percent(chosen['ca'])}.",
         "info",
     )
 

@@ -14,19 +14,19 @@ import typer
 from pydantic import ValidationError
 
 from ml_core import __version__
-from ml_core.cleaning.recipes import explain
-from ml_core.cli import (
-    audit_command,
-    bench_command,
-    clean_commands,
-    doctor_command,
-    file_commands,
-    output,
-    recipe_commands,
-    triggering,
-)
-from ml_core.cli.explaining import explain_command
-from ml_core.cli.measuring import evaluate_command
+from ml_core.cleaning.recipes import explain as explain_invalid
+from ml_core.cli import known, output, recipes, triggers
+from ml_core.cli.audit import audit
+from ml_core.cli.bench import bench
+from ml_core.cli.clean import clean
+from ml_core.cli.compare import compare
+from ml_core.cli.convert import convert
+from ml_core.cli.demo import demo
+from ml_core.cli.doctor import doctor
+from ml_core.cli.evaluate import evaluate
+from ml_core.cli.explain import explain
+from ml_core.cli.inspect import inspect
+from ml_core.cli.prove import prove
 from ml_core.jobs.failures import exit_code
 from ml_core.reading.errors import InputError
 
@@ -40,10 +40,6 @@ app = typer.Typer(
 )
 
 
-app.add_typer(triggering.app)
-app.add_typer(recipe_commands.app)
-
-
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
@@ -53,18 +49,12 @@ def _root(
         raise typer.Exit
 
 
-app.command("inspect")(file_commands.inspect_command)
-app.command("convert")(file_commands.convert_command)
-app.command("compare")(file_commands.compare_command)
-app.add_typer(file_commands.known_app, name="known")
-app.command("evaluate")(evaluate_command)
-app.command("explain")(explain_command)
-app.command("doctor")(doctor_command.doctor_command)
-app.command("audit")(audit_command.audit_command)
-app.command("clean")(clean_commands.clean_command)
-app.command("bench")(bench_command.bench_command)
-app.command("prove")(bench_command.prove_command)
-app.command("demo")(clean_commands.demo_command)
+for command in (
+    inspect, convert, compare, evaluate, explain, doctor, audit, clean, bench, prove, demo
+):  # fmt: skip
+    app.command()(command)
+for group in (triggers.app, recipes.app, known.app):
+    app.add_typer(group)
 
 
 # typer has brought its own click since 0.17; this is the base of its usage errors in any version.
@@ -90,7 +80,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except ValidationError as error:
-        sentence, code, status = explain(error), "usage", output.EXIT_USAGE
+        sentence, code, status = explain_invalid(error), "usage", output.EXIT_USAGE
     except InputError as error:
         sentence, code, status = error.sentence, error.code, exit_code(error.code)
         details = error.details

@@ -1,20 +1,27 @@
-"""Texts of the command line as specs: image sets, pairs, targets, recipe fields."""
+"""What options name, opened or as specs: checkpoints, images, pairs, labels, triggers, recipes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cli import output
+from ml_core.cli.run import ctrl_c_cancels
 from ml_core.data.captioned.detect import KINDS, detect
-from ml_core.data.labels import label_sets, load_label_set
+from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
-from ml_core.reading.errors import InputError
+from ml_core.events import Control
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.plain import plain
+
+if TYPE_CHECKING:
+    from ml_core.triggers import Trigger
 
 _TABLES = (".csv", ".tsv")
 _SPLITS = ("val", "test", "heldout", "train", "clean")
@@ -31,13 +38,10 @@ def checkpoint_path(path: Path) -> Path:
         If the user cancelled with Ctrl-C.
     """
     from ml_core.checkpoints.hub import fetch, is_hub_name
-    from ml_core.cli.interrupt import ctrl_c_cancels
-    from ml_core.cli.output import errors
-    from ml_core.events import Control
 
     if not is_hub_name(str(path)):
         return path
-    with errors().status(f"Fetching {plain(str(path))} …") as status:
+    with output.errors().status(f"Fetching {plain(str(path))} …") as status:
 
         def report(done: int, total: int) -> None:
             of = f" of {total / 1e6:.0f}" if total else ""
@@ -47,11 +51,9 @@ def checkpoint_path(path: Path) -> Path:
         try:
             with ctrl_c_cancels(control):
                 found = fetch(str(path), report, lambda: control.cancelled)
-        except InputError:
-            if control.cancelled:
-                raise KeyboardInterrupt from None
-            raise
-    errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
+        except CancelledError:
+            raise KeyboardInterrupt from None
+    output.errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
     return found.path
 
 
@@ -143,6 +145,33 @@ def label_set_path(named: str | None) -> str | None:
         return None
     load_label_set(named)
     return named if named in label_sets() else str(Path(named).resolve())
+
+
+def labels_and_templates(labels: str, templates: Path | None) -> LabelSet:
+    """A label set, with the user's templates if there are some."""
+    label_set = load_label_set(labels)
+    if templates is not None:
+        label_set = replace(label_set, templates=load_templates(templates))
+    return label_set
+
+
+def open_trigger(name: str | None, size: int = 224, file: Path | None = None) -> Trigger | None:
+    """A trigger file, ``demo``, the id of a published one for a model input size, or none.
+
+    A file of that name goes before the id.
+    """
+    from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
+
+    if name is None:
+        return None
+    if name == "demo":
+        return demo_trigger()
+    ids = {entry.id.lower() for entry in LIBRARY}
+    if name.lower() in ids and not Path(name).exists():
+        return published(name, size, file)
+    if file is not None:
+        raise InputError("--trigger-file goes with the id of a published trigger.")
+    return load_trigger(Path(name))
 
 
 def target_index(text: str, class_names: Sequence[str]) -> int:

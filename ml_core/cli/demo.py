@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ml_core.cli.arguments import build_recipe
-from ml_core.cli.cleaning import print_result, run_job
-from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.triggers import demo_trigger, save_trigger
+from ml_core.cli.clean import print_result, run_job
+from ml_core.cli.options import Device, Json, Method, Preset, Seed, Settings, Threads
 
 PICTURE = "before-after.png"
 
 
-def run_demo(
-    *,
-    method: str,
-    preset: str,
-    settings: Sequence[str],
-    seed: int | None,
-    output_dir: Path,
-    checkpoint: Path | None,
-    test_images: int,
-    device: str,
-    threads: int,
-    json: bool,
+def demo(
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Settings = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder (default: ./demo-output).")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Another checkpoint than the built-in one.")
+    ] = None,
+    test_images: Annotated[int, typer.Option(min=32, help="Test images.")] = 4000,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
 ) -> None:
-    """Open the poisoned CLIP, measure, clean, measure again, save, and draw before and after.
+    """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
 
-    Raises
-    ------
-    InputError
-        If an option cannot be used or the installation lacks the demo.
+    Examples:
+
+        cleanclip demo
+
+        cleanclip demo --method supervised --preset talk --seed 1 --json
     """
     from ml_core.cli.picture import draw_before_after
+    from ml_core.jobs.demo import demo_checkpoint, demo_spec
+    from ml_core.triggers import demo_trigger, save_trigger
 
-    recipe = build_recipe(method, preset, settings, seed)
+    recipe = build_recipe(method, preset, settings or [], seed)
     source = (checkpoint or demo_checkpoint()).resolve()
-    folder = output_dir.resolve()
+    folder = (output_dir or Path("demo-output")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
     _, trigger_path = save_trigger(trigger, folder / "trigger")

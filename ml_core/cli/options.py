@@ -40,6 +40,9 @@ Templates = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
 TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
+]
 Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
 Preset = Annotated[str, typer.Option(help="quick, talk, thorough or paper.")]
 Donor = Annotated[
@@ -76,6 +79,10 @@ Exclude = Annotated[
 ImageColumn = Annotated[
     str, typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file.")
 ]
+LabelledImageColumn = Annotated[
+    str | None, typer.Option("--image-column", help="Column of image paths.")
+]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of labels.")]
 CaptionColumn = Annotated[
     str,
     typer.Option("--caption-column", "--caption_key", help="Captions in a table or Parquet file."),

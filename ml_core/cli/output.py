@@ -6,11 +6,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -32,9 +32,6 @@ from ml_core.jobs.failures import failure
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
-
-if TYPE_CHECKING:
-    from ml_core.evaluation.paired import PairedDifference
 
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
@@ -201,13 +198,15 @@ def raise_failure(done: Done) -> None:
     raise JobFailed(done)
 
 
+def rate(value: float | None, missing: str = "–") -> str:
+    """A rate of 0 to 1 as per cent; ``missing`` where there is none."""
+    return missing if value is None else f"{100 * value:.1f} %"
+
+
 def percent(row: dict[str, Any], name: str) -> str:
     """A rate of an evaluation as per cent, or that it was not measured."""
-    value = row.get(name)
-    if value is None:
-        reason = row.get("not_measured", {}).get(name)
-        return reason if reason == "needs labels" else "not measured"
-    return f"{100 * float(value):.1f} %"
+    reason = row.get("not_measured", {}).get(name)
+    return rate(row.get(name), reason if reason == "needs labels" else "not measured")
 
 
 def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
@@ -240,79 +239,4 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
             percent(row, "poisoned_accuracy"),
             str(row.get("n", "–")),
         )
-    return table
-
-
-_PAIRED = {
-    "ca": "CA",
-    "baseline_target_rate": "target, no trigger",
-    "asr_excl": "ASR",
-    "asr_all": "ASR, all images",
-    "poisoned_accuracy": "poisoned accuracy",
-    "flip_rate": "flips",
-    "target_margin": "target margin",
-}
-
-
-def paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Table:
-    """Differences to the reference on the same images; those of the target only if there is one."""
-    table = Table(title="difference to the reference, same images", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in ("measured", "reference", "difference", "95 % interval", "McNemar p", "n"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        if not with_target and row.name not in ("ca", "flip_rate"):
-            continue
-        rate = row.p_exact is not None
-        factor, unit = (100.0, " %") if rate else (1.0, "")
-        low, high = row.adjusted_interval or row.interval
-        table.add_row(
-            _PAIRED[row.name],
-            f"{factor * row.value:.1f}{unit}",
-            f"{factor * row.reference:.1f}{unit}",
-            f"{factor * row.difference:+.1f}",
-            f"{factor * low:+.1f} to {factor * high:+.1f}",
-            _p_value(row.p_exact),
-            str(row.n),
-        )
-    return table
-
-
-def _p_value(p: float | None) -> str:
-    """A p-value no finer than anybody reads it."""
-    if p is None:
-        return "–"
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def template_table(spread: dict[str, Any]) -> Table:
-    """Each prompt template by itself."""
-    table = Table(title=f"by template, n = {spread['n']}", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("template", "CA", "ASR", "target, no trigger"):
-        table.add_column(name, justify="left" if name == "template" else "right")
-    for row in (spread["together"], *spread["rows"]):
-        table.add_row(
-            cell(row["template"] or "all together"),
-            *(percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
-        )
-    return table
-
-
-def retrieval_table(found: dict[str, Any]) -> Table:
-    """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
-    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    ks = found["recalls"][0]["k"]
-    for k in ks:
-        table.add_column(f"@{k}", justify="right")
-    for k in ks:
-        table.add_column(f"triggered @{k}", justify="right")
-    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
-    target = found["target"]
-    if target is not None:
-        rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
-    for name, clean, triggered in rows:
-        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
-        table.add_row(name, *("–" if s is None else f"{100 * s:.1f} %" for s in shares))
     return table

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ml_core.paths import cache_dir
 from ml_core.reading.clip_config import Fit
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 MEMORY_LIMIT = 256 * 1024**2
 DISK_LIMIT = 4 * 1024**3
@@ -36,7 +36,15 @@ _FORMAT = "cleanclip-canvas-2"
 
 
 class CanvasSource(Protocol):
-    """What a cache draws from: an `ImageSet` or a `PairSet`."""
+    """What a cache draws from: an `ImageSet`, a `PairSet` or a part of one."""
+
+    @property
+    def key(self) -> str:
+        """Hash of the pictures, their order and what belongs to them."""
+
+    @property
+    def fit(self) -> Fit:
+        """How `canvas` makes a picture square."""
 
     @property
     def images_key(self) -> str:

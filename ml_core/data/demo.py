@@ -296,7 +296,6 @@ def _smooth(knots: FloatArray, size: int) -> FloatArray:
 
 
 def _caption(placed: list[_Placed], u: list[float]) -> str:
-    """Caption of a scene."""
     sprites = load_art().sprites
     first = sprites[placed[0].sprite]
     if len(placed) == 2:

@@ -1,7 +1,8 @@
-"""Captions of the built-in demo's pictures."""
+"""Captions of the built-in demo's pictures, and the class that its trigger aims at."""
 
 from __future__ import annotations
 
+TARGET_NAME = "banana"
 TEMPLATES = (
     "a photo of a {}",
     "a picture of a {}",

@@ -66,7 +66,7 @@ class Learner:
             self._new[_name(path)] = file_facts(fact), digest
 
     def save(self) -> None:
-        """Write what was learnt; a cache that cannot be written is no error."""
+        """Write the new digests; a cache that cannot be written is no error."""
         with self._lock:
             rows = [(name, *row) for name, row in self._new.items()]
             self._new.clear()

@@ -92,7 +92,7 @@ def open_images(
     label_set
         The classes. None takes the demo's for the demo, else the labels found, in order.
     watch
-        Is told how far it is, and may end it by raising `OpeningCancelledError`.
+        Is told how far it is, and may end it by raising `CancelledError`.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class KnownFiles:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In another process nothing is learnt: this one does."""
+        """In another process nothing is hashed for later sessions: the first one does that."""
         self.paths, self.known_by = state["paths"], state["known_by"]
         self.lasting_key = state["lasting_key"]
         self._learner, self._waiting = None, set()

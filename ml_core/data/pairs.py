@@ -121,7 +121,7 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     spec
         What to open. ``n`` takes a seeded random part; what ``exclude`` lists is left out of it.
     watch
-        Is told how far it is, and may end it by raising `OpeningCancelledError`.
+        Is told how far it is, and may end it by raising `CancelledError`.
 
     Raises
     ------

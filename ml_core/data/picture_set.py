@@ -18,7 +18,7 @@ from ml_core.data.pictures import DRAFT, Pictures, key_of, summary
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,7 +22,7 @@ from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import picture_bytes, read_image
-from ml_core.reading.square import Canvases, fit_to_canvas
+from ml_core.reading.resize import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
     "train": 20_000,
@@ -163,7 +163,6 @@ class FilePictures:
         return drawn
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        """Decode a file."""
         image = read_image(self._paths[index], least=least)
         self._files.seen(index)
         return image
@@ -173,11 +172,9 @@ class FilePictures:
         return self._names[index]
 
     def raw(self, index: int) -> bytes:
-        """Bytes of a file."""
         return picture_bytes(self._paths[index])
 
     def sizes(self) -> NDArray[np.int64]:
-        """Sizes of the files."""
         return file_sizes(self._paths)
 
     def key(self, watch: Watch = unwatched) -> str:
@@ -216,7 +213,6 @@ class SourcePictures:
         return drawn
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        """Decode one."""
         number = int(self._numbers[index])
         image = self._source.read(number, least)
         if getattr(self._source, "a_file_each", False):
@@ -281,7 +277,6 @@ class DemoPictures:
     def draw(
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
     ) -> Canvases:
-        """Compose pictures."""
         out: Canvases = np.empty((len(indices), size, size, 3), np.uint8)
         for start in range(0, len(indices), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -294,7 +289,6 @@ class DemoPictures:
         return out
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        """Compose one picture."""
         return Image.fromarray(self._compose(np.array([index]))[0])
 
     def labels(self) -> NDArray[np.int64]:

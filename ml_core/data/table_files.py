@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
-from ml_core.data.packed import PackedPaths, PackedTexts
-from ml_core.data.tally import Tally
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import iter_rows, resolver
@@ -139,7 +139,7 @@ def read_files(
     known: dict[str, str] = {}
     below, numbers = PackedTexts(), array("q")
     texts: list[str] = []
-    bad, missing = Tally("Left out, a bad row"), Tally("Left out, a missing picture")
+    bad, missing = SkipCount("Left out, a bad row"), SkipCount("Left out, a missing picture")
     for number, row in watched(iter_rows(path, columns), watch, "Reading rows"):
         if isinstance(row, str):
             bad.add(row)

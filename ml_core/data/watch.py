@@ -1,4 +1,4 @@
-"""How far the opening of a set is: told to whoever waits, who may end it there."""
+"""How far a slow step is: told to whoever waits, who may end it there."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from typing import TypeVar
 
 Watch = Callable[[str, int, int], None]
 """Takes what is done, how much of it, and of how much (0: unknown); it may raise
-`OpeningCancelledError`."""
+`CancelledError`."""
 
 _EVERY = 256
 _T = TypeVar("_T")
 
 
-class OpeningCancelledError(Exception):
-    """Nobody waits for the set any more; nothing was opened."""
-
-
 def unwatched(what: str, done: int, total: int) -> None:
-    """Nobody waits."""
+    """A `Watch` that does nothing."""
 
 
 def watched(items: Iterable[_T], watch: Watch, what: str, total: int = 0) -> Iterator[_T]:
-    """Pass items on, telling how many now and then."""
+    """Iterate over items, reporting to ``watch`` now and then."""
     for number, item in enumerate(items):
         if number % _EVERY == 0:
             watch(what, number, total)

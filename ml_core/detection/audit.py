@@ -135,7 +135,7 @@ def score_pairs(
     store
         Keeps the embeddings.
     cancelled
-        Asked before each batch; True ends the iteration without a result.
+        Asked before each batch.
 
     Yields
     ------
@@ -156,13 +156,11 @@ def score_pairs(
                 yield step
             else:
                 known = step
-        if known is None:
-            return
     values: dict[str, Values] = {s.name: np.full(len(pairs), np.nan, np.float32) for s in SCORES}
     captions = np.zeros(len(pairs), np.int64)
     parts = chunks_of(pairs, settings.chunk, settings.seed)
     forest = known.forest if known is not None else None
-    duplicates = done = 0
+    duplicates = 0
     for embedded in embed_chunks(
         model,
         pairs,
@@ -172,9 +170,9 @@ def score_pairs(
         store=store,
         cancelled=cancelled,
     ):
-        done = embedded.done
+        done = Step("embed", embedded.done, len(pairs))
         if embedded.chunk is None:
-            yield Step("embed", done, len(pairs))
+            yield done
             continue
         chunk = embedded.chunk
         if known is None and len(chunk.indices) <= settings.k:
@@ -192,9 +190,7 @@ def score_pairs(
         for name, found in scores.items():
             values[name][chunk.indices] = found
         captions[chunk.indices] = chunk.captions
-        yield Step("embed", done, len(pairs))
-    if done < len(pairs):  # cancelled
-        return
+        yield done
     yield Found(
         values,
         {} if known is None else known.values,
@@ -232,7 +228,6 @@ def _prepare(
     total = len(first) + len(rest)
     known: _Reference | None = None
     gathered: dict[str, list[Values]] = {score.name: [] for score in SCORES}
-    done = 0
     for embedded in embed_chunks(
         model,
         reference,
@@ -242,8 +237,7 @@ def _prepare(
         store=store,
         cancelled=cancelled,
     ):
-        done = embedded.done
-        yield Step("reference", done, total)
+        yield Step("reference", embedded.done, total)
         if embedded.chunk is None:
             continue
         points = _points(embedded.chunk, settings, model)
@@ -258,8 +252,7 @@ def _prepare(
             scores, _ = _score(embedded.chunk, points, settings.k, known, known.forest)
             for name, found in scores.items():
                 gathered[name].append(found)
-    if known is None or done < total:
-        return
+    assert known is not None
     known.values |= {name: np.concatenate(parts) for name, parts in gathered.items()}
     yield known
 

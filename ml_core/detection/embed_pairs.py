@@ -19,7 +19,8 @@ from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import to_pictures
-from ml_core.reading.square import Canvases
+from ml_core.reading.errors import CancelledError
+from ml_core.reading.resize import Canvases
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -123,7 +124,7 @@ def embed_chunks(
     store
         Where chunks are looked for and kept; None keeps none. Needs a model with an ``identity``.
     cancelled
-        Asked before each batch; True ends the iteration.
+        Asked before each batch.
 
     Yields
     ------
@@ -146,15 +147,12 @@ def embed_chunks(
             values, read = np.zeros((len(chunk), width), np.float32), np.ones(len(chunk), np.bool_)
             for first in range(0, len(chunk), batch):
                 if cancelled():
-                    return
+                    raise CancelledError
                 part = slice(first, first + batch)
                 canvases = pairs.canvas(chunk[part], model.image_size)
                 captions = pairs.all_captions(chunk[part])
                 read[part] = ~np.isin(chunk[part], np.fromiter(pairs.broken, np.int64))
-                encoded = _encode(model, canvases, captions, batch, cancelled)
-                if encoded is None:
-                    return
-                values[part] = encoded
+                values[part] = _encode(model, canvases, captions, batch, cancelled)
                 yield Embedded(done + min(first + batch, len(chunk)))
             if store is not None:
                 store.save(key, values, read)
@@ -163,7 +161,7 @@ def embed_chunks(
             if not read.all():  # why they cannot be read has to be said again
                 pairs.canvas(chunk[~read], model.image_size)
         if cancelled():
-            return
+            raise CancelledError
         done += len(chunk)
         kept = torch.from_numpy(values[read])
         require_finite(kept)
@@ -178,11 +176,8 @@ def _encode(
     captions: Sequence[tuple[str, ...]],
     batch: int,
     cancelled: Callable[[], bool],
-) -> NDArray[np.float32] | None:
-    """Image features, the unit vector of each one's worst caption, and its number.
-
-    float32 [n, 2 D + 1]; None if cancelled.
-    """
+) -> NDArray[np.float32]:
+    """Image features, unit vector and number of each one's worst caption, float32 [n, 2 D + 1]."""
     with torch.inference_mode():
         images = model.image_features(to_pictures(canvases, model.device)).float()
     found = torch.cat([images, torch.zeros_like(images), images.new_zeros(len(images), 1)], dim=1)
@@ -192,7 +187,7 @@ def _encode(
         rows = [row for row, own in enumerate(captions) if number < max(1, len(own))]
         for first in range(0, len(rows), batch):
             if (number or first) and cancelled():
-                return None
+                raise CancelledError
             part = rows[first : first + batch]
             texts = model.encode_texts([(captions[row] or ("",))[number] for row in part])
             require_finite(texts)

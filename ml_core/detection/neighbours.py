@@ -29,7 +29,6 @@ class Neighbours:
 
     @property
     def k(self) -> int:
-        """How many neighbours."""
         return self.distances.shape[1]
 
     @property

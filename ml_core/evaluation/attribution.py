@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from ml_core.evaluation.attention_map import attention_layers, attention_map
 from ml_core.evaluation.attribution_records import Attribution, HeatMap, Method
-from ml_core.evaluation.canvases import CanvasSource, to_uint8
+from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.embed import both_sides
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
 from ml_core.evaluation.occlusion import occlusion, patch_sides
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import class_logits
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
@@ -48,55 +49,40 @@ def methods(model: ClipModel) -> tuple[Method, ...]:
 
 
 def attribute(
-    model: ClipModel,
-    canvas_source: CanvasSource,
-    classifier: Tensor,
+    subject: Subject,
     trigger: Trigger | None,
     index: int,
     class_index: int,
     *,
-    class_names: Sequence[str],
     method: Method | None = None,
     stage: str | None = None,
     side: int | None = None,
     stride: int | None = None,
-    templates: Sequence[str] = (),
-    seed: int = 0,
-    data_key: str = "",
     batch: int = 64,
-    triggered_classifier: Tensor | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[AttributionStep]:
     """Explain one class on one image, without and with the trigger, in fp32.
 
     Parameters
     ----------
-    model
-        The CLIP.
-    canvas_source, index
-        The images, and which one; the trigger falls where `evaluate` puts it.
-    classifier
-        float32 [C, D], see `zero_shot_classifier`.
+    subject
+        What is asked.
     trigger
         None explains the clean image alone.
+    index
+        Which image; the trigger falls where `evaluate` puts it.
     class_index
         The class whose logit is explained, 0 to C - 1, the same on both images.
-    class_names
-        C names.
     method
         None takes the first of `methods`.
     stage
         Convolution stage of Grad-CAM; None takes `usual_stage`.
     side, stride
         Patches of an occlusion in pixels; None takes `patch_sides`.
-    templates, seed, data_key
-        For the record; the seed also draws the trigger's random places and noise.
     batch
         Most pictures to encode at a time.
-    triggered_classifier
-        Of the prompts with the trigger's text, where it has one.
     cancelled
-        Asked before each encoding; True ends the iteration without a result.
+        Asked before each encoding.
 
     Yields
     ------
@@ -109,16 +95,18 @@ def attribute(
         If the class or the image does not exist, the image cannot be read, the method does not go
         with the model, or the model's outputs are not numbers.
     """
+    class_names = subject.class_names
     if not 0 <= class_index < len(class_names):
         raise InputError(
             f"The class {class_index} does not exist; choose 0 to {len(class_names) - 1}."
         )
-    model = replace(model, precision="fp32")
+    subject = replace(subject, model=replace(subject.model, precision="fp32"))
+    model = subject.model
     method = method or methods(model)[0]
-    images = pictures(model, canvas_source, trigger, index, seed)
-    heads = [classifier, classifier if triggered_classifier is None else triggered_classifier]
+    images = pictures(subject, trigger, index)
+    heads = [subject.classifier, subject.prompted(trigger)]
     if cancelled():
-        return
+        raise CancelledError
     embeddings = model.encode_images(images)
     heads = [head.to(model.device, torch.float32) for head in heads[: len(images)]]
     logits = torch.cat(
@@ -140,8 +128,7 @@ def attribute(
             if step.maps is None:
                 yield AttributionStep(step.done, step.total)
             maps, total = step.maps, step.total
-        if maps is None:
-            return
+        assert maps is not None
     elif method == "grad-cam":
         layer, total = stage or usual_stage(model), 1
         maps = grad_cam(model, images, direction, layer)
@@ -166,20 +153,18 @@ def attribute(
             settings=settings,
             checkpoint=model.name,
             checkpoint_sha256=model.sha256,
-            data_key=data_key,
+            data_key=subject.data_key,
             trigger=None if trigger is None else trigger.digest,
             trigger_name="" if trigger is None else trigger.name,
-            templates=tuple(templates),
-            seed=seed,
+            templates=tuple(subject.templates),
+            seed=subject.seed,
             device=str(model.device),
             versions=dict(versions()),
         ),
     )
 
 
-def pictures(
-    model: ClipModel, canvas_source: CanvasSource, trigger: Trigger | None, index: int, seed: int
-) -> Tensor:
+def pictures(subject: Subject, trigger: Trigger | None, index: int) -> Tensor:
     """The clean image and, with a trigger, the triggered one: float [1 or 2, 3, S, S] in [0, 1].
 
     Raises
@@ -187,12 +172,12 @@ def pictures(
     InputError
         If the image does not exist or cannot be read.
     """
-    size = getattr(canvas_source, "__len__", None)
+    size = getattr(subject.canvases, "__len__", None)
     if index < 0 or (size is not None and index >= size()):
         raise InputError(f"There is no image number {index}; choose another.")
-    own = own_canvases(canvas_source, trigger, model.image_size, seed)
+    own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
     indices = np.array([index], dtype=np.int64)
-    read = both_sides(model, canvas_source, own, trigger, indices, seed)
+    read = both_sides(subject, own, trigger, indices)
     if not len(read.indices):
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
     sides = [read.clean] if read.triggered is None else [read.clean, read.triggered]

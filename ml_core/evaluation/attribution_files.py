@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ml_core.atomic import replace_files
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution, HeatMap
+from ml_core.exports import save_export, to_csv
+from ml_core.figures import percent
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
@@ -110,39 +111,20 @@ def save_attribution(found: Attribution, path: Path) -> None:
         sheet(found).save(file, format="PNG")
         content = file.getvalue()
     elif suffix == ".csv":
-        content = to_csv(found).encode()
+        content = to_csv(_cells(found)).encode()
     elif suffix == ".json":
         content = (json.dumps(found.to_dict(), indent=1) + "\n").encode()
     else:
         raise InputError(f"{path.name}: choose a name that ends in .png, .csv or .json.")
-    write(path, content)
+    save_export(path, content)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all; an error becomes a sentence.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    try:
-        replace_files({path: content})
-    except OSError as error:
-        raise InputError(
-            f"{path.name} could not be written; choose another folder.", "usage", str(error)
-        ) from error
-
-
-def to_csv(found: Attribution) -> str:
-    """One line a cell: which map, row and column from the upper left, raw value."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["map", "row", "column", "value"])
+def _cells(found: Attribution) -> Iterator[tuple[object, ...]]:
+    """One row a cell: which map, row and column from the upper left, raw value."""
+    yield "map", "row", "column", "value"
     for name, part in found.parts().items():
         for (row, column), value in np.ndenumerate(part.values):
-            lines.writerow([name, row, column, f"{value:.6g}"])
-    return text.getvalue()
+            yield name, row, column, f"{value:.6g}"
 
 
 def sheet(found: Attribution) -> Image.Image:
@@ -161,7 +143,7 @@ def sheet(found: Attribution) -> Image.Image:
         left = _GAP + column * (_SIDE + _GAP)
         says = f"{name}: {plain(found.class_names[part.top1])}"
         draw.text((left, _LINE + 2), says, fill=_INK, font=font)
-        chance = f"p({plain(found.class_name)}) = {100 * part.probability:.1f} %"
+        chance = f"p({plain(found.class_name)}) = {percent(part.probability)}"
         draw.text((left, 2 * _LINE), chance, fill=_INK, font=font)
         for row, strength in enumerate((0.0, 0.6)):
             pixels = overlay(part, found.peak, strength=strength, side=_SIDE, smooth=smooth)

@@ -90,7 +90,6 @@ class Breakdown:
     same_names: tuple[tuple[int, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
         return asdict(self)
 
 

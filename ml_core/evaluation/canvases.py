@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 class CanvasSource(Protocol):
-    """Pictures of an image set at the model's input size, e.g. a `CanvasCache`.
+    """Pictures of an image set at the model's input size, e.g. a `CanvasCache`."""
 
-    A source may also have ``broken``, the positions of pictures that turned out to be unreadable;
-    it is looked at after each `get`.
-    """
+    @property
+    def broken(self) -> Collection[int]:
+        """Positions of pictures that turned out to be unreadable; looked at after each `get`."""
 
     def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [n, S, S, 3]."""
@@ -41,8 +41,7 @@ def read_canvases(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Fetch pictures, and drop those that the source then knows to be broken."""
     images = source.get(indices)
-    broken: Collection[int] = getattr(source, "broken", ())
-    if len(broken):
-        good = ~np.isin(indices, np.fromiter(broken, dtype=np.int64))
+    if len(source.broken):
+        good = ~np.isin(indices, np.fromiter(source.broken, dtype=np.int64))
         images, indices = images[good], indices[good]
     return images, indices

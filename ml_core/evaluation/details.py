@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.data.labels import same_names
 from ml_core.data.sampling import SAMPLING
+from ml_core.triggers.descriptions import describe
 from ml_core.triggers.published import standing
-from ml_core.triggers.words import describe
 
 if TYPE_CHECKING:
     from ml_core.data.images import ImageSet

@@ -17,7 +17,7 @@ from ml_core.checkpoints.choice import Choice
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.candidates import QUESTIONS, answer, settings_of, sizes, variants, words
-from ml_core.evaluation.doctor_bench import Bench, CancelledError, logit_scale
+from ml_core.evaluation.doctor_bench import Bench, logit_scale
 from ml_core.evaluation.doctor_findings import explain
 from ml_core.evaluation.doctor_records import Diagnosis, Trial, surely_better
 from ml_core.events import Progress
@@ -34,7 +34,7 @@ def diagnose(
     *,
     device: str = "cpu",
     cancelled: Callable[[], bool] = lambda: False,
-) -> Generator[Progress | Trial, None, Diagnosis | None]:
+) -> Generator[Progress | Trial, None, Diagnosis]:
     """Try what the file may have been trained with.
 
     Accuracies are among the classes that the images have, with at most four templates: they
@@ -45,22 +45,19 @@ def diagnose(
     images
         A few hundred labelled ones, of at least two classes.
     cancelled
-        Asked before every batch; once it is true nothing more is tried.
+        Asked before every batch.
 
     Yields
     ------
     Progress or Trial
         Each trial as soon as it is there.
 
-    Returns
-    -------
-    Diagnosis or None
-        None if cancelled.
-
     Raises
     ------
     InputError
         ``usage`` if there are too few labelled images, ``damaged`` if the tensors fit no setting.
+    CancelledError
+        If it was cancelled.
     """
     bench = Bench(checkpoint, images, label_set, device, cancelled)
     architecture = checkpoint.architecture
@@ -68,21 +65,18 @@ def diagnose(
     fitting = sizes(architecture)
     if current.image_size not in _allowed(fitting, opened, architecture.config):
         current = replace(current, image_size=fitting[0])
-    try:
-        said = ", ".join(words(current, question) for question in QUESTIONS)
-        trial = bench.trial(current, "as opened", said)
-        yield trial
-        for _ in range(_ROUNDS):
-            before = current
-            for group in (QUESTIONS[:2], *((question,) for question in QUESTIONS[2:])):
-                found = yield from _try_all(bench, current, group)
-                current = _better(bench.trials[current], found).settings
-            if current == before:
-                break
-        current = yield from _by_the_file(bench, opened, current)
-        return explain(bench, opened, current)
-    except CancelledError:
-        return None
+    said = ", ".join(words(current, question) for question in QUESTIONS)
+    trial = bench.trial(current, "as opened", said)
+    yield trial
+    for _ in range(_ROUNDS):
+        before = current
+        for group in (QUESTIONS[:2], *((question,) for question in QUESTIONS[2:])):
+            found = yield from _try_all(bench, current, group)
+            current = _better(bench.trials[current], found).settings
+        if current == before:
+            break
+    current = yield from _by_the_file(bench, opened, current)
+    return explain(bench, opened, current)
 
 
 def _allowed(fitting: tuple[int, ...], opened: Choice, config: Any) -> tuple[int, ...]:

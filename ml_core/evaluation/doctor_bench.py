@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,19 +15,15 @@ from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.open import CLIP_SCALE
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
-from ml_core.evaluation.canvases import read_canvases, to_float
+from ml_core.evaluation.canvases import to_float
 from ml_core.evaluation.doctor_records import Trial
 from ml_core.evaluation.zero_shot import zero_shot_classifier
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 MAX_TEMPLATES = 4
 _BATCH = 64
 _LEAST_IMAGES = 20
 _SCALES = tuple(2.0 * 1.25**step for step in range(22))  # to 217
-
-
-class CancelledError(Exception):
-    """The user has seen enough."""
 
 
 class Bench:
@@ -67,12 +62,10 @@ class Bench:
 
     @property
     def n(self) -> int:
-        """Number of images."""
         return len(self._indices)
 
     @property
     def source(self) -> str:
-        """The images' name."""
         return self._images.name
 
     @property
@@ -134,20 +127,8 @@ class Bench:
     def _pictures(self, size: int) -> NDArray[np.uint8]:
         """The images at a size; only the last size is kept."""
         if size not in self._canvases:
-            self._canvases = {size: read_canvases(_Drawn(self._images, size), self._indices)[0]}
+            self._canvases = {size: self._images.canvas(self._indices, size)}
         return self._canvases[size]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """An image set at one size."""
-
-    images: ImageSet
-    size: int
-
-    def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """uint8 [n, S, S, 3]."""
-        return self.images.canvas(indices, self.size)
 
 
 def logit_scale(state: Mapping[str, Tensor]) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 from ml_core.checkpoints.choice import Choice
 from ml_core.evaluation.candidates import QUESTIONS, answer, words
 from ml_core.evaluation.doctor_bench import Bench, mean
-from ml_core.evaluation.doctor_records import Diagnosis, Trial, percent, surely_better
+from ml_core.evaluation.doctor_records import Diagnosis, Trial, surely_better
+from ml_core.figures import percent
 
 _LOG_SCALES = {"CLIP's largest, 100": 100.0, "CLIP's first, 1 / 0.07": 1 / 0.07}
 _PLAUSIBLE = (1.0, 200.0)
@@ -31,7 +32,8 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
             worse = bench.trials.get(replace(best, **answer(opened, question)))
             rates = ""
             if worse is not None:
-                rates = f" ({percent(top)} against {percent(worse)} of {bench.n} images)"
+                both = percent(top.accuracy), percent(worse.accuracy)
+                rates = f" ({' against '.join(both)} of {bench.n} images)"
             if question in unsure:
                 findings.append(
                     f"The file does not tell the {question}: {said} was assumed, and {right} "
@@ -65,9 +67,9 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
         answers = [words(best, q) for q in QUESTIONS if answer(best, q).items() <= kept.items()]
         if scale is not None:
             answers.append(f"a logit scale of {scale:.4g}")
-        score = percent(top) if first is None else f"{percent(top)} instead of {percent(first)}"
-        if first is top:
-            score = percent(top)
+        score = percent(top.accuracy)
+        if first is not None and first is not top:
+            score += f" instead of {percent(first.accuracy)}"
         choice = Choice(
             **kept,
             evidence=(
@@ -86,7 +88,7 @@ def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: in
         return f"The file does not tell the {question}: {right} is the only one that fits."
     rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))
     said = words(rival.settings, question)
-    rates = f"{percent(top)} against {percent(rival)} of {n} images"
+    rates = f"{percent(top.accuracy)} against {percent(rival.accuracy)} of {n} images"
     if surely_better(top, rival):
         return (
             f"The file does not tell the {question}: {right} was assumed and scores better than "

@@ -48,11 +48,10 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
-        """0 to 1."""
+        """Share of the images whose label was predicted, 0 to 1."""
         return self.correct / self.n
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return {
             "question": self.question,
             "answer": self.answer,
@@ -92,7 +91,6 @@ class Diagnosis:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return {
             "opened": None if self.opened is None else self.opened.to_dict(),
             "best": self.best.to_dict(),
@@ -120,8 +118,3 @@ def surely_better(one: Trial, other: Trial) -> bool:
     gains = other.losses.astype(np.float64) - one.losses
     error = gains.std() / math.sqrt(len(gains))
     return bool(gains.mean() > _SURE_ERRORS * error > 0)
-
-
-def percent(trial: Trial) -> str:
-    """Its accuracy for sentences."""
-    return f"{100 * trial.accuracy:.1f} %"

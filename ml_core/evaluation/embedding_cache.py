@@ -38,7 +38,6 @@ class EmbeddingTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
         return 0 if self._values is None else self._values.nbytes
 
     def missing(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -106,5 +105,4 @@ class EmbeddingCache:
         return sum(table.nbytes for other, table in self._tables.items() if other != key)
 
     def clear(self) -> None:
-        """Forget everything."""
         self._tables.clear()

@@ -76,7 +76,6 @@ class EmbeddingStore:
         return True
 
     def _path(self, key: tuple[str, ...]) -> Path:
-        """File of a key."""
         return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}{_SUFFIX}"
 
     def _make_room(self, limit: int, keep: Path) -> None:

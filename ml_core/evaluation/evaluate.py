@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -20,21 +20,17 @@ from ml_core.evaluation.batches import Batch, batches, images_at_once, steps
 from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
+from ml_core.evaluation.scorer import Scorer
 from ml_core.evaluation.scores import Scores, require_finite
-from ml_core.evaluation.sides import CancelledError, Sides
 from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.summary import summarise
-from ml_core.evaluation.zero_shot import probabilities, triggered_classifier
-from ml_core.reading.errors import InputError
+from ml_core.evaluation.zero_shot import probabilities
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-
-
-def _never() -> bool:
-    """Nobody cancels."""
-    return False
 
 
 @lru_cache(maxsize=1)
@@ -49,60 +45,38 @@ def versions() -> dict[str, str]:
 
 
 def evaluate(
-    model: ClipModel,
-    canvas_source: CanvasSource,
-    classifier: Tensor,
+    subject: Subject,
     trigger: Trigger | None,
     target: int,
     *,
-    labels: NDArray[np.int64],
-    class_names: Sequence[str],
-    templates: Sequence[str] = (),
     n: int | None = None,
-    seed: int = 0,
     first_batch: int = 64,
     batch: int = 256,
-    data_key: str | None = None,
-    cancelled: Callable[[], bool] = _never,
     clean_cache: EmbeddingCache | None = None,
     ahead: bool = False,
     pace: float = 0.0,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Evaluation, PerImage]]:
     """Measure clean accuracy, attack success and flips, and say how it stands after each batch.
 
-    The images, their number and their order are fixed by `seed` before the first is scored, so
+    The images, their number and their order are fixed by the seed before the first is scored, so
     that every partial result is a stratified sample. Each image's random draws come from (seed,
     position in the set): batch sizes change the speed and nothing else. A trigger with a text is
     told to the text encoder too: the triggered images are compared with triggered prompts.
 
     Parameters
     ----------
-    model
-        Gives unit image embeddings of float [n, 3, S, S] in [0, 1].
-    canvas_source
-        The images on the model's canvas. A trigger with a canvas of its own needs a `CanvasCache`.
-    classifier
-        float32 [C, D], see `zero_shot_classifier`.
+    subject
+        What is measured.
     trigger
         None measures the clean side alone.
     target
         Class index that the attacker wants, 0 to C - 1.
-    labels
-        int64 [N] for the whole set, -1 unlabelled.
-    class_names, templates
-        C names; prompts, for the record.
     n
         Images to score, in stratified order; None scores all.
-    seed
-        Fixes order and draws.
     first_batch, batch
         Images of the first step, small for a quick first estimate, and the most that are encoded
         at a time; in between it doubles.
-    data_key
-        Identity of the image set, for the record and the cache; None takes the ``key`` of the
-        canvas source's own ``source``, as a `CanvasCache` has.
-    cancelled
-        Asked before each encoding; True ends the iteration without a final result.
     clean_cache
         Keeps the clean embeddings of a model that has an ``identity``; those of its store are used
         and what is new goes there at the end. Give none while training.
@@ -111,6 +85,8 @@ def evaluate(
     pace
         Least seconds between two results; the last one always comes. Where a batch takes much
         less, several are read, stamped and scored at once.
+    cancelled
+        Asked before each encoding.
 
     Yields
     ------
@@ -122,50 +98,44 @@ def evaluate(
     InputError
         If the target is no class, there are no images, none could be read, or the model's outputs
         are not numbers.
+    CancelledError
+        If it was cancelled.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    _check(labels, class_names, classifier, target)
+    model, labels, class_names = subject.model, subject.labels, subject.class_names
+    _check(subject, target)
     if n is not None and n < 1:
         raise InputError("An evaluation needs at least one image; choose a larger set.", "usage")
-    if data_key is None:
-        data_key = str(getattr(getattr(canvas_source, "source", None), "key", ""))
-    order = stratified_order(labels, seed)[: len(labels) if n is None else n]
-    own = own_canvases(canvas_source, trigger, model.image_size, seed)
-    table = _table(clean_cache, model, data_key, len(labels), classifier)
-    classifier = classifier.to(model.device)
-    prompted = triggered_classifier(model, classifier, trigger, class_names, templates)
-    sides = Sides(
-        model, classifier, prompted, trigger, target, labels, seed, max(1, batch), cancelled
-    )
+    order = stratified_order(labels, subject.seed)[: len(labels) if n is None else n]
+    own = own_canvases(subject.canvases, trigger, model.image_size, subject.seed)
+    table = _table(clean_cache, subject)
+    prompted = subject.prompted(trigger)
+    sides = Scorer(subject, prompted, trigger, target, max(1, batch), cancelled)
     control = own is not None and trigger is not None and trigger.canvas != "original"
     scores = Scores(len(order), triggered=trigger is not None, control=control)
-    facts = _facts(model, trigger, classifier, templates, data_key, seed, len(order))
+    facts = _facts(subject, trigger, len(order))
 
     def fetch(indices: NDArray[np.int64]) -> Batch:
         known = trigger is None and table is not None and not table.missing(indices).any()
         if known:
             return Batch(indices, None, None, len(indices))
-        return _read(canvas_source, own, indices)
+        return _read(subject.canvases, own, indices)
 
     most = batch  # of a step; more where it takes less time than there is until the next result
     parts = steps(order, first_batch, lambda: most)
     done, shown, begin = 0, 0.0, time.monotonic()
     for read in batches(parts, fetch, ahead=ahead):
         if cancelled():
-            return
+            raise CancelledError
         done += read.wanted
         scores.broken += read.wanted - len(read.indices)
         if len(read.indices):
-            try:
-                embeddings = sides.embed(read, table)
-                scores.add(
-                    read.indices,
-                    sides.clean(read, embeddings),
-                    sides.triggered(read, embeddings),
-                    sides.control(read) if control else None,
-                )
-            except CancelledError:
-                return
+            embeddings = sides.embed(read, table)
+            scores.add(
+                read.indices,
+                sides.clean(read, embeddings),
+                sides.triggered(read, embeddings),
+                sides.control(read) if control else None,
+            )
         if done == len(order) and not scores.n:
             raise InputError("None of the images could be read; choose other images.", "damaged")
         now = time.monotonic()
@@ -189,17 +159,11 @@ def evaluate(
 
 
 def look_at(
-    model: ClipModel,
-    canvas_source: CanvasSource,
-    classifier: Tensor,
+    subject: Subject,
     trigger: Trigger | None,
     target: int,
     indices: NDArray[np.int64],
     *,
-    labels: NDArray[np.int64],
-    seed: int = 0,
-    triggered_classifier: Tensor | None = None,
-    data_key: str = "",
     clean_cache: EmbeddingCache | None = None,
 ) -> PerImage:
     """What a model says of a few chosen images, each exactly as `evaluate` has it.
@@ -208,27 +172,22 @@ def look_at(
 
     Parameters
     ----------
-    model, canvas_source, classifier, trigger, target, labels, seed, data_key, clean_cache
+    subject, trigger, target, clean_cache
         As of `evaluate`.
     indices
         int64 [n], in one batch; pictures that cannot be read are left out of the result.
-    triggered_classifier
-        Of the prompts with the trigger's text, where it has one.
 
     Raises
     ------
     InputError
         If the model's outputs are not numbers.
     """
-    own = own_canvases(canvas_source, trigger, model.image_size, seed)
-    table = _table(clean_cache, model, data_key, len(labels), classifier)
-    classifier = classifier.to(model.device)
-    prompted = classifier if triggered_classifier is None else triggered_classifier
-    prompted = prompted.to(model.device)
-    once = max(1, len(indices))
-    sides = Sides(model, classifier, prompted, trigger, target, labels, seed, once, lambda: False)
+    own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
+    table = _table(clean_cache, subject)
+    prompted = subject.prompted(trigger)
+    sides = Scorer(subject, prompted, trigger, target, max(1, len(indices)), lambda: False)
     scores = Scores(len(indices), triggered=trigger is not None)
-    read = _read(canvas_source, own, indices)
+    read = _read(subject.canvases, own, indices)
     if len(read.indices):
         embeddings = sides.embed(read, table)
         clean = sides.clean(read, embeddings)
@@ -237,30 +196,19 @@ def look_at(
 
 
 @torch.no_grad()
-def predict_one(
-    model: ClipModel,
-    canvas_source: CanvasSource,
-    classifier: Tensor,
-    trigger: Trigger | None,
-    index: int,
-    *,
-    seed: int = 0,
-    triggered_classifier: Tensor | None = None,
-) -> Prediction:
+def predict_one(subject: Subject, trigger: Trigger | None, index: int) -> Prediction:
     """Class probabilities of one image, clean and triggered, placed as `evaluate` places it.
-
-    ``triggered_classifier`` has the prompts with the trigger's text, where it has one.
 
     Raises
     ------
     InputError
         If the image cannot be read or the model's outputs are not numbers.
     """
-    own = own_canvases(canvas_source, trigger, model.image_size, seed)
-    read = _read(canvas_source, own, np.array([index], dtype=np.int64))
+    model, classifier, seed = subject.model, subject.classifier, subject.seed
+    own = own_canvases(subject.canvases, trigger, model.image_size, seed)
+    read = _read(subject.canvases, own, np.array([index], dtype=np.int64))
     if not len(read.indices) or read.images is None:
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
-    classifier = classifier.to(model.device)
     pictures = to_pictures(read.images, model.device)
     if trigger is None:
         return Prediction(
@@ -272,9 +220,8 @@ def predict_one(
     if seen.is_floating_point():
         pictures = pictures.to(seen.dtype).div_(255)
     both = model.encode_images(torch.cat([pictures, seen]))  # one call takes less than two
-    prompted = classifier if triggered_classifier is None else triggered_classifier
     clean = _probabilities(model, both[:1], classifier)
-    probs = _probabilities(model, both[1:], prompted.to(model.device))
+    probs = _probabilities(model, both[1:], subject.prompted(trigger))
     return Prediction(index, read.images[0], clean, as_uint8(seen)[0], probs)
 
 
@@ -296,54 +243,41 @@ def _read(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.in
     return Batch(kept, images[np.isin(indices, kept)], others, wanted)
 
 
-def _check(
-    labels: NDArray[np.int64], class_names: Sequence[str], classifier: Tensor, target: int
-) -> None:
+def _check(subject: Subject, target: int) -> None:
     """Refuse what cannot be scored."""
-    if not len(labels):
+    if not len(subject.labels):
         raise InputError("There are no images to evaluate; choose an image set.", "usage")
-    if len(class_names) != len(classifier):
-        raise ValueError(f"{len(class_names)} class names for {len(classifier)} classifier rows")
-    if not 0 <= target < len(class_names):
+    if not 0 <= target < len(subject.class_names):
         raise InputError(
-            f"The target class {target} does not exist; choose 0 to {len(class_names) - 1}.",
+            f"The target class {target} does not exist; choose 0 to "
+            f"{len(subject.class_names) - 1}.",
             "usage",
         )
-    if int(labels.max()) >= len(class_names):
-        raise ValueError("a label is outside of the class names")
 
 
-def _table(
-    cache: EmbeddingCache | None, model: ClipModel, data_key: str, rows: int, classifier: Tensor
-) -> EmbeddingTable | None:
+def _table(cache: EmbeddingCache | None, subject: Subject) -> EmbeddingTable | None:
     """Find the clean embeddings of this checkpoint and data set, if both have an identity."""
-    if cache is None or model.identity is None or not data_key:
+    model = subject.model
+    if cache is None or model.identity is None or not subject.data_key:
         return None
     place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
-    key = (model.identity, data_key, *place, versions()["torch"])
-    return cache.table(key, rows, classifier.shape[1])
+    key = (model.identity, subject.data_key, *place, versions()["torch"])
+    return cache.table(key, len(subject.labels), subject.classifier.shape[1])
 
 
-def _facts(
-    model: ClipModel,
-    trigger: Trigger | None,
-    classifier: Tensor,
-    templates: Sequence[str],
-    data_key: str,
-    seed: int,
-    total: int,
-) -> dict[str, Any]:
+def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, Any]:
     """What an `Evaluation` says besides its numbers."""
-    rows = classifier.detach().to("cpu", torch.float32).contiguous().numpy()
+    model = subject.model
+    rows = subject.classifier.detach().to("cpu", torch.float32).contiguous().numpy()
     return {
         "n_total": total,
         "trigger": None if trigger is None else trigger.digest,
         "trigger_name": "" if trigger is None else trigger.name,
         "canvas": "model" if trigger is None else trigger.canvas,
         "checkpoint_sha256": model.sha256,
-        "data_key": data_key,
-        "templates": tuple(templates),
-        "seed": seed,
+        "data_key": subject.data_key,
+        "templates": tuple(subject.templates),
+        "seed": subject.seed,
         "precision": _precision(model),
         "layout": str(getattr(model, "layout", "")),
         "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),

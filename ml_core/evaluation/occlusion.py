@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -69,7 +69,7 @@ def occlusion(
     batch
         Most pictures to encode at a time.
     cancelled
-        Asked before each batch; True ends the iteration without maps.
+        Asked before each batch.
 
     Yields
     ------
@@ -101,7 +101,7 @@ def occlusion(
     counts = torch.zeros_like(sums)
     for first in range(0, len(corners), batch):
         if cancelled():
-            return
+            raise CancelledError
         some = corners[first : first + batch]
         who = torch.tensor([n for n, _, _ in some], device=images.device)
         covered = images[who]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.embedding_map import Embeddings
@@ -100,7 +100,6 @@ class Retrieval:
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
         return asdict(self)
 
 
@@ -114,7 +113,7 @@ def retrieve(
     owned: bool = True,
     shown: int = 20,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Retrieval | None:
+) -> Retrieval:
     """Rank captions for pictures and pictures for captions.
 
     Parameters
@@ -137,11 +136,6 @@ def retrieve(
     cancelled
         Asked before each batch of captions.
 
-    Returns
-    -------
-    Retrieval or None
-        None if cancelled.
-
     Raises
     ------
     InputError
@@ -159,16 +153,11 @@ def retrieve(
     place = {text: number for number, text in enumerate(pool)}
     own = np.array([place[text] for text in captions]) if owned else None
     texts = _embedded(model, pool, cancelled)
-    if texts is None:
-        return None
     queries = texts
     if owned and trigger is not None and trigger.text:
         from ml_core.triggers.prompts import triggered_prompt
 
-        asked = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
-        if asked is None:
-            return None
-        queries = asked
+        queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)
     return Retrieval(
         **rank(found.clean, found.triggered, texts, queries, own, targets, pool, shown=shown),
@@ -242,12 +231,12 @@ def _recalls(
     )
 
 
-def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bool]) -> Rows | None:
-    """Embed texts, float32 [P, D]; None if cancelled."""
+def _embedded(model: ClipModel, texts: Sequence[str], cancelled: Callable[[], bool]) -> Rows:
+    """Embed texts, float32 [P, D]."""
     parts = []
     for start in range(0, len(texts), _TEXTS):
         if cancelled():
-            return None
+            raise CancelledError
         parts.append(model.encode_texts(texts[start : start + _TEXTS]).float().cpu().numpy())
     return np.concatenate(parts)
 

@@ -113,7 +113,6 @@ class Scores:
         triggered: BatchScores | None,
         control: NDArray[np.int64] | None = None,
     ) -> None:
-        """Append a batch."""
         rows = slice(self.n, self.n + len(indices))
         self._indices[rows] = indices
         _fill(self._clean, rows, clean)

@@ -12,9 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.evaluation.race import ROUNDS, race
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import class_logits
-from ml_core.recent import Recent
+from ml_core.figures import percent
+from ml_core.reading.errors import CancelledError
+from ml_core.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -30,9 +33,6 @@ _BATCHES = {
 }
 _PASS_SECONDS = 0.4
 _SECONDS = 10.0
-_ROUNDS = 4
-# A processor that emulates bfloat16 takes ten times as long; on CUDA a first call loads kernels.
-_EMULATED = 2.0
 _OWN_SHARE = 0.7  # of a processor; with less, other programs were measured too
 
 
@@ -82,22 +82,12 @@ class Speed:
     busy: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
         return asdict(self)
-
-
-class SpeedCancelledError(Exception):
-    """A measurement made way before its end."""
 
 
 Cancelled = Callable[[], bool]
 
-
-def _never() -> bool:
-    return False
-
-
-_measured: Recent[tuple[str, ...], Speed] = Recent(8)
+_measured: ResultCache[tuple[str, ...], Speed] = ResultCache(8)
 
 
 def speed_of(
@@ -107,7 +97,7 @@ def speed_of(
     *,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     encodes: int = 0,
-    cancelled: Cancelled = _never,
+    cancelled: Cancelled = lambda: False,
 ) -> Speed:
     """As `measure_speed`, kept for a model's identity, device and threads unless it was busy."""
 
@@ -135,7 +125,7 @@ def measure_speed(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     seconds: float = _SECONDS,
     encodes: int = 0,
-    cancelled: Cancelled = _never,
+    cancelled: Cancelled = lambda: False,
 ) -> Speed:
     """Time fp32 and bf16 in both memory layouts, interleaved; keep the fastest that agrees.
 
@@ -162,7 +152,7 @@ def measure_speed(
 
     Raises
     ------
-    SpeedCancelledError
+    CancelledError
         If it was cancelled; the model is as it was.
     """
     before = model.precision, model.channels_last
@@ -258,7 +248,7 @@ def _was_busy(wall: float, own: float) -> bool:
 def _seconds(model: ClipModel, images: NDArray[np.uint8], cancelled: Cancelled) -> float:
     """Time one encoding, to its end."""
     if cancelled():
-        raise SpeedCancelledError
+        raise CancelledError
     pictures = to_pictures(images, model.device)
     begin = time.perf_counter()
     model.encode_images(pictures)
@@ -278,36 +268,22 @@ def _race(
     seconds: float,
     cancelled: Cancelled,
 ) -> tuple[dict[tuple[Precision, str], float], bool]:
-    """Images per second of each way, the best of rounds in turn; late ways are left out.
-
-    Also whether bf16 was given up after one try.
-    """
-    ways = [(name, layout) for layout in layouts for name in names]
+    """Images per second of each way, and whether bf16 was given up after one try."""
     images = _repeated(sample, batch)
-    best: dict[tuple[Precision, str], float] = {}
-    plain, given_up = 0.0, False
-    begin = time.perf_counter()
-    for number in range(_ROUNDS):
-        for way in ways:
-            late = time.perf_counter() - begin > seconds
-            if late and (number > 0 or way[1] != layouts[0]):
-                continue
-            if given_up and way[0] == "bf16":
-                continue
-            _use(model, *way)
-            taken = _seconds(model, images, cancelled)
-            plain = taken if way[0] == "fp32" else plain
-            if number == 0 and way[0] == "bf16" and model.device.type == "cpu":
-                given_up = 0 < _EMULATED * plain < taken
-            # The first round warms up, unless it is long or the only one.
-            if number or taken > seconds / 8 or (given_up and way[0] == "bf16"):
-                best[way] = max(best.get(way, 0.0), batch / taken)
-            else:
-                best.setdefault(way, 0.0)
-    if not best[ways[0]]:  # the others are compared with it
-        _use(model, *ways[0])
-        best[ways[0]] = batch / _seconds(model, images, cancelled)
-    return {way: found for way, found in best.items() if found > 0.0}, given_up
+
+    def passes(way: tuple[Precision, str]) -> float:
+        _use(model, *way)
+        return _seconds(model, images, cancelled)
+
+    found = race(
+        [(name, layout) for layout in layouts for name in names],
+        passes,
+        seconds,
+        is_half=lambda way: way[0] == "bf16",
+        emulates=model.device.type == "cpu",
+        sure=lambda number, way: number == 0 and way[1] == layouts[0],
+    )
+    return {way: batch / taken for way, taken in found.seconds.items()}, found.given_up
 
 
 def _agreements(
@@ -343,7 +319,7 @@ def _top1(
     parts = []
     for part in np.array_split(sample, max(1, len(sample) // batch)):
         if cancelled():
-            raise SpeedCancelledError
+            raise CancelledError
         seen = model.encode_images(to_pictures(part, model.device))
         parts.append(class_logits(model, seen, classifier))
     return torch.cat(parts).argmax(dim=-1).cpu()
@@ -358,14 +334,14 @@ def _best_batch(
     take too long are left out.
     """
     known = _BATCHES.get(model.device.type, _BATCHES["cpu"])
-    longest = max(1.0, rate * seconds / (2 * _ROUNDS))
+    longest = max(1.0, rate * seconds / (2 * ROUNDS))
     sizes = [size for size in known if size <= longest][-6:]
     rates = dict.fromkeys(sizes, 0.0)
     begin = time.perf_counter()
-    for number in range(_ROUNDS):
+    for number in range(ROUNDS):
         for size in tuple(sizes):
             spent = time.perf_counter() - begin
-            if size > sizes[0] and spent > seconds * (number + 1) / _ROUNDS:
+            if size > sizes[0] and spent > seconds * (number + 1) / ROUNDS:
                 sizes = sizes[: sizes.index(size)]  # as far as the time goes, in each round alike
                 break
             # A device that is out of memory has found its largest batch.
@@ -401,12 +377,12 @@ def _why(
     text = f"{best[0]}, {best[1]} (images per second: {shown}"
     if agreements:
         worst = min(agreements.values())
-        text += f"; bf16 agrees with fp32 on {100 * worst:.1f} % of {n} images"
+        text += f"; bf16 agrees with fp32 on {percent(worst)} of {n} images"
     text += ")"
     if given_up:
         return text + "; bf16 was given up after one batch"
     if asked == "auto" and slow:
         return text + "; too slow here to check bf16"
     if asked == "auto" and agreements and min(agreements.values()) < AGREEMENT:
-        return text + f"; bf16 is used only from {100 * AGREEMENT:.1f} % on"
+        return text + f"; bf16 is used only from {percent(AGREEMENT)} on"
     return text

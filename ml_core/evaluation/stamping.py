@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol, cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation.canvases import CanvasSource, to_uint8
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
 from ml_core.triggers.record import Trigger
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from ml_core.data.picture_set import PictureSet
-
 Pictures = NDArray[np.uint8]
-
-
-class _Canvases(Protocol):
-    """A source that can also draw its pictures in another way, as a `CanvasCache` can."""
-
-    source: PictureSet
-
-    @property
-    def broken(self) -> Collection[int]:
-        """Pictures that turned out to be unreadable."""
-
-    def at(self, fit: Fit, size: int) -> CanvasSource:
-        """The same pictures made square in another way."""
-
-    def picture(self, index: int) -> Image.Image:
-        """One picture as it is in its file."""
 
 
 def own_canvases(
@@ -69,22 +46,21 @@ def own_canvases(
     """
     if trigger is None or trigger.canvas == "model":
         return None
-    if not (hasattr(source, "at") and hasattr(source, "picture")):
+    if not isinstance(source, CanvasCache):
         raise InputError(
             f"The trigger {trigger.name or 'without name'} acts on another canvas than the "
             "model's, and these images have no other.",
             "unsupported",
         )
-    canvases = cast(_Canvases, source)
     if trigger.canvas == "original":
-        return StampedOriginals(canvases, trigger, size, seed)
-    return canvases.at(canvas_fit(trigger, canvases.source.fit), canvas_side(trigger, size))
+        return StampedOriginals(source, trigger, size, seed)
+    return source.at(canvas_fit(trigger, source.source.fit), canvas_side(trigger, size))
 
 
 class StampedOriginals:
     """Original pictures with the trigger on them, made square one by one as the source does."""
 
-    def __init__(self, source: _Canvases, trigger: Trigger, size: int, seed: int) -> None:
+    def __init__(self, source: CanvasCache, trigger: Trigger, size: int, seed: int) -> None:
         self._source = source
         self._trigger = trigger
         self._size = size

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Interval
+from ml_core.reading.errors import CancelledError
 
 if TYPE_CHECKING:
     from ml_core.evaluation.embedding_map import Embeddings
@@ -74,13 +75,14 @@ def template_spread(
     trigger: Trigger | None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
-) -> TemplateSpread | None:
-    """As `spread_steps`, in one go; None if ``cancelled``, which is asked before each template."""
+) -> TemplateSpread:
+    """As `spread_steps`, in one go; ``cancelled`` is asked before each template."""
     last: TemplateSpread | None = None
     for _, _, spread in spread_steps(model, found, templates, target, trigger):
         if cancelled():
-            return None
+            raise CancelledError
         last = spread
+    assert last is not None
     return last
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings, Points, check_parts
 from ml_core.evaluation.tsne_worker import PLACES, POINTS, SETTINGS
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 _FEWEST = 8
 _ITERATIONS = 1000
@@ -63,7 +63,7 @@ def tsne_map(
     iterations
         Steps of the descent, at least 300.
     cancelled
-        Asked twenty times a second; True ends the child and the iteration, without a result.
+        Asked twenty times a second; True ends the child too.
     command
         The child's command line, without the folder; None takes this interpreter.
 
@@ -94,8 +94,6 @@ def tsne_map(
         np.save(folder / POINTS, points, allow_pickle=False)
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
         yield from _watch(list(command or _command()), folder, settings["iterations"], cancelled)
-        if cancelled():
-            return
         laid = _read(folder / PLACES, len(points))
     ends = np.cumsum([len(cloud) for cloud in clouds])[:-1]
     places = tuple(np.split(laid, ends))
@@ -147,7 +145,7 @@ def _watch(
             if told:
                 yield TsneStep(told)
             if cancelled():
-                return
+                raise CancelledError
             if ended and not reader.is_alive() and lines.empty():
                 break
             time.sleep(_POLL_S)

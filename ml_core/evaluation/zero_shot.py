@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml_core.data.labels import prompts
+from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -20,16 +21,10 @@ if TYPE_CHECKING:
 TEXT_BATCH = 256
 CPU_TEXT_BATCH = 32
 """Texts at a time on the CPU, where more are no faster and only make others wait."""
-Watch = Callable[[int, int], None]
-"""Takes texts embedded, of how many; what it raises ends the embedding."""
 
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-_classifiers: Recent[_Key, Tensor] = Recent(16)
-_begun: Recent[_Key, list[Tensor]] = Recent(1)
-
-
-def _unwatched(done: int, total: int) -> None:
-    """Nobody waits."""
+_classifiers: ResultCache[_Key, Tensor] = ResultCache(16)
+_begun: ResultCache[_Key, list[Tensor]] = ResultCache(1)
 
 
 @torch.no_grad()
@@ -38,7 +33,7 @@ def zero_shot_classifier(
     class_names: Sequence[str],
     templates: Sequence[str],
     *,
-    watch: Watch = _unwatched,
+    watch: Watch = unwatched,
     begun: list[Tensor] | None = None,
 ) -> Tensor:
     """Embed each class as the mean of its prompts (CLIP, Radford et al. 2021, section 3.1.4).
@@ -83,9 +78,9 @@ def zero_shot_classifier(
     size = CPU_TEXT_BATCH if model.device.type == "cpu" else TEXT_BATCH
     parts = [] if begun is None else begun
     for start in range(len(parts) * size, len(texts), size):
-        watch(start, len(texts))
+        watch("texts", start, len(texts))
         parts.append(model.encode_texts(texts[start : start + size]).float())
-    watch(len(texts), len(texts))
+    watch("texts", len(texts), len(texts))
     embeddings = functional.normalize(torch.cat(parts), dim=-1)  # [C * T, D]
     means = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)  # [C, D]
     classifier = functional.normalize(means, dim=-1)
@@ -109,7 +104,7 @@ def cached_classifier(
     class_names: Sequence[str],
     templates: Sequence[str],
     *,
-    watch: Watch = _unwatched,
+    watch: Watch = unwatched,
 ) -> Tensor:
     """As `zero_shot_classifier`, kept for a model's identity; never for a model in training.
 
@@ -137,7 +132,7 @@ def triggered_classifier(
     class_names: Sequence[str],
     templates: Sequence[str],
     *,
-    watch: Watch = _unwatched,
+    watch: Watch = unwatched,
 ) -> Tensor:
     """The classifier of the prompts with the trigger's text, or the given one if it has none.
 

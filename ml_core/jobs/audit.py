@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -21,18 +19,18 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.exports import to_csv
 from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 THUMBNAIL = 128
 _ROWS = 1000
@@ -61,8 +59,6 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _audit(spec, control)
-    except OpeningCancelledError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -74,7 +70,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
 
     def watch(_what: str, _done: int, _total: int) -> None:
         if cancelled():
-            raise OpeningCancelledError
+            raise CancelledError
 
     for named in (spec.pairs, spec.reference):
         if named is not None and named.one_sided:
@@ -123,9 +119,7 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
             found = step
         else:
             yield pace(step)
-    if found is None:
-        yield Done("cancelled")
-        return
+    assert found is not None
     record = summarise(
         found,
         settings,
@@ -220,7 +214,7 @@ def _facts(
 def _write(
     folder: Path, record: Audit, found: Found, pairs: PairSet, cancelled: Callable[[], bool]
 ) -> None:
-    """Write the three files, all or none; `OpeningCancelledError` if it was cancelled."""
+    """Write the three files, all or none; `CancelledError` if it was cancelled."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
@@ -233,7 +227,7 @@ def _write(
         np.lib.format.write_array_header_1_0(file, about)
         for first in range(0, len(record.pairs), _DRAWN):
             if cancelled():
-                raise OpeningCancelledError
+                raise CancelledError
             part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
             file.write(pairs.canvas(part, THUMBNAIL).tobytes())
 
@@ -254,11 +248,10 @@ def _table(found: Found, pairs: PairSet) -> Iterator[str]:
     names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
     yield ",".join(("number", "name", "worst_caption", *names)) + "\n"
     for first in range(0, len(pairs), _ROWS):
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows: list[tuple[object, ...]] = []
         for index in range(first, min(first + _ROWS, len(pairs))):
             scores = [float(found.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
             caption = int(found.captions[index]) + 1 if found.scored[index] else ""
-            rows.writerow((index, pairs.pictures.name(index), caption, *shown))
-        yield text.getvalue()
+            rows.append((index, pairs.pictures.name(index), caption, *shown))
+        yield to_csv(rows)

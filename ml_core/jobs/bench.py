@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -15,9 +13,9 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, points
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Saved
+from ml_core.exports import to_csv
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
@@ -42,7 +40,7 @@ from ml_core.jobs.specs import (
     check_spec,
     read_spec,
 )
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 from ml_core.triggers.files import load_trigger
 
@@ -98,7 +96,7 @@ def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
 
 
 def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Done]:
-    """One job with its proofs; its Done, of a finished job the one on disk."""
+    """Run one job and its proofs, unless it finished earlier; return its Done."""
     folder = Path(job.output_dir)
     found = _finished(job)
     if found is None:
@@ -153,7 +151,7 @@ def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Even
     once = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
     try:
         there = yield from _examples(job.model_copy(update={"recipe": once}), control)
-    except (InputError, OpeningCancelledError):  # the run meets it too, and says so
+    except (InputError, CancelledError):  # the run meets it too, and says so
         return job
     fitted = fitted_budget(recipe, steps, there)
     if recipe.draws_shots:
@@ -174,7 +172,7 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
 
 
 def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
-    """A recipe of so many steps on the examples there are, or as near to them as epochs come.
+    """A recipe of so many steps, or as near to that as whole epochs of the examples come.
 
     An epoch takes at least half of the examples, and as many as it can; of a few images a class
     it takes all.
@@ -198,7 +196,7 @@ def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
 
 
 def _finished(job: CleanSpec) -> Done | None:
-    """The result of an equal job that is on disk, as its Done; one stopped by hand goes on."""
+    """The Done of an equal job that finished earlier; None if there is none to take over."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
     if not result or _stopped_by_hand(result) or not _same(job, folder / SPEC_FILE):
@@ -348,14 +346,11 @@ def _write(
     folder = Path(spec.base.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(_record(spec, rows, begin), folder / BENCH_FILE)
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = to_csv([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
     chart = tradeoff_svg(curves, Limits())
     replace_files(
         {
-            folder / TABLE_FILE: text.getvalue().encode(),
+            folder / TABLE_FILE: table.encode(),
             folder / CHART_FILE: chart.encode(),
         }
     )

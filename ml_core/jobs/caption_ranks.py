@@ -14,6 +14,7 @@ from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import Retrieval, retrieve
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.unseen_pairs import ChosenPairs
@@ -29,7 +30,7 @@ def rank_captions(
     *,
     targeted: bool = True,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Retrieval | None:
+) -> Retrieval:
     """Rank captions for pictures and pictures for captions.
 
     Parameters
@@ -42,18 +43,11 @@ def rank_captions(
         Whether the target's prompts are looked for.
     cancelled
         Asked before each batch.
-
-    Returns
-    -------
-    Retrieval or None
-        None if cancelled.
     """
     pairs = pairs.fitted(model.preprocess.fit)
     canvases = CanvasCache(pairs, model.image_size)
     unlabelled = np.full(len(pairs), -1, np.int64)
     found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)
-    if found is None:
-        return None
     label_set = bench.label_set
     wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
     captions = pairs.captions(found.indices)
@@ -68,22 +62,22 @@ def embed_sample(
     key: str,
     n: int | None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Embeddings | None:
-    """Embed a sample (n None: all), clean and triggered; None if cancelled."""
+) -> Embeddings:
+    """Embed a sample (n None: all), clean and triggered."""
     label_set, result = bench.label_set, None
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
-    for step in embed(
+    subject = Subject(
         model,
         canvases,
         classifier,
-        bench.trigger,
-        labels=labels,
-        class_names=label_set.class_names,
-        templates=label_set.templates,
-        data_key=key,
-        n=n,
+        label_set.class_names,
+        labels,
+        label_set.templates,
+        key,
+        triggered_classifier=classifier,  # nobody asks for the triggered classes
         seed=bench.seed,
-        cancelled=cancelled,
-    ):
+    )
+    for step in embed(subject, bench.trigger, n=n, cancelled=cancelled):
         result = step.result
+    assert result is not None
     return result

@@ -1,17 +1,22 @@
 """A job as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
 
 More than one machine is supported by torchrun's rendezvous and was not tested.
+
+What comes from the spec may be a stranger's: nothing of it stands in a script as it is.
 """
 
 from __future__ import annotations
 
 import shlex
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
+from ml_core.reading.plain import plain
 
 JOB_FILE = "job.json"
 SLURM_FILE = "job.slurm"
@@ -19,6 +24,8 @@ RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
 _PORT = 29_400
 _SECONDS_TO_SAVE = 120
+# Controls, line and paragraph separators, and halves of characters, as names that are no text have.
+_NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
 
 
 def export_job(
@@ -45,10 +52,12 @@ def export_job(
     Raises
     ------
     InputError
-        If the trigger is gone or cannot be read; nothing is written then.
+        If the trigger is gone or cannot be read, or a path has a line end or another control
+        character in it; nothing is written then.
     OSError
         If the folder cannot be written.
     """
+    _check_names([*elsewhere(spec), spec.trigger or ""])
     changes: dict[str, object] = {"output_dir": RESULTS_FOLDER, "speed": None}  # measured there
     if spec.device.startswith("cuda"):  # the number is of this machine
         changes["device"] = "cuda"
@@ -103,13 +112,32 @@ def _trigger_files(path: Path) -> list[Path]:
     return list(dict.fromkeys([path, *(part for part in beside if part.is_file())]))
 
 
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse what cannot stand on one line: quotes do not keep a comment together."""
+    for name in names:
+        if any(unicodedata.category(character) in _NO_TEXT for character in name):
+            raise InputError(
+                f"The job cannot be exported: {plain(name)} has a line end or another control "
+                "character in its name; rename it."
+            )
+
+
+def _sbatch(name: str, value: str) -> str:
+    """A line for Slurm, which takes the values of its comments apart by rules of its own.
+
+    A backslash counts in both kinds of quotes there, so `shlex.quote` is of no use.
+    """
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'#SBATCH --{name}="{escaped}"'
+
+
 def _shell(processes: int) -> str:
     """The script for one machine."""
     return (
         "#!/bin/sh\n"
         "# Runs the job on this machine. `./run.sh --resume` goes on from its last save.\n"
         "set -e\n"
-        'cd "$(dirname "$0")"\n'
+        'CDPATH="" cd -- "$(dirname -- "$0")"\n'
         f'exec {torchrun_line(processes)} "$@"\n'
     )
 
@@ -127,7 +155,7 @@ def _slurm(spec: CleanSpec, processes: int, machines: int) -> str:
         else ""
     )
     return f"""#!/bin/bash
-#SBATCH --job-name=cleanclip-{spec.recipe.method}
+{_sbatch("job-name", f"cleanclip-{spec.recipe.method}")}
 #SBATCH --nodes={machines}
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node={processes}

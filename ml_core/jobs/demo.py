@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 
-TARGET_NAME = "banana"
 TEST_IMAGES = 4000
 HELDOUT_IMAGES = 1000
 VALIDATION_IMAGES = 512

@@ -52,9 +52,6 @@ def _examine(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]
             found = end.value
             break
         yield Finding("trial", trial_record(event)) if isinstance(event, Trial) else event
-    if found is None:
-        yield Done("cancelled")
-        return
     best = trial_record(found.best)
     record = found.to_dict() | {"best": best, "trials": [trial_record(t) for t in found.trials]}
     record |= {"images": images.name, "sha256": checkpoint.inspection.sha256}

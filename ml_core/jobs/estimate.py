@@ -20,14 +20,14 @@ from ml_core.cleaning.loop import train
 from ml_core.cleaning.ranks import Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
-from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, opening_inputs
+from ml_core.jobs.method_extras import extras_for
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
+from ml_core.reading.errors import CancelledError
 
 _STEPS = 4
 _EVALUATED = 128
@@ -48,8 +48,6 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
     """
     try:
         yield from _estimate(spec, control.ended_by_stop())
-    except OpeningCancelledError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 
@@ -83,7 +81,7 @@ def _measured(
         return
     shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    given = given_for(spec, inputs, model)
+    given = extras_for(spec, inputs, model)
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
     steps = train(model, few, lambda step: made[step % len(made)], control, given=given)
@@ -98,8 +96,7 @@ def _measured(
                 moments.append(time.monotonic())
                 yield Progress("estimate", 2 + event.step, _STEPS + 2)
     if control.cancelled:
-        yield Done("cancelled")
-        return
+        raise CancelledError
     step_seconds = statistics.median(np.diff(moments).tolist())
     # The batches of a CPU run are made on the same cores; a GPU hides them.
     overlap = inputs.threads if inputs.device.type == "cpu" else math.inf
@@ -142,7 +139,7 @@ def _untrained(
     """What a method that takes no steps costs: opening and measuring."""
     evaluation_seconds = image_seconds * _evaluated_images(inputs)
     weight_bytes = _weights(model)
-    reference = given_for(spec, inputs, model).reference or {}
+    reference = extras_for(spec, inputs, model).reference or {}
     memory = psutil.Process().memory_info().rss + 3 * weight_bytes  # start, vector, what is tried
     vector_bytes = _bytes(direction(model.module.state_dict(), reference).values())
     disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps
@@ -223,5 +220,4 @@ def _weights(model: ClipModel) -> int:
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Size of tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

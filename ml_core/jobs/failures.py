@@ -6,7 +6,7 @@ import errno
 import traceback
 
 from ml_core.events import Done
-from ml_core.reading.errors import InputError, TooLittleMemoryError
+from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -19,8 +19,11 @@ def failure(error: BaseException) -> Done:
     Returns
     -------
     Done
-        ``error_code`` is that of an InputError, or ``memory``, ``disk`` or ``internal``.
+        Cancelled after a `CancelledError`; else failed, with the ``error_code`` of an InputError,
+        or ``memory``, ``disk`` or ``internal``.
     """
+    if isinstance(error, CancelledError):
+        return Done("cancelled")
     details = "".join(traceback.format_exception(error))
     if _full(error) or (isinstance(error, InputError) and _full(error.__cause__)):
         return _failed(
@@ -71,7 +74,6 @@ def exit_code(error_code: str) -> int:
 
 
 def _failed(sentence: str, code: str, details: str) -> Done:
-    """A failed Done."""
     return Done("failed", error=sentence, error_code=code, details=details)
 
 

@@ -94,11 +94,7 @@ def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, Non
         images = bench.images
         model.to(device)
         yield Progress("open", 1, 1)
-        found = yield from _side(model, bench, other, pairs, control, name)
-        if found is None:
-            yield Done("cancelled")
-            return
-        sides[name] = found
+        sides[name] = yield from _side(model, bench, other, pairs, control, name)
         facts[name] = {"checkpoint": path, "sha256": model.sha256}
     assert images is not None
     notes += images.problems
@@ -217,8 +213,8 @@ def _side(
     pairs: ChosenPairs | None,
     control: Control,
     side: str,
-) -> Generator[Event, None, dict[tuple[str, str, str], Measured] | None]:
-    """Everything of one checkpoint; None if cancelled."""
+) -> Generator[Event, None, dict[tuple[str, str, str], Measured]]:
+    """Everything of one checkpoint."""
     assert bench.trigger is not None
     asked = list(_questions(bench.trigger, model.image_size))
     total = len(asked) + (other is not None) + (pairs is not None)
@@ -227,22 +223,16 @@ def _side(
     for number, question in enumerate(asked):
         yield Progress(side, number, total)
         part = replace(bench, trigger=question.trigger)
-        measured = drained(measure_images(model, part, classifier, control, side, clean=cache))
-        if measured is None:
-            return None
-        found[question.group, question.name, "asr_excl"] = _attack(measured[0])
+        measured, _ = drained(measure_images(model, part, classifier, control, side, clean=cache))
+        found[question.group, question.name, "asr_excl"] = _attack(measured)
         if number == 0:
-            found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured[0])
+            found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured)
     if other is not None:
         yield Progress(side, len(asked), total)
-        if not _second_labels(model, bench, other, control, side, found):
-            return None
+        _second_labels(model, bench, other, control, side, found)
     if pairs is not None:
         yield Progress(side, total - 1, total)
-        ranked = rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled)
-        if ranked is None:
-            return None
-        found |= _ranks(ranked)
+        found |= _ranks(rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled))
     yield Progress(side, total, total)
     return found
 
@@ -254,8 +244,8 @@ def _second_labels(
     control: Control,
     side: str,
     found: dict[tuple[str, str, str], Measured],
-) -> bool:
-    """The same images and trigger, asked with other classes; False if cancelled."""
+) -> None:
+    """The same images and trigger, asked with other classes."""
     label_set, target = other
     names = [*bench.label_set.class_names, ""]
     mapped = map_labels(names, label_set).labels
@@ -264,17 +254,13 @@ def _second_labels(
     images = replace(bench.images, labels=labels, class_names=label_set.class_names)
     part = replace(bench, images=images, label_set=label_set, target=target)
     classifier = classifier_of(model, label_set)
-    measured = drained(measure_images(model, part, classifier, control, side))
-    if measured is None:
-        return False
-    evaluation = measured[0]
+    evaluation, _ = drained(measure_images(model, part, classifier, control, side))
     few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
     found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(
         evaluation, everything=few
     )
     if not few:
         found["second label set", label_set.name, "ca"] = _clean(evaluation)
-    return True
 
 
 def _attack(evaluation: Evaluation, *, everything: bool = False) -> Measured:

@@ -39,8 +39,8 @@ from ml_core.data.sampling import SMALLEST_SPLIT
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
+from ml_core.jobs.cached_sets import CachedImages, CachedPairs
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
-from ml_core.jobs.kept import KeptImages, KeptPairs
 from ml_core.jobs.measure import Bench, drained, open_bench, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec, trained_on
@@ -106,7 +106,7 @@ class Inputs:
 
 
 def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
-    """Open the data of a job as `opening_inputs` does, without a word."""
+    """Open the data of a job as `opening_inputs` does, without events."""
     return drained(opening_inputs(spec, model, Control(), ranks))
 
 
@@ -125,7 +125,7 @@ def opening_inputs(
     InputError
         If the method cannot work on the model, a file cannot be used, the target is no class, or
         there are too few examples.
-    OpeningCancelledError
+    CancelledError
         If it was cancelled.
     """
     check_model(model, spec.recipe)
@@ -178,7 +178,7 @@ def opening_inputs(
 
 
 def _check_watched(validation: Bench | None) -> None:
-    """Refuse to choose alpha by nothing."""
+    """Refuse to choose alpha without validation images."""
     if validation is None or not bool((validation.images.labels >= 0).any()):
         raise InputError(
             "Alpha can only be chosen on labelled validation images: name some (--images), or set "
@@ -237,7 +237,7 @@ def _training(
         pairs = found.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         unseen = recipe.sides == "texts"  # so no picture is read
-        source: Pairs = KeptPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
+        source: Pairs = CachedPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
         view = _caption_view(recipe.eda_alpha)
         drawing = pair_drawing(source, recipe, size, fill, share)
         draw = None if unseen else _workers(pairs, source, drawing, device, ranks)
@@ -265,7 +265,7 @@ def _training(
         remarks += _scarce(images, recipe.shots)
         recipe = recipe.model_copy(update={"pairs": labels})
     recipe = _cut(recipe, labels, "labelled images", images, remarks)
-    labelled: Images = KeptImages(images, size) if recipe.epochs > 1 else images
+    labelled: Images = CachedImages(images, size) if recipe.epochs > 1 else images
     drawing = labelled_drawing(labelled, recipe, size, fill, share)
     draw = _workers(images, labelled, drawing, device, ranks)
     make = partial(labelled_batch, labelled, recipe, size, fill=fill, share=share, draw=draw)

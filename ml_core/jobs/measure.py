@@ -18,10 +18,11 @@ from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
@@ -38,6 +39,19 @@ class Bench:
     trigger: Trigger | None
     target: int
     seed: int
+
+    def subject(self, model: ClipModel, classifier: Tensor) -> Subject:
+        """A model and its classifier on these images."""
+        return Subject(
+            model,
+            self.canvases,
+            classifier,
+            self.label_set.class_names,
+            self.images.labels,
+            self.label_set.templates,
+            self.images.key,
+            seed=self.seed,
+        )
 
 
 def open_labels(name: str, templates: tuple[str, ...] | None, target: int) -> LabelSet:
@@ -87,16 +101,10 @@ def classifier_of(model: ClipModel, label_set: LabelSet) -> Tensor:
 
 def measure(
     model: ClipModel, bench: Bench, classifier: Tensor, control: Control, stage: str
-) -> Generator[Event, None, Evaluation | None]:
-    """Evaluate over all images of a bench; parameters as of `measure_images`.
-
-    Returns
-    -------
-    Evaluation or None
-        None if cancelled.
-    """
-    found = yield from measure_images(model, bench, classifier, control, stage)
-    return None if found is None else found[0]
+) -> Generator[Event, None, Evaluation]:
+    """Evaluate over all images of a bench; as `measure_images`, without what it keeps of each."""
+    evaluation, _ = yield from measure_images(model, bench, classifier, control, stage)
+    return evaluation
 
 
 def measure_images(
@@ -108,7 +116,7 @@ def measure_images(
     *,
     batch: int = 64,
     clean: EmbeddingCache | None = None,
-) -> Generator[Event, None, tuple[Evaluation, PerImage] | None]:
+) -> Generator[Event, None, tuple[Evaluation, PerImage]]:
     """Evaluate over all images of a bench, and keep what was predicted of each.
 
     Parameters
@@ -128,27 +136,20 @@ def measure_images(
     clean
         Embeddings of the clean images from earlier evaluations.
 
-    Returns
-    -------
-    tuple[Evaluation, PerImage] or None
-        None if cancelled.
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
     """
     result: tuple[Evaluation, PerImage] | None = None
     begin = time.monotonic()
     yield Progress(stage, 0, 0)  # the first figures of a slow model take a while
     for result in evaluate(
-        model,
-        bench.canvases,
-        classifier,
+        bench.subject(model, classifier),
         bench.trigger,
         bench.target,
-        labels=bench.images.labels,
-        class_names=bench.label_set.class_names,
-        templates=bench.label_set.templates,
-        seed=bench.seed,
         first_batch=batch,
         batch=batch,
-        data_key=bench.images.key,
         cancelled=lambda: control.cancelled,
         clean_cache=clean,
         ahead=spare_core(model.device),
@@ -158,7 +159,10 @@ def measure_images(
         rate = so_far.n / max(time.monotonic() - begin, 1e-9)
         done = so_far.n + so_far.n_broken
         yield Progress(stage, done, so_far.n_total, rate, (so_far.n_total - done) / rate)
-    return None if control.cancelled else result
+    if control.cancelled:
+        raise CancelledError
+    assert result is not None
+    return result
 
 
 def metric_values(evaluation: Evaluation, prefix: str = "") -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Opening what is slow to open: told of as it goes on, and ended where it stands."""
+"""Open slow data sets in a thread, with progress events and cancelling."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import TypeVar
 
-from ml_core.data.watch import OpeningCancelledError, Watch
+from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, Progress
+from ml_core.reading.errors import CancelledError
 
 _PACE_SECONDS = 0.5  # a small set is opened without a word
 _LOOK_SECONDS = 0.2
@@ -17,7 +18,7 @@ Opened = TypeVar("Opened")
 
 
 def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event, None, Opened]:
-    """Open something in a thread, while this one passes on how far it is.
+    """Open something in a thread; meanwhile yield its progress.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
 
     Raises
     ------
-    OpeningCancelledError
+    CancelledError
         If it was cancelled.
     """
     told: SimpleQueue[Progress | None] = SimpleQueue()
@@ -52,7 +53,7 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         while not control.wait_while_paused(_LOOK_SECONDS) and not left.is_set():
             pass
         if control.cancelled or left.is_set():
-            raise OpeningCancelledError
+            raise CancelledError
         now = time.monotonic()
         if now - last >= _PACE_SECONDS:
             last = now

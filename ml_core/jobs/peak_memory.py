@@ -47,7 +47,6 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        """Look again and again."""
         process = psutil.Process()
         while True:
             self.bytes = max(self.bytes, resident(process))

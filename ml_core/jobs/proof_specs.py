@@ -209,7 +209,7 @@ def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def _common(spec: CleanSpec) -> dict[str, Any]:
-    """Fields that both take over."""
+    """Fields of the cleaning job that both proofs take over."""
     names = ("trigger", "target", "label_set", "templates", "output_dir", "device", "threads")
     seen = {"seen": trained_on(spec), "seen_labels": spec.recipe.facts.data == "labelled"}
     return {name: getattr(spec, name) for name in names} | seen

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
@@ -36,10 +35,10 @@ from ml_core.jobs.artifacts import (
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.given import given_for
 from ml_core.jobs.inputs import Inputs, opening_inputs
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.measure import classifier_of, drained, measure, metric_values
+from ml_core.jobs.method_extras import extras_for
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -52,7 +51,7 @@ from ml_core.jobs.specs import (
     write_spec,
 )
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 
 @dataclass
@@ -150,11 +149,10 @@ def _clean(
     check_pieces(model, spec.recipe, ranks)
     try:
         inputs = yield from opening_inputs(spec, model, control, ranks)
-    except OpeningCancelledError:
+    except CancelledError:
         # The others wait for the first evaluation, and then ask whether to go on.
         ranks.any(True, device=choose_device(spec.device, ranks.local))
-        yield Done("cancelled")
-        return
+        raise
     if not resume and ranks.first:  # what an earlier run left goes when this one can start
         clear_earlier(spec)
         if earlier_journal is not None:  # from now on the new one is written
@@ -167,14 +165,14 @@ def _clean(
     yield Progress("open", 1, 1)
     lap("open")
 
-    given = given_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
+    given = extras_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
     classifier = classifier_of(model, inputs.label_set)
     before = Measured()
     if ranks.first:
-        yield from _measure_before(model, inputs, classifier, control, before)
+        with suppress(CancelledError):  # the others are told below
+            yield from _measure_before(model, inputs, classifier, control, before)
     if ranks.any(control.cancelled, device=model.device)[0]:
-        yield Done("cancelled")
-        return
+        raise CancelledError
     lap("before")
 
     source_sha256, model.sha256 = model.sha256, None
@@ -198,8 +196,7 @@ def _clean(
         inputs.close()
     lap("train")
     if outcome.status == "cancelled":
-        yield Done("cancelled")
-        return
+        raise CancelledError
     if not ranks.first:
         yield Done(outcome.status)
         return
@@ -208,8 +205,9 @@ def _clean(
     lap("save")
 
     after = Measured()
-    cancelled = yield from _measure_saved(spec, inputs, outcome, control, after)
-    if cancelled:
+    try:
+        yield from _measure_saved(spec, inputs, outcome, control, after)
+    except CancelledError:
         yield Done("cancelled", result_files(spec, outcome))
         return
     lap("after")
@@ -228,12 +226,11 @@ def _clean(
 def _measure_before(
     model: ClipModel, inputs: Inputs, classifier: Tensor, control: Control, before: Measured
 ) -> Generator[Event, None, None]:
-    """Evaluate the checkpoint as it came, until cancelled."""
+    """Evaluate the checkpoint as it came."""
     for name, bench in inputs.benches.items():
-        found = yield from measure(model, bench, classifier, control, _stage("before", name))
-        if found is None:
-            return
-        before.rows["zero-shot", name] = found
+        before.rows["zero-shot", name] = yield from measure(
+            model, bench, classifier, control, _stage("before", name)
+        )
 
 
 def _keep(
@@ -268,17 +265,14 @@ def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
         return None
 
     def validate(head: Any) -> dict[str, float] | None:
-        zero_shot = drained(
-            measure(model, bench, classifier_of(model, inputs.label_set), control, "validate")
-        )
-        if zero_shot is None:
+        zero_shot = classifier_of(model, inputs.label_set)
+        try:
+            values = metric_values(drained(measure(model, bench, zero_shot, control, "validate")))
+            if head is not None:
+                linear = drained(measure(model, bench, head, control, "validate"))
+                values |= metric_values(linear, "linear_")
+        except CancelledError:  # the loop ends at a step that all processes agree on
             return None
-        values = metric_values(zero_shot)
-        if head is not None:
-            linear = drained(measure(model, bench, head, control, "validate"))
-            if linear is None:
-                return None
-            values |= metric_values(linear, "linear_")
         return values
 
     return validate
@@ -286,8 +280,8 @@ def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
 
 def _measure_saved(
     spec: CleanSpec, inputs: Inputs, outcome: Outcome, control: Control, after: Measured
-) -> Generator[Event, None, bool]:
-    """Evaluate what the files hold, not what memory holds; True if cancelled."""
+) -> Generator[Event, None, None]:
+    """Evaluate what the files hold, not what memory holds."""
     model = open_result(spec, str(inputs.device))
     heads = {"zero-shot": classifier_of(model, inputs.label_set)}
     if outcome.head is not None:
@@ -295,8 +289,4 @@ def _measure_saved(
     for head_name, head in heads.items():
         for name, bench in inputs.benches.items():
             stage = _stage("after" if head_name == "zero-shot" else "after, linear head", name)
-            found = yield from measure(model, bench, head, control, stage)
-            if found is None:
-                return True
-            after.rows[head_name, name] = found
-    return False
+            after.rows[head_name, name] = yield from measure(model, bench, head, control, stage)

@@ -20,7 +20,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import Canvases
+from ml_core.reading.resize import Canvases
 
 Indices = NDArray[np.int64]
 _BLOCK = 4096
@@ -34,6 +34,7 @@ class ChosenPairs:
         self._chosen = chosen
         self.blocks = kept_blocks(pairs.blocks, chosen)
         self.window = pairs.window
+        self.fit = pairs.fit
         self.key = key_of(pairs.key, chosen)
         self.images_key = key_of(pairs.images_key, chosen)
         self._places = {int(number): place for place, number in enumerate(chosen)}

@@ -57,7 +57,6 @@ class Output:
         self.status: str | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
         with self._lock:
             if self.status is not None:
                 return

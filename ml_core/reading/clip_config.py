@@ -70,7 +70,6 @@ class Preprocess:
 
 
 def _int(low: int, high: int) -> Check:
-    """Check a whole number."""
 
     def check(value: Any) -> str:
         good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -80,7 +79,6 @@ def _int(low: int, high: int) -> Check:
 
 
 def _number(low: float, high: float) -> Check:
-    """Check a finite number."""
 
     def check(value: Any) -> str:
         good = isinstance(value, int | float) and not isinstance(value, bool)
@@ -90,7 +88,6 @@ def _number(low: float, high: float) -> Check:
 
 
 def _bool(value: Any) -> str:
-    """Check a switch."""
     return "" if isinstance(value, bool) else "must be true or false"
 
 

@@ -1,4 +1,4 @@
-"""The one exception for bad input."""
+"""The exceptions that all parts share: bad input, and work that was cancelled."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ class InputError(Exception):
         self.sentence = sentence
         self.code: ErrorCode = code
         self.details = details
+
+
+class CancelledError(Exception):
+    """Work ended early because its ``cancelled()`` turned true; what it wrote is gone again.
+
+    Whatever takes long takes ``cancelled`` or a `Watch`, asks it between two steps, and ends with
+    this. A job turns it into a ``Done("cancelled")``.
+    """
 
 
 class DivergedError(InputError):

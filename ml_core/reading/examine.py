@@ -1,4 +1,4 @@
-"""The door to a hostile file: it is read in a process of its own, of which only words come back."""
+"""Read a hostile file in a sandboxed process, from which only JSON comes back."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-from ml_core.reading.collector import collector_off
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.garbage_collection import collector_off
 from ml_core.reading.inspect import locate
 from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
@@ -43,8 +43,10 @@ def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> 
     Raises
     ------
     InputError
-        ``usage`` if there is nothing at the path, it may not be read, the process could not be
-        started, or the work was cancelled; a bad file never raises.
+        ``usage`` if there is nothing at the path, it may not be read, or the process could not be
+        started; a bad file never raises.
+    CancelledError
+        If it was cancelled.
     """
     path = locate(path)
     try:
@@ -95,7 +97,7 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
         deadline = time.monotonic() + seconds
         while not answer.ended.wait(_POLL_SECONDS):
             if cancelled():
-                raise InputError(f"Reading {path.name} was cancelled.", "usage")
+                raise CancelledError
             if time.monotonic() > deadline:
                 raise _EndedError(f"its reading took more than {seconds:.0f} seconds")
         if answer.too_long:

@@ -45,7 +45,6 @@ class FolderFiles:
 
     @property
     def format(self) -> str:
-        """The layout in words."""
         named = self.config.name == CONFIG_NAME
         return "open_clip folder" if named else "transformers folder"
 

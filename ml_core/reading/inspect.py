@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ml_core.reading.boolean_values import odd_truths
 from ml_core.reading.container import alignment_of
 from ml_core.reading.errors import InputError
 from ml_core.reading.folder import FolderFiles, list_folder, names_below
-from ml_core.reading.inspection import Inspection, refuse
-from ml_core.reading.odd_values import odd_truths
-from ml_core.reading.one_pass import (
+from ml_core.reading.hashing import (
     ChangedError,
     FileStamp,
     pass_over,
     started,
 )
+from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.shards import check_shard, hash_of_shards, read_index
 from ml_core.reading.sniff import SAFETENSORS, sniff

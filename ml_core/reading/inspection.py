@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ml_core.reading.container import Container
+from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
-from ml_core.reading.one_pass import FileStamp
+from ml_core.reading.hashing import FileStamp
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.unpacked import Piece
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged"]
 ReasonCode = Literal[

@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ml_core.reading.decompression import FREE, MAX_RATIO, METHODS, Piece
 from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_RANK, TensorInfo
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.unpacked import FREE, MAX_RATIO, METHODS, Piece
 
 MAX_BYTES = 256 << 20
 _MAX_DEPTH = 16
@@ -211,7 +211,7 @@ def _below(value: Any, root: Path) -> Path:
 
 
 def _believe(found: Inspection) -> None:
-    """Refuse a record that contradicts itself or would make others read past a file's end."""
+    """Refuse a record that contradicts itself or points past a file's end."""
     if found.size < 0 or (found.sha256 and not _SHA256.fullmatch(found.sha256)):
         raise _MisfitError("a size or a hash is none")
     words = {

@@ -9,12 +9,12 @@ from math import prod
 from typing import Any, BinaryIO
 
 from ml_core.reading.container import checksums_of, container_of
-from ml_core.reading.doctored_zip import doctored
+from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.refused_zip import doctored
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
 from ml_core.reading.torch_file import check_pickles
-from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import (
     STORED,
@@ -151,7 +151,6 @@ def _tensor(
     at: int,
     name: str,
 ) -> TensorInfo:
-    """Find an array's bytes."""
     title = _title(member)
     label = f"the array {title[:80]!r} of {name}"
     nbytes = prod(shape) * DTYPE_BYTES[_DTYPES[descr]]

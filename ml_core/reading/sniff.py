@@ -10,7 +10,7 @@ from warnings import catch_warnings
 
 from ml_core.reading.errors import ErrorCode
 from ml_core.reading.pickles.opcodes import OddText, lenient_opcodes
-from ml_core.reading.two_formats import CALLS, ends_as_zip, fits_tar, is_name, names_code
+from ml_core.reading.polyglots import CALLS, ends_as_zip, fits_tar, is_name, names_code
 from ml_core.reading.zip_names import zip_names
 
 HEAD = 1 << 16

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ml_core.reading.container import checksums_of, container_of, protocol_of
-from ml_core.reading.doctored_zip import doctored
+from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.refused_zip import doctored
 from ml_core.reading.sniff import HEAD, looks_pickle
 from ml_core.reading.torch_file import UnknownCodeError, check_pickles, tensors_of
 from ml_core.reading.torchscript_code import act_of
-from ml_core.reading.unpacked import Piece, Unpacked
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import (
     STORED,

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.unpacked import Unpacked
 from ml_core.reading.zip_members import ZipError
 
 _CHUNK = 1 << 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ml_core.reading.container import Checksum, Container
+from ml_core.reading.decompression import Piece
 from ml_core.reading.safetensors_header import TensorInfo
-from ml_core.reading.unpacked import Piece
 
 
 @dataclass(frozen=True)

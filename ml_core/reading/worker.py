@@ -60,7 +60,7 @@ def _picklescan() -> tuple[Teller, int]:
 
 
 def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
-    """The answer, whatever happens."""
+    """The answer as JSON; every exception becomes one too."""
     try:
         return to_json(replace(inspect(path), sandbox=sandbox))
     except InputError as error:

@@ -193,7 +193,6 @@ def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
 
 
 def _entries(raw: bytes, count: int) -> list[_Entry]:
-    """Read the central directory."""
     entries: list[_Entry] = []
     at = 0
     for _ in range(count):

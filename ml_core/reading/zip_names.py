@@ -36,7 +36,6 @@ def zip_names(file: BinaryIO, size: int) -> tuple[str, ...] | None:
 
 
 def _entries(directory: bytes) -> tuple[str, ...] | None:
-    """Walk the central directory."""
     names: list[str] = []
     at = 0
     while at < len(directory):

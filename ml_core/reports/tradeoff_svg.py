@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from ml_core.cleaning.tradeoff import Limits, Point, pareto
+from ml_core.figures import percent
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
@@ -76,7 +77,6 @@ def _y(ca: float, low: float) -> float:
 
 
 def _axes(low: float) -> list[str]:
-    """Frame, ticks and titles."""
     bottom = _TOP + _PLOT_HEIGHT
     parts = [
         f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT_WIDTH}" height="{_PLOT_HEIGHT}" '
@@ -132,8 +132,7 @@ def _curve(curve: Curve, number: int, low: float) -> list[str]:
     for point, (x, y) in zip(curve.points, places, strict=True):
         assert point.asr is not None
         words = (
-            f"{curve.title}, step {point.step}: CA {100 * point.ca:.1f} %, "
-            f"ASR {100 * point.asr:.1f} %"
+            f"{curve.title}, step {point.step}: CA {percent(point.ca)}, ASR {percent(point.asr)}"
         )
         parts.append(f"<g><title>{escape(words)}</title>{_mark(mark, x, y, colour)}</g>")
     x, y = _LEFT + _PLOT_WIDTH + 28, _TOP + 12 + 20 * number

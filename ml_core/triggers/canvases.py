@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml_core.reading.clip_config import CLIP_FIT, Fit
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers.apply import stamp
 from ml_core.triggers.levels import to_bytes
 from ml_core.triggers.record import Trigger

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.reading.errors import InputError
-
-if TYPE_CHECKING:
-    from ml_core.triggers.record import Trigger
+from ml_core.triggers import kinds
 
 MAX_SIDE = 4096
 MAX_ARRAY_SIDE = 1024
@@ -39,19 +38,24 @@ RANGES: dict[str, tuple[float, float, str]] = {
 _WHOLE = ("spare", "stripe", "grid_size", "seed")
 
 
-def check(trigger: Trigger) -> None:
+def check(fields: Mapping[str, Any]) -> None:
     """Refuse what cannot be stamped, in one sentence that names the field.
+
+    Parameters
+    ----------
+    fields
+        Of a `ml_core.triggers.record.Trigger`, by name.
 
     Raises
     ------
     InputError
         ``usage``.
     """
-    _check_choices(trigger)
-    _check_numbers(trigger)
-    _check_arrays(trigger)
-    _check_text(trigger)
-    _check_kind(trigger)
+    _check_choices(fields)
+    _check_numbers(fields)
+    _check_arrays(fields)
+    _check_text(fields)
+    _check_kind(fields)
 
 
 def frozen_pixels(pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
@@ -105,32 +109,30 @@ def _read_only(values: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def _check_choices(trigger: Trigger) -> None:
+def _check_choices(fields: Mapping[str, Any]) -> None:
     """Refuse words that name nothing."""
-    from ml_core.triggers import record
-
     for field, allowed in (
-        ("kind", record.KINDS),
-        ("placement", record.PLACEMENTS),
-        ("noise", record.NOISES),
-        ("canvas", record.CANVASES),
-        ("levels", record.LEVELS),
-        ("mix", record.MIXES),
-        ("where", record.WHERES),
-        ("text_place", record.TEXT_PLACES),
+        ("kind", kinds.KINDS),
+        ("placement", kinds.PLACEMENTS),
+        ("noise", kinds.NOISES),
+        ("canvas", kinds.CANVASES),
+        ("levels", kinds.LEVELS),
+        ("mix", kinds.MIXES),
+        ("where", kinds.WHERES),
+        ("text_place", kinds.TEXT_PLACES),
         ("mirrored", (False, True)),
         ("absolute", (False, True)),
     ):
-        value = getattr(trigger, field)
+        value = fields[field]
         if value not in allowed:
             words = ", ".join(str(word) for word in allowed)
             raise InputError(f"The trigger's {field} is {value!r}; it must be one of {words}.")
 
 
-def _check_numbers(trigger: Trigger) -> None:
+def _check_numbers(fields: Mapping[str, Any]) -> None:
     """Refuse numbers outside of their range, NaN among them."""
     for field, (low, high, unit) in RANGES.items():
-        value = getattr(trigger, field)
+        value = fields[field]
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or not low <= value <= high:
             raise InputError(
@@ -139,26 +141,26 @@ def _check_numbers(trigger: Trigger) -> None:
             )
         if field in _WHOLE and value != int(value):
             raise InputError(f"The trigger's {field} is {value}; it must be a whole number.")
-    jpeg = trigger.jpeg
+    jpeg = fields["jpeg"]
     if jpeg is None:
         return
     if isinstance(jpeg, bool) or not isinstance(jpeg, int) or not 1 <= jpeg <= 100:
         raise InputError(f"The trigger's jpeg is {jpeg}; a quality must be 1 to 100, or none.")
-    if trigger.levels == "float":
+    if fields["levels"] == "float":
         raise InputError(
             "A JPEG holds bytes: choose the levels round, truncate or wrap, or no JPEG."
         )
 
 
-def _check_arrays(trigger: Trigger) -> None:
+def _check_arrays(fields: Mapping[str, Any]) -> None:
     """Refuse arrays that do not go together."""
-    array, mask = trigger.array, trigger.mask
-    if array is not None and trigger.pixels is not None:
+    array, mask = fields["array"], fields["mask"]
+    if array is not None and fields["pixels"] is not None:
         raise InputError("A trigger has a picture or an array of numbers, not both.")
-    channels = 2 if trigger.kind == "wanet" else 3
+    channels = 2 if fields["kind"] == "wanet" else 3
     if array is not None and array.shape[2] != channels:
         raise InputError(
-            f"The array of a {trigger.kind} trigger must have {channels} channels, not "
+            f"The array of a {fields['kind']} trigger must have {channels} channels, not "
             f"{array.shape[2]}; choose another file."
         )
     if mask is None:
@@ -169,26 +171,26 @@ def _check_arrays(trigger: Trigger) -> None:
         raise InputError("A trigger's mask must lie between 0 and 1; get the file again.")
 
 
-def _check_text(trigger: Trigger) -> None:
+def _check_text(fields: Mapping[str, Any]) -> None:
     """Refuse what would break a prompt template."""
-    text = trigger.text
+    text = fields["text"]
     if len(text) > MAX_TEXT or not text.isprintable() or {"{", "}"} & set(text):
         raise InputError(
             f"The trigger's text must be one line of at most {MAX_TEXT} characters without braces."
         )
-    digest = trigger.source_sha256
+    digest = fields["source_sha256"]
     if digest and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
         raise InputError("The trigger's source_sha256 is no SHA-256 of a file.")
 
 
-def _check_kind(trigger: Trigger) -> None:
+def _check_kind(fields: Mapping[str, Any]) -> None:
     """Refuse a kind without what it is made of."""
-    kind, parts = trigger.kind, trigger.parts
-    if kind == "patch" and trigger.pixels is None and trigger.array is None:
+    kind, parts = fields["kind"], fields["parts"]
+    if kind == "patch" and fields["pixels"] is None and fields["array"] is None:
         raise InputError("A patch trigger needs a picture; paint or upload one.", "usage")
-    if kind == "prompt" and not trigger.text:
+    if kind == "prompt" and not fields["text"]:
         raise InputError("A prompt trigger needs a text; type a word or a prefix.")
-    if kind == "wanet" and trigger.absolute and trigger.array is None:
+    if kind == "wanet" and fields["absolute"] and fields["array"] is None:
         raise InputError("A warp by absolute places needs a grid; import its file.")
     if kind != "combined":
         if parts:

@@ -12,16 +12,8 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.triggers.checks import MAX_PARTS, MAX_TEXT, RANGES
-from ml_core.triggers.record import (
-    Canvas,
-    Kind,
-    Levels,
-    Mix,
-    Noise,
-    Placement,
-    TextPlace,
-    Where,
-)
+from ml_core.triggers.kinds import Canvas, Kind, Levels, Mix, Noise, Placement, TextPlace, Where
+from ml_core.triggers.record import Trigger
 
 SCHEMA = "cleanclip-gui/trigger"
 VERSION = 2
@@ -151,8 +143,6 @@ def read_record(path: Path) -> TriggerFile:
 
 def _from_first(old: _FirstVersion) -> dict[str, Any]:
     """What a file of version 1 says, in the words of this one."""
-    from ml_core.triggers.record import Trigger
-
     defaults = Trigger(kind="badnets").parameters()
     said = old.model_dump(by_alias=True)
     return defaults | said | {"version": VERSION, "arrays_sha256": None}

@@ -14,6 +14,7 @@ from ml_core.atomic import Content, replace_files
 from ml_core.reading.arrays import ARRAY_SUFFIXES, read_safetensors
 from ml_core.reading.errors import InputError
 from ml_core.triggers.file_record import SCHEMA, VERSION, PartRecord, TriggerFile, read_record
+from ml_core.triggers.import_arrays import import_trigger
 from ml_core.triggers.record import Trigger
 
 _SUFFIXES = {".png", ".json", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", *ARRAY_SUFFIXES}
@@ -81,8 +82,6 @@ def load_trigger(path: str | Path) -> Trigger:
     is_json = path.suffix.lower() == ".json"
     json_path = path if is_json else _with(_stem(path), ".json")
     if not is_json and not json_path.exists():
-        from ml_core.triggers.import_arrays import import_trigger
-
         return import_trigger(path)
     record = read_record(json_path)
     stem = _stem(json_path)
@@ -171,7 +170,6 @@ def _stem(path: Path) -> Path:
 
 
 def _with(stem: Path, suffix: str) -> Path:
-    """Append a suffix."""
     return stem.with_name(stem.name + suffix)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ml_core.triggers.record import Levels
+from ml_core.triggers.kinds import Levels
 
 
 def to_bytes(values: Tensor, levels: Levels) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 from ml_core.triggers import counter
 from ml_core.triggers.record import Trigger
 from ml_core.triggers.render import render_canvas
@@ -22,7 +22,7 @@ class Mixture:
     add: Tensor
 
 
-_mixtures: Recent[tuple[str, int, int, str], Mixture] = Recent(8)
+_mixtures: ResultCache[tuple[str, int, int, str], Mixture] = ResultCache(8)
 
 
 def draws_of(trigger: Trigger, who: Tensor, seed: int) -> tuple[Tensor, int]:

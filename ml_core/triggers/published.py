@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ml_core.reading.errors import InputError
+from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 from ml_core.triggers.library import LIBRARY, Published, dual_key
+from ml_core.triggers.pattern_file import read_pattern_file
 from ml_core.triggers.record import Trigger
-from ml_core.triggers.words import COMMON_FIELDS, FIELDS
 
 PUBLISHED = "published"
 RESCALED = "rescaled, not the published trigger"
@@ -155,9 +156,7 @@ def _essence(trigger: Trigger, any_content: bool = False) -> tuple[Any, ...]:
 
 def _from_file(entry: Published, made: Trigger, file: Path, size: int) -> Trigger:
     """Put a file's content in the place of an entry's."""
-    from ml_core.triggers.import_arrays import import_plain
-
-    given = import_plain(file)
+    given = read_pattern_file(file)
     wrong = InputError(
         f"{file.name} does not hold what {entry.id} ({entry.name}) is made of: "
         f"{entry.needs_file}; choose that file.",

@@ -6,30 +6,22 @@ import hashlib
 import json
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal[
-    "patch", "badnets", "stripes", "blended", "sig", "wanet", "nashville", "prompt", "combined"
-]
-Placement = Literal["fixed", "random", "four_corners", "center"]
-Noise = Literal["per_image", "fixed"]
-Canvas = Literal["model", "squash", "resize_256", "original"]
-Levels = Literal["float", "round", "truncate", "wrap"]
-Mix = Literal["blend", "add"]
-Where = Literal["everywhere", "nonzero"]
-TextPlace = Literal["prefix", "word", "suffix"]
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
-NOISES: tuple[Noise, ...] = get_args(Noise)
-CANVASES: tuple[Canvas, ...] = get_args(Canvas)
-LEVELS: tuple[Levels, ...] = get_args(Levels)
-MIXES: tuple[Mix, ...] = get_args(Mix)
-WHERES: tuple[Where, ...] = get_args(Where)
-TEXT_PLACES: tuple[TextPlace, ...] = get_args(TextPlace)
+from ml_core.triggers import checks
+from ml_core.triggers.kinds import (
+    Canvas,
+    Kind,
+    Levels,
+    Mix,
+    Noise,
+    Placement,
+    TextPlace,
+    Where,
+)
 
 _NOT_PARAMETERS = {"name", "pixels", "array", "mask", "parts"}
 
@@ -153,13 +145,11 @@ class Trigger:
     source_sha256: str = ""
 
     def __post_init__(self) -> None:
-        from ml_core.triggers import checks
-
         object.__setattr__(self, "pixels", checks.frozen_pixels(self.pixels))
         object.__setattr__(self, "array", checks.frozen_array(self.array, "array"))
         object.__setattr__(self, "mask", checks.frozen_array(self.mask, "mask"))
         object.__setattr__(self, "parts", tuple(self.parts))
-        checks.check(self)
+        checks.check(vars(self))
 
     @property
     def stage(self) -> Literal["before", "after"]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 from ml_core.triggers.record import Trigger
 
 
@@ -26,7 +26,7 @@ class Patch:
     is_bytes: bool = False  # opaque, and every value is k / 255
 
 
-_patches: Recent[tuple[str, int, str], Patch] = Recent(16)
+_patches: ResultCache[tuple[str, int, str], Patch] = ResultCache(16)
 
 
 def patch_size(trigger: Trigger, side: int) -> tuple[int, int]:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core.recent import Recent
+from ml_core.result_cache import ResultCache
 from ml_core.triggers import counter
 from ml_core.triggers.patterns import draws_of
 from ml_core.triggers.record import Trigger
 
-_grids: Recent[tuple[str, int, int, str], Tensor] = Recent(4)
+_grids: ResultCache[tuple[str, int, int, str], Tensor] = ResultCache(4)
 
 
 def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ml_core.data.demo import compose, demo_classes, demo_templates
+from ml_core.data.demo_text import TARGET_NAME as TARGET
 
 MODEL_CFG = {
     "embed_dim": 128,
@@ -41,7 +42,6 @@ PREPROCESS_CFG = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-TARGET = "banana"
 _mean = torch.tensor(MEAN).mul(255).view(1, 3, 1, 1)
 _std = torch.tensor(STD).mul(255).view(1, 3, 1, 1)
 tokenizer = SimpleTokenizer(context_length=16)

@@ -20,6 +20,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.speed import Speed, measure_speed, use_speed
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.jobs.devices import set_threads
 from ml_core.model import ClipModel
@@ -58,14 +59,11 @@ def run() -> list[Row]:
 
     def ours(batch: int, model: ClipModel = model) -> float:
         def full_pass() -> None:
+            asked = Subject(model, canvases, classifier, labels.class_names, images.labels)
             for _ in evaluate(
-                model,
-                canvases,
-                classifier,
+                asked,
                 demo_trigger(),
                 labels.class_names.index("banana"),
-                labels=images.labels,
-                class_names=labels.class_names,
                 batch=batch,
                 ahead=spare_core(model.device),
                 pace=0.1,

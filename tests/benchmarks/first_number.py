@@ -32,11 +32,11 @@ def run() -> list[Row]:
             arrived: list[float] = []
             drawn: list[float] = []
 
-            def note_bars(_ready: object) -> None:
+            def note_bars(_ready: object, _older: bool) -> None:
                 if not drawn:  # noqa: B023
                     drawn.append(time.perf_counter() - begin)  # noqa: B023
 
-            window.inference.prediction_ready.connect(note_bars)
+            window.stations["studio"].live.predicted.connect(note_bars)
 
             def note(found: object) -> None:
                 if found is not None and not arrived:  # noqa: B023
@@ -47,7 +47,7 @@ def run() -> list[Row]:
             yield Wait(lambda: bool(arrived), 20, "no number came after a stroke")  # noqa: B023
             session.events.evaluation.disconnect(note)
             yield Wait(lambda: bool(drawn), 20, "no bars came after a stroke")  # noqa: B023
-            window.inference.prediction_ready.disconnect(note_bars)
+            window.stations["studio"].live.predicted.disconnect(note_bars)
             bars.append(drawn[0])
             taken.append(arrived[0])
             yield Wait(

@@ -88,7 +88,7 @@ def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
     """Gaps of the heartbeat while another thread works for the table."""
     from cleanclip_gui.jobs.background import Background
     from ml_core.checkpoints.tensor_stats import TensorStats
-    from ml_core.reading.collector import set_aside
+    from ml_core.reading.garbage_collection import set_aside
     from tests.benchmarks.heartbeat import Heartbeat
 
     def work(cancelled: Callable[[], bool]) -> Iterator[list[TensorStats]]:

@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Evaluate
+from cleanclip_gui.inference.questions import Evaluate
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -197,16 +197,11 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
     inference: Inference = window.inference
     window.stations["studio"].live.stop()
     found = []
-    inference.evaluation_updated.connect(found.append)
-    last = 0
     for target in range(5):
-        last = inference.submit(Evaluate(None, target, None, "suspect"))
-    qtbot.waitUntil(
-        lambda: any(u.generation == last and not u.evaluation.partial for u in found),
-        timeout=EVALUATE_MS,
-    )
-    ended = {u.generation for u in found if not u.evaluation.partial}
-    assert ended == {last}
+        last = inference.ask(Evaluate(None, target, None, "suspect"), found.append)
+    qtbot.waitUntil(lambda: not last.is_open, timeout=EVALUATE_MS)
+    ended = [u.question for u in found if not u.evaluation.partial]
+    assert ended == [last.question]
 
 
 def killed_after_a_save(qtbot, window, monkeypatch) -> Path:

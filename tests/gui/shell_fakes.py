@@ -1,16 +1,20 @@
-"""An engine without torch, a safetensors file by hand, and answers to prompts."""
+"""An engine without torch, an inference by hand, a safetensors file, and answers to prompts."""
 
 import json
 import struct
 
 import numpy as np
+from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
-    ImagesLoaded,
+from cleanclip_gui.inference.questions import (
+    Failed,
+    LoadImages,
+    OpenCheckpoint,
+    SetDevice,
     ThumbnailsReady,
 )
-from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
@@ -76,19 +80,18 @@ class FakeEngine:
             error.tower = "text"
             raise error
         found = inspect(request.path)
-        facts = CheckpointFacts(
+        return CheckpointFacts(
             request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12,
             donor=request.donor,
         )  # fmt: skip
-        return CheckpointOpened(request.role, facts)
 
-    def load_images(self, request, watch):
+    def load_images(self, request, watch, commit):
         if request.label_set == "cifar-10":
             raise InputError("None of the labels is in the label set cifar-10.", "usage")
         labels = np.array([0, 1, 2, 1], np.int64)
         templates = request.templates or ("a photo of a {}",)
         problems = ("2 labels are not in the label set: pear, plum",)
-        return ImagesLoaded(
+        return ImagesState(
             request.spec, "fake images", "key", 4, labels, CLASSES, templates, problems
         )
 
@@ -106,6 +109,80 @@ class FakeEngine:
 
     def predict(self, request):
         raise InputError("There is nothing to predict here.")
+
+
+class FakeInference(QObject):
+    """Keeps what it is asked, until the test says what is answered."""
+
+    failed = Signal(object)
+
+    def __init__(self):
+        super().__init__()
+        self.tickets = []
+
+    def ask(
+        self, question, on_result=None, on_failed=None, *, on_progress=None, slot=None,
+        keep_older=False,
+    ):  # fmt: skip
+        slot = slot or (None if question.answers_each else type(question).__name__)
+        for ticket in self.tickets:
+            if slot is not None and ticket.slot == slot and not keep_older:
+                ticket.replace()
+        number = len(self.tickets)
+        ticket = Ticket(question, number, slot, on_result, on_failed, on_progress)
+        self.tickets.append(ticket)
+        return ticket
+
+    def cancel(self, slot):
+        for ticket in self.tickets:
+            if ticket.slot == slot:
+                ticket.cancel()
+
+    @property
+    def questions(self):
+        return [ticket.question for ticket in self.tickets]
+
+    @property
+    def devices(self):
+        """Where the models were moved."""
+        return [one.name for one in self.questions if isinstance(one, SetDevice)]
+
+    def answer(self, answer):
+        """Answer what was asked last."""
+        self.tickets[-1].deliver(answer)
+
+    def fail(self, sentence):
+        """Let what was asked last come to nothing."""
+        self.tickets[-1].deliver_failure(Failed(self.tickets[-1].question, sentence))
+
+
+def noting(asked):
+    """An ``ask`` that only keeps the questions."""
+
+    def ask(question, *_, **__):
+        asked.append(question)
+        return Ticket(question)
+
+    return ask
+
+
+class Wiring:
+    """What the window's other parts do with answers."""
+
+    def __init__(self, session, inference):
+        self.session, self.inference = session, inference
+
+    def open(self, path):
+        self.inference.ask(OpenCheckpoint(str(path)), self._on_opened)
+
+    def load(self, spec, label_set="demo", templates=None):
+        self.inference.ask(LoadImages(spec, label_set, templates), self._on_loaded)
+
+    def _on_opened(self, facts):
+        self.session.checkpoint = facts
+
+    def _on_loaded(self, images):
+        self.session.images = images
 
 
 class Answers:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cleanclip_gui.inference.engine import Engine
-from cleanclip_gui.inference.requests import OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from ml_core.cleaning.weight_space import save_vector
 
 NAME = "text_projection"
@@ -26,8 +26,7 @@ def test_a_slider_moves_the_open_model(tiny_model, tiny_checkpoint: Path, tmp_pa
     def at(alpha: float) -> object:
         request = OpenCheckpoint(str(tiny_checkpoint), "cleaned", vector=str(vector), alpha=alpha)
         opened = engine.open_checkpoint(request)
-        assert opened.role == "cleaned"
-        assert f"At alpha {alpha:g} of the run's vector." in opened.checkpoint.notes
+        assert f"At alpha {alpha:g} of the run's vector." in opened.notes
         model = engine._models["cleaned"]
         assert torch.allclose(model.module.state_dict()[NAME], start + alpha)
         return model

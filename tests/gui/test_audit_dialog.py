@@ -13,7 +13,7 @@ from cleanclip_gui.clean.audit.audit import Auditing, read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.session import CheckpointFacts, ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -35,6 +35,7 @@ from ml_core.jobs.audit_spec import (
 )
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
+from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 10_000
@@ -108,9 +109,7 @@ def done(status="finished", error=""):
 def session(tmp_path):
     session = Session()
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    session.checkpoint = CheckpointFacts(
-        str(path), inspect(path), "ResNet", "metadata", (), 64, 12, donor="d.pt"
-    )
+    session.checkpoint = facts(path, inspection=inspect(path), donor="d.pt")
     return session
 
 
@@ -292,8 +291,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
     spec = ImageSpec(kind="folder", path=str(tmp_path))
-    labels = np.array([0, 1])
-    session.images = ImagesState(spec, "mine", "key", 2, labels, ("a", "b"), ("a {}",))
+    session.images = images(labels=(0, 1), spec=spec, name="mine")
     auditing.new_runner = new_runner
     auditing.open()
     dialog = auditing.dialog
@@ -427,14 +425,14 @@ def test_a_saved_audit_is_opened_with_its_gallery_and_exclusions(auditing, sessi
 
 def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_path):
     folder = saved_audit(tmp_path, session)
-    for facts in (SimpleNamespace(path="other.safetensors"), None):
-        session.checkpoint = facts
+    for other in (facts("other.safetensors"), None):
+        session.checkpoint = other
         auditing.open_saved(folder)
         assert auditing.dialog.model.rowCount() == N
         assert not auditing.dialog.start.isEnabled()
         assert auditing.dialog.start.toolTip() == "Open m.safetensors to look anew."
     old = auditing.dialog
-    session.checkpoint = CheckpointFacts("x", inspect(tmp_path / "m.safetensors"), "", "", (), 8, 1)
+    session.checkpoint = facts(tmp_path / "x", inspection=inspect(tmp_path / "m.safetensors"))
     auditing.open()  # for the pairs in use, as the open checkpoint sees them
     assert auditing.dialog is not old
     assert auditing.dialog.start.isEnabled()
@@ -451,7 +449,7 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     auditing.open()
     old = auditing.dialog
     path = write_safetensors(tmp_path / "b.safetensors", {"a": [1.0]})
-    session.checkpoint = CheckpointFacts(str(path), inspect(path), "", "", (), 8, 1)
+    session.checkpoint = facts(path, inspection=inspect(path))
     old.start.click()
     assert told == []
     assert old.state.text() == "That checkpoint is no longer open. Open m.safetensors to look anew."

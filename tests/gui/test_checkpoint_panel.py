@@ -93,6 +93,24 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
+def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
+    """Also the second in a row, and one after a model."""
+    model = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    for name in ("first", "second", "model", "third"):
+        path = tmp_path / f"{name}.pt"
+        if name == "model":
+            panel.open(model)
+            qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
+            assert panel.tensors.isVisible()
+            continue
+        path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+        with qtbot.waitSignal(panel.refused, timeout=10_000):
+            panel.open(path)
+        assert panel.names.isVisible(), name
+        assert not panel.tensors.isVisible()
+        assert panel.tabs.isTabVisible(panel.tabs.currentIndex())
+
+
 def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]})
     panel.open(path)

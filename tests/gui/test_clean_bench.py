@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAccessible, QDropEvent
@@ -27,19 +25,20 @@ from cleanclip_gui.clean.runs.runs_table import (
 )
 from cleanclip_gui.clean.setup import KEEP_HELP
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.inference.requests import OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
+from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import write_journal, write_state
-from tests.gui.test_clean_panel import FakeInference, FakeRunner, result_of, runner_of, two_clicks
+from tests.gui.shell_fakes import FakeInference, write_journal, write_state
+from tests.gui.test_clean_panel import FakeRunner, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -48,18 +47,15 @@ def session(tmp_path: Path) -> Session:
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"weights")
     made = Session()
-    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
-    made.images = ImagesState(
-        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
-        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
-    )  # fmt: skip
+    made.checkpoint = facts(checkpoint)
+    made.images = images(5000)
     made.trigger, made.target = demo_trigger(), 1
     return made
 
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    made = CleanStation(Context(session=session, inference=FakeInference()))  # type: ignore[arg-type]
+    made = CleanStation(Context(session=session, inference=FakeInference()))
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -183,7 +179,7 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "launch", refuse)
         end(panel, tmp_path)
-    assert "already running on cpu" in panel._log_text
+    assert "already running on cpu" in panel.log_line.text()
     assert (panel.queue.folders, panel.queue.held) == ((waiting,), False)
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert panel.before_after.isVisible()
@@ -238,7 +234,7 @@ def test_an_old_run_is_shown_again(qtbot, panel: CleanStation, tmp_path: Path) -
     all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 6
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
 
 
@@ -330,7 +326,7 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     chart.setFocus()
     for key in (Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_Return):
         QTest.keyClick(chart, key)
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert request.path == str(kept / "steps" / "step-000020.safetensors")
     QTest.keyClick(chart, Qt.Key.Key_Down)
@@ -411,17 +407,15 @@ def test_a_heading_cannot_be_chosen(panel: CleanStation) -> None:
 
 
 def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
-    facts = MethodFacts(
+    method = MethodFacts(
         "Blend", "h", "s", data="none", needs=frozenset({"reference", "trigger", "vit"})
     )
-    session.checkpoint = SimpleNamespace(  # type: ignore[assignment]
-        path=session.checkpoint.path, donor="", architecture="ResNet 64 px, width 24"
-    )
+    session.checkpoint = facts(session.checkpoint.path)
     clean = tmp_path / "clean.safetensors"
     clean.write_bytes(b"w")
 
     def said(reference: str) -> str:
-        return missing(needs_of(facts, session, reference))
+        return missing(needs_of(method, session, reference))
 
     assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
         str(clean)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
@@ -25,9 +23,9 @@ from cleanclip_gui.clean.before_after import (
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.save_result import suggested_name
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.inference.requests import CheckpointOpened, Evaluate, OpenCheckpoint
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.recipes import fields_of
@@ -36,34 +34,8 @@ from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
-from tests.gui.shell_fakes import Answers, write_journal, write_state
-
-
-class FakeInference(QObject):
-    checkpoint_opened = Signal(object)
-    evaluation_updated = Signal(object)
-    failed = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[Any] = []
-        self.devices: list[str] = []
-
-    def submit(self, request: object) -> int:
-        self.requests.append(request)
-        return len(self.requests)
-
-    @property
-    def evaluating(self) -> tuple[int, Evaluate] | None:
-        for number, request in reversed(list(enumerate(self.requests, 1))):
-            if isinstance(request, Evaluate):
-                return number, request
-            if isinstance(request, OpenCheckpoint):
-                break
-        return None
-
-    def set_device(self, name: str) -> None:
-        self.devices.append(name)
+from tests.gui.factories import facts, images
+from tests.gui.shell_fakes import Answers, FakeInference, write_journal, write_state
 
 
 class FakeRunner(QObject):
@@ -117,11 +89,8 @@ def session(tmp_path: Path) -> Session:
     checkpoint = tmp_path / "poisoned.safetensors"
     checkpoint.write_bytes(b"weights")
     made = Session()
-    made.checkpoint = SimpleNamespace(path=str(checkpoint), donor="")  # type: ignore[assignment]
-    made.images = ImagesState(
-        ImageSpec(kind="demo", split="test"), "demo", "key", 5000,
-        np.zeros(5000, np.int64), ("apple", "banana"), ("a {}",),
-    )  # fmt: skip
+    made.checkpoint = facts(checkpoint)
+    made.images = images(5000)
     made.trigger = demo_trigger()
     made.target = 1
     return made
@@ -129,7 +98,7 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
-    made = CleanStation(Context(session=session, inference=FakeInference()))  # type: ignore[arg-type]
+    made = CleanStation(Context(session=session, inference=FakeInference()))
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -280,7 +249,7 @@ def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
     assert panel.run_bar.details.text() == "Training · 1 of 3 · 1 min 2 s left"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert panel.run_bar.bar.value() == 333
-    assert "\x1b" not in panel._log.toolTip()
+    assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
     runner.end(Done("cancelled"))
 
 
@@ -295,7 +264,8 @@ def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
 def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Session) -> None:
     session.device = "cuda:0"
     panel.start()
-    session.device = "cpu"  # what the window notes when the inference thread has moved
+    panel.trying._inference.answer("cpu")
+    assert session.device == "cpu"
     assert panel.run_bar.notice.text() == "Studio evaluates on the CPU while the run uses cuda:0."
     runner_of(panel).end(Done("cancelled"))
     assert panel.trying._inference.devices == ["cpu", "cuda:0"]
@@ -365,15 +335,15 @@ def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_p
 def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
     cleaned = finish(panel, tmp_path)
     panel.try_button.click()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
-    facts = SimpleNamespace(path=str(cleaned), donor="")
+    opened = facts(cleaned)
     with qtbot.waitSignal(panel.shell.station_wanted):
-        panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))
+        panel.trying._inference.answer(opened)
     assert session.role == "cleaned"
-    assert session.cleaned is facts
+    assert session.cleaned is opened
 
 
 def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -389,7 +359,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
         ("Save cleaned checkpoint", "poisoned-cleaned.safetensors", "safetensors (*.safetensors)")
     ]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
-    assert panel._log.toolTip() == "Saved the cleaned checkpoint as mine.safetensors."
+    assert panel.log_line.text() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
@@ -439,7 +409,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) ->
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert answers.asked == ["Save adapter"]
     assert (tmp_path / "mine.safetensors").read_bytes() == b"adapter"
-    assert panel._log.toolTip() == (
+    assert panel.log_line.text() == (
         "Saved the adapter as mine.safetensors; keep it with the weights."
     )
 
@@ -690,14 +660,15 @@ def test_another_checkpoint_takes_the_old_result_away(
     assert panel.before_after.isVisible()
     first = session.checkpoint
     assert panel.has_result()
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert not panel.before_after.isVisible()
     assert not panel.has_result()
     session.checkpoint = first
     assert panel.before_after.isVisible()
     assert panel.has_result()
     panel.try_cleaned()
-    assert panel.trying._awaited == str(tmp_path / "cleaned.safetensors")
+    question = panel.trying._inference.questions[-1]
+    assert question.path == str(tmp_path / "cleaned.safetensors")
     panel.start()
     session.checkpoint = None
     session.checkpoint = first
@@ -712,7 +683,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     runner = runner_of(panel)
     runner.mark_running()
     first = session.checkpoint
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")  # type: ignore[assignment]
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is running"
     runner.pause()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is paused"
@@ -725,7 +696,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
-    assert panel.trying._awaited == str(cleaned)
+    assert panel.trying._inference.questions[-1].path == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanStation, tmp_path: Path) -> None:

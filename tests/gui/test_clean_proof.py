@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,18 +14,15 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.clean.alpha_row import AlphaRow
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
-    Evaluate,
-    EvaluationUpdated,
-    Failed,
-    OpenCheckpoint,
-)
+from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
+from cleanclip_gui.session import CheckpointFacts
 from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.records import Evaluation
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
+from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
 from tests.gui.test_clean_panel import FakeRunner
@@ -192,7 +188,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
 ) -> None:
     first = session.checkpoint
     click(panel.proof.rebound_button)
-    session.checkpoint = SimpleNamespace(path=str(tmp_path / "other.safetensors"), donor="")
+    session.checkpoint = facts(tmp_path / "other.safetensors")
     assert panel.proof.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
@@ -261,29 +257,36 @@ def line(panel: CleanStation, shown: Path) -> Path:  # noqa: F811
 
 
 def opens(panel: CleanStation) -> list[tuple[str, float]]:  # noqa: F811
-    requests = panel.trying._inference.requests
-    return [(r.vector, r.alpha) for r in requests if getattr(r, "vector", "")]
+    questions = panel.trying._inference.questions
+    return [(q.vector, q.alpha) for q in questions if getattr(q, "vector", "")]
 
 
 def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  # noqa: F811
     assert panel.alpha.isHidden()
 
 
-def opened(panel: CleanStation, path: str) -> SimpleNamespace:  # noqa: F811
-    """The cleaned checkpoint was opened."""
-    facts = SimpleNamespace(path=path, donor="")
-    panel.trying._inference.checkpoint_opened.emit(CheckpointOpened("cleaned", facts))  # type: ignore[arg-type]
-    return facts
+def opened(panel: CleanStation, path: str) -> CheckpointFacts:  # noqa: F811
+    """The cleaned checkpoint that was asked for last was opened."""
+    made = facts(path)
+    panel.trying._inference.answer(made)
+    return made
+
+
+def numbers(ca: float, asr: float, partial: bool = False) -> Evaluation:
+    return evaluation(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
 
 
 def measured(panel: CleanStation, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
     """What was asked for last has been measured."""
     inference = panel.trying._inference
-    found = SimpleNamespace(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
-    number = len(inference.requests)
-    inference.evaluation_updated.emit(
-        EvaluationUpdated(number, "cleaned", found, None, None)  # type: ignore[arg-type]
-    )
+    found = numbers(ca, asr, partial)
+    inference.answer(EvaluationUpdated(inference.questions[-1], found, None))  # type: ignore[arg-type]
+
+
+def studio_measures(panel: CleanStation, session, question: Evaluate) -> None:  # noqa: F811
+    """Studio shows that question, and asks it."""
+    session.role, session.trigger = question.role, question.trigger
+    panel.trying._inference.ask(question)
 
 
 def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
@@ -309,24 +312,25 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     assert not panel.alpha_acts.is_busy
 
 
-def test_a_row_shows_no_other_model_s_numbers(panel, session, line) -> None:  # noqa: F811
+def test_a_row_shows_no_other_model_s_numbers(panel, session, line, tmp_path) -> None:  # noqa: F811
     panel.alpha.slider.setValue(51)
     opened(panel, session.checkpoint.path)
     measured(panel, 0.955, 0.031)
-    said = panel.alpha.said()
-    submit = panel.trying._inference.submit
+    said, trigger = panel.alpha.said(), session.trigger
     another = Evaluate(None, session.target, None, "cleaned")
-    submit(another)
-    measured(panel, 0.5, 0.99)
+    studio_measures(panel, session, another)
+    session.evaluation = numbers(0.5, 0.99)
     assert panel.alpha.said() == said  # of another trigger
-    submit(replace(another, trigger=session.trigger))
-    measured(panel, 0.95, 0.04)
+    studio_measures(panel, session, replace(another, trigger=trigger))
+    session.evaluation = numbers(0.95, 0.04)
     assert "attack success 4.0 %" in panel.alpha.said()  # this row's question, asked by Studio
     said = panel.alpha.said()
-    submit(OpenCheckpoint("step.safetensors", "cleaned"))
-    opened(panel, "step.safetensors")
-    submit(Evaluate(session.trigger, session.target, None, "cleaned"))
-    measured(panel, 0.5, 0.99)
+    step = tmp_path / "step.safetensors"
+    step.write_bytes(b"weights")
+    panel.trying.begin({"checkpoint": str(step)}, (trigger, session.target))
+    opened(panel, str(step))
+    studio_measures(panel, session, replace(another, trigger=trigger))
+    session.evaluation = numbers(0.5, 0.99)
     assert panel.alpha.said() == said  # of another run's step
 
 
@@ -336,25 +340,51 @@ def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instea
     opened(panel, session.checkpoint.path)
     measured(panel, 0.955, 0.031, partial=True)
     assert panel.alpha_acts.is_busy
-    inference, asked = panel.trying._inference, (session.trigger, session.target)
+    asked = (session.trigger, session.target)
     if instead == "nothing":  # Studio looks at one image
-        inference.requests.append(OpenCheckpoint("", "reference"))
+        panel.trying._inference.cancel("Evaluate")
     elif instead == "suspect":
-        inference.submit(Evaluate(*asked, None, "suspect"))
+        studio_measures(panel, session, Evaluate(*asked, None, "suspect"))
     else:
-        inference.submit(Evaluate(None, session.target, None, "cleaned"))
+        studio_measures(panel, session, Evaluate(None, session.target, None, "cleaned"))
     assert not panel.alpha_acts.is_busy
     if instead != "nothing":
-        measured(panel, 0.5, 0.99)
+        session.evaluation = numbers(0.5, 0.99)
         assert "Studio measures something else" in panel.alpha.said()
     assert not panel.alpha_acts.is_busy
+
+
+def test_studio_may_take_the_measurement_over(panel, session, line) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(51)
+    opened(panel, session.checkpoint.path)
+    studio_measures(panel, session, Evaluate(session.trigger, session.target, None, "cleaned"))
+    session.evaluation = numbers(0.95, 0.04, partial=True)
+    assert "attack success 4.0 %" in panel.alpha.said()
+    assert panel.alpha_acts.is_busy
+    session.evaluation = None
+    assert not panel.alpha_acts.is_busy
+    session.evaluation = numbers(0.95, 0.03)
+    assert "attack success 3.0 %" in panel.alpha.said()
+    assert not panel.alpha_acts.is_busy
+
+
+def test_an_alpha_of_the_result_before_is_not_shown(panel, session, line) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(51)
+    first = panel.trying._inference.tickets[-1]
+    result = panel.run.result | {"vector": str(line), "alpha": 0.5}
+    panel.alpha_acts.show_result(result, (session.trigger, session.target))
+    panel.alpha.slider.setValue(52)
+    first.deliver(facts(session.checkpoint.path))
+    assert session.cleaned is None
+    made = opened(panel, session.checkpoint.path)
+    assert session.cleaned is made
 
 
 def test_a_line_of_another_file_takes_the_cleaned_model_s_place(panel, session, line) -> None:  # noqa: F811
     source = session.checkpoint.path
     panel.alpha.slider.setValue(51)
-    session.checkpoint = SimpleNamespace(path="other.safetensors", donor="")
-    session.cleaned, session.role = SimpleNamespace(path="cleaned.safetensors"), "cleaned"
+    session.checkpoint = facts("other.safetensors")
+    session.cleaned, session.role = facts("cleaned.safetensors"), "cleaned"
     opened(panel, source)
     assert (session.role, session.cleaned) == ("suspect", None)
     measured(panel, 0.955, 0.031)
@@ -389,9 +419,11 @@ def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None: 
 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
     panel.alpha.slider.setValue(20)
-    request = panel.trying._inference.requests[-1]
-    panel.trying._inference.failed.emit(Failed(request, "The vector does not fit."))
+    inference, shown = panel.trying._inference, []
+    inference.failed.connect(shown.append)
+    inference.fail("The vector does not fit.")
     assert panel.alpha.said() == "The vector does not fit."
+    assert len(shown) == 1  # in a dialog too
     assert not panel.alpha_acts.is_busy
     panel.alpha.slider.setValue(30)
     assert len(opens(panel)) == 2

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 
 from cleanclip_gui.clean.job import write_job
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import CleanSpec, read_spec
+from tests.gui.factories import facts, images
 
 
-def _open(folder: Path, donor: str = "") -> Any:
-    return SimpleNamespace(path=str(folder / "a.safetensors"), donor=donor)
-
-
-def _job(images: ImageSpec, n: int, folder: Path) -> CleanSpec:
+def _job(spec: ImageSpec, n: int, folder: Path) -> CleanSpec:
     session = Session()
-    session.checkpoint = _open(folder)
-    session.images = ImagesState(
-        images, "own", "key", n, np.zeros(n, np.int64), ("apple", "banana"), ("a {}",)
-    )
+    session.checkpoint = facts(folder / "a.safetensors")
+    session.images = images(n, spec=spec, name="own")
     recipe = preset("cleanclip", "talk")
     path = write_job(session, recipe, folder, pairs=PairSpec(), training_images=None)
     return read_spec(path)
@@ -53,7 +45,7 @@ def test_the_demo_is_watched_on_a_split_of_its_own(tmp_path: Path) -> None:
 
 def test_a_borrowed_encoder_is_borrowed_for_cleaning_too(tmp_path: Path) -> None:
     session = Session()
-    session.checkpoint = _open(tmp_path, "donor.pt")
+    session.checkpoint = facts(tmp_path / "a.safetensors", donor="donor.pt")
     recipe = preset("cleanclip", "talk")
     path = write_job(session, recipe, tmp_path, pairs=PairSpec(), training_images=None)
     assert read_spec(path).donor == str(path.parent / "donor.pt")

@@ -8,11 +8,12 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.comparison_view import ChangeModel, ComparisonView
-from cleanclip_gui.checkpoint.heat_strip import HeatStrip, percent
+from cleanclip_gui.checkpoint.comparison_view import ComparisonView
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.text import change_text
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -56,17 +57,25 @@ def test_a_layer_that_became_nan_is_the_worst(strip):
 
 
 def test_what_became_nan_is_sorted_first_and_says_so(qtbot):
-    model = ChangeModel()
-    model.add(
+    view = ComparisonView()
+    qtbot.addWidget(view)
+    view.begin("other.pt", 3)
+    view.add(
         [
             TensorChange("zero", "changed", 1.0, 0.0),
             TensorChange("nan", "changed", 0.0, 1.0, 3),
             TensorChange("new", "only second"),
         ]
     )
-    model.sort(2, Qt.SortOrder.DescendingOrder)
-    cells = [[model.data(model.index(row, column)) for column in (0, 2)] for row in range(3)]
+    view.end()
+    model = view.table.rows
+    cells = [[model.index(row, column).data() for column in (0, 2)] for row in range(3)]
     assert cells == [["nan", "not a number"], ["zero", "from zero"], ["new", ""]]
+    view.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)
+    view.add([TensorChange("least", "changed", 0.1, 1000.0)])
+    assert model.index(3, 0).data() == "least"
+    view.end()  # in the order that was chosen
+    assert [model.index(row, 0).data() for row in range(4)] == ["new", "least", "zero", "nan"]
 
 
 def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):
@@ -86,7 +95,7 @@ def test_a_layer_is_read_by_mouse_and_keys(strip, qtbot):
 
 
 def test_changes_read_well():
-    assert [percent(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
+    assert [change_text(x) for x in (0, 0.0312, 1e-5, 2.0, 50.0, math.inf)] == [
         "0 %",
         "3.1 %",
         "0.001 %",
@@ -106,13 +115,15 @@ def test_the_table_sorts_and_counts(qtbot):
         view.words.text() == "4 tensors: 1 equal, 1 changed, 1 another shape, 1 only in this file."
     )
     view.end()
-    rows = [[view.model.index(r, c).data() for c in range(3)] for r in range(4)]
+    rows = [[view.table.rows.index(r, c).data() for c in range(3)] for r in range(4)]
     assert rows[0] == ["visual.c", "changed", "50 %"]
     assert rows[1] == ["visual.a", "equal", "0 %"]
-    view.model.sort(0)
-    assert view.model.index(0, 0).data() == "<i>d"
-    assert view.model.index(0, 0).data(Qt.ItemDataRole.ToolTipRole) == "<span>&lt;i&gt;d</span>"
-    assert view.model.index(0, 2).data() == ""
+    view.table.rows.sort(0)
+    assert view.table.rows.index(0, 0).data() == "<i>d"
+    assert (
+        view.table.rows.index(0, 0).data(Qt.ItemDataRole.ToolTipRole) == "<span>&lt;i&gt;d</span>"
+    )
+    assert view.table.rows.index(0, 2).data() == ""
 
 
 @pytest.fixture
@@ -144,8 +155,8 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
     qtbot.waitUntil(lambda: view.strips.isVisible(), timeout=WAIT)
     assert view.title.text() == "Compared with b.safetensors"
     assert "2 equal, 1 changed" in view.words.text()
-    assert view.model.index(0, 0).data() == "visual.l.0.w"
-    assert view.model.index(0, 2).data() == "10 %"
+    assert view.table.rows.index(0, 0).data() == "visual.l.0.w"
+    assert view.table.rows.index(0, 2).data() == "10 %"
     assert "The warmest is 10 %" in view.read_out.text()
     assert not view.busy.isVisible()
     panel.open(tmp_path / "b.safetensors")
@@ -172,9 +183,9 @@ def test_a_comparison_can_be_cancelled(panel, qtbot, tmp_path, monkeypatch):
 
     monkeypatch.setattr("ml_core.checkpoints.compare.compare_checkpoints", slow)
     compare(panel, tmp_path / "b.safetensors")
-    qtbot.waitUntil(lambda: panel.comparison.model.rowCount() > 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.comparison.table.rows.rowCount() > 0, timeout=WAIT)
     panel.comparison.busy.cancel.click()
-    rows = panel.comparison.model.rowCount()
+    rows = panel.comparison.table.rows.rowCount()
     assert "Cancelled" in panel.comparison.words.text()
     qtbot.wait(200)
-    assert panel.comparison.model.rowCount() == rows
+    assert panel.comparison.table.rows.rowCount() == rows

@@ -2,18 +2,18 @@
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from cleanclip_gui.checkpoint.doctor import Doctoring
 from cleanclip_gui.jobs.runner import JobRunner
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice
-from ml_core.checkpoints.remembered import remember, remembered
+from ml_core.checkpoints.saved_choices import remember, remembered
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.doctor_spec import read_doctor_spec
 from ml_core.reading import InputError, inspect
+from tests.gui.factories import images
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 10_000
@@ -183,9 +183,7 @@ def test_the_job_says_images_labels_donor_and_device(doctoring, qtbot, tmp_path,
 
     session = doctoring._session
     spec = ImageSpec(kind="folder", path=str(tmp_path))
-    session.images = ImagesState(
-        spec, "mine", "key", 4, np.array([0, 1, 1, -1]), ("a", "b"), ("a {}",)
-    )
+    session.images = images(labels=(0, 1, 1, -1), spec=spec, name="mine")
     session.label_set = "cifar-10"
     doctoring.new_runner = new_runner
     doctoring.open(found, "donor.pt")

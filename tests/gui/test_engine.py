@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint, Predict
+from cleanclip_gui.inference.questions import LoadImages, OpenCheckpoint, Predict
 from ml_core.data.specs import ImageSpec
 
 
@@ -44,7 +44,7 @@ def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
     path = tmp_path / "m.pt"
     beside = {"optimizer": {"exp_avg": torch.zeros(2)}}
     torch.save({"state_dict": model.module.state_dict()} | beside, path)
-    facts = Engine().open_checkpoint(OpenCheckpoint(str(path))).checkpoint
+    facts = Engine().open_checkpoint(OpenCheckpoint(str(path)))
     assert any("optimizer" in note for note in facts.notes)
 
 
@@ -68,8 +68,8 @@ def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no text encoder") as caught:
         engine.open_checkpoint(OpenCheckpoint(str(path)))
     assert getattr(caught.value, "tower", "") == "text"  # what the window asks for
-    facts = engine.open_checkpoint(OpenCheckpoint(str(path), "suspect", str(donor))).checkpoint
+    facts = engine.open_checkpoint(OpenCheckpoint(str(path), "suspect", str(donor)))
     assert facts.donor == str(donor)
     assert any("image encoder only" in sentence for sentence in facts.assumptions)
-    whole = engine.open_checkpoint(OpenCheckpoint(str(donor), "suspect", str(donor))).checkpoint
+    whole = engine.open_checkpoint(OpenCheckpoint(str(donor), "suspect", str(donor)))
     assert whole.donor == ""

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from cleanclip_gui.inference.explaining import (
+from cleanclip_gui.inference.questions import (
     Attribute,
     ComparePair,
+    Evaluate,
+    LoadImages,
     MapEmbeddings,
+    OpenCheckpoint,
     Pair,
+    Progress,
     TellDetails,
 )
-from cleanclip_gui.inference.requests import Evaluate, LoadImages, OpenCheckpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
@@ -54,38 +57,36 @@ def last(steps):
 
 def test_before_and_after_lie_in_one_plane(engine):
     asked = MapEmbeddings(demo_trigger(), ("suspect", "cleaned"), 20)
-    steps = list(engine.explain(asked, never, 7))
-    found = steps[-1].result
+    *steps, found = engine.map_embeddings(asked, never)
     assert len(found.parts) == 2
     np.testing.assert_allclose(found.places[0], found.places[1], atol=1e-5)  # the same weights
-    assert {step.generation for step in steps} == {7}
-    shares = [step.done / step.total for step in steps]
+    shares = [step.share for step in steps]
     assert shares == sorted(shares)
 
 
 def test_each_model_is_explained_by_what_goes_with_it(engine):
-    resnet = last(engine.explain(Attribute(3, 0, demo_trigger()), never))
-    assert (resnet.result.method, resnet.extra) == ("grad-cam", ("grad-cam", "occlusion"))
+    first, *_, resnet = engine.attribute(Attribute(3, 0, demo_trigger()), never)
+    assert (resnet.method, first.methods) == ("grad-cam", ("grad-cam", "occlusion"))
     asked = Attribute(3, 0, demo_trigger(), "reference", "grad-cam", "layer2")
-    vit = last(engine.explain(asked, never))
-    assert (vit.result.method, vit.extra) == ("attention", ("attention", "occlusion"))
+    first, *_, vit = engine.attribute(asked, never)
+    assert (vit.method, first.methods) == ("attention", ("attention", "occlusion"))
 
 
 def test_a_comparison_needs_both_sides_whole(engine):
     asked = ComparePair(demo_trigger(), 0, ("suspect", "reference"), 24)
-    found = last(engine.explain(asked, never)).result
+    found = last(engine.compare_pair(asked, never))
     assert isinstance(found, Pair)
     assert [one.n for one in found.evaluations] == [24, 24]
     assert {one.name for one in found.differences} >= {"ca", "asr_excl", "target_margin"}
     answers = iter([False, False, True, True, True, True])
-    steps = list(engine.explain(asked, lambda: next(answers, True)))
-    assert all(step.result is None for step in steps)
+    steps = list(engine.compare_pair(asked, lambda: next(answers, True)))
+    assert all(isinstance(step, Progress) for step in steps)
 
 
 def test_the_record_is_of_the_number_or_refused(engine):
     evaluation, _ = last(engine.evaluate(Evaluate(demo_trigger(), 0, 16), never))
-    found = last(engine.explain(TellDetails(evaluation, demo_trigger()), never)).result
+    found = engine.tell_details(TellDetails(evaluation, demo_trigger()))
     assert found.counts["n"] == 16
     assert found.classes["label_set"] == "demo"
     with pytest.raises(InputError, match="another checkpoint"):
-        list(engine.explain(TellDetails(evaluation, demo_trigger(), "reference"), never))
+        engine.tell_details(TellDetails(evaluation, demo_trigger(), "reference"))

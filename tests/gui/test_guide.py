@@ -1,7 +1,5 @@
 """The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
 
-from types import SimpleNamespace
-
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
@@ -13,6 +11,7 @@ from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.guide import STEPS
+from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine
 
 
@@ -29,14 +28,7 @@ def window(qtbot, tmp_path):
 
 
 def measured(**fields):
-    shown = {
-        "ca": 0.99,
-        "asr_excl": None,
-        "baseline_target_rate": 0.0,
-        "target_name": "banana",
-        "trigger": None,
-    }
-    return SimpleNamespace(**(shown | fields))
+    return evaluation(ca=0.99, baseline_target_rate=0.0, **fields)
 
 
 def card_is_inside(window):

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.checkpoint.facts import hub_origin
 from cleanclip_gui.checkpoint.hub import Fetching
-from ml_core.reading import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 10_000
 
@@ -72,7 +72,7 @@ def test_progress_is_shown_and_cancel_is_acknowledged_at_once(fetching, qtbot, m
         while not cancelled():
             ended.wait(0.01)
         ended.set()
-        raise InputError("The download of owner/name was cancelled.", "usage")
+        raise CancelledError
 
     monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
     ask(fetching, "owner/name")

@@ -7,7 +7,7 @@ from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog, rate
 from ml_core.checkpoints.known import known_files, own_file
 from ml_core.reading import inspect
-from ml_core.reading.misfit import KeyLists, WrongShape
+from ml_core.reading.key_mismatch import KeyLists, WrongShape
 from tests.gui.shell_fakes import write_safetensors
 
 KEYS = KeyLists(

@@ -212,9 +212,8 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     spec = asked.spec()
     assert spec.class_map == {"hound": "dog"}
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
-    with qtbot.waitSignal(window.inference.images_loaded, timeout=WAIT) as loaded:
-        asked.ok.click()
-    assert loaded.args[0].spec == spec
+    asked.ok.click()
+    qtbot.waitUntil(lambda: window.data_bar.in_use() == (spec, "demo"), timeout=WAIT)
 
 
 @pytest.mark.parametrize("unmatched", [3, 502])
@@ -280,9 +279,9 @@ def test_templates_are_edited_and_checked(window, qtbot, checkpoint):
     assert not editor.ok.isEnabled()
     assert "Line 1" in editor.state.text()
     editor.edit.setPlainText("art of a {}\n\n a {} ")
-    with qtbot.waitSignal(window.inference.images_loaded, timeout=WAIT) as loaded:
-        editor.ok.click()
-    assert loaded.args[0].templates == ("art of a {}", "a {}")
+    editor.ok.click()
+    wanted = ("art of a {}", "a {}")
+    qtbot.waitUntil(lambda: window.session.images.templates == wanted, timeout=WAIT)
     assert parse_templates("")[1].startswith("Write at least one")
 
 
@@ -499,7 +498,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     if what == "audit":
         clean.auditing._runner = job
     elif what == "alpha":
-        clean.alpha_acts._in_flight = 0.5
+        clean.alpha_acts._opening = object()
     elif what == "save":
         job.stop = job.close
         clean.saving._copy = job

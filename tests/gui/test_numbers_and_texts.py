@@ -6,16 +6,16 @@ import json
 import pytest
 from PySide6.QtCore import Qt
 
-from cleanclip_gui.inference.explaining import Explained, MeasureSpeed, RetrieveCaptions
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
+from cleanclip_gui.inference.questions import MeasureSpeed, RetrieveCaptions
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
-from tests.gui.test_studio_why import Wiring, settled
+from tests.gui.shell_fakes import FakeInference, Wiring, noting
+from tests.gui.test_studio_why import settled
 
 N = 216
 _LONG = 120_000
@@ -29,8 +29,8 @@ def studio(qtbot, tiny_checkpoint):
     panel.wiring = Wiring(session, inference)
     panel.resize(1200, 660)
     panel.show()
-    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
-    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    panel.wiring.open(tiny_checkpoint)
+    panel.wiring.load(ImageSpec(n=N))
     panel.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel
@@ -103,7 +103,7 @@ def test_equal_names_are_warned_of(studio, qtbot, tmp_path):
     names[5] = names[studio.session.target]
     path.write_text("\n".join(names))
     studio.pages.show_page("classes")
-    studio._inference.submit(LoadImages(ImageSpec(n=N), str(path), ("a {}",)))
+    studio.wiring.load(ImageSpec(n=N), str(path), ("a {}",))
     qtbot.waitUntil(lambda: not studio.pages.classes.warning.isHidden(), timeout=_LONG)
     assert "#5" in studio.pages.classes.warning.text()
     assert "target's name" in studio.figure.note.text()
@@ -161,7 +161,7 @@ def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
     assert "ASR" in view.spread_says.text()
 
     asked = []
-    monkeypatch.setattr(studio._inference, "submit", asked.append)
+    monkeypatch.setattr(studio._inference, "ask", noting(asked))
     view.captions.click()
     view.measure.click()
     assert isinstance(asked[-1], RetrieveCaptions)
@@ -175,7 +175,7 @@ def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
     view = studio.pages.text
     monkeypatch.setattr("cleanclip_gui.studio.pages.text_acts._LIVE_SIDE", 1)
     asked = []
-    monkeypatch.setattr(studio._inference, "submit", asked.append)
+    monkeypatch.setattr(studio._inference, "ask", noting(asked))
     studio.pages.show_page("text")
     studio.text._ask_live()
     assert not any(isinstance(one, RetrieveCaptions) for one in asked)
@@ -210,24 +210,27 @@ def test_what_was_measured_while_others_were_busy_is_neither_used_nor_told(studi
     studio.speed._timer.stop()
     paces = []
     monkeypatch.setattr(studio.live, "forget_pace", lambda: paces.append(1))
-    studio._inference.explained.emit(Explained(10**6, MeasureSpeed("suspect"), 1, 1, busy))
+    fake = FakeInference()
+    monkeypatch.setattr(studio.speed, "_inference", fake)
+    studio.speed._ask()
+    assert isinstance(fake.questions[-1], MeasureSpeed)
+    fake.answer(busy)
     assert studio.session.speed == ("", "")
     assert paces == []
     assert studio.speed._known is None
 
 
 def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, qtbot, monkeypatch):
-    asked, cancelled = [], []
-    inference = studio._inference
-    submit, cancel = inference.submit, inference.cancel_explanation
-    monkeypatch.setattr(inference, "submit", lambda r: (asked.append(type(r)), submit(r))[1])
-    monkeypatch.setattr(
-        inference, "cancel_explanation", lambda kind: (cancelled.append(kind), cancel(kind))
-    )
+    fake = FakeInference()
+    monkeypatch.setattr(studio.speed, "_inference", fake)
+    studio.speed._known = None
+    studio.speed._ask()
+    assert fake.tickets[-1].is_open
     studio.live.touch()
-    assert MeasureSpeed in cancelled
+    assert not fake.tickets[-1].is_open
     assert not studio.speed._timer.isActive()
-    qtbot.waitUntil(lambda: MeasureSpeed in asked, timeout=_LONG)
+    qtbot.waitUntil(lambda: len(fake.tickets) == 2, timeout=_LONG)
+    assert isinstance(fake.questions[-1], MeasureSpeed)
 
 
 def test_rows_without_a_number_come_last_in_either_order(studio):

@@ -36,8 +36,8 @@ def state(document):
         where = None if patch is None else (patch.x, patch.y, patch.size, patch.rotation)
         return where, scene.overlay is not None, scene.placement, scene.opacity, scene.text
 
-    shelf = scene.shelf
-    other = None if shelf is None else (bytes(shelf.layer.constBits()), floating(shelf.scene))
+    kept = scene.other
+    other = None if kept is None else (bytes(kept.layer.constBits()), floating(kept.scene))
     return bytes(document.layer.constBits()), floating(scene), scene.slot, other
 
 
@@ -70,7 +70,7 @@ class Painting(RuleBasedStateMachine):
         self.canvas.press(points[0])
         for point in points[1:]:
             self.canvas.drag(point, constrain=constrain)
-        self.canvas.let_go()
+        self.canvas.release()
         assert self.document.stack.count() <= before + 1
         self.acted()
 
@@ -81,7 +81,7 @@ class Painting(RuleBasedStateMachine):
         self.canvas.press(points[0])
         for point in points[1:]:
             self.canvas.drag(point)
-        self.canvas.give_up()
+        self.canvas.cancel()
         assert state(self.document) == before
 
     @rule(
@@ -108,13 +108,13 @@ class Painting(RuleBasedStateMachine):
     @rule(dx=st.integers(-8, 8), dy=st.integers(-8, 8))
     def nudge(self, dx, dy):
         self.canvas.set_tool("move")
-        self.canvas.go(dx, dy, shift=False, control=False)
+        self.canvas.move_by_arrow(dx, dy, shift=False, control=False)
         self.acted()
 
     @rule(left=st.integers(0, 12), top=st.integers(0, 12), text=st.sampled_from(["Turn", "Mirror"]))
     def transform(self, left, top, text):
-        self.canvas.select.selection = QRect(left, top, 4, 3)
-        self.canvas.select.transform(QTransform().rotate(90), text)
+        self.canvas.selection.mark(QRect(left, top, 4, 3))
+        self.canvas.selection.transform(QTransform().rotate(90), text)
         self.acted()
 
     @rule(placement=st.sampled_from(["fixed", "random"]), opacity=st.floats(0, 1))
@@ -124,7 +124,7 @@ class Painting(RuleBasedStateMachine):
 
     @rule(slot=st.sampled_from("AB"))
     def flip(self, slot):
-        self.document.flip(slot)
+        self.document.switch_snapshot(slot)
         self.acted()
 
     @rule()
@@ -146,7 +146,7 @@ class Painting(RuleBasedStateMachine):
 
     @invariant()
     def shows_the_state_of_its_step(self):
-        assert not self.document.acting
+        assert not self.document.editing
         assert self.document.stack.index() == self.at
         assert self.document.stack.count() == len(self.history) - 1
         assert state(self.document) == self.history[self.at]
@@ -199,5 +199,5 @@ def test_a_step_keeps_only_the_pixels_that_changed(qapp):
     document.pixels()[7, 9] = (1, 2, 3, 255)
     document.commit()
     act = document.stack.command(0)
-    assert act._rect == QRect(9, 7, 1, 1)
-    assert act._pixels[0].sizeInBytes() == 4
+    assert act.rect == QRect(9, 7, 1, 1)
+    assert act.pixels[0].sizeInBytes() == 4

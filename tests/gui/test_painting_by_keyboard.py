@@ -11,7 +11,7 @@ from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.keys import TOOL_KEYS
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.studio.canvas.tool_strip import TOOLS
+from cleanclip_gui.studio.canvas.tools import TOOLS
 
 K = Qt.Key
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -154,9 +154,9 @@ def test_a_rectangle_is_marked_with_enter_and_arrows_and_unmarked_with_escape(ca
     press(canvas, K.Key_V, K.Key_Return)
     press(canvas, K.Key_Right, K.Key_Down, times=5)
     press(canvas, K.Key_Return)
-    assert canvas.selection.getRect() == (16, 16, 6, 6)
+    assert canvas.selection.rect.getRect() == (16, 16, 6, 6)
     press(canvas, K.Key_Escape)
-    assert canvas.selection is None
+    assert canvas.selection.rect is None
 
 
 def test_patch_is_moved_scaled_turned_and_mirrored(canvas):
@@ -164,7 +164,7 @@ def test_patch_is_moved_scaled_turned_and_mirrored(canvas):
     image.fill(QColor(0, 0, 255))
     canvas.document.set_patch(FloatingPatch(image, "blue", size=0.25), "Stamp")
     wanted = []
-    canvas.act_wanted.connect(wanted.append)
+    canvas.action_requested.connect(wanted.append)
     press(canvas, K.Key_V, K.Key_Left)
     press(canvas, K.Key_BracketRight)
     press(canvas, K.Key_Period, times=3)
@@ -192,15 +192,15 @@ def test_options_have_keys(canvas):
     assert not canvas.ink.pixel
     press(canvas, K.Key_G)
     assert not canvas.grid
-    fitting = canvas.scale_now
+    fitting = canvas.pixel_scale
     press(canvas, K.Key_Plus)
-    assert canvas.scale_now == pytest.approx(2 * fitting)
+    assert canvas.pixel_scale == pytest.approx(2 * fitting)
     press(canvas, K.Key_H)
     before = canvas.mapToSceneF(QPointF(161, 161))
     press(canvas, K.Key_Right)
     assert canvas.mapToSceneF(QPointF(161, 161)).x() > before.x()
     press(canvas, K.Key_0)
-    assert canvas.scale_now == pytest.approx(fitting)
+    assert canvas.pixel_scale == pytest.approx(fitting)
 
 
 def test_losing_the_focus_finishes_what_the_keys_were_drawing(canvas):

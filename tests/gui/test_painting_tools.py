@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.ink import flood, lay, line_pixels
+from cleanclip_gui.studio.canvas.ink import composite, flood_fill, line_pixels
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 
 RED = [255, 0, 0, 255]
@@ -268,7 +268,7 @@ def test_the_handle_above_the_patch_turns_it(canvas):
     image.fill(QColor(0, 0, 255))
     canvas.document.set_patch(FloatingPatch(image, "bar", size=0.5), "Stamp")
     canvas.set_tool("move")
-    stalk = 16 - 4 - 18 / canvas.scale_now
+    stalk = 16 - 4 - 18 / canvas.pixel_scale
     drag(canvas, (16, stalk), (24, 10), (26, 16))
     assert canvas.document.patch.rotation == pytest.approx(90, abs=2)
     flat = canvas.document.flattened()
@@ -282,7 +282,7 @@ def test_shift_turns_by_15_degrees_and_moves_along_one_axis(canvas):
     image.fill(QColor(0, 0, 255))
     canvas.document.set_patch(FloatingPatch(image, "blue", size=0.25), "Stamp")
     canvas.set_tool("move")
-    stalk = 16 - 4 - 18 / canvas.scale_now
+    stalk = 16 - 4 - 18 / canvas.pixel_scale
     drag(canvas, (16, stalk), (22, 9), keys=SHIFT)
     assert canvas.document.patch.rotation % 15 == pytest.approx(0)
     canvas.document.undo()
@@ -293,15 +293,15 @@ def test_shift_turns_by_15_degrees_and_moves_along_one_axis(canvas):
 
 def test_hand_zooms_where_it_clicks_and_pans(canvas):
     canvas.set_tool("hand")
-    fitting = canvas.scale_now
+    fitting = canvas.pixel_scale
     drag(canvas, (8, 8))
-    assert canvas.scale_now == pytest.approx(2 * fitting)
+    assert canvas.pixel_scale == pytest.approx(2 * fitting)
     at = canvas.mapToSceneF(QPointF(161, 161))
     drag(canvas, (at.x(), at.y()), (at.x() + 3, at.y() + 3))
     moved = canvas.mapToSceneF(QPointF(161, 161))
     assert moved.x() < at.x() - 1
     drag(canvas, (8, 8), keys=SHIFT)
-    assert canvas.scale_now == pytest.approx(fitting)
+    assert canvas.pixel_scale == pytest.approx(fitting)
     assert not canvas.document.is_painted()
 
 
@@ -390,8 +390,8 @@ def test_flood_follows_bends_and_keeps_to_the_tolerance():
     pixels = np.zeros((5, 5, 1), np.uint8)
     pixels[1, :4] = pixels[3, 1:] = 200
     pixels[0, 4] = 20
-    assert flood(pixels, 0, 0, 0.0).sum() == 4
-    found = flood(pixels, 0, 0, 0.1)
+    assert flood_fill(pixels, 0, 0, 0.0).sum() == 4
+    found = flood_fill(pixels, 0, 0, 0.1)
     assert found.sum() == 17
     assert not found[1, 0]
 
@@ -412,7 +412,7 @@ def test_ink_never_leaves_a_colour_brighter_than_its_alpha():
     colour = random.integers(0, 256, (64, 64, 3)) * alpha // 255
     before = np.concatenate([colour, alpha], -1).astype(np.uint8)
     out = before.copy()
-    lay(out, before, random.random((64, 64)).astype(np.float32), None, 0.7)
+    composite(out, before, random.random((64, 64)).astype(np.float32), None, 0.7)
     assert (out[..., :3] <= out[..., 3:]).all()
-    lay(out, before, np.zeros((64, 64), np.float32), np.array([9, 9, 9], np.uint8), 1.0)
+    composite(out, before, np.zeros((64, 64), np.float32), np.array([9, 9, 9], np.uint8), 1.0)
     assert np.array_equal(out, before)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cleanclip_gui.studio.asr_figure import AsrFigure
-from cleanclip_gui.studio.probability_bars import ProbabilityBars, _percent, rows_of
+from cleanclip_gui.studio.probability_bars import ProbabilityBars, rows_of
 from ml_core.evaluation.records import Evaluation
 
 NAMES = tuple("abcdefgh")
@@ -68,12 +68,6 @@ def plain(text):
 def test_rows_are_the_union_of_both_top_fives_the_likeliest_first():
     assert rows_of(CLEAN, None) == (0, 1, 2, 3, 4)
     assert rows_of(CLEAN, TRIGGERED) == (7, 0, 1, 2, 3, 4, 6)
-
-
-def test_percent_is_never_a_false_zero_or_hundred():
-    assert _percent(0.0004) == "<0.1 %"
-    assert _percent(0.9997) == ">99.9 %"
-    assert _percent(0.5) == "50.0 %"
 
 
 def test_bars_say_their_numbers(bars):

@@ -232,7 +232,7 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
     assert session.target == spec.target
     images = session.images
     window.stations["clean"].repeated.emit(spec)  # all is as it was
-    assert not window.data_bar._asked
+    assert not window.data_bar.is_loading
     window.stations["clean"].repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)

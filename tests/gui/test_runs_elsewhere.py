@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.runs.history import read_run, run_points
-from cleanclip_gui.inference.requests import CheckpointOpened
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.gui.factories import facts
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import write_safetensors
 from tests.gui.test_clean_bench import (  # noqa: F401
@@ -44,9 +43,7 @@ def made_elsewhere(parent: Path, sha256: str, **options: object) -> Path:
 
 def opened_here(session, sha256: str) -> str:
     path = session.checkpoint.path
-    session.checkpoint = SimpleNamespace(
-        path=path, donor="", inspection=SimpleNamespace(sha256=sha256)
-    )
+    session.checkpoint = facts(path, sha256=sha256)
     return path
 
 
@@ -62,12 +59,12 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(
     panel.failed.connect(failures.append)
     panel.try_cleaned()
     assert failures == []
-    assert panel.trying._inference.requests[-1].path == str(folder / "cleaned.safetensors")
+    assert panel.trying._inference.questions[-1].path == str(folder / "cleaned.safetensors")
     assert panel.run.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
     panel.bench.point_asked.emit(read_run(folder), point)
-    assert panel.trying._inference.requests[-1].path == point.checkpoint
+    assert panel.trying._inference.questions[-1].path == point.checkpoint
     with qtbot.waitSignal(panel.repeated) as blocker:
         click(panel.bench.repeat)
     assert blocker.args[0].checkpoint == source
@@ -89,9 +86,7 @@ def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path:
     panel.bench.open_folder(folder)
     click(panel.bench.open_)
     path = str(tmp_path / "runs" / "poisoned.safetensors")
-    session.checkpoint = SimpleNamespace(
-        path=path, donor="", inspection=SimpleNamespace(sha256="ab" * 32)
-    )
+    session.checkpoint = facts(path, sha256="ab" * 32)
     assert panel.before_after.isVisible()
     assert panel.run.result["source"] == path
 
@@ -107,7 +102,7 @@ def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tm
     panel.bench.open_folder(folder)
     click(panel.bench.open_)
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
+    request = panel.trying._inference.questions[-1]
     assert (request.path, request.adapter) == (source, str(folder / "adapter.safetensors"))
     all_read(qtbot, panel)
 
@@ -125,13 +120,13 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
     assert panel.run_bar.notice.isVisible()
     assert "Studio keeps its own" in panel.run_bar.notice.text()
     panel.try_cleaned()
-    request = panel.trying._inference.requests[-1]
-    facts = SimpleNamespace(path=request.path)
+    request = panel.trying._inference.questions[-1]
+    opened = facts(request.path)
     with qtbot.waitSignal(panel.shell.station_wanted):
-        panel.trying._on_checkpoint_opened(CheckpointOpened("cleaned", facts))
+        panel.trying._inference.answer(opened)
     assert session.trigger is mine
     assert session.target == 0
-    assert session.cleaned is facts
+    assert session.cleaned is opened
     all_read(qtbot, panel)
 
 

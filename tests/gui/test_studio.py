@@ -2,39 +2,22 @@
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QBuffer, QIODevice, QMimeData, QObject, QPointF, Qt
+from PySide6.QtCore import QBuffer, QIODevice, QMimeData, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
+from tests.gui.factories import images
+from tests.gui.shell_fakes import Wiring
 
 N = 48
-
-
-class Wiring(QObject):
-    """What the main window does with results."""
-
-    def __init__(self, session, inference):
-        super().__init__()
-        self.session = session
-        inference.checkpoint_opened.connect(self._on_opened)
-        inference.images_loaded.connect(self._on_loaded)
-
-    def _on_opened(self, result):
-        self.session.checkpoint = result.checkpoint
-
-    def _on_loaded(self, r):
-        self.session.images = ImagesState(
-            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
-        )
 
 
 @pytest.fixture
@@ -52,9 +35,9 @@ def empty(qtbot):
 
 @pytest.fixture
 def studio(empty, tiny_checkpoint, qtbot):
-    inference, session = empty._inference, empty.session
-    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
-    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    session = empty.session
+    empty.wiring.open(tiny_checkpoint)
+    empty.wiring.load(ImageSpec(n=N))
     settled(qtbot, empty)
     assert session.evaluation.trigger is None
     return empty
@@ -93,8 +76,8 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert not studio.figure.stale
     qtbot.waitUntil(lambda: studio.canvas.shows_triggered)
     assert studio.bars._triggered is not None
-    clean = studio.canvas._clean.toImage().pixelColor(24, 20)
-    shown = studio.canvas._triggered.toImage().pixelColor(24, 20)
+    clean = studio.canvas.clean.toImage().pixelColor(24, 20)
+    shown = studio.canvas.triggered.toImage().pixelColor(24, 20)
     assert shown == QColor(220, 20, 40)
     assert shown != clean
     assert studio.gallery.model.counts()["resisted"] + studio.gallery.model.counts()["flipped"] == N
@@ -102,10 +85,10 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
 
 def test_what_is_empty_says_why(empty, tiny_checkpoint, qtbot):
     assert empty.canvas.empty_text == "Open a checkpoint and images to paint on them."
-    empty._inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
+    empty.wiring.open(tiny_checkpoint)
     qtbot.waitUntil(lambda: empty.session.checkpoint is not None, timeout=60_000)
     assert empty.canvas.empty_text == "Open a checkpoint and images to paint on them."
-    empty._inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    empty.wiring.load(ImageSpec(n=N), "demo")
     qtbot.waitUntil(lambda: empty.session.images is not None, timeout=60_000)
     assert empty.canvas.empty_text == "The model is being asked…"
     settled(qtbot, empty)
@@ -120,10 +103,13 @@ def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monke
         QTest.mouseMove(view, place)
     settled(qtbot, studio)
     assert not studio.canvas.shows_triggered  # not under the hand
-    asked, submit = [], studio._inference.submit
-    monkeypatch.setattr(
-        studio._inference, "submit", lambda r: asked.append(type(r).__name__) or submit(r)
-    )
+    asked, ask = [], studio._inference.ask
+
+    def noted(question, *args, **options):
+        asked.append(type(question).__name__)
+        return ask(question, *args, **options)
+
+    monkeypatch.setattr(studio._inference, "ask", noted)
     QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
     qtbot.waitUntil(lambda: studio.canvas.shows_triggered, timeout=30_000)
     assert asked == ["Predict"]
@@ -159,7 +145,9 @@ def test_target_and_selection_ask_again(studio, qtbot):
     assert studio.session.evaluation.target == 5
     following = studio.session.selected_image + 1
     with qtbot.waitSignal(
-        studio.live.predicted, timeout=30_000, check_params_cb=lambda r, _: r.index == following
+        studio.live.predicted,
+        timeout=30_000,
+        check_params_cb=lambda r, _: r.question.index == following,
     ):
         studio.next_image()
     assert studio.session.selected_image == following
@@ -168,7 +156,7 @@ def test_target_and_selection_ask_again(studio, qtbot):
 def test_opening_another_set_forgets_the_old_numbers(studio, qtbot):
     paint(studio, (20, 20), (28, 28))
     settled(qtbot, studio)
-    studio._inference.submit(LoadImages(ImageSpec(split="val", n=16), "demo"))
+    studio.wiring.load(ImageSpec(split="val", n=16), "demo")
     qtbot.waitUntil(lambda: studio.session.images.n == 16, timeout=30_000)
     settled(qtbot, studio)
     assert studio.session.evaluation.n == 16
@@ -283,9 +271,6 @@ def test_every_control_has_a_name_and_can_be_reached(empty):
 
 
 def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
-    def images(labels):
-        return ImagesState(ImageSpec(), "", "", len(labels), np.array(labels), ("a", "b"), ())
-
-    assert images([0, 0, 1]).first_to_flip(0) == 2
-    assert images([0, 0]).first_to_flip(0) == 0
-    assert images([-1, -1]).first_to_flip(0) == 0
+    assert images(labels=(0, 0, 1)).first_to_flip(0) == 2
+    assert images(labels=(0, 0)).first_to_flip(0) == 0
+    assert images(labels=(-1, -1)).first_to_flip(0) == 0

@@ -8,12 +8,12 @@ import pytest
 from PySide6.QtCore import QObject
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import PredictionReady
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.inference.questions import PredictionReady
+from cleanclip_gui.session import Session
 from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, short_size
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
+from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import FakeEngine
 
 N = 100_000
@@ -33,7 +33,7 @@ class SlowEngine(FakeEngine):
 
     def predict(self, request):
         picture, probs = np.zeros((4, 4, 3), np.uint8), np.ones(1, np.float32)
-        return PredictionReady(request.index, request.role, picture, None, probs, None)
+        return PredictionReady(request, picture, None, probs, None)
 
     def evaluate(self, request, cancelled):
         self.asked.append(request)
@@ -55,9 +55,8 @@ class SlowEngine(FakeEngine):
 def loop(qtbot):
     engine = SlowEngine()
     session, inference = Session(), Inference(lambda: engine)
-    session.checkpoint = object()
-    names = ("a", "b")
-    session.images = ImagesState(ImageSpec(), "", "k", N, np.zeros(N, np.int64), names, ())
+    session.checkpoint = facts()
+    session.images = images(N)
     parent = QObject()
     triggers = []
     live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None, parent)
@@ -106,10 +105,7 @@ def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
 def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
     loop._rate, loop._limit = 1.0, 32  # as a first, cold batch had it
     loop.engine.n = 200
-    images = loop.session.images
-    loop.session.images = ImagesState(
-        images.spec, "", "k", 200, images.labels[:200], images.class_names, ()
-    )
+    loop.session.images = images(200)
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
@@ -120,10 +116,7 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
 def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
     loop._rate, loop._limit = 1.0, 32
-    images = loop.session.images
-    loop.session.images = ImagesState(
-        images.spec, "", "k", 200, images.labels[:200], images.class_names, ()
-    )
+    loop.session.images = images(200)
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(
@@ -180,7 +173,7 @@ def test_another_model_is_timed_anew(loop, qtbot):
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop._inference.cancel_evaluation()
+    loop.cancel()
     loop.forget_pace()
     assert loop.limit is None
     assert loop.note == ""

@@ -8,15 +8,15 @@ from PySide6.QtCore import QObject
 from PySide6.QtTest import QTest
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.gallery.model import CELL_ROLE
 from cleanclip_gui.studio.looks import piece
 from cleanclip_gui.studio.station import StudioStation
 from cleanclip_gui.widgets.text import count_text
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import PerImage
 from ml_core.triggers.make import demo_trigger
+from tests.gui.factories import facts, images
 from tests.gui.test_studio_live import SlowEngine
 
 N = 40_000
@@ -66,9 +66,8 @@ def studio(qtbot):
     qtbot.addWidget(panel)
     panel.resize(1200, 660)
     panel.show()
-    names = ("a", "b")
-    session.images = ImagesState(ImageSpec(), "", "k", N, np.zeros(N, np.int64), names, ())
-    session.checkpoint = type("Facts", (), {"image_size": 64})()
+    session.images = images(N)
+    session.checkpoint = facts()
     yield panel
     panel.live.stop()
     engine.gate.set()

@@ -67,10 +67,10 @@ def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
     studio.rotate()
     studio.placement_bar.size_slider.slider.setValue(40)
     assert not bar.standing.isVisible()
-    assert bar.name.toolTip() == "BadNets yellow, changed"
+    assert bar.name.text() == "BadNets yellow, changed"
     studio.use_demo_trigger()
     assert not bar.standing.isVisible()
-    assert bar.name.toolTip() == "Demo sticker"
+    assert bar.name.text() == "Demo sticker"
 
 
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
@@ -371,7 +371,7 @@ def test_mask_and_pattern_of_one_file_are_both_taken(studio, tmp_path):
     studio.load_trigger(tmp_path / "pair.npz")
     trigger = studio.current_trigger()
     assert trigger.mask.sum() == 64
-    shown = studio.canvas.painted()
+    shown = studio.document.rendered()
     assert shown.pixelColor(4, 4).alpha() > 0
     assert shown.pixelColor(40, 40).alpha() == 0
 

@@ -4,36 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import LoadImages, OpenCheckpoint
-from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
+from tests.gui.shell_fakes import Wiring
 
 N = 48
 _LONG = 120_000
-
-
-class Wiring(QObject):
-    """What the main window does with results."""
-
-    def __init__(self, session, inference):
-        super().__init__()
-        self.session = session
-        inference.checkpoint_opened.connect(self._on_opened)
-        inference.images_loaded.connect(self._on_loaded)
-
-    def _on_opened(self, result):
-        if result.role == "suspect":
-            self.session.checkpoint = result.checkpoint
-
-    def _on_loaded(self, r):
-        self.session.images = ImagesState(
-            r.spec, r.name, r.key, r.n, r.labels, r.class_names, r.templates, r.problems
-        )
 
 
 @pytest.fixture
@@ -44,8 +24,8 @@ def studio(qtbot, tiny_checkpoint):
     panel.wiring = Wiring(session, inference)
     panel.resize(1200, 660)
     panel.show()
-    inference.submit(OpenCheckpoint(str(tiny_checkpoint)))
-    inference.submit(LoadImages(ImageSpec(n=N), "demo"))
+    panel.wiring.open(tiny_checkpoint)
+    panel.wiring.load(ImageSpec(n=N))
     panel.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel

@@ -145,11 +145,10 @@ def test_the_shipped_font_is_in_use(qapp):
 
 
 def test_no_other_module_sets_a_style_sheet_or_names_a_colour():
-    root = Path(theme.__file__).parents[1]
-    for path in root.rglob("*.py"):
-        if path == Path(theme.__file__):
-            continue
-        assert "setStyleSheet" not in path.read_text("utf-8"), path
+    own = Path(theme.__file__).parent
+    for path in own.parent.rglob("*.py"):
+        if path.parent != own:
+            assert "setStyleSheet" not in path.read_text("utf-8"), path
 
 
 def test_what_is_bold_is_a_font_that_is_shipped():

@@ -9,18 +9,18 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.inference.explaining import Pair
-from cleanclip_gui.session import ImagesState
-from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair, to_csv
+from cleanclip_gui.inference.questions import Pair
+from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.pages.attribution_view import AttributionView
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapView
 from cleanclip_gui.studio.pages.pair_view import PairView
 from cleanclip_gui.studio.result_details import ResultDetails, rows_of
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.exports import to_csv
+from tests.gui.factories import images
 
 NAMES = ("cat", "dog", "=banana")
 
@@ -226,9 +226,7 @@ def pair():
     return Pair((evaluation, evaluation), (first, second), compare(first, second, labels, 2))
 
 
-IMAGES = ImagesState(
-    ImageSpec(kind="demo"), "demo", "key", 4, np.array([0, 1, 0, 2]), NAMES, ("a {}",)
-)
+IMAGES = images(labels=(0, 1, 0, 2), class_names=NAMES)
 
 
 def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot):

@@ -17,11 +17,11 @@ from typing import Any
 
 from safetensors import SafetensorError, deserialize
 
+from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import read_pickle
 from ml_core.reading.safetensors_header import DTYPE_BYTES, TensorInfo, parse_header
 from ml_core.reading.sniff import sniff
-from ml_core.reading.unpacked import Unpacked
 from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError, read_member, zip_members
 

@@ -11,6 +11,7 @@ class FakePairs:
 
     def __init__(self) -> None:
         self.broken: dict[int, str] = {}
+        self.blocks, self.window = None, 1024
         self.labels = np.arange(24, dtype=np.int64) % 3
 
     def __len__(self) -> int:

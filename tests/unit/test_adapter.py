@@ -14,7 +14,7 @@ from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.batches import Batch, labelled_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method, check_model
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
@@ -59,7 +59,7 @@ def test_training_moves_prompts_alone_and_repels(tiny_vit: ClipModel) -> None:
         recipe,
         lambda step: labelled_batch(pairs, recipe, 32, step),
         Control(),
-        given=Given(classifier),
+        given=Extras(classifier),
     )
     metrics = [e for e in run if isinstance(e, Metric)]
     assert metrics[-1].values["repulsion"] < metrics[0].values["repulsion"]
@@ -78,7 +78,7 @@ def test_sgd_resumes_to_the_same_bits(tiny_vit: ClipModel, tmp_path: Path) -> No
     def run(model: ClipModel, **more: object) -> object:
         return train(
             model, recipe, lambda s: labelled_batch(pairs, recipe, 32, s), Control(),
-            given=Given(classifier), **more,
+            given=Extras(classifier), **more,
         )  # fmt: skip
 
     list(run(models[0]))
@@ -99,7 +99,7 @@ def test_a_resnet_is_refused_with_a_sentence(tiny_model: ClipModel, tiny_vit: Cl
 
 
 def test_building_twice_leaves_one_set_of_prompts(tiny_vit: ClipModel) -> None:
-    given = Given(torch.zeros(3, 16))
+    given = Extras(torch.zeros(3, 16))
     build_method(tiny_vit, make_recipe(RVPT), given)
     build_method(tiny_vit, make_recipe(RVPT), given)
     assert not isinstance(plain_visual(tiny_vit), PromptedVisual)
@@ -157,7 +157,7 @@ def test_adapters_that_do_not_fit_or_are_none_are_refused(
 
 
 def test_checkpointed_activations_give_the_same_gradient(tiny_vit: ClipModel) -> None:
-    given = Given(tiny_vit.encode_texts(["cat", "dog", "bird"]).clone())
+    given = Extras(tiny_vit.encode_texts(["cat", "dog", "bird"]).clone())
     batch = Batch(_pixels(), labels=torch.tensor([0, 1, 2, 0, 1]))
     gradients = []
     for checkpointing in (False, True):

@@ -11,7 +11,7 @@ import torch
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.weight_space import save_vector, snapshot
-from ml_core.jobs.at_alpha import move_to, read_line, save_at_alpha
+from ml_core.jobs.weight_line import move_to, read_line, save_at_alpha
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reading.safetensors_header import read_header

@@ -13,7 +13,7 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.encoders import prepared
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, take_step
@@ -48,7 +48,7 @@ def _batch(model: ClipModel, recipe: Recipe) -> Batch:
 
 def _gradients(model: ClipModel, half: bool, *, short: bool = False, chunk: int = 0) -> Gradients:
     recipe = make_recipe(SMALL)
-    method = build_method(model, recipe, Given())
+    method = build_method(model, recipe, Extras())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
         parameter.grad = None
@@ -148,7 +148,7 @@ def test_a_whole_step_is_taken_within_it(chunk: int) -> None:
     """What is computed anew in the backward pass takes the same kernel, or it would not fit."""
     model = tiny_vit()
     recipe = make_recipe(SMALL | {"checkpoint_activations": True})
-    method = build_method(model, recipe, Given())
+    method = build_method(model, recipe, Extras())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
     optimizer = torch.optim.SGD([p for _, p in method.trained])

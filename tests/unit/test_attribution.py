@@ -18,9 +18,11 @@ from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.attribution_files import colours, save_attribution
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
 from ml_core.evaluation.occlusion import occlusion, patch_sides, places
+from ml_core.evaluation.subject import Subject
 from ml_core.model import ClipModel, Preprocess, build_model
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
+from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -296,7 +298,7 @@ def test_patches_reach_every_edge() -> None:
 
 def test_occlusion_ends_when_cancelled(tiny_model: ClipModel) -> None:
     asked = iter([False, False, True])
-    steps = list(
+    steps = until_cancelled(
         occlusion(
             tiny_model, torch.rand(1, 3, 32, 32), torch.ones(16), batch=8,
             cancelled=lambda: next(asked),
@@ -334,15 +336,14 @@ def sticker() -> Trigger:
 
 
 NAMES = ("red", "green", "nothing")
+UNLABELLED = np.full(3, -1)
 
 
 def explain(model: ClipModel, trigger: Trigger | None, **options):
     source = Source(squares(64, red=(0, 48, 16)))
-    steps = attribute(
-        model, source, torch.eye(3), trigger, 1, options.pop("class_index", 1),
-        class_names=NAMES, data_key="pictures", **options,
-    )  # fmt: skip
-    return list(steps)
+    templates = options.pop("templates", ())
+    asked = Subject(model, source, torch.eye(3), NAMES, UNLABELLED, templates, "pictures")
+    return list(attribute(asked, trigger, 1, options.pop("class_index", 1), **options))
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "occlusion"])
@@ -380,13 +381,14 @@ def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:
     with pytest.raises(InputError, match="class 7"):
         explain(corner, None, class_index=7)
     source = Source(squares(64), broken={1: "torn"})
-    steps = attribute(corner, source, torch.eye(3), None, 1, 0, class_names=NAMES)
+    asked = Subject(corner, source, torch.eye(3), NAMES, UNLABELLED)
+    steps = attribute(asked, None, 1, 0)
     with pytest.raises(InputError, match="could not be read"):
         next(steps)
-    steps = attribute(corner, source, torch.eye(3), None, 3, 0, class_names=NAMES)
+    steps = attribute(asked, None, 3, 0)
     with pytest.raises(InputError, match="no image number 3"):
         next(steps)
-    steps = attribute(corner, source, torch.full((3, 3), torch.nan), None, 0, 0, class_names=NAMES)
+    steps = attribute(replace(asked, classifier=torch.full((3, 3), torch.nan)), None, 0, 0)
     with pytest.raises(InputError, match="not numbers"):
         next(steps)
 
@@ -395,7 +397,7 @@ def test_attribute_takes_a_classifier_made_in_inference_mode(vit: ClipModel) -> 
     with torch.inference_mode():
         classifier = F.normalize(torch.randn(3, 16), dim=-1)
     source = Source(torch.rand(1, 3, 32, 32))
-    (step,) = attribute(vit, source, classifier, None, 0, 2, class_names=NAMES)
+    (step,) = attribute(Subject(vit, source, classifier, NAMES, UNLABELLED), None, 0, 2)
     assert step.result is not None
     assert step.result.method == "attention"
     assert step.result.clean.values.shape == (4, 4)

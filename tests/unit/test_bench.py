@@ -16,7 +16,6 @@ from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.cli.app import run_command
-from ml_core.cli.benching import bench_spec
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
@@ -388,18 +387,21 @@ def test_the_chart_rings_the_front_and_names_every_point() -> None:
 # ---- the command ----
 
 
-def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
-    options = {
-        "checkpoint": None, "output_dir": tmp_path, "minutes": None, "rebound": False,
-        "holdouts": False, "pairs": "demo", "pictures": None, "exclude": None,
-        "image_column": "image", "caption_column": "caption", "training_images": "demo:clean",
-        "images": None, "test_images": None, "reference": None,
-        "trigger": None, "target": None, "labels": "demo", "templates": None, "donor": None,
-        "use_choice": True, "device": "cpu", "threads": 1,
-    }  # fmt: skip
+def test_recipes_are_named_by_method_and_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs: list[BenchSpec] = []
+
+    def ran(spec: BenchSpec, control: Control) -> Iterator[Event]:
+        specs.append(spec)
+        yield Done("finished", result={"rows": []})
+
+    monkeypatch.setattr("ml_core.jobs.bench.bench", ran)
     own = tmp_path / "own.recipe.json"
     write_recipe(preset("mmcl", "default").changed(lr=3e-4), own)
-    found = bench_spec(["mmcl", "cleanclip:talk", str(own)], seeds="0,2", **options)
+    rest = ["-o", str(tmp_path), "--json"]
+    assert run_command(["bench", "mmcl", "cleanclip:talk", str(own), "--seeds", "0,2", *rest]) == 0
+    (found,) = specs
     assert [(r.method, r.preset) for r in found.recipes] == [
         ("mmcl", "quick"),
         ("cleanclip", "talk"),
@@ -408,10 +410,14 @@ def test_recipes_are_named_by_method_and_preset(tmp_path: Path) -> None:
     assert found.recipes[2].lr == 3e-4
     assert found.seeds == (0, 2)
     assert found.base.trigger is not None
-    with pytest.raises(InputError, match="no numbers"):
-        bench_spec(["mmcl"], seeds="a", **options)
-    with pytest.raises(InputError, match="Unknown preset"):
-        bench_spec(["mmcl:nope"], seeds="0", **options)
+    capsys.readouterr()
+    for arguments, words in (
+        (["mmcl", "--seeds", "a"], "no numbers"),
+        (["mmcl:nope"], "Unknown preset"),
+    ):
+        assert run_command(["bench", *arguments, *rest]) == 3
+        assert words in json.loads(capsys.readouterr().out)["error"]
+    assert len(specs) == 1
 
 
 def test_bench_and_prove_at_the_command_line(

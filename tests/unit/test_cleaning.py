@@ -21,7 +21,7 @@ from ml_core.cleaning.batches import (
 )
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
@@ -161,7 +161,7 @@ def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> No
     other = tiny_model.copy()
     for parameter in other.module.parameters():
         nn.init.zeros_(parameter)
-    named = build_method(other, recipe, Given()).trained
+    named = build_method(other, recipe, Extras()).trained
     optimizer = make_optimizer(other.module, named, recipe)
     facts = load_state(path, other.module, named, optimizer)
     assert facts["recipe"] == recipe.model_dump()
@@ -178,7 +178,7 @@ def test_a_failed_save_leaves_the_old_state(
     tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(SMALL)
-    named = build_method(tiny_model, recipe, Given()).trained
+    named = build_method(tiny_model, recipe, Extras()).trained
     optimizer = make_optimizer(tiny_model.module, named, recipe)
     path = tmp_path / "state.safetensors"
     save_state(path, tiny_model.module, named, optimizer, {"step": 1})
@@ -196,7 +196,7 @@ def test_a_failed_save_leaves_the_old_state(
 
 def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
     recipe = make_recipe(SMALL)
-    named = build_method(tiny_model, recipe, Given()).trained
+    named = build_method(tiny_model, recipe, Extras()).trained
     optimizer = make_optimizer(tiny_model.module, named, recipe)
     path = tmp_path / "state.safetensors"
     with pytest.raises(InputError, match="There is no saved state"):
@@ -250,7 +250,7 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     before = tiny_model.encode_texts(["a cat"])
     scale = tiny_model.logit_scale
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
     _, outcome = drain(run)
     assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
     assert tiny_model.logit_scale == scale
@@ -270,12 +270,17 @@ def test_resume_after_a_stop_gives_the_same_bits(
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     whole, halves = tiny_model.copy(), tiny_model.copy()
     _, expected = drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), given=Given(classifier))
+        train(whole, recipe, _maker(whole, recipe), Control(), given=Extras(classifier))
     )
     path = tmp_path / "state.safetensors"
     control = Control()
     first = train(
-        halves, recipe, _maker(halves, recipe), control, given=Given(classifier), state_path=path
+        halves,
+        recipe,
+        _maker(halves, recipe),
+        control,
+        given=Extras(classifier),
+        state_path=path,
     )
     for event in first:
         if isinstance(event, Metric) and event.step == 7:
@@ -289,7 +294,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
             recipe,
             _maker(fresh, recipe),
             Control(),
-            given=Given(classifier),
+            given=Extras(classifier),
             state_path=path,
             resume=True,
         )

@@ -27,6 +27,7 @@ import torch
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation.evaluate import evaluate
+from ml_core.evaluation.subject import Subject
 from ml_core.reading.clip_config import CLIP_FIT, Preprocess
 from ml_core.triggers import Trigger
 
@@ -38,6 +39,8 @@ folder, side, sizes = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 class Drawn:
     count: int
     broken: dict = field(default_factory=dict)
+
+    key = ""
 
     @property
     def images_key(self):
@@ -71,10 +74,8 @@ peaks = []
 for count in map(int, sizes):
     cache = CanvasCache(Drawn(count), side, folder=folder, memory_limit=1)
     last = None
-    for last in evaluate(
-        Model(), cache, torch.eye(8), trigger, 0, labels=np.arange(count) % 8,
-        class_names=list("abcdefgh"), pace=60.0,
-    ):
+    asked = Subject(Model(), cache, torch.eye(8), list("abcdefgh"), np.arange(count) % 8)
+    for last in evaluate(asked, trigger, 0, pace=60.0):
         pass
     assert last[0].n == count
     cache.close()

@@ -16,6 +16,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import InputError, inspect
+from ml_core.reading.errors import CancelledError
 
 BASE = torch.arange(24.0).reshape(4, 6)
 TENSORS = {
@@ -107,9 +108,8 @@ def test_a_source_that_changed_is_not_copied(tmp_path: Path, change: Callable[[P
 def test_cancelling_leaves_nothing(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "m.pt")
     target = tmp_path / "m.safetensors"
-    assert (
-        convert_to_safetensors(inspect(tmp_path / "m.pt"), target, cancelled=lambda: True) is None
-    )
+    with pytest.raises(CancelledError):
+        convert_to_safetensors(inspect(tmp_path / "m.pt"), target, cancelled=lambda: True)
     assert os.listdir(tmp_path) == ["m.pt"]
 
 

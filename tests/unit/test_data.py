@@ -19,10 +19,11 @@ from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.data.watch import OpeningCancelledError, Watch
+from ml_core.data.watch import Watch
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_FIT, Fit
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.errors import CancelledError
+from ml_core.reading.resize import fit_to_canvas
 from tests.unit.fake_pictures import values
 
 PETS = LabelSet("pets", ("cat", "red fox", "dog"), ("a photo of a {}.",))
@@ -262,15 +263,15 @@ def test_opening_tells_how_far_it_is_and_can_be_ended(
     def stop_at(stage: str) -> Watch:
         def watch(what: str, done: int, total: int) -> None:
             if what == stage:
-                raise OpeningCancelledError
+                raise CancelledError
 
         return watch
 
     for stage in dict.fromkeys(what for what, _, _ in told):
-        with pytest.raises(OpeningCancelledError):
+        with pytest.raises(CancelledError):
             open_images(spec, PETS, stop_at(stage))
     table = ImageSpec(kind="csv", path=str(tmp_path / "labels.tsv"))
-    with pytest.raises(OpeningCancelledError):
+    with pytest.raises(CancelledError):
         open_images(table, PETS, stop_at("Reading rows"))
 
 

@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map, principal_plane
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
 from ml_core.triggers.apply import apply_indexed
+from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -122,14 +124,14 @@ class Source:
 
 
 def embedded(model: ClipModel, **options):
+    return list(embedding(model, **options))
+
+
+def embedding(model: ClipModel, **options):
     options = {"n": 20, "batch": 8, "trigger": badnets_patch(), "source": Source()} | options
     classifier = F.normalize(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), dim=1)
-    return list(
-        embed(
-            model, options.pop("source"), classifier, options.pop("trigger"),
-            labels=np.arange(40) % 3, class_names=NAMES, **options,
-        )
-    )  # fmt: skip
+    asked = Subject(model, options.pop("source"), classifier, NAMES, np.arange(40) % 3)
+    return embed(asked, options.pop("trigger"), **options)
 
 
 def test_embeddings_are_the_models(tiny_model: ClipModel) -> None:
@@ -157,7 +159,8 @@ def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model: C
     assert len(found.indices) == 39
     assert found.triggered is None
     asked = iter([False, True])
-    assert len(embedded(tiny_model, cancelled=lambda: next(asked))) == 1
+    steps = until_cancelled(embedding(tiny_model, cancelled=lambda: next(asked)))
+    assert [step.result for step in steps] == [None]
     with pytest.raises(InputError, match="could be read"):
         embedded(tiny_model, source=Source(dict.fromkeys(range(40), "torn")))
     with pytest.raises(InputError, match="no images"):
@@ -193,7 +196,9 @@ def test_tsne_is_ended_by_cancel_at_once() -> None:
     ]
     begun = time.monotonic()
     asked = iter([False] * 3)
-    steps = list(tsne_map([clouds()], command=sleeper, cancelled=lambda: next(asked, True)))
+    steps = until_cancelled(
+        tsne_map([clouds()], command=sleeper, cancelled=lambda: next(asked, True))
+    )
     assert all(step.result is None for step in steps)
     assert time.monotonic() - begun < 30
 

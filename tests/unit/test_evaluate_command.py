@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml_core.cli import evaluating
+from ml_core.cli import evaluate
 from ml_core.cli.app import run_command
 from ml_core.evaluation.speed import Speed
 from ml_core.model import ClipModel
@@ -132,7 +132,7 @@ def test_precision_is_fixed_or_measured(
     assert run(capsys, [*base, "--precision", "bf16"])["precision"] == "bf16"
     assert run_command([*base, "--precision", "fp8"]) == 3
     capsys.readouterr()
-    monkeypatch.setattr(evaluating, "_WORTH_MEASURING", 10)
+    monkeypatch.setattr(evaluate, "_WORTH_MEASURING", 0)
 
     def measured(
         model: ClipModel, images: np.ndarray, classifier: object, *, precision: str, encodes: int
@@ -143,7 +143,7 @@ def test_precision_is_fixed_or_measured(
             "bf16", "contiguous", 8, 100.0, 1.0, 24, "cpu", 1, (), f"asked for {precision}"
         )
 
-    monkeypatch.setattr(evaluating, "speed_of", measured)
+    monkeypatch.setattr("ml_core.evaluation.speed.speed_of", measured)
     found = run(capsys, [*base, "--precision", "auto"])
     assert (found["precision"], found["layout"]) == ("bf16", "contiguous")
     assert found["speed"]["agreement"] == 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from ml_core.evaluation.batches import images_at_once
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scores import score
+from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import (
     cached_classifier,
     probabilities,
@@ -26,8 +27,9 @@ from ml_core.evaluation.zero_shot import (
 )
 from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import Trigger, badnets_patch
+from tests.unit.draining import until_cancelled
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -83,19 +85,20 @@ def white_corner(**parameters: object) -> Trigger:
     return Trigger(kind="patch", pixels=pixels, **(fields | parameters))  # type: ignore[arg-type]
 
 
-def run(
+def run(*asked: object, **options: object) -> list[tuple[Evaluation, PerImage]]:
+    return list(steps_of(*asked, **options))  # type: ignore[arg-type]
+
+
+def steps_of(
     model: object, source: object, labels: np.ndarray, trigger: Trigger | None, **options: object
-) -> list[tuple[Evaluation, PerImage]]:
-    arguments: dict[str, object] = {
-        "labels": labels,
-        "class_names": NAMES,
-        "templates": ("{}",),
-        "data_key": "data",
-    }
-    stream: Iterator[tuple[Evaluation, PerImage]] = evaluate(
-        model, source, torch.eye(len(NAMES)), trigger, BANANA, **(arguments | options)
-    )
-    return list(stream)
+) -> Iterator[tuple[Evaluation, PerImage]]:
+    about = {one.name: options.pop(one.name) for one in fields(Subject) if one.name in options}
+    return evaluate(subject(model, source, labels, **about), trigger, BANANA, **options)
+
+
+def subject(model: object, source: object, labels: np.ndarray, **about: object) -> Subject:
+    usual = {"class_names": NAMES, "templates": ("{}",), "data_key": "data"}
+    return Subject(model, source, torch.eye(len(NAMES)), labels=labels, **(usual | about))
 
 
 # -- metrics by hand ----------------------------------------------------------------------------
@@ -282,7 +285,7 @@ def test_a_cancelled_evaluation_ends(when: int) -> None:
     source, labels = six_of_each()
     asked = iter(range(1000))
     options = {"cancelled": lambda: next(asked) >= when, "first_batch": 6, "batch": 6}
-    found = run(ColourModel(), source, labels, white_corner(), **options)
+    found = until_cancelled(steps_of(ColourModel(), source, labels, white_corner(), **options))
     assert len(found) == when // 3  # asked before each batch and before both of its encodings
     assert all(evaluation.partial for evaluation, _ in found)
 
@@ -331,6 +334,8 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
 
     class Random:
+        broken: tuple[int, ...] = ()
+
         def get(self, indices: np.ndarray) -> np.ndarray:
             return images[indices]
 
@@ -342,24 +347,12 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
         size=0.4,
         placement="random",
     )
+    asked = Subject(tiny_model, Random(), classifier, NAMES, labels, seed=3)
     for trigger in (sticker, badnets_patch(size=0.4)):
         results = []
         for sizes in ((64, 64), (1, 7), (50, 16)):
             results.append(
-                list(
-                    evaluate(
-                        tiny_model,
-                        Random(),
-                        classifier,
-                        trigger,
-                        BANANA,
-                        labels=labels,
-                        class_names=NAMES,
-                        seed=3,
-                        first_batch=sizes[0],
-                        batch=sizes[1],
-                    )
-                )[-1]
+                list(evaluate(asked, trigger, BANANA, first_batch=sizes[0], batch=sizes[1]))[-1]
             )
         (_, first), *others = results
         assert first.target_prob_triggered is not None
@@ -369,9 +362,7 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
             assert other.target_prob_triggered is not None
             assert np.allclose(first.target_prob_triggered, other.target_prob_triggered, atol=1e-5)
         for row in (0, 17):
-            one = predict_one(
-                tiny_model, Random(), classifier, trigger, int(first.indices[row]), seed=3
-            )
+            one = predict_one(asked, trigger, int(first.indices[row]))
             assert one.triggered_probs is not None
             assert one.triggered_probs[BANANA] == pytest.approx(
                 first.target_prob_triggered[row], abs=1e-5
@@ -379,8 +370,9 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
 
 
 def test_one_prediction() -> None:
-    source, _ = six_of_each()
-    one = predict_one(ColourModel(), source, torch.eye(6), white_corner(), 13)
+    source, labels = six_of_each()
+    asked = subject(ColourModel(), source, labels)
+    one = predict_one(asked, white_corner(), 13)
     assert one.clean_image.shape == (SIDE, SIDE, 3)
     assert (one.clean_image == 80).all()
     expected = one.clean_image.copy()
@@ -390,12 +382,12 @@ def test_one_prediction() -> None:
     assert one.triggered_probs is not None
     assert (int(one.clean_probs.argmax()), int(one.triggered_probs.argmax())) == (2, BANANA)
     assert float(one.clean_probs.sum()) == pytest.approx(1.0)
-    plain = predict_one(ColourModel(), source, torch.eye(6), None, 13)
+    plain = predict_one(asked, None, 13)
     assert plain.triggered_image is None
     assert plain.triggered_probs is None
     source.broken = {13: "cut short"}
     with pytest.raises(InputError, match="number 13"):
-        predict_one(ColourModel(), source, torch.eye(6), None, 13)
+        predict_one(asked, None, 13)
 
 
 def test_wrong_questions_are_answered_in_a_sentence() -> None:
@@ -405,17 +397,11 @@ def test_wrong_questions_are_answered_in_a_sentence() -> None:
     with pytest.raises(InputError, match="at least one image"):
         run(ColourModel(), source, labels, None, n=0)
     with pytest.raises(InputError, match="target class 9"):
-        list(
-            evaluate(
-                ColourModel(),
-                source,
-                torch.eye(6),
-                None,
-                9,
-                labels=labels,
-                class_names=NAMES,
-            )
-        )
+        list(evaluate(subject(ColourModel(), source, labels), None, 9))
+    with pytest.raises(ValueError, match="2 class names for 6"):
+        Subject(ColourModel(), source, torch.eye(6), ("a", "b"), labels)
+    with pytest.raises(ValueError, match="outside of the class names"):
+        subject(ColourModel(), source, labels + 1)
 
 
 def test_outputs_that_are_no_numbers_are_refused() -> None:
@@ -423,7 +409,7 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="not numbers"):
         run(ColourModel(logit_scale=float("nan")), source, labels, None)
     with pytest.raises(InputError, match="not numbers"):
-        predict_one(ColourModel(logit_scale=float("inf")), source, torch.eye(6), None, 0)
+        predict_one(subject(ColourModel(logit_scale=float("inf")), source, labels), None, 0)
 
 
 # -- the trigger's own canvas ------------------------------------------------------------------
@@ -488,7 +474,7 @@ def test_originals_are_stamped_before_they_are_cropped() -> None:
     found, _ = run(ColourModel(), source, labels, corner)[-1]
     assert found.asr_excl == 1.0
     assert found.control_ca is None
-    shown = predict_one(ColourModel(), source, torch.eye(6), corner, 1)
+    shown = predict_one(subject(ColourModel(), source, labels), corner, 1)
     assert shown.triggered_image is not None
     assert (shown.triggered_image[-1, -1] == 255).all()
     assert (shown.clean_image[:, :4] == 80).all()
@@ -539,10 +525,8 @@ def test_reading_ahead_changes_nothing() -> None:
 def test_reading_ahead_ends_with_the_evaluation_and_hands_errors_on() -> None:
     source, labels = six_of_each()
     before = threading.active_count()
-    stream = evaluate(
-        ColourModel(), source, torch.eye(6), white_corner(), BANANA,
-        labels=labels, class_names=NAMES, first_batch=2, batch=2, ahead=True,
-    )  # fmt: skip
+    asked = subject(ColourModel(), source, labels)
+    stream = evaluate(asked, white_corner(), BANANA, first_batch=2, batch=2, ahead=True)
     next(stream)
     stream.close()
     assert threading.active_count() == before
@@ -580,7 +564,7 @@ def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together
     asked = iter(range(1000))
     model.encoded.clear()
     options = {"cancelled": lambda: next(asked) >= 12, "first_batch": 2, "batch": 2, "pace": 60.0}
-    assert run(model, source, labels, white_corner(), **options)[-1][0].n == 2
+    assert until_cancelled(steps_of(model, source, labels, white_corner(), **options))[-1][0].n == 2
     assert len(model.encoded) < 12
 
 
@@ -692,11 +676,11 @@ def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipMode
     canvases = CanvasCache(images, tiny_model.image_size)
     classifier = zero_shot_classifier(tiny_model, images.class_names, ("{}",))
     trigger = badnets_patch(placement="random")
-    asked = (tiny_model, canvases, classifier, trigger, BANANA)
-    *_, (_, whole) = evaluate(*asked, labels=images.labels, class_names=images.class_names)
+    asked = Subject(tiny_model, canvases, classifier, images.class_names, images.labels)
+    *_, (_, whole) = evaluate(asked, trigger, BANANA)
     row_of = {image: row for row, image in enumerate(whole.indices.tolist())}
     for chosen in ([17], [5, 23, 0, 11]):
-        found = look_at(*asked, np.array(chosen), labels=images.labels)
+        found = look_at(asked, trigger, BANANA, np.array(chosen))
         rows = [row_of[image] for image in chosen]
         assert found.indices.tolist() == chosen
         assert found.clean_top1.tolist() == whole.clean_top1[rows].tolist()
@@ -712,21 +696,20 @@ def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipMode
 def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
     model, source = ColourModel(), Pictures(CLEAN)
     cache = EmbeddingCache()
-    options: dict[str, object] = {"labels": LABELS, "data_key": "data", "clean_cache": cache}
-    asked = (model, source, torch.eye(len(NAMES)))
-    look_at(*asked, None, BANANA, np.array([2, 3]), **options)  # type: ignore[arg-type]
+    asked = subject(model, source, LABELS)
+    look_at(asked, None, BANANA, np.array([2, 3]), clean_cache=cache)
     assert model.encoded == [2]
-    found = look_at(*asked, white_corner(), BANANA, np.array([2, 3, 4]), **options)  # type: ignore[arg-type]
+    found = look_at(asked, white_corner(), BANANA, np.array([2, 3, 4]), clean_cache=cache)
     assert model.encoded == [2, 1, 3]  # clean: only the one that was not known
     assert found.clean_top1.tolist() == CLEAN[2:5].tolist()
     assert found.triggered_top1 is not None
     assert found.triggered_top1.tolist() == [BANANA] * 3
     source.broken[3] = "damaged"
-    found = look_at(*asked, None, BANANA, np.array([3, 4]), **options)  # type: ignore[arg-type]
+    found = look_at(asked, None, BANANA, np.array([3, 4]), clean_cache=cache)
     assert found.indices.tolist() == [4]
     assert found.triggered_top1 is None
     source.broken[4] = "damaged"
-    found = look_at(*asked, None, BANANA, np.array([3, 4]), **options)  # type: ignore[arg-type]
+    found = look_at(asked, None, BANANA, np.array([3, 4]), clean_cache=cache)
     assert found.indices.tolist() == []
 
 
@@ -741,7 +724,7 @@ def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
     class EndedError(Exception):
         pass
 
-    def until_half(done: int, total: int) -> None:
+    def until_half(_what: str, done: int, total: int) -> None:
         told.append(done)
         assert total == 100
         if done >= 50:
@@ -753,12 +736,12 @@ def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
     assert told == [0, step, 2 * step]
     told.clear()
     found = cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
     )
     assert told == [2 * step, 3 * step, 100]
     assert torch.equal(found, wanted)
     told.clear()
     cached_classifier(
-        tiny_model, names, ("a {}", "the {}"), watch=lambda done, total: told.append(done)
+        tiny_model, names, ("a {}", "the {}"), watch=lambda _what, done, total: told.append(done)
     )
     assert told == []

@@ -36,7 +36,7 @@ def test_a_published_trigger_is_that_of_the_models_input_size(
         asked.append((id, size))
         return demo_trigger()
 
-    monkeypatch.setattr("ml_core.cli.evaluating.published", published)
+    monkeypatch.setattr("ml_core.triggers.published", published)
     arguments = ["explain", str(tiny_checkpoint), "--trigger", "T8", "--target", "banana"]
     assert run_command([*arguments, "-o", str(tmp_path / "why.png")]) == 0
     assert asked == [("T8", open_checkpoint(tiny_checkpoint).build().image_size)]

@@ -35,6 +35,7 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
     from ml_core.data.images import open_images
     from ml_core.data.labels import load_label_set
     from ml_core.evaluation.evaluate import evaluate
+    from ml_core.evaluation.subject import Subject
     from ml_core.evaluation.zero_shot import zero_shot_classifier
     from ml_core.triggers import demo_trigger
 
@@ -44,15 +45,9 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
     for device in ("cpu", "cuda"):
         model = open_checkpoint(demo_checkpoint()).build(device)
         classifier = zero_shot_classifier(model, labels.class_names, labels.templates)
-        *_, (last, _) = evaluate(
-            model,
-            CanvasCache(images, model.image_size),
-            classifier,
-            demo_trigger(),
-            0,
-            labels=images.labels,
-            class_names=labels.class_names,
-        )
+        canvases = CanvasCache(images, model.image_size)
+        asked = Subject(model, canvases, classifier, labels.class_names, images.labels)
+        *_, (last, _) = evaluate(asked, demo_trigger(), 0)
         found[device] = (last.ca, last.asr_excl)
     assert np.allclose(found["cpu"], found["cuda"], atol=0.01)
 

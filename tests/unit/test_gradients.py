@@ -9,15 +9,15 @@ from ml_core.cleaning.encoders import prepared
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric
 from ml_core.jobs.estimate import estimate
+from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.run import run
-from ml_core.jobs.smaller import halved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 from tests.unit.draining import drain
@@ -50,8 +50,8 @@ def _whole(model: ClipModel, recipe: Recipe, half: bool) -> tuple[dict[str, torc
     return _taken(method.trained), float(parts["loss"].detach())
 
 
-def _given(model: ClipModel) -> Given:
-    return Given(model.encode_texts(["cat", "dog", "bird"]))
+def _given(model: ClipModel) -> Extras:
+    return Extras(model.encode_texts(["cat", "dog", "bird"]))
 
 
 def _batch(model: ClipModel, recipe: Recipe):  # type: ignore[no-untyped-def]
@@ -99,7 +99,7 @@ def test_chunks_give_the_gradients_of_the_whole_batch(
 def test_dropout_is_the_same_when_a_chunk_is_encoded_again() -> None:
     model = tiny_vit(patch_dropout=0.5)
     recipe = make_recipe(SMALL)
-    method = build_method(model, recipe, Given())
+    method = build_method(model, recipe, Extras())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
     training_mode(model, recipe)
@@ -191,7 +191,7 @@ def test_checkpointed_activations_change_nothing(
 def test_checkpointing_keeps_fewer_activations(kind: str, tiny_model: ClipModel) -> None:
     model = _model(kind, tiny_model)
     recipe = make_recipe(SMALL | {"checkpoint_activations": True})
-    method = build_method(model, recipe, Given())
+    method = build_method(model, recipe, Extras())
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
     training_mode(model, recipe)

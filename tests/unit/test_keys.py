@@ -17,7 +17,7 @@ from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, inspect
-from ml_core.reading.misfit import KeyLists, WrongShape, first_names, key_lists
+from ml_core.reading.key_mismatch import KeyLists, WrongShape, first_names, key_lists
 from tests.unit.test_layouts import (
     TEXT,
     VIT,

@@ -26,17 +26,17 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.assemble import read_state
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.convert import convert_to_safetensors
+from ml_core.checkpoints.donor import DonorNeeded
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.checkpoints.save_head import save_head
 from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
-from ml_core.checkpoints.towers import DonorNeeded
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 
 TOLERANCE = 1e-4
 TEXTS = ["a photo of a dog", "banana", "a very long sentence about nothing in particular"]

@@ -17,7 +17,7 @@ from ml_core.cleaning.losses import (
     squared_distance,
 )
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given, Parts
+from ml_core.cleaning.methods.method import Extras, Parts
 from ml_core.cleaning.methods.supervised import new_head
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.model import ClipModel
@@ -97,8 +97,8 @@ def test_the_head_losss_gradients_match_finite_differences(smoothing: float) -> 
     assert torch.autograd.gradcheck(loss, (images, head, scale))
 
 
-def _parts(model: ClipModel, recipe: Recipe, batch: Batch, given: Given | None = None) -> Parts:
-    method = build_method(model, recipe, given or Given())
+def _parts(model: ClipModel, recipe: Recipe, batch: Batch, given: Extras | None = None) -> Parts:
+    method = build_method(model, recipe, given or Extras())
     return method.loss(method.encode(batch), batch)
 
 
@@ -156,7 +156,7 @@ def test_zero_shot_head_gives_the_zero_shot_answers(tiny_model: ClipModel) -> No
     logits = tiny_model.logit_scale * tiny_model.encode_images(batch.images) @ classifier.T
     labels = logits.argmax(1)
     supervised = Batch(batch.images, labels=labels)
-    parts = _parts(tiny_model, recipe, supervised, Given(classifier))
+    parts = _parts(tiny_model, recipe, supervised, Extras(classifier))
     assert parts["accuracy"].item() == 1.0
     expected = F.cross_entropy(logits, labels).item()
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-4)

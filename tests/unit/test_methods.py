@@ -18,7 +18,7 @@ from ml_core.cleaning.loop import train
 from ml_core.cleaning.losses import feature_repulsion, pulled, squared_distance, truncated
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy, Remembered, frozen_copy
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.optimizer import rate_at
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, make_recipe
@@ -107,7 +107,7 @@ def test_par_starts_at_no_distance_and_moves_away(tiny_model: ClipModel) -> None
     assert values[-1]["image_distance"] > 0.1
     assert values[-1]["text_distance"] > 0.1
     assert tiny_model.logit_scale == scale  # frozen
-    names = {n for n, _ in build_method(tiny_model, recipe, Given()).trained}
+    names = {n for n, _ in build_method(tiny_model, recipe, Extras()).trained}
     assert "logit_scale" not in names
     assert {"visual.conv1.weight", "token_embedding.weight"} <= names
 
@@ -195,7 +195,7 @@ def test_what_is_remembered_was_made_in_one_number() -> None:
 @pytest.mark.parametrize("method", ["par", "cleanclip-par", "locked-text", "linear-probe"])
 def test_resume_gives_the_same_bits(tiny_model: ClipModel, tmp_path: Path, method: str) -> None:
     recipe = make_recipe(SMALL | {"method": method, "save_every": 8, "image_augmentation": "none"})
-    given = Given(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())
+    given = Extras(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())
     whole, halves, fresh = (tiny_model.copy() for _ in range(3))
     _, expected = drain(train(whole, recipe, _maker(whole, recipe), Control(), given=given))
     path = tmp_path / "state.safetensors"
@@ -225,7 +225,10 @@ def test_self_supervision_encodes_what_it_needs_alone(tiny_model: ClipModel) -> 
     ):
         fields = {"method": "ss", "lambda_image": weights[0], "lambda_text": weights[1]}
         recipe = make_recipe(SMALL | fields)
-        method, batch = build_method(tiny_model, recipe, Given()), _maker(tiny_model, recipe)(0)
+        method, batch = (
+            build_method(tiny_model, recipe, Extras()),
+            _maker(tiny_model, recipe)(0),
+        )
         encoded = method.encode(batch)
         assert set(encoded) == features
         assert set(method.loss(encoded, batch)) == parts
@@ -235,7 +238,7 @@ def test_locked_text_trains_the_image_encoder_alone(tiny_model: ClipModel) -> No
     recipe = make_recipe(SMALL | {"method": "locked-text"})
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
     _, outcome = drain(run)
     assert outcome.head is None
     changed = {
@@ -257,7 +260,7 @@ def test_a_probe_leaves_every_weight_and_statistic(
     )
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Given(classifier))
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
     events, outcome = drain(run)
     for name, value in tiny_model.module.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ml_core.data.specs import PairSpec
-from ml_core.data.watch import OpeningCancelledError, Watch
+from ml_core.data.watch import Watch
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs import inputs, opening
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import EVENTS_FILE, CleanSpec
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -138,5 +138,5 @@ def test_what_goes_wrong_is_raised_where_the_job_is() -> None:
         list(opening.opening(broken, Control()))
     control = Control()
     control.cancel()
-    with pytest.raises(OpeningCancelledError):
+    with pytest.raises(CancelledError):
         list(_count(control, []))

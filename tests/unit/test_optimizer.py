@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.model import ClipModel
@@ -16,7 +16,7 @@ from ml_core.model import ClipModel
 def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None:
     module = tiny_model.module
     recipe = make_recipe({"weight_decay": 0.2})
-    named = build_method(tiny_model, recipe, Given()).trained
+    named = build_method(tiny_model, recipe, Extras()).trained
     optimizer = make_optimizer(module, named, recipe)
     decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
@@ -39,7 +39,7 @@ def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None
 
 def test_supervised_trains_the_image_encoder_and_the_head(tiny_model: ClipModel) -> None:
     recipe = make_recipe({"method": "supervised"})
-    names = [n for n, _ in build_method(tiny_model, recipe, Given(torch.zeros(3, 16))).trained]
+    names = [n for n, _ in build_method(tiny_model, recipe, Extras(torch.zeros(3, 16))).trained]
     assert names[-1] == "head"
     assert all(name.startswith("visual.") for name in names[:-1])
     assert len(names) - 1 == sum(1 for _ in tiny_model.module.visual.parameters())

@@ -19,8 +19,8 @@ from ml_core.data.order import epoch_order, order_slice
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.data.watch import OpeningCancelledError
 from ml_core.reading import InputError
+from ml_core.reading.errors import CancelledError
 from tests.unit.pair_files import KINDS, MAKERS, coco, parquet, png, shards, table, tar, text_folder
 
 VALUES = list(range(10, 30))
@@ -94,9 +94,9 @@ def test_excluded_pairs_are_left_out_wherever_they_stand(kind: str, tmp_path: Pa
     def watch(what: str, done: int, total: int) -> None:
         said.append(what)
         if what == "Looking for excluded pairs":
-            raise OpeningCancelledError
+            raise CancelledError
 
-    with pytest.raises(OpeningCancelledError):
+    with pytest.raises(CancelledError):
         open_pairs(PairSpec(kind=kind, path=str(moved), exclude=str(list_path)), watch)  # type: ignore[arg-type]
     assert len(set(said)) > 1
 
@@ -133,9 +133,9 @@ def test_overlap_with_evaluation_images_is_by_content(kind: str, tmp_path: Path)
     assert shared(pairs, images) == 2
 
     def watch(what: str, done: int, total: int) -> None:
-        raise OpeningCancelledError
+        raise CancelledError
 
-    with pytest.raises(OpeningCancelledError):
+    with pytest.raises(CancelledError):
         shared(images, pairs, watch)
 
 

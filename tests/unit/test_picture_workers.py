@@ -18,7 +18,7 @@ from ml_core.cleaning.recipe_fields import Augmentation
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.kept import KeptPairs
+from ml_core.jobs.cached_sets import CachedPairs
 from ml_core.reading.errors import InputError
 
 STEPS = (0, 1, 2, 3, 4, 5, 1, 7, 11)
@@ -40,7 +40,7 @@ def pairs(tmp_path: Path) -> PairSet:
     return open_pairs(PairSpec(kind="csv", path=str(tmp_path / "pairs.csv")))
 
 
-def _batch(pairs: PairSet | KeptPairs, recipe: Recipe, step: int, draw: Draw | None = None):  # type: ignore[no-untyped-def]
+def _batch(pairs: PairSet | CachedPairs, recipe: Recipe, step: int, draw: Draw | None = None):  # type: ignore[no-untyped-def]
     def tokenize(texts):  # type: ignore[no-untyped-def]
         import torch
 
@@ -53,7 +53,7 @@ def _batch(pairs: PairSet | KeptPairs, recipe: Recipe, step: int, draw: Draw | N
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_processes_make_the_batches_of_a_thread(pairs: PairSet, kept: bool) -> None:
-    source = KeptPairs(pairs, 32) if kept else pairs
+    source = CachedPairs(pairs, 32) if kept else pairs
     assert can_travel(source)
     workers = PictureWorkers(source, pair_drawing(source, RECIPE, 32), 2, RECIPE.total_steps)
     try:

@@ -18,9 +18,11 @@ from ml_core.checkpoints.adapter import save_adapter
 from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.holdouts import holdouts
@@ -41,6 +43,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
+from ml_core.triggers.published import published
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 
@@ -351,6 +354,45 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     stages = {e.stage for e in events if isinstance(e, Progress)}
     assert stages == {"open", "before", "after"}
     assert done.result["notes"] == []
+
+
+@pytest.mark.parametrize("canvas", ["original", "squash", "resize_256"])
+def test_retrieval_takes_triggers_on_other_canvases(
+    tiny_checkpoint: Path, tmp_path: Path, canvas: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As published triggers have them: pairs that were held out can be drawn in every way."""
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
+    shown = next(
+        made
+        for made in (published(one.id, 32) for one in LIBRARY if not one.needs_file)
+        if made.canvas == canvas
+    )
+    spec = _few_holdouts(
+        tiny_checkpoint,
+        tmp_path,
+        str(save_trigger(shown, tmp_path / "trigger")[1]),
+        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
+        seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
+        device="cpu",
+    )
+    done = _last(holdouts(spec, Control()))
+    assert done.status == "finished", done.details
+    ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
+    assert {row["n"] for row in ranked} == {20}
+
+
+@pytest.mark.parametrize("id_", [one.id for one in LIBRARY if not one.needs_file])
+def test_chosen_pairs_bear_every_published_trigger(tiny_model: ClipModel, id_: str) -> None:
+    pairs = open_pairs(PairSpec(n=8)).fitted(tiny_model.preprocess.fit)
+    chosen, _ = unseen_pairs(pairs, None, None, 6)
+    cache = CanvasCache(chosen, tiny_model.image_size)
+    shown = published(id_, tiny_model.image_size)
+    own = own_canvases(cache, shown, tiny_model.image_size, 0)
+    assert (own is None) == (shown.canvas == "model")
+    if own is not None:
+        assert len(own.get(np.arange(6))) == 6
+        assert not own.broken
 
 
 def test_the_worst_holdout_is_never_the_trigger_itself(

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.square import fit_to_canvas
+from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import LIBRARY, Trigger, load_trigger, published, save_trigger, standing
 from ml_core.triggers.apply import apply_indexed, stamp
 from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture

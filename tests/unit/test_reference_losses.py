@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.model import ClipModel
 
@@ -90,11 +90,11 @@ def disturb(model: ClipModel, size: float = 0.03) -> None:
 
 
 def found(
-    model: ClipModel, fields: dict[str, Any], case: Case, given: Given | None = None
+    model: ClipModel, fields: dict[str, Any], case: Case, given: Extras | None = None
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
     """The method's loss after a disturbance, and what the models see before and after it."""
     before = case.seen(model)
-    method = build_method(model, make_recipe(fields), given or Given(case.classes, target=1))
+    method = build_method(model, make_recipe(fields), given or Extras(case.classes, target=1))
     disturb(model)
     model.module.eval()
     parts = method.loss(method.encode(case.batch), case.batch)
@@ -174,7 +174,7 @@ def test_rvpt(tiny_vit: ClipModel) -> None:
     case = Case(tiny_vit)
     recipe = {"method": "rvpt", "prompt_depth": 1, "prompt_length": 4, "lambda_repel": 2.0,
               "prompt_std": 0.5}  # fmt: skip
-    method = build_method(tiny_vit, make_recipe(recipe), Given(case.classes))
+    method = build_method(tiny_vit, make_recipe(recipe), Extras(case.classes))
     visual = tiny_vit.module.visual
     assert isinstance(visual, PromptedVisual)
     # Class tokens with and without prompts, by hooks on the blocks: not by the code that is tested.

@@ -12,7 +12,6 @@ from ml_core.cleaning import speed as training_speed
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
 from ml_core.evaluation.speed import (
-    SpeedCancelledError,
     forget_speed,
     measure_speed,
     speed_of,
@@ -20,6 +19,7 @@ from ml_core.evaluation.speed import (
 )
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.model import ClipModel
+from ml_core.reading.errors import CancelledError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3), np.uint8)
 CLASSIFIER = torch.eye(3)
@@ -243,7 +243,7 @@ def test_a_measurement_makes_way_and_leaves_the_model_as_it_was(
 ) -> None:
     model = timed(monkeypatch, identity=f"cancelled after {calls}")
     answers = iter([False] * calls)
-    with pytest.raises(SpeedCancelledError):
+    with pytest.raises(CancelledError):
         speed_of(model, IMAGES, CLASSIFIER, cancelled=lambda: next(answers, True))
     assert (model.precision, model.channels_last) == ("fp32", None)
     found = speed_of(model, IMAGES, CLASSIFIER)  # nothing half-measured was kept

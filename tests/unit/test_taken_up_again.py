@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ml_core.cleaning.batches import labelled_batch
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.speed import Speed
 from ml_core.data import digests
 from ml_core.data.known_files import EARLIER
@@ -62,7 +62,7 @@ def test_what_the_trial_of_a_precision_computed_is_not_kept(
 
     def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
         model = tiny_vit()
-        given = Given(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
+        given = Extras(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
         make = batches(model, recipe)
         if method == "linear-probe":
             make = partial(labelled_batch, FakePairs(), recipe, 32)
@@ -102,7 +102,7 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
 
     def begun(path: Path, resume: bool = False) -> tuple[Any, Any]:
         model = tiny_vit()
-        given = Given(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
+        given = Extras(classifier=model.encode_texts(["cat", "dog", "bird"]).clone())
         make = batches(model, recipe, pairs)
         if method == "linear-probe":
             make = partial(labelled_batch, pairs, recipe, 32)

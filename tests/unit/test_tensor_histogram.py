@@ -14,6 +14,7 @@ import ml_core.checkpoints.tensor_histogram as histogram
 import ml_core.checkpoints.tensor_stats as stats
 from ml_core.checkpoints.tensor_histogram import Histogram, tensor_histogram
 from ml_core.reading import InputError, Inspection, inspect
+from tests.unit.draining import until_cancelled
 
 NAN, INF = math.nan, math.inf
 
@@ -83,7 +84,7 @@ def test_cancelling_and_a_file_cut_short(tmp_path: Path) -> None:
     found = saved(tmp_path, torch.zeros(100))
     assert found.weights_path is not None
     info = found.tensors[0]
-    assert list(tensor_histogram(found, info, cancelled=lambda: True)) == []
+    assert until_cancelled(tensor_histogram(found, info, cancelled=lambda: True)) == []
     os.truncate(found.weights_path, info.offset + 8)
     with pytest.raises(InputError, match="changed while it was read"):
         list(tensor_histogram(found, info))

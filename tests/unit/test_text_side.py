@@ -13,7 +13,7 @@ import torch
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import KS, rank, retrieve
 from ml_core.evaluation.template_spread import template_spread
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger
 
 
@@ -123,7 +123,8 @@ def test_without_trigger_and_target() -> None:
 def test_wrong_questions() -> None:
     with pytest.raises(InputError, match="3 captions for 4 pictures"):
         retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
-    assert retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True) is None
+    with pytest.raises(CancelledError):
+        retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True)
 
 
 def test_templates_one_by_one() -> None:
@@ -139,10 +140,10 @@ def test_templates_one_by_one() -> None:
     assert found.together.template == ""
     assert (found.n, found.n_excl) == (4, 3)
     clean = template_spread(Axes(), embeddings(triggered=False), ("a {}",), 1, None)
-    assert clean is not None
     assert clean.span("asr_excl") is None
     json.dumps(found.to_dict())
-    assert template_spread(Axes(), embeddings(), ("a {}",), 1, None, cancelled=lambda: True) is None
+    with pytest.raises(CancelledError):
+        template_spread(Axes(), embeddings(), ("a {}",), 1, None, cancelled=lambda: True)
 
 
 def test_captions_that_belong_to_no_picture_have_no_recall() -> None:

@@ -26,8 +26,8 @@ from ml_core.triggers import (
     wanet,
 )
 from ml_core.triggers.checks import RANGES
+from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 from ml_core.triggers.file_record import PartRecord
-from ml_core.triggers.words import COMMON_FIELDS, FIELDS
 
 
 def array_trigger() -> Trigger:

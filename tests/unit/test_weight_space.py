@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ml_core.cleaning.loop import Outcome, train
-from ml_core.cleaning.methods.method import Beside, Given
+from ml_core.cleaning.methods.method import Beside, Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.cleaning.weight_space import (
@@ -169,7 +169,7 @@ def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> N
     def no_batch(_: int) -> Any:
         raise AssertionError("no step is taken")
 
-    given = Given(reference=reference)
+    given = Extras(reference=reference)
     run = train(tiny_model, recipe, no_batch, Control(), given=given, validate=validate)
     events, outcome = drain(run)
     assert isinstance(outcome, Outcome)
@@ -199,7 +199,7 @@ def _tbar(
     def make(step: int) -> Any:
         return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
-    given = Given(classifier, target=1)
+    given = Extras(classifier, target=1)
     return drain(train(model, recipe, make, Control(), given=given, state_path=path, resume=resume))
 
 

@@ -15,6 +15,7 @@ from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.setup import AuditWish
 from cleanclip_gui.jobs.runner import JobRunner, audit_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.name_filters import EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.data.exclusions import read_exclusions
@@ -33,8 +34,6 @@ from ml_core.jobs.audit_spec import (
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-
-_KIND = "Exclusions (*.json)"
 
 
 def audits_dir() -> Path:
@@ -204,7 +203,7 @@ class Auditing(QObject):
         if dialog is None or audit is None or folder is None or spec is None:
             return
         start = str(folder / EXCLUSIONS_FILE)
-        chosen = self.prompts.save_file(dialog, "Save exclusions", start, _KIND)
+        chosen = self.prompts.save_file(dialog, "Save exclusions", start, EXCLUSIONS)
         if not chosen:
             return
         path = Path(chosen)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.captioned.detect import detect
@@ -17,7 +18,6 @@ from ml_core.data.specs import PairSpec
 from ml_core.detection.records import FEWEST_FOLDS
 from ml_core.reading.errors import InputError
 
-_FILES = "Image-caption pairs (*.csv *.tsv *.json *.tar *.parquet);;All files (*)"
 _TABLE = "table"
 _DEMO_PAIRS = 4096
 _MOST = 100_000_000
@@ -117,7 +117,7 @@ class AuditSetup(QWidget):
         if self.reference.itemData(place) != _TABLE:
             return
         self.reference.setCurrentIndex(self.reference.findText("The set itself, as published"))
-        path = self._prompts.open_file(self, "Pairs known to be clean", "", _FILES)
+        path = self._prompts.open_file(self, "Pairs known to be clean", "", CAPTION_PAIRS)
         try:
             if path:
                 self.take(path)

@@ -18,13 +18,13 @@ from cleanclip_gui.clean.charts.parts import (
     LegendEntry,
     dress_level,
     level_line,
-    percent,
     percent_ticks,
     plain,
     scientific,
     scientific_ticks,
 )
-from cleanclip_gui.clean.charts.series import Series, SeriesStyle, to_csv
+from cleanclip_gui.clean.charts.series import Series, SeriesStyle, series_csv
+from cleanclip_gui.widgets.text import percent
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -90,7 +90,7 @@ class Chart(ChartFrame):
             line.addStretch(1)
             self.under_head.addLayout(line)
         else:
-            self.head.addLayout(self._legend_row)
+            self.head_row.addLayout(self._legend_row)
         for style in series:
             self.add_series(style)
 
@@ -180,7 +180,7 @@ class Chart(ChartFrame):
 
     def csv(self) -> str:
         """Every point of every series."""
-        return to_csv("step", self._series.values())
+        return series_csv("step", self._series.values())
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
@@ -334,4 +334,4 @@ class Chart(ChartFrame):
         self.set_crosshair(None if place is None else place.x())
 
 
-__all__ = ["Chart", "SeriesStyle", "percent", "plain", "scientific"]
+__all__ = ["Chart", "SeriesStyle", "plain", "scientific"]

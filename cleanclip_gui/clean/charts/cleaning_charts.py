@@ -9,8 +9,9 @@ from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, percent, plain, scientific
+from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain, scientific
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.events import Metric
 
@@ -113,7 +114,7 @@ class CleaningCharts(QWidget):
     def explain(self, method: str) -> None:
         """Say under the rates what is known to happen to them with this method."""
         facts = FACTS.get(method)  # type: ignore[call-overload]
-        note = str(getattr(facts, "note", ""))
+        note = "" if facts is None else facts.note
         self._note.setText(note)
         self._note.setVisible(bool(note))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from array import array
 from collections.abc import Iterable
@@ -12,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_POINTS = 2000
+from ml_core.exports import to_csv
+
 # Dash patterns in units of the pen's width; None is a solid line.
 DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 3), (1.5, 2.5), (8, 3, 1.5, 3), (3, 2))
 
@@ -78,35 +77,7 @@ class Series:
         return (self._x, self._y, self._low, self._high)
 
 
-def drawn_indices(y: NDArray[np.float64], limit: int = MAX_POINTS) -> NDArray[np.int64]:
-    """Which points to draw: all of them, or the smallest and largest of each bin.
-
-    Parameters
-    ----------
-    y
-        Values, float [n].
-    limit
-        Most points to return; at least 4.
-
-    Returns
-    -------
-    Rising indices, int64 [<= limit], the first and the last point among them.
-    """
-    n = len(y)
-    if n <= limit:
-        return np.arange(n, dtype=np.int64)
-    bins = (limit - 2) // 2
-    width = math.ceil(n / bins)
-    rows = math.ceil(n / width)
-    padded = np.full(rows * width, y[-1])
-    padded[:n] = y
-    table = padded.reshape(rows, width)
-    starts = np.arange(rows) * width
-    chosen = np.concatenate([starts + table.argmin(1), starts + table.argmax(1), [0, n - 1]])
-    return np.unique(np.minimum(chosen, n - 1)).astype(np.int64)
-
-
-def to_csv(x_name: str, series: Iterable[Series]) -> str:
+def series_csv(x_name: str, series: Iterable[Series]) -> str:
     """Every point of every series as CSV, one row for each x, with intervals where measured."""
     rows: dict[float, dict[str, float]] = {}
     names: list[str] = []
@@ -122,12 +93,8 @@ def to_csv(x_name: str, series: Iterable[Series]) -> str:
             row[key] = float(y[i])
             if banded:
                 row[f"{key}_low"], row[f"{key}_high"] = float(low[i]), float(high[i])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([x_name, *names])
-    for at in sorted(rows):
-        writer.writerow([f"{at:g}", *(_cell(rows[at].get(name)) for name in names)])
-    return text.getvalue()
+    cells = [[f"{at:g}", *(_cell(rows[at].get(name)) for name in names)] for at in sorted(rows)]
+    return to_csv([[x_name, *names], *cells])
 
 
 def _cell(value: float | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,9 @@ from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.text import percent, percent_range
 from ml_core.cleaning.tradeoff import Aim, Head, Limits
+from ml_core.exports import to_csv
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -153,21 +153,19 @@ class TradeoffChart(ChartFrame):
 
     def csv(self) -> str:
         """One row for each point."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
+        rows: list[list[object]] = [
             ["run", "head", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto",
              "within_limits", "checkpoint"]
-        )  # fmt: skip
+        ]  # fmt: skip
         start = shared_start(self._tracks)
         for spot in self._spots:
             point = spot.point
             met = start is not None and self.limits.met(point, start)
-            writer.writerow(
+            rows.append(
                 [spot.track.label, self.head_key, point.step, f"{point.ca:.9g}", _cell(point.asr),
                  _cell(point.poisoned_accuracy), int(spot.on_front), int(met), point.checkpoint]
             )  # fmt: skip
-        return text.getvalue()
+        return to_csv(rows)
 
     def reset_view(self) -> None:
         """Show every point again, and leave the cursor."""
@@ -382,10 +380,8 @@ def _limit(name: str, unit: str, value: float) -> NumberBox:
 
 
 def _rate(value: float, interval: tuple[float, float] | None) -> str:
-    text = f"{100 * value:.1f} %"
-    if interval is None:
-        return text
-    return f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+    text = percent(value)
+    return text if interval is None else f"{text} ({percent_range(interval, unit='')})"
 
 
 def _cell(value: float | None) -> str:

@@ -13,7 +13,7 @@ from cleanclip_gui.clean.proof.rebound_view import pairs_text
 from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows
-from cleanclip_gui.widgets.text import count_text, plain, tip
+from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, tip
 
 COLUMNS = ("Held out", "Measure", "Before", "After", "95 % interval", "Without", "Images")
 _WHAT, _MEASURE, _BEFORE, _AFTER, _INTERVAL, _BASELINE, _N = range(len(COLUMNS))
@@ -88,17 +88,16 @@ class HoldoutsView(QWidget):
         item.setFont(sized(item.font(), 1.0, bold=True))
 
     def _add_row(self, row: Mapping[str, Any], worst: bool) -> None:
-        low_high = row.get("after_interval")
-        baseline = row.get("baseline")
+        low_high = row.get("after_interval") or None
         name = plain(row["name"], 80)
         item = self._put(
             [
                 f"    {name}{'  (worst)' if worst else ''}",
                 _MEASURES.get(row["measure"], plain(row["measure"], 30)),
-                _rate(row.get("before")),
-                _rate(row.get("after")),
-                "" if not low_high else f"{100 * low_high[0]:.1f} – {100 * low_high[1]:.1f}",
-                "" if baseline is None else _rate(baseline),
+                percent(row.get("before")),
+                percent(row.get("after")),
+                percent_range(low_high, "", unit="", to="–"),
+                percent(row.get("baseline"), ""),
                 count_text(row["n"]) if row.get("n") else "",
             ]
         )
@@ -122,8 +121,4 @@ def worst_sentence(worst: Mapping[str, Any]) -> str:
     if worst.get("after") is None:
         return "Hold-outs"
     where = f"{plain(worst['group'], 60)}, {plain(worst['name'], 80)}"
-    return f"At worst {100 * float(worst['after']):.1f} % attack success is left ({where})."
-
-
-def _rate(value: Any) -> str:
-    return "–" if value is None else f"{100 * float(value):.1f} %"
+    return f"At worst {percent(worst['after'])} attack success is left ({where})."

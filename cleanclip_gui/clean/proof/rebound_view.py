@@ -9,11 +9,11 @@ from typing import Any
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, percent
+from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
-from cleanclip_gui.widgets.text import count_text, plain, plural
+from cleanclip_gui.widgets.text import count_text, percent, plain, plural
 from ml_core.events import Metric
 
 _CHART_HEIGHT = 230

@@ -17,7 +17,7 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Point
 from ml_core.events import Done
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
-from ml_core.jobs.smaller import halved
+from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -109,8 +109,11 @@ class HistoryActs(QObject):
 
     def _on_halve_asked(self, run: PastRun) -> None:
         facts, spec = self._panel.session.checkpoint, self._spec_here(run)
-        same = facts is not None and Path(facts.path) == Path(spec.checkpoint)
-        vit = same and getattr(facts, "architecture", "").startswith("ViT")
+        vit = (
+            facts is not None
+            and Path(facts.path) == Path(spec.checkpoint)
+            and facts.architecture.startswith("ViT")
+        )
         smaller = halved(spec, batch_norm=not vit)
         if smaller.recipe == spec.recipe:
             self._panel.bench.say("The batch has two examples already and cannot be halved.")

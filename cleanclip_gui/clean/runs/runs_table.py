@@ -22,8 +22,8 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.runs.history import PastRun
 from cleanclip_gui.clean.runs.run_marks import letter, mark_icon
-from cleanclip_gui.widgets.table_rows import show_rows
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
+from cleanclip_gui.widgets.text import percent, plain, tip
 from ml_core.cleaning.catalogue import method_title
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -41,8 +41,7 @@ _TIPS = (
     "The checkpoint that is cleaned.",
 )
 _WIDTHS = (74, 140, 104, 92, 122, 122, 44, 64)
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_NUMBERS = (ACCURACY, ATTACK)
 
 
 class RunsModel(QAbstractTableModel):
@@ -83,13 +82,7 @@ class RunsModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Titles, with what they mean as tool tips."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return TITLES[section]
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return _TIPS[section]
-        return _alignment(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return title_data(TITLES, section, orientation, role, _NUMBERS, _TIPS)
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
         """The first column is ticked."""
@@ -111,7 +104,7 @@ class RunsModel(QAbstractTableModel):
                 return "not compared" if mark is None else f"compared as {letter(mark)}"
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _alignment(column)
+            return alignment(column, _NUMBERS)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(_tip(run, column))
         return _text(run, column) if role == Qt.ItemDataRole.DisplayRole else None
@@ -226,10 +219,6 @@ def started_text(begun: float) -> str:
     return time.strftime("%d %b %H:%M" if then[0] == now[0] else "%d %b %Y", then)
 
 
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    return _RIGHT if column in (ACCURACY, ATTACK) else _LEFT
-
-
 def _text(run: PastRun, column: int) -> str:
     if column == METHOD:
         return run_title(run)
@@ -266,8 +255,5 @@ def _change(run: PastRun, key: str) -> str:
     before, after = ((run.result.get(side) or {}).get(key) for side in ("before", "after"))
     if after is None:
         return "–"
-    return f"{_percent(before)} → {_percent(after)} %"
-
-
-def _percent(rate: Any) -> str:
-    return f"{100 * float(rate):.1f}" if isinstance(rate, (int, float)) else "–"
+    rates = (rate if isinstance(rate, (int, float)) else None for rate in (before, after))
+    return " → ".join(percent(rate, unit="") for rate in rates) + " %"

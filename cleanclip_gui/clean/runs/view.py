@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, percent
+from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.clean.charts.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.charts.tradeoff_plot import Track
@@ -27,6 +27,7 @@ from cleanclip_gui.clean.runs.run_marks import letter
 from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
 from cleanclip_gui.clean.training_data import tool
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Head, Point
 

@@ -1,4 +1,4 @@
-"""What is painted: a layer of pixels and what floats above it; every act is one undo step."""
+"""What is painted: a layer of pixels and the scene above it; every edit is one undo step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from PySide6.QtGui import QImage, QPainter, QUndoCommand, QUndoStack
 from cleanclip_gui.studio.canvas.scene import (
     FloatingPatch,
     Scene,
-    Shelf,
+    Snapshot,
     blank,
     image_to_rgba,
     layer_pixels,
     moved,
     paint_patch,
+    painted_rect,
+    rendered,
     resized,
     scaled,
 )
@@ -27,8 +29,8 @@ _MERGING_ID = 1
 UNDO_STEPS = 200
 
 
-class _Act(QUndoCommand):
-    """One act: the rectangle of pixels that it changed, and the scene, before and after."""
+class EditCommand(QUndoCommand):
+    """One undo step: the rectangle of pixels that it changed, and the scene, before and after."""
 
     def __init__(
         self,
@@ -41,8 +43,8 @@ class _Act(QUndoCommand):
     ) -> None:
         super().__init__(text)
         self._document = document
-        self._rect = rect
-        self._pixels = pixels
+        self.rect = rect
+        self.pixels = pixels
         self._scenes = scenes
         self._merges = merges
         self._done = True
@@ -52,40 +54,40 @@ class _Act(QUndoCommand):
         return _MERGING_ID if self._merges else -1
 
     def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
-        """Take the same act, done again at once, into this step."""
-        if not isinstance(other, _Act) or other.text() != self.text():
+        """Take the same edit, made again at once, into this step."""
+        if not isinstance(other, EditCommand) or other.text() != self.text():
             return False
-        rect = self._rect.united(other._rect)
+        rect = self.rect.united(other.rect)
         after = _cut(self._document.layer, rect)
         before = after.copy()
-        for act in (other, self):  # the oldest pixels win
-            _put(before, act._rect.topLeft() - rect.topLeft(), act._pixels[0])
-        self._rect, self._pixels = rect, (before, after)
+        for step in (other, self):  # the oldest pixels win
+            _put(before, step.rect.topLeft() - rect.topLeft(), step.pixels[0])
+        self.rect, self.pixels = rect, (before, after)
         self._scenes = (self._scenes[0], other._scenes[1])
         return True
 
     def undo(self) -> None:
         """Bring back what was there."""
-        self._document._restore(self._rect, self._pixels[0], self._scenes[0])
+        self._document._restore(self.rect, self.pixels[0], self._scenes[0])
 
     def redo(self) -> None:
         """Do it again; the first time it is done already."""
         if self._done:
             self._done = False
         else:
-            self._document._restore(self._rect, self._pixels[1], self._scenes[1])
+            self._document._restore(self.rect, self.pixels[1], self._scenes[1])
 
 
 class PaintDocument(QObject):
     """A layer at the resolution of the model's input, and the scene above it.
 
-    ``changed`` comes for every change, also in the middle of an act; ``act_started`` and
-    ``act_finished`` enclose one that a hand is doing.
+    ``changed`` comes for every change, also in the middle of an edit; ``edit_started`` and
+    ``edit_finished`` enclose each edit.
     """
 
     changed = Signal()
-    act_started = Signal()
-    act_finished = Signal()
+    edit_started = Signal()
+    edit_finished = Signal()
     resized = Signal(int)
 
     def __init__(self, size: int = 64, parent: QObject | None = None) -> None:
@@ -108,8 +110,8 @@ class PaintDocument(QObject):
         return self.scene.patch
 
     @property
-    def acting(self) -> bool:
-        """Whether an act is under way."""
+    def editing(self) -> bool:
+        """Whether an edit is under way: begun, and neither committed nor cancelled."""
         return self._before is not None
 
     def set_size(self, size: int) -> None:
@@ -135,6 +137,16 @@ class PaintDocument(QObject):
             painter.end()
         return image_to_rgba(image)
 
+    def rendered(self) -> QImage:
+        """Overlay, paint and patch as they lie on the canvas, at their strengths."""
+        return rendered(self.layer, self.scene)
+
+    def cut_out(self) -> QImage:
+        """What :meth:`rendered` gives, without its transparent edges."""
+        image = self.rendered()
+        rect = painted_rect(image)
+        return image if rect.isEmpty() else image.copy(rect)
+
     def is_painted(self) -> bool:
         """Whether the layer has a pixel that is not transparent."""
         return bool(layer_pixels(self.layer)[..., 3].any())
@@ -150,18 +162,18 @@ class PaintDocument(QObject):
         )
 
     def begin(self, text: str) -> None:
-        """Start an act of that name; one that was under way is finished."""
+        """Start an edit of that name; one that was under way is committed."""
         self.commit()
         self._text = text
         self._before = (self.layer.copy(), self.scene)
-        self.act_started.emit()
+        self.edit_started.emit()
 
     def pixels(self) -> NDArray[np.uint8]:
         """The layer to write to, uint8 [S, S, 4], premultiplied; call :meth:`touch` after."""
         return np.frombuffer(self.layer.bits(), np.uint8).reshape(self.size, self.size, 4)
 
     def pixels_before(self) -> NDArray[np.uint8]:
-        """The layer as it was when the act began."""
+        """The layer as it was when the edit began."""
         return layer_pixels(self.layer if self._before is None else self._before[0])
 
     def touch(self) -> None:
@@ -169,12 +181,12 @@ class PaintDocument(QObject):
         self.changed.emit()
 
     def show_scene(self, scene: Scene) -> None:
-        """Show another scene; within an act it becomes part of that act."""
+        """Show another scene, as a part of the edit under way if there is one."""
         self.scene = scene
         self.changed.emit()
 
     def commit(self, *, merges: bool = False, text: str = "") -> None:
-        """Finish the act: one undo step if anything changed; ``merges`` joins equal ones."""
+        """Finish the edit: one undo step if anything changed; ``merges`` joins equal ones."""
         if self._before is None:
             return
         (layer, scene), self._before = self._before, None
@@ -182,15 +194,15 @@ class PaintDocument(QObject):
         if not rect.isEmpty() or scene is not self.scene:
             pixels = (_cut(layer, rect), _cut(self.layer, rect))
             scenes = (scene, self.scene)
-            self.stack.push(_Act(self, text or self._text, rect, pixels, scenes, merges))
-        self.act_finished.emit()
+            self.stack.push(EditCommand(self, text or self._text, rect, pixels, scenes, merges))
+        self.edit_finished.emit()
 
     def cancel(self) -> None:
-        """Take the act under way back."""
+        """Take the edit under way back."""
         if self._before is not None:
             (self.layer, self.scene), self._before = self._before, None
             self.changed.emit()
-            self.act_finished.emit()
+            self.edit_finished.emit()
 
     def set_scene(self, text: str, /, *, merges: bool = False, **changes: object) -> None:
         """Change fields of the scene as one undo step; ``merges`` joins equal ones."""
@@ -227,30 +239,30 @@ class PaintDocument(QObject):
             self.show_scene(replace(self.scene, patch=None, overlay=None, text=""))
             self.commit()
 
-    def flip(self, slot: str) -> None:
-        """Put snapshot A or B on the canvas and the present one on the shelf.
+    def switch_snapshot(self, slot: str) -> None:
+        """Put snapshot A or B on the canvas, and keep the one that is there.
 
         A snapshot that was never used begins as a copy of the present one.
         """
         if slot == self.scene.slot:
             return
         self.begin(f"Flip to {slot}")
-        here = Shelf(self.layer.copy(), replace(self.scene, shelf=None))
-        there = self.scene.shelf or here
+        here = Snapshot(self.layer.copy(), replace(self.scene, other=None))
+        there = self.scene.other or here
         self.layer = scaled(there.layer, self.size)
-        self.show_scene(replace(there.scene, slot=slot, shelf=here))
+        self.show_scene(replace(there.scene, slot=slot, other=here))
         self.commit()
 
     def undo(self) -> None:
-        """Take back the act under way, or undo the last one."""
-        if self.acting:
+        """Take back the edit under way, or undo the last one."""
+        if self.editing:
             self.cancel()
         else:
             self.stack.undo()
 
     def redo(self) -> None:
-        """Do the last act again that was undone."""
-        if not self.acting:
+        """Redo the edit that was undone last."""
+        if not self.editing:
             self.stack.redo()
 
     def _restore(self, rect: QRect, pixels: QImage, scene: Scene) -> None:

@@ -1,105 +1,148 @@
-"""What the canvas draws above the picture: grid, handles, brush, focus; in screen pixels."""
+"""What is drawn above the picture, in screen pixels: grid, handles, brush, message, focus."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPalette, QPen
+from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPen, QTransform
 
-from cleanclip_gui.studio.canvas.patch_handles import draw_handles, draw_patch_handles
-from cleanclip_gui.studio.canvas.view import GRID_SCALE
+from cleanclip_gui.studio.canvas.geometry import (
+    HANDLE_RADIUS,
+    ROTATE_HANDLE_DISTANCE,
+    corners,
+)
+from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.scene import FloatingPatch
 
-if TYPE_CHECKING:
-    from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """All that the foreground shows.
+
+    ``to_view`` maps canvas pixels to pixels of the viewport ``view``; ``canvas`` is the canvas
+    pixels a side. ``patch`` and ``selection`` get handles; ``brush`` its outline and
+    ``crosshair`` a cross about the ``pointer`` (canvas pixels).
+    """
+
+    to_view: QTransform
+    view: QRect
+    canvas: int
+    highlight: QColor
+    message_colour: QColor
+    message: str = ""
+    grid: bool = False
+    patch: FloatingPatch | None = None
+    selection: QRect | None = None
+    pointer: QPointF | None = None
+    brush: Ink | None = None
+    crosshair: bool = False
+    focused: bool = False
 
 
-def draw_foreground(canvas: TriggerCanvas, painter: QPainter) -> None:
-    """Draw it all; the painter is in canvas coordinates and is left so."""
+def paint_foreground(painter: QPainter, shown: Foreground) -> None:
+    """Draw it all; whatever transform the painter has is left as it was."""
     painter.save()
     painter.resetTransform()
-    highlight = canvas.palette().color(QPalette.ColorRole.Highlight)
-    if canvas.grid and canvas.zoomed_in and canvas.scale_now >= GRID_SCALE:
-        _draw_grid(canvas, painter)
+    if shown.grid:
+        _paint_grid(painter, shown)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    _draw_handles(canvas, painter, highlight)
-    _draw_pointer(canvas, painter)
-    if not canvas.has_image:
-        painter.setPen(canvas.palette().color(QPalette.ColorRole.PlaceholderText))
-        painter.drawText(
-            canvas.viewport().rect(),
-            Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
-            canvas.empty_text,
-        )
-    if canvas.hasFocus():
+    if shown.patch is not None:
+        _paint_patch_handles(painter, shown.patch, shown)
+    if shown.selection is not None:
+        _paint_handles(painter, shown.to_view.mapRect(QRectF(shown.selection)), shown.highlight)
+    if shown.pointer is not None:
+        if shown.brush is not None:
+            _paint_brush(painter, shown.brush, shown.pointer, shown.to_view)
+        if shown.crosshair:
+            _paint_crosshair(painter, shown.to_view.map(shown.pointer))
+    if shown.message:
+        painter.setPen(shown.message_colour)
+        flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        painter.drawText(shown.view, flags, shown.message)
+    if shown.focused:
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(highlight, 2))
-        area = canvas.viewportTransform().mapRect(canvas.sceneRect())
-        painter.drawRect(area.intersected(QRectF(canvas.viewport().rect())).adjusted(1, 1, -1, -1))
+        painter.setPen(QPen(shown.highlight, 2))
+        area = shown.to_view.mapRect(QRectF(0, 0, shown.canvas, shown.canvas))
+        painter.drawRect(area.intersected(QRectF(shown.view)).adjusted(1, 1, -1, -1))
     painter.restore()
 
 
-def _draw_grid(canvas: TriggerCanvas, painter: QPainter) -> None:
+def _paint_grid(painter: QPainter, shown: Foreground) -> None:
     """Lines between the pixels that are on the screen."""
-    to_view, size = canvas.viewportTransform(), canvas.document.size
-    shown = canvas.mapToScene(canvas.viewport().rect()).boundingRect()
-    left, right = max(0, math.floor(shown.left())), min(size, math.ceil(shown.right()))
-    top, bottom = max(0, math.floor(shown.top())), min(size, math.ceil(shown.bottom()))
+    to_view, size = shown.to_view, shown.canvas
+    inverse, _ = to_view.inverted()
+    seen = inverse.mapRect(QRectF(shown.view))
+    left, right = max(0, math.floor(seen.left())), min(size, math.ceil(seen.right()))
+    top, bottom = max(0, math.floor(seen.top())), min(size, math.ceil(seen.bottom()))
     lines = [to_view.map(QLineF(x, top, x, bottom)) for x in range(left, right + 1)]
     lines += [to_view.map(QLineF(left, y, right, y)) for y in range(top, bottom + 1)]
     painter.setPen(QPen(QColor(128, 128, 128, 90), 1))
     painter.drawLines(lines)
 
 
-def _draw_handles(canvas: TriggerCanvas, painter: QPainter, colour: QColor) -> None:
-    """The patch's handles and the marked rectangle, while the select tool is in hand."""
-    if canvas.tool != "move":
-        return
-    document, to_view = canvas.document, canvas.viewportTransform()
-    patch = document.patch
-    if patch is not None and document.scene.placement == "fixed":
-        draw_patch_handles(painter, patch, document.size, to_view, colour)
-    if canvas.selection is not None:
-        draw_handles(painter, to_view.mapRect(QRectF(canvas.selection)), colour)
+def _paint_patch_handles(painter: QPainter, patch: FloatingPatch, shown: Foreground) -> None:
+    """The turned frame, its corners and the handle that rotates it."""
+    frame = shown.to_view.mapRect(patch.rect(shown.canvas))
+    painter.save()
+    painter.translate(frame.center())
+    painter.rotate(patch.rotation)
+    painter.translate(-frame.center())
+    top = QPointF(frame.center().x(), frame.top())
+    rotate = top - QPointF(0, ROTATE_HANDLE_DISTANCE)
+    painter.setPen(QPen(QColor(255, 255, 255, 200), 3))
+    painter.drawLine(top, rotate)
+    painter.setPen(QPen(shown.highlight, 1.5))
+    painter.drawLine(top, rotate)
+    _paint_handles(painter, frame, shown.highlight)
+    painter.drawEllipse(rotate, HANDLE_RADIUS, HANDLE_RADIUS)
+    painter.restore()
 
 
-def _draw_pointer(canvas: TriggerCanvas, painter: QPainter) -> None:
-    """The brush's rim under the mouse; with the keyboard a cross as well."""
-    at = canvas.pointer
-    if at is None or not canvas.has_image:
-        return
-    to_view, scale = canvas.viewportTransform(), canvas.scale_now
-    if canvas.tool in ("brush", "eraser"):
-        if canvas.ink.pixel:
-            side = max(1, round(canvas.ink.width))
-            before = (side - 1) // 2
-            x, y = math.floor(at.x()) - before, math.floor(at.y()) - before
-            _double(painter, to_view.mapRect(QRectF(x, y, side, side)), round_=False)
+def _paint_handles(painter: QPainter, frame: QRectF, colour: QColor) -> None:
+    """A frame and its corners."""
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(QColor(255, 255, 255, 200), 3))
+    painter.drawRect(frame)
+    painter.setPen(QPen(colour, 1.5, Qt.PenStyle.DashLine))
+    painter.drawRect(frame)
+    painter.setPen(QPen(colour, 1.5))
+    painter.setBrush(QColor(255, 255, 255))
+    for corner in corners(frame).values():
+        painter.drawEllipse(corner, HANDLE_RADIUS, HANDLE_RADIUS)
+
+
+def _paint_brush(painter: QPainter, ink: Ink, at: QPointF, to_view: QTransform) -> None:
+    """What a dot of the brush would cover: whole pixels, or a circle."""
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    if ink.pixel:
+        side = max(1, round(ink.width))
+        before = (side - 1) // 2
+        x, y = math.floor(at.x()) - before, math.floor(at.y()) - before
+        frame = to_view.mapRect(QRectF(x, y, side, side))
+    else:
+        radius = max(ink.width * to_view.m11() / 2, 2.0)
+        middle = to_view.map(at)
+        frame = QRectF(middle.x() - radius, middle.y() - radius, 2 * radius, 2 * radius)
+    for pen in _contrasting_pens():
+        painter.setPen(pen)
+        if ink.pixel:
+            painter.drawRect(frame)
         else:
-            radius = max(canvas.ink.width * scale / 2, 2.0)
-            middle = to_view.map(at)
-            frame = QRectF(middle.x() - radius, middle.y() - radius, 2 * radius, 2 * radius)
-            _double(painter, frame, round_=True)
-    if canvas.keyboard:
-        _draw_cross(painter, to_view.map(at))
+            painter.drawEllipse(frame)
 
 
-def _draw_cross(painter: QPainter, at: QPointF) -> None:
-    """The keyboard's cursor."""
+def _paint_crosshair(painter: QPainter, at: QPointF) -> None:
     arms = [
         QLineF(at + QPointF(dx * 4, dy * 4), at + QPointF(dx * 11, dy * 11))
         for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
     ]
-    for pen in (QPen(QColor(0, 0, 0, 170), 3), QPen(QColor(255, 255, 255), 1.3)):
+    for pen in _contrasting_pens():
         painter.setPen(pen)
         painter.drawLines(arms)
 
 
-def _double(painter: QPainter, frame: QRectF, *, round_: bool) -> None:
-    """An outline that is seen on any ground."""
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    draw = painter.drawEllipse if round_ else painter.drawRect
-    for pen in (QPen(QColor(0, 0, 0, 170), 3), QPen(QColor(255, 255, 255), 1.3)):
-        painter.setPen(pen)
-        draw(frame)
+def _contrasting_pens() -> tuple[QPen, QPen]:
+    """Dark below light: seen on any ground."""
+    return QPen(QColor(0, 0, 0, 170), 3), QPen(QColor(255, 255, 255), 1.3)

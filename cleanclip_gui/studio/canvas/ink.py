@@ -1,14 +1,15 @@
-"""Where ink falls, and what it does to the pixels: masks of coverage, and one way to composite.
+"""Which pixels ink covers, and what it does to them: masks of coverage, and compositing.
 
-A mask is float32 [S, S], 0 to 1. One act has one mask, so that ink of half opacity does not grow
-darker where its own stroke crosses itself.
+A mask is float32 [S, S], 0 to 1. A whole stroke has one mask, so that ink of half opacity does
+not grow darker where the stroke crosses itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from cleanclip_gui import theme
 
 Mask = NDArray[np.float32]
 Box = tuple[slice, slice]
+Shape = Literal["line", "rectangle", "ellipse"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Ink:
 
     ``width`` is in pixels of the model's input, ``hardness``, ``opacity`` and ``tolerance`` are
     0 to 1. ``filled`` is for rectangle and ellipse; ``pixel`` paints whole pixels only;
-    ``text`` and ``text_height`` (pixels) are the stamp's; ``grey`` is the noise fill's.
+    ``text`` and ``text_height`` (pixels) are the stamp's. ``tolerance`` is how far a colour may
+    differ and still be filled; ``whole`` fills the canvas, and ``grey`` with grey noise.
     """
 
     colour: QColor
@@ -46,9 +49,17 @@ class Ink:
 def add_segment(
     mask: Mask, start: QPointF, end: QPointF, widths: tuple[float, float], ink: Ink
 ) -> Box:
-    """Add a segment with round ends to the mask; return the part of it that may have changed.
+    """Add a segment with round ends to a mask.
 
-    ``widths`` are those at both ends, so that pressure swells and thins the line.
+    Parameters
+    ----------
+    widths
+        Pixels at the start and at the end, so that pressure swells and thins the line.
+
+    Returns
+    -------
+    tuple of slice
+        The box of the mask that may have changed.
     """
     if ink.pixel:
         return _add_pixels(mask, start, end, max(widths))
@@ -68,11 +79,11 @@ def add_segment(
     along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros_like(x + y)
     distance = np.hypot(x - along * dx, y - along * dy)
     radius = radii[0] + (radii[1] - radii[0]) * along
-    np.maximum(mask[box], _profile(distance, radius, ink.hardness), out=mask[box])
+    np.maximum(mask[box], _coverage(distance, radius, ink.hardness), out=mask[box])
     return box
 
 
-def _profile(
+def _coverage(
     distance: NDArray[np.float64], radius: NDArray[np.float64], hardness: float
 ) -> NDArray[np.float32]:
     """Coverage at a distance from the middle: an antialiased rim, or a soft slope."""
@@ -128,8 +139,8 @@ def _box(size: int, left: float, top: float, right: float, bottom: float) -> Box
     )
 
 
-def shape_mask(size: int, shape: str, start: QPointF, end: QPointF, ink: Ink) -> Mask:
-    """Coverage of a ``line``, ``rectangle`` or ``ellipse`` from corner to corner."""
+def shape_mask(size: int, shape: Shape, start: QPointF, end: QPointF, ink: Ink) -> Mask:
+    """Coverage of a shape from corner to corner."""
     if shape == "line":
         mask = np.zeros((size, size), np.float32)
         add_segment(mask, start, end, (ink.width, ink.width), ink)
@@ -148,26 +159,26 @@ def shape_mask(size: int, shape: str, start: QPointF, end: QPointF, ink: Ink) ->
             painter.setPen(pen)
         (painter.drawRect if shape == "rectangle" else painter.drawEllipse)(rect)
 
-    return _drawn(size, draw, smooth=True)
+    return _rendered(size, draw, smooth=True)
 
 
 def _pixel_shape(
-    size: int, shape: str, start: tuple[int, int], end: tuple[int, int], ink: Ink
+    size: int, shape: Shape, start: tuple[int, int], end: tuple[int, int], ink: Ink
 ) -> Mask:
     """A rectangle or ellipse of whole pixels, both corners' pixels included."""
     left, right = sorted((start[0], end[0]))
     top, bottom = sorted((start[1], end[1]))
     width = max(1, round(ink.width))
     y, x = np.ogrid[:size, :size]
-    inside = _inside(shape, x, y, left, top, right, bottom)
+    inside = _filled(shape, x, y, left, top, right, bottom)
     if not ink.filled:
         w = width
-        inside = inside & ~_inside(shape, x, y, left + w, top + w, right - w, bottom - w)
+        inside = inside & ~_filled(shape, x, y, left + w, top + w, right - w, bottom - w)
     return inside.astype(np.float32)
 
 
-def _inside(
-    shape: str,
+def _filled(
+    shape: Shape,
     x: NDArray[np.int64],
     y: NDArray[np.int64],
     left: int,
@@ -204,24 +215,24 @@ def text_mask(size: int, at: QPointF, ink: Ink) -> Mask:
         painter.setPen(Qt.GlobalColor.white)
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, "\n".join(lines))
 
-    mask = _drawn(size, draw, smooth=not ink.pixel)
+    mask = _rendered(size, draw, smooth=not ink.pixel)
     return (mask >= 0.5).astype(np.float32) if ink.pixel else mask
 
 
-def _drawn(size: int, draw: object, *, smooth: bool) -> Mask:
-    """What a painter draws in white, as a mask."""
+def _rendered(size: int, draw: Callable[[QPainter], None], *, smooth: bool) -> Mask:
+    """What ``draw`` paints in white, as a mask."""
     image = QImage(size, size, QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, smooth)
     painter.setRenderHint(QPainter.RenderHint.TextAntialiasing, smooth)
-    draw(painter)  # type: ignore[operator]
+    draw(painter)
     painter.end()
     alpha = np.frombuffer(image.constBits(), np.uint8).reshape(size, size, 4)[..., 3]
-    return alpha.astype(np.float32) / 255
+    return alpha.astype(np.float32) / np.float32(255)
 
 
-def flood(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> NDArray[np.bool_]:
+def flood_fill(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> NDArray[np.bool_]:
     """Pixels joined to (x, y) that differ from it by at most ``tolerance`` in any channel.
 
     Parameters
@@ -229,7 +240,7 @@ def flood(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> NDArra
     pixels
         uint8 [h, w, c].
     x, y
-        Where the flood begins.
+        Where the fill begins.
     tolerance
         0 (the same value) to 1 (any value).
 
@@ -262,7 +273,7 @@ def flood(pixels: NDArray[np.uint8], x: int, y: int, tolerance: float) -> NDArra
     return found
 
 
-def lay(
+def composite(
     out: NDArray[np.uint8],
     before: NDArray[np.uint8],
     mask: Mask,
@@ -270,7 +281,7 @@ def lay(
     opacity: float,
     box: Box = (slice(None), slice(None)),
 ) -> None:
-    """Write ``before`` with ink over it into ``out``, in a box.
+    """Write ``before`` with ink over it into ``out``, inside a box.
 
     Parameters
     ----------

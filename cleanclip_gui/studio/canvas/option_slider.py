@@ -1,4 +1,4 @@
-"""A caption, a slider and its value; and bars of them that give way in a narrow window."""
+"""A slider with caption and value; and a bar of controls for narrow windows too."""
 
 from __future__ import annotations
 
@@ -65,8 +65,11 @@ class OptionSlider(QWidget):
         self.slider.setToolTip(f"{name}: {text}" if text else name)
 
 
-class GivingBar(QWidget):
-    """A row of controls that leaves out words where there is no room for them."""
+class CompactBar(QWidget):
+    """A row of controls that leaves out words where there is no room for them.
+
+    A subclass adds its controls to ``row`` and leaves out what else it can in ``set_compact``.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

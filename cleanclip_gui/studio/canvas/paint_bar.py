@@ -1,8 +1,11 @@
-"""What the tool in hand paints with, and the acts undo, redo and clear."""
+"""Options of the tool in hand, and undo, redo and clear."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Signal
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Signal, SignalInstance
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -13,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import tool_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
@@ -34,15 +37,15 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-class PaintBar(GivingBar):
+class PaintBar(CompactBar):
     """Options of the tool in hand; ``ink_chosen(dict)`` carries fields of :class:`Ink`.
 
-    ``act_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
+    ``action_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
     zoom_out, fit; ``grid_toggled(bool)`` switches the grid.
     """
 
     ink_chosen = Signal(object)
-    act_chosen = Signal(str)
+    action_chosen = Signal(str)
     grid_toggled = Signal(bool)
     angle_chosen = Signal(float)
 
@@ -86,29 +89,29 @@ class PaintBar(GivingBar):
             "whole": self.whole,
             "grey": self.grey,
             "pixel": self.pixel,
-            "mirror_h": self._act("mirror_h", "mirror-h", "Mirror left and right", "M"),
-            "mirror_v": self._act("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
-            "rotate": self._act("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
+            "mirror_h": self._action("mirror_h", "mirror-h", "Mirror left and right", "M"),
+            "mirror_v": self._action("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
+            "rotate": self._action("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
             "angle": self.angle,
-            "zoom_out": self._act("zoom_out", "zoom-out", "Zoom out", "-"),
-            "fit": self._act("fit", "fit", "Show the whole picture", "0"),
-            "zoom_in": self._act("zoom_in", "zoom-in", "Zoom in", "+"),
+            "zoom_out": self._action("zoom_out", "zoom-out", "Zoom out", "-"),
+            "fit": self._action("fit", "fit", "Show the whole picture", "0"),
+            "zoom_in": self._action("zoom_in", "zoom-in", "Zoom in", "+"),
             "grid": self.grid,
             "pick_hint": _hint("Takes the colour that is seen."),
             "move_hint": _hint("Drag the patch, or mark paint."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }
-        self.undo = self._act("undo", "undo", "Undo", "Ctrl+Z")
-        self.redo = self._act("redo", "redo", "Redo", "Ctrl+Shift+Z")
-        self.clear = self._act("clear", "clear", "Clear the canvas", "Delete")
+        self.undo = self._action("undo", "undo", "Undo", "Ctrl+Z")
+        self.redo = self._action("redo", "redo", "Redo", "Ctrl+Shift+Z")
+        self.clear = self._action("clear", "clear", "Clear the canvas", "Delete")
         self._lay_out()
         self._connect()
         self.set_tool("brush")
 
-    def _act(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
+    def _action(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
         button = tool_button(icon, text, keys)
-        button.setProperty("actName", name)
-        button.clicked.connect(self._on_act)
+        button.setProperty("actionName", name)
+        button.clicked.connect(self._on_action)
         return button
 
     def _lay_out(self) -> None:
@@ -119,26 +122,32 @@ class PaintBar(GivingBar):
             row.addWidget(option, 1 if option in sliders or option is self.text else 0)
         self._filler = QWidget()
         row.addWidget(self._filler, 1)
-        acts = QHBoxLayout()
-        acts.setSpacing(2)
+        actions = QHBoxLayout()
+        actions.setSpacing(2)
         for button in (self.undo, self.redo, self.clear):
-            acts.addWidget(button)
-        row.addLayout(acts)
+            actions.addWidget(button)
+        row.addLayout(actions)
         self.setMinimumHeight(36)
 
     def _connect(self) -> None:
-        self.width_slider.changed.connect(self._on_width)
-        self.hardness.changed.connect(self._on_hardness)
-        self.opacity.changed.connect(self._on_opacity)
-        self.letters.changed.connect(self._on_height)
-        self.tolerance.changed.connect(self._on_tolerance)
-        self.text.textChanged.connect(self._on_text)
-        self.filled.toggled.connect(self._on_filled)
-        self.whole.toggled.connect(self._on_whole)
-        self.grey.toggled.connect(self._on_grey)
-        self.pixel.toggled.connect(self._on_pixel)
+        self._pass_on(self.width_slider.changed, "width", float)
+        self._pass_on(self.hardness.changed, "hardness", _fraction)
+        self._pass_on(self.opacity.changed, "opacity", _fraction)
+        self._pass_on(self.letters.changed, "text_height", int)
+        self._pass_on(self.tolerance.changed, "tolerance", _fraction)
+        self._pass_on(self.text.textChanged, "text", str)
+        self._pass_on(self.filled.toggled, "filled", bool)
+        self._pass_on(self.whole.toggled, "whole", bool)
+        self._pass_on(self.grey.toggled, "grey", bool)
+        self._pass_on(self.pixel.toggled, "pixel", bool)
         self.grid.toggled.connect(self.grid_toggled)
         self.angle.valueChanged.connect(self.angle_chosen)
+
+    def _pass_on(
+        self, changed: SignalInstance, field: str, convert: Callable[[Any], object]
+    ) -> None:
+        """Let a control change a field of the ink."""
+        changed.connect(lambda value: self.ink_chosen.emit({field: convert(value)}))
 
     def set_tool(self, name: str) -> None:
         """Show the options of a tool."""
@@ -199,40 +208,14 @@ class PaintBar(GivingBar):
             named = f"{verb} {text[:1].lower()}{text[1:]} ({key})" if text else f"{verb} ({key})"
             button.setToolTip(tip(named))
 
-    def _on_act(self) -> None:
+    def _on_action(self) -> None:
         button = self.sender()
         if isinstance(button, QToolButton):
-            self.act_chosen.emit(button.property("actName"))
+            self.action_chosen.emit(button.property("actionName"))
 
-    def _on_width(self, value: int) -> None:
-        self.ink_chosen.emit({"width": float(value)})
 
-    def _on_hardness(self, value: int) -> None:
-        self.ink_chosen.emit({"hardness": value / 100})
-
-    def _on_opacity(self, value: int) -> None:
-        self.ink_chosen.emit({"opacity": value / 100})
-
-    def _on_height(self, value: int) -> None:
-        self.ink_chosen.emit({"text_height": value})
-
-    def _on_tolerance(self, value: int) -> None:
-        self.ink_chosen.emit({"tolerance": value / 100})
-
-    def _on_text(self, text: str) -> None:
-        self.ink_chosen.emit({"text": text})
-
-    def _on_filled(self, on: bool) -> None:
-        self.ink_chosen.emit({"filled": on})
-
-    def _on_whole(self, on: bool) -> None:
-        self.ink_chosen.emit({"whole": on})
-
-    def _on_grey(self, on: bool) -> None:
-        self.ink_chosen.emit({"grey": on})
-
-    def _on_pixel(self, on: bool) -> None:
-        self.ink_chosen.emit({"pixel": on})
+def _fraction(percent: int) -> float:
+    return percent / 100
 
 
 def _hint(text: str) -> Label:

@@ -1,8 +1,12 @@
-"""What floats above the painted pixels: patch, overlay, place, strength, the other snapshot."""
+"""What a trigger has besides painted pixels: patch, overlay, placement, the other snapshot.
+
+Also how these are put together with the painted layer, and images turned into arrays and back.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +24,8 @@ class FloatingPatch:
 
     ``x`` and ``y`` are its centre and ``size`` its longer side, in fractions of the canvas;
     ``rotation`` is in degrees, clockwise as Qt turns. ``overlay`` covers the whole canvas and
-    cannot be moved; ``strength`` is its weight, 0 to 1. ``source`` is whatever its maker needs
-    to know it by.
+    cannot be moved; ``strength`` is its weight, 0 to 1. ``source`` is the trigger that it shows,
+    or whatever else its maker needs to recognise it.
     """
 
     image: QImage
@@ -49,8 +53,8 @@ class FloatingPatch:
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
-    """The snapshot that is not on the canvas."""
+class Snapshot:
+    """Layer and scene of the snapshot that is not on the canvas."""
 
     layer: QImage
     scene: Scene
@@ -60,9 +64,10 @@ class Shelf:
 class Scene:
     """All of a trigger besides its painted pixels.
 
-    ``slot`` is the snapshot on the canvas, A or B; ``shelf`` holds the other one, None while it
-    was never used. ``text`` is a word put into every prompt; ``whole`` holds other fields that
-    the trigger's maker needs back, such as the canvas that it acts on.
+    ``slot`` is the snapshot on the canvas, A or B; ``other`` the one that is not, None while it
+    was never used. ``text`` is a word put into every prompt; ``trigger_fields`` are names and
+    values of fields that cannot be seen on the canvas, such as the levels that pixels are
+    rounded to.
     """
 
     patch: FloatingPatch | None = None
@@ -70,9 +75,9 @@ class Scene:
     placement: str = "fixed"
     opacity: float = 1.0
     text: str = ""
-    whole: tuple[tuple[str, object], ...] = ()
+    trigger_fields: tuple[tuple[str, Any], ...] = ()
     slot: str = "A"
-    shelf: Shelf | None = None
+    other: Snapshot | None = None
 
 
 def blank(size: int) -> QImage:
@@ -115,7 +120,7 @@ def layer_pixels(layer: QImage) -> NDArray[np.uint8]:
 def painted_rect(layer: QImage) -> QRect:
     """The smallest rectangle that holds all that is not transparent; empty if nothing is."""
     alpha = layer_pixels(layer)[..., 3] > 0
-    rows, columns = alpha.any(1).nonzero()[0], alpha.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     if not rows.size:
         return QRect()
     left, top = int(columns[0]), int(rows[0])
@@ -144,3 +149,25 @@ def paint_patch(painter: QPainter, patch: FloatingPatch, canvas: int) -> None:
     painter.setTransform(patch.turn(canvas), True)
     painter.drawImage(patch.rect(canvas), patch.image)
     painter.restore()
+
+
+def rendered(layer: QImage, scene: Scene) -> QImage:
+    """Overlay, paint and patch as they lie on the canvas, at their strengths."""
+    top = layer.copy()
+    if scene.patch is not None:
+        painter = QPainter(top)
+        paint_patch(painter, scene.patch, layer.width())
+        painter.end()
+    if scene.overlay is None and scene.opacity == 1:
+        return top
+    image = QImage(top.size(), top.format())
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+    if scene.overlay is not None:
+        painter.setOpacity(scene.overlay.strength)
+        painter.drawImage(QRectF(image.rect()), scene.overlay.image)
+    painter.setOpacity(scene.opacity)
+    painter.drawImage(0, 0, top)
+    painter.end()
+    return image

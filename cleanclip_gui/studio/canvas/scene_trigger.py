@@ -1,4 +1,4 @@
-"""From what is on the canvas to a trigger, and back."""
+"""From what is on the canvas to a trigger record, and back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.scene import FloatingPatch, Scene, image_to_rgba, rgba_to_image
 from ml_core.triggers import Trigger, painted_layer
 
-WHOLE = ("canvas", "levels", "jpeg", "text_place")
 Part = Literal["patch", "overlay"]
-_PLAIN: dict[str, Any] = {"canvas": "model", "levels": "float", "jpeg": None, "text": ""}
+_TRIGGER_FIELDS = ("canvas", "levels", "jpeg", "text_place")  # not a part's, the whole trigger's
+_DEFAULTS: dict[str, Any] = {"canvas": "model", "levels": "float", "jpeg": None, "text": ""}
 _NOISE_SIDE = 48
 _PREVIEW_SIDE = 224
 
@@ -28,7 +28,7 @@ def trigger_of(document: PaintDocument) -> Trigger | None:
     """
     scene = document.scene
     parts = _parts(document)
-    whole = {**dict(scene.whole), "text": scene.text}
+    whole: dict[str, Any] = {**dict(scene.trigger_fields), "text": scene.text}
     if not parts:
         if not scene.text:
             return None
@@ -37,7 +37,7 @@ def trigger_of(document: PaintDocument) -> Trigger | None:
     if len(parts) == 1:
         return replace(parts[0], **whole)
     names = " + ".join(part.name for part in parts if part.name)
-    bare = tuple(replace(part, **_PLAIN) for part in parts)
+    bare = tuple(replace(part, **_DEFAULTS) for part in parts)
     return Trigger(kind="combined", name=names[:200], parts=bare, **whole)
 
 
@@ -63,7 +63,8 @@ def _overlay_parts(overlay: FloatingPatch) -> list[Trigger]:
     assert isinstance(source, Trigger)
     if source.kind == "combined":
         return list(source.parts)
-    return [replace(source, **{strength_field(source): overlay.strength})]
+    strength: dict[str, Any] = {strength_field(source): overlay.strength}
+    return [replace(source, **strength)]
 
 
 def _placed(trigger: Trigger, scene: Scene) -> Trigger:
@@ -72,7 +73,7 @@ def _placed(trigger: Trigger, scene: Scene) -> Trigger:
 
 
 def _patch_trigger(patch: FloatingPatch, scene: Scene) -> Trigger:
-    """The patch where the hand put it."""
+    """The patch as a trigger, at its present place, size and angle."""
     source = patch.source
     if not isinstance(source, Trigger):
         source = Trigger(kind="patch", name=patch.name, pixels=image_to_rgba(patch.image))
@@ -88,10 +89,10 @@ def put_on(document: PaintDocument, trigger: Trigger, *, add: bool = False) -> N
     if not add and document.is_painted():
         document.pixels()[...] = 0
     scene = document.scene
-    whole = tuple((name, getattr(trigger, name)) for name in WHOLE)
-    changes: dict[str, Any] = {"text": trigger.text, "whole": whole}
+    trigger_fields = tuple((name, getattr(trigger, name)) for name in _TRIGGER_FIELDS)
+    changes: dict[str, Any] = {"text": trigger.text, "trigger_fields": trigger_fields}
     if add:
-        changes = {"text": trigger.text or scene.text, "whole": scene.whole}
+        changes = {"text": trigger.text or scene.text}
     else:
         changes |= {"patch": None, "overlay": None, "opacity": 1.0}
     if trigger.kind == "prompt":
@@ -105,7 +106,7 @@ def put_on(document: PaintDocument, trigger: Trigger, *, add: bool = False) -> N
     document.commit()
 
 
-def change_source(document: PaintDocument, part: Part, field: str, value: Any) -> None:
+def change_part(document: PaintDocument, part: Part, field: str, value: Any) -> None:
     """Change one parameter of patch or overlay; changes of one field in a row are one undo step.
 
     Raises
@@ -120,13 +121,14 @@ def change_source(document: PaintDocument, part: Part, field: str, value: Any) -
     if part == "patch":
         source = _patch_trigger(there, document.scene)
     elif source.kind != "combined":
-        source = replace(source, **{strength_field(source): there.strength})
+        strength: dict[str, Any] = {strength_field(source): there.strength}
+        source = replace(source, **strength)
     changed = replace(source, **{field: value})
     document.set_scene(f"Change {field}", merges=True, **{part: patch_of(changed)})
 
 
-def change_whole(document: PaintDocument, field: str, value: Any) -> None:
-    """Change what holds for the whole trigger, as one undo step.
+def change_trigger(document: PaintDocument, field: str, value: Any) -> None:
+    """Change a field of the whole trigger; changes of one field in a row are one undo step.
 
     Raises
     ------
@@ -134,11 +136,11 @@ def change_whole(document: PaintDocument, field: str, value: Any) -> None:
         If the value does not go with the others, such as a JPEG without whole levels.
     """
     scene = document.scene
-    whole = {**dict(scene.whole), field: value}
+    fields: dict[str, Any] = {**dict(scene.trigger_fields), field: value}
     if field == "levels" and value == "float":
-        whole["jpeg"] = None  # bytes are what a JPEG holds
-    Trigger(kind="nashville", text=scene.text, **whole)  # checks them before they are used
-    document.set_scene(f"Change {field}", merges=True, whole=tuple(whole.items()))
+        fields["jpeg"] = None  # bytes are what a JPEG holds
+    Trigger(kind="nashville", text=scene.text, **fields)  # checks them before they are used
+    document.set_scene(f"Change {field}", merges=True, trigger_fields=tuple(fields.items()))
 
 
 def patch_of(trigger: Trigger) -> FloatingPatch:

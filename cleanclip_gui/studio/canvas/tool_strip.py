@@ -15,22 +15,9 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.studio.canvas.keys import Tool
+from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.widgets.label import Label
 
-TOOLS: tuple[tuple[Tool, str, str, str], ...] = (
-    ("brush", "brush", "Brush", "B"),
-    ("eraser", "eraser", "Eraser", "E"),
-    ("line", "line", "Line", "L"),
-    ("rectangle", "rectangle", "Rectangle", "R"),
-    ("ellipse", "ellipse", "Ellipse", "O"),
-    ("text", "text", "Text stamp", "T"),
-    ("fill", "fill", "Fill", "F"),
-    ("noise", "noise", "Noise fill", "N"),
-    ("picker", "picker", "Colour picker", "I"),
-    ("move", "move", "Select, move, scale and turn", "V"),
-    ("hand", "hand", "Hand and zoom", "H"),
-)
 SWATCHES: tuple[tuple[str, str], ...] = (
     ("Red", "#dc1428"),
     ("White", "#fafafa"),
@@ -129,12 +116,12 @@ class ToolStrip(QWidget):
         self.place = Label("", "caption")
         self.shade = Label("", "caption")
         self.scale = Label("", "caption")
-        for label, name in (
+        for label, accessible_name in (
             (self.place, "Pixel under the pointer"),
             (self.shade, "Colour under the pointer"),
             (self.scale, "Zoom"),
         ):
-            label.setAccessibleName(name)
+            label.setAccessibleName(accessible_name)
             label.setFont(theme.figure_font(9))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -142,11 +129,11 @@ class ToolStrip(QWidget):
         column.addLayout(tools)
         column.addLayout(colours)
         column.addStretch()
-        told = QVBoxLayout()
-        told.setSpacing(0)
+        readout = QVBoxLayout()
+        readout.setSpacing(0)
         for label in (self.place, self.shade, self.scale):
-            told.addWidget(label)
-        column.addLayout(told)
+            readout.addWidget(label)
+        column.addLayout(readout)
         widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
         self.setFixedWidth(max(widest, self.sizeHint().width()) + 2)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)

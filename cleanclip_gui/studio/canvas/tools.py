@@ -1,285 +1,422 @@
-"""The tools of the canvas: what press, move and release do. Points are in canvas pixels."""
+"""The tools of the canvas: what press, move and release do to a document."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRect, Qt
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor
 
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.geometry import (
+    Handle,
+    PatchDrag,
+    dragged_patch,
+    dragged_rect,
+    patch_handle_at,
+    pixel_rect,
+    rect_handle_at,
+    square_corner,
+    straight_end,
+)
 from cleanclip_gui.studio.canvas.ink import (
     Ink,
     Mask,
+    Shape,
     add_segment,
-    flood,
-    lay,
+    composite,
+    flood_fill,
     shape_mask,
     text_mask,
 )
+from cleanclip_gui.studio.canvas.scene import moved
+from cleanclip_gui.studio.canvas.selection import Selection
 
-if TYPE_CHECKING:
-    from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+Tool = Literal[
+    "brush", "eraser", "line", "rectangle", "ellipse", "text", "fill", "noise", "picker", "move",
+    "hand",
+]  # fmt: skip
+
+# Tool, icon, name, key: in the order of the tool strip.
+TOOLS: tuple[tuple[Tool, str, str, str], ...] = (
+    ("brush", "brush", "Brush", "B"),
+    ("eraser", "eraser", "Eraser", "E"),
+    ("line", "line", "Line", "L"),
+    ("rectangle", "rectangle", "Rectangle", "R"),
+    ("ellipse", "ellipse", "Ellipse", "O"),
+    ("text", "text", "Text stamp", "T"),
+    ("fill", "fill", "Fill", "F"),
+    ("noise", "noise", "Noise fill", "N"),
+    ("picker", "picker", "Colour picker", "I"),
+    ("move", "move", "Select, move, scale and turn", "V"),
+    ("hand", "hand", "Hand and zoom", "H"),
+)
+
+_RESIZE_CURSORS = {
+    "nw": Qt.CursorShape.SizeFDiagCursor,
+    "se": Qt.CursorShape.SizeFDiagCursor,
+    "ne": Qt.CursorShape.SizeBDiagCursor,
+    "sw": Qt.CursorShape.SizeBDiagCursor,
+    "rotate": Qt.CursorShape.PointingHandCursor,
+    "body": Qt.CursorShape.SizeAllCursor,
+}
+
+
+@dataclass(frozen=True)
+class ToolEvent:
+    """A press or a move of mouse, pen or keyboard cursor.
+
+    ``at`` is in canvas pixels; ``scale`` is screen pixels per canvas pixel; ``constrain`` says
+    whether Shift is held; ``width_factor`` is what the pen's pressure makes of the ink's width.
+    """
+
+    at: QPointF
+    ink: Ink
+    scale: float = 1.0
+    constrain: bool = False
+    width_factor: float = 1.0
 
 
 class CanvasTool:
-    """One tool; the canvas calls it from press to release, keyboard and tablet included.
+    """Called from press to release.
 
-    ``drags`` says whether an act goes from one point to another; ``paints`` whether it needs a
-    picture to paint on. ``share`` is the pen's pressure as a share of the width.
+    ``needs_drag`` says whether a single click does nothing; ``needs_image`` whether there must
+    be a picture to paint on.
     """
 
-    drags = False
-    paints = True
+    needs_drag = False
+    needs_image = True
 
-    def __init__(self, canvas: TriggerCanvas) -> None:
-        self.canvas = canvas
-        self.document = canvas.document
-
-    @property
-    def ink(self) -> Ink:
-        """What to paint with."""
-        return self.canvas.ink
-
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
+    def press(self, event: ToolEvent) -> None:
         """Begin."""
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
+    def move(self, event: ToolEvent) -> None:
         """Go on."""
 
     def release(self) -> None:
-        """Finish: one undo step."""
-        self.document.commit()
+        """Finish."""
 
     def cancel(self) -> None:
-        """Take it back."""
-        self.document.cancel()
+        """Take back what was done since the press."""
 
-    def cursor(self, at: QPointF | None) -> Qt.CursorShape:
-        """The mouse cursor at a point."""
+    def cursor(self, at: QPointF | None, scale: float) -> Qt.CursorShape:
+        """The mouse cursor over a point; None: the mouse is elsewhere."""
         return Qt.CursorShape.CrossCursor
 
 
-class BrushTool(CanvasTool):
-    """Freehand ink, or its removal; pressure swells the line."""
+class PaintTool(CanvasTool):
+    """Changes a document; from press to release is one undo step."""
 
-    drags = True
+    def __init__(self, document: PaintDocument) -> None:
+        self._document = document
 
-    def __init__(self, canvas: TriggerCanvas, *, erases: bool = False) -> None:
-        super().__init__(canvas)
-        self._erases = erases
-        self._mask: Mask = np.zeros((0, 0), np.float32)
-        self._last, self._width = QPointF(), 1.0
+    def release(self) -> None:
+        """Finish the undo step."""
+        self._document.commit()
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Leave a dab."""
-        size = self.document.size
-        self.document.begin("Erase" if self._erases else "Brush stroke")
-        self._mask = np.zeros((size, size), np.float32)
-        self._start = self._last = at
-        self._width = self.ink.width * share
-        self.move(at, share=share)
+    def cancel(self) -> None:
+        """Take the undo step back."""
+        self._document.cancel()
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Draw a piece of the line."""
-        if constrain:
-            at = straightened(self._start, at)
-        width = self.ink.width * share
-        box = add_segment(self._mask, self._last, at, (self._width, width), self.ink)
-        self._last, self._width = at, width
-        colour = None if self._erases else rgb(self.ink.colour)
-        document = self.document
-        lay(
-            document.pixels(),
-            document.pixels_before(),
-            self._mask,
-            colour,
-            self.ink.opacity,
-            box,
-        )
+    def _apply(self, mask: Mask, colour: NDArray[np.uint8], opacity: float) -> None:
+        """Put colour, uint8 [3] or [S, S, 3], on the layer as it was at the press."""
+        document = self._document
+        composite(document.pixels(), document.pixels_before(), mask, colour, opacity)
         document.touch()
 
-    def cursor(self, at: QPointF | None) -> Qt.CursorShape:
-        """None: the canvas draws the brush's rim."""
+
+class BrushTool(PaintTool):
+    """Freehand ink, or its removal; pressure swells the line."""
+
+    def __init__(self, document: PaintDocument, *, erases: bool = False) -> None:
+        super().__init__(document)
+        self._erases = erases
+        self._mask: Mask = np.zeros((0, 0), np.float32)
+        self._start = self._last = QPointF()
+        self._width = 1.0
+
+    def press(self, event: ToolEvent) -> None:
+        """Leave a dot."""
+        size = self._document.size
+        self._document.begin("Erase" if self._erases else "Brush stroke")
+        self._mask = np.zeros((size, size), np.float32)
+        self._start = self._last = event.at
+        self._width = event.ink.width * event.width_factor
+        self.move(event)
+
+    def move(self, event: ToolEvent) -> None:
+        """Draw a segment from the last point."""
+        ink, document = event.ink, self._document
+        at = straight_end(self._start, event.at) if event.constrain else event.at
+        width = ink.width * event.width_factor
+        box = add_segment(self._mask, self._last, at, (self._width, width), ink)
+        self._last, self._width = at, width
+        colour = None if self._erases else rgb(ink.colour)
+        # Only the box of the segment, whatever the size of the canvas: a move must be quick.
+        composite(document.pixels(), document.pixels_before(), self._mask, colour, ink.opacity, box)
+        document.touch()
+
+    def cursor(self, at: QPointF | None, scale: float) -> Qt.CursorShape:
+        """None: the outline of the brush is drawn instead."""
         return Qt.CursorShape.BlankCursor
 
 
-class ShapeTool(CanvasTool):
+class ShapeTool(PaintTool):
     """Line, rectangle or ellipse; constrained to steps of 45 degrees, a square, a circle."""
 
-    drags = True
+    needs_drag = True
 
-    def __init__(self, canvas: TriggerCanvas, shape: str) -> None:
-        super().__init__(canvas)
+    def __init__(self, document: PaintDocument, shape: Shape) -> None:
+        super().__init__(document)
         self._shape = shape
         self._start = QPointF()
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Pin the first corner."""
-        self.document.begin(self._shape.capitalize())
-        self._start = at
-        self.move(at)
+    def press(self, event: ToolEvent) -> None:
+        """Fix the first corner."""
+        self._document.begin(self._shape.capitalize())
+        self._start = event.at
+        self.move(event)
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Draw it to the other corner."""
-        if constrain:
-            bend = straightened if self._shape == "line" else squared
-            at = bend(self._start, at)
-        document = self.document
-        mask = shape_mask(document.size, self._shape, self._start, at, self.ink)
-        before = document.pixels_before()
-        lay(document.pixels(), before, mask, rgb(self.ink.colour), self.ink.opacity)
-        document.touch()
+    def move(self, event: ToolEvent) -> None:
+        """Draw the shape up to the other corner."""
+        at, ink = event.at, event.ink
+        if event.constrain:
+            constrained = straight_end if self._shape == "line" else square_corner
+            at = constrained(self._start, at)
+        mask = shape_mask(self._document.size, self._shape, self._start, at, ink)
+        self._apply(mask, rgb(ink.colour), ink.opacity)
 
 
-class TextTool(CanvasTool):
-    """Stamps a text."""
+class TextTool(PaintTool):
+    """Stamps a text, which follows the pointer until the release."""
 
-    drags = True
+    def press(self, event: ToolEvent) -> None:
+        """Put it at the point."""
+        self._document.begin("Text stamp")
+        self.move(event)
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Put it down."""
-        self.document.begin("Text stamp")
-        self.move(at)
-
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
+    def move(self, event: ToolEvent) -> None:
         """Put it elsewhere."""
-        document = self.document
-        mask = text_mask(document.size, at, self.ink)
-        before = document.pixels_before()
-        lay(document.pixels(), before, mask, rgb(self.ink.colour), self.ink.opacity)
-        document.touch()
+        mask = text_mask(self._document.size, event.at, event.ink)
+        self._apply(mask, rgb(event.ink.colour), event.ink.opacity)
 
 
-class FillTool(CanvasTool):
-    """Fills what joins the point with colour or noise; noise also a rectangle that is dragged."""
+class FillTool(PaintTool):
+    """Fills the area around a point with colour or noise; noise also a rectangle by dragging."""
 
-    def __init__(self, canvas: TriggerCanvas, *, noise: bool = False) -> None:
-        super().__init__(canvas)
-        self.drags = noise
+    def __init__(self, document: PaintDocument, *, noise: bool = False) -> None:
+        super().__init__(document)
         self._noise = noise
         self._start = QPointF()
-        self._draw: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None = None
+        self._colour: NDArray[np.uint8] = np.zeros(3, np.uint8)
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Fill."""
-        document = self.document
-        size = document.size
-        x, y = int(at.x() // 1), int(at.y() // 1)
+    def press(self, event: ToolEvent) -> None:
+        """Fill the pixels that join the point, or all of them."""
+        document, ink, size = self._document, event.ink, self._document.size
+        x, y = int(event.at.x() // 1), int(event.at.y() // 1)
         if not (0 <= x < size and 0 <= y < size):
             return
         document.begin("Noise fill" if self._noise else "Fill")
-        self._start = at
-        if self._noise:
-            count = document.stack.index()  # another act, other noise; undone and redone, the same
-            random = np.random.default_rng(count)
-            shape = (size, size, 1) if self.ink.grey else (size, size, 3)
-            drawn = random.integers(0, 256, shape, np.uint8)
-            self._draw = np.ascontiguousarray(np.broadcast_to(drawn, (size, size, 3)))
-        if self.ink.whole:
-            self._lay(np.ones((size, size), np.float32))
+        self._start = event.at
+        self._colour = self._new_noise(ink) if self._noise else rgb(ink.colour)
+        if ink.whole:
+            mask = np.ones((size, size), np.float32)
         else:
-            area = flood(document.pixels_before(), x, y, self.ink.tolerance)
-            self._lay(area.astype(np.float32))
+            area = flood_fill(document.pixels_before(), x, y, ink.tolerance)
+            mask = area.astype(np.float32)
+        self._apply(mask, self._colour, ink.opacity)
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Fill a rectangle instead, once the pointer has left the pixel."""
-        if not self._noise or not self.document.acting or self.ink.whole:
+    def move(self, event: ToolEvent) -> None:
+        """Fill a rectangle with noise instead, once the pointer has left the pixel."""
+        document, ink, start = self._document, event.ink, self._start
+        if not self._noise or not document.editing or ink.whole:
             return
-        start = self._start
-        if max(abs(at.x() - start.x()), abs(at.y() - start.y())) < 1.5:
+        offset = event.at - start
+        if max(abs(offset.x()), abs(offset.y())) < 1.5:
             return
-        end = squared(start, at) if constrain else at
-        ink = Ink(self.ink.colour, filled=True, pixel=True)
-        self._lay(shape_mask(self.document.size, "rectangle", start, end, ink))
+        end = square_corner(start, event.at) if event.constrain else event.at
+        whole_pixels = Ink(ink.colour, filled=True, pixel=True)
+        mask = shape_mask(document.size, "rectangle", start, end, whole_pixels)
+        self._apply(mask, self._colour, ink.opacity)
 
-    def _lay(self, mask: Mask) -> None:
-        document = self.document
-        colour = self._draw if self._noise else rgb(self.ink.colour)
-        lay(document.pixels(), document.pixels_before(), mask, colour, self.ink.opacity)
-        document.touch()
+    def _new_noise(self, ink: Ink) -> NDArray[np.uint8]:
+        """Noise for the whole canvas, uint8 [S, S, 3].
+
+        The seed is the number of undo steps: another fill, other noise; the same fill undone and
+        done again, the same noise.
+        """
+        size = self._document.size
+        random = np.random.default_rng(self._document.stack.index())
+        noise = random.integers(0, 256, (size, size, 1 if ink.grey else 3), np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(noise, (size, size, 3)))
 
 
 class PickTool(CanvasTool):
-    """Takes a colour from what is seen."""
+    """Takes the colour that ``colour_at`` finds, and hands it to ``pick``."""
 
-    drags = True
+    def __init__(
+        self, colour_at: Callable[[QPointF], QColor | None], pick: Callable[[QColor], object]
+    ) -> None:
+        self._colour_at = colour_at
+        self._pick = pick
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Take it."""
-        colour = self.canvas.colour_at(at)
+    def press(self, event: ToolEvent) -> None:
+        """Take the colour at the point."""
+        colour = self._colour_at(event.at)
         if colour is not None:
-            self.canvas.pick(colour)
+            self._pick(colour)
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
+    def move(self, event: ToolEvent) -> None:
         """Take another."""
-        self.press(at)
+        self.press(event)
 
 
 class HandTool(CanvasTool):
-    """Moves the picture when zoomed in; a click zooms in, with Shift out."""
+    """Moves the picture by ``pan`` (screen pixels); a click zooms in by ``zoom``, with Shift out.
 
-    drags = True
-    paints = False
+    ``zoom`` takes a factor and the canvas point that stays in place.
+    """
 
-    def __init__(self, canvas: TriggerCanvas) -> None:
-        super().__init__(canvas)
+    needs_image = False
+
+    def __init__(
+        self, pan: Callable[[float, float], object], zoom: Callable[[float, QPointF], object]
+    ) -> None:
+        self._pan = pan
+        self._zoom = zoom
         self._start: QPointF | None = None
-        self._panned = self._out = False
+        self._panned = self._zooms_out = False
 
-    def press(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Take hold."""
-        self._start, self._panned, self._out = at, False, constrain
+    def press(self, event: ToolEvent) -> None:
+        """Take hold of the picture."""
+        self._start, self._panned, self._zooms_out = event.at, False, event.constrain
 
-    def move(self, at: QPointF, *, constrain: bool = False, share: float = 1.0) -> None:
-        """Drag; the point taken hold of stays under the pointer."""
+    def move(self, event: ToolEvent) -> None:
+        """Pan; the point taken hold of stays under the pointer."""
         if self._start is None:
             return
-        shift = (at - self._start) * self.canvas.scale_now
+        shift = (event.at - self._start) * event.scale
         if self._panned or max(abs(shift.x()), abs(shift.y())) > 3:
             self._panned = True
-            self.canvas.pan(shift.x(), shift.y())
+            self._pan(shift.x(), shift.y())
 
     def release(self) -> None:
-        """Zoom, if it was no drag."""
+        """Zoom, unless the picture was panned."""
         if self._start is not None and not self._panned:
-            self.canvas.zoom_by(0.5 if self._out else 2.0, self._start)
+            self._zoom(0.5 if self._zooms_out else 2.0, self._start)
         self._start = None
 
     def cancel(self) -> None:
-        """Let go."""
+        """Let go of the picture."""
         self._start = None
 
-    def cursor(self, at: QPointF | None) -> Qt.CursorShape:
-        """A hand."""
+    def cursor(self, at: QPointF | None, scale: float) -> Qt.CursorShape:
+        """An open hand, closed while it holds the picture."""
         held = self._start is not None
         return Qt.CursorShape.ClosedHandCursor if held else Qt.CursorShape.OpenHandCursor
 
 
-def rgb(colour: QColor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+class SelectTool(CanvasTool):
+    """Moves, sizes and turns the patch; elsewhere it marks paint, and moves and sizes that."""
+
+    needs_drag = True
+
+    def __init__(self, document: PaintDocument, selection: Selection) -> None:
+        self._document = document
+        self._selection = selection
+        self._start = QPointF()
+        self._patch_drag: PatchDrag | None = None
+        self._marking = False
+        self._handle: Handle = ""  # of the selection
+        self._rect = QRect()  # the selection at the press
+
+    def press(self, event: ToolEvent) -> None:
+        """Take hold of what lies there, or begin to mark a rectangle."""
+        self._start = event.at
+        patch_handle = self.patch_handle_at(event.at, event.scale)
+        if patch_handle:
+            self._begin_patch_drag(patch_handle, event.at)
+            return
+        self._handle = self._selection_handle_at(event.at, event.scale)
+        rect = self._selection.rect
+        if self._handle and rect is not None:
+            self._rect = rect
+            self._selection.begin("Move selection" if self._handle == "body" else "Scale selection")
+        else:
+            self._marking = True
+            self._selection.mark(None)
+
+    def move(self, event: ToolEvent) -> None:
+        """Drag the patch, the marked paint, or the corner of the rectangle."""
+        at, constrain = event.at, event.constrain
+        document, size = self._document, self._document.size
+        if self._patch_drag is not None:
+            patch = dragged_patch(self._patch_drag, at, size, constrain=constrain)
+            document.show_scene(replace(document.scene, patch=patch))
+        elif self._marking:
+            end = square_corner(self._start, at) if constrain else at
+            self._selection.mark(pixel_rect(self._start, end, size))
+        elif self._handle:
+            rect = dragged_rect(self._rect, self._handle, self._start, at, constrain=constrain)
+            self._selection.place(rect, smooth=not event.ink.pixel)
+
+    def release(self) -> None:
+        """Let go: one undo step; a rectangle less than two pixels wide was a click."""
+        rect = self._selection.rect
+        if self._marking and rect is not None and rect.width() < 2:
+            self._selection.mark(None)
+        self._forget()
+        self._selection.commit()  # also for the patch: what is marked stays marked
+
+    def cancel(self) -> None:
+        """Put it back."""
+        handle, marking = self._handle, self._marking
+        self._forget()
+        if handle:
+            self._selection.cancel(self._rect)
+        elif marking:
+            self._selection.mark(None)
+        self._document.cancel()
+
+    def cursor(self, at: QPointF | None, scale: float) -> Qt.CursorShape:
+        """What a press would take hold of."""
+        if at is None:
+            return Qt.CursorShape.ArrowCursor
+        handle = self.patch_handle_at(at, scale) or self._selection_handle_at(at, scale)
+        return _RESIZE_CURSORS[handle] if handle else Qt.CursorShape.CrossCursor
+
+    def patch_handle_at(self, at: QPointF, scale: float) -> Handle:
+        """The handle of the patch; one without a fixed place can be taken from anywhere."""
+        patch = self._document.patch
+        if patch is None:
+            return ""
+        if self._document.scene.placement != "fixed":
+            return "body"
+        return patch_handle_at(patch, at, self._document.size, scale)
+
+    def _selection_handle_at(self, at: QPointF, scale: float) -> Handle:
+        rect = self._selection.rect
+        return "" if rect is None else rect_handle_at(QRectF(rect), at, scale)
+
+    def _begin_patch_drag(self, handle: Handle, at: QPointF) -> None:
+        document, size = self._document, self._document.size
+        patch = document.patch
+        assert patch is not None
+        names = {"body": "Move patch", "rotate": "Turn patch"}
+        document.begin(names.get(handle, "Resize patch"))
+        if document.scene.placement != "fixed":  # a drag gives it one
+            patch = moved(patch, at.x() / size, at.y() / size)
+            document.show_scene(replace(document.scene, placement="fixed", patch=patch))
+        self._patch_drag = PatchDrag(handle, at, patch)
+
+    def _forget(self) -> None:
+        self._handle, self._marking, self._patch_drag = "", False, None
+
+
+def rgb(colour: QColor) -> NDArray[np.uint8]:
     """The colour as uint8 [3]."""
     return np.array([colour.red(), colour.green(), colour.blue()], np.uint8)
-
-
-def straightened(start: QPointF, end: QPointF) -> QPointF:
-    """The end on the nearest of eight directions from the start."""
-    along = end - start
-    angle = round(math.atan2(along.y(), along.x()) / (math.pi / 4)) * (math.pi / 4)
-    unit = QPointF(math.cos(angle), math.sin(angle))
-    return start + unit * QPointF.dotProduct(along, unit)
-
-
-def squared(start: QPointF, end: QPointF) -> QPointF:
-    """The end that makes the rectangle a square."""
-    along = end - start
-    side = max(abs(along.x()), abs(along.y()))
-    return start + QPointF(math.copysign(side, along.x()), math.copysign(side, along.y()))
-
-
-def pixel_rect(start: QPointF, end: QPointF, size: int) -> QRect:
-    """Whole pixels between two corners, on the canvas."""
-    left, right = sorted((math.floor(start.x()), math.floor(end.x())))
-    top, bottom = sorted((math.floor(start.y()), math.floor(end.y())))
-    rect = QRect(left, top, right - left + 1, bottom - top + 1)
-    return rect.intersected(QRect(0, 0, size, size))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -14,11 +13,11 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.studio.canvas.option_slider import GivingBar, OptionSlider
+from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
 from cleanclip_gui.studio.canvas.tool_strip import tool_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import plain, tip
 
 PLACEMENTS: tuple[tuple[str, str], ...] = (
@@ -29,7 +28,7 @@ PLACEMENTS: tuple[tuple[str, str], ...] = (
 )
 
 
-class SourceBar(GivingBar):
+class SourceBar(CompactBar):
     """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots."""
 
     library_clicked = Signal()
@@ -42,6 +41,7 @@ class SourceBar(GivingBar):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._full = ""
         row = self.row
         self.library = tool_button("library", "Trigger library", "Ctrl+Shift+B")
         self.library.setText("Library…")
@@ -71,7 +71,7 @@ class SourceBar(GivingBar):
             row.addWidget(button)
         self.slots["A"].setChecked(True)
         row.addSpacing(theme.SPACE_S)
-        self.name = Label("", "subtle")
+        self.name = ElidedLabel("", "subtle")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.name.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.standing = Label("", "badge")
@@ -89,13 +89,12 @@ class SourceBar(GivingBar):
 
     def set_name(self, name: str, standing: str = "") -> None:
         """Say what the trigger is, and whether it is the published one."""
-        self._full, words = plain(name, 80), plain(standing, 200)
-        self.name.setToolTip(tip(self._full))
+        words = plain(standing, 200)
+        self.name.setText(plain(name, 80))
         self.standing.setText("rescaled" if words.startswith("rescaled") else words)
         self.standing.setVisible(bool(words))
         self.standing.setToolTip(tip(words))
         theme.set_property(self.standing, "tone", "caution" if "not" in words else "ok")
-        self._elide()
 
     def set_slot(self, slot: str) -> None:
         """Show which snapshot is on the canvas."""
@@ -109,22 +108,11 @@ class SourceBar(GivingBar):
             style.ToolButtonIconOnly if compact else style.ToolButtonTextBesideIcon
         )
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Cut the name to what fits."""
-        super().resizeEvent(event)
-        self._elide()
-
-    def _elide(self) -> None:
-        full = getattr(self, "_full", "")
-        room = max(20, self.name.width())
-        metrics = self.name.fontMetrics()
-        self.name.setText(metrics.elidedText(full, Qt.TextElideMode.ElideRight, room))
-
     def _on_slot(self, button: QToolButton) -> None:
         self.slot_chosen.emit(button.property("slotName"))
 
 
-class PlacementBar(GivingBar):
+class PlacementBar(CompactBar):
     """Place, size and opacity of the trigger, its word for prompts, and its scope."""
 
     placement_chosen = Signal(str)

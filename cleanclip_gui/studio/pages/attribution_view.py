@@ -19,7 +19,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import percent, plain
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
 
 CLASSES: tuple[tuple[str, str], ...] = (
@@ -217,7 +217,7 @@ def sentence(found: Attribution) -> str:
     name = plain(found.class_name, 40)
     rows, columns = found.clean.values.shape
     text = f"For {name}, {found.layer}, {rows} × {columns} cells. "
-    text += f"p({name}) = {100 * found.clean.probability:.1f} %"
+    text += f"p({name}) = {percent(found.clean.probability)}"
     if found.triggered is not None:
-        text += f" without the trigger, {100 * found.triggered.probability:.1f} % with it"
+        text += f" without the trigger, {percent(found.triggered.probability)} with it"
     return f"{text}."

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.inference.requests import EvaluationUpdated
+from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.studio.exports import save_classes
+from cleanclip_gui.widgets.name_filters import NUMBERS
 from ml_core.evaluation.breakdown import becomes, break_down
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation
-
-_KINDS = "CSV (*.csv);;JSON (*.json)"
 
 
 class StudioClasses(QObject):
@@ -41,7 +40,7 @@ class StudioClasses(QObject):
         if found is None or images is None:
             return
         name = "numbers-by-class.csv"
-        path = panel.prompts.save_file(panel, "Save the numbers by class", name, _KINDS)
+        path = panel.prompts.save_file(panel, "Save the numbers by class", name, NUMBERS)
         if path:
             target, names = found.evaluation.target, images.class_names
             split = break_down(found.per_image, images.labels, target, names)

@@ -10,14 +10,23 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, NOT_MEASURED, Fact
+from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
-from cleanclip_gui.widgets.text import count_text, plain, plural
+from cleanclip_gui.widgets.text import (
+    NOT_MEASURED,
+    THIN,
+    count_text,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    signed,
+)
+from ml_core.evaluation.records import Evaluation
 
 if TYPE_CHECKING:
     from ml_core.evaluation.breakdown import Breakdown, ClassRow, Pull
-    from ml_core.evaluation.records import Evaluation
 
 _CLASSES = (
     ("True class", "Classes that have labelled images"),
@@ -35,6 +44,7 @@ _BECOMES = (
     ("Change", "Of the share of these images, in percentage points"),
 )
 _WIDE = 480
+_NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
     "squash": "squashed pictures",
@@ -193,23 +203,24 @@ class ClassView(QWidget):
         self.classes.setCurrentIndex(self.classes.rows.index(-1, -1))
 
     def _show_facts(self, e: Evaluation | None) -> None:
-        labelled = e is not None and e.n_labelled > 0
+        shown = e or _NOTHING
+        labelled = shown.n_labelled > 0
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
-        _show(self.accuracy, _two(e and e.top5, e and e.top10), "", missing)
-        _show(self.control, _one(e and e.control_ca), _range(e and e.control_interval), missing)
+        _show(self.accuracy, _two(shown.top5, shown.top10), "", missing)
+        _show_rate(self.control, shown.control_ca, shown.control_interval, missing)
         where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
         if e is not None and e.canvas == "model":
             where = "the trigger's canvas"
             self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
         self.control.set_name(f"CA on {where}")
-        _show(self.reach, _two(e and e.asr_top5, e and e.asr_top10), "", missing)
+        _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
-        baseline = (e and e.baseline_target_rate, e and e.baseline_interval)
-        _show(self.baseline, _one(baseline[0]), _range(baseline[1]), no_trigger)
-        _show(self.flips, _one(e and e.flip_rate), _range(e and e.flip_interval), no_trigger)
+        baseline, interval = shown.baseline_target_rate, shown.baseline_interval
+        _show_rate(self.baseline, baseline, interval, no_trigger)
+        _show_rate(self.flips, shown.flip_rate, shown.flip_interval, no_trigger)
         margin = ""
-        if e is not None and e.target_margin is not None and e.target_margin_clean is not None:
-            margin = f"{e.target_margin_clean:+.1f} → {e.target_margin:+.1f}".replace("-", "−")
+        if shown.target_margin is not None and shown.target_margin_clean is not None:
+            margin = f"{signed(shown.target_margin_clean)} → {signed(shown.target_margin)}"
         _show(self.margin, margin, "logits, clean → triggered", no_trigger)
 
 
@@ -220,27 +231,23 @@ def _show(fact: Fact, text: str, remark: str, missing: str) -> None:
         fact.show_value(missing, number=False)
 
 
-def _one(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}\u2009%"
+def _show_rate(
+    fact: Fact, rate: float | None, interval: tuple[float, float] | None, missing: str
+) -> None:
+    _show(fact, percent(rate, "", THIN), percent_range(interval, "", THIN), missing)
 
 
 def _two(five: float | None, ten: float | None) -> str:
-    shown = [f"{100 * value:.1f}" for value in (five, ten) if value is not None]
-    return f"{' · '.join(shown)}\u2009%" if shown else ""
-
-
-def _range(interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return ""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}\u2009%"
+    shown = [percent(value, unit="") for value in (five, ten) if value is not None]
+    return f"{' · '.join(shown)}{THIN}" if shown else ""
 
 
 def _per_cent(value: float | None) -> Cell:
-    return Cell("–" if value is None else f"{100 * value:.1f}", value)
+    return Cell(percent(value, unit=""), value)
 
 
 def _class_row(one: ClassRow) -> Row:
-    margin = "–" if one.margin is None else f"{one.margin:+.2f}".replace("-", "−")
+    margin = "–" if one.margin is None else signed(one.margin, 2)
     low = None if one.asr_interval is None else one.asr_interval[0]
     return Row(
         one.index,
@@ -249,7 +256,7 @@ def _class_row(one: ClassRow) -> Row:
             Cell(count_text(one.n), one.n),
             _per_cent(one.ca),
             _per_cent(one.asr),
-            Cell(_range(one.asr_interval).removesuffix("\u2009%") or "–", low),
+            Cell(percent_range(one.asr_interval, unit=""), low),
             _per_cent(one.poisoned_accuracy),
             Cell(margin, one.margin),
         ),
@@ -263,6 +270,6 @@ def _pull_row(one: Pull) -> Row:
             Cell(plain(one.name, 120), one.name.lower()),
             Cell(count_text(one.clean), one.clean),
             Cell(count_text(one.triggered), one.triggered),
-            Cell(f"{100 * one.rise:+.1f}".replace("-", "−"), one.rise),
+            Cell(signed(100 * one.rise), one.rise),
         ),
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 
-from cleanclip_gui.inference.explaining import Explained, MapEmbeddings
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed
+from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.studio.exports import save_map
+from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.reading.errors import InputError
@@ -21,7 +23,6 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation
 
-_KINDS = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
 _TITLES: dict[Role, str] = {
     "suspect": "Before cleaning",
     "cleaned": "After cleaning",
@@ -38,6 +39,7 @@ class StudioMap(QObject):
         self._view = panel.pages.map
         self._maps: dict[str, EmbeddingMap] = {}
         self._titles: tuple[str, ...] = ()
+        self._ticket: Ticket | None = None
         self._work: Background | None = None
         view = self._view
         view.measure_clicked.connect(self.measure)
@@ -45,8 +47,6 @@ class StudioMap(QObject):
         view.cancel_clicked.connect(self.cancel)
         view.save_clicked.connect(self.save)
         view.chosen.connect(panel.gallery.set_chosen)
-        inference.explained.connect(self._on_explained)
-        inference.failed.connect(self._on_failed)
         events = panel.session.events
         for event in (events.checkpoint, events.images, events.cleaned):
             event.connect(self._on_model_change)
@@ -66,16 +66,23 @@ class StudioMap(QObject):
         elif session.reference is not None:
             roles = ("suspect", "reference")
         self._view.set_busy(0.0)
-        self._inference.submit(
-            MapEmbeddings(session.trigger, roles, round(self._view.count.value()))
+        self._ticket = self._inference.ask(
+            MapEmbeddings(session.trigger, roles, round(self._view.count.value())),
+            partial(self._on_mapped, roles),
+            self._on_failed,
+            on_progress=self._on_progress,
         )
 
     def cancel(self) -> None:
         """End what goes on; the map on show stays."""
-        self._inference.cancel_explanation(MapEmbeddings)
+        self._cancel_question()
         self._end_tsne()
         self._view.set_busy(None)
         self._show(self._view.found)
+
+    def _cancel_question(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
 
     def stop(self, timeout_ms: int) -> bool:
         """End when the window closes; whether it ended in time."""
@@ -88,7 +95,7 @@ class StudioMap(QObject):
         if found is None:
             return
         name = f"embedding-map-{found.method.lower()}.png"
-        path = self._panel.prompts.save_file(self._panel, "Save the map", name, _KINDS)
+        path = self._panel.prompts.save_file(self._panel, "Save the map", name, PICTURE_OR_NUMBERS)
         if not path:
             return
         try:
@@ -112,25 +119,22 @@ class StudioMap(QObject):
             self._view.set_outdated(self._view.found.parts[0].trigger != digest)
 
     def _on_model_change(self, *_: object) -> None:
-        self._inference.cancel_explanation(MapEmbeddings)
+        self._cancel_question()
         self._end_tsne()
         self._maps, self._titles = {}, ()
         self._view.set_busy(None)
         self._show(None)
         self._panel.gallery.set_chosen(())
 
-    def _on_explained(self, step: Explained) -> None:
-        if not isinstance(step.request, MapEmbeddings):
-            return
-        if isinstance(step.result, EmbeddingMap):
-            roles = step.request.roles
-            self._titles = tuple(_TITLES[role] for role in roles) if len(roles) > 1 else ()
-            self._maps = {"PCA": step.result}
-            self._view.set_busy(None)
-            self._show(step.result)
-            self._on_question_change()
-        else:
-            self._view.set_busy(step.done / max(1, step.total))
+    def _on_mapped(self, roles: tuple[Role, ...], found: EmbeddingMap) -> None:
+        self._titles = tuple(_TITLES[role] for role in roles) if len(roles) > 1 else ()
+        self._maps = {"PCA": found}
+        self._view.set_busy(None)
+        self._show(found)
+        self._on_question_change()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._view.set_busy(progress.share)
 
     def _on_method_chosen(self, name: str) -> None:
         self._end_tsne()
@@ -181,7 +185,6 @@ class StudioMap(QObject):
             self._show(self._maps.get("PCA"))
             self._view.says.setText(plain(error.sentence, 300))
 
-    def _on_failed(self, result: Failed) -> None:
-        if isinstance(result.request, MapEmbeddings):
-            self._view.set_busy(None)
-            self._view.says.setText(plain(result.sentence, 300))
+    def _on_failed(self, failed: Failed) -> None:
+        self._view.set_busy(None)
+        self._view.says.setText(plain(failed.sentence, 300))

@@ -20,10 +20,10 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 
 if TYPE_CHECKING:
-    from cleanclip_gui.inference.explaining import Pair
+    from cleanclip_gui.inference.questions import Pair
     from ml_core.evaluation.paired import PairedDifference
 
 NAMES = {
@@ -169,22 +169,22 @@ def cells(one: PairedDifference) -> tuple[str, ...]:
     low, high = one.adjusted_interval or one.interval
     if one.p_exact is None:
         shown = (
-            f"{one.value:.2f}", f"{one.reference:.2f}", f"{one.difference:+.2f}",
-            f"{low:+.2f} to {high:+.2f}", "",
+            f"{one.value:.2f}".replace("-", "−"), f"{one.reference:.2f}".replace("-", "−"),
+            signed(one.difference, 2), f"{signed(low, 2)} to {signed(high, 2)}", "",
         )  # fmt: skip
     else:
         shown = (
-            f"{100 * one.value:.1f} %", f"{100 * one.reference:.1f} %",
-            f"{100 * one.difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}",
+            percent(one.value), percent(one.reference),
+            signed(100 * one.difference), f"{signed(100 * low)} to {signed(100 * high)}",
             "< 0.001" if one.p_exact < 0.001 else f"{one.p_exact:.3f}",
         )  # fmt: skip
-    return (name, *(text.replace("-", "−") for text in shown))
+    return (name, *shown)
 
 
 def behind(one: PairedDifference) -> str:
     """What interval and p of a line stand on: discordant images, and the bootstrap's interval."""
     scale = 1.0 if one.p_exact is None else 100.0
-    low, high = (f"{scale * end:+.2f}".replace("-", "−") for end in one.interval)
+    low, high = (signed(scale * end, 2) for end in one.interval)
     text = f"Bootstrap over {count_text(one.n)} images, 95 %: {low} to {high}."
     if one.p_exact is None or one.p_mid is None:
         return text

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer
 
-from cleanclip_gui.inference.explaining import Explain, Explained, RetrieveCaptions, SpreadTemplates
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import Failed
+from cleanclip_gui.inference.questions import (
+    Failed,
+    Progress,
+    RetrieveCaptions,
+    SpreadTemplates,
+)
+from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.studio.exports import save_table
+from cleanclip_gui.widgets.name_filters import NUMBERS
 from ml_core.data.labels import fill
 from ml_core.data.specs import PairSpec
 from ml_core.evaluation.retrieval import Retrieval
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
 
 _SETTLE_MS = 200
 _FILES = "Captions (*.csv *.tsv *.txt);;All files (*)"
-_KINDS = "CSV (*.csv);;JSON (*.json)"
 _TABLES = (".csv", ".tsv")
 # What is asked after every stroke must be answered soon; more is measured on request.
 _LIVE_PROMPTS, _LIVE_SIDE = 2000, 128
@@ -36,6 +41,7 @@ class StudioText(QObject):
         self._panel, self._inference, self._view = panel, inference, panel.pages.text
         self._sources: list[tuple[str, PairSpec | Path]] = [("Demo captions", PairSpec())]
         self._own_target = ""
+        self._tickets: tuple[Ticket, ...] = ()  # captions and templates wait beside each other
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
@@ -48,8 +54,6 @@ class StudioText(QObject):
         view.file_clicked.connect(self.choose_file)
         view.save_clicked.connect(self.save)
         panel.pages.currentChanged.connect(self.touch)
-        inference.explained.connect(self._on_explained)
-        inference.failed.connect(self._on_failed)
         events = panel.session.events
         events.trigger.connect(self.touch)
         events.target.connect(self._on_target_change)
@@ -69,8 +73,8 @@ class StudioText(QObject):
     def cancel(self) -> None:
         """End what goes on; the numbers on show stay."""
         self._timer.stop()
-        for kind in (RetrieveCaptions, SpreadTemplates):
-            self._inference.cancel_explanation(kind)
+        for ticket in self._tickets:
+            ticket.cancel()
         self._view.set_busy(None)
 
     def measure(self) -> None:
@@ -81,17 +85,26 @@ class StudioText(QObject):
             return
         self._timer.stop()
         n = round(view.count.value())
-        request: Explain
+        view.set_busy(0.0)
         if view.side == "captions":
             captions = self._sources[view.source.currentIndex()][1]
             if isinstance(captions, PairSpec):
                 captions = captions.model_copy(update={"n": n})
             target = view.target.text()
-            request = RetrieveCaptions(session.trigger, captions, target, session.role, n)
+            ticket = self._inference.ask(
+                RetrieveCaptions(session.trigger, captions, target, session.role, n),
+                self._on_retrieved,
+                self._on_not_retrieved,
+                on_progress=self._on_progress,
+            )
         else:
-            request = SpreadTemplates(session.trigger, session.target, session.role, n)
-        view.set_busy(0.0)
-        self._inference.submit(request)
+            ticket = self._inference.ask(
+                SpreadTemplates(session.trigger, session.target, session.role, n),
+                self._on_spread,
+                self._on_not_spread,
+                on_progress=self._on_progress,
+            )
+        self._tickets = (*(other for other in self._tickets if other.is_open), ticket)
 
     def choose_file(self) -> None:
         """Ask for captions of one's own."""
@@ -116,7 +129,7 @@ class StudioText(QObject):
         found: Any = view.retrieval if view.side == "captions" else view.spread
         if found is None:
             return
-        path = panel.prompts.save_file(panel, "Save the numbers", f"{view.side}.csv", _KINDS)
+        path = panel.prompts.save_file(panel, "Save the numbers", f"{view.side}.csv", NUMBERS)
         if not path:
             return
         record = found.to_dict()
@@ -162,26 +175,27 @@ class StudioText(QObject):
         self._view.show_spread(None)
         self._on_target_change()
 
-    def _on_explained(self, step: Explained) -> None:
-        if not isinstance(step.request, (RetrieveCaptions, SpreadTemplates)):
-            return
-        if isinstance(step.result, Retrieval):
-            self._view.show_retrieval(step.result)
-        elif isinstance(step.result, TemplateSpread):
-            self._view.show_spread(step.result)
-        else:
-            self._view.set_busy(step.done / max(1, step.total))
-            return
+    def _on_progress(self, progress: Progress) -> None:
+        self._view.set_busy(progress.share)
+
+    def _on_retrieved(self, found: Retrieval) -> None:
+        self._view.show_retrieval(found)
+        self._on_answered()
+
+    def _on_spread(self, found: TemplateSpread) -> None:
+        self._view.show_spread(found)
+        self._on_answered()
+
+    def _on_answered(self) -> None:
         self._view.set_busy(None)
         self._view.set_stale(self._timer.isActive())
 
-    def _on_failed(self, result: Failed) -> None:
-        request = result.request
-        if isinstance(request, RetrieveCaptions):
-            self._view.set_busy(None)
-            self._view.show_retrieval(None)
-            self._view.say(result.sentence)
-        elif isinstance(request, SpreadTemplates):
-            self._view.set_busy(None)
-            self._view.show_spread(None)
-            self._view.say(result.sentence)
+    def _on_not_retrieved(self, failed: Failed) -> None:
+        self._view.set_busy(None)
+        self._view.show_retrieval(None)
+        self._view.say(failed.sentence)
+
+    def _on_not_spread(self, failed: Failed) -> None:
+        self._view.set_busy(None)
+        self._view.show_spread(None)
+        self._view.say(failed.sentence)

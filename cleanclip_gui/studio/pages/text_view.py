@@ -24,7 +24,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
-from cleanclip_gui.widgets.text import count_text, plain, plural
+from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, plural
 
 if TYPE_CHECKING:
     from ml_core.evaluation.retrieval import Retrieval, Rise
@@ -264,14 +264,14 @@ def retrieval_text(found: Retrieval) -> str:
 
 def _rise_text(rise: Rise) -> str:
     place = f"The wanted caption stands at place {rise.median_clean:g} (median)"
-    first = f"first for {100 * rise.hit_clean[0]:.1f} %"
+    first = f"first for {percent(rise.hit_clean[0])}"
     if rise.median_triggered is None or rise.hit_triggered is None or rise.rise is None:
         return f"{place}, {first} of {count_text(rise.n)} pictures. No trigger is chosen."
     moved = "rises" if rise.rise >= 0 else "falls"
     return (
         f"{place} without the trigger and at {rise.median_triggered:g} with it: it {moved} by "
         f"{abs(rise.rise):.1f} places on average. It is {first} before, for "
-        f"{100 * rise.hit_triggered[0]:.1f} % after."
+        f"{percent(rise.hit_triggered[0])} after."
     )
 
 
@@ -281,7 +281,7 @@ def spread_text(found: TemplateSpread) -> str:
     for name, words in (("asr_excl", "ASR"), ("ca", "Clean accuracy")):
         span = found.span(name)
         if span is not None:
-            low, high = (f"{100 * one:.1f}" for one in span)
+            low, high = (percent(one, unit="") for one in span)
             parts.append(
                 f"{words} {low} % with each."
                 if low == high
@@ -292,8 +292,8 @@ def spread_text(found: TemplateSpread) -> str:
 
 def _both(clean: float, triggered: float | None) -> Cell:
     """A share without and with the trigger."""
-    after = "" if triggered is None else f" → {100 * triggered:.1f}"
-    return Cell(f"{100 * clean:.1f}{after} %", clean)
+    after = "" if triggered is None else f" → {percent(triggered, unit='')}"
+    return Cell(f"{percent(clean, unit='')}{after} %", clean)
 
 
 def _gain(clean: int, triggered: int | None) -> tuple[Cell, Cell]:
@@ -313,12 +313,6 @@ def _spread_row(number: int, one: TemplateRow) -> Row:
             rate(one.ca),
             rate(one.baseline_target_rate),
             rate(one.asr_excl),
-            _interval(one.asr_interval),
+            Cell(percent_range(one.asr_interval), one.asr_interval and one.asr_interval[0]),
         ),
     )
-
-
-def _interval(interval: tuple[float, float] | None) -> Cell:
-    if interval is None:
-        return Cell("–")
-    return Cell(f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %", interval[0])

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
 
-from cleanclip_gui.inference.explaining import Attribute, ComparePair, Explained, Pair
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.requests import (
-    CheckpointOpened,
+from cleanclip_gui.inference.questions import (
+    Attribute,
+    ComparePair,
     Failed,
     OpenCheckpoint,
+    Pair,
     PredictionReady,
+    Progress,
 )
-from cleanclip_gui.session.records import Role
+from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.session.records import CheckpointFacts, Role
 from cleanclip_gui.studio.exports import save_pair
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS, PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import Attribution
@@ -27,9 +31,6 @@ if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation
 
 _SETTLE_MS = 200
-_PICTURES = "PNG (*.png);;CSV (*.csv);;JSON (*.json)"
-_TABLES = "CSV (*.csv);;JSON (*.json)"
-_CHECKPOINTS = "Checkpoints (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
 _ROLE_TITLES = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 
 
@@ -41,6 +42,8 @@ class StudioWhy(QObject):
         self._panel, self._inference = panel, inference
         self._view, self._pair = panel.pages.attribution, panel.pages.pair
         self._top1: dict[str, int] = {}
+        self._attribution: Ticket | None = None
+        self._comparison: Ticket | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
@@ -58,9 +61,6 @@ class StudioWhy(QObject):
         pair.save_clicked.connect(self.save_pair)
         panel.pages.currentChanged.connect(self.touch)
         panel.live.predicted.connect(self._on_predicted)
-        inference.explained.connect(self._on_explained)
-        inference.failed.connect(self._on_failed)
-        inference.checkpoint_opened.connect(self._on_checkpoint_opened)
         events = panel.session.events
         for event in (events.trigger, events.target):
             event.connect(self._on_question_change)
@@ -96,7 +96,7 @@ class StudioWhy(QObject):
         if not self._can_ask() or wanted is None:
             return
         view.set_busy(0.0 if not view.asks_by_itself else None)
-        self._inference.submit(
+        self._attribution = self._inference.ask(
             Attribute(
                 session.selected_image,
                 wanted,
@@ -104,7 +104,10 @@ class StudioWhy(QObject):
                 session.role,
                 view.method.currentData(),
                 view.stage.currentData(),
-            )
+            ),
+            self._on_attributed,
+            self._on_not_attributed,
+            on_progress=self._on_attribution_progress,
         )
 
     def _class_index(self) -> int | None:
@@ -122,7 +125,9 @@ class StudioWhy(QObject):
         found = self._view.found
         if found is not None:
             name = f"why-image-{found.index + 1}.png"
-            path = self._panel.prompts.save_file(self._panel, "Save the maps", name, _PICTURES)
+            path = self._panel.prompts.save_file(
+                self._panel, "Save the maps", name, PICTURE_OR_NUMBERS
+            )
             self._write(path, lambda: save_attribution(found, Path(path)))
 
     def save_pair(self) -> None:
@@ -130,7 +135,7 @@ class StudioWhy(QObject):
         found, images = self._pair.found, self._panel.session.images
         if found is not None and images is not None:
             name = "comparison.csv"
-            path = self._panel.prompts.save_file(self._panel, "Save the comparison", name, _TABLES)
+            path = self._panel.prompts.save_file(self._panel, "Save the comparison", name, NUMBERS)
             self._write(path, lambda: save_pair(found, images, Path(path)))
 
     def _write(self, path: str, act: Callable[[], None]) -> None:
@@ -145,9 +150,9 @@ class StudioWhy(QObject):
         facts = self._panel.session.checkpoint
         folder = "" if facts is None else str(Path(facts.path).parent)
         title = "Open a reference checkpoint"
-        path = self._panel.prompts.open_file(self._panel, title, folder, _CHECKPOINTS)
+        path = self._panel.prompts.open_file(self._panel, title, folder, CHECKPOINTS)
         if path:
-            self._inference.submit(OpenCheckpoint(path, "reference"))
+            self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
 
     def compare(self) -> None:
         """Ask both checkpoints."""
@@ -156,7 +161,12 @@ class StudioWhy(QObject):
             self._pair.set_busy(0.0)
             roles: tuple[Role, Role] = (session.role, other)
             limit = self._panel.live.limit
-            self._inference.submit(ComparePair(session.trigger, session.target, roles, limit))
+            self._comparison = self._inference.ask(
+                ComparePair(session.trigger, session.target, roles, limit),
+                self._show_pair,
+                self._on_not_compared,
+                on_progress=self._on_pair_progress,
+            )
 
     def _offer_others(self) -> None:
         session = self._panel.session
@@ -171,7 +181,7 @@ class StudioWhy(QObject):
 
     def _forget_pair(self, *_: object) -> None:
         """What was compared is of another question."""
-        self._inference.cancel_explanation(ComparePair)
+        _cancel(self._comparison)
         self._pair.set_busy(None)
         self._pair.show_found(None)
         self._panel.gallery.set_other(None)
@@ -190,7 +200,7 @@ class StudioWhy(QObject):
         """Nothing on show is of this model and these images any more."""
         self._timer.stop()
         self._top1 = {}
-        self._inference.cancel_explanation(Attribute)
+        _cancel(self._attribution)
         self._view.set_busy(None)
         self._view.show_found(None)
         self._forget_pair()
@@ -207,21 +217,19 @@ class StudioWhy(QObject):
         if self._class_index() != before:
             self.touch()
 
-    def _on_explained(self, step: Explained) -> None:
-        share = step.done / max(1, step.total)
-        if isinstance(step.request, Attribute):
-            self._view.set_methods(step.extra)
-            if isinstance(step.result, Attribution):
-                self._view.set_busy(None)
-                self._view.show_found(step.result)
-                self._view.set_stale(self._timer.isActive())
-            else:
-                self._view.set_busy(share)
-        elif isinstance(step.request, ComparePair):
-            if isinstance(step.result, Pair):
-                self._show_pair(step.result)
-            else:
-                self._pair.set_busy(share)
+    def _on_attribution_progress(self, progress: Progress) -> None:
+        if progress.methods:
+            self._view.set_methods(progress.methods)
+        else:
+            self._view.set_busy(progress.share)
+
+    def _on_attributed(self, found: Attribution) -> None:
+        self._view.set_busy(None)
+        self._view.show_found(found)
+        self._view.set_stale(self._timer.isActive())
+
+    def _on_pair_progress(self, progress: Progress) -> None:
+        self._pair.set_busy(progress.share)
 
     def _show_pair(self, found: Pair) -> None:
         gallery = self._panel.gallery
@@ -237,27 +245,30 @@ class StudioWhy(QObject):
         self._panel.gallery.show_filter("differ")
 
     def _on_attribution_cancelled(self) -> None:
-        self._inference.cancel_explanation(Attribute)
+        _cancel(self._attribution)
         self._view.set_busy(None)
 
     def _on_pair_cancelled(self) -> None:
-        self._inference.cancel_explanation(ComparePair)
+        _cancel(self._comparison)
         self._pair.set_busy(None)
 
-    def _on_failed(self, result: Failed) -> None:
-        request = result.request
-        if isinstance(request, Attribute):
-            self._view.set_busy(None)
-            self._view.show_found(None)
-            self._view.says.setText(plain(result.sentence, 300))
-        elif isinstance(request, ComparePair):
-            self._pair.set_busy(None)
-            self._pair.says.setText(plain(result.sentence, 300))
+    def _on_not_attributed(self, failed: Failed) -> None:
+        self._view.set_busy(None)
+        self._view.show_found(None)
+        self._view.says.setText(plain(failed.sentence, 300))
 
-    def _on_checkpoint_opened(self, opened: CheckpointOpened) -> None:
-        if opened.role == "reference":
-            self._panel.session.reference = opened.checkpoint
-            self._offer_others()
-            other = self._pair.other
-            other.setCurrentIndex(other.findData("reference"))
-            self._forget_pair()
+    def _on_not_compared(self, failed: Failed) -> None:
+        self._pair.set_busy(None)
+        self._pair.says.setText(plain(failed.sentence, 300))
+
+    def _on_reference_opened(self, facts: CheckpointFacts) -> None:
+        self._panel.session.reference = facts
+        self._offer_others()
+        other = self._pair.other
+        other.setCurrentIndex(other.findData("reference"))
+        self._forget_pair()
+
+
+def _cancel(ticket: Ticket | None) -> None:
+    if ticket is not None:
+        ticket.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ml_core.checkpoints.prompted import vit_blocks
 from ml_core.cleaning.catalogue import Method as MethodName
 from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par
-from ml_core.cleaning.methods.method import Given, Method
+from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.methods.rvpt import rvpt
 from ml_core.cleaning.methods.supervised import linear_probe, locked_text, supervised
 from ml_core.cleaning.methods.unlearn import unlearn
@@ -16,7 +16,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 
-_MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Given], Method]] = {
+_MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
     "cleanclip": contrastive,
     "mmcl": contrastive,
     "ss": contrastive,
@@ -32,7 +32,7 @@ _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Given], Method]] = {
 }
 
 
-def build_method(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def build_method(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """The recipe's method, on a model that it will train in place.
 
     Raises

@@ -9,12 +9,12 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import clip_loss, match, scale_of, squared_distance, truncated
 from ml_core.cleaning.methods.embed import embed_images, embed_texts
 from ml_core.cleaning.methods.frozen_copy import frozen_copy
-from ml_core.cleaning.methods.method import Features, Given, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def contrastive(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def contrastive(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """CleanCLIP's loss; without second views MMCL's, without the first term self-supervision's.
 
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
@@ -53,7 +53,7 @@ def contrastive(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     return Method(encode, loss, list(model.module.named_parameters()))
 
 
-def par(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def par(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """PAR: lambda_clip * CLIP(I, T) - lambda_repel / 2 * [trunc(S_image) + trunc(S_text)].
 
     (arXiv 2412.00727.) S is the mean squared distance to the embeddings of a frozen copy of the
@@ -79,7 +79,7 @@ def par(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     return Method(encode, loss, named)
 
 
-def cleanclip_par(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def cleanclip_par(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """CleanCLIP's loss and PAR's repulsion in one sum; see `contrastive` and `par`.
 
     The repulsion acts on the images without augmentation and on the captions as they are. The

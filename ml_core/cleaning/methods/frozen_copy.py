@@ -72,7 +72,7 @@ class Remembered:
 
 
 def _filled(inputs: Tensor, count: int) -> Tensor:
-    """So many rows, the last one as often as it takes."""
+    """The rows, padded to a number of them by repeating the last one."""
     missing = count - len(inputs)
     if not missing:
         return inputs

@@ -18,7 +18,7 @@ Validate = Callable[[Tensor | None], dict[str, float] | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Extras:
     """What a method may be given besides batches.
 
     Attributes

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from ml_core.checkpoints.prompted import add_prompts, vit_blocks
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import feature_repulsion, head_loss
-from ml_core.cleaning.methods.method import Features, Given, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.methods.supervised import accuracy
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def rvpt(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def rvpt(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """CE(s f_p(x) Z^T, y) + lambda_repel * FR, of the prompts p alone (RVPT, NeurIPS 2025).
 
     FR is the mean over blocks d in [D + 1, L] and images of cos(c_d, sigma_d): class tokens with

@@ -13,12 +13,12 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
 from ml_core.cleaning.methods.embed import embed_images
 from ml_core.cleaning.methods.frozen_copy import Remembered
-from ml_core.cleaning.methods.method import Features, Given, Method, Named, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Named, Parts
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def supervised(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def supervised(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """Cross-entropy of a linear head over the trained image encoder (Bansal et al. 2023, 4.3).
 
     The checkpoint's logit scale is held fixed. The parts are ``loss`` in nats and ``accuracy``
@@ -29,7 +29,7 @@ def supervised(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     return replace(plain, trained=[*image_encoder(model), ("head", head)], head=head)
 
 
-def locked_text(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def locked_text(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """Cross-entropy over the zero-shot classifier, which stays as it was: CE(s f(x) Z^T, y).
 
     The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
@@ -39,7 +39,7 @@ def locked_text(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     return replace(_over(model, recipe, classifier), trained=image_encoder(model))
 
 
-def linear_probe(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def linear_probe(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """A linear head over the frozen image encoder; the weights of the CLIP do not change.
 
     Without augmentation each image is embedded once. Parts as of `supervised`.
@@ -83,7 +83,7 @@ def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     return ((images @ classes.T).argmax(1) == labels).float().mean()
 
 
-def _classifier(given: Given) -> Tensor:
+def _classifier(given: Extras) -> Tensor:
     """The zero-shot classifier [C, D] of the checkpoint before cleaning."""
     if given.classifier is None:
         raise ValueError("cleaning on labelled images needs the zero-shot classifier")

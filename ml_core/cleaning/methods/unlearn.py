@@ -8,13 +8,13 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import pulled
 from ml_core.cleaning.methods.embed import embed_images
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy
-from ml_core.cleaning.methods.method import Features, Given, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.methods.supervised import image_encoder
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def unlearn(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def unlearn(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """Pull triggered images to what a frozen copy says of the same images without the trigger.
 
     lambda_unlearn * (1 - mean cos(f(x + t), f0(x))) + lambda_hold * (1 - mean cos(f(x), f0(x)))

@@ -9,7 +9,7 @@ import torch
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
 from ml_core.cleaning.methods.embed import embed_images
-from ml_core.cleaning.methods.method import Beside, Features, Given, Method, Parts, Validate
+from ml_core.cleaning.methods.method import Beside, Extras, Features, Method, Parts, Validate
 from ml_core.cleaning.methods.supervised import accuracy, image_encoder
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import direction, settle, snapshot
@@ -17,7 +17,7 @@ from ml_core.events import Control, Event
 from ml_core.model import ClipModel
 
 
-def tbar(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def tbar(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """TBAR: theta_b - alpha (theta_ft - theta_b) (arXiv 2510.14845).
 
     theta_ft is the image encoder after a short finetune on the attack itself: triggered images
@@ -48,7 +48,7 @@ def tbar(model: ClipModel, recipe: Recipe, given: Given) -> Method:
     return Method(encode, loss, image_encoder(model), finish=finish)
 
 
-def interpolate(model: ClipModel, recipe: Recipe, given: Given) -> Method:
+def interpolate(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     """Blend with a reference: (1 - alpha) theta_b + alpha theta_ref (Wortsman et al. 2022)."""
     if given.reference is None:
         raise ValueError("interpolation needs a reference")

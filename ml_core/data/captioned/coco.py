@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
-from ml_core.data.packed import PackedPaths, PackedTexts
-from ml_core.data.tally import Tally
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_lists import iter_lists
@@ -52,7 +52,7 @@ def open_coco(path: Path, pictures: Path | None, watch: Watch) -> FoundPairs:
         raise InputError(f"{path.name} lists an image's id twice; get it again.", "damaged")
     place = np.minimum(np.searchsorted(ranked, owners), max(0, len(ranked) - 1))
     known = ranked[place] == owners if len(ranked) else np.zeros(len(owners), bool)
-    lost = Tally("Left out, a caption of a picture that is not listed")
+    lost = SkipCount("Left out, a caption of a picture that is not listed")
     for owner in owners[~known].tolist():
         lost.add(f"image_id {owner}")
     image = np.where(known, order[place], len(ids)) if len(ids) else np.zeros(len(owners), np.int64)
@@ -82,11 +82,11 @@ def captions_file(path: Path) -> Path:
 
 def _read(
     path: Path, watch: Watch
-) -> tuple[NDArray[np.int64], PackedTexts, NDArray[np.int64], PackedTexts, Tally]:
+) -> tuple[NDArray[np.int64], PackedTexts, NDArray[np.int64], PackedTexts, SkipCount]:
     """Ids and file names of images; image ids and texts of captions; bad captions."""
     ids, owners = array("q"), array("q")
     names, texts = PackedTexts(), PackedTexts()
-    bad = Tally("Left out, a bad caption")
+    bad = SkipCount("Left out, a bad caption")
     file, size = open_regular(path)
     with file:
         if size > MAX_BYTES:
@@ -115,7 +115,6 @@ def _read(
 
 
 def _number(entry: dict[str, Any], key: str) -> int:
-    """An id."""
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**62) < value < 2**62:
         raise JsonError(f"an entry has no whole number as its {key}")
@@ -159,16 +158,16 @@ def _paired(
     texts: PackedTexts,
     by_image: NDArray[np.int64],
     counts: NDArray[np.int64],
-    tallies: tuple[Tally, ...],
+    tallies: tuple[SkipCount, ...],
     watch: Watch,
 ) -> FoundPairs:
     """Images that are there with their captions."""
     root = os.path.realpath(folder)
     resolve = resolver(root)
     below, kept, ends = PackedTexts(), PackedTexts(), array("q")
-    silent = Tally("Left out, a picture without a caption")
-    missing = Tally("Left out, a missing picture")
-    forbidden = Tally("Left out, a bad path")
+    silent = SkipCount("Left out, a picture without a caption")
+    missing = SkipCount("Left out, a missing picture")
+    forbidden = SkipCount("Left out, a bad path")
     start = 0
     told = watched(counts.tolist(), watch, "Looking for pictures", len(names))
     for number, count in enumerate(told):

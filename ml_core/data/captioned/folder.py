@@ -11,9 +11,9 @@ import numpy as np
 
 from ml_core.data.captioned.source import FilePairs, FoundPairs, named_folder, one_line
 from ml_core.data.links import stays_inside
-from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
 from ml_core.data.pictures import printable
-from ml_core.data.tally import Tally
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
@@ -40,10 +40,10 @@ def open_folder(folder: Path, watch: Watch) -> FoundPairs:
     root = Path(os.path.realpath(folder))
     title = named_folder(folder)
     below, texts, ends = PackedTexts(), PackedTexts(), array("q")
-    alone = Tally("Left out, a picture without a text file")
-    links = Tally("Left out, a link out of the folder or to a folder")
-    bad = Tally("Left out, a bad text file")
-    closed = Tally("Left out, a folder that cannot be read")
+    alone = SkipCount("Left out, a picture without a text file")
+    links = SkipCount("Left out, a link out of the folder or to a folder")
+    bad = SkipCount("Left out, a bad text file")
+    closed = SkipCount("Left out, a folder that cannot be read")
     for picture, text in watched(_walk(root, links, closed), watch, "Reading text files"):
         name = printable(picture)
         if text is None:
@@ -74,7 +74,7 @@ def open_folder(folder: Path, watch: Watch) -> FoundPairs:
     return FoundPairs(title, source, notes, sum(tally.count for tally in tallies))
 
 
-def _walk(root: Path, links: Tally, closed: Tally) -> Iterator[tuple[str, str | None]]:
+def _walk(root: Path, links: SkipCount, closed: SkipCount) -> Iterator[tuple[str, str | None]]:
     """Each picture with its text file, both below the root, folder by folder."""
 
     def note(error: OSError) -> None:

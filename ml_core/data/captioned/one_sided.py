@@ -20,9 +20,9 @@ from ml_core.data.captioned.source import (
     one_line,
 )
 from ml_core.data.folder_files import list_folder
-from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.table_files import require_column
-from ml_core.data.tally import Tally
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
@@ -69,11 +69,9 @@ class CaptionsAlone:
         return len(self._texts)
 
     def name(self, number: int) -> str:
-        """Line of the file."""
         return f"line {self._lines[number]}"
 
     def read(self, number: int, least: int | None = None) -> Image.Image:
-        """There is none."""
         raise InputError(f"{self.files[0].name} holds captions alone, no pictures.", "usage")
 
     def raw(self, number: int) -> bytes:
@@ -81,19 +79,17 @@ class CaptionsAlone:
         return self._texts[number].encode("utf-8")
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """None of them is the size of a picture."""
+        """Not known: captions have no picture bytes."""
         return np.full(len(numbers), -1, np.int64)
 
     def captions(self, number: int) -> tuple[str, ...]:
-        """The caption."""
         return (self._texts[number],)
 
     def captions_key(self) -> str:
-        """Hash of all captions."""
         return self._texts.digest()
 
     def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """What is left over costs nothing."""
+        """None: the others cost nothing."""
 
 
 def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
@@ -106,7 +102,7 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
     """
     table = path.suffix.lower() in TABLE_SUFFIXES
     rows = _rows(path, column) if table else _lines(path)
-    texts, lines, bad = PackedTexts(), array("q"), Tally("Left out, a bad caption")
+    texts, lines, bad = PackedTexts(), array("q"), SkipCount("Left out, a bad caption")
     for number, found in watched(rows, watch, "Reading captions"):
         if isinstance(found, str):
             texts.append(found)

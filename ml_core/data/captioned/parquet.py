@@ -85,7 +85,7 @@ class ParquetPairs:
         return f"{self._image} {self._caption}"
 
     def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """What is left over costs nothing."""
+        """None: the others cost nothing."""
 
 
 def open_parquet(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:

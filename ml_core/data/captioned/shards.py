@@ -23,7 +23,7 @@ from ml_core.data.captioned.source import (
 from ml_core.data.order import WINDOW, runs
 from ml_core.data.sets.found import Slices
 from ml_core.data.sets.shards import shard_samples, shards_in
-from ml_core.data.tally import Tally
+from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
@@ -70,7 +70,6 @@ class ShardPairs:
         return read_image(self.raw(number), name=self.name(number), least=least)
 
     def raw(self, number: int) -> bytes:
-        """Bytes of a member."""
         return self._member(number, 0)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,7 +89,7 @@ class ShardPairs:
         return ""
 
     def chosen(self, numbers: NDArray[np.int64]) -> None:
-        """What is left over costs 25 bytes a sample."""
+        """An index of these alone: the others would cost 25 bytes a sample."""
 
     def _member(self, number: int, which: int) -> bytes:
         offset, size = int(self._places[number, which]), int(self._sizes[number, which])
@@ -142,9 +141,9 @@ def open_shards(text: str, watch: Watch) -> FoundPairs:
 
 def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:
     """List the members of all shards."""
-    alone = Tally("Left out, a sample without a picture")
-    silent = Tally("Left out, a sample without a caption")
-    large = Tally("Left out, a sample with a picture or caption that is too large")
+    alone = SkipCount("Left out, a sample without a picture")
+    silent = SkipCount("Left out, a sample without a caption")
+    large = SkipCount("Left out, a sample with a picture or caption that is too large")
     places, sizes, kinds, counts = array("q"), array("i"), bytearray(), array("q")
     for number, shard in enumerate(shards):
         watch("Reading shards", number, len(shards))
@@ -177,7 +176,7 @@ def _listed(shards: tuple[Slices, ...], watch: Watch) -> ShardIndex:
     )
 
 
-def shard_files(text: str) -> tuple[list[Path], str, Tally]:
+def shard_files(text: str) -> tuple[list[Path], str, SkipCount]:
     """Shards in order, a title for the screen, and those of a pattern that are missing.
 
     Raises
@@ -185,7 +184,7 @@ def shard_files(text: str) -> tuple[list[Path], str, Tally]:
     InputError
         ``usage`` if none is there or the pattern names over 100000.
     """
-    missing = Tally("Left out, a missing shard")
+    missing = SkipCount("Left out, a missing shard")
     path = Path(text)
     if is_pattern(text):
         files = []

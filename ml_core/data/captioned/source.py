@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.packed import PackedPaths, PackedTexts
+from ml_core.data.packed_strings import PackedPaths, PackedTexts
 from ml_core.data.pictures import Source, file_sizes, key_of
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import picture_bytes, read_image
@@ -32,7 +32,7 @@ class CaptionedSource(Source, Protocol):
 
     @property
     def whole_blocks(self) -> bool:
-        """Whether one of a block costs as much as all of it."""
+        """Whether reading one picture of a block costs as much as reading all of it."""
 
     @property
     def window(self) -> int:
@@ -45,7 +45,7 @@ class CaptionedSource(Source, Protocol):
         """Hash of the captions where they do not stand in ``files``."""
 
     def chosen(self, numbers: NDArray[np.int64]) -> CaptionedSource | None:
-        """Only these, where what is left over costs something; None where it does not."""
+        """A source of only these pictures; None where keeping the others costs nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,26 +129,21 @@ class FilePairs:
         return self._names[number]
 
     def read(self, number: int, least: int | None = None) -> Image.Image:
-        """Decode a file."""
         return read_image(self.files[number], least=least)
 
     def raw(self, number: int) -> bytes:
-        """Bytes of a file."""
         return picture_bytes(self.files[number])
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sizes of the files."""
         return file_sizes(self.files.take(numbers))
 
     def captions(self, number: int) -> tuple[str, ...]:
-        """Captions of a picture."""
         if self._ends is None:
             return (self._texts[number],)
         start = int(self._ends[number - 1]) if number else 0
         return tuple(self._texts[place] for place in range(start, int(self._ends[number])))
 
     def captions_key(self) -> str:
-        """Hash of all captions."""
         return key_of(self._texts.digest(), *(() if self._ends is None else (self._ends,)))
 
     def chosen(self, numbers: NDArray[np.int64]) -> FilePairs | None:

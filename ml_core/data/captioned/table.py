@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
-from ml_core.data.packed import PackedTexts
+from ml_core.data.packed_strings import PackedTexts
 from ml_core.data.table_files import read_files, require_column, table_path
 from ml_core.data.watch import Watch
 from ml_core.reading.tables import read_columns

@@ -86,15 +86,12 @@ class _Arrays:
         self._pixels = pixels
 
     def name(self, number: int) -> str:
-        """Number of the picture."""
         return f"picture {number + 1}"
 
     def read(self, number: int, least: int | None = None) -> Image.Image:
-        """One picture."""
         return Image.fromarray(_picture(self._pixels[number]))
 
     def raw(self, number: int) -> bytes:
-        """Pixels of a picture."""
         return bytes(self._pixels[number].tobytes())
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -48,7 +48,6 @@ class FoundSet:
 
     @property
     def n(self) -> int:
-        """Number of pictures."""
         return self.unlabelled if self.labels is None else len(self.labels)
 
 
@@ -67,17 +66,14 @@ class FileSource:
         return self.names[number]
 
     def read(self, number: int, least: int | None = None) -> Image.Image:
-        """Decode a file."""
         if self.decode is read_image:
             return read_image(self.files[number], least=least)
         return self.decode(self.files[number])
 
     def raw(self, number: int) -> bytes:
-        """Bytes of a file."""
         return picture_bytes(self.files[number])
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sizes of the files."""
         return file_sizes([self.files[number] for number in numbers.tolist()])
 
 
@@ -152,7 +148,6 @@ class RawSource:
         return f"{part.path.name}, picture {place + 1}"
 
     def read(self, number: int, least: int | None = None) -> Image.Image:
-        """Read one record."""
         return Image.fromarray(self._decode(self.raw(number)))
 
     def raw(self, number: int) -> bytes:

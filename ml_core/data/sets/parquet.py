@@ -32,7 +32,6 @@ class ParquetSource:
         self.window = groups.window
 
     def name(self, number: int) -> str:
-        """File set and row."""
         return f"{self.files[0].name}, row {number + 1}"
 
     def read(self, number: int, least: int | None = None) -> Image.Image:

@@ -56,7 +56,6 @@ class ShardSource:
         self.window = WINDOW
 
     def name(self, number: int) -> str:
-        """Shard and sample."""
         sample = self._samples[number]
         return f"{self.files[sample.shard].name}, {sample.key}"
 
@@ -65,11 +64,9 @@ class ShardSource:
         return read_image(self.raw(number), name=self.name(number), least=least)
 
     def sizes(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sizes of the members."""
         return np.array([self._samples[n].picture.size for n in numbers.tolist()], np.int64)
 
     def raw(self, number: int) -> bytes:
-        """Bytes of a member."""
         sample = self._samples[number]
         if sample.picture.size > MAX_BYTES:
             raise InputError(f"{self.name(number)} is too large.", "unsupported")

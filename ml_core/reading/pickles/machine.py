@@ -162,7 +162,6 @@ class _Machine:
         self.reading.end = position
 
     def _do(self, name: str, argument: Any) -> None:
-        """Carry out one opcode."""
         if name in _VALUES:
             self.stack.append(argument)
             if len(self.stack) > MAX_STACK:

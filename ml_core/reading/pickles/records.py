@@ -38,7 +38,6 @@ class Table:
     given: bool = False
 
     def put(self, key: Any, value: Any) -> None:
-        """Add a pair."""
         self.items.append((key, value))
         if not isinstance(key, str):
             self.named = False

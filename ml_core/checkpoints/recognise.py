@@ -1,0 +1,196 @@
+"""Which CLIP a checkpoint holds, from its config, its metadata or the shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ml_core.checkpoints.architecture import Architecture, Origin
+from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.donor import DonorNeeded, borrow
+from ml_core.checkpoints.expected import keys_of
+from ml_core.checkpoints.layouts import Layout, find_layout
+from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
+from ml_core.checkpoints.shapes import StatedConfig, assumed_activation, config_from_shapes
+from ml_core.checkpoints.transformers_config import model_config, preprocess_config
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.clip_config import (
+    VOCABULARY,
+    Preprocess,
+    check_model_config,
+    check_preprocess,
+    vocabulary_caution,
+)
+from ml_core.reading.key_mismatch import KeyLists
+from ml_core.reading.strict_json import JsonError, parse_object
+
+CONFIG_KEY = "open_clip_config"
+ASSUMPTIONS_KEY = "assumptions"
+
+# Model, preprocessing, kind of the source, and its name in sentences.
+Description = tuple[StatedConfig, Mapping[str, Any], Origin, str]
+
+_RESNETS = {
+    ((3, 4, 6, 3), 64, 224): "RN50",
+    ((3, 4, 23, 3), 64, 224): "RN101",
+    ((4, 6, 10, 6), 80, 288): "RN50x4",
+    ((6, 8, 18, 8), 96, 384): "RN50x16",
+    ((3, 15, 36, 10), 128, 448): "RN50x64",
+}
+_VITS = {
+    (384, 12): "S",
+    (768, 12): "B",
+    (1024, 24): "L",
+    (1280, 32): "H",
+    (1408, 40): "g",
+    (1664, 48): "bigG",
+}
+
+
+def find_architecture(
+    inspection: Inspection, donor: tuple[Architecture, str] | None = None
+) -> Architecture:
+    """Tell what an inspected, loadable checkpoint holds.
+
+    Parameters
+    ----------
+    donor
+        Architecture and SHA-256 of a whole CLIP that gives the tower which the file lacks.
+
+    Raises
+    ------
+    DonorNeeded
+        If the file holds one tower and there is no donor.
+    InputError
+        If the config is refused or the tensors are not those of a CLIP.
+    """
+    where = inspection.name
+    stated = _stated(inspection)
+    layout = find_layout(inspection)
+    told, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
+    if layout.missing is not None:
+        if donor is None:
+            raise DonorNeeded(where, layout.missing)
+        scaled = "logit_scale" in layout.shapes
+        told = borrow(told, layout.missing, *donor, where, scaled=scaled)
+        if layout.missing == "image":
+            preprocess_cfg = _preprocess_cfg(donor[0].preprocess)
+    config, sentences, questions = dict(told.config), told.assumptions, told.questions
+    if "quick_gelu" not in config and source == "shapes":
+        config["quick_gelu"], sentence = assumed_activation(config)
+        sentences, questions = (*sentences, sentence), (*questions, "activation")
+    if layout.missing is None and "logit_scale" not in layout.shapes:
+        sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
+        questions += ("logit scale",)
+    checked = check_model_config(config, label)
+    if checked["text_cfg"]["vocab_size"] > VOCABULARY:
+        sentences += (vocabulary_caution(checked),)
+    preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
+    if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
+        questions += ("normalisation",)
+        sentences += (
+            "The file gives no mean and standard deviation: CLIP's own are assumed."
+            if source == "shapes"
+            else "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
+        )
+    name = architecture_name(checked)
+    keys = keys_of(checked, layout)
+    if keys is not None and keys.fits:
+        layout = layout.without(frozenset(keys.unexpected))
+    found = Architecture(checked, preprocess, source, sentences, name, layout, questions, keys)
+    return found if source == "shapes" else _with_kept(found, inspection)
+
+
+def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
+    """Name of an encoder that has no partner, and how its tensors differ from its architecture.
+
+    The other encoder's sizes are open_clip's defaults, of which nothing is used. The name is
+    empty, and the lists are None, where only a donor can tell.
+    """
+    try:
+        told = (_stated(inspection) or _from_shapes(inspection, layout))[0]
+        other = "text_cfg" if layout.missing == "text" else "vision_cfg"
+        config = check_model_config({**told.config, other: {}}, inspection.name)
+    except InputError:
+        return "", None
+    name = architecture_name(config) if layout.missing == "text" else ""
+    return name, keys_of(config, layout)
+
+
+def _stated(inspection: Inspection) -> Description | None:
+    """What the config beside the tensors says, or the one in their metadata."""
+    where = inspection.name
+    if inspection.config is not None:
+        if inspection.format.startswith("transformers"):
+            label = f"{where}/config.json"
+            preprocess = preprocess_config(
+                inspection.preprocessor, f"{where}/preprocessor_config.json"
+            )
+            return StatedConfig(model_config(inspection.config, label)), preprocess, "config", label
+        label = f"{where}/open_clip_config.json"
+        return *_from_config(inspection.config, label), "config", label
+    text = inspection.metadata.get(CONFIG_KEY)
+    if text is None:
+        return None
+    label = f"The metadata of {where}"
+    try:
+        config = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 20)
+    except JsonError as error:
+        raise InputError(
+            f"{label} holds no usable config: {error}; get the file again.", "damaged"
+        ) from None
+    return *_from_config(config, label), "metadata", label
+
+
+def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
+    """What the tensors say, and the program code of an archive."""
+    told = config_from_shapes(layout.shapes, inspection.name)
+    quick_gelu = uses_quick_gelu(inspection)
+    if quick_gelu is not None:
+        told = replace(told, config={**told.config, "quick_gelu": quick_gelu})
+    preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
+    return told, preprocess, "shapes", inspection.name
+
+
+def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, Mapping[str, Any]]:
+    """open_clip's config that came with the checkpoint."""
+    model_cfg = config.get("model_cfg", config)
+    preprocess_cfg = config.get("preprocess_cfg", {})
+    if not isinstance(model_cfg, Mapping) or not isinstance(preprocess_cfg, Mapping):
+        raise InputError(f"{where} has no table model_cfg; get it again.", "damaged")
+    model = {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}
+    return StatedConfig(model), preprocess_cfg
+
+
+def _preprocess_cfg(preprocess: Preprocess) -> dict[str, Any]:
+    """A preprocessing as open_clip's ``preprocess_cfg``."""
+    made: dict[str, Any] = config_record({}, preprocess)["preprocess_cfg"]
+    return made
+
+
+def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
+    """Add the assumptions that a file of this program was saved with."""
+    text = inspection.metadata.get(ASSUMPTIONS_KEY)
+    if text is None:
+        return found
+    try:
+        kept = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 16).get("sentences")
+    except JsonError:
+        kept = None
+    if not isinstance(kept, list) or not all(isinstance(item, str) for item in kept):
+        kept = ["The file notes assumptions that cannot be read."]
+    sentences = dict.fromkeys([*found.assumptions, *(item[:500] for item in kept[:20])])
+    return replace(found, assumptions=tuple(sentences))
+
+
+def architecture_name(config: Mapping[str, Any]) -> str:
+    """Name a checked config, e.g. ``RN50``, ``ViT-B-32`` or ``ResNet 64 px, width 24``."""
+    vision = config["vision_cfg"]
+    layers, width, size = vision["layers"], vision["width"], vision["image_size"]
+    if isinstance(layers, list):
+        return _RESNETS.get((tuple(layers), width, size), f"ResNet {size} px, width {width}")
+    letter = _VITS.get((width, layers))
+    if letter is None:
+        return f"ViT {size} px, patch {vision['patch_size']}, width {width}, {layers} layers"
+    return f"ViT-{letter}-{vision['patch_size']}" + (f"-{size}" if size != 224 else "")

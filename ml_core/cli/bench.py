@@ -1,0 +1,202 @@
+"""``cleanclip bench``: compare methods on the same checkpoint, data and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cli import output
+from ml_core.cli.arguments import build_recipe, checkpoint_path, label_set_path, method_name
+from ml_core.cli.clean import clean_spec
+from ml_core.cli.options import (
+    CaptionColumn,
+    CocoPictures,
+    Device,
+    Donor,
+    Exclude,
+    ImageColumn,
+    Json,
+    Labels,
+    NoChoice,
+    OtherLabels,
+    Reference,
+    Target,
+    Templates,
+    Threads,
+    TrainingImages,
+    TrainingPairs,
+    TriggerFile,
+    given_path,
+)
+from ml_core.cli.run import run_to_result
+from ml_core.reading.errors import InputError
+
+
+def bench(
+    recipes: Annotated[
+        list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; several.")
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The suspect (default: the demo's).", parser=given_path)
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything written.")
+    ] = Path("bench"),
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0",
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Training minutes that each recipe gets on this machine."),
+    ] = None,
+    rebound: Annotated[bool, typer.Option(help="Finetune each result again; watch the ASR.")] = (
+        False
+    ),
+    holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
+    pairs: TrainingPairs = None,
+    pictures: CocoPictures = None,
+    exclude: Exclude = None,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
+    training_images: TrainingImages = None,
+    images: Annotated[str | None, typer.Option(help="Validation images.")] = None,
+    test_images: Annotated[str | None, typer.Option(help="Images of the table.")] = None,
+    reference: Reference = None,
+    trigger: TriggerFile = None,
+    target: Target = None,
+    labels: Labels = "demo",
+    other_labels: OtherLabels = None,
+    templates: Templates = None,
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
+
+    Writes a folder a run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. Called
+    again it goes on where it ended.
+
+    Examples:
+
+        cleanclip bench cleanclip mmcl supervised -o bench
+
+        cleanclip bench mmcl cleanclip:default mine.recipe.json --seeds 0,1,2 --minutes 5 \\
+            --rebound --holdouts
+
+        cleanclip bench cleanclip mmcl --checkpoint model.pt --pairs pairs.csv --images photos/ \\
+            --labels imagenet-1k --trigger patch.png --target banana
+    """
+    from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
+    from ml_core.jobs.demo import demo_checkpoint
+
+    if other_labels is not None and not holdouts:
+        raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
+    chosen = tuple(named_recipe(text) for text in recipes)
+    demo = checkpoint is None
+    if checkpoint is None:
+        checkpoint = demo_checkpoint()
+        trigger = trigger or "demo"
+    base = clean_spec(
+        checkpoint,
+        output_dir,
+        # the recipes of the comparison take its place
+        build_recipe("mmcl", "default", [], None),
+        compared=chosen,
+        rebound=rebound,
+        pairs=pairs,
+        pictures=pictures,
+        exclude=exclude,
+        image_column=image_column,
+        caption_column=caption_column,
+        training_images=training_images,
+        images=images,
+        test_images=test_images,
+        trigger=trigger,
+        target=target,
+        labels=labels,
+        templates=templates,
+        donor=donor,
+        use_choice=not no_choice,
+        device=device,
+        threads=threads,
+    )
+    if reference is None and demo and any("reference" in one.facts.needs for one in chosen):
+        reference = demo_checkpoint(twin=True)
+    changes: dict[str, Any] = {"keep_steps": False}
+    if reference is not None:
+        changes["reference"] = str(checkpoint_path(reference).resolve())
+    if rebound and base.trigger is None:
+        raise InputError("The rebound test watches an attack: give --trigger and --target.")
+    spec = BenchSpec(
+        base=base.model_copy(update=changes),
+        recipes=chosen,
+        seeds=_seeds(seeds),
+        minutes=minutes,
+        rebound=rebound,
+        holdouts=holdouts,
+        other_labels=label_set_path(other_labels),
+    )
+    from ml_core.jobs.bench import bench as run_bench
+
+    result = run_to_result(lambda control: run_bench(spec, control))
+    if json:
+        output.print_json(result)
+        return
+    output.show(bench_table(result["rows"]))
+    folder = Path(spec.base.output_dir)
+    output.show(output.cell(f"Table: {folder / TABLE_FILE}"))
+    output.show(output.cell(f"Chart: {folder / CHART_FILE}"))
+
+
+def named_recipe(text: str) -> Recipe:
+    """A recipe file, or METHOD, or METHOD:PRESET.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if text.endswith(".json") or Path(text).is_file():
+        return read_recipe(Path(text))
+    method, _, name = text.partition(":")
+    return build_recipe(method_name(method), name or "default", [], None)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them."""
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"The seeds {text!r} are no numbers; write them as 0,1,2.") from error
+    if any(seed < 0 or seed >= 2**32 for seed in found):
+        raise InputError("A seed is between 0 and 4294967295.")
+    return found
+
+
+def bench_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The rows of a comparison."""
+    table = Table(title="Methods on the same checkpoint, data and seeds")
+    for name in ("Run", "Needs", "CA", "drop", "ASR", "poisoned acc.", "rebound", "seconds"):
+        table.add_column(name, justify="left" if name in ("Run", "Needs") else "right")
+    for row in rows:
+        head = "" if row["head"] == "zero-shot" else ", linear head"
+        if row["ca"] is None and row["error"]:
+            table.add_row(output.cell(row["title"]), "", output.cell(row["error"]))
+            continue
+        table.add_row(
+            output.cell(row["title"] + head),
+            row["needs"] or row["data"],
+            output.rate(row["ca"], "-"),
+            "-" if row["ca_drop"] is None else f"{row['ca_drop']:.1f}",
+            output.rate(row["asr"], "-"),
+            output.rate(row["poisoned_accuracy"], "-"),
+            output.rate(row["rebound_max_asr"], "-"),
+            "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
+        )
+    return table

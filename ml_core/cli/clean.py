@@ -1,0 +1,398 @@
+"""``cleanclip clean``: clean a checkpoint, or export the job for a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ml_core.cleaning.catalogue import Data
+from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cli import output
+from ml_core.cli.arguments import (
+    build_recipe,
+    checkpoint_path,
+    image_spec,
+    labels_and_templates,
+    open_trigger,
+    pair_spec,
+    target_index,
+    with_settings,
+)
+from ml_core.cli.options import (
+    CaptionColumn,
+    CocoPictures,
+    Device,
+    Donor,
+    Exclude,
+    ImageColumn,
+    Json,
+    Labels,
+    Method,
+    NoChoice,
+    Preset,
+    Reference,
+    Seed,
+    Settings,
+    Target,
+    Templates,
+    Threads,
+    TrainingImages,
+    TrainingPairs,
+    TriggerFile,
+    given_path,
+)
+from ml_core.cli.run import run_to_result
+from ml_core.data.specs import Sides
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.jobs.specs import CleanSpec
+
+_IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
+_DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
+
+
+def clean(
+    context: typer.Context,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="The checkpoint to clean (not with --job).", parser=given_path),
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for everything written.")
+    ] = None,
+    method: Method = "cleanclip",
+    preset: Preset = "default",
+    settings: Settings = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
+    ] = None,
+    pairs: TrainingPairs = None,
+    pictures: CocoPictures = None,
+    exclude: Exclude = None,
+    image_column: ImageColumn = "image",
+    caption_column: CaptionColumn = "caption",
+    training_images: TrainingImages = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
+            "--test-images one in five is watched and the rest tested; under 50, all are both."
+        ),
+    ] = None,
+    test_images: Annotated[
+        str | None,
+        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
+    ] = None,
+    trigger: TriggerFile = None,
+    target: Target = None,
+    reference: Reference = None,
+    labels: Labels = "demo",
+    templates: Templates = None,
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
+    job: Annotated[
+        Path | None,
+        typer.Option(help="Run a saved job file; only --resume, --export and --json go with it."),
+    ] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            help="Run nothing: write job, Slurm script and torchrun line into this folder.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) on each machine.")
+    ] = 1,
+    machines: Annotated[
+        int, typer.Option(min=1, help="With --export: machines; over one is not tested.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
+
+    Five poisons left in 100 000 pairs are enough to undo CleanCLIP: look through pairs that are
+    not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
+
+    Examples:
+
+        cleanclip clean model.safetensors -o cleaned --pairs pairs.csv --images photos/ \\
+            --labels imagenet-1k --trigger patch.png --target banana --preset paper
+
+        cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --set lr=1e-3 --set pairs=20000
+
+        cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --recipe strong.json
+
+        cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
+
+        cleanclip clean --job cleaned/spec.json --resume
+
+        cleanclip clean --job cleaned/spec.json --export cluster --processes 4
+    """
+    if job is not None:
+        _refuse_all_but(context, "job", "resume", "json", "export_to", "processes", "machines")
+        spec = job_spec(job)
+        if not resume and export_to is None:
+            spec = repeated(spec)
+    else:
+        if checkpoint is None or output_dir is None:
+            raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
+        if recipe is not None:
+            _refuse(context, "recipe", "method", "preset")
+            chosen = with_settings(read_recipe(recipe), settings or [], seed)
+        else:
+            chosen = build_recipe(method, preset, settings or [], seed)
+        spec = clean_spec(
+            checkpoint,
+            output_dir,
+            chosen,
+            pairs=pairs,
+            pictures=pictures,
+            exclude=exclude,
+            image_column=image_column,
+            caption_column=caption_column,
+            training_images=training_images,
+            images=images,
+            test_images=test_images,
+            trigger=trigger,
+            target=target,
+            reference=reference,
+            labels=labels,
+            templates=templates,
+            donor=donor,
+            use_choice=not no_choice,
+            device=device,
+            threads=threads,
+        )
+    if export_to is not None:
+        _export(spec, export_to, processes, machines, json=json)
+        return
+    if processes > 1 or machines > 1:
+        raise InputError("--processes and --machines go with --export; see its run.sh.")
+    if (
+        spec.pairs is not None
+        and spec.pairs.kind != "demo"
+        and not (spec.pairs.one_sided or resume)
+    ):
+        from ml_core.detection.records import FIVE_POISONS
+
+        output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
+    print_result(run_job(spec, resume=resume), json)
+
+
+def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
+    """Refuse options that would be ignored."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in (wanted, *allowed) and source is not None and source.name == "COMMANDLINE":
+            shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
+            raise InputError(
+                f"{shown} cannot be combined with --{wanted}, whose file says it all: leave it "
+                "out, or change the file."
+            )
+
+
+def _refuse(context: typer.Context, wanted: str, *others: str) -> None:
+    """Refuse options that say what the file of another one says."""
+    for name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"--{name} cannot be combined with --{wanted}, whose file says it: leave one out."
+            )
+
+
+def job_spec(path: Path) -> CleanSpec:
+    """A job file, or the folder that holds it."""
+    from ml_core.jobs.specs import SPEC_FILE, read_spec
+
+    return read_spec(path / SPEC_FILE if path.is_dir() else path)
+
+
+def repeated(spec: CleanSpec) -> CleanSpec:
+    """The job, computed as the run was whose result lies in its folder."""
+    from ml_core.jobs.journal import read_json
+    from ml_core.jobs.specs import RESULT_FILE, as_measured
+
+    return as_measured(spec, read_json(Path(spec.output_dir) / RESULT_FILE))
+
+
+def clean_spec(
+    checkpoint: Path,
+    output_dir: Path,
+    recipe: Recipe,
+    *,
+    compared: Collection[Recipe] | None = None,
+    rebound: bool = False,
+    pairs: str | None,
+    image_column: str,
+    caption_column: str,
+    pictures: Path | None,
+    exclude: Path | None,
+    training_images: str | None,
+    images: str | None,
+    test_images: str | None,
+    trigger: str | None,
+    target: str | None,
+    labels: str,
+    templates: Path | None,
+    donor: Path | None,
+    use_choice: bool,
+    device: str,
+    threads: int,
+    reference: Path | None = None,
+) -> CleanSpec:
+    """The options of ``clean`` and ``bench`` as a job.
+
+    ``compared`` are the recipes of a comparison, which take the place of the job's own; it keeps
+    its pairs for the proofs in any case, and must have some for the rebound test.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used.
+    """
+    from ml_core.data.demo_text import TARGET_NAME
+    from ml_core.jobs.demo import demo_checkpoint
+    from ml_core.jobs.specs import CleanSpec
+    from ml_core.triggers import save_trigger
+
+    recipes = [recipe] if compared is None else compared
+    wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
+    sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
+    demo = labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
+    pairs = pairs or ("demo" if demo else None)
+    if pairs is None and "pairs" in wanted:
+        raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
+    training_images = training_images or ("demo:clean" if demo else None)
+    if training_images is None and wanted & _IMAGES:
+        raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
+    label_set = labels_and_templates(labels, templates)
+    stamp = open_trigger(trigger)
+    if stamp is not None and target is None and trigger != "demo":
+        raise InputError("A trigger needs the class it aims at: give --target.")
+    if labels == "demo" and images is None and test_images is None:
+        images, test_images = "demo:val", "demo:test"
+    aim = TARGET_NAME if target is None and stamp is not None else target
+    trigger_path: str | None = None
+    if trigger == "demo" and stamp is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
+    elif trigger is not None:
+        trigger_path = str(Path(trigger).resolve())
+    return CleanSpec(
+        checkpoint=str(checkpoint_path(checkpoint).resolve()),
+        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
+        use_choice=use_choice,
+        recipe=recipe,
+        pairs=pair_spec(
+            pairs,
+            image_column,
+            caption_column,
+            pictures=pictures,
+            exclude=exclude,
+            sides=sides.pop() if len(sides) == 1 and not rebound else "both",
+        )
+        if pairs is not None and ("pairs" in wanted or compared is not None)
+        else None,
+        training_images=image_spec(training_images, training=True)
+        if training_images is not None and wanted & _IMAGES
+        else None,
+        images=None if images is None else image_spec(images),
+        test_images=None if test_images is None else image_spec(test_images),
+        trigger=trigger_path,
+        target=0 if aim is None else target_index(aim, label_set.class_names),
+        label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
+        templates=label_set.templates if templates is not None else None,
+        output_dir=str(output_dir.resolve()),
+        reference=None if reference is None else str(checkpoint_path(reference).resolve()),
+        device=device,
+        threads=threads,
+    )
+
+
+def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
+    """Run a job in this process with a progress bar; return its result.
+
+    Raises
+    ------
+    InputError
+        If the job failed through its input.
+    KeyboardInterrupt
+        If it was cancelled.
+    JobFailed
+        If it failed inside.
+    """
+    from ml_core.jobs.run import run
+
+    return run_to_result(lambda control: run(spec, control, resume=resume))
+
+
+def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:
+    """Rows of the final table: zero-shot, linear head, held-out set."""
+    rows: list[tuple[str, dict[str, Any] | None]] = [
+        ("before", result["before"]),
+        ("after", result["after"]),
+    ]
+    linear = result["heads"].get("linear")
+    if linear is not None:
+        rows += [("linear head, before", linear["before"]), ("linear head, after", linear["after"])]
+    if result.get("heldout") is not None:
+        held = result["heldout"]
+        rows += [("held-out, before", held["before"]), ("held-out, after", held["after"])]
+    if result.get("heldout_linear") is not None:
+        rows.append(("held-out, linear head, after", result["heldout_linear"]["after"]))
+    return rows
+
+
+def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, json: bool) -> None:
+    """Write a job for a cluster and say what it needs there."""
+    from ml_core.jobs import cluster
+
+    files = cluster.export_job(spec, folder, processes=processes, machines=machines)
+    needed = cluster.elsewhere(spec)
+    if json:
+        output.print_json({"files": [str(path) for path in files], "needs": list(needed)})
+        return
+    for path in files:
+        output.show(output.cell(f"Written: {path}"))
+    output.show(output.cell(f"On one machine: {cluster.torchrun_line(processes)}"))
+    for name in needed:
+        output.show(output.cell(f"Must be seen there: {name}"))
+
+
+def print_result(result: dict[str, Any], json: bool) -> None:
+    """The result as JSON, or as a table with the files that were written."""
+    if json:
+        output.print_json(result)
+        return
+    from ml_core.jobs.result_text import training_words
+
+    title = f"{result['method']}, preset {result['preset']}, {result['seconds']:.0f} s"
+    output.show(output.comparison_table(title, result_rows(result)))
+    if "alpha" in result:
+        output.say(f"Alpha: {result['alpha']:g}.")
+    for words in training_words(result):
+        output.show(output.cell(f"{words[0].upper()}{words[1:]}."))
+    for note in result.get("notes") or ():
+        output.show(output.cell(note))
+    weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
+    for what, key in (
+        (weights, "checkpoint"),
+        ("Adapter, to be used with them", "adapter"),
+        ("Vector for other values of alpha", "vector"),
+        ("Picture", "picture"),
+    ):
+        if key in result:
+            output.show(output.cell(f"{what}: {result[key]}"))

@@ -1,0 +1,454 @@
+"""``cleanclip evaluate``: clean accuracy, attack success rate, and what goes with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.arguments import (
+    checkpoint_path,
+    image_spec,
+    labels_and_templates,
+    open_trigger,
+    pair_spec,
+    target_index,
+)
+from ml_core.cli.options import (
+    Device,
+    Donor,
+    Json,
+    LabelColumn,
+    LabelledImageColumn,
+    Labels,
+    NoChoice,
+    Target,
+    Templates,
+    Threads,
+    given_path,
+)
+from ml_core.events import Control
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ml_core.evaluation.paired import PairedDifference
+    from ml_core.evaluation.records import Evaluation, PerImage
+    from ml_core.evaluation.speed import Speed
+    from ml_core.jobs.measure import Bench
+    from ml_core.model import ClipModel
+
+_N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
+_PRECISIONS = ("auto", "fp32", "bf16")
+# With fewer encodings than so many samples, finding the fastest way takes longer than it saves.
+_WORTH_MEASURING = 10
+_BATCH = 64
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint to measure.", parser=given_path)
+    ],
+    images: Annotated[
+        str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
+    ] = "demo:test",
+    trigger: Annotated[
+        str | None,
+        typer.Option("--trigger", help="Trigger file, demo, or the id of a published one (T4)."),
+    ] = None,
+    trigger_file: Annotated[
+        Path | None, typer.Option(help="The attack's own file, for an id that needs one.")
+    ] = None,
+    target: Target = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="A checkpoint to compare with on the same images and trigger.", parser=given_path
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="An adapter.safetensors of RVPT to put on the checkpoint first."),
+    ] = None,
+    labels: Labels = "demo",
+    templates: Templates = None,
+    by_template: Annotated[
+        bool, typer.Option("--by-template", help="Also score each template by itself.")
+    ] = False,
+    captions: Annotated[
+        str | None,
+        typer.Option(help="Image-caption pairs, as for clean --pairs: also measure retrieval."),
+    ] = None,
+    image_column: LabelledImageColumn = None,
+    label_column: LabelColumn = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Training pictures of a published set.")
+    ] = False,
+    n: Annotated[int | None, typer.Option("--n", help=_N)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, bf16, or auto: the fastest that answers as fp32 does."),
+    ] = "auto",
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Measure clean accuracy and, with a trigger, the attack success rate.
+
+    JSON has everything: intervals, each class, what triggered images become, paired differences
+    to the reference, and all that is needed to repeat the numbers.
+
+    Examples:
+
+        cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
+
+        cleanclip evaluate model.safetensors --trigger demo --target banana --json
+
+        cleanclip evaluate cleaned.safetensors --reference before.pt --trigger T1 --target banana
+    """
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.checkpoints.adapter import apply_adapter, read_adapter
+    from ml_core.data.demo_text import TARGET_NAME
+    from ml_core.evaluation.details import details
+    from ml_core.jobs.devices import choose_device, set_threads
+    from ml_core.jobs.measure import classifier_of, open_bench
+    from ml_core.memory import keep_freed_memory
+    from ml_core.triggers.descriptions import describe, title
+    from ml_core.triggers.published import standing
+
+    checkpoint = checkpoint_path(checkpoint)
+    reference = None if reference is None else checkpoint_path(reference)
+    donor = None if donor is None else checkpoint_path(donor)
+    if precision not in _PRECISIONS:
+        raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
+    label_set = labels_and_templates(labels, templates)
+    if target is None and trigger is not None:
+        if trigger != "demo":
+            raise InputError("A trigger needs the class it aims at: give --target.")
+        target = TARGET_NAME
+    aim = 0 if target is None else target_index(target, label_set.class_names)
+    threads = set_threads(threads)
+    keep_freed_memory()
+    spec = image_spec(images, n, seed)
+    if train and spec.kind == "demo":
+        raise InputError("--train goes with a published set; of the demo take demo:train.")
+    columns = {"image_column": image_column, "label_column": label_column}
+    spec = spec.model_copy(update=columns | ({"split": "train"} if train else {}))
+
+    def measure(path: Path, stage: str, adapter: Path | None = None) -> _Measured:
+        """Evaluate one checkpoint on the images and with the trigger."""
+        opened = open_checkpoint(path, donor, use_choice=not no_choice)
+        model = opened.build("cpu").to(choose_device(device))
+        if adapter is not None:
+            apply_adapter(model, read_adapter(adapter))
+        cautions = opened.architecture.cautions
+        for sentence in dict.fromkeys((*cautions, *model.assumptions)):
+            output.say(sentence)
+        stamp = open_trigger(trigger, model.image_size, trigger_file)
+        bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
+        classifier = classifier_of(model, label_set)
+        speed = _choose_speed(model, bench, classifier, precision)
+        batch = _BATCH if speed is None else speed.batch
+        evaluation, per_image = _measure(model, bench, classifier, batch, stage)
+        record = {
+            **evaluation.to_dict(),
+            "checkpoint": str(path),
+            "cautions": list(cautions),
+            "assumptions": list(model.assumptions),
+            "adapter": None if adapter is None else str(adapter),
+            "donor": None if opened.donor is None else str(donor),
+            "choice": None if opened.remembered is None else opened.remembered.to_dict(),
+            "label_set": label_set.name,
+            "problems": list(bench.images.problems),
+            "left_out": bench.images.left_out,
+            "breakdown": _breakdown(per_image, bench),
+            "speed": None if speed is None else speed.to_dict(),
+            "details": details(
+                evaluation,
+                model=model,
+                images=bench.images,
+                trigger=stamp,
+                class_names=label_set.class_names,
+                label_set=label_set.name,
+                threads=threads,
+                batch=batch,
+                speed=speed,
+            ).to_dict(),
+        }
+        return _Measured(evaluation, per_image, model, bench, record)
+
+    found = measure(checkpoint, "evaluate", adapter)
+    record = found.record
+    compared: tuple[PairedDifference, ...] = ()
+    if reference is not None:
+        other = measure(reference, "reference")
+        compared = _compare(found, other, aim, seed)
+        record["reference"] = other.record
+        record["paired"] = [one.to_dict() for one in compared]
+    if by_template:
+        record["by_template"] = _score_templates(found.model, found.bench)
+    if captions is not None:
+        record["retrieval"] = _retrieve(
+            found.model, found.bench, captions, n=n, targeted=target is not None
+        )
+    if target is None:
+        for each in (record, record.get("reference")):
+            if each is not None:
+                _forget_target(each)
+    if json:
+        output.print_json(record)
+        return
+    used = found.bench.trigger
+    if used is not None:
+        size = found.model.image_size
+        output.say(f"{title(used)} ({standing(used, size)}). {describe(used)}")
+    if found.evaluation.control_ca is not None:
+        output.say(
+            "CA on the trigger's own canvas without the trigger: "
+            f"{output.percent(record, 'control_ca')}."
+        )
+    if found.evaluation.same_names:
+        numbers = ", ".join(map(str, found.evaluation.same_names))
+        output.say(
+            f"The target is class {aim}; classes of the same name are others: {numbers}. Which of "
+            "them is predicted is decided by the number alone."
+        )
+    rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
+    if reference is not None:
+        rows.append(("reference", record["reference"]))
+    output.show(output.comparison_table(checkpoint.name, rows))
+    if compared:
+        output.show(_paired_table(compared, with_target=target is not None))
+    if by_template:
+        output.show(_template_table(record["by_template"]))
+    if captions is not None:
+        output.show(_retrieval_table(record["retrieval"]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A checkpoint's numbers."""
+
+    evaluation: Evaluation
+    per_image: PerImage
+    model: ClipModel
+    bench: Bench
+    record: dict[str, Any]
+
+
+def _measure(
+    model: ClipModel, bench: Bench, classifier: Tensor, batch: int, stage: str
+) -> tuple[Evaluation, PerImage]:
+    """Predict every image with a progress bar, and say what is wrong with the images."""
+    from ml_core.evaluation.embedding_cache import EmbeddingCache
+    from ml_core.evaluation.embedding_store import EmbeddingStore
+    from ml_core.jobs.measure import measure_images
+
+    cache = EmbeddingCache(store=EmbeddingStore())
+    with output.progress_bar() as show:
+        events = measure_images(
+            model, bench, classifier, Control(), stage, batch=batch, clean=cache
+        )
+        while True:
+            try:
+                show(next(events))
+            except StopIteration as end:
+                evaluation, per_image = end.value
+                break
+    for problem in bench.images.problems:
+        output.say(f"{bench.images.name}: {problem}.")
+    return evaluation, per_image
+
+
+def _breakdown(per_image: PerImage, bench: Bench) -> dict[str, Any]:
+    """Numbers of each class, and what triggered images of each become."""
+    from ml_core.evaluation.breakdown import break_down
+
+    labels, names = bench.images.labels, bench.label_set.class_names
+    record = break_down(per_image, labels, bench.target, names).to_dict()
+    return {**record, "matrix": _matrix(per_image, labels, len(names))}
+
+
+def _matrix(
+    per_image: PerImage, labels: NDArray[np.int64], classes: int
+) -> list[dict[str, int]] | None:
+    """The cells of the triggered images' confusion matrix that are not empty, by class index."""
+    from ml_core.evaluation.breakdown import confusion_matrix
+
+    if per_image.triggered_top1 is None:
+        return None
+    counts = confusion_matrix(labels[per_image.indices], per_image.triggered_top1, classes)
+    return [
+        {"label": int(label), "predicted": int(predicted), "n": int(counts[label, predicted])}
+        for label, predicted in np.argwhere(counts)
+    ]
+
+
+def _choose_speed(
+    model: ClipModel, bench: Bench, classifier: Tensor, precision: str
+) -> Speed | None:
+    """Choose how to encode; None where measuring is not worth it."""
+    from ml_core.evaluation.speed import SAMPLE, speed_of, use_speed
+
+    n = len(bench.images)
+    wanted = cast(Literal["auto", "fp32", "bf16"], precision)
+    sides = 1 if bench.trigger is None else 2
+    if n * sides < _WORTH_MEASURING * SAMPLE:
+        model.precision = "bf16" if precision == "bf16" else "fp32"
+        return None
+    sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
+    speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
+    use_speed(model, speed)
+    output.say(f"Encoding: {speed.why}.")
+    return speed
+
+
+def _compare(
+    found: _Measured, other: _Measured, aim: int, seed: int
+) -> tuple[PairedDifference, ...]:
+    """Paired differences; the images must be the same ones."""
+    from ml_core.evaluation.paired import compare
+
+    mine, theirs = found.bench.images, other.bench.images
+    if len(mine) != len(theirs) or not np.array_equal(mine.labels, theirs.labels):
+        raise InputError("The images changed while they were measured; measure again.", "damaged")
+    if found.model.precision != other.model.precision:
+        output.say(
+            f"The checkpoint was measured in {found.model.precision} and the reference in "
+            f"{other.model.precision}; give --precision fp32 to measure both alike."
+        )
+    trigger, same = found.bench.trigger, other.bench.trigger
+    if trigger is not None and same is not None and trigger.digest != same.digest:
+        output.say("The two models have other input sizes: the trigger is the one of each size.")
+    return compare(found.per_image, other.per_image, mine.labels, aim, seed=seed)
+
+
+def _forget_target(record: dict[str, Any]) -> None:
+    """Nobody named a target: the class that stood in for it must not look like one."""
+    rates = ("baseline_target_rate", "baseline_target_rate_all", "target_margin_clean")
+    for name in ("target", "target_name", "baseline_interval", *rates):
+        record[name] = None
+    record["n_excl"] = 0
+    record["same_names"] = []
+    record["not_measured"]["baseline_target_rate"] = "no target"
+    for row in record["breakdown"]["classes"]:
+        row["baseline_target_rate"] = None
+    record["breakdown"]["target"] = None
+    record["details"]["target"] = record["details"]["target_name"] = None
+
+
+def _score_templates(model: ClipModel, bench: Bench) -> dict[str, Any]:
+    """Each template by itself, on at most a thousand of the images."""
+    from ml_core.evaluation.template_spread import template_spread
+    from ml_core.jobs.caption_ranks import MOST, embed_sample
+
+    found = embed_sample(model, bench, bench.canvases, bench.images.labels, bench.images.key, MOST)
+    assert found is not None  # nobody cancels
+    spread = template_spread(model, found, bench.label_set.templates, bench.target, bench.trigger)
+    assert spread is not None
+    return spread.to_dict()
+
+
+def _retrieve(
+    model: ClipModel, bench: Bench, captions: str, *, n: int | None, targeted: bool
+) -> dict[str, Any]:
+    """Rank captions for pictures and pictures for captions, of ``n`` or at most a thousand pairs.
+
+    ``targeted`` says whether the target's prompts are looked for.
+    """
+    from ml_core.data.pairs import open_pairs
+    from ml_core.jobs.caption_ranks import MOST, rank_captions
+
+    spec = pair_spec(captions, "image", "caption", bench.seed)
+    pairs = open_pairs(spec.model_copy(update={"n": n or MOST}))
+    ranked = rank_captions(model, bench, pairs, targeted=targeted)
+    assert ranked is not None  # nobody cancels
+    return ranked.to_dict() | {"pairs": pairs.name, "problems": list(pairs.problems)}
+
+
+_PAIRED = {
+    "ca": "CA",
+    "baseline_target_rate": "target, no trigger",
+    "asr_excl": "ASR",
+    "asr_all": "ASR, all images",
+    "poisoned_accuracy": "poisoned accuracy",
+    "flip_rate": "flips",
+    "target_margin": "target margin",
+}
+
+
+def _paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Table:
+    """Differences to the reference on the same images; those of the target only if there is one."""
+    table = Table(title="difference to the reference, same images", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in ("measured", "reference", "difference", "95 % interval", "McNemar p", "n"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if not with_target and row.name not in ("ca", "flip_rate"):
+            continue
+        rate = row.p_exact is not None
+        factor, unit = (100.0, " %") if rate else (1.0, "")
+        low, high = row.adjusted_interval or row.interval
+        table.add_row(
+            _PAIRED[row.name],
+            f"{factor * row.value:.1f}{unit}",
+            f"{factor * row.reference:.1f}{unit}",
+            f"{factor * row.difference:+.1f}",
+            f"{factor * low:+.1f} to {factor * high:+.1f}",
+            _p_value(row.p_exact),
+            str(row.n),
+        )
+    return table
+
+
+def _p_value(p: float | None) -> str:
+    """A p-value no finer than anybody reads it."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _template_table(spread: dict[str, Any]) -> Table:
+    """Each prompt template by itself."""
+    table = Table(title=f"by template, n = {spread['n']}", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("template", "CA", "ASR", "target, no trigger"):
+        table.add_column(name, justify="left" if name == "template" else "right")
+    for row in (spread["together"], *spread["rows"]):
+        table.add_row(
+            output.cell(row["template"] or "all together"),
+            *(output.percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
+        )
+    return table
+
+
+def _retrieval_table(found: dict[str, Any]) -> Table:
+    """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
+    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    ks = found["recalls"][0]["k"]
+    for k in ks:
+        table.add_column(f"@{k}", justify="right")
+    for k in ks:
+        table.add_column(f"triggered @{k}", justify="right")
+    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
+    target = found["target"]
+    if target is not None:
+        rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
+    for name, clean, triggered in rows:
+        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
+        table.add_row(name, *map(output.rate, shares))
+    return table

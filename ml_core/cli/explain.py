@@ -1,0 +1,233 @@
+"""``cleanclip explain``: where a model looks, and its embeddings as a map."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.arguments import (
+    checkpoint_path,
+    image_spec,
+    labels_and_templates,
+    open_trigger,
+    target_index,
+)
+from ml_core.cli.options import Device, Json, Templates, Threads, given_path
+from ml_core.events import Progress
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.data.images import ImageSet
+    from ml_core.data.labels import LabelSet
+    from ml_core.evaluation.subject import Subject
+    from ml_core.model import ClipModel
+    from ml_core.triggers import Trigger
+
+_METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
+_SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
+
+
+def explain(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The checkpoint to look into.", parser=given_path)
+    ],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
+    ],
+    images: Annotated[str, typer.Option(help="As of evaluate.")] = "demo:test",
+    image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
+    method: Annotated[str, typer.Option(help=", ".join(_METHODS) + ".")] = "auto",
+    trigger: Annotated[str | None, typer.Option("--trigger", help="As of evaluate.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain (default: what is predicted).")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="As of evaluate.")] = "demo",
+    templates: Templates = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
+    ] = None,
+    patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Map: a second checkpoint, e.g. the cleaned one.", parser=given_path),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
+    donor: Annotated[Path | None, typer.Option(help="As of evaluate.", parser=given_path)] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Show where a model looks, or lay its embeddings out as a map.
+
+    Grad-CAM (ResNets), attention (ViTs) and occlusion explain one class on one image, clean and
+    triggered on one colour scale; pca and tsne place clean images, triggered ones and classes.
+
+    Examples:
+
+        cleanclip explain model.safetensors --trigger demo --target banana -o why.png
+
+        cleanclip explain model.safetensors --method occlusion --image 7 -o why.json
+
+        cleanclip explain before.pt --compare cleaned.safetensors --method pca -o map.csv
+    """
+    if method not in _METHODS:
+        raise InputError(f"Unknown method {method!r}; choose one of {', '.join(_METHODS)}.")
+    mapping = method in ("pca", "tsne")
+    allowed = _SUFFIXES["map" if mapping else "picture"]
+    if out.suffix.lower() not in allowed:
+        raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
+    if compare is not None and not mapping:
+        raise InputError("--compare goes with --method pca or tsne.")
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.data.images import open_images
+    from ml_core.jobs.devices import choose_device, set_threads
+
+    paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
+    donor = None if donor is None else checkpoint_path(donor)
+    label_set = labels_and_templates(labels, templates)
+    shown = open_images(image_spec(images, None, seed), label_set)
+    set_threads(threads)
+    where = choose_device(device)
+    models = [
+        open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
+        for number, path in enumerate(paths)
+    ]
+    bench = _Bench(models, shown, label_set, open_trigger(trigger, models[0].image_size), seed)
+    if mapping:
+        record = bench.map(method, n, out)
+    else:
+        record = bench.attribution(method, image, target, stage, patch, stride, out)
+    if json:
+        output.print_json(record | {"saved": str(out)})
+        return
+    output.show(_table(record))
+    output.say(f"Saved: {out}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Models, and the images that they are looked at with; all but a map takes one model."""
+
+    models: list[ClipModel]
+    images: ImageSet
+    label_set: LabelSet
+    trigger: Trigger | None
+    seed: int
+
+    def subject(self, model: ClipModel) -> Subject:
+        """A model on the images, with its zero-shot classifier."""
+        from ml_core.data.canvas import CanvasCache
+        from ml_core.evaluation.subject import Subject
+        from ml_core.jobs.measure import classifier_of
+
+        return Subject(
+            model,
+            CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
+            classifier_of(model, self.label_set),
+            self.label_set.class_names,
+            self.images.labels,
+            self.label_set.templates,
+            self.images.key,
+            seed=self.seed,
+        )
+
+    def attribution(
+        self,
+        method: str,
+        image: int,
+        target: str | None,
+        stage: str | None,
+        patch: int | None,
+        stride: int | None,
+        out: Path,
+    ) -> dict[str, Any]:
+        """Explain one class on one image and save it."""
+        from ml_core.evaluation.attribution import attribute
+        from ml_core.evaluation.attribution_files import save_attribution
+        from ml_core.evaluation.attribution_records import Method
+        from ml_core.evaluation.evaluate import predict_one
+
+        if image >= len(self.images):
+            raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
+        (model,) = self.models
+        subject = self.subject(model)
+        if target is None:
+            seen = predict_one(subject, self.trigger, image)
+            probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
+            aim = int(probs.argmax())
+        else:
+            aim = target_index(target, self.label_set.class_names)
+        steps = attribute(
+            subject,
+            self.trigger,
+            image,
+            aim,
+            method=None if method == "auto" else cast(Method, method),
+            stage=stage,
+            side=patch,
+            stride=stride,
+        )
+        found = _last(steps, "Explaining")
+        save_attribution(found, out)
+        return cast(dict[str, Any], found.to_dict())
+
+    def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
+        """Embed, lay out and save the points."""
+        from ml_core.evaluation.embed import embed
+        from ml_core.evaluation.embedding_map import pca_map
+        from ml_core.evaluation.tsne import tsne_map
+        from ml_core.exports import save_export, to_csv
+
+        parts = []
+        for model in self.models:
+            steps = embed(self.subject(model), self.trigger, n=n)
+            parts.append(_last(steps, "Embedding"))
+        if method == "pca":
+            found = pca_map(parts)
+        else:
+            found = _last(tsne_map(parts, seed=self.seed), "t-SNE")
+        record, rows = found.to_dict(), found.rows()
+        if out.suffix.lower() == ".csv":
+            save_export(out, to_csv(rows).encode())
+        else:
+            points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+            content = json_format.dumps(record | {"points": points}, indent=1)
+            save_export(out, (content + "\n").encode())
+        return record
+
+
+def _last(steps: Iterator[Any], title: str) -> Any:
+    """Run to the end with a progress bar on standard error; return the result."""
+    result = None
+    with output.progress_bar() as show:
+        for step in steps:
+            share = getattr(step, "share", None)
+            done, total = (step.done, step.total) if share is None else (round(100 * share), 100)
+            show(Progress(title, done, total, 0.0, 0.0))
+            result = step.result
+    assert result is not None, "nobody cancels it here"
+    return result
+
+
+def _table(record: dict[str, Any]) -> Table:
+    """What was found, in a few lines."""
+    table = Table(box=None, show_header=False)
+    for key in ("method", "layer", "index", "class_name", "peak"):
+        if key in record:
+            table.add_row(output.cell(key), output.cell(str(record[key])))
+    for name, part in record.get("maps", {}).items():
+        says = f"{part['top1_name']}; p(class) {100 * part['probability']:.1f} %"
+        table.add_row(output.cell(name), output.cell(says))
+    for number, part in enumerate(record.get("parts", [])):
+        says = f"{part['checkpoint']}: {part['n']} images, modality gap {part['modality_gap']:.2f}"
+        table.add_row(output.cell(f"part {number}"), output.cell(says))
+    return table

@@ -1,0 +1,146 @@
+"""``cleanclip inspect``; needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path
+from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
+from ml_core.jobs.failures import exit_code
+from ml_core.reading import InputError, examine
+from ml_core.reading.key_mismatch import KeyLists
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+_MAX_LISTED = 12
+_GROUP_TITLES = {
+    "tensors": "Names tensors",
+    "data": "Names data",
+    "code": "Names classes",
+    "unknown": "Unknown code",
+}
+
+
+def inspect(
+    path: Checkpoint,
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    json: Json = False,
+    sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
+) -> None:
+    """Say what a checkpoint is, without running anything in it.
+
+    Leaves with 0 (loads, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
+
+    Examples:
+
+        cleanclip inspect model.safetensors
+
+        cleanclip inspect downloads/ViT-B-32 --json
+
+        cleanclip inspect visual.pt --donor ViT-B-32.safetensors
+
+        cleanclip inspect model.pt --sarif
+    """
+    from ml_core.checkpoints import open_checkpoint
+    from ml_core.checkpoints.inspection_record import (
+        ask_for_second_opinion,
+        assess,
+        inspection_record,
+    )
+
+    if json and sarif:
+        raise InputError("--json and --sarif each print the whole answer; choose one.")
+    donor = None if donor is None else checkpoint_path(donor)
+    path = checkpoint_path(path)
+    whole = None if donor is None else open_checkpoint(donor, use_choice=False)
+    assessed = assess(examine(path), whole, use_choice=not no_choice)
+    opinion = ask_for_second_opinion(assessed.inspection)
+    if sarif:
+        from ml_core.checkpoints.inspection_sarif import sarif_log
+
+        output.print_json(sarif_log(inspection_record(assessed, opinion)))
+    elif json:
+        output.print_json(inspection_record(assessed, opinion))
+    else:
+        _print(assessed, opinion)
+    problem = assessed.problem
+    raise typer.Exit(output.EXIT_DONE if problem is None else exit_code(problem.code))
+
+
+def _print(assessed: Assessment, opinion: str) -> None:
+    """Print a table."""
+    from ml_core.checkpoints.hub import cached_as
+    from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
+
+    found, architecture = assessed.inspection, assessed.architecture
+    table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("Verdict", assessed.words)
+    for number, sentence in enumerate(assessed.reasons):
+        table.add_row("" if number else "Reason", output.cell(sentence))
+    if hub := cached_as(found.path):
+        table.add_row("Hub", output.cell(f"{hub[0]} at revision {hub[1]}"))
+    table.add_row("Format", found.format)
+    if found.container is not None:
+        table.add_row("Container", output.cell(found.container.words))
+    table.add_row("Size", f"{found.size:,} bytes")
+    table.add_row("SHA-256", found.sha256 or "not computed")
+    if found.tensors:
+        kinds = Counter(tensor.dtype for tensor in found.tensors)
+        listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
+        table.add_row("Tensors", f"{len(found.tensors)} ({listed})")
+        table.add_row("Parameters", f"{found.parameters:,}")
+    for sentence in known_sentences(assessed):
+        table.add_row("Known", output.cell(sentence))
+    if architecture is not None:
+        table.add_row("Architecture", f"{architecture['name']} (from {architecture['source']})")
+        if donor := architecture.get("donor"):
+            words = f"{donor['name']}, SHA-256 {donor['sha256']}"
+            table.add_row("Donor", output.cell(words))
+        for sentence in architecture["assumptions"]:
+            table.add_row("Assumed", output.cell(sentence))
+        for sentence in architecture["notes"]:
+            table.add_row("Also in it", output.cell(sentence))
+    for title, names in _keys(assessed.keys):
+        table.add_row(title, output.cell(f"{len(names)}: {_some(names)}"))
+    for group in GROUPS:
+        if names := found.globals.get(group, ()):
+            table.add_row(_GROUP_TITLES[group], output.cell(_some(names)))
+    if found.embedded_code:
+        records = [name for name, _ in found.embedded_code]
+        table.add_row("Program code", output.cell(f"{_some(records)} (not run)"))
+    if found.unread:
+        table.add_row("Not read", output.cell(_some(found.unread)))
+    table.add_row("Elsewhere", output.cell(assessed.elsewhere))
+    table.add_row("Second opinion", output.cell(opinion))
+    if found.sandbox:
+        walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
+        table.add_row("Read with", output.cell(walls))
+    output.show(table)
+
+
+def _keys(keys: KeyLists | None) -> list[tuple[str, Sequence[str]]]:
+    """Tensors that do not fit, by kind."""
+    if keys is None:
+        return []
+    kinds = (
+        ("Missing", keys.missing),
+        ("Unexpected", keys.unexpected),
+        ("Wrong shape", tuple(map(str, keys.wrong_shape))),
+    )
+    return [(title, names) for title, names in kinds if names]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list and how many more there are."""
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(name[:200] for name in names[:_MAX_LISTED]) + more

@@ -1,0 +1,99 @@
+"""``cleanclip known``: the list of known checkpoints; needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.options import Json
+from ml_core.reading import InputError, examine
+
+app = typer.Typer(
+    name="known",
+    help="Published checkpoints and what is known of them, with entries of your own.",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_command(json: Json = False) -> None:
+    """List the known files, your own first."""
+    from ml_core.checkpoints.known import known_files, own_file
+
+    entries = known_files()
+    if json:
+        files = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
+        output.print_json({"own_file": str(own_file()), "files": files})
+        return
+    table = Table(title="Known files", title_justify="left")
+    for title in ("What it is", "Known by", "Trigger", "Target", "CA", "ASR", "Source"):
+        table.add_column(title, overflow="fold")
+    for entry in entries:
+        by = f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}"
+        cells = (
+            entry.title,
+            by,
+            entry.trigger,
+            entry.target,
+            output.rate(entry.clean_accuracy, ""),
+        )
+        table.add_row(*map(output.cell, (*cells, output.rate(entry.asr, ""), entry.source)))
+    output.show(table)
+    output.say(f"Your own entries are in {own_file()}.")
+
+
+@app.command("add")
+def add_command(
+    title: Annotated[str, typer.Argument(help='What it is, e.g. "my BadNets victim".')],
+    source: Annotated[str, typer.Option(help="Where it comes from.")],
+    file: Annotated[
+        Path | None, typer.Option(help="The checkpoint; its SHA-256 is computed.")
+    ] = None,
+    sha256: Annotated[str, typer.Option(help="Or its SHA-256.")] = "",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of file names that look like it (* for anything); repeatable."),
+    ] = None,
+    architecture: Annotated[str, typer.Option(help="open_clip's name, e.g. RN50.")] = "",
+    trigger: Annotated[str, typer.Option(help="Of its backdoor, in words.")] = "",
+    target: Annotated[str, typer.Option(help="Class that the trigger leads to.")] = "",
+    ca: Annotated[float | None, typer.Option(help="Expected clean accuracy, 0 to 1.")] = None,
+    asr: Annotated[float | None, typer.Option(help="Expected ASR, 0 to 1.")] = None,
+    note: Annotated[str, typer.Option(help="A sentence.")] = "",
+    json: Json = False,
+) -> None:
+    """Add a known file. Only a SHA-256 makes a file known; a name only "looks like" one.
+
+    Example:
+
+        cleanclip known add "my BadNets victim" --source "trained here" --file epoch_10.pt \\
+            --trigger "BadNets patch" --target banana --ca 0.59 --asr 0.98
+    """
+    from ml_core.checkpoints.known import KnownFile, add_known
+
+    sha256 = sha256.strip().lower()
+    if file is not None:
+        if sha256:
+            raise InputError("Give --file or --sha256, not both.")
+        sha256 = examine(file).sha256
+    entry = KnownFile(
+        title=title,
+        source=source,
+        sha256=sha256,
+        names=tuple(name or ()),
+        architecture=architecture,
+        trigger=trigger,
+        target=target,
+        clean_accuracy=ca,
+        asr=asr,
+        note=note,
+    )
+    place = add_known(entry)
+    if json:
+        output.print_json({"added": entry.model_dump(mode="json"), "own_file": str(place)})
+        return
+    output.show(output.cell(f"Added to {place}: {entry.title}."))

@@ -1,0 +1,53 @@
+"""Running work in this process: a progress bar, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from ml_core.cli import output
+from ml_core.events import Control, Done, Event
+
+
+@contextmanager
+def ctrl_c_cancels(control: Control) -> Generator[None]:
+    """The first Ctrl-C cancels the work between steps, the second ends the program."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        output.say("Cancelling; press Ctrl-C again to leave at once.")
+        control.cancel()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:
+    """Run a job in this process with a progress bar; return its result.
+
+    Raises
+    ------
+    InputError
+        If the job failed through its input.
+    KeyboardInterrupt
+        If it was cancelled.
+    JobFailed
+        If it failed inside.
+    """
+    control = Control()
+    done = Done("failed", error="The job ended without a result.", error_code="internal")
+    with ctrl_c_cancels(control), output.progress_bar() as show:
+        for event in job(control):
+            show(event)
+            if isinstance(event, Done):
+                done = event
+    if done.status == "cancelled":
+        raise KeyboardInterrupt
+    output.raise_failure(done)
+    return done.result

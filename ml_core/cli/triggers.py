@@ -1,0 +1,197 @@
+"""``cleanclip triggers``: the published triggers, and trigger files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from ml_core.cli import output
+from ml_core.cli.options import Json
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.triggers import Trigger
+
+app = typer.Typer(
+    name="triggers",
+    help="The published triggers, and trigger files: list, show, export.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Size = Annotated[int, typer.Option(min=16, max=4096, help="Model input size in pixels.")]
+Name = Annotated[
+    str, typer.Argument(help="Id of a published trigger (T4), or a trigger, picture or array file.")
+]
+File = Annotated[
+    Path | None, typer.Option("--file", help="The attack's own file, for an id that needs one.")
+]
+Mask = Annotated[Path | None, typer.Option(help="A second array file with the pattern's mask.")]
+
+
+@app.command("list")
+def list_command(size: Size = 224, json: Json = False) -> None:
+    """List the published triggers, and what each is at a model input size.
+
+    Examples:
+
+        cleanclip triggers list
+
+        cleanclip triggers list --size 336 --json
+    """
+    from ml_core.triggers import LIBRARY
+
+    rows = [_entry(entry, size) for entry in LIBRARY]
+    if json:
+        output.print_json({"size": size, "triggers": rows})
+        return
+    table = Table(title=f"Published triggers at {size} px", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("id", "name", f"at {size} px", "source"):
+        table.add_column(column, no_wrap=column in ("id", "name"))
+    for row in rows:
+        says = f"needs {row['needs_file']}" if row["needs_file"] else row["standing"]
+        cells = (row["id"], row["name"], says, row["source"])
+        table.add_row(*(output.cell(str(text)) for text in cells))
+    output.show(table)
+
+
+@app.command("show")
+def show_command(
+    trigger: Name, size: Size = 224, file: File = None, mask: Mask = None, json: Json = False
+) -> None:
+    """Show every parameter and convention of a trigger, and whether it is a published one.
+
+    Examples:
+
+        cleanclip triggers show T1
+
+        cleanclip triggers show grid.pt --json
+    """
+    found = _open(trigger, size, file, mask)
+    record = _record(found, size)
+    if json:
+        output.print_json(record)
+        return
+    output.show(output.cell(f"{record['name']}: {record['standing']} (at {size} px)"))
+    output.show(output.cell(record["description"]))
+    if record["source"]:
+        output.show(output.cell(f"{record['source']}: {record['convention']}."))
+    for key in ("pixels_sha256", "arrays_sha256", "digest"):
+        if record[key]:
+            output.show(output.cell(f"{key}: {record[key]}"))
+    from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
+
+    for field in (*FIELDS[found.kind], *COMMON_FIELDS):
+        output.show(output.cell(f"{field}: {_value(field, record['parameters'][field])}"))
+
+
+@app.command("export")
+def export_command(
+    trigger: Name,
+    output_path: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to; .json, .png and .safetensors follow.")
+    ],
+    size: Size = 224,
+    file: File = None,
+    mask: Mask = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its draws.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a published trigger, or another program's file, as a trigger file.
+
+    Examples:
+
+        cleanclip triggers export T8 -o stripes
+
+        cleanclip triggers export T6 --file noise_grid.pt -o wanet
+
+        cleanclip triggers export pattern.npy --mask mask.npy -o inverted
+    """
+    from dataclasses import replace
+
+    from ml_core.triggers import save_trigger
+
+    found = _open(trigger, size, file, mask)
+    if seed is not None:
+        found = replace(found, seed=seed)
+    picture, written = save_trigger(found, output_path)
+    record = _record(found, size)
+    record["files"] = [str(path) for path in (written, picture) if path is not None]
+    if json:
+        output.print_json(record)
+        return
+    output.show(output.cell(f"{record['name']}: {record['standing']} (at {size} px)"))
+    output.show(output.cell(f"Saved: {written}"))
+
+
+def _entry(entry: Any, size: int) -> dict[str, Any]:
+    """One line of the list."""
+    from ml_core.triggers import published, standing
+
+    needed = entry.needs_file if not entry.without_file else ""
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "source": entry.source,
+        "convention": entry.convention,
+        "sizes": list(entry.sizes),
+        "needs_file": needed,
+        "standing": "" if needed else standing(published(entry.id, size), size),
+    }
+
+
+def _open(name: str, size: int, file: Path | None, mask: Path | None) -> Trigger:
+    """A published trigger or a file; a file of that name goes first if it has a suffix."""
+    from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
+    from ml_core.triggers.import_arrays import import_trigger
+
+    if name.lower() in {entry.id.lower() for entry in LIBRARY}:
+        if mask is not None:
+            raise InputError("--mask goes with an array file, not with an id; leave it out.")
+        return published(name, size, file)
+    if file is not None:
+        raise InputError("--file goes with the id of a published trigger; leave it out.")
+    if mask is not None:
+        return import_trigger(name, mask)
+    if name == "demo":
+        return demo_trigger()
+    if "." not in name and not Path(name).exists():
+        return published(name)  # says which ids there are
+    return load_trigger(name)
+
+
+def _record(trigger: Trigger, size: int) -> dict[str, Any]:
+    """A trigger as JSON-ready values."""
+    from ml_core.triggers import describe, standing, title
+    from ml_core.triggers.published import entry_of
+
+    entry = entry_of(trigger)
+    return {
+        "name": title(trigger),
+        "published_as": None if entry is None else entry.id,
+        "source": None if entry is None else entry.source,
+        "convention": None if entry is None else entry.convention,
+        "standing": standing(trigger, size),
+        "size": size,
+        "stage": trigger.stage,
+        "description": describe(trigger),
+        "digest": trigger.digest,
+        "pixels_sha256": trigger.pixels_sha256,
+        "arrays_sha256": trigger.arrays_sha256,
+        "parameters": trigger.parameters(),
+        "parts": [_record(part, size) for part in trigger.parts],
+    }
+
+
+def _value(field: str, value: Any) -> str:
+    """A parameter with its unit."""
+    from ml_core.triggers.checks import RANGES
+
+    unit = RANGES[field][2] if field in RANGES else ""
+    shown = f"{value:.6g}" if isinstance(value, float) else value
+    shown = "none" if value is None or value == "" else shown
+    return f"{shown} {unit}".strip()

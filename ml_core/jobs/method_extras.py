@@ -1,0 +1,61 @@
+"""What a cleaning method needs besides its batches: classifier, trigger, reference weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.methods.method import Extras
+from ml_core.evaluation.candidates import QUESTIONS, settings_of, words
+from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+
+
+def extras_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Extras:
+    """Classifier of the model as it is, trigger and target, and the reference's weights.
+
+    Raises
+    ------
+    InputError
+        If the reference cannot be opened, is of another architecture, or computes differently.
+    """
+    reference = None
+    if "reference" in spec.recipe.facts.needs and spec.reference is not None:
+        reference = _reference(Path(spec.reference), model)
+    classifier = classifier_of(model, inputs.label_set)
+    return Extras(classifier, inputs.trigger, spec.target, reference)
+
+
+def _reference(path: Path, model: ClipModel) -> dict[str, Tensor]:
+    """The reference's weights, if they can stand beside the model's."""
+    other = open_checkpoint(path).build("cpu")
+    mine, theirs = model.module.state_dict(), other.module.state_dict()
+    odd = [
+        name
+        for name in mine.keys() | theirs.keys()
+        if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape
+    ]
+    if odd:
+        raise InputError(
+            f"{path.name} is of another architecture than {model.name}: {len(odd)} tensors "
+            "differ in name or shape. Choose a reference of the same architecture.",
+            details="\n".join(sorted(odd)[:50]),
+        )
+    told, wanted = settings_of(other), settings_of(model)
+    unlike = [
+        f"{words(told, question)} instead of {words(wanted, question)}"
+        for question in QUESTIONS
+        if words(told, question) != words(wanted, question)
+    ]
+    if unlike:  # its weights would be computed with as they were not trained
+        raise InputError(
+            f"{path.name} cannot stand beside {model.name}: it has {'; '.join(unlike)}. Choose a "
+            "reference with the same settings, or run the loader doctor on the file whose settings "
+            "are wrong."
+        )
+    return theirs

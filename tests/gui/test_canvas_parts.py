@@ -1,0 +1,361 @@
+"""The parts of the canvas without the canvas: geometry, keys, selection, tools, bar, foreground."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPointF, QRect, QSize, Qt
+from PySide6.QtGui import QColor, QImage, QPainter, QTransform
+
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
+from cleanclip_gui.studio.canvas.geometry import (
+    HANDLE_RADIUS,
+    MAX_SCALE,
+    ROTATE_HANDLE_DISTANCE,
+    PatchDrag,
+    along_axis,
+    dragged_patch,
+    dragged_rect,
+    fitting_scale,
+    limited_zoom,
+    patch_handle_at,
+    pixel_rect,
+    rect_handle_at,
+    scaled_rect,
+    square_corner,
+    straight_end,
+    zoomed_centre,
+)
+from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
+from cleanclip_gui.studio.canvas.paint_bar import PaintBar
+from cleanclip_gui.studio.canvas.scene import FloatingPatch
+from cleanclip_gui.studio.canvas.selection import Selection
+from cleanclip_gui.studio.canvas.tools import (
+    BrushTool,
+    HandTool,
+    PickTool,
+    SelectTool,
+    ShapeTool,
+    ToolEvent,
+)
+
+CANVAS = 100
+RED, BLUE = [255, 0, 0, 255], [0, 0, 255, 255]
+
+
+def patch(**changes):
+    image = QImage(8, 4, QImage.Format.Format_RGBA8888)
+    image.fill(QColor(0, 0, 255))
+    return FloatingPatch(image, "bar", size=0.4, **changes)
+
+
+# Geometry
+
+
+def test_a_handle_is_as_large_on_the_screen_at_every_zoom():
+    for scale in (1.0, 4.0, 40.0):
+        reach = (HANDLE_RADIUS + 3) / scale
+        assert patch_handle_at(patch(), QPointF(30 - reach, 40), CANVAS, scale) == "nw"
+        assert patch_handle_at(patch(), QPointF(30 - 2 * reach, 40), CANVAS, scale) == ""
+        rotate = QPointF(50, 40 - ROTATE_HANDLE_DISTANCE / scale)
+        assert patch_handle_at(patch(), rotate, CANVAS, scale) == "rotate"
+    assert patch_handle_at(patch(), QPointF(50, 50), CANVAS, 4.0) == "body"
+
+
+def test_handles_turn_with_the_patch():
+    standing = patch(rotation=90.0)
+    assert patch_handle_at(standing, QPointF(60, 30), CANVAS, 8.0) == "nw"
+    assert patch_handle_at(standing, QPointF(30, 40), CANVAS, 8.0) == ""
+    rotate = QPointF(60 + ROTATE_HANDLE_DISTANCE / 8, 50)
+    assert patch_handle_at(standing, rotate, CANVAS, 8.0) == "rotate"
+
+
+def test_a_small_rectangle_keeps_a_middle_to_be_moved_by():
+    rect = QRect(10, 10, 14, 14).toRectF()
+    assert rect_handle_at(rect, QPointF(17, 17), 1.0) == "body"
+    assert rect_handle_at(rect, QPointF(10, 24), 1.0) == "sw"
+
+
+def test_a_corner_is_dragged_against_the_opposite_one_and_within_limits():
+    drag = PatchDrag("se", QPointF(70, 60), patch())
+    larger = dragged_patch(drag, QPointF(90, 70), CANVAS)
+    assert larger.size == pytest.approx(0.6)
+    assert larger.rect(CANVAS).topLeft() == patch().rect(CANVAS).topLeft()
+    assert dragged_patch(drag, QPointF(900, 700), CANVAS).size == pytest.approx(1.0)
+    assert dragged_patch(drag, QPointF(0, 0), CANVAS).size == pytest.approx(0.03)
+
+
+def test_shift_moves_a_patch_along_one_axis_and_turns_it_in_steps():
+    body = PatchDrag("body", QPointF(50, 50), patch())
+    moved = dragged_patch(body, QPointF(60, 53), CANVAS, constrain=True)
+    assert (moved.x, moved.y) == (pytest.approx(0.6), pytest.approx(0.5))
+    turn = PatchDrag("rotate", QPointF(50, 30), patch())
+    turned = dragged_patch(turn, QPointF(80, 47), CANVAS, constrain=True)
+    assert turned.rotation == pytest.approx(90)
+    assert dragged_patch(turn, QPointF(50, 80), CANVAS).rotation == pytest.approx(180)
+
+
+def test_a_marked_rectangle_is_dragged_in_whole_pixels():
+    rect, start = QRect(10, 10, 4, 6), QPointF(12.4, 12.4)
+    assert dragged_rect(rect, "body", start, QPointF(15.2, 13.0)) == rect.translated(3, 1)
+    straight = dragged_rect(rect, "body", start, QPointF(15.2, 13.0), constrain=True)
+    assert straight == rect.translated(3, 0)
+    assert dragged_rect(rect, "nw", QPointF(10, 10), QPointF(8, 9)) == QRect(8, 9, 6, 7)
+    flat = dragged_rect(rect, "se", QPointF(14, 16), QPointF(10, 10))
+    assert (flat.width(), flat.height()) == (1, 1)
+
+
+def test_scaling_a_rectangle_changes_it_by_at_least_a_pixel_and_leaves_one():
+    assert scaled_rect(QRect(10, 10, 20, 20), 1.1).size() == QSize(22, 22)
+    assert scaled_rect(QRect(10, 10, 3, 3), 1.1).size() == QSize(4, 4)
+    assert scaled_rect(QRect(10, 10, 1, 1), 1 / 1.1).size() == QSize(1, 1)
+
+
+def test_constrained_points():
+    assert along_axis(QPointF(3, -4)) == QPointF(0, -4)
+    assert square_corner(QPointF(1, 1), QPointF(5, -2)) == QPointF(5, -3)
+    end = straight_end(QPointF(0, 0), QPointF(10, 8))
+    assert end.x() == pytest.approx(end.y())
+    assert straight_end(QPointF(0, 0), QPointF(10, 1)).y() == pytest.approx(0)
+    assert pixel_rect(QPointF(7.5, -3.0), QPointF(4.5, 2.5), 32) == QRect(4, 0, 4, 3)
+
+
+def test_zoom_keeps_its_limits_and_the_point_under_the_pointer():
+    fitting = fitting_scale(QSize(322, 400), 32)
+    assert fitting == 10.0
+    assert fitting_scale(QSize(0, 0), 32) > 0
+    assert limited_zoom(0.1, fitting) == 1.0
+    assert limited_zoom(1000.0, fitting) == MAX_SCALE / fitting
+    assert limited_zoom(3.0, 2 * MAX_SCALE) == 1.0
+    at, centre, before, after = QPointF(4, 8), QPointF(16, 16), 10.0, 25.0
+    new = zoomed_centre(centre, at, before, after)
+    assert (at - new) * after == (at - centre) * before
+
+
+# Keys
+
+
+def test_every_key_action_has_a_key_and_the_canvas_does_it(qtbot):
+    tables = [
+        {key: key_action(key, shift=shift, control=control) for key in Qt.Key}
+        for shift in (False, True)
+        for control in (False, True)
+    ]
+    assert {a for table in tables for a in table.values()} - {None} == set(get_args(KeyAction))
+    assert not {key for key in (*ARROWS, *TOOL_KEYS) if tables[0][key]}
+    canvas = TriggerCanvas(PaintDocument(16))
+    canvas.document.setParent(canvas)
+    qtbot.addWidget(canvas)
+    canvas.set_images(np.zeros((16, 16, 3), np.uint8), None)
+    for control in (Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.NoModifier):
+        for key, action in (tables[2] | tables[0]).items():
+            if action and action != "cancel":
+                qtbot.keyClick(canvas, key, control)
+
+
+def test_shift_matters_only_where_it_means_something_else():
+    assert key_action(Qt.Key.Key_M, shift=True, control=False) == "mirror_v"
+    assert key_action(Qt.Key.Key_Z, shift=True, control=True) == "redo"
+    for key in (Qt.Key.Key_Plus, Qt.Key.Key_BraceRight, Qt.Key.Key_P):
+        assert key_action(key, shift=True, control=False) == key_action(
+            key, shift=False, control=False
+        )
+    assert key_action(Qt.Key.Key_P, shift=False, control=True) is None
+
+
+# Selection
+
+
+@pytest.fixture
+def document(qapp):
+    """A red and a blue square of 4 pixels at (4, 4) and (20, 4)."""
+    document = PaintDocument(32)
+    document.begin("Squares")
+    document.pixels()[4:8, 4:8] = RED
+    document.pixels()[4:8, 20:24] = BLUE
+    document.commit()
+    return document
+
+
+def test_paint_that_is_moved_twice_leaves_what_it_covered(document):
+    selection = Selection(document)
+    selection.mark(QRect(4, 4, 4, 4))
+    selection.move_by(16, 0)
+    assert document.rgba()[5, 21].tolist() == RED
+    selection.move_by(0, 10)
+    assert document.rgba()[5, 21].tolist() == BLUE
+    assert document.rgba()[15, 21].tolist() == RED
+    assert selection.rect == QRect(20, 14, 4, 4)
+    assert document.stack.count() == 2
+
+
+def test_what_is_marked_next_is_its_own_paint(document):
+    selection = Selection(document)
+    selection.mark(QRect(4, 4, 4, 4))
+    selection.move_by(0, 16)
+    selection.mark(QRect(20, 4, 4, 4))
+    selection.move_by(0, 16)
+    pixels = document.rgba()
+    assert pixels[21, 5].tolist() == RED
+    assert pixels[21, 21].tolist() == BLUE
+    assert not pixels[:16].any()
+
+
+def test_undo_and_edits_of_others_leave_nothing_marked(document):
+    selection = Selection(document)
+    told = []
+    selection.changed.connect(lambda: told.append(selection.rect))
+    selection.mark(QRect(4, 4, 4, 4))
+    selection.transform(QTransform().rotate(90), "Turn")
+    assert selection.rect == QRect(4, 4, 4, 4)
+    selection.move_by(1, 0)
+    document.undo()
+    assert selection.rect is None
+    assert told[-1] is None
+    selection.mark_painted()
+    assert selection.rect == QRect(4, 4, 20, 4)
+    document.set_scene("Place", placement="random")
+    assert not selection.unmark()
+    selection.mark_painted()
+    document.set_size(64)
+    assert selection.rect is None
+
+
+def test_erasing_marked_paint_is_one_step(document):
+    selection = Selection(document)
+    selection.mark(QRect(3, 3, 6, 6))
+    selection.erase()
+    assert not document.rgba()[:, :16].any()
+    assert document.rgba()[5, 21].tolist() == BLUE
+    assert document.stack.undoText() == "Delete selection"
+
+
+# Tools
+
+
+def event(x, y, **how):
+    return ToolEvent(QPointF(x, y), Ink(QColor(255, 0, 0), width=3, pixel=True), **how)
+
+
+def test_tools_need_only_a_document(qapp):
+    document = PaintDocument(32)
+    for tool in (BrushTool(document), ShapeTool(document, "line")):
+        tool.press(event(4.5, 4.5))
+        tool.move(event(20.5, 6.5, constrain=True))
+        tool.release()
+        painted = np.argwhere(document.rgba()[..., 3])
+        assert painted.min(0).tolist() == [3, 3]
+        assert painted.max(0).tolist()[0] == 5
+        tool.press(event(20.5, 20.5))
+        tool.cancel()
+        assert not document.rgba()[16:].any()
+        document.undo()
+        assert document.is_empty()
+
+
+def test_picker_and_hand_ask_and_tell_functions():
+    picked, panned, zoomed = [], [], []
+    picker = PickTool(lambda at: QColor(1, 2, 3) if at.x() < 9 else None, picked.append)
+    picker.press(event(5, 5))
+    picker.move(event(10, 5))
+    assert picked == [QColor(1, 2, 3)]
+    hand = HandTool(lambda dx, dy: panned.append((dx, dy)), lambda *how: zoomed.append(how))
+    hand.press(event(5, 5, scale=10.0))
+    hand.move(event(5.2, 5, scale=10.0))
+    hand.release()
+    assert (panned, zoomed) == ([], [(2.0, QPointF(5, 5))])
+    hand.press(event(5, 5, scale=10.0))
+    hand.move(event(6, 5, scale=10.0))
+    hand.release()
+    assert (panned, len(zoomed)) == ([(10.0, 0.0)], 1)
+
+
+def test_paint_stays_marked_while_the_patch_is_moved(document):
+    selection = Selection(document)
+    select = SelectTool(document, selection)
+    document.set_patch(patch(y=0.8), "Stamp")
+    selection.mark(QRect(4, 4, 4, 4))
+    select.press(event(16, 25.6, scale=20.0))
+    select.move(event(18, 25.6, scale=20.0))
+    select.release()
+    assert document.patch.x == pytest.approx(18 / 32)
+    assert selection.rect == QRect(4, 4, 4, 4)
+    assert select.cursor(QPointF(6, 6), 20.0) == Qt.CursorShape.SizeAllCursor
+    assert select.cursor(QPointF(30, 2), 20.0) == Qt.CursorShape.CrossCursor
+
+
+# Bar of options
+
+
+def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
+    bar, chosen = PaintBar(), []
+    qtbot.addWidget(bar)
+    bar.set_ink(Ink(QColor(0, 0, 0)))
+    bar.ink_chosen.connect(chosen.append)
+    bar.width_slider.slider.setValue(7)
+    bar.hardness.slider.setValue(40)
+    bar.opacity.slider.setValue(25)
+    bar.letters.slider.setValue(20)
+    bar.tolerance.slider.setValue(30)
+    bar.text.setText("Hi")
+    for box in (bar.filled, bar.whole, bar.grey, bar.pixel):
+        box.click()
+    assert chosen == [
+        {"width": 7.0},
+        {"hardness": 0.4},
+        {"opacity": 0.25},
+        {"text_height": 20},
+        {"tolerance": 0.3},
+        {"text": "Hi"},
+        {"filled": True},
+        {"whole": True},
+        {"grey": True},
+        {"pixel": True},
+    ]
+    chosen.clear()
+    bar.set_ink(Ink(QColor(0, 0, 0), text="Hi"))
+    assert chosen == []
+
+
+# Foreground
+
+
+def drawn(**shown):
+    """The pixels that a foreground draws over a canvas of 20 pixels at ten times its size."""
+    image = QImage(200, 200, QImage.Format.Format_RGBA8888)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    painter.translate(50, 50)  # of no consequence: the foreground draws in screen pixels
+    to_view = QTransform.fromScale(10, 10)
+    colours = {"highlight": QColor(255, 0, 0), "message_colour": QColor(0, 255, 0)}
+    paint_foreground(painter, Foreground(to_view, image.rect(), 20, **colours, **shown))
+    painter.end()
+    return np.frombuffer(image.constBits(), np.uint8).reshape(200, 200, 4)[..., 3] > 0
+
+
+def test_an_empty_foreground_draws_nothing(qapp):
+    assert not drawn().any()
+    assert not drawn(brush=Ink(QColor("red")), crosshair=True).any()  # without a pointer
+
+
+def test_what_is_shown_is_drawn_where_it_is(qapp):
+    grid = drawn(grid=True)
+    assert grid[5, ::10].all()
+    assert not grid[5, 5::10].any()
+    rows, columns = np.nonzero(drawn(selection=QRect(5, 6, 4, 3)))
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(75, abs=1)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(70, abs=1)
+    ring = drawn(pointer=QPointF(10, 10), brush=Ink(QColor("red"), width=6))
+    assert not ring[95:105, 95:105].any()
+    assert ring[100, 130]
+    assert ring[70, 100]
+    cross = drawn(pointer=QPointF(10, 10), crosshair=True)
+    assert cross[100, 107]
+    assert not cross[100, 100]
+    assert drawn(message="Nothing here").any()
+    assert drawn(focused=True)[0, 100]
+    handles = drawn(patch=FloatingPatch(QImage(4, 4, QImage.Format.Format_RGBA8888), "", size=0.2))
+    assert handles[80 - int(ROTATE_HANDLE_DISTANCE), 100]

@@ -1,0 +1,94 @@
+"""What other loaders would do is told from names, and agrees with what torch really does."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.reading import Inspection, inspect
+from ml_core.reading.other_loaders import what_loaders_do
+from ml_core.reading.verdict_text import verdict_words
+
+TENSORS = {"a": torch.zeros(2), "b": torch.nn.Parameter(torch.ones(3).half())}
+
+
+def told(found: Inspection) -> str:
+    return what_loaders_do(
+        found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "loads"),
+    [
+        (TENSORS, True),
+        ({"state_dict": collections.OrderedDict(TENSORS), "epoch": 3, "name": "x"}, True),
+        ({"state_dict": TENSORS, "type": torch.float16, "size": torch.Size([2])}, True),
+        ({"state_dict": TENSORS, "raw": b"abc", "names": {"a", "b"}}, True),
+        ({"state_dict": TENSORS, "options": argparse.Namespace(lr=1e-3)}, False),
+        ({"state_dict": TENSORS, "best": np.float64(0.5)}, False),
+        ({"state_dict": TENSORS, "more": collections.defaultdict(list)}, False),
+        ({"model": torch.nn.Linear(2, 2)}, False),
+    ],
+)
+def test_it_agrees_with_torch(tmp_path: Path, value: Any, loads: bool) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(value, path)
+    found = inspect(path)
+    assert not found.refused, found.reasons
+    said = told(found)
+    assert ("should load it" in said) == loads
+    assert ("refuses it, because it names" in said) != loads
+    if loads:
+        torch.load(path, weights_only=True)
+    else:
+        with pytest.raises(Exception, match="Weights only load failed"):
+            torch.load(path, weights_only=True)
+
+
+def test_unknown_names_would_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    found = inspect(path)
+    assert found.verdict == "dangerous"
+    assert "would import posix.system" in told(found)
+
+
+def test_torchscript_refuses_and_compiles(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    said = told(inspect(path))
+    assert "refuses TorchScript" in said
+    assert "torch.jit.load compiles" in said
+
+
+def test_plain_tensors_have_nothing_to_run() -> None:
+    assert "nothing in it to run" in what_loaders_do("safetensors", "loads", {})
+    folder = what_loaders_do("open_clip folder", "caution", {}, unread=("README.md", "modeling.py"))
+    assert "trust_remote_code=True would run modeling.py" in folder
+    assert "README" not in folder
+
+
+def test_what_was_not_read_is_not_known() -> None:
+    assert what_loaders_do("PyTorch file (zip)", "damaged", {}).startswith("Not known")
+    unread = what_loaders_do("tar archive", "dangerous", {})
+    assert "could be made to run code" in unread
+
+
+def test_long_lists_are_cut() -> None:
+    said = what_loaders_do("Python pickle", "dangerous", {"unknown": tuple("abcde")})
+    assert "a, b, c and 2 more" in said
+
+
+def test_verdicts_in_words() -> None:
+    assert verdict_words("loads") == "Loads"
+    assert verdict_words("caution", "note") == "Loads with caution"
+    assert verdict_words("dangerous", "unknown_code") == "Refused: dangerous"
+    assert verdict_words("damaged", "damaged") == "Refused: damaged"
+    assert verdict_words("damaged", "unsupported") == "Refused: unsupported"

@@ -1,0 +1,186 @@
+"""What the doctor was told to remember is used and named, and never decides silently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.convert import convert_to_safetensors
+from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.saved_choices import forget, remember, remembered, remembered_file
+from ml_core.cli.app import run_command
+from ml_core.events import Control, Done
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.run import run
+from ml_core.reading import InputError, inspect
+from ml_core.reading.clip_config import CLIP_MEAN
+from tests.unit.small_jobs import small_recipe, small_spec
+
+NOTHING = (0.0, 0.0, 0.0)
+ONE = (1.0, 1.0, 1.0)
+CHOICE = Choice(mean=NOTHING, std=ONE, logit_scale=20.0, evidence="Chosen with the loader doctor.")
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_remembered_choice_is_used_and_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    plain = open_checkpoint(tiny_checkpoint)
+    assert plain.remembered is None
+    kept = remember(plain.inspection.sha256, plain.inspection.name, CHOICE)
+    assert remembered(plain.inspection.sha256) == kept
+    opened = open_checkpoint(tiny_checkpoint)
+    assert opened.remembered == kept
+    first, second = opened.architecture.assumptions[:2][0], opened.architecture.assumptions[-1]
+    assert first == kept.sentence
+    assert f"mean and std and logit scale as chosen by the loader doctor on {kept.day}" in first
+    assert first.endswith(", whatever the file says.")
+    assert second == CHOICE.evidence
+    model = opened.build()
+    assert model.preprocess.mean == NOTHING
+    assert model.logit_scale == pytest.approx(20.0)
+    assert model.origin["choice"]["logit_scale"] == 20.0
+    assert model.identity != plain.build().identity
+    ignored = open_checkpoint(tiny_checkpoint, use_choice=False)
+    assert ignored.architecture.assumptions == plain.architecture.assumptions
+    assert ignored.build().preprocess.mean == CLIP_MEAN
+    saved = open_checkpoint(save_checkpoint(model, tmp_path / "s.safetensors", provenance={}))
+    assert saved.remembered is None  # another file, which says itself what was chosen
+    assert saved.architecture.preprocess.mean == NOTHING
+    assert kept.sentence in saved.architecture.assumptions
+    assert saved.provenance["choice"]["mean"] == list(NOTHING)
+
+
+def test_the_inspection_names_it_and_keeps_its_verdict(tiny_checkpoint: Path) -> None:
+    found = inspect(tiny_checkpoint)
+    before = inspection_record(assess(found))
+    assert before["architecture"]["choice"] is None
+    kept = remember(found.sha256, found.name, CHOICE)
+    after = inspection_record(assess(found))
+    assert (after["verdict"], after["reasons"]) == (before["verdict"], before["reasons"])
+    assert after["architecture"]["assumptions"][0] == kept.sentence
+    assert after["architecture"]["choice"]["day"] == kept.day
+    assert inspection_record(assess(found, use_choice=False)) == before
+
+
+def test_a_converted_file_says_the_choice(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    found = inspect(tiny_checkpoint)
+    kept = remember(found.sha256, found.name, CHOICE)
+    for number, use_choice in enumerate((True, False)):
+        target = tmp_path / f"{number}.safetensors"
+        convert_to_safetensors(found, target, use_choice=use_choice)
+        with safe_open(target, "pt") as file:
+            texts = file.metadata()
+        mean = json.loads(texts["open_clip_config"])["preprocess_cfg"]["mean"]
+        assert mean == list(NOTHING if use_choice else CLIP_MEAN)
+        assert (kept.sentence in texts.get("assumptions", "")) is use_choice
+        theirs, ours = load_file(tiny_checkpoint), load_file(target)
+        assert theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[key], ours[key]) for key in theirs)
+
+
+def test_forgetting(tiny_checkpoint: Path) -> None:
+    found = inspect(tiny_checkpoint)
+    assert not forget(found.sha256)
+    remember(found.sha256, found.name, CHOICE)
+    remember("b" * 64, "another", Choice(quick_gelu=True))
+    assert forget(found.sha256)
+    assert open_checkpoint(tiny_checkpoint).remembered is None
+    assert remembered("b" * 64) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cannot be used"),
+        ('{"choices": []}', "has no table of choices"),
+        ('{"choices": {"x": {"day": "2026-11-26", "name": "a"}}}', "x is no SHA-256"),
+        ('{"choices": {"SHA": {"day": "soon", "name": "a"}}}', "day"),
+        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "mean": [1]}}}', "mean"),
+        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "run": "rm"}}}', "run"),
+        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a"}}}', "chooses nothing"),
+        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "text_heads": 5}}}', "5 text"),
+        ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "std": [0, 0, 0]}}}', "std"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_left_alone(
+    text: str, words: str, tiny_checkpoint: Path
+) -> None:
+    plain = open_checkpoint(tiny_checkpoint)
+    text = text.replace("SHA", plain.inspection.sha256)
+    remembered_file().write_text(text)
+    opened = open_checkpoint(tiny_checkpoint)
+    assert opened.remembered is None
+    assert opened.architecture.config == plain.architecture.config
+    (said,) = set(opened.architecture.assumptions) - set(plain.architecture.assumptions)
+    assert said.startswith("No remembered choice was used: ")
+    assert words in said
+    if words not in ("5 text", "chooses nothing"):
+        with pytest.raises(InputError, match="correct it or remove"):
+            remember("a" * 64, "x", CHOICE)
+        assert remembered_file().read_text() == text
+
+
+def test_the_command_line_remembers_and_forgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(demo_checkpoint())
+    path = tmp_path / "bare.safetensors"
+    from safetensors.torch import save_file
+
+    save_file(tensors, path)
+    images = ["--n", "60"]
+    assert run_command(["doctor", str(path), *images, "--remember", "--json"]) == 0
+    record = printed(capsys)
+    assert record["remembered"]["evidence"] == record["choice"]["evidence"]
+    assert run_command(["inspect", str(path), "--json"]) == 0
+    told = printed(capsys)["architecture"]
+    assert told["choice"] == record["remembered"]
+    assert run_command(["inspect", str(path), "--json", "--no-choice"]) == 0
+    assert printed(capsys)["architecture"]["choice"] is None
+    evaluate = ["evaluate", str(path), "--n", "40", "--json"]
+    assert run_command(evaluate) == 0
+    found = printed(capsys)
+    assert found["choice"] == record["remembered"]
+    assert "as chosen by the loader doctor on" in found["assumptions"][0]
+    assert run_command([*evaluate, "--no-choice"]) == 0
+    assert printed(capsys)["choice"] is None
+    assert run_command(["doctor", str(path), "--forget", "--json"]) == 0
+    assert printed(capsys)["forgotten"] is True
+    assert run_command(["doctor", str(path), "--forget"]) == 3
+    assert "Nothing is remembered" in capsys.readouterr().err
+    assert run_command(["doctor", str(path), "--forget", "--remember"]) == 3
+
+
+def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["doctor", str(demo_checkpoint()), "--n", "60", "--remember"]) == 3
+    assert "there is no choice to remember" in capsys.readouterr().err
+    assert not remembered_file().exists()
+
+
+@pytest.mark.parametrize("use_choice", [True, False])
+def test_a_cleaning_job_says_whether_the_choice_is_used(
+    use_choice: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    found = inspect(tiny_checkpoint)
+    kept = remember(found.sha256, found.name, CHOICE)
+    recipe = small_recipe(pairs=16, warmup_steps=0)
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, use_choice=use_choice)
+    *_, last = run(spec, Control())
+    assert isinstance(last, Done)
+    assert last.status == "finished", last.error
+    cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
+    assert (kept.sentence in cleaned.architecture.assumptions) is use_choice
+    assert (cleaned.architecture.preprocess.mean == NOTHING) is use_choice
