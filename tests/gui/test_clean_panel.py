@@ -278,7 +278,8 @@ def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation) -> N
     assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
     way.come_back()
     assert panel.trying._inference.devices == []
-    assert way.settle("cuda:0") == "cuda:0"
+    way.found(("cuda:0", "cpu"), "cuda:0")
+    assert session.device == "cuda:0"
 
 
 def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: Session) -> None:
