@@ -70,7 +70,7 @@ class SandboxState:
 
 
 def is_complete(state: Mapping[str, str] | None) -> bool:
-    """Whether a file was read with all restrictions on, by its inspection's ``sandbox``."""
+    """Whether a file was read with all restrictions on; ``state`` is its record's ``sandbox``."""
     return bool(state) and all(text.startswith("on") for text in (state or {}).values())
 
 
