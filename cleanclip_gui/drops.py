@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QLineEdit
 from ml_core.jobs.audit_spec import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reading.images import IMAGE_SUFFIXES
+from ml_core.reading.regular_file import read_file
 
 if TYPE_CHECKING:
     from cleanclip_gui.main_window import MainWindow
@@ -99,8 +100,7 @@ def purpose(path: Path) -> Literal["trigger", "images", "audit", "run", "checkpo
 def _is_shard(path: Path) -> bool:
     """Whether a file is a tar archive, and not one of PyTorch's first format."""
     try:
-        with path.open("rb") as file:
-            head = file.read(512)
+        head = read_file(path, 512)
     except OSError:
         return False
     name = head[:100].split(b"\0")[0].removeprefix(b"./").split(b"/")[0]

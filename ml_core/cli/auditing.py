@@ -15,6 +15,7 @@ from ml_core.detection.exclude import exclude as write_excluded
 from ml_core.detection.records import SCORE, Audit, Distribution, read_audit
 from ml_core.jobs.audit_spec import AUDIT_FILE, EXCLUSIONS_FILE, AuditSpec
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 
 _MEDIAN, _NINETY_NINE = 3, 6
 
@@ -97,7 +98,7 @@ def audit_pairs(
 
     result = run_to_result(lambda control: audit(spec, control))
     folder = Path(spec.output_dir)
-    found = read_audit((folder / AUDIT_FILE).read_bytes(), AUDIT_FILE)
+    found = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
     excluded = None
     if exclude_worst:
         excluded = folder / EXCLUSIONS_FILE

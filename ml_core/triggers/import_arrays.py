@@ -96,7 +96,8 @@ def _picture(path: Path) -> Trigger:
     from ml_core.reading.images import read_image
 
     image = read_image(path)
-    with path.open("rb") as file:
+    file, _ = open_regular(path)
+    with file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return from_image(image, name=path.stem[:200], source_sha256=digest)
 
