@@ -36,7 +36,9 @@ def replace_files(files: Mapping[Path, Content]) -> None:
     moved = 0
     try:
         for place, content in files.items():
-            with open(parts[place], "wb") as file:
+            with suppress(FileNotFoundError):  # opened, a pipe would wait and a link lead elsewhere
+                parts[place].unlink()
+            with open(parts[place], "xb") as file:
                 if isinstance(content, bytes):
                     file.write(content)
                 else:

@@ -8,18 +8,20 @@ from typing import BinaryIO
 
 from ml_core.atomic import replace_files
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.regular_file import open_regular
 
 
 def copy_whole(source: Path, target: Path) -> Callable[[Callable[[], bool]], Iterator[object]]:
     """Work for a :class:`Background` thread: copy, then yield the path.
 
     Neither a full disk nor a crash spoils what was there before. Raises InputError if it
-    cannot be written.
+    cannot be read or written.
     """
 
     def work(cancelled: Callable[[], bool]) -> Iterator[object]:
         def copy(write: BinaryIO) -> None:
-            with open(source, "rb") as read:
+            read, _ = open_regular(source)
+            with read:
                 while piece := read.read(1 << 22):
                     if cancelled():
                         raise CancelledError

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 from cleanclip_gui.session import ImagesState, Session
+from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.triggers import save_trigger
 from ml_core.triggers.files import load_trigger
 
@@ -111,7 +113,7 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
         if trigger is not None:
             changes["trigger"] = str(save_trigger(trigger, folder / "trigger")[1])
         if classes is not None:
-            (folder / "classes.txt").write_bytes(classes)
+            replace_files({folder / "classes.txt": classes})
             changes["label_set"] = str(folder / "classes.txt")
         write_spec(spec.model_copy(update=changes), folder / SPEC_FILE)
     except InputError:
@@ -145,7 +147,7 @@ def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
 def _read_classes(path: Path) -> bytes:
     """A class list as it is."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(
             f"The job's class list {path} cannot be read; put it back.", "usage", str(error)
@@ -179,5 +181,5 @@ def _label_set(images: ImagesState | None, folder: Path) -> str:
         if load_label_set(name).class_names == images.class_names:
             return name
     path = folder / "classes.txt"
-    path.write_text("\n".join(images.class_names) + "\n", encoding="utf-8")
+    replace_files({path: ("\n".join(images.class_names) + "\n").encode()})
     return str(path)

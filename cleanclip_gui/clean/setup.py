@@ -26,6 +26,7 @@ from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipe_file import FORMAT
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.regular_file import read_file
 
 KEEP_HELP = (
     "So that any point of the trade-off chart can be opened in Studio; otherwise the last step "
@@ -238,7 +239,6 @@ def is_recipe(path: Path) -> bool:
     if path.suffix.lower() != ".json":
         return False
     try:
-        with path.open("rb") as file:
-            return FORMAT.encode() in file.read(300)
+        return FORMAT.encode() in read_file(path, 300)
     except OSError:
         return False

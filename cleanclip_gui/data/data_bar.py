@@ -29,7 +29,7 @@ from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.regular_file import read_file
 
 _PATIENCE_MS = 400
 _BAR = 130
@@ -428,10 +428,8 @@ def is_shard(path: Path) -> bool:
     if path.suffix.lower() != ".tar":
         return False
     try:
-        file, _ = open_regular(path)
-        with file:
-            head = file.read(512)
-    except (InputError, OSError):
+        head = read_file(path, 512)
+    except OSError:
         return False
     name = head[:100].split(b"\0")[0].removeprefix(b"./").split(b"/")[0]
     return head[257:262] == b"ustar" and name not in _TORCH_TAR

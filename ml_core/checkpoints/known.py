@@ -7,7 +7,6 @@ and architecture says "looks like" and never "is".
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from ml_core.atomic import replace_files
 from ml_core.figures import percent
 from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, Inspection
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
 OWN_FILE = "known_files.json"
@@ -163,9 +163,10 @@ def add_known(entry: KnownFile) -> Path:
 def _read(path: Path) -> list[KnownFile]:
     """Entries of a file; none if there is no file."""
     try:
-        if os.path.getsize(path) > _MAX_BYTES:
+        raw = read_file(path, _MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
             raise InputError(f"{path.name} is larger than a list of known files is.", "damaged")
-        record = parse_object(path.read_bytes(), max_bytes=_MAX_BYTES)
+        record = parse_object(raw, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
         return []
     except OSError as error:

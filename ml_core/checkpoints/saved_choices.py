@@ -6,7 +6,6 @@ They belong to a file's SHA-256 and lie in the user's data folder, never beside 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import Choice, chosen
 from ml_core.paths import data_dir
 from ml_core.reading import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
 FILE = "loader_choices.json"
@@ -164,9 +164,10 @@ def _read() -> dict[str, _Stored]:
     """All choices by SHA-256; none if there is no file."""
     path = remembered_file()
     try:
-        if os.path.getsize(path) > _MAX_BYTES:
+        raw = read_file(path, _MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
             raise InputError(f"{path} is larger than 4 MB; correct it or remove it.", "damaged")
-        record = parse_object(path.read_bytes(), max_bytes=_MAX_BYTES)
+        record = parse_object(raw, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
 FORMAT = "cleanclip-recipe"
@@ -76,8 +77,7 @@ def _object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path.name} is not a recipe file: it is no regular file.", "damaged")
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+        raw = read_file(path, _MAX_BYTES + 1)
         return parse_object(raw, max_bytes=_MAX_BYTES, max_depth=3)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error

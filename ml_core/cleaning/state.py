@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.methods.method import Named
 from ml_core.reading.errors import InputError
+from ml_core.reading.safetensors_header import read_header
 
 _FORMAT = "cleanclip-state-1"
 
@@ -80,18 +81,25 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run anew.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        metadata = read_header(path).metadata  # a pipe in its place is told at once
+    except InputError as error:
+        raise _damaged_state(path, error.sentence) from error
+    try:
         if metadata.get("format") != _FORMAT:
             raise InputError(f"{path.name} is not a saved state of this version.", "unsupported")
         facts = json.loads(metadata["facts"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"The saved state {path.name} is damaged; start the run anew.", "damaged", str(error)
-        ) from error
+    except (KeyError, ValueError) as error:
+        raise _damaged_state(path, str(error)) from error
     if not isinstance(facts, dict):
-        raise InputError(f"The saved state {path.name} is damaged; start anew.", "damaged")
+        raise _damaged_state(path, "")
     return facts
+
+
+def _damaged_state(path: Path, details: str) -> InputError:
+    """Nothing can be gone on from."""
+    return InputError(
+        f"The saved state {path.name} is damaged; start the run anew.", "damaged", details
+    )
 
 
 def load_state(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ml_core.paths import cache_dir
+from ml_core.reading.regular_file import open_file
 
 _MOST = 2_000_000  # files, some 150 bytes each
 _CHUNK = 4 * 1024**2
@@ -93,7 +94,7 @@ def hash_file(
     OSError
         If it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         before = os.fstat(file.fileno())
         content, read = hashlib.sha256(), 0
         while chunk := file.read(_CHUNK):

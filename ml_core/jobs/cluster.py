@@ -17,6 +17,7 @@ from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
+from ml_core.reading.regular_file import read_file
 
 JOB_FILE = "job.json"
 SLURM_FILE = "job.slurm"
@@ -65,7 +66,7 @@ def export_job(
     if spec.trigger is not None:
         try:
             for part in _trigger_files(Path(spec.trigger)):
-                files[folder / part.name] = part.read_bytes()
+                files[folder / part.name] = read_file(part)
         except OSError as error:
             raise InputError(
                 f"The job's trigger {spec.trigger} cannot be read; put it back.",

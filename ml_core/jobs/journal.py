@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
 from ml_core.events import Event, Message, from_json, to_json
+from ml_core.reading.regular_file import append_text, open_text, read_file
 
 _MAX_BYTES = 16_000_000
 
@@ -36,7 +37,7 @@ def journaled(
     try:
         for event in events:
             if file is None and (append or not path.exists()):
-                file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+                file = append_text(path)
             waiting += to_json(event) + "\n" if whole else ""
             if file is not None and whole:
                 try:
@@ -66,7 +67,7 @@ def read_events(
         Says of a line whether it is worth taking apart.
     """
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open_text(path) as file:
             for line in file:
                 if wanted(line):
                     with contextlib.suppress(ValueError, RecursionError):  # cut by a kill
@@ -78,9 +79,8 @@ def read_events(
 def read_json(path: Path) -> dict[str, Any]:
     """What a result or a proof holds; empty if there is none or it cannot be read."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return {}
-        values = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_file(path, _MAX_BYTES + 1)
+        values = json.loads(raw.decode()) if len(raw) <= _MAX_BYTES else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

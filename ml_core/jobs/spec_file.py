@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import explain
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
 _MAX_BYTES = 1_000_000
@@ -34,9 +35,10 @@ def read_spec_file(path: Path, kind: type[Spec]) -> Spec:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path.name} is not a job file: it is no regular file.", "damaged")
-        if path.stat().st_size > _MAX_BYTES:
+        raw = read_file(path, _MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
             raise InputError(f"{path.name} is too large for a job file (over 1 MB).", "damaged")
-        return kind.model_validate(parse_object(path.read_bytes(), max_bytes=_MAX_BYTES))
+        return kind.model_validate(parse_object(raw, max_bytes=_MAX_BYTES))
     except FileNotFoundError as error:
         raise InputError(f"There is no job file at {path}.") from error
     except (OSError, JsonError) as error:

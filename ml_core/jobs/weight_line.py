@@ -15,6 +15,7 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.weight_space import combine, place, read_vector, snapshot
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ def read_line(model: ClipModel, vector: Path) -> Line:
     if not vector.is_file():
         raise InputError(f"There is no {vector.name} beside the run's result; run it again.")
     base = snapshot(model)
-    with open(vector, "rb") as file:
+    file, _ = open_regular(vector)
+    with file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     steps = read_vector(vector, base, model.sha256)
     found = {name: value.to(model.device) for name, value in steps.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import NotRegularError, open_file
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
@@ -120,22 +120,17 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
 def _regular_file(path: Path, name: str) -> BinaryIO:
     """Open a regular file of limited size."""
     try:
-        # Non-blocking, so that opening a FIFO cannot hang; only regular files are read.
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-        file = open(descriptor, "rb")  # noqa: SIM115
+        file = open_file(path)
+    except NotRegularError:
+        raise InputError(f"{name} is not a regular file.", "usage") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
         raise InputError(
             f"The picture {name} cannot be read: {reason}.", "usage", details=str(error)
         ) from error
-    facts = os.fstat(file.fileno())
-    if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_BYTES:
+    if os.fstat(file.fileno()).st_size <= MAX_BYTES:
         return file
     file.close()
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputError(f"{name} is not a regular file.", "usage")
     raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MB; make it smaller.", "unsupported")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_CHARACTERS = 1000
@@ -33,8 +34,7 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     if not path.is_file():
         raise InputError(f"The list {path.name} does not exist or is not a regular file.", "usage")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_file(path, MAX_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"The list {path.name} cannot be read: {error.strerror}.", "usage"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ml_core.reading.errors import InputError, TruncatedError
+from ml_core.reading.regular_file import open_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
 MAX_TENSORS = 100_000
@@ -71,7 +72,7 @@ def read_header(path: Path) -> Header:
         ``damaged`` with the first thing that is wrong.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(Path(path)) as file:
             size = file.seek(0, 2)
             file.seek(0)
             return parse_header(file, size, Path(path).name)

@@ -6,6 +6,7 @@ Rows are numbered as a spreadsheet numbers them: the header is row 1.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 20_000_000
@@ -121,10 +123,11 @@ def _records(path: Path) -> Iterator[list[str] | str]:
     """Each record as its fields, or as a sentence that says what is wrong with it."""
     if not path.is_file():
         raise InputError(f"The table {path.name} does not exist or is not a file.", "usage")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"The table {path.name} is larger than 2 GB; split it.", "unsupported")
+    opened, size = open_regular(path)
     # Undecodable bytes become lone surrogates, so that one bad row does not hide the others.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape", newline="") as file:
+        if size > MAX_BYTES:
+            raise InputError(f"The table {path.name} is larger than 2 GB; split it.", "unsupported")
         first = file.readline(1 << 20)
         file.seek(0)
         reader = csv.reader(_lines(file, path.name), delimiter=_delimiter(path, first), strict=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ml_core.reading.arrays import ARRAY_SUFFIXES, read_arrays
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
 from ml_core.triggers.make import from_image
 from ml_core.triggers.record import Trigger
 
@@ -56,7 +57,8 @@ def _picture(path: Path) -> Trigger:
     from ml_core.reading.images import read_image
 
     image = read_image(path)
-    with path.open("rb") as file:
+    file, _ = open_regular(path)
+    with file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return from_image(image, name=path.stem[:200], source_sha256=digest)
 

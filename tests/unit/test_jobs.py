@@ -521,7 +521,7 @@ def test_journal_goes_on_when_it_cannot_be_written(
         yield Message("one")
         yield Done("finished")
 
-    monkeypatch.setattr("builtins.open", lambda *a, **k: Full())
+    monkeypatch.setattr("ml_core.jobs.journal.append_text", lambda _path: Full())
     seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))  # type: ignore[arg-type]
     assert [type(e) for e in seen] == [Message, Message, Done]
 

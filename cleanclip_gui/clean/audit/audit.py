@@ -34,6 +34,7 @@ from ml_core.jobs.audit_spec import (
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_file, read_file
 
 
 def audits_dir() -> Path:
@@ -295,15 +296,32 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
         If a file is missing or not what it should be.
     """
     try:
-        audit = read_audit((folder / AUDIT_FILE).read_bytes(), AUDIT_FILE)
-        pictures = np.load(folder / THUMBNAILS_FILE, mmap_mode="r", allow_pickle=False)
+        audit = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+        pictures = _mapped(folder / THUMBNAILS_FILE)
     except (OSError, ValueError) as error:
         raise InputError(
             "The audit's files cannot be read; run it again.", "damaged", str(error)
         ) from error
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or len(pictures) != len(audit.pairs):
+    if pictures.ndim != 4 or len(pictures) != len(audit.pairs):
         raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
     return audit, pictures
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    """The array in a file, of which only what is looked at is read; `np.load` opens a path itself.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no such file, or it holds no uint8.
+    """
+    with open_file(path) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version of the format")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.uint8 or by_columns:
+            raise ValueError("no pictures")
+        return np.memmap(file, np.uint8, "r", file.tell(), shape)
 
 
 def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:

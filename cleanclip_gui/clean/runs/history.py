@@ -30,6 +30,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_text
 
 _LOG = logging.getLogger(__name__)
 NOTE_FILE = "note.txt"
@@ -162,7 +163,7 @@ def _read_run(folder: Path) -> PastRun:
 def read_note(folder: Path) -> str:
     """What the user wrote about a run."""
     try:
-        with open(folder / NOTE_FILE, encoding="utf-8", errors="replace") as file:
+        with open_text(folder / NOTE_FILE) as file:
             return file.read(MAX_NOTE).strip()
     except OSError:
         return ""
@@ -239,7 +240,7 @@ def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
 
 def _metric_lines(folder: Path) -> Iterator[str]:
     """Lines of a journal that hold numbers; none if there is no journal."""
-    with suppress(OSError), open(folder / EVENTS_FILE, encoding="utf-8", errors="replace") as file:
+    with suppress(OSError), open_text(folder / EVENTS_FILE) as file:
         yield from (line for line in file if '"metric"' in line)
 
 

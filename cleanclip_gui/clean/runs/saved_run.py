@@ -20,6 +20,7 @@ from ml_core.jobs.specs import (
     read_spec,
 )
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import read_header
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
@@ -110,7 +111,7 @@ def _saved_step(state: Path) -> int:
 def journal(folder: Path, limit: int) -> list[Event]:
     """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
     try:
-        with open(folder / EVENTS_FILE, "rb") as file:
+        with open_file(folder / EVENTS_FILE) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - limit))
             lines = file.read(limit).decode("utf-8", "replace").splitlines()

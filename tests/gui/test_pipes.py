@@ -1,0 +1,108 @@
+"""Named pipes where the window looks for files: it answers at once, and never waits for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cleanclip_gui.drops import purpose
+from cleanclip_gui.jobs.file_copy import copy_whole
+from cleanclip_gui.jobs.history import read_run, run_metrics, run_points, write_note
+from cleanclip_gui.jobs.inference import Inference
+from cleanclip_gui.jobs.saved_run import journal, read_saved_run
+from cleanclip_gui.main_window import MainWindow
+from cleanclip_gui.panels.clean_audit import read_result
+from cleanclip_gui.panels.clean_setup import is_recipe
+from cleanclip_gui.panels.clean_spec import copy_job
+from cleanclip_gui.settings import SettingsStore
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+
+from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE
+from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
+from ml_core.reading.errors import InputError
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import FakeEngine
+from tests.gui.test_audit_dialog import audit, write_result
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes"),
+    pytest.mark.timeout(60),
+]
+
+
+def pipe(path: Path) -> Path:
+    """A named pipe whose other end nobody opens, in a file's place."""
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+def drop(window: MainWindow, path: Path) -> None:
+    """Drop a file on the window, as a file manager does."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    event = QDropEvent(QPointF(5, 5), copy, mime, left, Qt.KeyboardModifier.NoModifier)
+    window.drops.eventFilter(window, event)
+
+
+def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path: Path) -> None:
+    window = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "c"))
+    qtbot.addWidget(window)
+    window.show()
+    drop(window, pipe(tmp_path / "x.tar"))
+    reason = window.checkpoint.verdict.reason
+    qtbot.waitUntil(lambda: "named pipe" in reason.text(), timeout=20_000)
+    window.close()
+
+
+def test_a_pipe_is_no_shard_and_no_recipe(tmp_path: Path) -> None:
+    assert purpose(pipe(tmp_path / "x.tar")) == "checkpoint"
+    assert not is_recipe(pipe(tmp_path / "x.json"))
+
+
+@pytest.mark.parametrize("name", ["note.txt", EVENTS_FILE, RESULT_FILE])
+def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path, "run")
+    write_note(folder, "mine")
+    pipe(folder / name)
+    run = read_run(folder)
+    assert run.note == ("" if name == "note.txt" else "mine")
+    if name == EVENTS_FILE:
+        assert run_metrics(folder) == ()
+        assert not any(run_points(folder).values())
+        assert journal(folder, 1000) == []
+
+
+@pytest.mark.parametrize("name", [SPEC_FILE, STATE_FILE])
+def test_a_run_of_pipes_does_not_go_on(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path, "run")
+    pipe(folder / name)
+    with pytest.raises(InputError):
+        read_saved_run(folder)
+
+
+def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path: Path) -> None:
+    spec = read_spec(write_run(tmp_path / "runs", "run") / SPEC_FILE)
+    spec = spec.model_copy(update={"label_set": str(pipe(tmp_path / "classes.txt"))})
+    with pytest.raises(InputError, match=r"class list .*classes\.txt cannot be read"):
+        copy_job(spec, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", [AUDIT_FILE, THUMBNAILS_FILE])
+def test_an_audit_of_pipes_is_a_sentence(tmp_path: Path, name: str) -> None:
+    write_result(tmp_path, audit())
+    read_result(tmp_path)
+    pipe(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be read; run it again"):
+        read_result(tmp_path)
+
+
+def test_a_checkpoint_that_became_a_pipe_is_not_copied(tmp_path: Path) -> None:
+    source, target = pipe(tmp_path / "cleaned.safetensors"), tmp_path / "copy.safetensors"
+    with pytest.raises(InputError, match="is a named pipe"):
+        list(copy_whole(source, target)(lambda: False))
+    assert not target.exists()

@@ -1,0 +1,223 @@
+"""Whatever lies at a path is answered at once: only regular files are opened."""
+
+from __future__ import annotations
+
+import ast
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints import known, remembered
+from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.state import read_facts
+from ml_core.data.digests import hash_file
+from ml_core.data.labels import load_label_set
+from ml_core.events import Done, Event
+from ml_core.jobs.cluster import export_job
+from ml_core.jobs.journal import journaled, read_events, read_json
+from ml_core.jobs.specs import read_spec
+from ml_core.reading import read_header
+from ml_core.reading.errors import InputError
+from ml_core.reading.images import read_image
+from ml_core.reading.lists import read_lines
+from ml_core.reading.regular_file import (
+    NotRegularError,
+    append_text,
+    open_file,
+    open_regular,
+    open_text,
+    read_file,
+)
+from ml_core.reading.tables import read_table
+from ml_core.triggers import load_trigger
+from ml_core.triggers.import_arrays import import_trigger
+from tests.unit.small_jobs import small_recipe, small_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN_FILES = {
+    "ml_core/atomic.py": "what it has made a moment ago, and folders",
+    "ml_core/cli/output.py": "the program's log",
+    "ml_core/data/canvas.py": "its cache",
+    "ml_core/data/captioned/shard_index.py": "its cache",
+    "ml_core/evaluation/embedding_store.py": "its cache",
+    "ml_core/evaluation/tsne.py": "its temporary folder",
+    "ml_core/evaluation/tsne_worker.py": "its temporary folder",
+    "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",
+    "ml_core/jobs/worker.py": "the null device",
+    "ml_core/reading/regular_file.py": "the door",
+    "ml_core/reading/sandbox.py": "the kernel's own, and places that are not opened to be read",
+    "cleanclip_gui/clean/queue_file.py": "its own data",
+    "cleanclip_gui/session/settings.py": "its settings",
+}
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes"),
+    pytest.mark.timeout(30),
+]
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a named pipe whose other end nobody opens."""
+
+    def make(name: str) -> Path:
+        os.mkfifo(tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.parametrize("opening", [open_file, open_text, append_text, read_file])
+def test_a_pipe_is_told_at_once(
+    opening: Callable[[Path], object], pipe: Callable[[str], Path]
+) -> None:
+    with pytest.raises(NotRegularError, match="it is a named pipe"):
+        opening(pipe("x"))
+
+
+@pytest.mark.parametrize("opening", [open_file, append_text])
+def test_a_pipe_that_takes_a_files_place_is_told_at_once(
+    opening: Callable[[Path], object], pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, file = pipe("x"), os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda *_args, **_options: file)
+    with pytest.raises(OSError, match=r"named pipe|No such device"):
+        opening(path)
+
+
+def test_other_things_are_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="it is a folder"):
+        open_file(tmp_path)
+    with pytest.raises(OSError, match="it is a device"):
+        open_file(Path(os.devnull))
+    (tmp_path / "link").symlink_to(os.devnull)
+    with pytest.raises(InputError, match=r"^link is a device; choose a regular file\.$"):
+        open_regular(tmp_path / "link")
+    here = os.getcwd()
+    with socket.socket(socket.AF_UNIX) as heard:
+        os.chdir(tmp_path)  # a socket's name may have 107 bytes
+        try:
+            heard.bind("s")
+        finally:
+            os.chdir(here)
+        with pytest.raises(OSError, match="it is a socket"):
+            open_file(tmp_path / "s")
+    with pytest.raises(FileNotFoundError):
+        open_file(tmp_path / "gone")
+
+
+def test_a_file_is_read_and_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    for line in ("one\n", "zwö\n"):
+        with append_text(path) as file:
+            file.write(line)
+            assert path.read_text("utf-8").endswith(line)  # at once
+    with open_text(path) as file:
+        assert list(file) == ["one\n", "zwö\n"]
+    assert read_file(path, 3) == b"one"
+    file, size = open_regular(path)
+    file.close()
+    assert size == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "reading"),
+    [
+        ("t.json", load_trigger),
+        ("t.png", load_trigger),
+        ("t.png", read_image),
+        ("t.png", import_trigger),
+        ("t.npy", import_trigger),
+        ("classes.txt", load_label_set),
+        ("classes.txt", read_lines),
+        ("pairs.csv", read_table),
+        ("spec.json", read_spec),
+        ("recipe.json", read_recipe),
+        ("state.safetensors", read_facts),
+        ("m.safetensors", read_header),
+        ("known.json", known._read),
+    ],
+)
+def test_every_reader_answers_with_a_sentence(
+    name: str, reading: Callable[[Path], object], pipe: Callable[[str], Path]
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        reading(pipe(name))
+    assert name in refusal.value.sentence
+    assert refusal.value.sentence.endswith(".")
+
+
+def test_remembered_choices_are_not_waited_for(
+    pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipe("choices.json")
+    monkeypatch.setattr(remembered, "remembered_file", lambda: path)
+    with pytest.raises(InputError, match="cannot be read: it is a named pipe"):
+        remembered._read()
+
+
+def test_a_journal_is_not_waited_for(pipe: Callable[[str], Path]) -> None:
+    path = pipe("events.jsonl")
+
+    def events() -> Iterator[Event]:
+        yield Done("finished")
+
+    assert list(read_events(path)) == []
+    assert read_json(path) == {}
+    with pytest.raises(OSError, match="it is a named pipe"):
+        list(journaled(events(), path, append=True))  # type: ignore[arg-type]
+
+
+def test_a_picture_that_became_a_pipe_is_not_hashed(pipe: Callable[[str], Path]) -> None:
+    with pytest.raises(OSError, match="it is a named pipe"):
+        hash_file(pipe("p.png"))
+
+
+def test_a_trigger_that_is_a_pipe_is_not_exported(
+    tiny_checkpoint: Path, tmp_path: Path, pipe: Callable[[str], Path]
+) -> None:
+    trigger = str(pipe("trigger.json"))
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), trigger=trigger)
+    with pytest.raises(InputError, match=r"trigger .* cannot be read; put it back"):
+        export_job(spec, tmp_path / "job")
+
+
+def test_what_lies_where_a_file_is_written_is_not_opened(
+    tmp_path: Path, pipe: Callable[[str], Path]
+) -> None:
+    pipe(".note.txt.part")
+    replace_files({tmp_path / "note.txt": b"new"})
+    assert (tmp_path / "note.txt").read_bytes() == b"new"
+    (tmp_path / "other").write_bytes(b"another's")
+    (tmp_path / ".note.txt.part").symlink_to(tmp_path / "other")
+    replace_files({tmp_path / "note.txt": b"newer"})
+    assert (tmp_path / "note.txt").read_bytes() == b"newer"
+    assert not (tmp_path / "note.txt").is_symlink()
+    assert (tmp_path / "other").read_bytes() == b"another's"
+
+
+def _opening(tree: ast.AST) -> Iterator[str]:
+    """Calls that open a path by themselves, shipped files left out."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called, words = ast.unparse(node.func), [ast.unparse(word) for word in node.args]
+        method = called.rpartition(".")[2]
+        by_path = method in ("read_text", "read_bytes") and not called.startswith("resource(")
+        by_mode = method == "open" and any(word in ("'rb'", "'r+b'", "'r'") for word in words)
+        array = called in ("np.load", "np.fromfile", "safe_open", "os.open")
+        if called == "open" or by_path or by_mode or array:
+            yield f"{called} in line {node.lineno}"
+
+
+@pytest.mark.parametrize("package", ["ml_core", "cleanclip_gui"])
+def test_paths_are_opened_at_the_one_door(package: str) -> None:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        found = list(_opening(ast.parse(path.read_text(encoding="utf-8"))))
+        if name not in OWN_FILES:
+            assert found == [], f"{name}: use ml_core.reading.regular_file"
