@@ -6,22 +6,25 @@ import os
 from pathlib import Path
 
 import pytest
-from cleanclip_gui.drops import purpose
-from cleanclip_gui.jobs.file_copy import copy_whole
-from cleanclip_gui.jobs.history import read_run, run_metrics, run_points, write_note
-from cleanclip_gui.jobs.inference import Inference
-from cleanclip_gui.jobs.saved_run import journal, read_saved_run
-from cleanclip_gui.main_window import MainWindow
-from cleanclip_gui.panels.clean_audit import read_result
-from cleanclip_gui.panels.clean_setup import is_recipe
-from cleanclip_gui.panels.clean_spec import copy_job
-from cleanclip_gui.settings import SettingsStore
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui.app import make_window
+from cleanclip_gui.clean.audit.audit import read_result
+from cleanclip_gui.clean.file_copy import copy_whole
+from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.runs.history import read_run, run_metrics, run_points, write_note
+from cleanclip_gui.clean.runs.saved_run import journal, read_saved_run
+from cleanclip_gui.clean.setup import is_recipe
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.window.main_window import MainWindow
 from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
 from ml_core.reading.errors import InputError
+from tests.gui.dropped import purpose
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeEngine
 from tests.gui.test_audit_dialog import audit, write_result
@@ -46,15 +49,17 @@ def drop(window: MainWindow, path: Path) -> None:
     mime.setUrls([QUrl.fromLocalFile(str(path))])
     copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
     event = QDropEvent(QPointF(5, 5), copy, mime, left, Qt.KeyboardModifier.NoModifier)
-    window.drops.eventFilter(window, event)
+    QApplication.sendEvent(window, event)
 
 
 def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path: Path) -> None:
-    window = MainWindow(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "c"))
+    window = make_window(
+        Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "c"))
+    )
     qtbot.addWidget(window)
     window.show()
     drop(window, pipe(tmp_path / "x.tar"))
-    reason = window.checkpoint.verdict.reason
+    reason = window.stations["checkpoint"].verdict.reason
     qtbot.waitUntil(lambda: "named pipe" in reason.text(), timeout=20_000)
     window.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints import known, remembered
+from ml_core.checkpoints import known, saved_choices
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.data.digests import hash_file
@@ -155,9 +155,9 @@ def test_remembered_choices_are_not_waited_for(
     pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = pipe("choices.json")
-    monkeypatch.setattr(remembered, "remembered_file", lambda: path)
+    monkeypatch.setattr(saved_choices, "remembered_file", lambda: path)
     with pytest.raises(InputError, match="cannot be read: it is a named pipe"):
-        remembered._read()
+        saved_choices._read()
 
 
 def test_a_journal_is_not_waited_for(pipe: Callable[[str], Path]) -> None:
