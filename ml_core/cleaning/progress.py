@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ml_core.cleaning.methods.method import Beside, Validate
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed
+from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -60,7 +60,7 @@ class Outcome:
     reason: str = ""
     chunk: int = 0
     rate_factor: float = 1.0
-    beside: Beside | None = None
+    beside: WeightDelta | None = None
 
 
 @dataclass

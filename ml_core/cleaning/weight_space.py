@@ -7,7 +7,8 @@ for a run's result and for the window's slider alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from ml_core.atomic import replace_files
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.losses import MAX_LOG_SCALE
-from ml_core.cleaning.methods.method import Beside, Validate
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Control, Event, Message, Progress
 from ml_core.figures import percent
@@ -35,6 +35,26 @@ _FORMAT = "cleanclip-vector-1"
 _VARIANCE_FLOOR = 0.1
 
 Weights = dict[str, Tensor]
+Validate = Callable[[Tensor | None], dict[str, float] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightDelta:
+    """How far a method in weight space moved the weights, and where to.
+
+    Attributes
+    ----------
+    vector
+        Direction by tensor name: the result is the checkpoint plus ``alpha`` times it.
+    alpha
+        How far it was gone.
+    tried
+        Validation values of every alpha that was tried, each with its ``alpha``.
+    """
+
+    vector: dict[str, Tensor]
+    alpha: float
+    tried: tuple[dict[str, float], ...] = ()
 
 
 def snapshot(model: ClipModel) -> Weights:
@@ -106,7 +126,7 @@ def settle(
     recipe: Recipe,
     validate: Validate | None,
     control: Control,
-) -> Generator[Event, None, Beside]:
+) -> Generator[Event, None, WeightDelta]:
     """Place the result: at the recipe's alpha, or at the one that validation images choose.
 
     Auto tries alpha in eight equal steps from 0 to the recipe's alpha, then in quarters of a step
@@ -117,7 +137,7 @@ def settle(
     """
     if recipe.alpha_choice == "given":
         place(model, combine(base, vector, recipe.alpha))
-        return Beside(vector, recipe.alpha)
+        return WeightDelta(vector, recipe.alpha)
     if validate is None:
         raise InputError("Alpha can only be chosen on validation images: name some, or give alpha.")
     tried: list[dict[str, float]] = []
@@ -128,7 +148,7 @@ def settle(
         place(model, combine(base, vector, alpha))
         values = validate(None)
         if values is None or control.cancelled:
-            return Beside(vector, alpha, tuple(tried))
+            return WeightDelta(vector, alpha, tuple(tried))
         tried.append({"alpha": alpha, **values})
         if len(tried) == _COARSE + 1:
             ahead = _beside(choose_alpha(tried, recipe.ca_limit)["alpha"], recipe.alpha)
@@ -137,7 +157,7 @@ def settle(
     place(model, combine(base, vector, chosen["alpha"]))
     yield Message(*_words(chosen, recipe))
     tried.sort(key=lambda row: row["alpha"])
-    return Beside(vector, chosen["alpha"], tuple(tried))
+    return WeightDelta(vector, chosen["alpha"], tuple(tried))
 
 
 def _beside(alpha: float, end: float) -> list[float]:

@@ -70,8 +70,6 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
     """
     try:
         yield from _holdouts(spec, control.ended_by_stop())
-    except InterruptedError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 

@@ -58,8 +58,6 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
     """
     try:
         yield from _rebound(spec, control.ended_by_stop())
-    except InterruptedError:
-        yield Done("cancelled")
     except Exception as error:
         yield failure(error)
 

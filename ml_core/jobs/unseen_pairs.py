@@ -19,7 +19,7 @@ from ml_core.data.pictures import key_of
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.reading.clip_config import Fit
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.resize import Canvases
 
 Indices = NDArray[np.int64]
@@ -115,7 +115,7 @@ def unseen_pairs(
 
     Raises
     ------
-    InterruptedError
+    CancelledError
         If ``cancelled`` says so.
     """
     known = _digests(seen, cancelled) if seen is not None else frozenset()
@@ -128,7 +128,7 @@ def unseen_pairs(
         texts_of = pairs.pictures.texts(block) if pattern is not None else [()] * len(block)
         for number, texts in zip(block.tolist(), texts_of, strict=True):
             if cancelled():
-                raise InterruptedError("cancelled")
+                raise CancelledError
             if pattern is not None and any(pattern.search(text) for text in texts):
                 left_out["target"] += 1
             elif known and _digest(pairs, number) in known:
@@ -150,7 +150,7 @@ def _digests(pairs: PictureSet, cancelled: Callable[[], bool]) -> frozenset[byte
     found = set()
     for number in range(len(pairs)):
         if cancelled():
-            raise InterruptedError("cancelled")
+            raise CancelledError
         found.add(_digest(pairs, number))
     return frozenset(found - {b""})
 

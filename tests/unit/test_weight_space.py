@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from ml_core.cleaning.loop import Outcome, train
-from ml_core.cleaning.methods.method import Beside, Extras
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.cleaning.weight_space import (
+    WeightDelta,
     choose_alpha,
     combine,
     direction,
@@ -121,7 +122,7 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
 
     events, beside = drain(settle(tiny_model, base, vector, recipe, validate, Control()))
-    assert isinstance(beside, Beside)
+    assert isinstance(beside, WeightDelta)
     assert beside.alpha == 0.5
     assert _weight(tiny_model) - start == pytest.approx(0.5, abs=1e-6)
     eighths, fine = [k / 8 for k in range(9)], [k / 32 for k in range(13, 20)]
@@ -145,7 +146,7 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model: ClipModel) -> No
         return {"ca": 0.9 - 0.03 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/3
 
     events, beside = drain(settle(tiny_model, base, vector, recipe, validate, Control()))
-    assert isinstance(beside, Beside)
+    assert isinstance(beside, WeightDelta)
     assert beside.alpha == 0.25
     assert [row["alpha"] for row in beside.tried][:5] == [0.0, 0.125, 0.25, 0.375, 0.5]
     done = [e for e in events if isinstance(e, Progress)]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event
 from ml_core.triggers.record import Trigger
 
 Features = dict[str, Tensor]
 Parts = dict[str, Tensor]
 Named = list[tuple[str, nn.Parameter]]
-Validate = Callable[[Tensor | None], dict[str, float] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +37,7 @@ class Extras:
     reference: dict[str, Tensor] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Beside:
-    """What a method in weight space leaves beside the weights.
-
-    Attributes
-    ----------
-    vector
-        Direction by tensor name: the result is the checkpoint plus ``alpha`` times it.
-    alpha
-        How far it was gone.
-    tried
-        Validation values of every alpha that was tried, each with its ``alpha``.
-    """
-
-    vector: dict[str, Tensor]
-    alpha: float
-    tried: tuple[dict[str, float], ...] = ()
-
-
-Finish = Callable[[Validate | None, Control], Generator[Event, None, Beside]]
+Finish = Callable[[Validate | None, Control], Generator[Event, None, WeightDelta]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ import torch
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
 from ml_core.cleaning.methods.embed import embed_images
-from ml_core.cleaning.methods.method import Beside, Extras, Features, Method, Parts, Validate
+from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.methods.supervised import accuracy, image_encoder
 from ml_core.cleaning.recipes import Recipe
-from ml_core.cleaning.weight_space import direction, settle, snapshot
+from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot
 from ml_core.events import Control, Event
 from ml_core.model import ClipModel
 
@@ -41,7 +41,7 @@ def tbar(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
         value = head_loss(images, classifier, labels, scale)
         return {"loss": value, "learnt": accuracy(images, classifier, labels)}
 
-    def finish(validate: Validate | None, control: Control) -> Generator[Event, None, Beside]:
+    def finish(validate: Validate | None, control: Control) -> Generator[Event, None, WeightDelta]:
         back = direction(snapshot(model), base)
         return (yield from settle(model, base, back, recipe, validate, control))
 
@@ -55,7 +55,7 @@ def interpolate(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     base = snapshot(model)
     towards = direction(base, given.reference)
 
-    def finish(validate: Validate | None, control: Control) -> Generator[Event, None, Beside]:
+    def finish(validate: Validate | None, control: Control) -> Generator[Event, None, WeightDelta]:
         return (yield from settle(model, base, towards, recipe, validate, control))
 
     return Method(_untrained, _untrained, [], finish=finish)
