@@ -18,7 +18,7 @@ from ml_core.cleaning.encoders import compiles, prepared, set_layout
 from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
 from ml_core.cleaning.memory_limits import fitting
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Extras, Method, Validate
+from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.progress import (
     Outcome,
