@@ -42,6 +42,7 @@ from ml_core.cleaning.step import (
     take_step,
     training_mode,
 )
+from ml_core.cleaning.weight_space import Validate
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import DivergedError
