@@ -246,16 +246,14 @@ class Stage:
             lambda: self.says(number) and not self.says("updating…"), "the numbers", MEASURE_S
         )
 
-    def scroll_to_end(self) -> None:
-        """Scroll what is widest of all that scrolls to its end."""
+    def scrolled(self) -> Any:
+        """What is inside the widest part that scrolls."""
         from PySide6.QtWidgets import QScrollArea
 
         areas = [a for a in self.shown(QScrollArea) if a.verticalScrollBar().maximum() > 0]
         if not areas:
             raise MissingError("nothing scrolls")
-        widest = max(areas, key=lambda area: area.width())
-        widest.verticalScrollBar().setValue(widest.verticalScrollBar().maximum())
-        self.spin()
+        return max(areas, key=lambda area: area.width()).widget()
 
     def close_dialogs(self) -> None:
         """Close every dialog and every menu."""
@@ -276,14 +274,17 @@ class Stage:
     # Pictures
 
     @contextmanager
-    def page(self, name: str, *, stays: bool = False) -> Iterator[None]:
+    def page(
+        self, name: str, *, stays: bool = False, part: Callable[[], Any] = lambda: None
+    ) -> Iterator[None]:
         """Take a picture after what is done inside; what goes wrong there ends this page alone.
 
-        Dialogs are closed afterwards unless it ``stays``.
+        Dialogs are closed afterwards unless it ``stays``. It is of the screen, or of a ``part`` in
+        its full size.
         """
         try:
             yield
-            self.take(name)
+            self.take(name, part())
         except Exception as error:
             self.failures += 1
             kind = "" if isinstance(error, MissingError) else f"{type(error).__name__}: "
@@ -306,7 +307,7 @@ class Stage:
                 break
             self.spin(LOOK_MS)
             self._hide_what_varies()
-            now = self._screen() if part is None else part.grab().toImage()
+            now = self._screen() if part is None else self._whole(part)
             same = same + 1 if now == before and not self._works() else 0
             before = now
         path = self._folder / f"{name}.png"
@@ -329,6 +330,17 @@ class Stage:
             if widget is not self.window:  # in the place of the desktop's frame
                 painter.setPen(QColor(128, 128, 128))
                 painter.drawRect(QRect(at, widget.size()).adjusted(-1, -1, 0, 0))
+        painter.end()
+        return picture
+
+    def _whole(self, part: Any) -> Any:
+        """A part in its full size, also what is scrolled out of sight."""
+        from PySide6.QtGui import QImage, QPainter
+
+        picture = QImage(part.size(), QImage.Format.Format_RGB32)
+        picture.fill(self.window.palette().base().color())
+        painter = QPainter(picture)
+        painter.drawPixmap(0, 0, part.grab())
         painter.end()
         return picture
 
@@ -620,11 +632,8 @@ def clean_form(s: Stage) -> None:
     for text in s.entries("Method"):
         with s.page(f"clean-method-{_slug(text)}"):
             s.choose("Method", text)
-        try:
-            s.take(f"clean-settings-{_slug(text)}", _whole_form(s))
-        except Exception as error:
-            s.failures += 1
-            _tell("failed", f"clean-settings-{_slug(text)}", f"{type(error).__name__}: {error}")
+        with s.page(f"clean-settings-{_slug(text)}", part=lambda: _whole_form(s)):
+            s.press("All settings")
         with suppress(MissingError):
             s.press("Fewer settings")
     with s.page("clean-custom"):
@@ -700,8 +709,8 @@ def runs(s: Stage) -> None:
     with s.page("runs-result"):
         show("a note")
         s.wait_for("^Proof$")
-    with s.page("runs-result-below"):
-        s.scroll_to_end()
+    with s.page("runs-result-whole", part=s.scrolled):
+        s.wait_for("^Proof$")
     with s.page("runs-proof-options"):
         s.press("Options of the tests")
         s.wait(s.dialogs, "the dialog")
@@ -833,10 +842,9 @@ def _filled(s: Stage) -> bool:
 
 
 def _whole_form(s: Stage) -> Any:
-    """What scrolls in the set-up, with all settings unfolded."""
-    from PySide6.QtWidgets import QAbstractButton, QComboBox, QScrollArea
+    """What scrolls in the set-up."""
+    from PySide6.QtWidgets import QComboBox, QScrollArea
 
-    s.part(QAbstractButton, "All settings").click()
     box = s.part(QComboBox, "Method")
     for area in s.shown(QScrollArea):
         if area.widget() is not None and area.widget().isAncestorOf(box):
@@ -1116,7 +1124,7 @@ def _fix_what_varies() -> None:
 
         paths._ROOTS = (BASE / "resources",)
     with suppress(ImportError):
-        from ml_core.data import demo  # noqa: F401
+        from ml_core.data import images  # noqa: F401
 
         modules = [m for name, m in sys.modules.items() if name.startswith("ml_core.")]
         for found in [value for module in modules for value in vars(module).values()]:
