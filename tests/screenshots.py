@@ -1080,7 +1080,7 @@ def play(name: str, theme: str, folder: Path, only: Sequence[str]) -> int:
         sys.stdout.flush()
         return results[-1]
 
-    QApplication.exec = staticmethod(story)  # type: ignore[method-assign, assignment]
+    QApplication.exec = staticmethod(story)  # type: ignore[method-assign]
     from cleanclip_gui.app import main
 
     main([])
@@ -1119,18 +1119,19 @@ def _fix_what_varies() -> None:
         return memory_info(process)._replace(rss=1 << 30)
 
     psutil.Process.memory_info = fixed_memory
-    with suppress(ImportError, AttributeError):
+    with _reported("the folder of the shipped files"):
         from ml_core import paths
 
+        assert paths._ROOTS
         paths._ROOTS = (BASE / "resources",)
-    with suppress(ImportError):
+    with _reported("the number of the demo's images"):
         from ml_core.data import images  # noqa: F401
 
         modules = [m for name, m in sys.modules.items() if name.startswith("ml_core.")]
-        for found in [value for module in modules for value in vars(module).values()]:
-            if isinstance(found, dict) and found.get("test") == _DEMO_IMAGES:
-                found["test"] = IMAGES
-    with suppress(ImportError, AttributeError):
+        values = [value for module in modules for value in vars(module).values()]
+        sizes = [v for v in values if isinstance(v, dict) and v.get("test") == _DEMO_IMAGES]
+        sizes[0]["test"] = IMAGES
+    with _reported("the arithmetic"):
         from ml_core.evaluation import speed
 
         def fixed_speed(model: Any, images: Any, classifier: Any, **_: Any) -> speed.Speed:
@@ -1139,7 +1140,17 @@ def _fix_what_varies() -> None:
                 why="fixed for the pictures",
             )  # fmt: skip
 
+        assert speed.measure_speed
         speed.measure_speed = fixed_speed
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Tell what could not be fixed because its module or its name has changed."""
+    try:
+        yield
+    except (ImportError, AttributeError, IndexError) as error:
+        _tell("failed", f"fixing {what}", str(error))
 
 
 def _tell(what: str, name: str, why: str = "") -> None:
