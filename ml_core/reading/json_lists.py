@@ -2,80 +2,32 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
-from ml_core.reading.strict_json import JsonError, JsonLimitError, strict_decoder
+import ijson
+
+from ml_core.reading.strict_json import JsonError, JsonLimitError
 
 MAX_ENTRY = 4 << 20
-_CHUNK = 4 << 20
-_BLANKS = re.compile(r"[ \t\n\r]*")
+_CHUNK = 64 << 10
+_MAX_DEPTH = 64
+_Event = tuple[str, Any]
 
 
-class _Text:
-    """The file's text from a position on; what is before is forgotten."""
+class _Limited:
+    """Reads on until an entry has too many bytes, which the parser would all keep."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._letters = codecs.getincrementaldecoder("utf-8")()
-        self._decoder = strict_decoder()
-        self._text, self._at, self._ended = "", 0, False
+        self.unfinished = 0
 
-    def peek(self) -> str:
-        """The next letter that is not blank; empty at the end."""
-        while True:
-            found = _BLANKS.match(self._text, self._at)
-            assert found is not None  # it matches nothing, too
-            self._at = found.end()
-            if self._at < len(self._text) or self._ended:
-                return self._text[self._at : self._at + 1]
-            self._fill()
-
-    def skip(self, letters: str) -> str:
-        """Pass over one of the letters and return it."""
-        found = self.peek()
-        if not found or found not in letters:
-            where = "at its end" if not found else f"{found!r}"
-            raise JsonError(f"it is not valid JSON ({where} where {' or '.join(letters)} belongs)")
-        self._at += 1
-        return found
-
-    def value(self) -> Any:
-        """Pass over one value and return it."""
-        self.peek()
-        while True:
-            problem: Exception
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-                if end < len(self._text) or self._ended:  # else a number may go on
-                    self._at = end
-                    return value
-                problem = JsonError("it is not valid JSON")
-            except (JsonError, RecursionError) as error:
-                if isinstance(error, RecursionError):
-                    raise JsonLimitError("it is nested too deeply") from None
-                raise
-            except ValueError as error:
-                problem = error
-            if self._ended:
-                raise JsonError(f"it is not valid JSON ({problem})")
-            if len(self._text) - self._at > MAX_ENTRY:
-                raise JsonLimitError(
-                    f"it is not valid JSON or has an entry of over {MAX_ENTRY >> 20} MB"
-                )
-            self._fill()
-
-    def _fill(self) -> None:
-        """Read one piece more."""
-        raw = self._file.read(_CHUNK)
-        self._ended = not raw
-        try:
-            self._text = self._text[self._at :] + self._letters.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
-            raise JsonError(f"it is not UTF-8 text ({error.reason})") from None
-        self._at = 0
+    def read(self, size: int) -> bytes:
+        raw = self._file.read(size)
+        self.unfinished += len(raw)
+        if self.unfinished > MAX_ENTRY + size:
+            raise JsonLimitError(f"it has an entry of over {MAX_ENTRY >> 20} MB")
+        return raw
 
 
 def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -88,6 +40,8 @@ def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, di
     names
         Keys of the lists; whatever else the object holds is read and dropped.
 
+    Half characters, which only escapes can make, become question marks.
+
     Yields
     ------
     tuple
@@ -99,37 +53,70 @@ def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, di
         With half a sentence that says what is wrong, also if a key stands twice or an entry is no
         object.
     """
-    text = _Text(file)
-    text.skip("{")
-    seen: set[str] = set()
-    more = text.peek() != "}"
-    while more:
-        key = text.value()
-        if not isinstance(key, str) or key in seen:
-            raise JsonError(f"the key {str(key)[:80]!r} is no text or stands twice")
-        seen.add(key)
-        text.skip(":")
-        if key in names and text.peek() == "[":
-            for entry in _entries(text):
-                if not isinstance(entry, dict):
-                    raise JsonError(f"an entry of {key} is not an object")
-                yield key, entry
-        else:
-            text.value()
-        more = text.skip(",}") == ","
-    if not seen:
-        text.skip("}")
-    if text.peek():
-        raise JsonError("it goes on after its end")
+    limited = _Limited(file)
+    try:
+        events = iter(ijson.basic_parse(limited, use_float=True, buf_size=_CHUNK))
+        if next(events)[0] != "start_map":
+            raise JsonError("it is not a JSON object")
+        seen: set[str] = set()
+        for event, key in events:
+            if event == "map_key":
+                _once(key, seen)
+                first = next(events)
+                if key in names and first[0] == "start_array":
+                    for entry in _entries(events, key):
+                        limited.unfinished = 0
+                        yield key, entry
+                else:
+                    _value(first, events)
+                limited.unfinished = 0
+    except ijson.JSONError as error:
+        raise _refused(error) from None
 
 
-def _entries(text: _Text) -> Iterator[Any]:
-    """The values of a list."""
-    text.skip("[")
-    if text.peek() == "]":
-        text.skip("]")
-        return
-    while True:
-        yield text.value()
-        if text.skip(",]") == "]":
+def _refused(error: ijson.JSONError) -> JsonError:
+    """What the parser has against the file, without the excerpt that it shows."""
+    said = error.args[0]
+    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    if "overflow" in words:
+        return JsonError("it holds a number that is too large")
+    return JsonError(f"it is not valid JSON ({words.splitlines()[0][:80]})")
+
+
+def _entries(events: Iterator[_Event], name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a list whose start was read."""
+    for event in events:
+        if event[0] == "end_array":
             return
+        if event[0] != "start_map":
+            raise JsonError(f"an entry of {name} is not an object")
+        yield _value(event, events)
+
+
+def _value(first: _Event, events: Iterator[_Event], depth: int = 0) -> Any:
+    """The value that begins with an event."""
+    event, value = first
+    if depth > _MAX_DEPTH:
+        raise JsonLimitError("it is nested too deeply")
+    if event == "start_map":
+        made: dict[str, Any] = {}
+        seen: set[str] = set()
+        for event, key in events:
+            if event == "end_map":
+                return made
+            _once(key, seen)
+            made[key] = _value(next(events), events, depth + 1)
+    if event == "start_array":
+        items: list[Any] = []
+        for item in events:
+            if item[0] == "end_array":
+                return items
+            items.append(_value(item, events, depth + 1))
+    return value
+
+
+def _once(key: str, seen: set[str]) -> None:
+    """Refuse a key that stands twice in an object."""
+    if key in seen:
+        raise JsonError(f"the key {key[:80]!r} stands twice")
+    seen.add(key)

@@ -31,28 +31,29 @@ def test_what_json_reads_is_read_in_any_pieces(chunk: int, monkeypatch: pytest.M
         found = entries(text.encode())
         assert found == [("a", one) for one in fields["a"]] + [("b", one) for one in fields["b"]]  # type: ignore[attr-defined]
     assert entries(b" {} ") == []
+    assert entries(b'{"a": [{"t": "\\ud800"}]}') == [("a", {"t": "?"})]
     assert entries(b'{"a": [], "b": 3}') == []
 
 
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"", "at its end"),
-        (b"[1]", "belongs"),
-        (b'{"a": [{}]', "at its end"),
+        (b"", "premature EOF"),
+        (b"[1]", "not a JSON object"),
+        (b'{"a": [{}]', "premature EOF"),
         (b'{"a": [{},]}', "not valid JSON"),
         (b'{"a": [1]}', "is not an object"),
-        (b'{"a": [{}]} {}', "goes on after its end"),
+        (b'{"a": [{}]} {}', "trailing garbage"),
         (b'{"a": [], "a": []}', "stands twice"),
         (b'{"a": [{"x": 1, "x": 2}]}', "'x' stands twice"),
-        (b'{"a": [{"x": NaN}]}', "NaN"),
+        (b'{"a": [{"x": NaN}]}', "not valid JSON"),
         (b'{"a": [{"x": 1e999}]}', "too large"),
-        (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "5000 digits"),
-        (b'{"a": [{"x": "\xff"}]}', "not UTF-8"),
-        (b'{"a": [{"x": "\xc3', "not UTF-8"),
+        (b'{"a": [{"x": ' + b"9" * 5000 + b"}]}", "too large"),
+        (b'{"a": [{"x": "\xff"}]}', "UTF8"),
+        (b'{"a": [{"x": "\xc3', "UTF8"),
         (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
-        (b"{1: 2}", "no text"),
-        (b'{"a" [{}]}', "belongs"),
+        (b"{1: 2}", "must be a string"),
+        (b'{"a" [{}]}', "separated by a colon"),
     ],
 )
 def test_what_is_no_strict_json(raw: bytes, words: str) -> None:

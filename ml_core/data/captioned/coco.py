@@ -97,8 +97,6 @@ def _read(
                 name = entry.get("file_name")
                 if not isinstance(name, str):
                     raise JsonError("an image has no file_name")
-                if any(0xD800 <= ord(letter) < 0xE000 for letter in name):
-                    raise JsonError("a file_name holds half a character")
                 ids.append(_number(entry, "id"))
                 names.append(name)
                 continue
