@@ -33,14 +33,14 @@ class _Limited:
 def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in some lists of a file that must hold one JSON object.
 
+    Half characters, which only escapes can make, become question marks.
+
     Parameters
     ----------
     file
         UTF-8, of any length; an entry has 4 MB at most.
     names
         Keys of the lists; whatever else the object holds is read and dropped.
-
-    Half characters, which only escapes can make, become question marks.
 
     Yields
     ------
