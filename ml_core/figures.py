@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def percent(rate: float | None, unknown: str = "–") -> str:
-    """A rate of 0 to 1 as per cent, e.g. ``98.7 %``; ``unknown`` where it was not measured."""
-    return unknown if rate is None else f"{100 * rate:.1f} %"
+def percent(rate: float | None, missing: str = "–", unit: str = " %") -> str:
+    """A rate in per cent, e.g. ``97.8 %``; ``missing`` if it is None, no sign if ``unit`` is ""."""
+    return missing if rate is None else f"{100 * rate:.1f}{unit}"

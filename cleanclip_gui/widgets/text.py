@@ -6,6 +6,7 @@ import html
 import math
 import re
 
+from ml_core.figures import percent as percent  # the window's own, and the core's
 from ml_core.reading.plain import plain as escaped
 
 NOT_MEASURED = "not measured"
@@ -61,11 +62,6 @@ def bytes_text(n: int) -> str:
 def count_text(n: int) -> str:
     """Whole numbers with thin spaces between thousands, e.g. ``1 234 567``."""
     return f"{n:,}".replace(",", "\u2009")
-
-
-def percent(rate: float | None, missing: str = "–", unit: str = " %") -> str:
-    """A rate in per cent, e.g. ``97.8 %``; ``missing`` if it is None, no sign if ``unit`` is ""."""
-    return missing if rate is None else f"{100 * rate:.1f}{unit}"
 
 
 def percent_range(

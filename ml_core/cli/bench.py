@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -192,11 +193,11 @@ def bench_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_row(
             output.cell(row["title"] + head),
             row["needs"] or row["data"],
-            output.rate(row["ca"], "-"),
+            figures.percent(row["ca"], "-"),
             "-" if row["ca_drop"] is None else f"{row['ca_drop']:.1f}",
-            output.rate(row["asr"], "-"),
-            output.rate(row["poisoned_accuracy"], "-"),
-            output.rate(row["rebound_max_asr"], "-"),
+            figures.percent(row["asr"], "-"),
+            figures.percent(row["poisoned_accuracy"], "-"),
+            figures.percent(row["rebound_max_asr"], "-"),
             "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
         )
     return table

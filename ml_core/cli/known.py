@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.options import Json
 from ml_core.reading import InputError, examine
@@ -39,9 +40,9 @@ def list_command(json: Json = False) -> None:
             by,
             entry.trigger,
             entry.target,
-            output.rate(entry.clean_accuracy, ""),
+            figures.percent(entry.clean_accuracy, ""),
         )
-        table.add_row(*map(output.cell, (*cells, output.rate(entry.asr, ""), entry.source)))
+        table.add_row(*map(output.cell, (*cells, figures.percent(entry.asr, ""), entry.source)))
     output.show(table)
     output.say(f"Your own entries are in {own_file()}.")
 

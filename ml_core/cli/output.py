@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ml_core import figures
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.jobs.failures import failure
 from ml_core.paths import data_dir
@@ -198,15 +199,10 @@ def raise_failure(done: Done) -> None:
     raise JobFailed(done)
 
 
-def rate(value: float | None, missing: str = "–") -> str:
-    """A rate of 0 to 1 as per cent; ``missing`` where there is none."""
-    return missing if value is None else f"{100 * value:.1f} %"
-
-
 def percent(row: dict[str, Any], name: str) -> str:
     """A rate of an evaluation as per cent, or that it was not measured."""
     reason = row.get("not_measured", {}).get(name)
-    return rate(row.get(name), reason if reason == "needs labels" else "not measured")
+    return figures.percent(row.get(name), reason if reason == "needs labels" else "not measured")
 
 
 def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Table:

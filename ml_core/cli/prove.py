@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import label_set_path, pair_spec
 from ml_core.cli.clean import job_spec
@@ -100,10 +101,10 @@ def rebound_table(record: dict[str, Any]) -> Table:
         table.add_row(
             f"{rate['factor']:g}x",
             f"{rate['lr']:.2g}",
-            output.rate(first["asr_excl"], "-"),
-            output.rate(rate["max_asr"], "-"),
+            figures.percent(first["asr_excl"], "-"),
+            figures.percent(rate["max_asr"], "-"),
             str(rate["max_step"]),
-            output.rate(last.get("ca"), "-"),
+            figures.percent(last.get("ca"), "-"),
         )
     return table
 
@@ -121,8 +122,8 @@ def holdouts_table(record: dict[str, Any]) -> Table:
             row["group"] if row["group"] != last else "",
             output.cell(row["name"]),
             row["measure"],
-            output.rate(row["before"], "-"),
-            output.rate(row["after"], "-"),
+            figures.percent(row["before"], "-"),
+            figures.percent(row["after"], "-"),
             "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
         )
         last = row["group"]
