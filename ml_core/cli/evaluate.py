@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     checkpoint_path,
@@ -450,5 +451,5 @@ def _retrieval_table(found: dict[str, Any]) -> Table:
         rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
     for name, clean, triggered in rows:
         shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
-        table.add_row(name, *map(output.rate, shares))
+        table.add_row(name, *map(figures.percent, shares))
     return table
