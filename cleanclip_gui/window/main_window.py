@@ -109,6 +109,7 @@ class MainWindow(QMainWindow):
         self.settings = context.settings
         self.prompts = context.prompts
         self.actions_ = context.actions
+        self.actions_.setParent(self)
         self.stations = {station.id: station for station in stations}
         self.data_bar = data_bar
         self.bridge = bridge or LogBridge(self)
