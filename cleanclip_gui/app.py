@@ -110,10 +110,11 @@ def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow
     bridge
         Carries log lines and crashes into the window.
     """
+    from cleanclip_gui import theme
     from cleanclip_gui.data.data_bar import DataBar
     from cleanclip_gui.window.main_window import MainWindow
 
     modules = [importlib.import_module(f"cleanclip_gui.{name}.station") for name in STATIONS]
-    return MainWindow(
-        context, [module.make(context) for module in modules], DataBar(context), bridge
-    )
+    with theme.styled_afterwards():
+        stations = [module.make(context) for module in modules]
+        return MainWindow(context, stations, DataBar(context), bridge)

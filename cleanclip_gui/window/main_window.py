@@ -117,8 +117,7 @@ class MainWindow(QMainWindow):
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
-        with theme.styled_afterwards():
-            self._build()
+        self._build()
         self._connect()
         self._show_recent()
         self._restore_layout()
