@@ -358,8 +358,9 @@ class MainWindow(QMainWindow):
     def show_palette(self) -> None:
         """List every command that can be used now."""
         self.actions_.refresh()
-        commands = [c.id for c in self.actions_.commands if c.menu and c.id != "view.palette"]
-        CommandPalette([self.actions_[name] for name in commands], self).open()
+        commands = [command for menu in MENUS for command in self.actions_.in_menu(menu)]
+        actions = [self.actions_[c.id] for c in commands if c.id != "view.palette"]
+        CommandPalette(actions, self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""
