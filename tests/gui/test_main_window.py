@@ -213,7 +213,9 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert spec.class_map == {"hound": "dog"}
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
     asked.ok.click()
-    qtbot.waitUntil(lambda: window.data_bar.in_use() == (spec, "demo"), timeout=WAIT)
+    session = window.session
+    qtbot.waitUntil(lambda: session.images.spec == spec, timeout=WAIT)
+    assert session.label_set == "demo"
 
 
 @pytest.mark.parametrize("unmatched", [3, 502])

@@ -150,7 +150,7 @@ def test_images_in_use_arrive_although_cancel_was_clicked(asked):
     assert asked.is_loading
     assert not asked.busy.cancel.isEnabled()
     loaded(ticket, 3)
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text().endswith("· 3")
     assert asked.busy.cancel.isEnabled()
 
@@ -161,10 +161,10 @@ def test_an_answer_is_not_taken_for_that_of_a_later_choice(asked):
     assert first.commit()
     asked.load(ImageSpec(n=5), "demo")
     loaded(first, 3)
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text() == "Loading…"
     asked.inference.fail("These are damaged.")
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text().endswith("· 3")
     asked.set_templates(("a {}",))
     assert asked.inference.questions[-1].spec == ImageSpec(n=3)

@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.app import has_display
-from cleanclip_gui.window import main_window
 from cleanclip_gui.window.versions import pyside_problem
 
 _BUILD = """
@@ -122,8 +120,3 @@ def test_no_display_names_the_command_line(monkeypatch, capsys):
     monkeypatch.setattr(app, "has_display", lambda: False)
     assert app.main([]) == 3
     assert "cleanclip --help" in capsys.readouterr().out
-
-
-def test_the_main_window_is_made_of_parts():
-    source = Path(main_window.__file__).read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 400
