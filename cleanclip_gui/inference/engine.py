@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from cleanclip_gui.inference.questions import (
     Evaluate,
@@ -71,39 +69,6 @@ class Opened(Generic[_Set]):
         """Let the canvases go."""
         for canvases in self.canvases.values():
             canvases.close()
-
-
-class _TimedCanvases:
-    """Canvases of a set; knows how long drawing took, which says nothing of the model's speed."""
-
-    def __init__(self, canvases: CanvasCache, clock: _TimedCanvases | None = None) -> None:
-        self._canvases = canvases
-        self._clock = clock or self
-        self.source = canvases.source
-        self.seconds = 0.0
-
-    @property
-    def broken(self) -> Mapping[int, str]:
-        """Pictures that turned out to be unreadable."""
-        return self._canvases.broken
-
-    def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Canvases, uint8 [n, S, S, 3]."""
-        started = time.perf_counter()
-        found = self._canvases.get(indices)
-        self._clock.seconds += time.perf_counter() - started
-        return found
-
-    def at(self, fit: Fit, size: int) -> _TimedCanvases:
-        """The same pictures made square in another way, for triggers that act on those."""
-        return _TimedCanvases(self._canvases.at(fit, size), self._clock)
-
-    def picture(self, index: int) -> Image.Image:
-        """One picture as it is in its file."""
-        started = time.perf_counter()
-        found = self._canvases.picture(index)
-        self._clock.seconds += time.perf_counter() - started
-        return found
 
 
 class Engine:
@@ -227,9 +192,10 @@ class Engine:
         images, model = self._require_images(), self._require_model(request.role)
         speed_key = _place(model)
         first, batch = self._batches(model)
-        canvases = _TimedCanvases(images.at(model.preprocess))
-        subject = replace(self._subject(model, images, request.trigger), canvases=canvases)
-        started, before = time.perf_counter(), 0
+        canvases = images.at(model.preprocess)
+        subject = self._subject(model, images, request.trigger)
+        # How long pictures take to draw says nothing of the model's speed.
+        started, before, drawing = time.perf_counter(), 0, canvases.seconds
         for evaluation, found in evaluate(
             subject,
             request.trigger,
@@ -240,13 +206,13 @@ class Engine:
             clean_cache=self._clean,
             cancelled=stopped,
         ):
-            spent = time.perf_counter() - started - canvases.seconds
+            spent = time.perf_counter() - started - (canvases.seconds - drawing)
             seconds = max(spent, 0.0) / max(1, evaluation.n - before)
             known = self._seconds_per_image.get(speed_key, seconds)
             # Another load on the machine passes; the model's own speed is the best one seen.
             self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
             yield evaluation, found
-            started, before, canvases.seconds = time.perf_counter(), evaluation.n, 0.0
+            started, before, drawing = time.perf_counter(), evaluation.n, canvases.seconds
 
     def look(self, request: Look) -> PerImage:
         """What the model says of a few images, clean and triggered."""

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,7 @@ class CanvasCache:
         self._others: dict[tuple[Fit, int], CanvasCache] = {}
         self._item = size * size * 3
         self._lock = threading.Lock()
+        self._seconds = 0.0
         self._file: io.FileIO | None = None
         self._kept: Canvases | None = None
         self._filled: NDArray[np.bool_] = np.zeros(len(source), np.bool_)
@@ -111,6 +113,11 @@ class CanvasCache:
     def broken(self) -> Mapping[int, str]:
         """Undecodable pictures found so far, index -> sentence."""
         return self.source.broken
+
+    @property
+    def seconds(self) -> float:
+        """How long pictures were read and drawn so far, here and by those that `at` made."""
+        return self._seconds + sum(other.seconds for other in self._others.values())
 
     def __len__(self) -> int:
         return len(self.source)
@@ -131,11 +138,13 @@ class CanvasCache:
         wanted = np.asarray(indices, dtype=np.int64)
         out: Canvases = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
         with self._lock:
+            started = time.perf_counter()
             missing = np.flatnonzero(~self._read(wanted, out))
             for start in range(0, len(missing), _BLOCK):
                 rows = missing[start : start + _BLOCK]
                 out[rows] = self.source.canvas(wanted[rows], self.size)
                 self._write(wanted[rows], out[rows])
+            self._seconds += time.perf_counter() - started
         return out
 
     def at(self, fit: Fit, size: int) -> CanvasCache:
@@ -156,7 +165,11 @@ class CanvasCache:
 
     def picture(self, index: int) -> Image.Image:
         """One picture as it is in its file, RGB or RGBA; InputError if it is damaged."""
-        return self.source.picture(index)
+        started = time.perf_counter()
+        found = self.source.picture(index)
+        with self._lock:
+            self._seconds += time.perf_counter() - started
+        return found
 
     def close(self) -> None:
         """Close the file; later canvases are drawn anew."""

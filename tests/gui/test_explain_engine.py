@@ -15,7 +15,7 @@ from cleanclip_gui.inference.questions import (
     TellDetails,
 )
 from ml_core.data.specs import ImageSpec
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger
 
 VIT = {
@@ -79,7 +79,9 @@ def test_a_comparison_needs_both_sides_whole(engine):
     assert [one.n for one in found.evaluations] == [24, 24]
     assert {one.name for one in found.differences} >= {"ca", "asr_excl", "target_margin"}
     answers = iter([False, False, True, True, True, True])
-    steps = list(engine.compare_pair(asked, lambda: next(answers, True)))
+    steps = []
+    with pytest.raises(CancelledError):
+        steps.extend(engine.compare_pair(asked, lambda: next(answers, True)))
     assert all(isinstance(step, Progress) for step in steps)
 
 

@@ -18,7 +18,7 @@ from cleanclip_gui.inference.questions import (
     Progress,
 )
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 
 class FakeEngine:
@@ -69,7 +69,7 @@ class FakeEngine:
             self.gate.acquire()
             if stopped():
                 self.log.append(("ended", name))
-                return
+                raise CancelledError
             self.log.append((name, step))
             if name == 13:
                 raise InputError("the model is damaged.", "damaged")
