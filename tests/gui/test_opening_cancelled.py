@@ -130,7 +130,7 @@ def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
 
 @pytest.fixture
 def asked(qtbot):
-    bar = DataBar(Session(), FakeInference())
+    bar = DataBar(Context(inference=FakeInference()))
     bar.session, bar.inference = bar._session, bar._inference
     qtbot.addWidget(bar)
     yield bar
