@@ -214,7 +214,8 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
     asked.ok.click()
     session = window.session
-    qtbot.waitUntil(lambda: session.images.spec == spec, timeout=WAIT)
+    qtbot.waitUntil(lambda: session.images is not None, timeout=WAIT)
+    assert session.images.spec == spec
     assert session.label_set == "demo"
 
 
