@@ -133,6 +133,7 @@ class CheckpointStation(QWidget):
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
         layout.addWidget(split)
         self._connect()
+        context.actions.add(self.commands())
 
     def _connect(self) -> None:
         actions = self.actions_

@@ -87,6 +87,7 @@ class DataBar(QWidget):
 
         session.events.images.connect(self._on_images_change)
         context.shell.images_wanted.connect(self.load)
+        context.actions.add(self.commands())
         self._show()
 
     def commands(self) -> tuple[Command, ...]:

@@ -167,11 +167,9 @@ class MainWindow(QMainWindow):
         self._add_commands()
 
     def _add_commands(self) -> None:
-        """Collect what can be done, and put it into menus and on the rail."""
+        """Add the window's own commands to those of its parts; fill the menus and the rail."""
         actions = self.actions_
         actions.add(self._file_commands())
-        for part in (*self.stations.values(), self.data_bar):
-            actions.add(part.commands())
         actions.add(self._view_commands())
         actions.add(self._help_commands())
         self.addActions(list(actions.by_id.values()))
@@ -271,7 +269,7 @@ class MainWindow(QMainWindow):
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
-        shell.commands_changed.connect(self._refresh)
+        shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
@@ -358,7 +356,8 @@ class MainWindow(QMainWindow):
     def show_palette(self) -> None:
         """List every command that can be used now."""
         self.actions_.refresh()
-        commands = [c.id for c in self.actions_.commands if c.menu and c.id != "view.palette"]
+        commands = [c.id for menu in MENUS for c in self.actions_.in_menu(menu)]
+        commands.remove("view.palette")
         CommandPalette([self.actions_[name] for name in commands], self).open()
 
     def show_about(self) -> None:
