@@ -18,9 +18,9 @@ from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.inference.questions import Failed, LoadImages, Progress
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.text import count_text, plain, plural
@@ -142,10 +142,6 @@ class DataBar(QWidget):
 
     def may_close(self) -> bool:
         """Nothing here is unsaved."""
-        return True
-
-    def close_down(self, timeout_ms: int) -> bool:
-        """Images are opened in the inference thread, which ends by itself."""
         return True
 
     def _has_images(self) -> bool:
