@@ -67,11 +67,16 @@ class Ticket:
     def cancel(self) -> bool:
         """Let no answer arrive from now on; False if it is too late for that."""
         self._cancelled = True
+        self.forget()
         return True
 
     def close(self) -> None:
         """Note that the last answer was given, or that there will be none."""
         self._closed = True
+
+    def forget(self) -> None:
+        """Let go of the asker, who may hold this ticket: nothing is given any more."""
+        self._on_result = self._on_failed = self._on_progress = None
 
     def give_result(self, result: object) -> None:
         """Hand a result to the asker, in the asker's thread."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from cleanclip_gui.inference.questions import LIVE, QUICK, Lane, Question
 from cleanclip_gui.inference.ticket import QuestionTicket
@@ -113,7 +113,7 @@ class Mailbox:
             self._closed = True
             self._condition.notify()
 
-    def _of_slot(self, slot: str | None) -> list[QuestionTicket]:
+    def _of_slot(self, slot: Hashable) -> list[QuestionTicket]:
         """The tickets of a slot that wait, cancelled ones among them."""
         tickets = (ticket for lane in self._lanes.values() for ticket in lane)
         return [ticket for ticket in tickets if slot is not None and ticket.slot == slot]

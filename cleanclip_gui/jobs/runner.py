@@ -81,6 +81,8 @@ class JobRunner(QThread):
         The child's command line, by default the ml_core worker on ``spec_path``.
     closing_ms
         How long the window waits for it when it closes.
+    temporary
+        Remove the spec when the child has ended: nothing will go on from it.
     """
 
     event_received = Signal(object)
@@ -97,6 +99,7 @@ class JobRunner(QThread):
         processes: int = 1,
         command: Sequence[str] | None = None,
         closing_ms: int = threads.CLOSING_MS,
+        temporary: bool = False,
     ) -> None:
         super().__init__()
         self.closing_ms = closing_ms
@@ -106,6 +109,7 @@ class JobRunner(QThread):
         self._command = list(command) if command else worker_command(self.spec_path, resume)
         if processes > 1:
             self._command = together(self._command, processes)
+        self._temporary = temporary
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._waiting: list[str] = []
@@ -205,6 +209,9 @@ class JobRunner(QThread):
                 "crashed",
                 f"{' '.join(self._command)}\n{error}",
             )
+        if self._temporary:
+            with contextlib.suppress(OSError):
+                self.spec_path.unlink()
 
     def _supervise(self) -> Done:
         """Start the child, pass on what it says, and return its last word or why there is none."""
@@ -324,7 +331,9 @@ def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
 def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner of the loader doctor; what it found is its last word's result."""
     command = [*worker_command(spec_path), "--doctor"]
-    return JobRunner(spec_path, device=device, command=command, closing_ms=_DOCTOR_MS)
+    return JobRunner(
+        spec_path, device=device, command=command, closing_ms=_DOCTOR_MS, temporary=True
+    )
 
 
 def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:

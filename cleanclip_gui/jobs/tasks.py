@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from types import GeneratorType
+from typing import TypeVar
 
 from PySide6.QtCore import QThread, Signal, Slot
 
@@ -16,6 +17,7 @@ from cleanclip_gui.ticket import Callback, Progress, Ticket, call, receiver
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 _TELL_EVERY = 0.1  # seconds
 _SLOTS: dict[tuple[int, Hashable], Ticket] = {}
 
@@ -82,6 +84,21 @@ def run(
             older.cancel()
     _Task(work, ticket, on_done, closing_ms).begin()
     return ticket
+
+
+def batches(items: Iterable[T], most: int = 2000) -> Iterator[list[T]]:
+    """Items in lists, one each tenth of a second, so that the window takes in few results.
+
+    No list is longer than ``most``; the last one may be empty.
+    """
+    batch: list[T] = []
+    told = time.monotonic()
+    for item in items:
+        batch.append(item)
+        if time.monotonic() - told > _TELL_EVERY or len(batch) >= most:
+            yield batch
+            batch, told = [], time.monotonic()
+    yield batch
 
 
 def is_busy() -> bool:
@@ -156,6 +173,7 @@ class _Task(QThread):
     def _on_finished(self) -> None:
         self.wait(1000)  # the signal comes an instant before the thread is gone
         self._ticket.close()
+        self._ticket.forget()
         for place in [place for place, ticket in _SLOTS.items() if ticket is self._ticket]:
             del _SLOTS[place]
         threads.leave(self)
