@@ -27,6 +27,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
+    QDialog,
     QDockWidget,
     QHBoxLayout,
     QLineEdit,
@@ -523,6 +524,8 @@ class MainWindow(QMainWindow):
         self._closing_limit.stop()
         self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.hide()
+        for dialog in self.findChildren(QDialog):
+            dialog.reject()
         self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
         threads.close_all()

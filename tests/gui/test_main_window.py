@@ -578,6 +578,18 @@ def test_a_small_screen_is_filled(width, height, room):
     assert has_room(QSize(width, height)) is room
 
 
+def test_dialogs_go_with_the_window(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.actions_.run("file.hub")
+    window.actions_.run("file.doctor")
+    station = window.stations["checkpoint"]
+    shown = station.hub, station.doctor
+    assert all(one.isVisible() for one in shown)
+    window.close()
+    assert (station.hub, station.doctor) == (None, None)
+    assert not any(one.isVisible() for one in shown)
+
+
 def test_closing_ends_every_thread_whoever_started_it(window, qtbot):
     def until_cancelled(control):
         while not control.cancelled():
