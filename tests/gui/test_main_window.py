@@ -331,7 +331,7 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     window.session.device = "cpu"
     window.stations["clean"].studio_device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
-    window._on_devices_found(("cuda:0", "cpu"))
+    window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
