@@ -56,6 +56,7 @@ class Context:
     def __post_init__(self) -> None:
         """Where Studio computes follows from the session and its models."""
         object.__setattr__(self, "device", StudioDevice(self.session, self.inference))
+        self.shell.commands_changed.connect(self.actions.refresh)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,11 @@ class AtWork:
 
 
 class Part(Protocol):
-    """Something with commands and work of its own: a station, or the bar of the data in use."""
+    """Something with commands and work of its own: a station, or the bar of the data in use.
+
+    It adds its commands to the actions of its context itself, before it makes the buttons that
+    show them.
+    """
 
     def commands(self) -> Sequence[Command]:
         """What the user can do here."""
@@ -86,9 +91,6 @@ class Part(Protocol):
 
     def may_close(self) -> bool:
         """Whether nothing unsaved would be lost; asks the user if something would."""
-
-    def close_down(self, timeout_ms: int) -> bool:
-        """End what is left when the window closes; whether it ended within the limit."""
 
 
 @runtime_checkable

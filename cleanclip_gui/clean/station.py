@@ -111,6 +111,7 @@ class CleanStation(CleanView):
         self.resuming = Resuming(context, self)
         self.waiting.keep(data_dir() / QUEUE_FILE)
         self._refresh()
+        context.actions.add(self.commands())
 
     def is_available(self) -> bool:
         """Whether there is something to clean, or a run of an earlier window."""

@@ -117,6 +117,7 @@ class StudioStation(StudioActs, QWidget):
         self._connect_session()
         self._on_images_change(session.images)
         self._on_checkpoint_change(session.checkpoint)
+        context.actions.add(self.commands())
 
     def is_available(self) -> bool:
         """Whether a checkpoint is open."""

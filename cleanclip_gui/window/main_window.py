@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from PySide6.QtCore import (
     QByteArray,
-    QDeadlineTimer,
     QEvent,
     QSize,
     Qt,
@@ -28,6 +27,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
+    QDialog,
     QDockWidget,
     QHBoxLayout,
     QLineEdit,
@@ -39,7 +39,7 @@ from PySide6.QtWidgets import (
 )
 
 import ml_core
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
@@ -64,7 +64,6 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_CLOSING_MS = 5000
 _FIRST_SIZE, _FRAME = (1366, 768), 48
 
 
@@ -115,7 +114,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
-        self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
+        self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
         self._build()
         self._connect()
@@ -130,7 +129,10 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
-        self.welcome = WelcomePage()
+        self.actions_.add(self._file_commands())
+        self.actions_.add(self._view_commands())
+        self.actions_.add(self._help_commands())
+        self.welcome = WelcomePage(self.actions_)
         self.status = StatusBar()
         self.log = LogPane()
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
@@ -164,16 +166,11 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         for field in self.findChildren(QLineEdit):
             field.setAcceptDrops(False)  # it would write down the file's address
-        self._add_commands()
+        self._show_commands()
 
-    def _add_commands(self) -> None:
-        """Collect what can be done, and put it into menus and on the rail."""
+    def _show_commands(self) -> None:
+        """Put the commands into menus and on the rail."""
         actions = self.actions_
-        actions.add(self._file_commands())
-        for part in (*self.stations.values(), self.data_bar):
-            actions.add(part.commands())
-        actions.add(self._view_commands())
-        actions.add(self._help_commands())
         self.addActions(list(actions.by_id.values()))
         for title in MENUS:
             commands = actions.in_menu(title)
@@ -262,16 +259,12 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        self.welcome.demo_requested.connect(self.start_tour)
-        self.welcome.open_requested.connect(self.actions_["file.open"].trigger)
-        self.welcome.folder_requested.connect(self.actions_["file.open_folder"].trigger)
-        self.welcome.hub_requested.connect(self.actions_["file.hub"].trigger)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         shell.failed.connect(self.show_input_error)
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
-        shell.commands_changed.connect(self._refresh)
+        shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
@@ -358,9 +351,9 @@ class MainWindow(QMainWindow):
     def show_palette(self) -> None:
         """List every command that can be used now."""
         self.actions_.refresh()
-        commands = [command for menu in MENUS for command in self.actions_.in_menu(menu)]
-        actions = [self.actions_[c.id] for c in commands if c.id != "view.palette"]
-        CommandPalette(actions, self).open()
+        commands = [c.id for menu in MENUS for c in self.actions_.in_menu(menu)]
+        commands.remove("view.palette")
+        CommandPalette([self.actions_[name] for name in commands], self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""
@@ -529,13 +522,13 @@ class MainWindow(QMainWindow):
     def _close_down(self) -> None:
         """Keep the layout and end the threads; all of them together have five seconds."""
         self._closing_limit.stop()
-        self.settings.save_layout(self.saveGeometry().data(), self.saveState().data())
+        self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.hide()
+        for dialog in self.findChildren(QDialog):
+            dialog.reject()
         self.status.stop()
-        deadline = QDeadlineTimer(_CLOSING_MS)
-        for part in (*self.stations.values(), self.data_bar):
-            part.close_down(deadline.remainingTime())
-        self.inference.close(deadline.remainingTime())
+        self.inference.end()  # or the next question would start a thread that has not begun yet
+        threads.close_all()
 
     @Slot()
     def _on_closing_limit(self) -> None:

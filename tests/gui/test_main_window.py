@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from types import SimpleNamespace
+import time
 
 import numpy as np
 import pytest
@@ -21,11 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.app import make_window
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -213,10 +214,8 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert spec.class_map == {"hound": "dog"}
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
     asked.ok.click()
-    session = window.session
-    qtbot.waitUntil(lambda: session.images is not None, timeout=WAIT)
-    assert session.images.spec == spec
-    assert session.label_set == "demo"
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
+    assert (window.session.images.spec, window.session.label_set) == (spec, "demo")
 
 
 @pytest.mark.parametrize("unmatched", [3, 502])
@@ -332,7 +331,7 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     window.session.device = "cpu"
     window.stations["clean"].studio_device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
-    window._on_devices_found(("cuda:0", "cpu"))
+    window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
@@ -478,10 +477,6 @@ class FakeJob:
     def cancel(self):
         self.told.append("cancel")
 
-    def close(self, timeout_ms):
-        self.told.append("close")
-        return True
-
 
 CUT_OFF = {
     "rebound": "The rebound test is going on. Cancel it and quit? It begins anew the next time.",
@@ -503,7 +498,6 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     elif what == "alpha":
         clean.alpha_acts._opening = object()
     elif what == "save":
-        job.stop = job.close
         clean.saving._copy = job
     else:
         clean.proving._runner, clean.proving._kind = job, what
@@ -515,7 +509,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told[:1] == {"alpha": [], "save": ["close"]}.get(what, ["cancel"])
+    assert job.told == ([] if what in ("alpha", "save") else ["cancel"])
 
 
 def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
@@ -584,59 +578,31 @@ def test_a_small_screen_is_filled(width, height, room):
     assert has_room(QSize(width, height)) is room
 
 
-class FakeDeadline:
-    """A clock that the fakes move."""
-
-    now = 0
-
-    def __init__(self, timeout_ms):
-        self._end = FakeDeadline.now + timeout_ms
-
-    def remainingTime(self):  # noqa: N802
-        return max(0, self._end - FakeDeadline.now)
-
-
-def use_up(given, milliseconds):
-    """A wait that takes what it gets, up to a limit, and notes what it got."""
-
-    def wait(timeout_ms):
-        given.append(timeout_ms)
-        FakeDeadline.now += min(timeout_ms, milliseconds)
-        return False
-
-    return wait
+def test_dialogs_go_with_the_window(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.actions_.run("file.hub")
+    window.actions_.run("file.doctor")
+    station = window.stations["checkpoint"]
+    shown = station.hub, station.doctor
+    assert all(one.isVisible() for one in shown)
+    window.close()
+    assert (station.hub, station.doctor) == (None, None)
+    assert not any(one.isVisible() for one in shown)
 
 
-def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.window.main_window.QDeadlineTimer", FakeDeadline)
-    given = []
-    with monkeypatch.context() as patch:
-        for part, name in (
-            (window.stations["checkpoint"], "close_down"),
-            (window.stations["clean"], "close_down"),
-            (window.inference, "close"),
-        ):  # fmt: skip
-            patch.setattr(part, name, use_up(given, 3000))
-        window.close()
-    assert not window.isVisible()
-    assert given == [5000, 2000, 0]
-    assert window.inference.close()
+def test_closing_ends_every_thread_whoever_started_it(window, qtbot):
+    def until_cancelled(control):
+        while not control.cancelled():
+            time.sleep(0.001)
 
-
-@pytest.mark.parametrize(("station", "shared"), [("checkpoint", [300, 0]), ("clean", [1000, 300])])
-def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station, shared):
-    monkeypatch.setattr(f"cleanclip_gui.{station}.station.QDeadlineTimer", FakeDeadline)
-    panel, given = window.stations[station], []
-    wait = use_up(given, 700)
-    thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)
-    with monkeypatch.context() as patch:
-        if station == "checkpoint":
-            panel._inspecting = panel._asking = thread
-        else:
-            patch.setattr(panel.run, "runner", thread)
-            patch.setattr(panel.saving, "_copy", thread)
-        assert not panel.close_down(1000)
-    assert given == shared
+    results = []
+    tasks.run(until_cancelled, results.append)
+    qtbot.waitUntil(lambda: window.inference in threads.running(), timeout=WAIT)
+    assert tasks.is_busy()
+    window.close()
+    assert not threads.still_running()
+    qtbot.wait(10)
+    assert results == []
 
 
 FOCUSABLE = (

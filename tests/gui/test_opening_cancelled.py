@@ -110,7 +110,6 @@ def test_closing_the_window_does_not_wait_for_it(qtbot, slow_folder):
     asked = time.monotonic()
     assert inference.close(20_000)
     assert time.monotonic() - asked < 3.0
-    bar._patience.stop()
 
 
 def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
@@ -130,11 +129,11 @@ def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
 
 @pytest.fixture
 def asked(qtbot):
-    bar = DataBar(Context(inference=FakeInference()))
-    bar.session, bar.inference = bar._session, bar._inference
+    session, inference = Session(), FakeInference()
+    bar = DataBar(Context(session=session, inference=inference))
+    bar.session, bar.inference = session, inference
     qtbot.addWidget(bar)
-    yield bar
-    bar._patience.stop()
+    return bar
 
 
 def loaded(ticket, n):

@@ -1,0 +1,57 @@
+"""A push button that shows a ``QAction``, as a ``QToolButton`` does by itself."""
+
+from __future__ import annotations
+
+import re
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QAbstractButton
+
+
+def bind(
+    button: QAbstractButton, action: QAction, *, text: bool = False, icon: bool = False
+) -> None:
+    """Let a click on ``button`` trigger ``action``, and keep what it shows in step with it.
+
+    Parameters
+    ----------
+    button
+        Gets the action's tool tip with its key, and whether it is enabled, checkable and checked.
+    action
+        May outlive the button.
+    text
+        Show the action's text too, without its mnemonic, which belongs to the menu.
+    icon
+        Show its icon too.
+    """
+    _Binding(button, action, text, icon)
+
+
+class _Binding(QObject):
+    """Lives as a child of its button, so that nothing is shown on a deleted one."""
+
+    def __init__(self, button: QAbstractButton, action: QAction, text: bool, icon: bool) -> None:
+        super().__init__(button)
+        self._button, self._action = button, action
+        self._shows_text, self._shows_icon = text, icon
+        action.changed.connect(self._follow)
+        button.clicked.connect(self._on_clicked)
+        self._follow()
+
+    @Slot()
+    def _follow(self) -> None:
+        button, action = self._button, self._action
+        button.setEnabled(action.isEnabled())
+        button.setToolTip(action.toolTip())
+        button.setCheckable(action.isCheckable())
+        button.setChecked(action.isChecked())
+        if self._shows_text:
+            button.setText(re.sub("&(&?)", r"\1\1", action.text()))
+        if self._shows_icon:
+            button.setIcon(action.icon())
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self._action.trigger()
+        self._follow()  # a checkable button has switched itself, whatever the action did
