@@ -15,13 +15,15 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
 @pytest.fixture
 def panel(qtbot):
     inference = Inference(FakeEngine)
-    panel = CheckpointStation(Context(inference=inference))
+    context = Context(inference=inference)
+    panel = CheckpointStation(context)
+    panel.studio = StudioStandIn(context)
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
