@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
+from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.evaluation.attribution_records import Method
@@ -23,6 +24,7 @@ from ml_core.evaluation.details import Details
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError
+from ml_core.reading.inspection import Inspection
 from ml_core.triggers import Trigger
 
 
@@ -134,24 +136,6 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
-    """How far a long question is; ``total`` 0 is of unknown length.
-
-    ``methods`` of an attribution are those that the model allows, the usual one first.
-    """
-
-    done: int
-    total: int
-    what: str = ""
-    methods: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.done / max(1, self.total)
-
-
-@dataclass(frozen=True, eq=False)
 class Question:
     """What can be asked; each kind is a subclass.
 
@@ -189,6 +173,7 @@ class OpenCheckpoint(Question):
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
     the weights; with ``vector``, a direction in weight space, ``alpha`` of it is added to them.
+    ``inspection`` is of the same path and saves another one, if the file has not changed since.
     """
 
     lane = Lane.ORDERED
@@ -201,6 +186,7 @@ class OpenCheckpoint(Question):
     adapter: str = ""
     vector: str = ""
     alpha: float = 0.0
+    inspection: Inspection | None = None
 
     @property
     def busy(self) -> str:

@@ -6,10 +6,10 @@ from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import EvaluationUpdated, Failed, Look, Looked
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session import Session
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.live import LiveLoop
+from cleanclip_gui.ticket import Ticket
 
 LOOK_SECONDS = 2.0  # a set that is measured sooner shows what it is without being asked
 _PIECE_SECONDS = 0.3

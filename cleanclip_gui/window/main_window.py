@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from PySide6.QtCore import (
     QByteArray,
-    QDeadlineTimer,
     QEvent,
     QSize,
     Qt,
@@ -39,7 +38,7 @@ from PySide6.QtWidgets import (
 )
 
 import ml_core
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
@@ -64,7 +63,6 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_CLOSING_MS = 5000
 _FIRST_SIZE, _FRAME = (1366, 768), 48
 
 
@@ -114,7 +112,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
-        self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
+        self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
         with theme.styled_afterwards():
             self._build()
@@ -130,7 +128,10 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
-        self.welcome = WelcomePage()
+        self.actions_.add(self._file_commands())
+        self.actions_.add(self._view_commands())
+        self.actions_.add(self._help_commands())
+        self.welcome = WelcomePage(self.actions_)
         self.status = StatusBar()
         self.log = LogPane()
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
@@ -164,14 +165,11 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         for field in self.findChildren(QLineEdit):
             field.setAcceptDrops(False)  # it would write down the file's address
-        self._add_commands()
+        self._show_commands()
 
-    def _add_commands(self) -> None:
-        """Add the window's own commands to those of its parts; fill the menus and the rail."""
+    def _show_commands(self) -> None:
+        """Put the commands into menus and on the rail."""
         actions = self.actions_
-        actions.add(self._file_commands())
-        actions.add(self._view_commands())
-        actions.add(self._help_commands())
         self.addActions(list(actions.by_id.values()))
         for title in MENUS:
             commands = actions.in_menu(title)
@@ -260,10 +258,6 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        self.welcome.demo_requested.connect(self.start_tour)
-        self.welcome.open_requested.connect(self.actions_["file.open"].trigger)
-        self.welcome.folder_requested.connect(self.actions_["file.open_folder"].trigger)
-        self.welcome.hub_requested.connect(self.actions_["file.hub"].trigger)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         shell.failed.connect(self.show_input_error)
         shell.logged.connect(self._on_logged)
@@ -528,13 +522,11 @@ class MainWindow(QMainWindow):
     def _close_down(self) -> None:
         """Keep the layout and end the threads; all of them together have five seconds."""
         self._closing_limit.stop()
-        self.settings.save_layout(self.saveGeometry().data(), self.saveState().data())
+        self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.hide()
         self.status.stop()
-        deadline = QDeadlineTimer(_CLOSING_MS)
-        for part in (*self.stations.values(), self.data_bar):
-            part.close_down(deadline.remainingTime())
-        self.inference.close(deadline.remainingTime())
+        self.inference.end()  # or the next question would start a thread that has not begun yet
+        threads.close_all()
 
     @Slot()
     def _on_closing_limit(self) -> None:

@@ -19,12 +19,12 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_map
 from cleanclip_gui.studio.pages.embedding_plot import EmbeddingPlot
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS

@@ -28,9 +28,9 @@ from cleanclip_gui.inference.questions import (
     RetrieveCaptions,
     SpreadTemplates,
 )
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import NUMBERS
