@@ -204,10 +204,6 @@ class LiveLoop(QObject):
         if self._session.can_measure and not self._timer.isActive():
             self._predict(self._session.trigger)
 
-    def stop(self) -> None:
-        """Send nothing more."""
-        self._timer.stop()
-
     def take_trigger(self) -> bool:
         """Make the canvas's trigger that of the session; False if it cannot be made."""
         try:

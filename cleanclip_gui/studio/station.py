@@ -52,7 +52,6 @@ from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-_MAP_MS = 300
 _RIGHT = 348
 _MIDDLE = 300  # in the smallest window the bars leave out words
 _ASKED = "The model is being asked…"
@@ -218,12 +217,6 @@ class StudioStation(QWidget):
     def may_close(self) -> bool:
         """A trigger on the canvas may go without a question."""
         return True
-
-    def close_down(self, timeout_ms: int) -> bool:
-        """Ask nothing more; whether the layout of a map ended within the limit."""
-        for part in (self.live, self.attribution, self.auto_speed, self.text):
-            part.stop()
-        return self.map.stop(min(_MAP_MS, timeout_ms))
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""

@@ -27,7 +27,6 @@ def empty(qtbot):
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
     yield panel
-    panel.live.stop()
     assert inference.close(20_000)
 
 

@@ -60,7 +60,6 @@ def loop(qtbot):
     live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None)
     live.engine, live.session, live.triggers = engine, session, triggers
     yield live
-    live.stop()
     engine.gate.set()
     assert inference.close(20_000)
 
