@@ -16,6 +16,7 @@ from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated, Faile
 from cleanclip_gui.inference.questions import OpenCheckpoint as Open
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.station import Shell
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, percent
@@ -37,11 +38,17 @@ class AlphaActs(QObject):
     failed = Signal(object)
 
     def __init__(
-        self, row: AlphaRow, session: Session, inference: Inference, parent: QObject
+        self,
+        row: AlphaRow,
+        session: Session,
+        inference: Inference,
+        shell: Shell,
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
         self.prompts = Prompts()
         self._row, self._session, self._inference = row, session, inference
+        self._shell = shell
         self._source = self._vector = ""
         self._donor = ""
         self._asked: Asked = (None, 0)
@@ -111,11 +118,11 @@ class AlphaActs(QObject):
         source = session.checkpoint
         if source is not None and source.path == self._source:
             if self._asked[0] is not None:
-                session.trigger, session.target = self._asked
+                self._shell.trigger_wanted.emit(*self._asked)
             session.cleaned = facts
-            session.role = "cleaned"
+            self._shell.role_wanted.emit("cleaned")
         else:  # what Studio called cleaned has made way for this
-            session.role, session.cleaned = "suspect", None
+            session.cleaned = None
         self._awaited = session.images is not None
         if self._awaited:  # Studio may look at another file, or at one image, and not ask
             self._measuring = self._inference.ask(

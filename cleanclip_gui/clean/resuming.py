@@ -99,7 +99,7 @@ class Resuming(QObject):
             self._shell.failed.emit(error)
             return
         self._open(spec)
-        self._session.trigger, self._session.target = trigger, spec.target
+        self._shell.trigger_wanted.emit(trigger, spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
         """Open checkpoint and images of a job, as far as others are open."""
@@ -119,7 +119,7 @@ class Resuming(QObject):
         """Aim at the job's target: other images came with the class that was the target before."""
         spec, self._awaited = self._awaited, None
         if spec is not None and measures_alike(spec, images):
-            self._session.target = spec.target
+            self._shell.target_wanted.emit(spec.target)
 
 
 def is_audit(path: Path) -> bool:

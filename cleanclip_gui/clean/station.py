@@ -93,8 +93,8 @@ class CleanStation(CleanView):
         self.studio_device = context.device
         self.saving = SaveCleaned(self)
         self.auditing = Auditing(session, self, lambda: self.data.pairs())
-        self.trying = TryCleaned(session, inference, self)
-        self.alpha_acts = AlphaActs(self.alpha, session, inference, self)
+        self.trying = TryCleaned(session, inference, self.shell, self)
+        self.alpha_acts = AlphaActs(self.alpha, session, inference, self.shell, self)
         self.proving = ProofActs(self.proof, session, self)
         self.recipes = RecipeFiles(self.setup)
         self.waiting = QueueActs(self)

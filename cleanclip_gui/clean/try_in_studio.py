@@ -14,6 +14,7 @@ from cleanclip_gui.clean.save_result import cleaned_file
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.station import Shell
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
 from ml_core.reading.safetensors_header import read_header
@@ -26,9 +27,11 @@ class TryCleaned(QObject):
     opened = Signal()
     failed = Signal(object)
 
-    def __init__(self, session: Session, inference: Inference, parent: QObject) -> None:
+    def __init__(
+        self, session: Session, inference: Inference, shell: Shell, parent: QObject
+    ) -> None:
         super().__init__(parent)
-        self._session = session
+        self._session, self._shell = session, shell
         self._inference = inference
         self._asked: tuple[Trigger | None, int] = (None, 0)
         self._newest: OpenCheckpoint | None = None
@@ -55,11 +58,10 @@ class TryCleaned(QObject):
     def _on_checkpoint_opened(self, question: OpenCheckpoint, facts: CheckpointFacts) -> None:
         if question is not self._newest:
             return
-        session = self._session
         if self._asked[0] is not None:  # without one, what is painted in Studio stays
-            session.trigger, session.target = self._asked
-        session.cleaned = facts
-        session.role = "cleaned"
+            self._shell.trigger_wanted.emit(*self._asked)
+        self._session.cleaned = facts
+        self._shell.role_wanted.emit("cleaned")
         self.opened.emit()
 
 

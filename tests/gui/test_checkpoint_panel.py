@@ -16,7 +16,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def panel(qtbot):
     context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
     panel = CheckpointStation(context)
     panel.answers, panel.session = answers, context.session
+    panel.studio = StudioStandIn(context)
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()

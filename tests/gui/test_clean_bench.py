@@ -37,7 +37,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import FakeInference, write_journal, write_state
+from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
 from tests.gui.test_clean_panel import FakeRunner, result_of, runner_of, two_clicks
 
 
@@ -55,7 +55,9 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    made = CleanStation(Context(session=session, inference=FakeInference()))
+    context = Context(session=session, inference=FakeInference())
+    made = CleanStation(context)
+    made.studio = StudioStandIn(context)
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)

@@ -35,7 +35,7 @@ from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
-from tests.gui.shell_fakes import Answers, FakeInference, write_journal, write_state
+from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn, write_journal, write_state
 
 
 class FakeRunner(QObject):
@@ -98,7 +98,9 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
-    made = CleanStation(Context(session=session, inference=FakeInference()))
+    context = Context(session=session, inference=FakeInference())
+    made = CleanStation(context)
+    made.studio = StudioStandIn(context)
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)

@@ -177,8 +177,8 @@ class HistoryActs(QObject):
                 )
                 return
             if asked[0] is not None:
-                session.trigger, session.target = asked
-            session.role = "suspect"
+                panel.shell.trigger_wanted.emit(*asked)
+            panel.shell.role_wanted.emit("suspect")
             panel.try_in_studio.emit()
             return
         result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
