@@ -28,8 +28,11 @@ class Shell(QObject):
     ``failed(InputError)`` is to be shown, ``logged(str)`` to be put into the log,
     ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
     to be put above it. ``checkpoint_wanted(path)`` is to be opened, and ``images_wanted(ImageSpec,
-    label set, templates)`` to be evaluated on. ``commands_changed`` tells that something can be
-    done now that could not be done before, or the other way round.
+    label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
+    on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
+    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
+    ``commands_changed`` tells that something can be done now that could not be done before, or
+    the other way round.
     """
 
     failed = Signal(object)
@@ -38,6 +41,9 @@ class Shell(QObject):
     header_changed = Signal(str, str, str)
     checkpoint_wanted = Signal(str)
     images_wanted = Signal(object, str, object)
+    trigger_wanted = Signal(object, int)
+    target_wanted = Signal(int)
+    role_wanted = Signal(str)
     commands_changed = Signal()
 
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.file_copy import copy_whole
+from cleanclip_gui.clean.result import cleaned_file, suggested_name
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
-from ml_core.reading.errors import InputError
+from ml_core.atomic import replace_files
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.regular_file import open_regular
 
 _ENDING = ".safetensors"
-
-
-def cleaned_file(result: Mapping[str, Any]) -> Path:
-    """Return where a run's cleaned checkpoint lies.
-
-    Raises
-    ------
-    InputError
-        If it is no longer there.
-    """
-    path = Path(result.get("checkpoint", ""))
-    if not path.is_file():
-        raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
-    return path
 
 
 class SaveCleaned(QObject):
@@ -40,10 +28,9 @@ class SaveCleaned(QObject):
     failed = Signal(object)
     busy_changed = Signal(bool)
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
-        self._window = parent
-        self.prompts = Prompts()
+        self._prompts, self._parent = prompts, parent
         self._copy: Background | None = None
         self._is_adapter = False
 
@@ -65,7 +52,7 @@ class SaveCleaned(QObject):
             return
         self._is_adapter = bool(result.get("adapter"))
         title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
-        target = ask_path(self.prompts, self._window, title, suggested_name(result))
+        target = ask_path(self._prompts, self._parent, title, suggested_name(result))
         if target is None:
             return
         self.busy_changed.emit(True)
@@ -99,7 +86,30 @@ def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path |
     return target
 
 
-def suggested_name(result: Mapping[str, Any]) -> str:
-    """A name for the cleaned checkpoint, after the one it was made from."""
-    what = "adapter" if result.get("adapter") else "cleaned"
-    return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"
+def copy_whole(source: Path, target: Path) -> Callable[[Callable[[], bool]], Iterator[object]]:
+    """Work for a :class:`Background` thread: copy, then yield the path.
+
+    Neither a full disk nor a crash spoils what was there before. Raises InputError if it
+    cannot be read or written.
+    """
+
+    def work(cancelled: Callable[[], bool]) -> Iterator[object]:
+        def copy(write: BinaryIO) -> None:
+            read, _ = open_regular(source)
+            with read:
+                while piece := read.read(1 << 22):
+                    if cancelled():
+                        raise CancelledError
+                    write.write(piece)
+
+        try:
+            replace_files({target: copy})
+        except OSError as error:
+            raise InputError(
+                f"{target.name} could not be written; free some space or choose another folder.",
+                "usage",
+                str(error),
+            ) from error
+        yield target
+
+    return work

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import fields
 
 import numpy as np
 from PySide6.QtCore import QObject, Signal
@@ -185,6 +186,30 @@ class Wiring:
         self.session.images = images
 
 
+class StudioStandIn:
+    """Does what other stations ask of Studio, where there is none."""
+
+    def __init__(self, context):
+        self.session, shell = context.session, context.shell
+        shell.trigger_wanted.connect(self._on_trigger_wanted)
+        shell.target_wanted.connect(self._on_target_wanted)
+        shell.role_wanted.connect(self._on_role_wanted)
+        context.session.events.cleaned.connect(self._on_cleaned_change)
+
+    def _on_trigger_wanted(self, trigger, target):
+        self.session.trigger, self.session.target = trigger, target
+
+    def _on_target_wanted(self, target):
+        self.session.target = target
+
+    def _on_role_wanted(self, role):
+        self.session.role = role
+
+    def _on_cleaned_change(self, facts):
+        if facts is None:
+            self.session.role = "suspect"
+
+
 class Answers:
     """Prompts that answer what the test says, and remember what was asked."""
 
@@ -193,6 +218,12 @@ class Answers:
 
     def prompts(self):
         return Prompts(self._path, self._path, self._confirm, self._path, self._paths)
+
+    def take_over(self, prompts):
+        """Answer in the place of prompts that were handed out before."""
+        for field in fields(Prompts):
+            setattr(prompts, field.name, getattr(self.prompts(), field.name))
+        return self
 
     def _path(self, parent, title, *rest):
         self.asked.append(title)

@@ -327,13 +327,13 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     """A run can be resumed before torch is loaded."""
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.session.device = "cpu"
-    window.stations["clean"].studio_device.give_way("cuda:0")
+    window.stations["clean"].context.device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     window._on_devices_found(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
-    window.stations["clean"].studio_device.come_back()
+    window.stations["clean"].context.device.come_back()
     assert window.session.device == "cuda:0"
     qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
 
@@ -496,14 +496,14 @@ CUT_OFF = {
 def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     job, clean = FakeJob(), window.stations["clean"]
     if what == "audit":
-        clean.auditing._runner = job
+        clean.auditing.runner = job
     elif what == "alpha":
-        clean.alpha_acts._opening = object()
+        clean.alpha_line._opening = object()
     elif what == "save":
         job.stop = job.close
         clean.saving._copy = job
     else:
-        clean.proving._runner, clean.proving._kind = job, what
+        clean.proving.runner, clean.proving._kind = job, what
     answers.yes = False
     assert not window.close()
     assert window.isVisible()
@@ -518,7 +518,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
 def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
     opened(window, qtbot, checkpoint)
     acts, row, session = (
-        window.stations["clean"].alpha_acts,
+        window.stations["clean"].alpha_line,
         window.stations["clean"].alpha,
         window.session,
     )
@@ -547,7 +547,7 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
     monkeypatch.setattr(type(window.stations["clean"]), "cancel", lambda self: None, False)
     window.session.run = RunState("out", "cleanclip", "running")
-    window.stations["clean"].auditing._runner = job = FakeJob()
+    window.stations["clean"].auditing.runner = job = FakeJob()
     assert not window.close()
     assert answers.asked == [
         "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "
