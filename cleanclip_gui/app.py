@@ -70,8 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
-    from cleanclip_gui import theme
-    from cleanclip_gui.jobs.background import still_running
+    from cleanclip_gui import theme, threads
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
 
@@ -93,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
             window.open_path(options.path)
         code = app.exec()
     stop_logging(handlers)
-    if not window.inference.close(0) or still_running():
+    if threads.still_running():
         # Still importing torch or hashing; a thread that outlives the interpreter would abort it.
         logging.shutdown()
         os._exit(code)

@@ -98,9 +98,6 @@ class Part(Protocol):
     def may_close(self) -> bool:
         """Whether nothing unsaved would be lost; asks the user if something would."""
 
-    def close_down(self, timeout_ms: int) -> bool:
-        """End what is left when the window closes; whether it ended within the limit."""
-
 
 @runtime_checkable
 class Station(Part, Protocol):

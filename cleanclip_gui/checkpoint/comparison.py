@@ -1,88 +1,198 @@
-"""Compares the checkpoint on show with another one, beside the window."""
+"""Two checkpoints compared: a heat strip for each encoder, and every tensor in a table."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QAbstractItemView, QFrame, QVBoxLayout, QWidget
 
-from cleanclip_gui.checkpoint.comparison_view import ComparisonView
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.heat_strip import HeatStrip
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
 
-_SECONDS = 0.1
+_COLUMNS = (("Tensor", ""), ("State", ""), ("Relative change", ""))
+_CHANGE = 2
+_STATES = {
+    "equal": "equal",
+    "changed": "changed",
+    "other shape": "another shape",
+    "only first": "only in this file",
+    "only second": "only in the other",
+}
+_HINT = "Point at a cell, or use the arrow keys, to read a layer."
 
 
-class Comparing(QObject):
-    """Examines the other file first, as any other; ``failed`` carries an InputError."""
+class Change(Protocol):
+    """What ``ml_core.checkpoints.compare.compare_checkpoints`` yields."""
+
+    @property
+    def name(self) -> str:
+        """Of the tensor."""
+
+    @property
+    def state(self) -> str:
+        """How the two stand to each other."""
+
+    @property
+    def relative(self) -> float:
+        """Relative L2 change; NaN where it means nothing."""
+
+    @property
+    def not_finite(self) -> int:
+        """Numbers that became NaN or infinite, or ceased to be."""
+
+
+def _row(number: int, change: Change) -> Row:
+    """Sorted by change: first what has none, last what became NaN."""
+    relative = change.relative
+    text = "" if math.isnan(relative) and not change.not_finite else change_text(relative)
+    size = -1.0 if math.isnan(relative) else relative
+    return Row(
+        number,
+        (
+            Cell(plain(change.name, 300), change.name.lower()),
+            Cell(_STATES[change.state], change.state),
+            Cell(text, (math.inf, 1) if change.not_finite else (size, 0)),
+        ),
+    )
+
+
+class ComparisonView(QWidget):
+    """Words, strips and table. Call :meth:`compare`; ``failed`` carries an InputError."""
 
     failed = Signal(object)
 
-    def __init__(self, view: ComparisonView, parent: QObject) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._view = view
-        self._work: Background | None = None
-        view.cancel_clicked.connect(self.cancel)
+        self.changes: list[Change] = []
+        self._ticket: Ticket | None = None
+        self.title = Label("", "heading", wrap=True)
+        self.words = Label("", "subtle", wrap=True)
+        self.busy = BusyRow("Progress of the comparison")
+        self.busy.cancel_clicked.connect(self.cancel)
+        self.image = HeatStrip("Image encoder")
+        self.text = HeatStrip("Text encoder and the rest")
+        self.read_out = Label(_HINT, "caption")
+        self.strips = self._strips_card()
+        self.table = RowsTable("Tensors of both checkpoints", _COLUMNS, numbers=(_CHANGE,))
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.set_widths((150, 150))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        for widget in (self.title, self.words, self.busy, self.strips):
+            layout.addWidget(widget)
+        layout.addWidget(self.table, 1)
+        for strip in (self.image, self.text):
+            strip.pointed.connect(self.read_out.setText)
 
-    def begin(self, found: Inspection, path: Path) -> None:
-        """Compare an inspected file with the one at ``path``."""
-        self.abandon()
-        self._view.begin(path.name, len(found.tensors))
+    def _strips_card(self) -> QFrame:
+        """Both strips with their titles and the read-out."""
+        card = QFrame()
+        card.setProperty("card", True)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_XS)
+        self._image_title = Label("Image encoder", "caption")
+        for widget in (
+            *(self._image_title, self.image, Label("Text encoder and the rest", "caption")),
+            *(self.text, self.read_out),
+        ):
+            layout.addWidget(widget)
+        return card
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Any]:
+    def compare(self, found: Inspection, path: Path) -> None:
+        """Compare an inspected file with the one at ``path``, which is examined first."""
+        self.begin(path.name, len(found.tensors))
+
+        def work(control: tasks.Control) -> Iterator[list[Any]]:
             from ml_core.checkpoints.compare import compare_checkpoints
 
-            other = examine(path, cancelled)
+            other = examine(path, control.cancelled)
             if other.refused:
                 raise other.refusal()
-            batch: list[Any] = []
-            told = time.monotonic()
-            for change in compare_checkpoints(found, other, cancelled):
-                batch.append(change)
-                if time.monotonic() - told > _SECONDS:
-                    yield batch
-                    batch, told = [], time.monotonic()
-            yield batch
-            yield None  # whole
+            yield from tasks.batches(compare_checkpoints(found, other, control.cancelled))
 
-        self._work = Background(work)
-        self._work.yielded.connect(self._on_compared)
-        self._work.failed.connect(self._on_failed)
-        self._work.begin()
+        self._ticket = tasks.run(work, self.add, self._on_failed, on_done=self.end, slot="other")
 
     @Slot()
     def cancel(self) -> None:
         """Stop reading; what was compared stays on show."""
-        self.abandon()
-        self._view.stop("Cancelled; the tensors below were compared.")
+        self.forget()
+        self.stop("Cancelled; the tensors below were compared.")
 
-    def abandon(self) -> None:
-        """Forget it, as another file is opened."""
-        if self._work is not None:
-            self._work.abandon()
-            self._work = None
+    def forget(self) -> None:
+        """Compare no further, as another file is opened."""
+        if self._ticket is not None:
+            self._ticket.cancel()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End when the window closes; whether it ended in time."""
-        work, self._work = self._work, None
-        return work is None or work.stop(timeout_ms)
+    def begin(self, other: str, total: int) -> None:
+        """Compare with a file of ``total`` tensors at least."""
+        self.changes = []
+        self.table.rows.set_rows(())
+        self.title.setText(plain(f"Compared with {other}", 200))
+        self.words.setText("Reading both files…")
+        self.busy.bar.setRange(0, max(1, total))
+        self.busy.bar.setValue(0)
+        self.busy.show()
+        self.strips.hide()
 
-    @Slot(object)
-    def _on_compared(self, batch: list[Any] | None) -> None:
-        if self.sender() is not self._work:
-            return
-        if batch is None:
-            self._work = None
-            self._view.end()
-        else:
-            self._view.add(batch)
+    def add(self, changes: Sequence[Change]) -> None:
+        """Show what was compared since."""
+        rows = [_row(n, change) for n, change in enumerate(changes, start=len(self.changes))]
+        self.changes += changes
+        self.table.rows.add_rows(rows)
+        self.busy.bar.setValue(min(self.busy.bar.maximum(), len(self.changes)))
+        self._count()
 
-    @Slot(object)
+    def end(self) -> None:
+        """Everything was compared: show where."""
+        from ml_core.checkpoints.compare import by_layer
+
+        self.busy.hide()
+        header = self.table.horizontalHeader()
+        column, order = header.sortIndicatorSection(), header.sortIndicatorOrder()
+        if column < 0:
+            column, order = _CHANGE, Qt.SortOrder.DescendingOrder
+        self.table.sortByColumn(column, order)
+        self._count()
+        layers = by_layer(self.changes)  # type: ignore[arg-type]
+        top = max((one.relative for one in layers if math.isfinite(one.relative)), default=0.0)
+        image = [one for one in layers if one.name.startswith("visual")]
+        self.image.set_layers(image, top)
+        self.text.set_layers([one for one in layers if one not in image], top)
+        for widget in (self.image, self._image_title):
+            widget.setVisible(bool(image))
+        self.read_out.setText(f"{_HINT} The warmest is {change_text(top)}." if top else _HINT)
+        self.strips.setVisible(bool(layers))
+
+    def stop(self, words: str) -> None:
+        """It ended early."""
+        self.busy.hide()
+        self.words.setText(words)
+
     def _on_failed(self, error: InputError) -> None:
-        if self.sender() is self._work:
-            self._work = None
-            self._view.stop("The comparison ended early.")
-            self.failed.emit(error)
+        self.stop("The comparison ended early.")
+        self.failed.emit(error)
+
+    def _count(self) -> None:
+        states = [change.state for change in self.changes]
+        counts = {state: states.count(state) for state in _STATES}
+        parts = [f"{count_text(counts['equal'])} equal", f"{count_text(counts['changed'])} changed"]
+        parts += [
+            f"{count_text(counts[state])} {_STATES[state]}"
+            for state in ("other shape", "only first", "only second")
+            if counts[state]
+        ]
+        self.words.setText(f"{plural(len(states), 'tensor')}: {', '.join(parts)}.")

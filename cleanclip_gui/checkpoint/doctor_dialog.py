@@ -1,8 +1,9 @@
-"""The loader doctor's page: which images, what was tried, what is proposed, and who decides."""
+"""The loader doctor: tries settings of a checkpoint in a process of its own; the user decides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -11,10 +12,18 @@ from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QVBoxLa
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.image_choice import ImageChoice
 from cleanclip_gui.checkpoint.trials_table import TrialsTable
+from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
+from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
+from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.saved_choices import forget, remember, remembered
+from ml_core.events import Done, Finding
+from ml_core.jobs.doctor_spec import DoctorSpec, write_doctor_spec
+from ml_core.paths import cache_dir
+from ml_core.reading import InputError, Inspection
 
 _LEAD = (
     "What a file does not say, or says wrong, is tried on labelled images: activation, mean and "
@@ -24,35 +33,63 @@ _AS_IT_IS = "The checkpoint is best as it is opened: there is nothing to choose.
 
 
 class DoctorDialog(QDialog):
-    """Shows what it is told; ``start_clicked``, ``cancel_clicked``, ``use_clicked``,
-    ``forget_clicked`` and ``closed`` are the user's."""
+    """Closing it ends the process.
 
-    start_clicked = Signal()
-    cancel_clicked = Signal()
-    use_clicked = Signal()
-    forget_clicked = Signal()
-    closed = Signal()
+    ``changed(str)`` carries the path of the file whose settings were chosen or forgotten: it is
+    to be opened again. ``failed`` carries an InputError.
 
-    def __init__(self, name: str, prompts: Prompts, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    session
+        Tells the device, and the images in use.
+    prompts
+        Ask for images of one's own.
+    found
+        The file.
+    donor
+        As it was opened with.
+    new_runner
+        Makes the runner of a spec.
+    """
+
+    changed = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        session: Session,
+        prompts: Prompts,
+        found: Inspection,
+        donor: str = "",
+        parent: QWidget | None = None,
+        *,
+        new_runner: Callable[..., JobRunner] = doctor_runner,
+    ) -> None:
         super().__init__(parent)
-        self.setWindowTitle(plain(f"Loader doctor: {name}", 120))
+        self.found = found
+        self._session, self._donor = session, donor
+        self._new_runner = new_runner
+        self.runner: JobRunner | None = None
+        self._result: Mapping[str, Any] = {}
+        self.setWindowTitle(plain(f"Loader doctor: {found.name}", 120))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.images = ImageChoice(prompts)
+        self.images.failed.connect(self.failed)
         self.trials = TrialsTable()
         self.start = QPushButton("Try the settings")
         self.start.setProperty("primary", True)
-        self.start.clicked.connect(self.start_clicked)
+        self.start.clicked.connect(self.try_settings)
         self.busy = BusyRow("Progress of the doctor")
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
         self.verdict = Label("", "heading", wrap=True)
         self.words = Label("", wrap=True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.use = QPushButton("Use this")
         self.use.setProperty("primary", True)
-        self.use.clicked.connect(self.use_clicked)
+        self.use.clicked.connect(self.use_proposal)
         self.forget = QPushButton("Forget the choice")
-        self.forget.clicked.connect(self.forget_clicked)
+        self.forget.clicked.connect(self.forget_choice)
         close = QPushButton("Close")
         close.clicked.connect(self.reject)
 
@@ -77,7 +114,7 @@ class DoctorDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
         layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(name, 100), "title"))
+        layout.addWidget(Label(plain(found.name, 100), "title"))
         layout.addWidget(Label(_LEAD, "subtle", wrap=True))
         layout.addLayout(first)
         layout.addWidget(self.busy)
@@ -91,15 +128,48 @@ class DoctorDialog(QDialog):
         self.busy.hide()
         self.card.hide()
         self.use.setEnabled(False)
-        self.show_remembered("")
+        self._offer_images()
+        try:
+            before = remembered(found.sha256)
+            self._show_remembered("" if before is None else before.sentence)
+        except InputError as error:
+            self._show_remembered("")
+            self._end(error.sentence, error=True)
 
-    def show_remembered(self, sentence: str) -> None:
-        """Say what was chosen before; empty if nothing was."""
-        self.forget.setVisible(bool(sentence))
-        self._say(sentence)
+    def _offer_images(self) -> None:
+        """Labelled images that are in use are those to try first."""
+        images = self._session.images
+        own = images is not None and images.spec.kind != "demo"
+        if images is not None and own and (images.labels >= 0).any():
+            self.images.offer(images.spec, self._session.label_set, images.name)
 
-    def show_running(self) -> None:
-        """The settings are being tried."""
+    @Slot()
+    def try_settings(self) -> None:
+        """Start the process."""
+        if self.runner is not None:
+            return
+        images, label_set = self.images.chosen()
+        device = self._session.device
+        spec = DoctorSpec(
+            checkpoint=str(self.found.path),
+            donor=self._donor or None,
+            images=images,
+            label_set=label_set,
+            device=device,
+        )
+        try:
+            path = write_doctor_spec(spec, cache_dir() / "doctor" / f"{os.getpid()}.json")
+            runner = self._new_runner(path, device=device)
+            runner.event_received.connect(self._on_event)
+            runner.ended.connect(self._on_ended)
+            runner.launch()
+        except InputError as error:
+            self._end(error.sentence, error=True)
+            return
+        except OSError as error:
+            self._end(f"The job could not be written: {error.strerror}.", error=True)
+            return
+        self.runner = runner
         self.trials.clear_trials()
         self.card.hide()
         self.use.setEnabled(False)
@@ -107,24 +177,83 @@ class DoctorDialog(QDialog):
         self.busy.bar.setRange(0, 0)
         self._say("Opening the checkpoint and the images…")
 
-    def show_cancelling(self) -> None:
-        """The user gave up; the process has still to end."""
-        self.busy.cancel.setEnabled(False)
-        self._say("Cancelling…")
+    @Slot()
+    def cancel(self) -> None:
+        """End the process at once."""
+        if self.runner is not None:
+            self.runner.cancel()
+            self.busy.cancel.setEnabled(False)
+            self._say("Cancelling…")
 
-    def add(self, trial: Mapping[str, Any]) -> None:
-        """One more setting was tried."""
-        self.trials.add(trial)
-        if self.busy.cancel.isEnabled():
-            tried = plural(self.trials.rowCount(), "setting")
-            self._say(f"{tried} tried on {plural(trial['n'], 'image')}…")
+    @Slot()
+    def use_proposal(self) -> None:
+        """Remember the proposed settings for this file and open it with them."""
+        values = self._result.get("choice")
+        if values is None:
+            return
+        lists: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        try:
+            made = remember(str(self._result["sha256"]), self.found.name, Choice(**lists))
+        except InputError as error:
+            self._end(error.sentence, error=True)
+            return
+        self.use.setEnabled(False)
+        self._show_remembered(made.sentence)
+        self.changed.emit(str(self.found.path))
 
-    def show_ended(self, words: str, *, error: bool = False) -> None:
-        """It ended without a proposal: cancelled, or failed."""
+    @Slot()
+    def forget_choice(self) -> None:
+        """Open the file as it says again."""
+        try:
+            forget(self.found.sha256)
+        except InputError as error:
+            self._end(error.sentence, error=True)
+            return
+        self._show_remembered("")
+        self._end("The choice is forgotten: the file is opened as it says.")
+        self.use.setEnabled(bool(self._result.get("choice")))
+        self.changed.emit(str(self.found.path))
+
+    def done(self, result: int) -> None:
+        """Closed, by whatever way."""
+        self.cancel()
+        super().done(result)
+
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        if self.runner is None:
+            return
+        self.runner.mark_running()
+        if isinstance(event, Finding) and event.kind == "trial":
+            self.trials.add(event.values)
+            if self.busy.cancel.isEnabled():
+                tried = plural(self.trials.rowCount(), "setting")
+                self._say(f"{tried} tried on {plural(event.values['n'], 'image')}…")
+
+    @Slot(object)
+    def _on_ended(self, done: Done) -> None:
+        self.runner = None
+        if done.status == "finished":
+            self._result = done.result
+            self._show_result(done.result)
+        elif done.status == "cancelled":
+            self._end("Cancelled; what was tried stays listed.")
+        else:
+            self._end(done.error, error=True)
+
+    def _end(self, words: str, *, error: bool = False) -> None:
+        """Say why there is no proposal, or that there is no choice any more."""
         self._set_busy(False)
         self._say(words, "error" if error else "subtle")
 
-    def show_result(self, result: Mapping[str, Any]) -> None:
+    def _show_remembered(self, sentence: str) -> None:
+        """Say what was chosen before; empty if nothing was."""
+        self.forget.setVisible(bool(sentence))
+        self._say(sentence)
+
+    def _show_result(self, result: Mapping[str, Any]) -> None:
         """What it proposes and why, warnings first."""
         self._set_busy(False)
         warnings: Sequence[str] = result["warnings"]
@@ -143,17 +272,6 @@ class DoctorDialog(QDialog):
         self.use.setEnabled(choice is not None)
         (self.use if choice else self.start).setFocus()
 
-    def show_used(self, sentence: str) -> None:
-        """The choice is in use from now on."""
-        self.use.setEnabled(False)
-        self.show_remembered(sentence)
-
-    def done(self, result: int) -> None:
-        """Closed, by whatever way."""
-        self.closed.emit()
-        super().done(result)
-
-    @Slot(str)
     def _say(self, words: str, role: str = "subtle") -> None:
         theme.set_property(self.state, "role", role)
         self.state.setText(plain(words, 1000))

@@ -13,11 +13,9 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.fact_list import FactList
-from cleanclip_gui.checkpoint.file_actions import CheckpointActions
 from cleanclip_gui.checkpoint.note_card import NoteCard
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.session import CheckpointFacts
-from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
 from ml_core.reading.other_loaders import what_loaders_do
@@ -36,12 +34,11 @@ _SNAPSHOTS = "snapshots"
 
 
 class FactsColumn(QScrollArea):
-    """Verdict, actions and cards; a card that has nothing to say is not there."""
+    """Verdict, the buttons below it, and cards; one that has nothing to say is not there."""
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+    def __init__(self, buttons: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = VerdictCard()
-        self.actions_ = CheckpointActions(prompts)
         self.known = NoteCard("What is known of it")
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
@@ -56,7 +53,7 @@ class FactsColumn(QScrollArea):
         column.setContentsMargins(0, 0, theme.SPACE_S, 0)
         column.setSpacing(theme.SPACE_M)
         for card in (
-            *(self.verdict, self.actions_, self.known, self.notes, self.architecture),
+            *(self.verdict, buttons, self.known, self.notes, self.architecture),
             *(self.elsewhere, self.opinion, self.identity, self.container, self.values),
         ):
             column.addWidget(card)

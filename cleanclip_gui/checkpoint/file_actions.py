@@ -1,211 +1,111 @@
-"""What can be done with an inspected file: convert, compare, export, and what fits it."""
+"""What can be done with an inspected file: what writes another one, and the buttons of it all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.threads import CLOSING_MS
+from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.name_filters import CHECKPOINTS, SAFETENSORS
+from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading import InputError, Inspection
+from ml_core.reading.errors import CancelledError
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
 _STEPS = 1000
 
 
-class _Progress(QObject):
-    """Carries how far the thread is into the window, a thousandth at a time."""
+class FileWriter(QObject):
+    """Writes what is in an inspected file into another one, beside the window, one at a time.
 
-    moved = Signal(object)
+    ``state_changed(str)`` says in a sentence what goes on or has come of it, ``progressed`` how
+    far it is, from 0 to 1. ``failed`` carries an InputError, ``saved`` the path of the file.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._last = -1
-
-    def tell(self, done: int, total: int) -> None:
-        step = _STEPS * done // max(total, 1)
-        if step != self._last:
-            self._last = step
-            self.moved.emit(step)
-
-
-class CheckpointActions(QWidget):
-    """Buttons; while a file is written, a bar and Cancel. One thing at a time.
-
-    ``failed`` carries an InputError, ``saved`` the path of the file, ``compare_requested`` and
-    ``donor_chosen`` the path of another checkpoint; ``doctor_requested`` and ``known_requested``
-    ask for their dialogs; ``offered`` tells that other things can be done than before.
+    Parameters
+    ----------
+    prompts
+        Ask where to.
+    parent
+        Their dialogs stand above it.
     """
 
-    compare_requested = Signal(str)
-    donor_chosen = Signal(str)
-    doctor_requested = Signal()
-    known_requested = Signal()
-    offered = Signal()
+    state_changed = Signal(str)
+    progressed = Signal(float)
     failed = Signal(object)
     saved = Signal(object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
-        self._prompts = prompts
-        self._inspection: Inspection | None = None
-        self._has_head = self._loaded = False
-        self._work: Background | None = None
-        self._progress: _Progress | None = None
-        self.convert_button = self._button(
-            "Convert to safetensors…",
-            "Copy the tensors, bit for bit, into a file without pickles",
-            self.convert,
-        )
-        self.export_button = self._button(
-            "Export inspection…", "Write what was found as a web page, JSON or SARIF", self.export
-        )
-        self.compare_button = self._button(
-            "Compare with…", "Show tensor by tensor where another checkpoint differs", self.compare
-        )
-        self.doctor_button = self._button(
-            "Loader doctor…",
-            "Try on labelled images what the file does not say (Ctrl+Shift+L)",
-            self.ask_doctor,
-        )
-        self.head_button = self._button(
-            "Save head…",
-            "Write the linear head that the file holds beside its CLIP",
-            self.save_head,
-        )
-        self.known_button = self._button(
-            "Add to known files…", "Keep what you know of it, by its SHA-256", self.add_known
-        )
-        self.donor_button = self._button("Choose a donor…", "", self.choose_donor)
-        self.donor_button.setProperty("primary", True)
-        self._grid = QGridLayout()
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(theme.SPACE_S)
-        for column in (0, 1):
-            self._grid.setColumnStretch(column, 1)
-        self.busy = BusyRow("Progress of writing")
-        self.busy.bar.setRange(0, _STEPS)
-        self.busy.cancel_clicked.connect(self.cancel)
-        self.words = Label("", "subtle", wrap=True)
-        self.words.setMinimumWidth(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.donor_button)
-        layout.addLayout(self._grid)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.words)
-        self.set_inspection(None)
-        self.busy.setVisible(False)
+        self._prompts, self._parent = prompts, parent
+        self._found: Inspection | None = None
+        self._has_head = False
+        self._ticket: Ticket | None = None
 
-    def _button(self, text: str, tip: str, act: Callable[[], object]) -> QPushButton:
-        button = QPushButton(text, self)
-        button.setToolTip(tip)
-        button.clicked.connect(act)
-        return button
-
-    def set_inspection(self, found: Inspection | None) -> None:
-        """Offer what can be done with a file; None while it is being read."""
-        self._inspection = found
-        self._has_head = self._loaded = False
-        self.donor_button.hide()
-        self._say("")
-        self._refresh()
-
-    def offer_head(self) -> None:
-        """The file holds a linear head, which can be saved."""
-        self._has_head = True
-        self._refresh()
-
-    def offer_doctor(self) -> None:
-        """The model is loaded: its settings can be tried."""
-        self._loaded = True
-        self.donor_button.hide()
-        self._refresh()
-
-    def offer_donor(self, encoder: str) -> None:
-        """Let the user name a whole CLIP for the encoder, image or text, that is not there."""
-        self.donor_button.setText(f"Choose a donor of the {encoder} encoder…")
-        self.donor_button.show()
-        self.offered.emit()
+    def set_file(self, found: Inspection | None, *, has_head: bool = False) -> None:
+        """Take the file; ``has_head`` if it holds a linear head beside its CLIP."""
+        self._found, self._has_head = found, has_head
+        if not self.is_busy:
+            self.state_changed.emit("")
 
     @property
+    def is_busy(self) -> bool:
+        """Whether something is being written."""
+        return self._ticket is not None and self._ticket.is_open
+
     def can_convert(self) -> bool:
         """Whether there are tensors to write, and nothing is being written."""
-        found = self._inspection
-        return found is not None and not found.refused and self._work is None
+        return self._found is not None and not self._found.refused and not self.is_busy
 
-    @property
-    def can_compare(self) -> bool:
-        """Whether there are tensors to compare."""
-        return self._inspection is not None and not self._inspection.refused
-
-    @property
-    def can_ask_doctor(self) -> bool:
-        """Whether there is a model whose settings can be tried."""
-        return self._loaded
-
-    @property
-    def can_choose_donor(self) -> bool:
-        """Whether the file lacks an encoder."""
-        return not self.donor_button.isHidden()
-
-    @property
-    def can_save_head(self) -> bool:
-        """Whether there is a linear head to write, and nothing is being written."""
-        return self._has_head and self._work is None
-
-    @property
-    def can_add_known(self) -> bool:
-        """Whether there is a file that can be told by its SHA-256."""
-        return self._inspection is not None and bool(self._inspection.sha256)
-
-    @property
     def can_export(self) -> bool:
         """Whether there is an inspection to write, and nothing is being written."""
-        return self._inspection is not None and self._work is None
+        return self._found is not None and not self.is_busy
+
+    def can_save_head(self) -> bool:
+        """Whether there is a linear head to write, and nothing is being written."""
+        return self._has_head and not self.is_busy
 
     @Slot()
     def convert(self) -> None:
         """Ask where to, and write the tensors there."""
-        found = self._inspection
-        if found is None or not self.can_convert:
+        found = self._found
+        if found is None or not self.can_convert():
             return
-        name = str(found.path.with_name(f"{_stem(found)}-converted.safetensors"))
-        chosen = self._prompts.save_file(self, "Convert to safetensors", name, SAFETENSORS)
-        if not chosen:
+        target = self._ask("Convert to safetensors", found, "converted.safetensors", SAFETENSORS)
+        if target is None:
             return
-        target = _ending(Path(chosen))
-        progress = self._progress = _Progress()
-        progress.moved.connect(self._on_moved)
+        target = _ending(target)
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+        def work(control: tasks.Control) -> Path:
             from ml_core.checkpoints.convert import convert_to_safetensors
 
-            yield convert_to_safetensors(found, target, cancelled=cancelled, progress=progress.tell)
+            def tell(done: int, total: int) -> None:
+                control.tell(Progress(done, total))
 
-        self._begin(work, f"Writing {plain(target.name, 80)}…")
+            return convert_to_safetensors(found, target, cancelled=control.cancelled, progress=tell)
+
+        self._begin(work, target)
 
     @Slot()
     def export(self) -> None:
         """Ask where to, and write the inspection there; the name's ending is the format."""
-        found = self._inspection
-        if found is None or not self.can_export:
+        found = self._found
+        if found is None or not self.can_export():
             return
-        name = str(found.path.with_name(f"{_stem(found)}-inspection.html"))
-        chosen = self._prompts.save_file(self, "Export inspection", name, _EXPORTS)
-        if not chosen:
+        target = self._ask("Export inspection", found, "inspection.html", _EXPORTS)
+        if target is None:
             return
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+        def work(control: tasks.Control) -> Path:
             from ml_core.checkpoints.export_inspection import export_inspection
             from ml_core.checkpoints.inspection_record import (
                 ask_for_second_opinion,
@@ -213,130 +113,147 @@ class CheckpointActions(QWidget):
                 inspection_record,
             )
 
-            opinion = ask_for_second_opinion(found, cancelled)
-            if not cancelled():
-                yield export_inspection(inspection_record(assess(found), opinion), chosen)
+            opinion = ask_for_second_opinion(found, control.cancelled)
+            if control.cancelled():
+                raise CancelledError
+            return export_inspection(inspection_record(assess(found), opinion), str(target))
 
-        self._begin(work, f"Writing {plain(Path(chosen).name, 80)}…")
+        self._begin(work, target)
 
     @Slot()
     def save_head(self) -> None:
         """Ask where to, and write the linear head there."""
-        found = self._inspection
-        if found is None or not self.can_save_head:
+        found = self._found
+        if found is None or not self.can_save_head():
             return
-        name = str(found.path.with_name(f"{_stem(found)}-head.safetensors"))
-        chosen = self._prompts.save_file(self, "Save head", name, SAFETENSORS)
-        if not chosen:
+        target = self._ask("Save head", found, "head.safetensors", SAFETENSORS)
+        if target is None:
             return
-        target = _ending(Path(chosen))
+        target = _ending(target)
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[Path]:
+        def work(control: tasks.Control) -> Path:
             from ml_core.checkpoints.save_head import save_head
 
-            yield save_head(found, target)
+            return save_head(found, target)
 
-        self._begin(work, f"Writing {plain(target.name, 80)}…")
-
-    @Slot()
-    def ask_doctor(self) -> None:
-        """Ask for the dialog."""
-        if self.can_ask_doctor:
-            self.doctor_requested.emit()
-
-    @Slot()
-    def add_known(self) -> None:
-        """Ask for the dialog."""
-        if self.can_add_known:
-            self.known_requested.emit()
-
-    @Slot()
-    def choose_donor(self) -> None:
-        """Ask for the donor."""
-        folder = str(self._inspection.path.parent) if self._inspection is not None else ""
-        chosen = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
-        if chosen:
-            self.donor_chosen.emit(chosen)
-
-    @Slot()
-    def compare(self) -> None:
-        """Ask for the other checkpoint."""
-        if self._inspection is None or not self.can_compare:
-            return
-        folder = str(self._inspection.path.parent)
-        chosen = self._prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
-        if chosen:
-            self.compare_requested.emit(chosen)
+        self._begin(work, target)
 
     @Slot()
     def cancel(self) -> None:
         """Stop writing; nothing is left of it."""
-        if self._work is not None:
-            self._work.abandon()
-            self._end("Cancelled; nothing was written.")
+        if self._ticket is not None and self.is_busy:
+            self._ticket.cancel()
+            self.state_changed.emit("Cancelled; nothing was written.")
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End what is being written when the window closes; whether it ended in time."""
-        work, self._work = self._work, None
-        return work is None or work.stop(timeout_ms)
+    def _ask(self, title: str, found: Inspection, name: str, kinds: str) -> Path | None:
+        """Ask where to; the file's own name with ``name`` behind it is proposed."""
+        proposed = str(found.path.with_name(f"{_stem(found)}-{name}"))
+        chosen = self._prompts.save_file(self._parent, title, proposed, kinds)
+        return Path(chosen) if chosen else None
 
-    def _begin(self, work: Callable[[Callable[[], bool]], Iterator[object]], words: str) -> None:
-        self._work = Background(work)
-        self._work.yielded.connect(self._on_written)
-        self._work.failed.connect(self._on_failed)
-        self.busy.bar.setValue(0)
-        self.busy.setVisible(True)
-        self._say(words)
-        self._refresh()
-        self._work.begin()
+    def _begin(self, work: tasks.Work, target: Path) -> None:
+        self._ticket = tasks.run(
+            work, self._on_written, self._on_failed,
+            on_progress=self._on_progress, closing_ms=CLOSING_MS,
+        )  # fmt: skip
+        self.progressed.emit(0.0)
+        self.state_changed.emit(f"Writing {plain(target.name, 80)}…")
 
-    def _end(self, words: str) -> None:
-        self._work = None
-        self.busy.setVisible(False)
-        self._say(words)
-        self._refresh()
-
-    @Slot(object)
     def _on_written(self, path: Path) -> None:
-        if self.sender() is self._work:
-            self._end(f"Saved {plain(path.name, 80)}.")
-            self.saved.emit(path)
+        self.state_changed.emit(f"Saved {plain(path.name, 80)}.")
+        self.saved.emit(path)
 
-    @Slot(object)
     def _on_failed(self, error: InputError) -> None:
-        if self.sender() is self._work:
-            self._end("")
-            self.failed.emit(error)
+        self.state_changed.emit("")
+        self.failed.emit(error)
 
-    @Slot(object)
-    def _on_moved(self, step: int) -> None:
-        if self.sender() is self._progress:
-            self.busy.bar.setValue(step)
+    def _on_progress(self, progress: Progress) -> None:
+        self.progressed.emit(progress.share)
 
-    def _say(self, words: str) -> None:
-        self.words.setText(words)
-        self.words.setVisible(bool(words))
 
-    def _refresh(self) -> None:
-        """Show only what can be done."""
-        refused = self._inspection is not None and self._inspection.refused
+class FileButtons(QWidget):
+    """Buttons of the commands for the file on show; while one is written, a bar and Cancel.
+
+    Parameters
+    ----------
+    actions
+        With those of the commands ``file.convert``, ``file.export`` and so on.
+    writer
+        What goes on there is told below the buttons.
+    """
+
+    def __init__(self, actions: Actions, writer: FileWriter, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._writer = writer
+        self.convert = self._button(actions, "file.convert")
+        self.export = self._button(actions, "file.export")
+        self.compare = self._button(actions, "file.compare")
+        self.doctor = self._button(actions, "file.doctor")
+        self.known = self._button(actions, "file.known")
+        self.head = self._button(actions, "file.head")
+        self.donor = QPushButton(self)
+        self.donor.setProperty("primary", True)
+        bind(self.donor, actions["file.donor"])
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(theme.SPACE_S)
+        for column in (0, 1):
+            self._grid.setColumnStretch(column, 1)
+        self.busy = BusyRow("Progress of writing")
+        self.busy.bar.setRange(0, _STEPS)
+        self.busy.cancel_clicked.connect(writer.cancel)
+        self.words = Label("", "subtle", wrap=True)
+        self.words.setMinimumWidth(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(self.donor)
+        layout.addLayout(self._grid)
+        layout.addWidget(self.busy)
+        layout.addWidget(self.words)
+        writer.state_changed.connect(self._on_state_changed)
+        writer.progressed.connect(self._on_progressed)
+        self.offer()
+        self.offer_donor("")
+        self._on_state_changed("")
+
+    def _button(self, actions: Actions, command: str) -> QPushButton:
+        button = QPushButton(self)
+        bind(button, actions[command], text=True)
+        return button
+
+    def offer(self, *, refused: bool = False, has_head: bool = False) -> None:
+        """Show the buttons that make sense for a file."""
         offered = (
-            (self.convert_button, not refused, self.can_convert),
-            (self.export_button, True, self.can_export),
-            (self.compare_button, not refused, self.can_compare),
-            (self.doctor_button, not refused, self.can_ask_doctor),
-            (self.known_button, True, self.can_add_known),
-            (self.head_button, self._has_head, self.can_save_head),
+            (self.convert, not refused),
+            (self.export, True),
+            (self.compare, not refused),
+            (self.doctor, not refused),
+            (self.known, True),
+            (self.head, has_head),
         )
         place = 0
-        for button, there, enabled in offered:
+        for button, there in offered:
             self._grid.removeWidget(button)
             button.setVisible(there)
-            button.setEnabled(enabled)
             if there:
                 self._grid.addWidget(button, place // 2, place % 2)
                 place += 1
-        self.offered.emit()
+
+    def offer_donor(self, encoder: str) -> None:
+        """Let the user name a whole CLIP for the encoder, image or text, that the file lacks."""
+        self.donor.setText(f"Choose a donor of the {encoder} encoder…")
+        self.donor.setVisible(bool(encoder))
+
+    @Slot(str)
+    def _on_state_changed(self, words: str) -> None:
+        self.busy.setVisible(self._writer.is_busy)
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
+
+    @Slot(float)
+    def _on_progressed(self, share: float) -> None:
+        self.busy.bar.setValue(round(_STEPS * share))
 
 
 def _ending(path: Path) -> Path:

@@ -77,11 +77,11 @@ class HeatStrip(QWidget):
             return theme.colour("sunken")
         warm, cold = look.triggered_colour(), theme.colour("surface")
         part = 0.15 + 0.85 * math.sqrt(share)
-        mixed = (
-            round(part * a + (1 - part) * b)
-            for a, b in zip(warm.getRgb()[:3], cold.getRgb()[:3], strict=True)
+        red, green, blue = (
+            round(part * one(warm) + (1 - part) * one(cold))
+            for one in (QColor.red, QColor.green, QColor.blue)
         )
-        return QColor(*mixed)
+        return QColor(red, green, blue)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the cells; the one pointed at has a frame."""

@@ -1,4 +1,4 @@
-"""Ask for a repository of the Hugging Face Hub, and show how far its download is."""
+"""Fetch a repository of the Hugging Face Hub: which one, and how far its download is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, plain
+from ml_core.reading import InputError
 
 _LEAD = (
     "Config and weights go into the Hugging Face cache of this account; what is there already is "
@@ -19,15 +22,13 @@ _PREFIX = "hf-hub:"
 
 
 class HubDialog(QDialog):
-    """``fetch_clicked(str)`` carries ``owner/name`` with ``@revision`` behind it if one is given;
-    ``cancel_clicked`` and ``closed`` are the user's too."""
+    """``fetched(str)`` carries the folder, which is then examined. Closing ends the download."""
 
-    fetch_clicked = Signal(str)
-    cancel_clicked = Signal()
-    closed = Signal()
+    fetched = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._ticket: Ticket | None = None
         self.setWindowTitle("Open from the Hugging Face Hub")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.name = QLineEdit()
@@ -41,10 +42,10 @@ class HubDialog(QDialog):
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)
         self.busy = BusyRow("Progress of the download")
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
         self.ok = primary_button("Download and open")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok.clicked.connect(self.fetch)
         lead = Label(_LEAD, "subtle", wrap=True)
         parts = (lead, form, self.busy, self.state, None)
         frame(self, "Open from the Hugging Face Hub", parts, self.ok, "Close")
@@ -54,32 +55,62 @@ class HubDialog(QDialog):
         self.state.hide()
         self._refresh()
 
-    def show_running(self) -> None:
-        """The download begins."""
+    @Slot()
+    def fetch(self) -> None:
+        """Bring the repository into the cache."""
+        name = self.name.text().strip().removeprefix(_PREFIX)
+        revision = self.revision.text().strip()
+        wanted = f"{_PREFIX}{name}@{revision}" if revision else f"{_PREFIX}{name}"
+
+        def work(control: tasks.Control) -> str:
+            from ml_core.checkpoints.hub import fetch
+
+            def tell(done: int, total: int) -> None:
+                control.tell(Progress(done, total))
+
+            return str(fetch(wanted, tell, control.cancelled).path)
+
         self._set_busy(True)
         self.busy.bar.setRange(0, 0)
         self._say("Asking the Hub…")
+        self._ticket = tasks.run(
+            work, self._on_fetched, self._on_failed, on_progress=self._on_progress
+        )
 
-    def show_progress(self, done: int, total: int) -> None:
+    @Slot()
+    def cancel(self) -> None:
+        """Let it go; what has arrived stays in the cache and is not fetched again."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self._end("Cancelled; a later download goes on where it stopped.")
+
+    def done(self, result: int) -> None:
+        """Closed, by whatever way."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+        super().done(result)
+
+    def _on_fetched(self, path: str) -> None:
+        self.accept()
+        self.fetched.emit(path)
+
+    def _on_failed(self, error: InputError) -> None:
+        self._end(error.sentence, error=True)
+
+    def _on_progress(self, progress: Progress) -> None:
         """Bytes that arrived, of how many; 0 if that is unknown."""
-        if self.busy.isHidden():
-            return
+        done, total = progress.done, progress.total
         self.busy.bar.setRange(0, 1000 if total else 0)
         if total:
             self.busy.bar.setValue(min(1000, 1000 * done // total))
         of = f" of {bytes_text(total)}" if total else ""
         self._say(f"{bytes_text(done)}{of}")
 
-    def show_ended(self, words: str, *, error: bool = False) -> None:
+    def _end(self, words: str, *, error: bool = False) -> None:
         """It ended without a folder: cancelled, or failed."""
         self._set_busy(False)
         self._say(words, "error" if error else "subtle")
         self.name.setFocus()
-
-    def done(self, result: int) -> None:
-        """Closed, by whatever way."""
-        self.closed.emit()
-        super().done(result)
 
     def _say(self, words: str, role: str = "subtle") -> None:
         theme.set_property(self.state, "role", role)
@@ -96,9 +127,3 @@ class HubDialog(QDialog):
     def _refresh(self) -> None:
         owner, _, name = self.name.text().strip().removeprefix(_PREFIX).partition("/")
         self.ok.setEnabled(self.busy.isHidden() and bool(owner and name))
-
-    @Slot()
-    def _on_accepted(self) -> None:
-        name = self.name.text().strip().removeprefix(_PREFIX)
-        revision = self.revision.text().strip()
-        self.fetch_clicked.emit(f"{name}@{revision}" if revision else name)

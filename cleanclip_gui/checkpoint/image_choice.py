@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.images_dialog import ImagesDialog
-from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
@@ -77,27 +76,14 @@ class ImageChoice(QWidget):
         n = min(self.n.value(), spec.n or self.n.value())
         return spec.model_copy(update={"n": n}), str(self.labels.currentData())
 
-    def take(self, spec: ImageSpec, label_set: str = "") -> None:
-        """Use images of one's own; an empty label set keeps the one on show."""
+    @Slot(object, str)
+    def take(self, spec: ImageSpec, label_set: str) -> None:
+        """Use images of one's own with the classes that were chosen for them."""
         name = Path(spec.path or "").name
         self.images.insertItem(0, plain(name, 60), (spec, label_set))
         self.images.setCurrentIndex(0)
         self._good = 0
         self._follow()
-
-    @Slot(object)
-    def _on_chosen(self, spec: ImageSpec) -> None:
-        """Take images with the classes that were chosen for them."""
-        dialog = self.sender()
-        assert isinstance(dialog, ImagesDialog)
-        classes = dialog.classes_chosen
-        title = f"classes of {Path(spec.path or '').stem}"
-        try:
-            name = classes if isinstance(classes, str) else label_set_of(classes, title)
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        self.take(spec, name)
 
     def _follow(self) -> None:
         """Some images come with their label set."""
@@ -136,7 +122,7 @@ class ImageChoice(QWidget):
             self.failed.emit(error)
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self._on_chosen)
+        dialog.chosen.connect(self.take)
         dialog.open()
 
     @Slot(int)

@@ -186,13 +186,9 @@ class KeysView(QWidget):
     @Slot()
     def copy_chosen(self) -> None:
         """Put the chosen rows on the clipboard."""
-        self._copy(
-            [
-                row
-                for part in self.view.selectionModel().selection()
-                for row in range(part.top(), part.bottom() + 1)
-            ]
-        )
+        chosen = self.view.selectionModel().selection()
+        parts = [chosen.at(number) for number in range(chosen.count())]
+        self._copy([row for part in parts for row in range(part.top(), part.bottom() + 1)])
 
     def _copy(self, rows: Sequence[int]) -> None:
         lines = ["\t".join(_COLUMNS)]

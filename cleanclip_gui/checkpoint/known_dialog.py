@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
@@ -37,7 +39,7 @@ class KnownDialog(QDialog):
 
     def __init__(self, found: Inspection, architecture: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._found, self._architecture = found, architecture
+        self.found, self._architecture = found, architecture
         self.setWindowTitle("Add to known files")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.fields: dict[str, QLineEdit] = {}
@@ -75,11 +77,10 @@ class KnownDialog(QDialog):
 
     @Slot()
     def _on_accepted(self) -> None:
-        texts = {name: field.text().strip() for name, field in self.fields.items()}
-        rates = {name: rate(texts.pop(name)) for name in _RATES}
-        entry = KnownFile(
-            **texts, **rates, sha256=self._found.sha256, architecture=self._architecture[:100]
-        )
+        fields: dict[str, Any] = {name: field.text().strip() for name, field in self.fields.items()}
+        for name in _RATES:
+            fields[name] = rate(fields[name])
+        entry = KnownFile(**fields, sha256=self.found.sha256, architecture=self._architecture[:100])
         try:
             add_known(entry)
         except InputError as error:

@@ -83,4 +83,5 @@ class NamesView(QWidget):
         """Colour the headings by how much they should worry."""
         for number in range(self.tree.topLevelItemCount()):
             head = self.tree.topLevelItem(number)
+            assert head is not None
             head.setForeground(0, theme.colour(head.data(0, Qt.ItemDataRole.UserRole)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
@@ -20,37 +19,34 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.assessment import Assessed, assess_file
 from cleanclip_gui.checkpoint.code_view import CodeView
-from cleanclip_gui.checkpoint.comparison import Comparing
-from cleanclip_gui.checkpoint.comparison_view import ComparisonView
-from cleanclip_gui.checkpoint.doctor import Doctoring
+from cleanclip_gui.checkpoint.comparison import ComparisonView
+from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.dropped import is_checkpoint_file, is_checkpoint_folder
+from cleanclip_gui.checkpoint.examination import Assessed, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
-from cleanclip_gui.checkpoint.file_actions import CHECKPOINTS
-from cleanclip_gui.checkpoint.histogram import HistogramCard
-from cleanclip_gui.checkpoint.hub import Fetching
+from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
+from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
-from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
-from cleanclip_gui.checkpoint.tensor_table import TensorTable
-from cleanclip_gui.checkpoint.values import Values
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns
+from cleanclip_gui.checkpoint.tensor_page import TensorPage
+from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import device_text
-from ml_core.reading import InputError, Inspection, ask_picklescan, examine
-from ml_core.reading.garbage_collection import collector_off
+from ml_core.reading import InputError, Inspection, ask_picklescan
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
 
 _LOG = logging.getLogger(__name__)
-_READERS_MS = 300
-_STOP_DOCTOR_MS = 1500
 _KEYS, _COMPARISON = 1, 5
 
 
@@ -84,18 +80,22 @@ class CheckpointStation(QWidget):
         self._prompts = context.prompts
         self.shell = context.shell
         self._path = ""
-        self._inspecting: Background | None = None
-        self._asking: Background | None = None
+        self._examining: Ticket | None = None
+        self._asking: Ticket | None = None
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
+        self._model: CheckpointFacts | None = None  # what was built of the file
+        self._lacks = ""  # the encoder that a donor is needed for
+        self.doctor: DoctorDialog | None = None
+        self.hub: HubDialog | None = None
 
-        self.facts = FactsColumn(context.prompts)
+        self.writer = FileWriter(context.prompts, self)
+        context.actions.add(self.commands())
+        self.buttons = FileButtons(context.actions, self.writer)
+        self.facts = FactsColumn(self.buttons)
         self.verdict = self.facts.verdict
         self.verdict.setObjectName("checkpoint.verdict")
-        self.actions_ = self.facts.actions_
-        self.tensors = TensorTable()
-        self.histogram = HistogramCard()
-        self.values = Values(self.tensors, self.histogram, self)
+        self.tensors = TensorPage()
         self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
@@ -104,12 +104,9 @@ class CheckpointStation(QWidget):
         self.metadata.setAccessibleName("Metadata and values")
         self.metadata.setTabChangesFocus(True)
         self.comparison = ComparisonView()
-        self.comparing = Comparing(self.comparison, self)
-        self.doctoring = Doctoring(context.session, context.prompts, self)
-        self.fetching = Fetching(self)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.addTab(_page(self.tensors, self.histogram, above=0), "Tensors")
+        self.tabs.addTab(self.tensors, "Tensors")
         self.tabs.addTab(self.keys, "Keys")
         self.tabs.addTab(self.names, "Names")
         self.tabs.addTab(self.code, "Program code")
@@ -132,27 +129,17 @@ class CheckpointStation(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
         layout.addWidget(split)
-        self._connect()
-        context.actions.add(self.commands())
-
-    def _connect(self) -> None:
-        actions = self.actions_
-        actions.compare_requested.connect(self._on_compare_requested)
-        actions.donor_chosen.connect(self._on_donor_chosen)
-        actions.doctor_requested.connect(self.ask_doctor)
-        actions.known_requested.connect(self._on_known_requested)
         self.verdict.cancel_clicked.connect(self.cancel)
-        self.doctoring.changed.connect(self._on_choice_changed)
-        actions.offered.connect(self.shell.commands_changed)
-        self.fetching.fetched.connect(self.open)
         self.shell.checkpoint_wanted.connect(self.open_path)
-        for part in (actions, self.comparing, self.doctoring):
-            part.failed.connect(self.shell.failed)
+        self.writer.failed.connect(self.shell.failed)
+        self.comparison.failed.connect(self.shell.failed)
+        self.writer.state_changed.connect(self.shell.commands_changed)
+        self.shell.commands_changed.emit()
 
     @property
     def complete(self) -> bool:
         """Whether every tensor has its statistics."""
-        return self.values.complete
+        return self.tensors.complete
 
     def is_available(self) -> bool:
         """Whether there is a file to look at, were it a refused one."""
@@ -160,7 +147,7 @@ class CheckpointStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with checkpoint files."""
-        can = self.actions_
+        writer = self.writer
         return (
             Command(
                 "file.open", "&Open checkpoint…", "&File", self.choose_file,
@@ -171,43 +158,43 @@ class CheckpointStation(QWidget):
                 "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
             ),
             Command(
-                "file.hub", "Open from the &Hub…", "&File", self.fetching.open,
+                "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
                 "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
             ),
             Command(
-                "file.convert", "&Convert to safetensors…", "&File", can.convert,
+                "file.convert", "&Convert to safetensors…", "&File", writer.convert,
                 "Copy the checkpoint's tensors, bit for bit, into a file without pickles.",
-                "save", "", 3, lambda: can.can_convert,
+                "save", "", 3, writer.can_convert,
             ),
             Command(
-                "file.compare", "Comp&are with…", "&File", can.compare,
+                "file.compare", "Comp&are with…", "&File", self.compare,
                 "Show tensor by tensor where another checkpoint differs.", "compare", "", 3,
-                lambda: can.can_compare,
+                self._can_compare,
             ),
             Command(
-                "file.export", "&Export inspection…", "&File", can.export,
+                "file.export", "&Export inspection…", "&File", writer.export,
                 "Write what was found in the file as a web page, JSON or SARIF.", "copy",
-                "Ctrl+Shift+E", 3, lambda: can.can_export,
+                "Ctrl+Shift+E", 3, writer.can_export,
             ),
             Command(
-                "file.doctor", "Loader docto&r…", "&File", can.ask_doctor,
+                "file.doctor", "Loader docto&r…", "&File", self.ask_doctor,
                 "Try on labelled images what the file does not say, or says wrong.", "settings",
-                "Ctrl+Shift+L", 4, lambda: can.can_ask_doctor,
+                "Ctrl+Shift+L", 4, self._can_ask_doctor,
             ),
             Command(
-                "file.donor", "Choose a do&nor…", "&File", can.choose_donor,
+                "file.donor", "Choose a do&nor…", "&File", self.choose_donor,
                 "Name a whole CLIP for the encoder that the file lacks.", "checkpoint", "", 4,
-                lambda: can.can_choose_donor,
+                self._can_choose_donor,
             ),
             Command(
-                "file.head", "Sa&ve the linear head…", "&File", can.save_head,
+                "file.head", "Sa&ve the linear head…", "&File", writer.save_head,
                 "Write the linear head that the file holds beside its CLIP.", "save", "", 4,
-                lambda: can.can_save_head,
+                writer.can_save_head,
             ),
             Command(
-                "file.known", "Add to &known files…", "&File", can.add_known,
+                "file.known", "Add to &known files…", "&File", self.add_known,
                 "Keep what you know of the file, by its SHA-256.", "library", "", 4,
-                lambda: can.can_add_known,
+                self._can_add_known,
             ),
         )  # fmt: skip
 
@@ -242,6 +229,21 @@ class CheckpointStation(QWidget):
         if path:
             self.open_path(path)
 
+    @Slot()
+    def choose_repository(self) -> None:
+        """Ask for a repository of the Hub, and open what is fetched."""
+        if self.hub is not None:
+            self.hub.raise_()
+            return
+        self.hub = HubDialog(self.window())
+        self.hub.fetched.connect(self.open)
+        self.hub.finished.connect(self._on_hub_finished)
+        self.hub.open()
+
+    @Slot()
+    def _on_hub_finished(self) -> None:
+        self.hub = None
+
     @Slot(str)
     def open_path(self, path: str) -> None:
         """Open a file or folder, or say that it is not there any more."""
@@ -252,78 +254,41 @@ class CheckpointStation(QWidget):
         self.shell.failed.emit(InputError(f"{path} is no longer there; choose it again."))
         self.shell.commands_changed.emit()
 
+    @Slot(str)
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
-        self._abandon()
+        self._forget()
         self._path = str(path)
         target = Path(path)
-        self.inspection = self.assessment = None
+        self.inspection = self.assessment = self._model = None
         self.facts.begin(target)
-        self.actions_.set_inspection(None)
+        self._offer()
         self._show_tabs(None)
         self.shell.header_changed.emit(target.name, "Reading…", "")
         self.shell.station_wanted.emit(self.id)
-
-        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
-            found = examine(target, cancelled)
-            yield found
-            with collector_off():
-                columns = columns_of(found.tensors)
-            yield columns
-            with collector_off():
-                assessed = assess_file(found)
-            yield assessed
-
-        self._inspecting = Background(work)
-        self._inspecting.yielded.connect(self._on_yielded)
-        self._inspecting.failed.connect(self._on_inspection_failed)
-        self._inspecting.begin()
+        self._examining = tasks.run(
+            partial(examination, target), self._on_learnt, self._on_examination_failed
+        )
 
     @Slot()
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
-        if self._inspecting is None or self.inspection is not None:
+        if self._examining is None or self.inspection is not None:
             return
-        self._abandon()
-        self._inspecting = None
+        self._forget()
+        self._examining = None
         self.verdict.show_cancelled(Path(self._path).name)
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
-    @Slot()
-    def ask_doctor(self) -> None:
-        """Show the loader doctor's page for the model on show."""
-        facts = self._session.checkpoint
-        if self.inspection is not None and facts is not None and facts.path == self._path:
-            self.doctoring.open(self.inspection, facts.donor)
+    def _forget(self) -> None:
+        """Let nothing of what is being read arrive any more."""
+        for ticket in (self._examining, self._asking):
+            if ticket is not None:
+                ticket.cancel()
+        self.tensors.clear()
+        self.comparison.forget()
 
-    def close_down(self, timeout_ms: int = 5000) -> bool:
-        """End the threads that read beside the window; whether they ended within the limit.
-
-        They hold nothing that could be lost, and hashing cannot be interrupted.
-        """
-        deadline = QDeadlineTimer(min(_READERS_MS, timeout_ms))
-        threads = [thread for thread in (self._inspecting, self._asking) if thread is not None]
-        self._inspecting = self._asking = None
-        for thread in threads:
-            thread.abandon()
-        ended = [self.doctoring.stop(_STOP_DOCTOR_MS)]
-        ended += [thread.stop(deadline.remainingTime()) for thread in threads]
-        for part in (self.values, self.tensors, self.actions_, self.comparing, self.fetching):
-            ended.append(part.stop(deadline.remainingTime()))
-        return all(ended)
-
-    def _abandon(self) -> None:
-        """Forget what is being read."""
-        for thread in (self._inspecting, self._asking):
-            if thread is not None:
-                thread.abandon()
-        self.values.forget()
-        self.comparing.abandon()
-
-    @Slot(object)
-    def _on_yielded(self, found: object) -> None:
-        if self.sender() is not self._inspecting:
-            return
+    def _on_learnt(self, found: object) -> None:
         if isinstance(found, Inspection):
             self._take_inspection(found)
         elif isinstance(found, TensorColumns):
@@ -334,10 +299,10 @@ class CheckpointStation(QWidget):
     def _take_inspection(self, found: Inspection) -> None:
         """The verdict on the bytes; what the tensors are for follows."""
         self.inspection = found
-        self.values.show(found)
+        self.tensors.set_file(found)
         self.verdict.show_inspection(found)
         self.facts.show_facts(found, None, None)
-        self.actions_.set_inspection(found)
+        self._offer()
         self._show_tabs(found)
         self.inspected.emit(found)
         if found.globals or found.verdict == "dangerous":
@@ -355,8 +320,7 @@ class CheckpointStation(QWidget):
         inspection = found.assessment.inspection
         if inspection.refused:
             return
-        if found.has_head:
-            self.actions_.offer_head()
+        self._offer(has_head=found.has_head)
         keys = found.assessment.keys
         differs = keys is not None and not keys.same
         self.keys.set_keys(keys if differs else None)
@@ -368,10 +332,8 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(inspection, found.assessment, None)
         self._load(OpenCheckpoint(self._path))
 
-    @Slot(object)
-    def _on_inspection_failed(self, error: InputError) -> None:
-        if self.sender() is self._inspecting:
-            self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
+    def _on_examination_failed(self, error: InputError) -> None:
+        self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
 
     def _load(self, question: OpenCheckpoint) -> None:
         self._inference.ask(question, self._on_opened, partial(self._on_not_opened, question))
@@ -382,14 +344,14 @@ class CheckpointStation(QWidget):
         self._session.checkpoint = facts
         if facts.path != self._path:
             return
-        self.inspection = facts.inspection
+        self.inspection, self._model = facts.inspection, facts
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder is of {Path(facts.donor).name}."
         self.verdict.set_state(state)
-        self.actions_.offer_doctor()
+        self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
-        self.values.begin(facts.inspection)
+        self.tensors.read_values(facts.inspection)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         _LOG.warning("%s", failed.sentence)
@@ -399,38 +361,84 @@ class CheckpointStation(QWidget):
             return
         if self.inspection is not None and failed.lacks:
             told = self.assessment
-            whole = told is not None and told.problem is None
-            self.verdict.show_donor_needed(
-                self.inspection.name, told if whole else self.inspection, failed.sentence
-            )
-            self.actions_.offer_donor(failed.lacks)
+            judged: Judged = self.inspection
+            if told is not None and told.problem is None:
+                judged = told
+            self.verdict.show_donor_needed(self.inspection.name, judged, failed.sentence)
+            self._needs_donor(failed.lacks)
         else:
             self.verdict.show_problem(Path(self._path).name, failed.sentence, failed.code)
         if self.inspection is not None:
-            self.values.begin(self.inspection)
+            self.tensors.read_values(self.inspection)
 
-    @Slot(str)
-    def _on_donor_chosen(self, donor: str) -> None:
-        if self.inspection is not None and not self.inspection.refused:
+    def _offer(self, *, has_head: bool = False) -> None:
+        """Offer what can be done with the file; nothing while it is being read."""
+        found = self.inspection
+        self.writer.set_file(found, has_head=has_head)
+        self.buttons.offer(refused=found is not None and found.refused, has_head=has_head)
+        self._needs_donor("")
+
+    def _needs_donor(self, encoder: str) -> None:
+        """The file lacks an encoder, or none."""
+        self._lacks = encoder
+        self.buttons.offer_donor(encoder)
+        self.shell.commands_changed.emit()
+
+    def _can_choose_donor(self) -> bool:
+        return bool(self._lacks)
+
+    @Slot()
+    def choose_donor(self) -> None:
+        """Ask for a whole CLIP whose encoder the file lacks, and open it with that."""
+        if self.inspection is None:
+            return
+        folder = str(self.inspection.path.parent)
+        donor = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
+        if donor and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
             self._load(OpenCheckpoint(self._path, donor=donor))
+
+    def _can_ask_doctor(self) -> bool:
+        return self._model is not None
+
+    @Slot()
+    def ask_doctor(self) -> None:
+        """Show the loader doctor's page for the model on show."""
+        if self._model is None:
+            return
+        found, donor = self._model.inspection, self._model.donor
+        if self.doctor is not None:
+            if self.doctor.found.path == found.path:
+                self.doctor.raise_()
+                return
+            self.doctor.reject()
+        self.doctor = DoctorDialog(self._session, self._prompts, found, donor, self.window())
+        self.doctor.changed.connect(self._on_choice_changed)
+        self.doctor.failed.connect(self.shell.failed)
+        self.doctor.finished.connect(self._on_doctor_finished)
+        self.doctor.show()
+
+    @Slot()
+    def _on_doctor_finished(self) -> None:
+        self.doctor = None
 
     @Slot(str)
     def _on_choice_changed(self, path: str) -> None:
         """The settings of a file were chosen or forgotten: build its model anew."""
-        facts = self._session.checkpoint
-        if facts is not None and facts.path == path == self._path:
+        if self._model is not None and path == self._path:
             self.verdict.set_state("Loading the model…")
-            self._load(OpenCheckpoint(path, donor=facts.donor))
+            self._load(OpenCheckpoint(path, donor=self._model.donor))
+
+    def _can_add_known(self) -> bool:
+        return self.inspection is not None and bool(self.inspection.sha256)
 
     @Slot()
-    def _on_known_requested(self) -> None:
-        found = self.inspection
-        if found is None:
+    def add_known(self) -> None:
+        """Ask what is known of the file."""
+        if self.inspection is None:
             return
-        facts = self._session.checkpoint
-        name = facts.architecture if facts is not None and facts.path == self._path else ""
-        dialog = KnownDialog(found, name, self.window())
+        name = "" if self._model is None else self._model.architecture
+        dialog = KnownDialog(self.inspection, name, self.window())
         dialog.added.connect(self._on_known_added)
         dialog.open()
 
@@ -445,29 +453,28 @@ class CheckpointStation(QWidget):
         """Let picklescan say its words; they change no verdict."""
         target = found.weights_path or found.path
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[str]:
-            yield ask_picklescan(target, cancelled)
+        def work(control: tasks.Control) -> str:
+            return ask_picklescan(target, control.cancelled)
 
-        self._asking = Background(work)
-        self._asking.yielded.connect(self._on_second_opinion)
-        self._asking.begin()
+        self._asking = tasks.run(work, self.facts.opinion.say)
 
-    @Slot(object)
-    def _on_second_opinion(self, words: str) -> None:
-        if self.sender() is self._asking:
-            self.facts.opinion.say(words)
+    def _can_compare(self) -> bool:
+        return self.inspection is not None and not self.inspection.refused
 
-    @Slot(str)
-    def _on_compare_requested(self, path: str) -> None:
-        if self.inspection is not None and not self.inspection.refused:
-            self.comparing.begin(self.inspection, Path(path))
+    @Slot()
+    def compare(self) -> None:
+        """Ask for another checkpoint, and show tensor by tensor where it differs."""
+        if self.inspection is None or not self._can_compare():
+            return
+        folder = str(self.inspection.path.parent)
+        path = self._prompts.open_file(self, "Compare with", folder, CHECKPOINTS)
+        if path:
+            self.comparison.compare(self.inspection, Path(path))
             self._show_tab(_COMPARISON, True)
             self.tabs.setCurrentIndex(_COMPARISON)
 
     def _show_tabs(self, found: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""
-        self.histogram.hide()
-        self.tensors.set_tensors(())
         self.keys.set_keys(None)
         if found is None:
             self.tabs.setCurrentIndex(0)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
+from PySide6.QtCore import (
+    QItemSelectionModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPalette
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -21,11 +29,13 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows
 from cleanclip_gui.widgets.text import bytes_text, plural
 from ml_core.reading import TensorInfo
+from ml_core.reading.errors import CancelledError
 
 _WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
 
@@ -33,12 +43,16 @@ _WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
 class _CellDelegate(QStyledItemDelegate):
     """Asks the model once a cell, not once a role: each question waits for a reading thread."""
 
+    def __init__(self, model: TensorModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self._model = model
+
     def initStyleOption(  # noqa: N802
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """Fill in what a cell of this table has."""
-        text, alignment, bad = self.parent().model.cell(index)
-        option.index = index
+        text, alignment, bad = self._model.cell(index)
+        option.index = index  # type: ignore[assignment]
         option.features |= QStyleOptionViewItem.ViewItemFeature.HasDisplay
         option.text = text
         option.displayAlignment = alignment
@@ -62,7 +76,7 @@ class TensorTable(QWidget):
         self.count = Label("", "subtle")
         self.view = QTableView()
         self.view.setModel(self.model)
-        self.view.setItemDelegate(_CellDelegate(self))
+        self.view.setItemDelegate(_CellDelegate(self.model, self))
         self.view.setAccessibleName("Tensors")
         self.view.setSortingEnabled(True)
         show_rows(self.view)
@@ -79,7 +93,7 @@ class TensorTable(QWidget):
         header.setStretchLastSection(True)
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
-        self._copying: Background | None = None
+        self._copying: Ticket | None = None
         self.model.modelReset.connect(self._on_rebuilt)
         copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
         copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
@@ -103,7 +117,7 @@ class TensorTable(QWidget):
 
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread; none is selected."""
-        self._abandon_copying()
+        self._forget_copying()
         self._selected = ""
         self.model.set_columns(columns)
         self._tell_count()
@@ -111,42 +125,32 @@ class TensorTable(QWidget):
     @Slot()
     def copy(self) -> None:
         """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
-        self._abandon_copying()
-        ranges = self.view.selectionModel().selection()
-        spans = sorted((part.top(), part.bottom()) for part in ranges)
+        self._forget_copying()
+        selection = self.view.selectionModel().selection()
+        parts = [selection.at(number) for number in range(selection.count())]
+        spans = sorted((part.top(), part.bottom()) for part in parts)
         if not spans:
             return
         rows = self.model.rows(spans)
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[str]:
+        def work(control: tasks.Control) -> str:
             lines = ["\t".join(COLUMNS)]
             for cells in rows:
-                if cancelled():
-                    return
+                if control.cancelled():
+                    raise CancelledError
                 lines.append("\t".join(cells))
-            yield "\n".join(lines)
+            return "\n".join(lines)
 
-        self._copying = Background(work)
-        self._copying.yielded.connect(self._on_copied)
-        self._copying.begin()
+        self._copying = tasks.run(work, self._on_copied)
 
-    def _abandon_copying(self) -> None:
+    def _forget_copying(self) -> None:
         """Forget a copy whose rows are about to change."""
         if self._copying is not None:
-            self._copying.abandon()
-            self._copying = None
+            self._copying.cancel()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End when the window closes; whether it ended in time."""
-        copying, self._copying = self._copying, None
-        return copying is None or copying.stop(timeout_ms)
-
-    @Slot(object)
     def _on_copied(self, text: str) -> None:
-        if self.sender() is self._copying:
-            self._copying = None
-            QGuiApplication.clipboard().setText(text)
-            self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
+        QGuiApplication.clipboard().setText(text)
+        self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)

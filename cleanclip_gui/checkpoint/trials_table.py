@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRectF, Qt
+from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRectF, Qt
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import (
     QHeaderView,
@@ -32,6 +32,10 @@ _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 class _RateDelegate(QStyledItemDelegate):
     """A bar from 0 to 1 with the interval as a whisker."""
 
+    def __init__(self, table: QWidget) -> None:
+        super().__init__(table)
+        self._table = table
+
     def paint(
         self,
         painter: QPainter,
@@ -46,16 +50,16 @@ class _RateDelegate(QStyledItemDelegate):
         rate, low, high, best = rates
         area = QRectF(option.rect).adjusted(_INNER, 8, -_INNER, -8)
         painter.save()
-        painter.fillRect(area, look.track_colour(self.parent()))
+        painter.fillRect(area, look.track_colour(self._table))
         bar = QRectF(area.left(), area.top(), rate * area.width(), area.height())
         colour = look.clean_colour()
         painter.fillRect(bar, colour if best else look.faded(colour, True))
-        painter.setPen(QPen(look.text_colour(self.parent()), 1.5))
+        painter.setPen(QPen(look.text_colour(self._table), 1.5))
         left, right = (area.left() + value * area.width() for value in (low, high))
         middle = area.center().y()
-        painter.drawLine(left, middle, right, middle)
+        painter.drawLine(QLineF(left, middle, right, middle))
         for end in (left, right):
-            painter.drawLine(end, middle - 3, end, middle + 3)
+            painter.drawLine(QLineF(end, middle - 3, end, middle + 3))
         painter.restore()
 
 
@@ -77,7 +81,9 @@ class TrialsTable(QTableWidget):
         self.setColumnWidth(_BAR, 150)
         header.setSectionResizeMode(_ANSWER, QHeaderView.ResizeMode.Stretch)
         for column in (_ACCURACY, _INTERVAL, _IMAGES):
-            self.horizontalHeaderItem(column).setTextAlignment(_RIGHT)
+            title = QTableWidgetItem(_COLUMNS[column])
+            title.setTextAlignment(_RIGHT)
+            self.setHorizontalHeaderItem(column, title)
         self.setItemDelegateForColumn(_BAR, _RateDelegate(self))
 
     def clear_trials(self) -> None:
@@ -98,7 +104,7 @@ class TrialsTable(QTableWidget):
         for row in range(self.rowCount()):
             self._fill(row)
         row = next((n for n, t in enumerate(self._trials) if t["settings"] == self._best), 0)
-        self.scrollToItem(self.item(row, _ANSWER))
+        self.scrollTo(self.model().index(row, _ANSWER))
 
     def _fill(self, row: int) -> None:
         trial = self._trials[row]
@@ -121,6 +127,6 @@ class TrialsTable(QTableWidget):
                 item.setToolTip(tip(text))
             if column in (_ACCURACY, _INTERVAL, _IMAGES):
                 item.setTextAlignment(_RIGHT)
+            if column == _BAR:
+                item.setData(_RATES, (trial["accuracy"], trial["low"], trial["high"], best))
             self.setItem(row, column, item)
-        rates = (trial["accuracy"], trial["low"], trial["high"], best)
-        self.item(row, _BAR).setData(_RATES, rates)

@@ -16,10 +16,10 @@ from cleanclip_gui.clean.save_result import ask_path
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated, Failed
 from cleanclip_gui.inference.questions import OpenCheckpoint as Open
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.station import Shell
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, percent

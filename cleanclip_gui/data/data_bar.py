@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Command
+from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.inference.questions import Failed, LoadImages, Progress
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.text import count_text, plain, plural
@@ -59,18 +59,19 @@ class DataBar(QWidget):
         self._good: _Choice = (None, "demo", None)
         self._before: _Choice = (None, "demo", None)
         self._ticket: Ticket | None = None
+        context.actions.add(self.commands())
 
         self.images = _chip("image", "Evaluation images")
         self.labels = _chip("tag", "Label set")
         self.templates = _chip("text", "Prompt templates")
         self.problems = _chip("warning", "What was left out of the images")
         theme.set_property(self.problems, "tone", "caution")
-        self.images.setMenu(self._images_menu())
-        self.labels.setMenu(self._labels_menu())
+        self.images.setMenu(self._images_menu(context.actions))
+        self.labels.setMenu(self._labels_menu(context.actions))
         for chip in (self.images, self.labels):
             theme.set_property(chip, "menu", True)
             chip.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.templates.clicked.connect(self.edit_templates)
+        bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
         self.busy = BusyRow("Progress of opening images")
         self.busy.bar.setFixedWidth(_BAR)
@@ -87,8 +88,8 @@ class DataBar(QWidget):
 
         session.events.images.connect(self._on_images_change)
         context.shell.images_wanted.connect(self.load)
-        context.actions.add(self.commands())
         self._show()
+        self.shell.commands_changed.emit()
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with evaluation images, classes and templates."""
@@ -142,10 +143,6 @@ class DataBar(QWidget):
 
     def may_close(self) -> bool:
         """Nothing here is unsaved."""
-        return True
-
-    def close_down(self, timeout_ms: int) -> bool:
-        """Images are opened in the inference thread, which ends by itself."""
         return True
 
     def _has_images(self) -> bool:
@@ -214,7 +211,7 @@ class DataBar(QWidget):
             self.shell.failed.emit(error)
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self._on_spec_chosen)
+        dialog.chosen.connect(self._on_images_chosen)
         dialog.open()
 
     @Slot()
@@ -255,32 +252,24 @@ class DataBar(QWidget):
             return
         ProblemsDialog(images.name, images.problems, self.window()).open()
 
-    def _images_menu(self) -> QMenu:
+    def _images_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)
         for split, text in _DEMO_SPLITS:
-            action = QAction(text, menu)
-            action.setData(split)
-            action.triggered.connect(self._on_demo_chosen)
-            menu.addAction(action)
+            menu.addAction(text, partial(self.load, ImageSpec(kind="demo", split=split), "demo"))
         menu.addSeparator()
-        menu.addAction(theme.icon("folder"), "Folder of images…", self.choose_folder)
-        menu.addAction(theme.icon("open"), "CSV or TSV table…", self.choose_table)
-        menu.addAction(theme.icon("library"), "WebDataset shard or Parquet…", self.choose_file)
+        for name in ("file.images_folder", "file.images_table", "file.images_file"):
+            menu.addAction(actions[name])
         menu.addSeparator()
-        self._back = menu.addAction(theme.icon("undo"), "Back to those before", self.go_back)
-        self._back.setEnabled(False)
+        menu.addAction(actions["file.images_back"])
         return menu
 
-    def _labels_menu(self) -> QMenu:
+    def _labels_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)
         for name in label_sets():
-            action = QAction(name, menu)
-            action.setData(name)
-            action.triggered.connect(self._on_label_set_chosen)
-            menu.addAction(action)
+            menu.addAction(name, partial(self.set_label_set, name))
         menu.addSeparator()
-        menu.addAction(theme.icon("open"), "Text file…", self.choose_label_file)
-        menu.addAction(theme.icon("text"), "Edit the classes…", self.edit_classes)
+        menu.addAction(actions["file.labels"])
+        menu.addAction(actions["file.classes"])
         return menu
 
     def _submit(self) -> None:
@@ -359,7 +348,6 @@ class DataBar(QWidget):
     def _on_images_loaded(self, choice: _Choice, images: ImagesState) -> None:
         self._before, self._good = self._good, choice
         self._session.label_set = choice[1]
-        self._back.setEnabled(self.can_go_back)
         before = self._session.images
         wanted = TARGET_NAME
         if before is not None and self._session.target < len(before.class_names):
@@ -367,26 +355,17 @@ class DataBar(QWidget):
         names = images.class_names
         self._session.target = names.index(wanted) if wanted in names else 0
         self._session.images = images
+        self.shell.commands_changed.emit()
 
     def _on_failed(self, failed: Failed) -> None:
         if not self.is_loading:  # else a later choice is under way
             self._restore()
         self._inference.failed.emit(failed)
 
-    @Slot(object)
-    def _on_spec_chosen(self, spec: ImageSpec) -> None:
-        dialog = self.sender()
-        chosen = dialog.classes_chosen if isinstance(dialog, ImagesDialog) else self._label_set
-        try:
-            title = f"classes of {Path(spec.path or '').stem}"
-            name = chosen if isinstance(chosen, str) else label_set_of(chosen, title)
-        except InputError as error:
-            self.shell.failed.emit(error)
-            return
-        if name == self._label_set:
-            self.load(spec)
-        else:
-            self.load(spec, name)
+    @Slot(object, str)
+    def _on_images_chosen(self, spec: ImageSpec, label_set: str) -> None:
+        """Keep the templates, unless other classes were chosen with the images."""
+        self.load(spec, "" if label_set == self._label_set else label_set)
 
     @Slot(object)
     def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
@@ -405,18 +384,6 @@ class DataBar(QWidget):
             return
         self._templates = images.templates
         self._submit()
-
-    @Slot()
-    def _on_demo_chosen(self) -> None:
-        action = self.sender()
-        if isinstance(action, QAction):
-            self.load(ImageSpec(kind="demo", split=action.data()), "demo")
-
-    @Slot()
-    def _on_label_set_chosen(self) -> None:
-        action = self.sender()
-        if isinstance(action, QAction):
-            self.set_label_set(action.data())
 
 
 def is_image_set(path: Path) -> bool:

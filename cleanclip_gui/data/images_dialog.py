@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.data.own_classes import label_set_of
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain, plural
@@ -48,7 +49,7 @@ class _Read:
 
 
 class ImagesDialog(QDialog):
-    """Emits ``chosen(ImageSpec)``; the classes to use are in :attr:`classes_chosen`.
+    """Emits ``chosen(ImageSpec, str)`` with the name of the label set to use.
 
     Labels that the label set lacks come first, with a class to choose for each; left alone they
     are left out and counted. A published set brings its own classes.
@@ -59,7 +60,7 @@ class ImagesDialog(QDialog):
         If the table cannot be read.
     """
 
-    chosen = Signal(object)
+    chosen = Signal(object, str)
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class ImagesDialog(QDialog):
         self._label_set = label_set
         self._classes = load_label_set(label_set)
         self._read = _Read(Counter())
-        self._reading: Background | None = None
+        self._reading: Ticket | None = None
         self._choices: dict[str, QComboBox] = {}
         self.setWindowTitle("Evaluation images")
         form = field_form()
@@ -173,15 +174,14 @@ class ImagesDialog(QDialog):
     def done(self, result: int) -> None:
         """Close, and end the reading beside the window."""
         if self._reading is not None:
-            self._reading.abandon()
-            self._reading = None
+            self._reading.cancel()
         super().done(result)
 
     @Slot()
     def _count_labels(self) -> None:
         """Read the labels in another thread."""
         if self._reading is not None:
-            self._reading.abandon()
+            self._reading.cancel()
         path, kind, column = self._path, self._kind, self.label_column.currentText()
         train = self.split.currentData() == "train"
         self._choices, self._read = {}, _Read(Counter())
@@ -194,25 +194,18 @@ class ImagesDialog(QDialog):
         self.busy.show()
         self.ok.setEnabled(kind == "csv")
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[_Read]:
+        def work(control: tasks.Control) -> _Read:
             if kind == "csv":
-                yield _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
-            else:
-                yield _looked_into(path, kind, train)
+                return _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
+            return _looked_into(path, kind, train)
 
-        self._reading = Background(work)
-        self._reading.yielded.connect(self._on_counted)
-        self._reading.failed.connect(self._on_failed)
-        self._reading.begin()
+        self._reading = tasks.run(work, self._on_counted, self._on_failed)
 
     def _end_reading(self) -> None:
         self.busy.hide()
         self.ok.setEnabled(True)
 
-    @Slot(object)
     def _on_counted(self, read: _Read) -> None:
-        if self.sender() is not self._reading:
-            return
         self._end_reading()
         self._read = read
         self._form.setRowVisible(self.split, bool(read.name) and self._kind == "folder")
@@ -280,16 +273,21 @@ class ImagesDialog(QDialog):
             self.table.setCellWidget(row, 2, box)
             self._choices[name] = box
 
-    @Slot(object)
     def _on_failed(self, error: InputError) -> None:
-        if self.sender() is self._reading:
-            self.busy.hide()
-            self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
-            self.state.setText(plain(error.sentence, 500))
+        self.busy.hide()
+        self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
+        self.state.setText(plain(error.sentence, 500))
 
     @Slot()
     def _on_accepted(self) -> None:
-        self.chosen.emit(self.spec())
+        classes = self.classes_chosen
+        if not isinstance(classes, str):
+            try:
+                classes = label_set_of(classes, f"classes of {self._path.stem}")
+            except InputError as error:
+                self.state.setText(plain(error.sentence, 500))
+                return
+        self.chosen.emit(self.spec(), classes)
         self.accept()
 
 

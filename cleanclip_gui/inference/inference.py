@@ -11,15 +11,14 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
+from cleanclip_gui import threads
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, Failed, Question
-from cleanclip_gui.inference.ticket import Callback, Ticket
+from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.inference.worker import InferenceWorker
+from cleanclip_gui.ticket import Callback, Ticket
 
 _LOG = logging.getLogger(__name__)
-# A QThread that is collected while it runs aborts the process; one that outlived its
-# time limit is kept here until it ends.
-_LINGERING: list[QThread] = []
 
 
 class Inference(QObject):
@@ -33,6 +32,7 @@ class Inference(QObject):
         Makes the engine, called in the inference thread; by default the one that loads torch.
     """
 
+    closing_ms = threads.CLOSING_MS
     failed = Signal(object)
     busy_changed = Signal(str)
     devices_found = Signal(object)
@@ -45,12 +45,13 @@ class Inference(QObject):
         super().__init__(parent)
         self._mailbox = Mailbox()
         self._asked = 0
-        self._open: defaultdict[str, list[Ticket]] = defaultdict(list)  # by slot
+        self._open: defaultdict[str, list[QuestionTicket]] = defaultdict(list)  # by slot
         self._thread = QThread()
         self._thread.setObjectName("inference")
         self._worker = InferenceWorker(self._mailbox, engine)
         self._worker.moveToThread(self._thread)
         self._thread.started.connect(self._worker.run)
+        self._thread.finished.connect(self._on_finished)
         self._worker.answered.connect(self._on_answered)
         self._worker.failed.connect(self._on_failed)
         self._worker.busy_changed.connect(self.busy_changed)
@@ -61,6 +62,7 @@ class Inference(QObject):
         """Start the thread, which imports torch; call it once the window is shown."""
         if not self._started and not self._mailbox.closed:
             self._started = True
+            threads.enter(self)
             self._thread.start()
 
     def ask(
@@ -97,7 +99,7 @@ class Inference(QObject):
         if slot is None and not question.answers_each:
             slot = type(question).__name__
         self._asked += 1
-        ticket = Ticket(question, self._asked, slot, on_result, on_failed, on_progress)
+        ticket = QuestionTicket(question, self._asked, slot, on_result, on_failed, on_progress)
         if slot is not None:
             for older in () if keep_older else self._open[slot]:
                 older.replace()
@@ -111,25 +113,32 @@ class Inference(QObject):
         for ticket in self._open[slot]:
             ticket.cancel()
 
+    def isRunning(self) -> bool:  # noqa: N802
+        """Whether the thread has not ended."""
+        return self._thread.isRunning()
+
+    def end(self) -> None:
+        """Ask the thread to end after the batch in flight; nobody is answered any more."""
+        self._mailbox.close()
+        self._thread.quit()
+
     def close(self, timeout_ms: int = 10_000) -> bool:
         """End the thread after the batch in flight; whether it ended within the time."""
-        self._mailbox.close()
-        if not self._started:
-            return True
-        self._thread.quit()
-        ended = self._thread.wait(timeout_ms)
-        if not ended:
-            _LOG.warning("the inference thread did not end within %d ms", timeout_ms)
-            _LINGERING.append(self._thread)
-        return ended
+        self.end()
+        return self._thread.wait(timeout_ms)
+
+    @Slot()
+    def _on_finished(self) -> None:
+        self._thread.wait(1000)  # the signal comes an instant before the thread is gone
+        threads.leave(self)
 
     @Slot(object, object)
-    def _on_answered(self, ticket: Ticket, answer: object) -> None:
+    def _on_answered(self, ticket: QuestionTicket, answer: object) -> None:
         if not self._mailbox.closed:
             ticket.deliver(answer)
 
     @Slot(object, object)
-    def _on_failed(self, ticket: Ticket, failed: Failed) -> None:
+    def _on_failed(self, ticket: QuestionTicket, failed: Failed) -> None:
         if self._mailbox.closed or ticket.is_cancelled:
             return
         _LOG.warning("%s", failed.sentence)

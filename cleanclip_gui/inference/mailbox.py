@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from cleanclip_gui.inference.questions import LIVE, QUICK, Lane, Question
-from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.inference.ticket import QuestionTicket
 
 MOST_THUMBNAILS = 64
 _CUTS_IN: dict[Lane, tuple[Lane, ...]] = {Lane.EVALUATE: QUICK, Lane.EXPLAIN: LIVE}
@@ -18,10 +18,10 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._lanes: dict[Lane, deque[Ticket]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[QuestionTicket]] = {lane: deque() for lane in Lane}
         self._closed = False
 
-    def put(self, ticket: Ticket) -> None:
+    def put(self, ticket: QuestionTicket) -> None:
         """Add a ticket, in the place of the one of its slot that waits."""
         with self._condition:
             lane = self._lanes[ticket.question.lane]
@@ -36,7 +36,7 @@ class Mailbox:
                 lane.popleft().cancel()
             self._condition.notify()
 
-    def put_back(self, ticket: Ticket) -> None:
+    def put_back(self, ticket: QuestionTicket) -> None:
         """Return a ticket that was interrupted, unless nobody waits for it any more."""
         with self._condition:
             newer = any(not other.is_cancelled for other in self._of_slot(ticket.slot))
@@ -45,7 +45,7 @@ class Mailbox:
             else:
                 self._lanes[ticket.question.lane].append(ticket)
 
-    def take(self) -> Ticket | None:
+    def take(self) -> QuestionTicket | None:
         """Wait for the next ticket; None when the mailbox is closed."""
         with self._condition:
             while not self._closed:
@@ -55,14 +55,14 @@ class Mailbox:
                 self._condition.wait()
             return None
 
-    def take_between(self, ticket: Ticket) -> Ticket | None:
+    def take_between(self, ticket: QuestionTicket) -> QuestionTicket | None:
         """Return what may be answered between two batches of ``ticket``, if it waits."""
         with self._condition:
             if self._closed or self._waits((Lane.ORDERED,)):
                 return None
             return self._next(_CUTS_IN.get(ticket.question.lane, ()))
 
-    def ends(self, ticket: Ticket, answered: bool) -> bool:
+    def ends(self, ticket: QuestionTicket, answered: bool) -> bool:
         """Whether a ticket in flight should end here; ``answered`` if it has given a result.
 
         The first batch of an evaluation always gives its numbers: while the brush moves, a newer
@@ -81,7 +81,7 @@ class Mailbox:
                 return answered and any(_newer(other, ticket) for other in evaluations)
             return ticket.question.yields_to_live and self._waits(LIVE)
 
-    def ends_texts(self, ticket: Ticket) -> bool:
+    def ends_texts(self, ticket: QuestionTicket) -> bool:
         """Whether to embed no more class texts for a ticket in flight.
 
         They go on for a live question that was replaced: the newer one needs the same texts, and
@@ -113,7 +113,7 @@ class Mailbox:
             self._closed = True
             self._condition.notify()
 
-    def _of_slot(self, slot: str | None) -> list[Ticket]:
+    def _of_slot(self, slot: Hashable) -> list[QuestionTicket]:
         """The tickets of a slot that wait, cancelled ones among them."""
         tickets = (ticket for lane in self._lanes.values() for ticket in lane)
         return [ticket for ticket in tickets if slot is not None and ticket.slot == slot]
@@ -121,7 +121,7 @@ class Mailbox:
     def _waits(self, lanes: Sequence[Lane]) -> bool:
         return any(not ticket.is_cancelled for lane in lanes for ticket in self._lanes[lane])
 
-    def _next(self, lanes: Sequence[Lane]) -> Ticket | None:
+    def _next(self, lanes: Sequence[Lane]) -> QuestionTicket | None:
         for lane in lanes:
             tickets = self._lanes[lane]
             while tickets:
@@ -131,5 +131,5 @@ class Mailbox:
         return None
 
 
-def _newer(other: Ticket, ticket: Ticket) -> bool:
+def _newer(other: QuestionTicket, ticket: QuestionTicket) -> bool:
     return not other.is_cancelled and other.number > ticket.number

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
+from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.evaluation.attribution_records import Method
@@ -131,24 +132,6 @@ class Engine(Protocol):
         self, question: RetrieveCaptions, stopped: Callable[[], bool], /
     ) -> Iterator[object]:
         """How captions rank, in steps."""
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """How far a long question is; ``total`` 0 is of unknown length.
-
-    ``methods`` of an attribution are those that the model allows, the usual one first.
-    """
-
-    done: int
-    total: int
-    what: str = ""
-    methods: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.done / max(1, self.total)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,25 +1,17 @@
-"""A question that was asked, and who gets its answers."""
+"""A question that was asked of the inference thread."""
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable
-from typing import Any
 
-import shiboken6
-from PySide6.QtCore import QObject
-
-from cleanclip_gui.inference.questions import Failed, Progress, Question
-
-Callback = Callable[[Any], object]
+from cleanclip_gui.inference.questions import Failed, Question
+from cleanclip_gui.ticket import Callback, Progress, Ticket
 
 
-class Ticket:
-    """Kept by the asker to cancel its question; the inference thread reads it meanwhile.
+class QuestionTicket(Ticket):
+    """A ticket that a newer question replaces, and that commits an answer which changes the engine.
 
-    ``number`` counts the questions: of two, the greater one is newer. Of the questions in a
-    ``slot`` only the newest is answered; None stands beside all others.
+    ``number`` counts the questions: of two, the greater one is newer.
     """
 
     def __init__(
@@ -31,32 +23,16 @@ class Ticket:
         on_failed: Callback | None = None,
         on_progress: Callback | None = None,
     ) -> None:
+        super().__init__(slot, on_result, on_failed, on_progress)
         self.question = question
         self.number = number
-        self.slot = slot
-        self._on_result, self._on_failed, self._on_progress = on_result, on_failed, on_progress
         self._lock = threading.Lock()
-        self._cancelled = self._replaced = self._committed = self._closed = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an answer may still come."""
-        return not (self._cancelled or self._closed)
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the asker wants no answer any more."""
-        return self._cancelled
+        self._replaced = self._committed = False
 
     @property
     def is_replaced(self) -> bool:
         """Whether it was cancelled by a newer question of its slot."""
         return self._cancelled and self._replaced
-
-    @property
-    def takes_failures(self) -> bool:
-        """Whether the asker tells the user of a failure."""
-        return self._on_failed is not None
 
     def cancel(self) -> bool:
         """Let no answer arrive from now on.
@@ -80,30 +56,15 @@ class Ticket:
             self._committed = not self._cancelled
             return self._committed
 
-    def close(self) -> None:
-        """Note that the last answer was given, or that there will be none."""
-        self._closed = True
-
     def deliver(self, answer: object) -> None:
-        """Hand an answer to the asker, in the asker's thread."""
-        if self._cancelled:
+        """Hand a result or a progress to the asker, in the asker's thread."""
+        if isinstance(answer, Progress):
+            self.give_progress(answer)
             return
-        if self.question.is_last(answer):
+        if not self._cancelled and self.question.is_last(answer):
             self.close()
-        _call(self._on_progress if isinstance(answer, Progress) else self._on_result, answer)
+        self.give_result(answer)
 
     def deliver_failure(self, failed: Failed) -> None:
         """Hand a failure to the asker, in the asker's thread."""
-        if not self._cancelled:
-            self.close()
-            _call(self._on_failed, failed)
-
-
-def _call(callback: Callback | None, answer: object) -> None:
-    """Call back, unless the object whose method it is was deleted by Qt."""
-    method = callback.func if isinstance(callback, functools.partial) else callback
-    owner = getattr(method, "__self__", None)
-    if isinstance(owner, QObject) and not shiboken6.isValid(owner):
-        return
-    if callback is not None:
-        callback(answer)
+        self.give_failure(failed)

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, Failed, Lane, Progress
-from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.widgets.text import count_text
 from ml_core.reading.errors import CancelledError, InputError
 
@@ -66,7 +66,7 @@ class InferenceWorker(QObject):
         # Model memory is given back in this thread, while its interpreter state exists.
         del engine
 
-    def _serve(self, engine: Engine, ticket: Ticket) -> None:
+    def _serve(self, engine: Engine, ticket: QuestionTicket) -> None:
         """Answer one ticket; whatever goes wrong becomes a sentence."""
         control = _Control(self, self._mailbox, ticket)
         self._serving.append(control)
@@ -128,7 +128,7 @@ class InferenceWorker(QObject):
                 f"Embedding class texts… {count_text(done)} of {count_text(total)}"
             )
 
-    def _fail(self, ticket: Ticket, error: Exception) -> None:
+    def _fail(self, ticket: QuestionTicket, error: Exception) -> None:
         """Say what went wrong; called while ``error`` is handled."""
         question = ticket.question
         if isinstance(error, InputError):
@@ -149,7 +149,7 @@ class InferenceWorker(QObject):
 class _Control:
     """A ticket in flight; see :class:`cleanclip_gui.inference.questions.Control`."""
 
-    def __init__(self, worker: InferenceWorker, mailbox: Mailbox, ticket: Ticket) -> None:
+    def __init__(self, worker: InferenceWorker, mailbox: Mailbox, ticket: QuestionTicket) -> None:
         self._worker, self._mailbox = worker, mailbox
         self.ticket = ticket
         self.answered = False

@@ -9,15 +9,10 @@ from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QThread, Signal
 
+from cleanclip_gui import threads
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
-_RUNNING: set[QThread] = set()
-
-
-def still_running() -> bool:
-    """Whether some thread has not ended; one that outlives the interpreter would abort it."""
-    return any(thread.isRunning() for thread in _RUNNING)
 
 
 class Background(QThread):
@@ -27,6 +22,7 @@ class Background(QThread):
     thread keeps itself alive until it has ended; call :meth:`stop` before its listener dies.
     """
 
+    closing_ms = threads.CLOSING_MS
     yielded = Signal(object)
     failed = Signal(object)
 
@@ -38,7 +34,7 @@ class Background(QThread):
 
     def begin(self) -> None:
         """Start; held alive by the module meanwhile."""
-        _RUNNING.add(self)
+        threads.enter(self)
         self.start(QThread.Priority.LowPriority)
 
     def run(self) -> None:
@@ -62,13 +58,17 @@ class Background(QThread):
         """Ask it to end, and let it go without waiting: nothing of it is delivered any more."""
         self._cancelled.set()
 
+    end = abandon
+
     def stop(self, timeout_ms: int = 5000) -> bool:
         """Ask it to end and wait for that within a limit."""
         self._cancelled.set()
         ended = self.wait(timeout_ms)
         if ended:
-            _RUNNING.discard(self)
+            threads.leave(self)
         return ended
 
+    close = stop
+
     def _on_finished(self) -> None:
-        _RUNNING.discard(self)
+        threads.leave(self)

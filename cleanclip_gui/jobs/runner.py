@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import subprocess
@@ -14,6 +13,7 @@ from typing import IO, Literal, cast
 
 from PySide6.QtCore import QObject, QThread, Signal
 
+from cleanclip_gui import threads
 from cleanclip_gui.jobs.children import (
     drain,
     escalate,
@@ -41,8 +41,9 @@ MAX_LINE = 4_000_000
 CANCEL_GRACE_S = 0.5
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
+# The doctor writes nothing that could be lost.
+_DOCTOR_MS = 1500
 
-# A running QThread that is collected aborts the process: these references hold them.
 _RUNNING: dict[str, JobRunner] = {}
 
 
@@ -78,6 +79,10 @@ class JobRunner(QThread):
         More than one run the job together, each on a GPU of its own.
     command
         The child's command line, by default the ml_core worker on ``spec_path``.
+    closing_ms
+        How long the window waits for it when it closes.
+    temporary
+        Remove the spec when the child has ended: nothing will go on from it.
     """
 
     event_received = Signal(object)
@@ -93,14 +98,18 @@ class JobRunner(QThread):
         device: str = "cpu",
         processes: int = 1,
         command: Sequence[str] | None = None,
+        closing_ms: int = threads.CLOSING_MS,
+        temporary: bool = False,
     ) -> None:
         super().__init__()
+        self.closing_ms = closing_ms
         self.setObjectName("job supervisor")
         self.spec_path = Path(spec_path)
         self.device = device
         self._command = list(command) if command else worker_command(self.spec_path, resume)
         if processes > 1:
             self._command = together(self._command, processes)
+        self._temporary = temporary
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._waiting: list[str] = []
@@ -124,6 +133,7 @@ class JobRunner(QThread):
                 "first."
             )
         _RUNNING[self.device] = self
+        threads.enter(self)
         self.start()
         DEVICES.changed.emit()
 
@@ -170,6 +180,10 @@ class JobRunner(QThread):
             self._set_state("running")
             self._tell("resume")
 
+    def end(self) -> None:
+        """Cancel, as the window closes."""
+        self.cancel()
+
     def close(self, timeout_ms: int = 5000) -> bool:
         """Cancel and wait, at most ``timeout_ms``; whether the thread ended."""
         if not self.isRunning():
@@ -195,6 +209,9 @@ class JobRunner(QThread):
                 "crashed",
                 f"{' '.join(self._command)}\n{error}",
             )
+        if self._temporary:
+            with contextlib.suppress(OSError):
+                self.spec_path.unlink()
 
     def _supervise(self) -> Done:
         """Start the child, pass on what it says, and return its last word or why there is none."""
@@ -280,6 +297,7 @@ class JobRunner(QThread):
         if _RUNNING.get(self.device) is self:
             del _RUNNING[self.device]
             DEVICES.changed.emit()
+        threads.leave(self)
 
     def _on_finished(self) -> None:
         self.wait(1000)  # the signal comes an instant before the thread is gone
@@ -313,7 +331,9 @@ def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
 def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner of the loader doctor; what it found is its last word's result."""
     command = [*worker_command(spec_path), "--doctor"]
-    return JobRunner(spec_path, device=device, command=command)
+    return JobRunner(
+        spec_path, device=device, command=command, closing_ms=_DOCTOR_MS, temporary=True
+    )
 
 
 def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
@@ -340,10 +360,3 @@ def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> 
     if not spec_path.is_file():
         raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
     return JobRunner(spec_path, resume=True, device=device, processes=processes)
-
-
-@atexit.register
-def _close_all() -> None:
-    """End what is left when the interpreter goes, since a running QThread would abort it."""
-    for runner in tuple(_RUNNING.values()):
-        runner.close(2000)

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import EvaluationUpdated, Failed, Look, Looked
-from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.ticket import Ticket
 
 if TYPE_CHECKING:
     from cleanclip_gui.studio.station import StudioStation

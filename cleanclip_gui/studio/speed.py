@@ -8,8 +8,8 @@ from PySide6.QtCore import QObject, QTimer
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import EvaluationUpdated, MeasureSpeed
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import percent
 
 if TYPE_CHECKING:

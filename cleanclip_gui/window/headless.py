@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cleanclip_gui.jobs.background import still_running
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.window.scenario import Scenario, Wait
 
@@ -149,7 +149,7 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     yield Wait(lambda: session.checkpoint is not None, _OPEN_S, "the checkpoint did not open")
     yield Wait(lambda: session.images is not None, _OPEN_S, "the pictures did not load")
     window.show_station("checkpoint")
-    yield Wait(lambda: not still_running(), _OPEN_S, "the tensors were not read")
+    yield Wait(lambda: not tasks.is_busy(), _OPEN_S, "the tensors were not read")
     shot("1-checkpoint")
     bar.update(stage, completed=8, description="Looking at clean pictures")
     window.show_station("studio")

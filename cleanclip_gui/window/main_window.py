@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from PySide6.QtCore import (
     QByteArray,
-    QDeadlineTimer,
     QEvent,
     QSize,
     Qt,
@@ -39,7 +38,7 @@ from PySide6.QtWidgets import (
 )
 
 import ml_core
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
@@ -64,7 +63,6 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_CLOSING_MS = 5000
 _FIRST_SIZE, _FRAME = (1366, 768), 48
 
 
@@ -114,7 +112,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
-        self._closing_limit = QTimer(self, singleShot=True, interval=_CLOSING_MS)
+        self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
         with theme.styled_afterwards():
             self._build()
@@ -530,10 +528,8 @@ class MainWindow(QMainWindow):
         self.settings.save_layout(self.saveGeometry().data(), self.saveState().data())
         self.hide()
         self.status.stop()
-        deadline = QDeadlineTimer(_CLOSING_MS)
-        for part in (*self.stations.values(), self.data_bar):
-            part.close_down(deadline.remainingTime())
-        self.inference.close(deadline.remainingTime())
+        self.inference.end()  # or the next question would start a thread that has not begun yet
+        threads.close_all()
 
     @Slot()
     def _on_closing_limit(self) -> None:

@@ -14,7 +14,7 @@ from cleanclip_gui.inference.questions import (
     SetDevice,
     ThumbnailsReady,
 )
-from cleanclip_gui.inference.ticket import Ticket
+from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
@@ -130,7 +130,7 @@ class FakeInference(QObject):
             if slot is not None and ticket.slot == slot and not keep_older:
                 ticket.replace()
         number = len(self.tickets)
-        ticket = Ticket(question, number, slot, on_result, on_failed, on_progress)
+        ticket = QuestionTicket(question, number, slot, on_result, on_failed, on_progress)
         self.tickets.append(ticket)
         return ticket
 
@@ -162,7 +162,7 @@ def noting(asked):
 
     def ask(question, *_, **__):
         asked.append(question)
-        return Ticket(question)
+        return QuestionTicket(question)
 
     return ask
 

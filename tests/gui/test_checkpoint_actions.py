@@ -4,8 +4,10 @@ import json
 import threading
 
 import pytest
+from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.checkpoint.file_actions import CheckpointActions
+from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
+from cleanclip_gui.commands import Actions, Command
 from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,
@@ -22,50 +24,72 @@ def source(tmp_path):
     return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
 
 
+class Page:
+    """The writer and its buttons, as the station puts them together."""
+
+    def __init__(self, qtbot, parent):
+        self.answers = Answers("x")
+        self.prompts = self.answers.prompts()
+        self.writer = writer = FileWriter(self.prompts, parent)
+        self.actions = Actions(parent)
+        own = {
+            "convert": (writer.convert, writer.can_convert),
+            "export": (writer.export, writer.can_export),
+            "head": (writer.save_head, writer.can_save_head),
+        }
+        for name in ("convert", "export", "head", "compare", "doctor", "known", "donor"):
+            act, enabled = own.get(name, (lambda: None, lambda: False))
+            command = Command(f"file.{name}", name.title(), "", act, name, enabled=enabled)
+            self.actions.add([command])
+        self.buttons = FileButtons(self.actions, writer)
+        qtbot.addWidget(self.buttons)
+        self.buttons.show()
+        self.writer.state_changed.connect(self.actions.refresh)
+        self.actions.refresh()
+
+    def take(self, found):
+        self.writer.set_file(found)
+        self.buttons.offer(refused=found.refused)
+
+    def answer(self, path):
+        self.answers.path = str(path)
+
+
 @pytest.fixture
-def actions(qtbot):
-    actions = CheckpointActions()
-    qtbot.addWidget(actions)
-    actions.show()
-    yield actions
-    assert actions.stop(5000)
+def page(qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    return Page(qtbot, parent)
 
 
-def answering(actions, path):
-    answers = Answers(path)
-    actions.prompts = answers.prompts()
-    return answers
+def test_nothing_is_offered_before_a_file_was_read(page):
+    assert not page.buttons.convert.isEnabled()
+    assert not page.buttons.export.isEnabled()
+    page.writer.convert()
+    page.writer.export()
+    assert page.answers.asked == []
 
 
-def test_nothing_is_offered_before_a_file_was_read(actions):
-    answers = answering(actions, "x")
-    assert not actions.convert_button.isEnabled()
-    assert not actions.export_button.isEnabled()
-    actions.convert()
-    actions.export()
-    assert answers.asked == []
-
-
-def test_convert_writes_a_file_that_opens(actions, qtbot, source, tmp_path):
-    actions.set_inspection(inspect(source))
-    answering(actions, tmp_path / "copy")
-    with qtbot.waitSignal(actions.saved, timeout=WAIT) as saved:
-        actions.convert_button.click()
+def test_convert_writes_a_file_that_opens(page, qtbot, source, tmp_path):
+    page.take(inspect(source))
+    page.answer(tmp_path / "copy")
+    with qtbot.waitSignal(page.writer.saved, timeout=WAIT) as saved:
+        page.buttons.convert.click()
     assert saved.args[0] == tmp_path / "copy.safetensors"
     again = inspect(tmp_path / "copy.safetensors")
     assert (again.verdict, again.tensors[0].name) == ("loads", "a")
-    assert actions.words.text() == "Saved copy.safetensors."
-    assert not actions.busy.bar.isVisible()
-    assert actions.convert_button.isEnabled()
+    assert page.buttons.words.text() == "Saved copy.safetensors."
+    assert not page.buttons.busy.bar.isVisible()
+    assert page.buttons.convert.isEnabled()
 
 
 @pytest.mark.parametrize("suffix", [".json", ".sarif", ".html"])
-def test_export_writes_what_the_command_line_prints(actions, qtbot, source, tmp_path, suffix):
+def test_export_writes_what_the_command_line_prints(page, qtbot, source, tmp_path, suffix):
     found = inspect(source)
-    actions.set_inspection(found)
-    answering(actions, tmp_path / f"report{suffix}")
-    with qtbot.waitSignal(actions.saved, timeout=WAIT):
-        actions.export_button.click()
+    page.take(found)
+    page.answer(tmp_path / f"report{suffix}")
+    with qtbot.waitSignal(page.writer.saved, timeout=WAIT):
+        page.buttons.export.click()
     text = (tmp_path / f"report{suffix}").read_text(encoding="utf-8")
     if suffix == ".json":
         opinion = ask_for_second_opinion(found)
@@ -75,26 +99,26 @@ def test_export_writes_what_the_command_line_prints(actions, qtbot, source, tmp_
         assert "m.safetensors" in text
 
 
-def test_a_refused_file_can_be_exported_but_not_converted(actions, tmp_path):
+def test_a_refused_file_can_be_exported_but_not_converted(page, tmp_path):
     path = tmp_path / "bad.pt"
     path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
-    actions.set_inspection(inspect(path))
-    assert not actions.convert_button.isVisible()
-    assert actions.export_button.isEnabled()
-    assert not actions.can_convert
+    page.take(inspect(path))
+    assert not page.buttons.convert.isVisible()
+    assert page.buttons.export.isEnabled()
+    assert not page.writer.can_convert()
 
 
-def test_a_failure_is_told_and_the_buttons_come_back(actions, qtbot, source, tmp_path):
-    actions.set_inspection(inspect(source))
-    answering(actions, tmp_path / "nowhere" / "x.safetensors")
-    with qtbot.waitSignal(actions.failed, timeout=WAIT) as failed:
-        actions.convert()
+def test_a_failure_is_told_and_the_buttons_come_back(page, qtbot, source, tmp_path):
+    page.take(inspect(source))
+    page.answer(tmp_path / "nowhere" / "x.safetensors")
+    with qtbot.waitSignal(page.writer.failed, timeout=WAIT) as failed:
+        page.writer.convert()
     assert "cannot be written" in failed.args[0].sentence
-    assert actions.can_convert
-    assert not actions.words.isVisible()
+    assert page.writer.can_convert()
+    assert not page.buttons.words.isVisible()
 
 
-def test_cancelling_leaves_nothing_behind(actions, qtbot, source, tmp_path, monkeypatch):
+def test_cancelling_leaves_nothing_behind(page, qtbot, source, tmp_path, monkeypatch):
     begun, ended = threading.Event(), threading.Event()
 
     def slow(found, target, *, cancelled, progress):
@@ -105,30 +129,30 @@ def test_cancelling_leaves_nothing_behind(actions, qtbot, source, tmp_path, monk
         ended.set()
 
     monkeypatch.setattr("ml_core.checkpoints.convert.convert_to_safetensors", slow)
-    actions.set_inspection(inspect(source))
-    answering(actions, tmp_path / "copy.safetensors")
-    actions.convert()
-    qtbot.waitUntil(lambda: begun.is_set() and actions.busy.bar.value() == 500, timeout=WAIT)
-    assert actions.busy.cancel.isVisible()
-    assert not actions.can_convert
-    assert not actions.can_export
-    actions.busy.cancel.click()
+    page.take(inspect(source))
+    page.answer(tmp_path / "copy.safetensors")
+    page.writer.convert()
+    qtbot.waitUntil(lambda: begun.is_set() and page.buttons.busy.bar.value() == 500, timeout=WAIT)
+    assert page.buttons.busy.cancel.isVisible()
+    assert not page.writer.can_convert()
+    assert not page.writer.can_export()
+    page.buttons.busy.cancel.click()
     assert ended.wait(5)
-    assert "nothing was written" in actions.words.text()
-    assert actions.can_convert
+    assert "nothing was written" in page.buttons.words.text()
+    assert page.writer.can_convert()
 
 
-def test_another_file_is_offered_with_its_own_name(actions, source):
-    actions.set_inspection(inspect(source))
+def test_another_file_is_offered_with_its_own_name(page, source):
+    page.take(inspect(source))
     asked = []
 
     def remember(parent, title, path, kinds):
         asked.append((path, kinds))
         return ""
 
-    actions.prompts.save_file = remember
-    actions.convert()
-    actions.export()
+    page.prompts.save_file = remember
+    page.writer.convert()
+    page.writer.export()
     assert asked[0][0] == str(source.with_name("m-converted.safetensors"))
     assert asked[1][0] == str(source.with_name("m-inspection.html"))
     assert "*.sarif" in asked[1][1]

@@ -8,6 +8,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
+from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
@@ -20,14 +21,15 @@ from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 @pytest.fixture
 def panel(qtbot):
-    inference = Inference(FakeEngine)
-    panel = CheckpointStation(Context(inference=inference))
+    answers = Answers()
+    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
+    panel = CheckpointStation(context)
+    panel.answers, panel.session = answers, context.session
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
     yield panel
-    panel.close_down()
-    assert inference.close()
+    threads.close_all()
 
 
 def labels(widget):
@@ -43,7 +45,7 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     panel.open(path)
     assert panel.verdict.verdict.text() == "Reading…"
     assert panel.verdict.name.text() == "m.safetensors"
-    qtbot.waitUntil(lambda: panel._session.checkpoint is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     assert panel.verdict.property("tone") in ("ok", "caution")
     qtbot.waitUntil(lambda: "ResNet 64 px" in labels(panel), timeout=10_000)
     shown = labels(panel)
@@ -51,7 +53,7 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     assert str(path) in shown
     assert "\\u202e" in panel.metadata.toPlainText()
     assert "\u202e" not in panel.metadata.toPlainText()
-    model = panel.tensors.model
+    model = panel.tensors.table.model
     assert model.rowCount() == 2
     qtbot.waitUntil(lambda: model.index(1, 7).data() != "", timeout=10_000)
     row = [model.index(1, column).data() for column in range(11)]
@@ -65,7 +67,7 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
 def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
     panel.open(path)
-    qtbot.waitUntil(lambda: panel._session.checkpoint is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     buttons = panel.facts.identity.findChildren(QToolButton)
     hash_button = next(b for b in buttons if b.accessibleName() == "Copy SHA-256")
     hash_button.click()
@@ -83,13 +85,13 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
     assert panel.verdict.property("tone") == "danger"
     assert panel.verdict.verdict.text() == "Refused: dangerous"
     assert "os.system" in panel.verdict.reason.text()
-    assert panel._session.checkpoint is None
+    assert panel.session.checkpoint is None
     assert [n for n in range(6) if panel.tabs.isTabVisible(n)] == [2]
     assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
     assert "would import os.system" in panel.facts.elsewhere.text.text()
     qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
-    assert not panel.actions_.convert_button.isVisible()
-    assert panel.actions_.can_export
+    assert not panel.buttons.convert.isVisible()
+    assert panel.buttons.export.isEnabled()
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
@@ -117,26 +119,25 @@ def test_a_model_that_does_not_load_says_why_on_the_card(panel, qtbot, tmp_path)
     qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: damaged"
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
-    assert panel.tensors.model.index(0, 4).data() == "1"
+    assert panel.tensors.table.model.index(0, 4).data() == "1"
 
 
 def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]})
     panel.open(path)
-    button = panel.actions_.donor_button
+    button = panel.buttons.donor
     qtbot.waitUntil(button.isVisible, timeout=10_000)
     assert panel.verdict.verdict.text() == "Loads"  # as the command line says of it
     assert "holds no text encoder" in panel.verdict.reason.text()
     assert button.text() == "Choose a donor of the text encoder…"
-    panel.actions_.prompts = Answers().prompts()
     button.click()  # and backed out
-    assert panel._session.checkpoint is None
-    panel.actions_.prompts = Answers(tmp_path / "donor.pt").prompts()
+    assert panel.session.checkpoint is None
+    panel.answers.path = str(tmp_path / "donor.pt")
     button.click()
-    qtbot.waitUntil(lambda: panel._session.checkpoint is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
     assert panel.verdict.verdict.text() == "Loads"
-    assert panel._session.checkpoint.donor == str(tmp_path / "donor.pt")
+    assert panel.session.checkpoint.donor == str(tmp_path / "donor.pt")
     assert str(tmp_path / "donor.pt") in labels(panel)
     assert not button.isVisible()
 
@@ -180,7 +181,7 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     ]
     assert groups == ["Plain data", "Builds tensors"]
     assert "epoch: 7" in panel.metadata.toPlainText()
-    model = panel.tensors.model
+    model = panel.tensors.table.model
     shared = {model.index(r, 0).data(): model.index(r, 9).data() for r in range(4)}
     assert shared["state_dict.left"] == shared["state_dict.right"]
     assert shared["state_dict.left"].startswith("2 share")
@@ -199,14 +200,14 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     assert panel.verdict.verdict.text() == "Loads with caution"
     assert panel.tabs.isTabVisible(3)
     assert "def forward" in panel.code.text.toPlainText()
-    assert not panel.histogram.isVisible()
-    panel.tensors.view.selectRow(0)
-    qtbot.waitUntil(lambda: panel.histogram.bars.shown is not None, timeout=10_000)
-    assert panel.histogram.isVisible()
-    counted = panel.histogram.bars.shown
-    assert sum(counted.counts) == counted.total == panel.tensors.model.tensor_at(0).elements
+    assert not panel.tensors.histogram.isVisible()
+    panel.tensors.table.view.selectRow(0)
+    qtbot.waitUntil(lambda: panel.tensors.histogram.bars.shown is not None, timeout=10_000)
+    assert panel.tensors.histogram.isVisible()
+    counted = panel.tensors.histogram.bars.shown
+    assert sum(counted.counts) == counted.total == panel.tensors.table.model.tensor_at(0).elements
     panel.open(path)
-    assert not panel.histogram.isVisible()
+    assert not panel.tensors.histogram.isVisible()
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
 
 
@@ -321,7 +322,7 @@ def test_sizes_and_counts_read_well():
 
 
 def test_another_suspect_takes_the_cleaned_model_of_the_old_one_away(panel, qtbot, tmp_path):
-    session = panel._session
+    session = panel.session
     for name in ("first.safetensors", "second.safetensors"):
         path = write_safetensors(tmp_path / name, {"a": [1.0]})
         panel.open(path)

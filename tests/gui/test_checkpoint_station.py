@@ -5,6 +5,7 @@ import sys
 import pytest
 from PySide6.QtWidgets import QLabel
 
+from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
@@ -26,14 +27,15 @@ def state():
 @pytest.fixture
 def panel(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
-    inference = Inference(FakeEngine)
-    panel = CheckpointStation(Context(inference=inference))
+    answers = Answers()
+    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
+    panel = CheckpointStation(context)
+    panel.answers = answers
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
     yield panel
-    panel.close_down()
-    assert inference.close()
+    threads.close_all()
 
 
 def opened(panel, qtbot, state, path):
@@ -101,22 +103,21 @@ def test_the_container_is_told(panel, qtbot, state, tmp_path):
 def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
     head = {"classifier.weight": torch.ones(10, 128), "classifier.bias": torch.zeros(10)}
     opened(panel, qtbot, state | head, tmp_path / "m.pt")
-    actions = panel.actions_
-    assert actions.head_button.isVisible()
-    actions.prompts = Answers(tmp_path / "head").prompts()
-    with qtbot.waitSignal(actions.saved, timeout=WAIT) as saved:
-        actions.head_button.click()
+    assert panel.buttons.head.isVisible()
+    panel.answers.path = str(tmp_path / "head")
+    with qtbot.waitSignal(panel.writer.saved, timeout=WAIT) as saved:
+        panel.buttons.head.click()
     found = inspect(saved.args[0])
     assert {t.name: t.shape for t in found.tensors} == {"weight": (10, 128), "bias": (10,)}
     opened(panel, qtbot, state, tmp_path / "n.pt")
-    assert not actions.head_button.isVisible()
+    assert not panel.buttons.head.isVisible()
 
 
 def test_a_file_is_added_to_the_known_ones(panel, qtbot, state, tmp_path):
     from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 
     opened(panel, qtbot, state, tmp_path / "m.pt")
-    panel.actions_.known_button.click()
+    panel.buttons.known.click()
     (dialog,) = panel.window().findChildren(KnownDialog)
     dialog.fields["title"].setText("my <i>poisoned</i> model")
     dialog.fields["source"].setText("me")
@@ -125,15 +126,19 @@ def test_a_file_is_added_to_the_known_ones(panel, qtbot, state, tmp_path):
 
 
 def test_the_doctor_is_asked_about_the_model_on_show(panel, qtbot, state, tmp_path):
-    assert not panel.actions_.doctor_button.isEnabled()
+    assert not panel.buttons.doctor.isEnabled()
     opened(panel, qtbot, state, tmp_path / "m.pt")
-    panel.actions_.doctor_button.click()
-    assert panel.doctoring.dialog.isVisible()
-    assert "m.pt" in panel.doctoring.dialog.windowTitle()
-    panel.doctoring.changed.emit(str(tmp_path / "m.pt"))
+    panel.buttons.doctor.click()
+    assert panel.doctor.isVisible()
+    assert "m.pt" in panel.doctor.windowTitle()
+    panel.doctor.changed.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
-    panel.doctoring.dialog.reject()
+    dialog = panel.doctor
+    panel.buttons.doctor.click()
+    assert panel.doctor is dialog  # of the same file
+    dialog.reject()
+    assert panel.doctor is None
 
 
 def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypatch):

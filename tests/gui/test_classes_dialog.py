@@ -29,20 +29,30 @@ def test_dialog_wants_two_names_and_tells_of_namesakes(qtbot):
 
 @pytest.fixture
 def bar(qtbot):
-    inference = Inference()
-    bar = DataBar(Context(inference=inference))
+    context = Context(inference=Inference())
+    bar = DataBar(context)
+    bar.session, bar.failures = context.session, []
+    context.shell.failed.connect(bar.failures.append)
     qtbot.addWidget(bar)
     yield bar
-    assert inference.close(20_000)
+    assert context.inference.close(20_000)
+
+
+def edit(bar, names):
+    """Write other class names into the dialog and take them."""
+    bar.edit_classes()
+    dialog = bar.window().findChildren(ClassesDialog)[-1]
+    dialog.edit.setPlainText("\n".join(names))
+    dialog.ok.click()
 
 
 def test_edited_classes_are_used_with_the_templates_as_they_were(bar, qtbot):
-    session = bar._session
+    session = bar.session
     bar.load(ImageSpec(n=24), "demo", ("a photo of a {}",))
     qtbot.waitUntil(lambda: session.images is not None, timeout=60_000)
     before = session.images
     names = (*before.class_names[1:], "zebra crossing")
-    bar._on_classes_chosen(names)
+    edit(bar, names)
     qtbot.waitUntil(lambda: session.images.class_names == names, timeout=60_000)
     assert session.images.templates == ("a photo of a {}",)
     assert session.images.labels.max() <= len(names) - 2  # no picture shows the new class
@@ -52,7 +62,7 @@ def test_edited_classes_are_used_with_the_templates_as_they_were(bar, qtbot):
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
-    session = bar._session
+    session = bar.session
     bar.load(ImageSpec(n=8), "demo")
     qtbot.waitUntil(lambda: session.images is not None, timeout=60_000)
 
@@ -60,6 +70,6 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("cleanclip_gui.data.own_classes.replace_files", full)
-    with qtbot.waitSignal(bar.failed) as caught:
-        bar._on_classes_chosen(("a", "b"))
-    assert "No space left" in caught.args[0].sentence
+    edit(bar, ("a", "b"))
+    (error,) = bar.failures
+    assert "No space left" in error.sentence

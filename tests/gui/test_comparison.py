@@ -7,8 +7,8 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.comparison_view import ComparisonView
+from cleanclip_gui import theme, threads
+from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.heat_strip import HeatStrip
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
@@ -128,8 +128,10 @@ def test_the_table_sorts_and_counts(qtbot):
 
 @pytest.fixture
 def panel(qtbot, tmp_path):
-    inference = Inference(FakeEngine)
-    panel = CheckpointStation(Context(inference=inference))
+    answers = Answers()
+    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
+    panel = CheckpointStation(context)
+    panel.answers = answers
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
@@ -138,13 +140,12 @@ def panel(qtbot, tmp_path):
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
     write_safetensors(tmp_path / "b.safetensors", tensors | {"visual.l.0.w": [3.0, 4.5]})
     yield panel
-    panel.close_down()
-    assert inference.close()
+    threads.close_all()
 
 
 def compare(panel, path):
-    panel.actions_.prompts = Answers(path).prompts()
-    panel.actions_.compare_button.click()
+    panel.answers.path = str(path)
+    panel.buttons.compare.click()
 
 
 def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
@@ -168,7 +169,7 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
 def test_a_refused_file_is_not_compared(panel, qtbot, tmp_path):
     path = tmp_path / "bad.pt"
     path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
-    with qtbot.waitSignal(panel.comparing.failed, timeout=WAIT) as failed:
+    with qtbot.waitSignal(panel.comparison.failed, timeout=WAIT) as failed:
         compare(panel, path)
     assert "os.system" in failed.args[0].sentence
     assert panel.comparison.words.text() == "The comparison ended early."

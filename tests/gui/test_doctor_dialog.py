@@ -5,7 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from cleanclip_gui.checkpoint.doctor import Doctoring
+from cleanclip_gui import threads
+from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice
@@ -50,15 +51,25 @@ def found(tmp_path):
 
 
 @pytest.fixture
-def doctoring(qtbot):
+def doctor(qtbot, found):
+    """Opens the dialog for the file."""
     from PySide6.QtWidgets import QWidget
 
     parent = QWidget()
     qtbot.addWidget(parent)
-    doctoring = Doctoring(Session(), parent)
-    doctoring.prompts = Answers().prompts()
-    yield doctoring
-    assert doctoring.stop(5000)
+
+    def show(new_runner=None, *, session=None, path="", donor=""):
+        answers = Answers(path)
+        options = {"new_runner": new_runner} if new_runner else {}
+        dialog = DoctorDialog(
+            session or Session(), answers.prompts(), found, donor, parent, **options
+        )
+        dialog.answers = answers
+        dialog.show()
+        return dialog
+
+    yield show
+    assert threads.close_all()
 
 
 def child(tmp_path, events, wait=False):
@@ -70,7 +81,7 @@ def child(tmp_path, events, wait=False):
     def new_runner(path, *, device="cpu"):
         import sys
 
-        return JobRunner(path, device=device, command=[sys.executable, str(script)])
+        return JobRunner(path, device=device, command=[sys.executable, str(script)], temporary=True)
 
     return new_runner
 
@@ -87,11 +98,9 @@ def cells(dialog, row):
     return [dialog.trials.item(row, column).text() for column in range(6)]
 
 
-def test_trials_arrive_and_the_best_is_proposed(doctoring, qtbot, tmp_path, found):
+def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, tmp_path, found):
     result = RESULT | {"sha256": found.sha256}
-    doctoring.new_runner = child(tmp_path, [finding(FIRST), finding(BEST), done(result)])
-    doctoring.open(found)
-    dialog = doctoring.dialog
+    dialog = doctor(child(tmp_path, [finding(FIRST), finding(BEST), done(result)]))
     assert not dialog.use.isEnabled()
     dialog.start.click()
     assert dialog.busy.isVisible()
@@ -105,7 +114,7 @@ def test_trials_arrive_and_the_best_is_proposed(doctoring, qtbot, tmp_path, foun
     assert dialog.card.property("tone") == "caution"
     assert "Proposed by the loader doctor" in dialog.words.text()
     assert remembered(found.sha256) is None, "nothing is chosen silently"
-    with qtbot.waitSignal(doctoring.changed) as changed:
+    with qtbot.waitSignal(dialog.changed) as changed:
         dialog.use.click()
     assert changed.args == [str(found.path)]
     kept = remembered(found.sha256)
@@ -114,33 +123,28 @@ def test_trials_arrive_and_the_best_is_proposed(doctoring, qtbot, tmp_path, foun
     assert not dialog.use.isEnabled()
 
 
-def test_a_choice_of_before_is_told_and_can_be_forgotten(doctoring, qtbot, found):
+def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
     kept = remember(found.sha256, found.name, Choice(quick_gelu=True))
-    doctoring.open(found)
-    dialog = doctoring.dialog
+    dialog = doctor()
     assert dialog.state.text() == kept.sentence
     assert dialog.forget.isVisible()
-    with qtbot.waitSignal(doctoring.changed):
+    with qtbot.waitSignal(dialog.changed):
         dialog.forget.click()
     assert remembered(found.sha256) is None
     assert not dialog.forget.isVisible()
 
 
-def test_what_is_best_as_it_is_cannot_be_chosen(doctoring, qtbot, tmp_path, found):
+def test_what_is_best_as_it_is_cannot_be_chosen(doctor, qtbot, tmp_path, found):
     result = RESULT | {"choice": None, "best": FIRST, "warnings": []}
-    doctoring.new_runner = child(tmp_path, [finding(FIRST), done(result)])
-    doctoring.open(found)
-    dialog = doctoring.dialog
+    dialog = doctor(child(tmp_path, [finding(FIRST), done(result)]))
     dialog.start.click()
     qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
     assert "nothing to choose" in dialog.verdict.text()
     assert not dialog.use.isEnabled()
 
 
-def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctoring, qtbot, tmp_path, found):
-    doctoring.new_runner = child(tmp_path, [finding(FIRST)], wait=True)
-    doctoring.open(found)
-    dialog = doctoring.dialog
+def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctor, qtbot, tmp_path, found):
+    dialog = doctor(child(tmp_path, [finding(FIRST)], wait=True))
     dialog.start.click()
     qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
     dialog.busy.cancel.click()
@@ -151,43 +155,38 @@ def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctoring, qtbot, tmp
     assert not dialog.use.isEnabled()
 
 
-def test_a_failure_is_one_sentence(doctoring, qtbot, tmp_path, found):
+def test_a_failure_is_one_sentence(doctor, qtbot, tmp_path, found):
     sentence = "The loader doctor needs at least 20 labelled images of two classes."
-    doctoring.new_runner = child(tmp_path, [done({}, "failed", sentence)])
-    doctoring.open(found)
-    doctoring.dialog.start.click()
-    qtbot.waitUntil(lambda: doctoring.dialog.busy.isHidden(), timeout=WAIT)
-    assert doctoring.dialog.state.text() == sentence
-    assert doctoring.dialog.state.property("role") == "error"
+    dialog = doctor(child(tmp_path, [done({}, "failed", sentence)]))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
+    assert dialog.state.text() == sentence
+    assert dialog.state.property("role") == "error"
 
 
-def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctoring, qtbot, tmp_path, found):
-    doctoring.new_runner = child(tmp_path, [finding(FIRST)], wait=True)
-    doctoring.open(found)
-    doctoring.dialog.start.click()
-    qtbot.waitUntil(lambda: doctoring.dialog.trials.rowCount() == 1, timeout=WAIT)
-    runner = doctoring._runner
-    doctoring.dialog.reject()
-    assert doctoring.dialog is None
+def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
+    dialog = doctor(child(tmp_path, [finding(FIRST)], wait=True))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
+    runner = dialog.runner
+    dialog.reject()
     qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
     assert runner.pid is None
     assert not runner.spec_path.exists()
 
 
-def test_the_job_says_images_labels_donor_and_device(doctoring, qtbot, tmp_path, found):
+def test_the_job_says_images_labels_donor_and_device(doctor, qtbot, tmp_path, found):
     specs = []
 
     def new_runner(path, *, device):
         specs.append(read_doctor_spec(path))
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
-    session = doctoring._session
+    session = Session()
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     session.images = images(labels=(0, 1, 1, -1), spec=spec, name="mine")
     session.label_set = "cifar-10"
-    doctoring.new_runner = new_runner
-    doctoring.open(found, "donor.pt")
-    dialog = doctoring.dialog
+    dialog = doctor(new_runner, session=session, donor="donor.pt")
     assert dialog.images.images.currentText() == "In use: mine"
     dialog.images.n.setValue(40)
     dialog.start.click()
@@ -198,17 +197,16 @@ def test_the_job_says_images_labels_donor_and_device(doctoring, qtbot, tmp_path,
     assert dialog.start.isEnabled()
 
 
-def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, found):
-    doctoring.prompts = Answers(tmp_path).prompts()
-    doctoring.open(found)
-    choice = doctoring.dialog.images
+def test_images_of_ones_own_are_a_folder_per_class(doctor, qtbot, tmp_path, found):
+    dialog = doctor(path=tmp_path)
+    choice = dialog.images
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     place = choice.images.findData("folder")
     choice.images.setCurrentIndex(place)
     choice.images.activated.emit(place)
     from cleanclip_gui.data.images_dialog import ImagesDialog
 
-    (asked,) = doctoring.dialog.window().findChildren(ImagesDialog)
+    (asked,) = dialog.window().findChildren(ImagesDialog)
     assert not asked.ok.isEnabled()  # until it is known what the folder holds
     qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
     asked.ok.click()
@@ -218,26 +216,25 @@ def test_images_of_ones_own_are_a_folder_per_class(doctoring, qtbot, tmp_path, f
     assert choice.labels.isEnabled()
 
 
-def test_a_published_set_of_ones_own_brings_its_classes(doctoring, qtbot, tmp_path, found):
+def test_a_published_set_of_ones_own_brings_its_classes(doctor, qtbot, tmp_path, found):
     from cleanclip_gui.data.images_dialog import ImagesDialog
     from ml_core.data.labels import load_label_set
     from tests.gui.test_sets_dialog import TEN, cifar, shard
 
-    doctoring.prompts = Answers(cifar(tmp_path / "cifar-10-batches-bin")).prompts()
-    doctoring.open(found)
-    choice = doctoring.dialog.images
+    dialog = doctor(path=cifar(tmp_path / "cifar-10-batches-bin"))
+    choice = dialog.images
     place = choice.images.findData("folder")
     choice.images.activated.emit(place)
-    asked = doctoring.dialog.window().findChildren(ImagesDialog)[-1]
+    asked = dialog.window().findChildren(ImagesDialog)[-1]
     qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
     asked.ok.click()
     spec, label_set = choice.chosen()
     assert spec.path.endswith("cifar-10-batches-bin")
     assert load_label_set(label_set).class_names == TEN
 
-    choice._prompts = Answers(shard(tmp_path / "a.tar")).prompts()
+    dialog.answers.path = str(shard(tmp_path / "a.tar"))
     choice.images.activated.emit(choice.images.findData("file"))
-    asked = doctoring.dialog.window().findChildren(ImagesDialog)[-1]
+    asked = dialog.window().findChildren(ImagesDialog)[-1]
     qtbot.waitUntil(asked.ok.isEnabled, timeout=10_000)
     asked.ok.click()
     assert choice.chosen()[0].kind == "file"

@@ -6,10 +6,10 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.jobs.background import still_running
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.guide import STEPS
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine

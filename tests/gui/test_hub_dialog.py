@@ -4,39 +4,40 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import shiboken6
 from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.facts import hub_origin
-from cleanclip_gui.checkpoint.hub import Fetching
+from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 10_000
 
 
 @pytest.fixture
-def fetching(qtbot):
+def dialog(qtbot):
     parent = QWidget()
     qtbot.addWidget(parent)
-    fetching = Fetching(parent)
-    fetching.open()
-    yield fetching
-    assert fetching.stop(5000)
+    dialog = HubDialog(parent)
+    dialog.open()
+    yield dialog
+    assert threads.close_all()
 
 
-def ask(fetching, name, revision=""):
-    fetching.dialog.name.setText(name)
-    fetching.dialog.revision.setText(revision)
-    fetching.dialog.ok.click()
+def ask(dialog, name, revision=""):
+    dialog.name.setText(name)
+    dialog.revision.setText(revision)
+    dialog.ok.click()
 
 
-def test_a_name_has_two_parts(fetching):
-    dialog = fetching.dialog
+def test_a_name_has_two_parts(dialog):
     for text, good in (("", False), ("owner", False), ("owner/", False), ("owner/name", True)):
         dialog.name.setText(text)
         assert dialog.ok.isEnabled() == good
 
 
-def test_the_folder_is_told_once_it_is_there(fetching, qtbot, monkeypatch, tmp_path):
+def test_the_folder_is_told_once_it_is_there(dialog, qtbot, monkeypatch, tmp_path):
     asked = []
 
     def fetch(name, report, cancelled):
@@ -45,26 +46,26 @@ def test_the_folder_is_told_once_it_is_there(fetching, qtbot, monkeypatch, tmp_p
         return SimpleNamespace(path=tmp_path, revision="abc")
 
     monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
-    with qtbot.waitSignal(fetching.fetched, timeout=WAIT) as told:
-        ask(fetching, "hf-hub:owner/name", "v1")
+    with qtbot.waitSignal(dialog.fetched, timeout=WAIT) as told:
+        ask(dialog, "hf-hub:owner/name", "v1")
     assert told.args == [str(tmp_path)]
     assert asked == ["hf-hub:owner/name@v1"]
-    assert fetching.dialog is None
+    assert not shiboken6.isValid(dialog) or dialog.isHidden()
 
 
-def test_without_a_connection_there_is_a_sentence(fetching, qtbot, monkeypatch):
+def test_without_a_connection_there_is_a_sentence(dialog, qtbot, monkeypatch):
     def fetch(name, report, cancelled):
         raise InputError("The repository owner/<b>name cannot be reached.", "usage")
 
     monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
-    ask(fetching, "owner/name")
-    assert fetching.dialog.busy.isVisible()
-    qtbot.waitUntil(lambda: fetching.dialog.busy.isHidden(), timeout=WAIT)
-    assert fetching.dialog.state.text() == "The repository owner/<b>name cannot be reached."
-    assert fetching.dialog.ok.isEnabled()
+    ask(dialog, "owner/name")
+    assert dialog.busy.isVisible()
+    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
+    assert dialog.state.text() == "The repository owner/<b>name cannot be reached."
+    assert dialog.ok.isEnabled()
 
 
-def test_progress_is_shown_and_cancel_is_acknowledged_at_once(fetching, qtbot, monkeypatch):
+def test_progress_is_shown_and_cancel_is_acknowledged_at_once(dialog, qtbot, monkeypatch):
     ended = threading.Event()
 
     def fetch(name, report, cancelled):
@@ -75,8 +76,7 @@ def test_progress_is_shown_and_cancel_is_acknowledged_at_once(fetching, qtbot, m
         raise CancelledError
 
     monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
-    ask(fetching, "owner/name")
-    dialog = fetching.dialog
+    ask(dialog, "owner/name")
     qtbot.waitUntil(lambda: dialog.state.text() == "1.0 MiB of 4.0 MiB", timeout=WAIT)
     assert dialog.busy.bar.value() == 250
     dialog.busy.cancel.click()
@@ -84,6 +84,25 @@ def test_progress_is_shown_and_cancel_is_acknowledged_at_once(fetching, qtbot, m
     assert dialog.state.text().startswith("Cancelled")
     assert ended.wait(5)
     assert dialog.state.text().startswith("Cancelled"), "a late answer changes nothing"
+
+
+def test_closing_ends_the_download(dialog, qtbot, monkeypatch):
+    ended, fetched = threading.Event(), []
+
+    def fetch(name, report, cancelled):
+        while not cancelled():
+            ended.wait(0.01)
+        ended.set()
+        return SimpleNamespace(path="late")
+
+    monkeypatch.setattr("ml_core.checkpoints.hub.fetch", fetch)
+    dialog.fetched.connect(fetched.append)
+    ask(dialog, "owner/name")
+    dialog.reject()
+    assert ended.wait(5)
+    qtbot.waitUntil(lambda: not threads.still_running(), timeout=WAIT)
+    qtbot.wait(10)
+    assert fetched == []
 
 
 def test_a_folder_of_the_cache_tells_repository_and_revision(tmp_path):

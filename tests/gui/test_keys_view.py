@@ -86,7 +86,7 @@ def test_a_file_is_added_by_its_hash(dialog, qtbot):
     dialog.fields["title"].setText("a poisoned CLIP")
     dialog.fields["source"].setText("a colleague")
     dialog.fields["asr"].setText("99,9 %")
-    sha256 = dialog._found.sha256
+    sha256 = dialog.found.sha256
     with qtbot.waitSignal(dialog.added):
         dialog.ok.click()
     entry = known_files()[0]

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from types import SimpleNamespace
+import time
 
 import numpy as np
 import pytest
@@ -21,11 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.app import make_window
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -213,7 +214,8 @@ def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
     assert spec.class_map == {"hound": "dog"}
     assert (spec.kind, spec.image_column, spec.label_column) == ("csv", "file", "kind")
     asked.ok.click()
-    qtbot.waitUntil(lambda: window.data_bar.in_use() == (spec, "demo"), timeout=WAIT)
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
+    assert (window.session.images.spec, window.session.label_set) == (spec, "demo")
 
 
 @pytest.mark.parametrize("unmatched", [3, 502])
@@ -475,10 +477,6 @@ class FakeJob:
     def cancel(self):
         self.told.append("cancel")
 
-    def close(self, timeout_ms):
-        self.told.append("close")
-        return True
-
 
 CUT_OFF = {
     "rebound": "The rebound test is going on. Cancel it and quit? It begins anew the next time.",
@@ -500,7 +498,6 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     elif what == "alpha":
         clean.alpha_line._opening = object()
     elif what == "save":
-        job.stop = job.close
         clean.saving._copy = job
     else:
         clean.proving.runner, clean.proving._kind = job, what
@@ -512,7 +509,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told[:1] == {"alpha": [], "save": ["close"]}.get(what, ["cancel"])
+    assert job.told == ([] if what in ("alpha", "save") else ["cancel"])
 
 
 def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
@@ -581,59 +578,19 @@ def test_a_small_screen_is_filled(width, height, room):
     assert has_room(QSize(width, height)) is room
 
 
-class FakeDeadline:
-    """A clock that the fakes move."""
+def test_closing_ends_every_thread_whoever_started_it(window, qtbot):
+    def until_cancelled(control):
+        while not control.cancelled():
+            time.sleep(0.001)
 
-    now = 0
-
-    def __init__(self, timeout_ms):
-        self._end = FakeDeadline.now + timeout_ms
-
-    def remainingTime(self):  # noqa: N802
-        return max(0, self._end - FakeDeadline.now)
-
-
-def use_up(given, milliseconds):
-    """A wait that takes what it gets, up to a limit, and notes what it got."""
-
-    def wait(timeout_ms):
-        given.append(timeout_ms)
-        FakeDeadline.now += min(timeout_ms, milliseconds)
-        return False
-
-    return wait
-
-
-def test_all_waits_of_closing_share_five_seconds(window, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.window.main_window.QDeadlineTimer", FakeDeadline)
-    given = []
-    with monkeypatch.context() as patch:
-        for part, name in (
-            (window.stations["checkpoint"], "close_down"),
-            (window.stations["clean"], "close_down"),
-            (window.inference, "close"),
-        ):  # fmt: skip
-            patch.setattr(part, name, use_up(given, 3000))
-        window.close()
-    assert not window.isVisible()
-    assert given == [5000, 2000, 0]
-    assert window.inference.close()
-
-
-@pytest.mark.parametrize(("station", "shared"), [("checkpoint", [300, 0]), ("clean", [1000, 300])])
-def test_the_threads_of_a_station_share_its_time(window, monkeypatch, station, shared):
-    monkeypatch.setattr(f"cleanclip_gui.{station}.station.QDeadlineTimer", FakeDeadline)
-    panel, given = window.stations[station], []
-    wait = use_up(given, 700)
-    thread = SimpleNamespace(abandon=lambda: None, stop=wait, close=wait)
-    with monkeypatch.context() as patch:
-        if station == "checkpoint":
-            panel._inspecting = panel._asking = thread
-        else:
-            patch.setattr(panel.run, "runner", thread)
-            patch.setattr(panel.saving, "_copy", thread)
-        assert not panel.close_down(1000)
-    assert given == shared
+    results = []
+    tasks.run(until_cancelled, results.append)
+    qtbot.waitUntil(lambda: window.inference in threads.running(), timeout=WAIT)
+    assert tasks.is_busy()
+    window.close()
+    assert not threads.still_running()
+    qtbot.wait(10)
+    assert results == []
 
 
 FOCUSABLE = (

@@ -110,7 +110,6 @@ def test_closing_the_window_does_not_wait_for_it(qtbot, slow_folder):
     asked = time.monotonic()
     assert inference.close(20_000)
     assert time.monotonic() - asked < 3.0
-    bar._patience.stop()
 
 
 def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
@@ -130,11 +129,11 @@ def test_other_templates_open_nothing_anew(bar, tmp_path, qtbot, monkeypatch):
 
 @pytest.fixture
 def asked(qtbot):
-    bar = DataBar(Session(), FakeInference())
-    bar.session, bar.inference = bar._session, bar._inference
+    session, inference = Session(), FakeInference()
+    bar = DataBar(Context(session=session, inference=inference))
+    bar.session, bar.inference = session, inference
     qtbot.addWidget(bar)
-    yield bar
-    bar._patience.stop()
+    return bar
 
 
 def loaded(ticket, n):
@@ -150,7 +149,7 @@ def test_images_in_use_arrive_although_cancel_was_clicked(asked):
     assert asked.is_loading
     assert not asked.busy.cancel.isEnabled()
     loaded(ticket, 3)
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text().endswith("· 3")
     assert asked.busy.cancel.isEnabled()
 
@@ -161,10 +160,10 @@ def test_an_answer_is_not_taken_for_that_of_a_later_choice(asked):
     assert first.commit()
     asked.load(ImageSpec(n=5), "demo")
     loaded(first, 3)
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text() == "Loading…"
     asked.inference.fail("These are damaged.")
-    assert asked.in_use() == (ImageSpec(n=3), "demo")
+    assert (asked.session.images.spec, asked.session.label_set) == (ImageSpec(n=3), "demo")
     assert asked.images.text().endswith("· 3")
     asked.set_templates(("a {}",))
     assert asked.inference.questions[-1].spec == ImageSpec(n=3)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
@@ -13,12 +14,10 @@ from tests.gui.shell_fakes import FakeEngine, write_safetensors
 
 @pytest.fixture
 def panel(qtbot):
-    inference = Inference(FakeEngine)
-    panel = CheckpointStation(Context(inference=inference))
+    panel = CheckpointStation(Context(inference=Inference(FakeEngine)))
     qtbot.addWidget(panel)
     yield panel
-    panel.close_down()
-    assert inference.close()
+    threads.close_all()
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_the_end_of_the_window_ends_the_reading(panel, qtbot, tmp_path, slow_rea
     panel.open(write_safetensors(tmp_path / "slow.safetensors", {"a": [1.0]}))
     qtbot.waitUntil(lambda: len(slow_readers) == 1, timeout=10_000)
     begin = time.monotonic()
-    assert panel.close_down(10_000)
+    assert threads.close_all()
     assert time.monotonic() - begin < 10
     assert slow_readers[0].poll() == -9
     assert panel.inspection is None

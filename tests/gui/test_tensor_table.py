@@ -7,9 +7,11 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
+from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.tensor_columns import columns_of
 from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
+from cleanclip_gui.jobs import tasks
 from ml_core.checkpoints.tensor_stats import TensorStats
 from ml_core.reading import TensorInfo
 
@@ -35,7 +37,7 @@ def table(qtbot):
     qtbot.addWidget(table)
     table.show()
     yield table
-    assert table.stop(5000)
+    assert threads.close_all()
 
 
 def shown(model):
@@ -133,5 +135,5 @@ def test_nothing_chosen_copies_nothing(table):
     table.set_tensors(tensors(3))
     QApplication.clipboard().setText("kept")
     table.copy()
-    assert table._copying is None
+    assert not tasks.is_busy()
     assert QApplication.clipboard().text() == "kept"

@@ -11,10 +11,10 @@ from PySide6.QtCore import QObject, Slot
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.jobs.background import Background
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.studio.exports import save_map
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.embedding_map import EmbeddingMap

@@ -14,8 +14,8 @@ from cleanclip_gui.inference.questions import (
     RetrieveCaptions,
     SpreadTemplates,
 )
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.studio.exports import save_table
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from ml_core.data.labels import fill
 from ml_core.data.specs import PairSpec

@@ -18,9 +18,9 @@ from cleanclip_gui.inference.questions import (
     PredictionReady,
     Progress,
 )
-from cleanclip_gui.inference.ticket import Ticket
 from cleanclip_gui.session.records import CheckpointFacts, Role
 from cleanclip_gui.studio.exports import save_pair
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS, PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.attribution_files import save_attribution

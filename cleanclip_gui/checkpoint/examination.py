@@ -1,0 +1,51 @@
+"""What is learnt of a file that is opened, in the thread that reads it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cleanclip_gui.checkpoint.tensor_columns import columns_of
+from cleanclip_gui.jobs.tasks import Control
+from ml_core.reading import InputError, Inspection, examine
+from ml_core.reading.garbage_collection import collector_off
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+
+@dataclass(frozen=True, eq=False)
+class Assessed:
+    """What follows from an inspection; ``has_head`` tells of a linear head beside the CLIP."""
+
+    assessment: Assessment
+    known: tuple[str, ...]
+    has_head: bool
+
+
+def examination(path: Path, control: Control) -> Iterator[object]:
+    """An :class:`Inspection`, its :class:`TensorColumns` and what is :class:`Assessed`, in turn."""
+    found = examine(path, control.cancelled)
+    yield found
+    with collector_off():
+        columns = columns_of(found.tensors)
+    yield columns
+    with collector_off():
+        assessed = _assess(found)
+    yield assessed
+
+
+def _assess(found: Inspection) -> Assessed:
+    """Look at the architecture and at what is known of the file."""
+    from ml_core.checkpoints.inspection_record import assess, known_sentences
+    from ml_core.checkpoints.layouts import find_layout
+
+    assessment = assess(found)
+    head = None
+    if not found.refused:
+        with contextlib.suppress(InputError):
+            head = find_layout(found).head
+    return Assessed(assessment, known_sentences(assessment), head is not None)

@@ -1,0 +1,109 @@
+"""What was asked of another thread, and who gets what becomes of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import shiboken6
+from PySide6.QtCore import QObject
+
+Callback = Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far something long is; ``total`` 0 is of unknown length.
+
+    ``methods`` of an attribution are those that the model allows, the usual one first.
+    """
+
+    done: int
+    total: int
+    what: str = ""
+    methods: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.done / max(1, self.total)
+
+
+class Ticket:
+    """Kept by the asker to cancel what it asked; the thread that works on it reads it meanwhile.
+
+    Of what was asked in a ``slot`` only the newest is answered; None stands beside all others. A
+    method of a QObject that was deleted meanwhile is not called.
+    """
+
+    def __init__(
+        self,
+        slot: Hashable = None,
+        on_result: Callback | None = None,
+        on_failed: Callback | None = None,
+        on_progress: Callback | None = None,
+    ) -> None:
+        self.slot = slot
+        self._on_result, self._on_failed, self._on_progress = on_result, on_failed, on_progress
+        self._cancelled = self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may still come."""
+        return not (self._cancelled or self._closed)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the asker wants no answer any more."""
+        return self._cancelled
+
+    @property
+    def takes_failures(self) -> bool:
+        """Whether the asker tells the user of a failure."""
+        return self._on_failed is not None
+
+    def cancel(self) -> bool:
+        """Let no answer arrive from now on; False if it is too late for that."""
+        self._cancelled = True
+        self.forget()
+        return True
+
+    def close(self) -> None:
+        """Note that the last answer was given, or that there will be none."""
+        self._closed = True
+
+    def forget(self) -> None:
+        """Let go of the asker, who may hold this ticket: nothing is given any more."""
+        self._on_result = self._on_failed = self._on_progress = None
+
+    def give_result(self, result: object) -> None:
+        """Hand a result to the asker, in the asker's thread."""
+        if not self._cancelled:
+            call(self._on_result, result)
+
+    def give_progress(self, progress: Progress) -> None:
+        """Tell the asker how far it is, in the asker's thread."""
+        if not self._cancelled:
+            call(self._on_progress, progress)
+
+    def give_failure(self, failure: object) -> None:
+        """Hand the one failure to the asker, in the asker's thread; nothing comes after it."""
+        if not self._cancelled:
+            self.close()
+            call(self._on_failed, failure)
+
+
+def call(callback: Callable[..., object] | None, *given: object) -> None:
+    """Call back, unless the object whose method it is was deleted by Qt."""
+    owner = receiver(callback)
+    if callback is not None and (not isinstance(owner, QObject) or shiboken6.isValid(owner)):
+        callback(*given)
+
+
+def receiver(callback: Callable[..., object] | None) -> object:
+    """The object whose method a callback is; None for a plain function."""
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    return getattr(callback, "__self__", None)

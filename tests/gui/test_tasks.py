@@ -1,0 +1,303 @@
+"""Work beside the window: who starts it gets what becomes of it, and one call ends all."""
+
+import threading
+import time
+from functools import partial
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
+
+from cleanclip_gui import threads
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Progress
+from ml_core.reading.errors import CancelledError, InputError
+
+WAIT = 5000
+
+
+class Asker(QObject):
+    """Notes what arrives, and whether it does so in the thread of the test."""
+
+    def __init__(self):
+        super().__init__()
+        self.results, self.failures, self.progress, self.done = [], [], [], 0
+        self.here = QThread.currentThread()
+
+    def run(self, work, **options):
+        return tasks.run(
+            work, self.on_result, self.on_failed, on_progress=self.on_progress,
+            on_done=self.on_done, **options,
+        )  # fmt: skip
+
+    def on_result(self, result):
+        assert QThread.currentThread() is self.here
+        self.results.append(result)
+
+    def on_failed(self, error):
+        assert QThread.currentThread() is self.here
+        self.failures.append(error)
+
+    def on_progress(self, progress):
+        self.progress.append((progress.done, progress.total))
+
+    def on_done(self):
+        self.done += 1
+
+
+@pytest.fixture
+def asker(qapp):
+    return Asker()
+
+
+@pytest.fixture
+def gate():
+    """Work waits for it; it is open when the test has ended."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def at_rest(qtbot):
+    qtbot.waitUntil(lambda: not threads.still_running(), timeout=WAIT)
+    qtbot.wait(10)  # whatever was sent has arrived
+
+
+def test_a_function_gives_one_result_in_the_thread_that_asked(qtbot, asker):
+    elsewhere = []
+
+    def work(control):
+        elsewhere.append(QThread.currentThread())
+        return 7
+
+    ticket = asker.run(work)
+    assert ticket.is_open
+    qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
+    assert asker.results == [7]
+    assert not ticket.is_open
+    assert elsewhere[0] is not asker.here
+    at_rest(qtbot)
+
+
+def test_a_generator_gives_each_thing_that_it_yields(qtbot, asker):
+    def work(control):
+        yield "first"
+        yield "second"
+
+    asker.run(work)
+    qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
+    assert asker.results == ["first", "second"]
+    at_rest(qtbot)
+
+
+def test_the_ticket_is_closed_when_the_one_result_arrives(qtbot):
+    seen = []
+    ticket = tasks.run(lambda control: None, lambda result: seen.append(ticket.is_open))
+    qtbot.waitUntil(lambda: seen == [False], timeout=WAIT)
+    at_rest(qtbot)
+
+
+def test_nothing_arrives_after_cancelling_even_what_was_sent_before(qtbot, asker, gate):
+    sent = threading.Event()
+
+    def work(control):
+        yield 1
+        sent.set()
+        gate.wait(WAIT)
+        yield 2
+
+    ticket = asker.run(work)
+    assert sent.wait(WAIT)
+    ticket.cancel()  # the first result waits in the queue of events
+    gate.set()
+    at_rest(qtbot)
+    assert (asker.results, asker.failures, asker.done) == ([], [], 0)
+
+
+def test_work_learns_that_it_was_cancelled_and_ends_quietly(qtbot, asker):
+    begun = threading.Event()
+
+    def work(control):
+        begun.set()
+        while not control.cancelled():
+            time.sleep(0.001)
+        raise CancelledError
+
+    ticket = asker.run(work)
+    assert begun.wait(WAIT)
+    ticket.cancel()
+    at_rest(qtbot)
+    assert (asker.results, asker.failures, asker.done) == ([], [], 0)
+
+
+def test_a_failure_is_a_sentence_and_the_end(qtbot, asker):
+    def work(control):
+        yield 1
+        raise InputError("x.pt is not there; choose it again.")
+
+    ticket = asker.run(work)
+    qtbot.waitUntil(lambda: bool(asker.failures), timeout=WAIT)
+    assert asker.results == [1]
+    assert asker.failures[0].sentence == "x.pt is not there; choose it again."
+    assert not ticket.is_open
+    at_rest(qtbot)
+    assert asker.done == 0
+
+
+def test_an_unforeseen_failure_is_a_sentence_too(qtbot, asker):
+    def work(control):
+        raise RuntimeError("no such luck")
+
+    asker.run(work)
+    qtbot.waitUntil(lambda: bool(asker.failures), timeout=WAIT)
+    assert "no such luck" in asker.failures[0].sentence
+    assert "RuntimeError" in asker.failures[0].details
+    at_rest(qtbot)
+
+
+def test_a_newer_one_in_a_slot_replaces_the_older_of_the_same_object(qtbot, asker, gate):
+    def slow(control):
+        gate.wait(WAIT)
+        return "old"
+
+    other, beside = Asker(), []
+    first = asker.run(slow, slot="file")
+    tasks.run(slow, beside.append, slot="file")
+    other.run(slow, slot="file")
+    asker.run(slow, slot="another")
+    second = asker.run(lambda control: "new", slot="file")
+    assert first.is_cancelled
+    assert second.is_open
+    qtbot.waitUntil(lambda: asker.results == ["new"], timeout=WAIT)
+    gate.set()
+    at_rest(qtbot)
+    assert asker.results == ["new", "old"]  # of the other slot
+    assert other.results == beside == ["old"]
+
+
+def test_a_slot_belongs_to_the_object_of_a_partial_too(qtbot, asker, gate):
+    first = tasks.run(lambda control: gate.wait(WAIT), partial(asker.on_result), slot="file")
+    tasks.run(lambda control: "new", partial(partial(asker.on_result)), slot="file")
+    assert first.is_cancelled
+    gate.set()
+    at_rest(qtbot)
+    assert asker.results == ["new"]
+
+
+def test_nothing_arrives_at_an_object_that_is_gone(qtbot, asker, gate):
+    def work(control):
+        gate.wait(WAIT)
+        return 1
+
+    asker.run(work)
+    asker.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gate.set()
+    at_rest(qtbot)
+    assert (asker.results, asker.done) == ([], 0)
+
+
+def test_progress_is_told_now_and_then_and_at_the_end(qtbot, asker):
+    def work(control):
+        for done in range(1001):
+            control.tell(Progress(done, 1000))
+
+    asker.run(work)
+    qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
+    assert asker.progress[0] == (0, 1000)
+    assert asker.progress[-1] == (1000, 1000)
+    assert len(asker.progress) < 20
+    at_rest(qtbot)
+
+
+def test_whether_some_work_goes_on_is_known(qtbot, gate):
+    assert not tasks.is_busy()
+    tasks.run(lambda control: gate.wait(WAIT))
+    assert tasks.is_busy()
+    gate.set()
+    at_rest(qtbot)
+    assert not tasks.is_busy()
+
+
+def until_cancelled(control):
+    while not control.cancelled():
+        time.sleep(0.001)
+
+
+def test_closing_ends_all_at_the_same_time_and_nothing_arrives(qtbot, asker):
+    asker.run(until_cancelled)
+    asker.run(until_cancelled)
+    begun = time.monotonic()
+    assert threads.close_all()
+    assert time.monotonic() - begun < 0.2
+    assert not threads.still_running()
+    at_rest(qtbot)
+    assert (asker.results, asker.done) == ([], 0)
+
+
+def test_what_only_reads_is_waited_for_briefly_and_lives_on(qtbot, asker, gate):
+    """Hashing cannot be interrupted, and a thread that is collected would abort the process."""
+    asker.run(lambda control: gate.wait(WAIT))
+    begun = time.monotonic()
+    assert not threads.close_all()
+    assert 0.25 < time.monotonic() - begun < 1.0
+    assert threads.still_running()
+    gate.set()
+    at_rest(qtbot)
+    assert asker.results == []
+
+
+class FakeThread:
+    """A thread that ends after some time of waiting for it, on the clock of the test."""
+
+    now = 0.0
+
+    def __init__(self, closing_ms, needs_ms, log):
+        self.closing_ms, self.needs_ms, self.log = closing_ms, needs_ms, log
+        self.gone = False
+
+    def isRunning(self):  # noqa: N802
+        return not self.gone
+
+    def end(self):
+        self.log.append("end")
+
+    def close(self, timeout_ms):
+        self.log.append(timeout_ms)
+        waited = min(timeout_ms, self.needs_ms)
+        FakeThread.now += waited / 1000
+        self.gone = self.needs_ms <= timeout_ms
+        return self.gone
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Makes threads of a time that passes while they are waited for alone."""
+    assert not threads.still_running()
+    FakeThread.now, log, made = 0.0, [], []
+    monkeypatch.setattr(threads.time, "monotonic", lambda: FakeThread.now)
+
+    def make(closing_ms, needs_ms):
+        made.append(FakeThread(closing_ms, needs_ms, log))
+        threads.enter(made[-1])
+        return log
+
+    yield make
+    for thread in made:
+        threads.leave(thread)
+
+
+def test_all_waits_of_closing_share_five_seconds(fakes):
+    fakes(5000, 3000)
+    fakes(5000, 3000)
+    log = fakes(5000, 3000)
+    assert not threads.close_all()
+    assert log == ["end", "end", "end", 5000, 2000, 0]
+
+
+def test_each_thread_has_its_own_limit_besides_counted_from_the_beginning(fakes):
+    fakes(5000, 0)
+    fakes(1500, 1400)
+    fakes(300, 9000)
+    log = fakes(300, 9000)
+    assert not threads.close_all()
+    assert log == ["end"] * 4 + [300, 0, 1200, 3500]
