@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSlider, QVBoxLayout, QWidget
 
-from cleanclip_gui import theme
+from cleanclip_gui import theme, threads
 from cleanclip_gui.clean.run import Asked
 from cleanclip_gui.clean.save_result import ask_path
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated, Failed
 from cleanclip_gui.inference.questions import OpenCheckpoint as Open
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.station import Shell
 from cleanclip_gui.ticket import Ticket
@@ -134,7 +134,7 @@ class AlphaLine(QObject):
         self._opened: CheckpointFacts | None = None  # while no other cleaned one is open
         self._measuring: Ticket | None = None
         self._awaited = self._studio_measures = False
-        self._writer: Background | None = None
+        self._writing: Ticket | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
         session.events.cleaned.connect(self._on_cleaned_change)
@@ -158,11 +158,11 @@ class AlphaLine(QObject):
         """Whether an alpha is being opened, measured or saved."""
         asked = self._measuring is not None and self._measuring.is_open
         measured = self._awaited and (asked or self._studio_measures)
-        return self._opening is not None or measured or self._writer is not None
+        return self._opening is not None or measured or self._is_writing
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End a save when the window closes."""
-        return self._writer is None or self._writer.stop(timeout_ms)
+    @property
+    def _is_writing(self) -> bool:
+        return self._writing is not None and self._writing.is_open
 
     def _on_moved(self, alpha: float) -> None:
         if not self._vector:
@@ -256,25 +256,24 @@ class AlphaLine(QObject):
     def _on_save_asked(self, alpha: float) -> None:
         name = f"{Path(self._source).stem}-alpha-{alpha:g}.safetensors"
         chosen = ask_path(self._prompts, self._row, "Save at this alpha", name)
-        if chosen is None or self._writer is not None:
+        if chosen is None or self._is_writing:
             return
         source, vector, donor = Path(self._source), Path(self._vector), self._donor
 
-        def work(_: Callable[[], bool]) -> Iterator[object]:
+        def write(_: tasks.Control) -> Path:
             from ml_core.jobs.weight_line import save_at_alpha  # imports torch
 
-            yield save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
+            return save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
 
         self._row.save.setEnabled(False)
-        self._writer = Background(work)
-        self._writer.yielded.connect(self.saved)
-        self._writer.failed.connect(self._on_save_failed)
-        self._writer.finished.connect(self._on_written)
-        self._writer.begin()
+        self._writing = tasks.run(
+            write, self._on_saved, self._on_save_failed, closing_ms=threads.CLOSING_MS
+        )
+
+    def _on_saved(self, path: Path) -> None:
+        self._row.save.setEnabled(True)
+        self.saved.emit(path)
 
     def _on_save_failed(self, error: InputError) -> None:
-        self.failed.emit(error)
-
-    def _on_written(self) -> None:
-        self._writer = None
         self._row.save.setEnabled(True)
+        self.failed.emit(error)

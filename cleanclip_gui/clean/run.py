@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QDeadlineTimer, QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.clean.runs.history import PastRun, run_metrics
 from cleanclip_gui.clean.runs.saved_run import SavedRun, can_resume
 from cleanclip_gui.inference.device import StudioDevice
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.protocol import INTERRUPTED
-from cleanclip_gui.jobs.reads import Reads
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
@@ -104,9 +105,7 @@ class CleaningRun(QObject):
         super().__init__(parent)
         self.new_runner = new_runner
         self._session, self._studio_device = session, device
-        self.reads = Reads(self)
-        self.reads.done.connect(self._on_charts_read)
-        self.reads.failed.connect(self.failed)
+        self._reading: Ticket | None = None  # numbers of a run of before
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
@@ -149,6 +148,11 @@ class CleaningRun(QObject):
     def can_be_cancelled(self) -> bool:
         """Whether a process is at work that was not told to end at once."""
         return self.is_running and self.state != "cancelling"
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the numbers of a run of before are still being read."""
+        return self._reading is not None and self._reading.is_open
 
     @property
     def has_result(self) -> bool:
@@ -232,7 +236,9 @@ class CleaningRun(QObject):
         """Show a run of the history as if it had just ended; its numbers follow."""
         asked = trigger_of(past.spec), past.spec.target
         self._open(past.folder, past.spec, asked)
-        self.reads.begin("charts", lambda: run_metrics(past.folder))
+        self._reading = tasks.run(
+            lambda _: run_metrics(past.folder), self._on_metrics_read, self._on_read_failed
+        )
         if past.result:
             status = "stopped" if past.status == "stopped" else "finished"
             self.show_outcome(status, {"seconds": 0.0, **past.result})
@@ -286,12 +292,6 @@ class CleaningRun(QObject):
         if self.runner is not None:
             self.runner.cancel()
 
-    def close(self, timeout_ms: int) -> bool:
-        """End the child when the window closes; whether it ended within the limit."""
-        deadline = QDeadlineTimer(timeout_ms)
-        ended = self.runner is None or self.runner.close(timeout_ms)
-        return self.reads.stop(deadline.remainingTime()) and ended
-
     # The result
 
     def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
@@ -329,7 +329,8 @@ class CleaningRun(QObject):
         )  # fmt: skip
         self.device = self._device_of(spec)
         self.result, self.shows_result, self.trouble, self.notice = {}, False, None, ""
-        self.reads.forget("charts")
+        if self._reading is not None:
+            self._reading.cancel()
         self.opened.emit()
 
     def _restore(self, saved: SavedRun) -> None:
@@ -338,9 +339,12 @@ class CleaningRun(QObject):
             self.measured.emit(metric)
         self.restored.emit(saved)
 
-    def _on_charts_read(self, _: str, metrics: tuple[Metric, ...]) -> None:
+    def _on_metrics_read(self, metrics: tuple[Metric, ...]) -> None:
         for metric in metrics:
             self.measured.emit(metric)
+
+    def _on_read_failed(self, error: InputError) -> None:
+        self.failed.emit(error)
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
         """Start the supervising thread."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, QSize, Qt, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -252,17 +252,6 @@ class CleanStation(QWidget):
         """Whether no marks of an audit would be lost, or the user lets them go."""
         return self.auditing.may_lose_marks("Quit", "Quit")
 
-    def close_down(self, timeout_ms: int = 5000) -> bool:
-        """End what is left when the window closes; whether it ended within the limit."""
-        deadline = QDeadlineTimer(timeout_ms)
-        self.queue.hold(True)
-        ended = self.run.close(timeout_ms)
-        ended = self.auditing.stop(deadline.remainingTime()) and ended
-        ended = self.proving.stop(deadline.remainingTime()) and ended
-        ended = self.alpha_line.stop(deadline.remainingTime()) and ended
-        ended = self.runs.stop(deadline.remainingTime()) and ended
-        return self.saving.stop(deadline.remainingTime()) and ended
-
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
         return self.run.is_running or self.proving.is_running
@@ -442,6 +431,7 @@ class CleanStation(QWidget):
 
     def _connect(self) -> None:
         shell, run = self.shell, self.run
+        shell.closing.connect(self._on_closing)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.alpha_line, self.proving,
@@ -606,6 +596,13 @@ class CleanStation(QWidget):
         trouble = self.run.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
+
+    @Slot()
+    def _on_closing(self) -> None:
+        """Keep what is being typed, and let nothing begin when what is at work has ended."""
+        self.queue.hold(True)
+        self.runs.keep_note()
+        self.auditing.close()
 
     @Slot()
     def _on_setup_changed(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
+from cleanclip_gui import threads
 from cleanclip_gui.clean.audit.audit import Auditing, read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
@@ -38,6 +39,7 @@ from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Answers, write_safetensors
+from tests.gui.test_clean_panel import close
 
 WAIT = 10_000
 N = 40
@@ -131,7 +133,8 @@ def auditing(qtbot, session, prompts, pairs):
     qtbot.addWidget(parent)
     auditing = Auditing(session, prompts, lambda: pairs[-1], parent)
     yield auditing
-    assert auditing.stop(5000)
+    auditing.close()
+    assert threads.close_all()
 
 
 @pytest.fixture
@@ -389,7 +392,7 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
     assert panel.data.pairs().exclude == str(path)
     panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
     assert not panel.setup.audit_button.isVisibleTo(panel)
-    assert panel.close_down(5000)
+    assert close(panel)
 
 
 def saved_audit(tmp_path, session, name="audit-1"):

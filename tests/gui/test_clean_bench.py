@@ -38,7 +38,7 @@ from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
-from tests.gui.test_clean_panel import FakeRunner, result_of, runner_of, two_clicks
+from tests.gui.test_clean_panel import FakeRunner, close, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made.show()
     qtbot.waitExposed(made)
     yield made
-    made.close_down()
+    close(made)
 
 
 def end(panel: CleanStation, tmp_path: Path) -> None:
@@ -86,8 +86,7 @@ def history(qtbot, panel: CleanStation) -> None:
 
 
 def all_read(qtbot, panel: CleanStation) -> None:
-    reads = panel.runs.reads, panel.run.reads
-    qtbot.waitUntil(lambda: not any(read.is_busy for read in reads), timeout=8000)
+    qtbot.waitUntil(lambda: not (panel.runs.is_reading or panel.run.is_reading), timeout=8000)
 
 
 def click(button) -> None:
@@ -195,7 +194,7 @@ def test_closing_starts_nobody(panel: CleanStation) -> None:
     panel.start()
     panel.start()
     runner = runner_of(panel)
-    panel.close_down()
+    close(panel)
     runner.end(Done("cancelled"))
     assert not panel.run.is_running
 

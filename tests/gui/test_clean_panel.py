@@ -12,6 +12,7 @@ from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
+from cleanclip_gui import threads
 from cleanclip_gui.clean.before_after import (
     BeforeAfter,
     Row,
@@ -108,6 +109,12 @@ def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
     made.show()
     qtbot.waitExposed(made)
     return made
+
+
+def close(panel: CleanStation) -> bool:
+    """What the window does when it closes."""
+    panel.shell.closing.emit()
+    return threads.close_all()
 
 
 def runner_of(panel: CleanStation) -> FakeRunner:
@@ -371,7 +378,7 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
         panel.save_cleaned()
     assert "could not be written" in blocker.args[0].sentence
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
-    assert panel.close_down()
+    assert close(panel)
 
 
 def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -548,7 +555,7 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_
     qtbot.waitUntil(lambda: not panel.run.is_running, timeout=8000)
     assert "killed by SIGKILL" in panel.trouble_text.text()
     assert len(panel.charts.losses.series("loss")) == 1
-    assert panel.close_down()
+    assert close(panel)
 
 
 def refuse(self: FakeRunner) -> None:

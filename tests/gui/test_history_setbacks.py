@@ -32,6 +32,7 @@ from tests.gui.shell_fakes import write_journal
 from tests.gui.test_clean_bench import (  # noqa: F401
     all_read,
     click,
+    close,
     history,
     panel,
     runner_of,
@@ -203,7 +204,7 @@ def test_a_note_is_kept_when_another_run_is_chosen_or_the_window_closes(
     panel.runs.table.choose(two)
     assert (read_note(one), panel.runs.note.text()) == ("first", "")
     QTest.keyClicks(panel.runs.note, "second")
-    panel.close_down()
+    close(panel)
     assert (read_note(one), read_note(two)) == ("first", "second")
 
 

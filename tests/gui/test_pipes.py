@@ -109,5 +109,5 @@ def test_an_audit_of_pipes_is_a_sentence(tmp_path: Path, name: str) -> None:
 def test_a_checkpoint_that_became_a_pipe_is_not_copied(tmp_path: Path) -> None:
     source, target = pipe(tmp_path / "cleaned.safetensors"), tmp_path / "copy.safetensors"
     with pytest.raises(InputError, match="is a named pipe"):
-        list(copy_whole(source, target)(lambda: False))
+        copy_whole(source, target, lambda: False)
     assert not target.exists()

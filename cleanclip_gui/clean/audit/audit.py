@@ -71,7 +71,6 @@ class Auditing(QObject):
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None
-        self._ending: JobRunner | None = None  # of a dialog that was closed
 
     @Slot()
     def open(self) -> None:
@@ -227,12 +226,10 @@ class Auditing(QObject):
         self.spec = spec.model_copy(update={"exclude": str(path)})
         self.excluded.emit(str(path), spec)
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End when the window closes; whether it ended in time."""
+    def close(self) -> None:
+        """Close the dialog, unasked, and cancel what it does."""
         if self.dialog is not None:
             self.dialog.done(0)
-        runner, self._ending = self._ending, None
-        return runner is None or runner.close(timeout_ms)
 
     @property
     def is_running(self) -> bool:
@@ -257,7 +254,7 @@ class Auditing(QObject):
     def _on_closed(self) -> None:
         if self.runner is not None:
             self.runner.cancel()
-            self.runner, self._ending = None, self.runner
+            self.runner = None
         self.dialog = None
 
     @Slot(object)
@@ -270,10 +267,7 @@ class Auditing(QObject):
 
     @Slot(object)
     def _on_ended(self, done: Done) -> None:
-        runner = self.sender()
-        if runner is self._ending:
-            self._ending = None
-        if runner is not self.runner:
+        if self.sender() is not self.runner:  # of a dialog that was closed
             return
         self.runner = None
         dialog, folder = self.dialog, self.folder

@@ -240,10 +240,6 @@ class ProofTests(QObject):
             self._section.cancel.setEnabled(False)
             self.runner.cancel()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End the test when the window closes."""
-        return self.runner is None or self.runner.close(timeout_ms)
-
     def _begin(self, kind: Kind) -> None:
         folder = self._folder
         if folder is None or not self.can_begin:

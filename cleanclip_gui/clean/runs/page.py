@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -33,9 +33,9 @@ from cleanclip_gui.clean.runs.run_marks import MOST, free_mark
 from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
 from cleanclip_gui.clean.runs.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.try_in_studio import TryCleaned
-from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.jobs.reads import Reads
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -122,11 +122,10 @@ class RunsPage(QWidget):
         self._live_events: list[Event] = []
         self._marks: dict[Path, int] = {}
         self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
+        self._reading_points: dict[Path, Ticket] = {}
         self._noted: Path | None = None
-        self.reads = Reads(self)
-        self._reader: Background | None = None
+        self._reading: Ticket | None = None  # of the folders
         self._newer: set[Path] = set()
-        self._again = False
         self._lay_out()
         self._connect()
         self._refresh()
@@ -168,8 +167,6 @@ class RunsPage(QWidget):
         layout.addWidget(card)
 
     def _connect(self) -> None:
-        self.reads.done.connect(self._on_points_read)
-        self.reads.failed.connect(self.failed)
         self._run.began.connect(self._on_began)
         self._run.restored.connect(self._on_restored)
         self._run.said.connect(self._add_event)
@@ -183,7 +180,7 @@ class RunsPage(QWidget):
         self.tradeoff.failed.connect(self.failed)
         self.curves.failed.connect(self.failed)
         self.hold.toggled.connect(self.queue.hold)
-        self.note.editingFinished.connect(self._keep_note)
+        self.note.editingFinished.connect(self.keep_note)
         self.add_folder.clicked.connect(self.choose_folder)
         for button, act in (
             (self.open_, self.open_run),
@@ -213,8 +210,9 @@ class RunsPage(QWidget):
 
     @property
     def is_reading(self) -> bool:
-        """Whether folders of runs are being read."""
-        return self._reader is not None
+        """Whether folders or journals of runs are being read."""
+        tickets = (self._reading, *self._reading_points.values())
+        return any(ticket is not None and ticket.is_open for ticket in tickets)
 
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
@@ -222,30 +220,23 @@ class RunsPage(QWidget):
 
     @Slot()
     def reload(self) -> None:
-        """Read the runs' folders beside the window; once more if that is going on already."""
-        if self._reader is not None:
-            self._again = True
-            return
+        """Read the runs' folders beside the window."""
         parent, added = self._runs_folder(), tuple(self._added)
         self._newer = set()
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
+        def read(control: tasks.Control) -> tuple[dict[Path, PastRun], list[Path]]:
             found = {run.folder: run for run in list_runs(parent)}
             gone = []
             for folder in added:
-                if cancelled():
-                    return
+                if control.cancelled():
+                    break
                 try:
                     found[folder] = read_run(folder)
                 except InputError:
                     gone.append(folder)
-            yield found, gone
+            return found, gone
 
-        self._reader = Background(work)
-        self._reader.yielded.connect(self._on_read)
-        self._reader.failed.connect(self.failed)
-        self._reader.finished.connect(self._on_reader_finished)
-        self._reader.begin()
+        self._reading = tasks.run(read, self._on_read, self._on_read_failed, slot="folders")
 
     def note_run(self, folder: Path) -> None:
         """A job was written, or its folder changed: read that one folder now."""
@@ -254,13 +245,6 @@ class RunsPage(QWidget):
         except InputError as error:
             self.failed.emit(error)
         self._refresh()
-
-    def stop(self, timeout_ms: int) -> bool:
-        """Keep a note that is being typed, and end the readers, when the window closes."""
-        deadline = QDeadlineTimer(timeout_ms)
-        self._keep_note()
-        ended = self._reader is None or self._reader.stop(timeout_ms)
-        return self.reads.stop(deadline.remainingTime()) and ended
 
     def _take_in(self, run: PastRun) -> None:
         """Have a run in the table as it is now, whatever a reload that goes on has read of it."""
@@ -272,7 +256,7 @@ class RunsPage(QWidget):
     def _begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
         """A run began in ``folder``, after the events of an earlier session."""
         self._live, self._live_events = folder, list(events)
-        self.reads.forget(folder)
+        self._forget_points(folder)
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
@@ -320,7 +304,7 @@ class RunsPage(QWidget):
         if not on:
             self._marks.pop(folder, None)
             self._points.pop(folder, None)
-            self.reads.forget(folder)
+            self._forget_points(folder)
         elif folder not in self._marks:
             if folder not in self._past:
                 self.note_run(folder)
@@ -340,7 +324,18 @@ class RunsPage(QWidget):
         self._draw()
 
     def _read_points(self, folder: Path) -> None:
-        self.reads.begin(folder, lambda: run_points(folder))
+        self._forget_points(folder)
+        self._reading_points[folder] = tasks.run(
+            lambda _: run_points(folder),
+            partial(self._on_points_read, folder),
+            self._on_read_failed,
+        )
+
+    def _forget_points(self, folder: Path) -> None:
+        """Draw nothing of what is being read of a run."""
+        ticket = self._reading_points.pop(folder, None)
+        if ticket is not None:
+            ticket.cancel()
 
     def _on_points_read(self, folder: Path, points: dict[Head, tuple[Point, ...]]) -> None:
         self._points[folder] = points
@@ -444,18 +439,16 @@ class RunsPage(QWidget):
                 "“Open results folder…” takes a folder in again."
             )
 
-    def _on_reader_finished(self) -> None:
-        self._reader = None
-        if self._again:
-            self._again = False
-            self.reload()
+    def _on_read_failed(self, error: InputError) -> None:
+        self.failed.emit(error)
 
     def _on_run_chosen(self, run: PastRun | None) -> None:
-        self._keep_note()
+        self.keep_note()
         self._noted = None if run is None else run.folder
         self._refresh_buttons()
 
-    def _keep_note(self) -> None:
+    @Slot()
+    def keep_note(self) -> None:
         """Write what was typed about the run that was selected then."""
         folder = self._noted
         if folder is None or not self.note.isModified():
