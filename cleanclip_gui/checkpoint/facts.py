@@ -85,8 +85,8 @@ class FactsColumn(QScrollArea):
     ) -> None:
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):
+            card.hide()  # first: rows that come into a visible card show a moment later
             card.clear()
-            card.hide()
         self.elsewhere.say("" if found is None else _elsewhere(found))
         if facts is not None:
             self._show_model(facts)

@@ -330,12 +330,14 @@ class CheckpointStation(QWidget):
         else:
             self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, found.assessment, None)
-        self._load(OpenCheckpoint(self._path))
+        self._load()
 
     def _on_examination_failed(self, error: InputError) -> None:
         self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)
 
-    def _load(self, question: OpenCheckpoint) -> None:
+    def _load(self, donor: str = "") -> None:
+        """Build the model of what was examined."""
+        question = OpenCheckpoint(self._path, donor=donor, inspection=self.inspection)
         self._inference.ask(question, self._on_opened, partial(self._on_not_opened, question))
 
     def _on_opened(self, facts: CheckpointFacts) -> None:
@@ -396,7 +398,7 @@ class CheckpointStation(QWidget):
         donor = self._prompts.open_file(self, "Choose a donor", folder, CHECKPOINTS)
         if donor and not self.inspection.refused:
             self.verdict.show_inspection(self.inspection)
-            self._load(OpenCheckpoint(self._path, donor=donor))
+            self._load(donor)
 
     def _can_ask_doctor(self) -> bool:
         return self._model is not None
@@ -427,7 +429,7 @@ class CheckpointStation(QWidget):
         """The settings of a file were chosen or forgotten: build its model anew."""
         if self._model is not None and path == self._path:
             self.verdict.set_state("Loading the model…")
-            self._load(OpenCheckpoint(path, donor=self._model.donor))
+            self._load(self._model.donor)
 
     def _can_add_known(self) -> bool:
         return self.inspection is not None and bool(self.inspection.sha256)

@@ -150,7 +150,7 @@ class Engine:
         moved = self._line.moved(request, self._models.get(request.role))
         if moved is not None:
             return moved
-        checkpoint = open_checkpoint(request.path, request.donor or None)
+        checkpoint = open_checkpoint(request.path, request.donor or None, request.inspection)
         model = checkpoint.build(self._device)
         notes = self._line.finish(request, model)
         self._models[request.role] = model

@@ -24,6 +24,7 @@ from ml_core.evaluation.details import Details
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError
+from ml_core.reading.inspection import Inspection
 from ml_core.triggers import Trigger
 
 
@@ -172,6 +173,7 @@ class OpenCheckpoint(Question):
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
     the weights; with ``vector``, a direction in weight space, ``alpha`` of it is added to them.
+    ``inspection`` is of the same path and saves another one, if the file has not changed since.
     """
 
     lane = Lane.ORDERED
@@ -184,6 +186,7 @@ class OpenCheckpoint(Question):
     adapter: str = ""
     vector: str = ""
     alpha: float = 0.0
+    inspection: Inspection | None = None
 
     @property
     def busy(self) -> str:

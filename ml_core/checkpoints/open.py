@@ -13,7 +13,9 @@ from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture
 from ml_core.checkpoints.saved_choices import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
+from ml_core.reading.inspect import locate
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.weights_bytes import looks_same
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +131,11 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    path: str | Path, donor: str | Path | None = None, *, use_choice: bool = True
+    path: str | Path,
+    donor: str | Path | None = None,
+    inspection: Inspection | None = None,
+    *,
+    use_choice: bool = True,
 ) -> Checkpoint:
     """Examine a file or folder and tell what CLIP it holds.
 
@@ -137,6 +143,10 @@ def open_checkpoint(
     ----------
     donor
         A whole CLIP that gives the encoder which the file lacks; not looked at if it lacks none.
+    inspection
+        What `examine` told of the same path a moment ago. It is used as it is if the weights are
+        still the same files, as far as one sees; whether their bytes are is made sure of when
+        they have been read, in any case.
     use_choice
         Whether what the user chose with the loader doctor for this file is used; the assumptions
         name it. A donor is opened as it says.
@@ -149,7 +159,7 @@ def open_checkpoint(
         With the inspection's first reason and its code if it is refused, or if its architecture
         cannot be told or built.
     """
-    inspection = _inspected(path)
+    inspection = _inspected(path, inspection)
     giver = None
     if donor is not None and find_layout(inspection).missing is not None:
         giver = open_checkpoint(donor, use_choice=False)
@@ -160,9 +170,11 @@ def open_checkpoint(
     return Checkpoint(inspection.path, inspection, architecture, giver, choice)
 
 
-def _inspected(path: str | Path) -> Inspection:
-    """Examine, and refuse what cannot be opened."""
-    inspection = examine(path)
+def _inspected(path: str | Path, known: Inspection | None = None) -> Inspection:
+    """Examine, unless it is known what that would tell; refuse what cannot be opened."""
+    inspection = known
+    if inspection is None or inspection.path != locate(path) or not looks_same(inspection):
+        inspection = examine(path)
     if inspection.refused:
         raise inspection.refusal()
     return inspection

@@ -47,7 +47,11 @@ class FileStamp:
 
     def still_holds(self, descriptor: int) -> bool:
         """Whether an open file is certainly this one, unchanged; False if it must be hashed."""
-        return self.settled and self.facts == _facts(os.fstat(descriptor))
+        return self.settled and self.matches(os.fstat(descriptor))
+
+    def matches(self, found: os.stat_result) -> bool:
+        """Whether the system says the same of a file; of an unsettled one that proves little."""
+        return self.facts == _facts(found)
 
     @property
     def facts(self) -> tuple[int, int, int, int, int]:

@@ -55,6 +55,19 @@ def file_of(found: Inspection, shard: str) -> Path:
     return found.weights_path.with_name(shard) if shard else found.weights_path
 
 
+def looks_same(found: Inspection) -> bool:
+    """Whether the files of the tensors are still those that were inspected, as far as one sees.
+
+    That saves another inspection before the tensors are read; `check_same` decides after it.
+    """
+    try:
+        return bool(found.files) and all(
+            stamp.matches(os.stat(file_of(found, stamp.file))) for stamp in found.files
+        )
+    except OSError:
+        return False
+
+
 def check_same(found: Inspection, shard: str, file: BinaryIO) -> None:
     """Make sure, after reading, that an open file of `weights_bytes` is what was inspected.
 

@@ -141,6 +141,27 @@ def test_the_doctor_is_asked_about_the_model_on_show(panel, qtbot, state, tmp_pa
     assert panel.doctor is None
 
 
+def test_a_file_is_examined_once(qtbot, tmp_path, monkeypatch):
+    """One reading process and one hash, for the verdict and for the model."""
+    door = sys.modules["ml_core.reading.examine"]
+    answer, asked = door._answer, []
+    monkeypatch.setattr(
+        door, "_answer", lambda path, task, *rest: asked.append(task) or answer(path, task, *rest)
+    )
+    context = Context(inference=Inference())
+    panel = CheckpointStation(context)
+    qtbot.addWidget(panel)
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(resource("demo", "poisoned.safetensors").read_bytes())
+    panel.open(path)
+    qtbot.waitUntil(lambda: context.session.checkpoint is not None, timeout=60_000)
+    assert asked == ["inspect"]
+    assert context.session.checkpoint.inspection is panel.inspection
+    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    threads.close_all(20_000)
+    assert not context.inference.isRunning()
+
+
 def test_reading_can_be_cancelled_from_its_card(panel, qtbot, tmp_path, monkeypatch):
     door = sys.modules["ml_core.reading.examine"]
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]

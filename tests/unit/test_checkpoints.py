@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.checkpoints.tensor_stats import _FLOAT8, tensor_stats
 from ml_core.model import ClipModel, Preprocess, build_model
-from ml_core.reading import InputError, inspect
+from ml_core.reading import InputError, Inspection, examine, inspect
 from tests.unit.draining import until_cancelled
 
 VIT_CONFIG: dict[str, Any] = {
@@ -312,6 +313,96 @@ def test_file_changed_after_the_inspection_is_not_used(tiny_checkpoint: Path) ->
     data = bytearray(tiny_checkpoint.read_bytes())
     data[-1] ^= 1
     tiny_checkpoint.write_bytes(data)
+    with pytest.raises(InputError, match="changed since it was examined"):
+        checkpoint.build()
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The paths that are examined when a checkpoint is opened."""
+    import ml_core.checkpoints.open as opening
+
+    paths: list[Path] = []
+    original = opening.examine
+
+    def counted(path: str | Path) -> Inspection:
+        paths.append(Path(path))
+        return original(path)
+
+    monkeypatch.setattr(opening, "examine", counted)
+    return paths
+
+
+def test_what_was_examined_is_not_examined_again(
+    tiny_checkpoint: Path, examined: list[Path]
+) -> None:
+    known = examine(tiny_checkpoint)
+    checkpoint = open_checkpoint(tiny_checkpoint, inspection=known)
+    assert examined == []
+    assert checkpoint.inspection is known
+    assert checkpoint.build().sha256 == known.sha256
+
+
+def _replaced(path: Path, data: bytes) -> None:
+    other = path.with_name("other")
+    other.write_bytes(data)
+    os.replace(other, path)
+
+
+def _rewritten(path: Path, data: bytes) -> None:
+    before = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_replaced, _rewritten])
+def test_a_file_that_changed_since_is_examined_again(
+    tiny_checkpoint: Path, examined: list[Path], change: Callable[[Path, bytes], None]
+) -> None:
+    known = examine(tiny_checkpoint)
+    data = bytearray(tiny_checkpoint.read_bytes())
+    data[-1] ^= 1
+    change(tiny_checkpoint, bytes(data))
+    checkpoint = open_checkpoint(tiny_checkpoint, inspection=known)
+    assert examined == [tiny_checkpoint]
+    assert checkpoint.inspection.sha256 == hashlib.sha256(data).hexdigest() != known.sha256
+    assert checkpoint.build().sha256 == checkpoint.inspection.sha256
+
+
+def test_a_file_that_turned_into_a_pickle_is_refused(
+    tiny_checkpoint: Path, examined: list[Path]
+) -> None:
+    known = examine(tiny_checkpoint)
+    _replaced(tiny_checkpoint, b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    with pytest.raises(InputError, match=r"os\.system"):
+        open_checkpoint(tiny_checkpoint, inspection=known)
+    tiny_checkpoint.unlink()
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_checkpoint(tiny_checkpoint, inspection=known)
+
+
+def test_what_is_known_of_another_file_is_not_used(
+    tiny_checkpoint: Path, tmp_path: Path, examined: list[Path]
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(tiny_checkpoint.read_bytes())
+    known = examine(copy)
+    assert open_checkpoint(tiny_checkpoint, inspection=known).inspection.path == tiny_checkpoint
+    assert examined == [tiny_checkpoint]
+
+
+def test_a_change_that_shows_nowhere_makes_no_model(
+    tiny_checkpoint: Path, examined: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writes within one tick of a coarse clock: the bytes are compared once they are read."""
+    known = examine(tiny_checkpoint)
+    data = bytearray(tiny_checkpoint.read_bytes())
+    data[-1] ^= 1
+    tiny_checkpoint.write_bytes(data)
+    monkeypatch.setattr("ml_core.reading.hashing.FileStamp.matches", lambda self, found: True)
+    monkeypatch.setattr("ml_core.reading.hashing.FileStamp.still_holds", lambda self, file: False)
+    checkpoint = open_checkpoint(tiny_checkpoint, inspection=known)
+    assert examined == []
     with pytest.raises(InputError, match="changed since it was examined"):
         checkpoint.build()
 
