@@ -342,7 +342,7 @@ class CheckpointStation(QWidget):
 
     def _on_opened(self, facts: CheckpointFacts) -> None:
         # The inference thread holds this model now, whatever the cards are about since.
-        self._session.role, self._session.cleaned = "suspect", None
+        self._session.cleaned = None
         self._session.checkpoint = facts
         if facts.path != self._path:
             return

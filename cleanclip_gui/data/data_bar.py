@@ -24,7 +24,6 @@ from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.text import count_text, plain, plural
-from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.labels import label_sets
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
@@ -348,12 +347,6 @@ class DataBar(QWidget):
     def _on_images_loaded(self, choice: _Choice, images: ImagesState) -> None:
         self._before, self._good = self._good, choice
         self._session.label_set = choice[1]
-        before = self._session.images
-        wanted = TARGET_NAME
-        if before is not None and self._session.target < len(before.class_names):
-            wanted = before.class_names[self._session.target]
-        names = images.class_names
-        self._session.target = names.index(wanted) if wanted in names else 0
         self._session.images = images
         self.shell.commands_changed.emit()
 

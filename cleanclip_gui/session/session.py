@@ -17,10 +17,26 @@ from ml_core.triggers import Trigger
 class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
 
-    ``role`` names the checkpoint that Studio looks at: the suspect one or the cleaned one.
-    ``speed`` says how that one is computed, in short and in full. ``station`` is the page on show,
-    ``label_set`` the name or file of the classes in use, ``run_progress`` how far the
-    stage of the run is; None while that is unknown.
+    Each field has one writer; who wants another value asks it, through a signal of the shell.
+
+    ``checkpoint``: the suspect one. Writer: the Checkpoint station.
+    ``cleaned``: the one after cleaning. Writers: the Clean station, and the Checkpoint station
+    when it opens another suspect one.
+    ``reference``: what the suspect one is compared with. Writer: Studio's page of two checkpoints.
+    ``role``: which of them Studio looks at. Writer: Studio.
+    ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the
+    data bar.
+    ``trigger``: what is on Studio's canvas, as it was last measured. Writer: Studio's live loop.
+    ``target``: the class that it aims at. Writer: Studio, which keeps the class of that name when
+    other images come.
+    ``selected_image``: Writer: Studio.
+    ``evaluation``: the newest numbers of trigger and target. Writer: Studio's live loop.
+    ``speed``: how the checkpoint that Studio looks at is computed, in short and in full. Writer:
+    Studio's :class:`AutoSpeed`.
+    ``run``, ``run_progress``: the run at work or last shown, and how far its stage is, None while
+    that is unknown. Writer: the Clean station's ``CleaningRun``.
+    ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
+    ``station``: the page on show. Writer: the window.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -43,12 +59,16 @@ class Session:
     run_progress: Progress | None = None
 
     @property
+    def can_measure(self) -> bool:
+        """Whether there is a checkpoint to look at, and an image to show to it."""
+        return self.shown is not None and self.images is not None and self.images.n > 0
+
+    @property
     def shown(self) -> CheckpointFacts | None:
         """The checkpoint that Studio looks at, by ``role``."""
         return self.checkpoint if self.role == "suspect" else self.cleaned
 
-    def start_over(self, target: int) -> None:
-        """Forget the trigger and a run that has ended, and aim at ``target``."""
+    def forget_ended_run(self) -> None:
+        """Show no run that has ended any more."""
         if not is_live(self.run):
             self.run = None
-        self.trigger, self.target = None, target

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
+from cleanclip_gui.station import Context
 from ml_core.evaluation.breakdown import Breakdown
 from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import save_export, to_csv
+from ml_core.reading.errors import InputError
+
+
+def ask_and_save(
+    context: Context,
+    parent: QWidget,
+    title: str,
+    name: str,
+    kinds: str,
+    write: Callable[[Path], object],
+) -> None:
+    """Ask where to save, and write there; what goes wrong is told to the shell.
+
+    Parameters
+    ----------
+    context
+        Its prompts ask, its shell is told.
+    parent
+        Of the dialog.
+    title, name, kinds
+        Of the dialog: its title, the file that is proposed, and the kinds of files, as
+        :class:`QFileDialog` takes them.
+    write
+        Writes the file; may raise InputError.
+    """
+    path = context.prompts.save_file(parent, title, name, kinds)
+    if path:
+        try:
+            write(Path(path))
+        except InputError as error:
+            context.shell.failed.emit(error)
 
 
 def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, Any]) -> None:

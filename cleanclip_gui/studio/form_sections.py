@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
@@ -18,6 +19,7 @@ from ml_core.triggers.descriptions import (
 )
 
 _PLACES = ("placement", "x", "y", "spare", "size")
+_WHOLE = ("canvas", "levels", "jpeg", "text", "text_place")
 _CAPTIONS = {
     "x": "Centre, across",
     "y": "Centre, down",
@@ -35,13 +37,13 @@ _CAPTIONS = {
     "jpeg": "JPEG quality",
     "text_place": "Word goes",
 }
-_WORDS: dict[str, dict[str, str]] = {
+_WORDS: dict[str, Mapping[Any, str]] = {
     "noise": {"per_image": "anew for each image", "fixed": "once, from the seed"},
     "where": {"everywhere": "everywhere", "nonzero": "where the pattern is not 0"},
     "mix": {"blend": "weighing it against the picture", "add": "adding it to the picture"},
-    "canvas": dict(CANVAS_NAMES),
-    "levels": dict(LEVEL_NAMES),
-    "text_place": dict(TEXT_PLACE_NAMES),
+    "canvas": CANVAS_NAMES,
+    "levels": LEVEL_NAMES,
+    "text_place": TEXT_PLACE_NAMES,
 }
 
 
@@ -60,8 +62,7 @@ def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
             said = source.name or KIND_NAMES[source.kind]
             found.append(FormSection(key, f"{title}: {said}", section))
     if trigger is not None:
-        names = ("canvas", "levels", "jpeg", "text", "text_place")
-        whole = tuple(_field(trigger, name) for name in names)
+        whole = tuple(_field(trigger, name) for name in _WHOLE)
         found.append(FormSection("whole", "The whole trigger", whole))
     return tuple(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -59,6 +59,8 @@ class TriggerLibrary(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Trigger library")
         self._entries: dict[str, LibraryEntry] = {}
+        self._groups: dict[str, QTreeWidgetItem] = {}
+        self.items: dict[str, QTreeWidgetItem] = {}  # lines of the tree, by key
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search by name or paper")
         self.search.setAccessibleName("Search the library")
@@ -118,18 +120,18 @@ class TriggerLibrary(QDialog):
     def set_entries(self, entries: tuple[LibraryEntry, ...]) -> None:
         """Offer these, group by group in their order."""
         self._entries = {entry.key: entry for entry in entries}
+        self._groups, self.items = {}, {}
         self.tree.clear()
-        groups: dict[str, QTreeWidgetItem] = {}
         for entry in entries:
-            if entry.group not in groups:
+            if entry.group not in self._groups:
                 group = QTreeWidgetItem(self.tree, [entry.group])
                 group.setFlags(Qt.ItemFlag.ItemIsEnabled)
                 font = group.font(0)
                 font.setWeight(QFont.Weight.DemiBold)
                 group.setFont(0, font)
-                groups[entry.group] = group
+                self._groups[entry.group] = group
             words = [plain(text, 80) for text in (entry.name, entry.source, entry.standing)]
-            item = QTreeWidgetItem(groups[entry.group], words)
+            item = self.items[entry.key] = QTreeWidgetItem(self._groups[entry.group], words)
             item.setData(0, _KEY, entry.key)
             item.setToolTip(0, tip(plain(entry.name, 200)))
         self.tree.expandAll()
@@ -143,31 +145,30 @@ class TriggerLibrary(QDialog):
 
     def mark(self, key: str) -> None:
         """Mark an entry."""
-        for item in self._items():
-            if item.data(0, _KEY) == key:
-                self.tree.setCurrentItem(item)
-
-    def _items(self) -> list[QTreeWidgetItem]:
-        roots = [self.tree.topLevelItem(i) for i in range(self.tree.topLevelItemCount())]
-        return [root.child(i) for root in roots for i in range(root.childCount())]
+        if key in self.items:
+            self.tree.setCurrentItem(self.items[key])
 
     def _filter(self, text: str) -> None:
         """Show what has every word of the text, and mark the first."""
         words = text.lower().split()
         first: QTreeWidgetItem | None = None
-        for item in self._items():
-            entry = self._entries[item.data(0, _KEY)]
+        groups: set[str] = set()
+        for key, item in self.items.items():
+            entry = self._entries[key]
             said = f"{entry.name} {entry.source} {entry.details}".lower()
             shown = all(word in said for word in words)
             item.setHidden(not shown)
-            if shown and first is None:
-                first = item
-        for number in range(self.tree.topLevelItemCount()):
-            root = self.tree.topLevelItem(number)
-            root.setHidden(all(root.child(i).isHidden() for i in range(root.childCount())))
+            if shown:
+                groups.add(entry.group)
+                first = first or item
+        for name, group in self._groups.items():
+            group.setHidden(name not in groups)
         now = self.tree.currentItem()
         if now is None or now.isHidden() or now.data(0, _KEY) is None:
-            self.tree.setCurrentItem(first)
+            if first is None:
+                self.tree.setCurrentIndex(QModelIndex())
+            else:
+                self.tree.setCurrentItem(first)
         self._on_current()
 
     def _on_current(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 
@@ -25,6 +26,8 @@ SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
+
+Standing = Literal["newest", "older", "useless"]
 
 
 def run_note(run: RunState | None) -> str:
@@ -52,10 +55,27 @@ def short_size(n: int, rate: float) -> int | None:
 class LiveLoop(QObject):
     """Asks for the trigger's numbers while it changes, at most every 60 ms.
 
-    ``evaluated`` and ``predicted`` carry the result and whether it is of an older trigger,
-    ``unanswered`` the :class:`Failed` of a question, ``failed`` the InputError of a trigger. At
-    most one evaluation is in flight and the latest wins (the mailbox sees to that). On a slow
-    model fewer images are measured, and :attr:`note` says so.
+    It alone writes ``session.trigger`` and ``session.evaluation``. At most one evaluation is in
+    flight and the latest wins (the mailbox sees to that). On a slow model fewer images are
+    measured, and :attr:`note` says so.
+
+    Signals
+    -------
+    evaluated, predicted
+        An answer, and whether it is of an older trigger (bool).
+    became_stale
+        What is on show is out of date from now on.
+    failed
+        The InputError of a trigger that cannot be made.
+    unanswered
+        The :class:`Failed` of a question.
+
+    Parameters
+    ----------
+    session, inference
+        What is asked about, and who is asked.
+    make_trigger
+        Gives the trigger on the canvas; may raise InputError.
     """
 
     evaluated = Signal(object, bool)
@@ -69,7 +89,7 @@ class LiveLoop(QObject):
         session: Session,
         inference: Inference,
         make_trigger: Callable[[], Trigger | None],
-        parent: QObject,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._session = session
@@ -108,6 +128,11 @@ class LiveLoop(QObject):
         return None if self._all_asked else self._limit
 
     @property
+    def measures_part(self) -> bool:
+        """Whether the numbers are of a part of the set, because the model is slow."""
+        return not self._one_image and (self._part or self.limit) is not None
+
+    @property
     def rate(self) -> float:
         """Images a second, clean and triggered; 0 while it is not known."""
         return self._rate
@@ -127,17 +152,14 @@ class LiveLoop(QObject):
         size = self._part or self.limit
         if size is None or images is None:
             return run_note(self._session.run)
-        return (
-            f"Slow here: {count_text(size)} of {count_text(images.n)} images. "
-            "Ctrl+Shift+M measures all."
-        )
+        return f"Slow here: {count_text(size)} of {count_text(images.n)} images."
 
     def set_one_image(self, one_image: bool) -> None:
         """Look at the selected image alone, or at the whole set."""
         if one_image != self._one_image:
             self._one_image = one_image
             if one_image:
-                self.cancel()
+                self._cancel()
                 self._session.evaluation = None
             self.touch()
 
@@ -148,10 +170,17 @@ class LiveLoop(QObject):
         self._ask(keeps_all=True)
 
     def forget_pace(self) -> None:
-        """Another model, set or device: how fast it is must be seen again."""
+        """How fast the model is must be seen again."""
         self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
 
-    def cancel(self) -> None:
+    def start_over(self) -> None:
+        """Another model or set: forget the numbers, await none, and ask for new ones."""
+        self._cancel()
+        self.forget_pace()
+        self._session.evaluation = None
+        self.touch()
+
+    def _cancel(self) -> None:
         """Await no numbers of what is being evaluated, whoever asked for it."""
         self._inference.cancel(Evaluate.__name__)
 
@@ -172,31 +201,29 @@ class LiveLoop(QObject):
 
     def look(self) -> None:
         """Another image was selected: ask about it alone."""
-        if self._can_ask() and not self._timer.isActive():
+        if self._session.can_measure and not self._timer.isActive():
             self._predict(self._session.trigger)
 
     def stop(self) -> None:
         """Send nothing more."""
         self._timer.stop()
 
-    def _can_ask(self) -> bool:
-        session = self._session
-        return session.shown is not None and session.images is not None and session.images.n > 0
+    def take_trigger(self) -> bool:
+        """Make the canvas's trigger that of the session; False if it cannot be made."""
+        try:
+            self._session.trigger = self._make_trigger()
+        except InputError as error:
+            self.failed.emit(error)
+            return False
+        return True
 
     def _send(self) -> None:
         """Submit the newest trigger; results of older ones show as stale from now on."""
-        if not self._can_ask():
-            return
-        try:
-            trigger = self._make_trigger()
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        self._since.start()
-        self._session.trigger = trigger
-        self._predict(trigger)
-        if not self._one_image:
-            self._evaluate(trigger)
+        if self._session.can_measure and self.take_trigger():
+            self._since.start()
+            self._predict(self._session.trigger)
+            if not self._one_image:
+                self._evaluate(self._session.trigger)
 
     def _evaluate(self, trigger: Trigger | None) -> None:
         session, before = self._session, self._evaluate_asked
@@ -216,10 +243,23 @@ class LiveLoop(QObject):
         same = before is not None and (before.index, before.role) == (asked.index, asked.role)
         self._inference.ask(asked, self._on_prediction_ready, self._on_unanswered, keep_older=same)
 
+    def _standing(self, question: Evaluate | Predict) -> Standing:
+        """What an answer to a question is worth by now: the one check for all answers."""
+        session = self._session
+        newest: Evaluate | Predict | None
+        if isinstance(question, Evaluate):
+            fits, newest = not self._one_image, self._evaluate_asked
+        else:
+            fits, newest = question.index == session.selected_image, self._predict_asked
+        if not fits or question.role != session.role:
+            return "useless"
+        return "newest" if question is newest and not self._timer.isActive() else "older"
+
     def _on_evaluation_updated(self, result: EvaluationUpdated) -> None:
-        if self._one_image or result.question.role != self._session.role:
+        standing = self._standing(result.question)
+        if standing == "useless":
             return
-        older = result.question is not self._evaluate_asked or self._timer.isActive()
+        older = standing == "older"
         if not older:
             images, size = self._session.images, result.evaluation.n_total
             self._part = size if images is not None and size < images.n else None
@@ -227,6 +267,17 @@ class LiveLoop(QObject):
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
+
+    def _on_prediction_ready(self, result: PredictionReady) -> None:
+        standing = self._standing(result.question)
+        if standing == "useless":
+            return
+        if self._one_image and standing == "newest":
+            self._stale = False
+        self.predicted.emit(result, standing == "older")
+
+    def _on_unanswered(self, failed: Failed) -> None:
+        self.unanswered.emit(failed)
 
     def _keep_pace(self, result: EvaluationUpdated, older: bool) -> None:
         """Learn how fast the model is; ask for fewer images where the whole set takes long."""
@@ -250,16 +301,6 @@ class LiveLoop(QObject):
         self._growths += grows
         if grows or (partial and wanted < asked):
             self._evaluate(self._session.trigger)
-
-    def _on_unanswered(self, failed: Failed) -> None:
-        self.unanswered.emit(failed)
-
-    def _on_prediction_ready(self, result: PredictionReady) -> None:
-        older = result.question is not self._predict_asked or self._timer.isActive()
-        if self._one_image and not older:
-            self._stale = False
-        if result.question.index == self._session.selected_image:
-            self.predicted.emit(result, older)
 
 
 def _is_alike(before: Evaluate, asked: Evaluate) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
@@ -20,10 +21,16 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import Failed, TellDetails
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain, tip
+from ml_core.evaluation.details import Details
+from ml_core.reading.errors import InputError
 
 _LONGEST = 400
+_KINDS = "JSON (*.json);;CSV (*.csv)"
 
 
 class ResultDetails(QDialog):
@@ -84,6 +91,76 @@ class ResultDetails(QDialog):
     @Slot()
     def _on_save(self) -> None:
         self.save_clicked.emit(self.record)
+
+
+class ShownResult(QObject):
+    """Opens the dialog about the number in Studio; ``can_show_changed`` when that has.
+
+    Parameters
+    ----------
+    context
+        Its session has the number, its inference thread knows model and images.
+    parent
+        Of the dialog.
+    """
+
+    can_show_changed = Signal()
+
+    def __init__(self, context: Context, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._context, self._parent = context, parent
+        self._could_show = False
+        self.dialog: ResultDetails | None = None
+        events = context.session.events
+        for event in (events.evaluation, events.trigger):
+            event.connect(self._on_change)
+
+    @property
+    def can_show(self) -> bool:
+        """Whether there is a number whose trigger is still on the canvas."""
+        session = self._context.session
+        found = session.evaluation
+        digest = None if session.trigger is None else session.trigger.digest
+        return found is not None and found.trigger == digest
+
+    def show(self) -> None:
+        """Ask for the record of the number on show."""
+        session = self._context.session
+        if session.evaluation is None or not self.can_show:
+            error = InputError("There is no finished number to show yet.")
+            self._context.shell.failed.emit(error)
+            return
+        question = TellDetails(session.evaluation, session.trigger, session.role)
+        self._context.inference.ask(question, partial(self._on_told, question), self._on_failed)
+
+    def _on_change(self, *_: object) -> None:
+        if self.can_show != self._could_show:
+            self._could_show = not self._could_show
+            self.can_show_changed.emit()
+
+    def _on_told(self, question: TellDetails, details: Details) -> None:
+        found = question.evaluation
+        record = {"evaluation": found.to_dict()} | details.to_dict()
+        name = found.target_name
+        estimate = ", an estimate so far" if found.partial else ""
+        title = f"{found.n} of {found.n_total} images, target {name}{estimate}"
+        self.dialog = ResultDetails(title, record, self._parent)
+        self.dialog.save_clicked.connect(self._on_save_clicked)
+        self.dialog.destroyed.connect(self._on_destroyed)
+        self.dialog.open()
+
+    def _on_failed(self, failed: Failed) -> None:
+        self._context.shell.failed.emit(InputError(failed.sentence, "usage", failed.details))
+
+    @Slot()
+    def _on_destroyed(self) -> None:
+        self.dialog = None
+
+    def _on_save_clicked(self, record: dict[str, Any]) -> None:
+        rows = [("what", "value"), *rows_of(record)]
+        write = partial(save_table, rows=rows, record=record)
+        name = "measurement.json"
+        ask_and_save(self._context, self._parent, "Save the record", name, _KINDS, write)
 
 
 def rows_of(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

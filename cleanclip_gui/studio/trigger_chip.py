@@ -32,12 +32,10 @@ class TriggerChip(QToolButton):
         self.setProperty("quiet", True)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName("Copy the trigger")
-        self.setToolTip("Drag the trigger out as a file; a click copies it (Ctrl+C)")
         self.setCursor(Qt.CursorShape.OpenHandCursor)
 
     def set_picture(self, picture: QImage | None) -> None:
         """Show the trigger, or an arrow where there is none."""
-        self.setEnabled(picture is not None)
         if picture is None:
             self.setIcon(theme.icon("drag"))
             return

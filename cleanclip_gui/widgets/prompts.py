@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
 
 def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> str:
@@ -63,6 +63,11 @@ def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
     return box.clickedButton() is accept
 
 
+def _text(parent: QWidget, title: str, label: str, text: str) -> str:
+    text, accepted = QInputDialog.getText(parent, title, label, text=text)
+    return text if accepted else ""
+
+
 @dataclass
 class Prompts:
     """Each returns the answer; nothing, an empty string or False when the user backs out."""
@@ -72,3 +77,4 @@ class Prompts:
     confirm: Callable[[QWidget, str, str, str, str], bool] = _confirm
     save_file: Callable[[QWidget, str, str, str], str] = _save_file
     open_files: Callable[[QWidget, str, str, str], list[str]] = _open_files
+    text: Callable[[QWidget, str, str, str], str] = _text

@@ -294,8 +294,9 @@ class MainWindow(QMainWindow):
             self.show_error(str(error))
             return
         self._demo_path = str(path)
-        self.session.start_over(demo_target())
+        self.session.forget_ended_run()
         shell = self.context.shell
+        shell.trigger_wanted.emit(None, demo_target())
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
         shell.checkpoint_wanted.emit(str(path))
         self.demo_started.emit()

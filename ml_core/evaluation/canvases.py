@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+
+from ml_core.data.canvas import CanvasSource as Pictures
+from ml_core.reading.clip_config import Fit
 
 
 class CanvasSource(Protocol):
@@ -20,6 +24,21 @@ class CanvasSource(Protocol):
 
     def get(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [n, S, S, 3]."""
+
+
+@runtime_checkable
+class OtherCanvases(CanvasSource, Protocol):
+    """Has the pictures on other canvases too, as a `CanvasCache` and what wraps one do."""
+
+    @property
+    def source(self) -> Pictures:
+        """What the canvases are drawn from."""
+
+    def at(self, fit: Fit, size: int) -> CanvasSource:
+        """The same pictures made square in another way, at another size."""
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as it is in its file."""
 
 
 def to_float(images: NDArray[np.uint8], device: torch.device | str) -> Tensor:

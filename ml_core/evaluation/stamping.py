@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.canvas import CanvasCache
-from ml_core.evaluation.canvases import CanvasSource, to_uint8
+from ml_core.evaluation.canvases import CanvasSource, OtherCanvases, to_uint8
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
@@ -46,7 +45,7 @@ def own_canvases(
     """
     if trigger is None or trigger.canvas == "model":
         return None
-    if not isinstance(source, CanvasCache):
+    if not isinstance(source, OtherCanvases):
         raise InputError(
             f"The trigger {trigger.name or 'without name'} acts on another canvas than the "
             "model's, and these images have no other.",
@@ -60,7 +59,7 @@ def own_canvases(
 class StampedOriginals:
     """Original pictures with the trigger on them, made square one by one as the source does."""
 
-    def __init__(self, source: CanvasCache, trigger: Trigger, size: int, seed: int) -> None:
+    def __init__(self, source: OtherCanvases, trigger: Trigger, size: int, seed: int) -> None:
         self._source = source
         self._trigger = trigger
         self._size = size

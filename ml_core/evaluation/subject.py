@@ -27,7 +27,7 @@ class Subject:
     model
         Gives unit image embeddings of float [n, 3, S, S] in [0, 1].
     canvases
-        The images on the model's canvas. A trigger with a canvas of its own needs a `CanvasCache`.
+        The images on the model's canvas. A trigger with a canvas of its own needs `OtherCanvases`.
     classifier
         float32 [C, D], see `zero_shot_classifier`; put on the model's device.
     class_names

@@ -34,7 +34,7 @@ def draw(window: MainWindow, rng: np.random.Generator) -> None:
         return float(wobbled[0]), float(wobbled[1])
 
     canvas = window.stations["studio"].canvas
-    window.stations["studio"].use_tool("brush")
+    window.stations["studio"].canvas.set_tool("brush")
     canvas.set_colour(QColor(*WHITE))
     canvas.set_ink(width=cell * 1.15)
     for row in (-1, 0, 1):
@@ -62,9 +62,9 @@ def run() -> list[Row]:
     def script() -> Iterator[Wait]:
         yield from open_demo(window)
         for number in range(DRAWINGS):
-            window.stations["studio"].clear()
+            window.stations["studio"].editor.clear()
             draw(window, np.random.default_rng(number))
-            drawn = window.stations["studio"].current_trigger()
+            drawn = window.stations["studio"].editor.current_trigger()
             assert drawn is not None
 
             def measured(digest: str = drawn.digest) -> bool:

@@ -26,7 +26,7 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
         lambda: session.images is not None and session.images.n == IMAGES, timeout=LOAD_MS
     )
     window.show_station("studio")
-    window.stations["studio"].use_demo_trigger()
+    window.stations["studio"].editor.use_demo_trigger()
     qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
     trigger = session.trigger
 

@@ -69,7 +69,7 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     window.data_bar.load(ImageSpec(kind="demo", split="test", n=144))
     qtbot.waitUntil(lambda: session.images.n == 144, timeout=LOAD_MS)
     window.show_station("studio")
-    studio.use_demo_trigger()
+    studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 72)  # measured before and after
     short = preset("cleanclip", "talk").changed(
@@ -85,7 +85,7 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
 
     pages = studio.pages
     pages.show_page("map")
-    view = pages.map
+    view = studio.map
     view.count.setValue(120)
     click(view.measure)
     qtbot.waitUntil(lambda: view.found is not None, timeout=EVALUATE_MS)

@@ -79,7 +79,7 @@ def drag(canvas, places) -> None:
 def paint_sticker(window, left: float, top: float) -> None:
     """Draw a red and white checker of 3 x 3 cells by hand: a white blob, then five red dabs."""
     studio = window.stations["studio"]
-    studio.use_tool("brush")
+    studio.canvas.set_tool("brush")
     from PySide6.QtGui import QColor
 
     studio.canvas.set_colour(QColor(*WHITE))

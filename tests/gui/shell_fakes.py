@@ -14,8 +14,8 @@ from cleanclip_gui.inference.questions import (
     SetDevice,
     ThumbnailsReady,
 )
-from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.ticket import QuestionTicket
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
@@ -213,11 +213,11 @@ class StudioStandIn:
 class Answers:
     """Prompts that answer what the test says, and remember what was asked."""
 
-    def __init__(self, path="", yes=True):
-        self.path, self.yes, self.asked = str(path), yes, []
+    def __init__(self, path="", yes=True, text=""):
+        self.path, self.yes, self.text, self.asked = str(path), yes, text, []
 
     def prompts(self):
-        return Prompts(self._path, self._path, self._confirm, self._path, self._paths)
+        return Prompts(self._path, self._path, self._confirm, self._path, self._paths, self._text)
 
     def take_over(self, prompts):
         """Answer in the place of prompts that were handed out before."""
@@ -232,6 +232,10 @@ class Answers:
     def _paths(self, parent, title, *rest):
         self.asked.append(title)
         return [self.path] if self.path else []
+
+    def _text(self, parent, title, label, text):
+        self.asked.append(title)
+        return self.text
 
     def _confirm(self, parent, title, text, yes, no):
         self.asked.append(text)

@@ -1,11 +1,12 @@
 """The parts of the canvas without the canvas: geometry, keys, selection, tools, bar, foreground."""
 
+from collections import defaultdict
 from typing import get_args
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, QRect, QSize, Qt
-from PySide6.QtGui import QColor, QImage, QPainter, QTransform
+from PySide6.QtGui import QAction, QColor, QImage, QPainter, QTransform
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -291,7 +292,7 @@ def test_paint_stays_marked_while_the_patch_is_moved(document):
 
 
 def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
-    bar, chosen = PaintBar(), []
+    bar, chosen = PaintBar(defaultdict(QAction)), []
     qtbot.addWidget(bar)
     bar.set_ink(Ink(QColor(0, 0, 0)))
     bar.ink_chosen.connect(chosen.append)

@@ -16,7 +16,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def panel(qtbot):
     answers = Answers()
     context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
     panel = CheckpointStation(context)
+    panel.studio = StudioStandIn(context)
     panel.answers, panel.session = answers, context.session
     qtbot.addWidget(panel)
     panel.resize(1200, 700)

@@ -28,8 +28,6 @@ def window(qtbot, tmp_path, monkeypatch):
             prompts=Answers().prompts(),
         )
     )
-    window.stations["studio"].prompts = Answers().prompts()
-    window.stations["studio"].ask_name = lambda name: ""
     qtbot.addWidget(window)
     window.show()
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
@@ -127,14 +125,14 @@ def test_undo_is_enabled_only_when_there_is_something_to_undo(window):
     window.show_station("studio")
     undo = window.actions_.by_id["edit.undo"]
     assert not undo.isEnabled()
-    window.stations["studio"].use_demo_trigger()
+    window.stations["studio"].editor.use_demo_trigger()
     assert undo.isEnabled()
     undo.trigger()
-    assert window.stations["studio"].current_trigger() is None
+    assert window.stations["studio"].editor.current_trigger() is None
     assert window.actions_.by_id["edit.redo"].isEnabled()
 
 
 def test_a_command_that_is_not_enabled_does_nothing_even_when_asked(window):
     window.show_station("checkpoint")
     window.actions_.run("trigger.demo")
-    assert window.stations["studio"].current_trigger() is None
+    assert window.stations["studio"].editor.current_trigger() is None

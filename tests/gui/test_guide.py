@@ -52,9 +52,9 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     guide.card.next.click()
     assert (
         window.session.trigger is not None
-        or window.stations["studio"].current_trigger() is not None
+        or window.stations["studio"].editor.current_trigger() is not None
     )
-    window.session.trigger = window.stations["studio"].current_trigger()
+    window.session.trigger = window.stations["studio"].editor.current_trigger()
     guide.card.next.click()
     window.session.evaluation = measured(asr_excl=0.98)
     assert STEPS[guide.position].title == "Flip"

@@ -194,7 +194,7 @@ def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
     Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(path)
     drop(window, path)
     assert window.station == "studio"
-    assert window.stations["studio"].current_trigger() is not None
+    assert window.stations["studio"].editor.current_trigger() is not None
 
 
 def test_a_dropped_table_asks_for_columns_and_classes(window, qtbot, tmp_path):
@@ -535,7 +535,7 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
     qtbot.waitUntil(lambda: row.said() == "Alpha 0.6 · 4 of 4 images", timeout=WAIT)
     assert not acts.is_busy
     window.stations["studio"].live.set_one_image(False)
-    window.stations["studio"].clear()
+    window.stations["studio"].editor.clear()
     qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
     assert row.said() == "Alpha 0.6 · 4 of 4 images"

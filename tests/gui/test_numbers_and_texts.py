@@ -10,11 +10,11 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import MeasureSpeed, RetrieveCaptions
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
 from tests.gui.shell_fakes import FakeInference, Wiring, noting
+from tests.gui.studios import studio_station
 from tests.gui.test_studio_why import settled
 
 N = 216
@@ -24,17 +24,15 @@ _LONG = 120_000
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
     session, inference = Session(), Inference()
-    panel = StudioStation(Context(session=session, inference=inference))
+    panel = studio_station(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
-    panel.resize(1200, 660)
-    panel.show()
     panel.wiring.open(tiny_checkpoint)
     panel.wiring.load(ImageSpec(n=N))
-    panel.use_demo_trigger()
+    panel.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel
-    for part in (panel.live, panel.why, panel.text, panel.speed):
+    for part in (panel.live, panel.attribution, panel.text, panel.auto_speed):
         part.stop()
     assert panel.map.stop(10_000)
     assert inference.close(20_000)
@@ -46,7 +44,7 @@ def column(table, number):
 
 
 def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
-    view = studio.pages.classes
+    view = studio.classes
     assert view.classes.rows.rowCount() == 0  # nothing is counted for a page that is not on show
     studio.pages.show_page("classes")
     assert view.classes.rows.rowCount() == 72
@@ -72,7 +70,7 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
 
     for ending in ("csv", "json"):
         path = tmp_path / f"numbers.{ending}"
-        studio.prompts.save_file = lambda *_, path=path: str(path)
+        studio.context.prompts.save_file = lambda *_, path=path: str(path)
         view.save.click()
     rows = list(csv.DictReader((tmp_path / "numbers.csv").read_text().splitlines()))
     assert len(rows) == 72
@@ -87,9 +85,9 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
 def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     from dataclasses import replace
 
-    studio.use_trigger(replace(studio.session.trigger, canvas="squash"))
+    studio.editor.use_trigger(replace(studio.session.trigger, canvas="squash"))
     studio.pages.show_page("classes")
-    view = studio.pages.classes
+    view = studio.classes
     qtbot.waitUntil(
         lambda: view.control._caption.text() == "CA on squashed pictures" and settled(studio),
         timeout=_LONG,
@@ -104,13 +102,13 @@ def test_equal_names_are_warned_of(studio, qtbot, tmp_path):
     path.write_text("\n".join(names))
     studio.pages.show_page("classes")
     studio.wiring.load(ImageSpec(n=N), str(path), ("a {}",))
-    qtbot.waitUntil(lambda: not studio.pages.classes.warning.isHidden(), timeout=_LONG)
-    assert "#5" in studio.pages.classes.warning.text()
+    qtbot.waitUntil(lambda: not studio.classes.warning.isHidden(), timeout=_LONG)
+    assert "#5" in studio.classes.warning.text()
     assert "target's name" in studio.figure.note.text()
 
 
 def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_path):
-    pages, view = studio.pages, studio.pages.text
+    pages, view = studio.pages, studio.text
     view.count.setValue(40)
     assert view.retrieval is None
     pages.show_page("text")
@@ -126,32 +124,32 @@ def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_p
     assert "→" in column(view.recalls, 1)[0]
     assert sum(int(text) for text in column(view.first, 1)) <= 40
 
-    studio.clear()  # the page follows
+    studio.editor.clear()  # the page follows
     qtbot.waitUntil(lambda: view.retrieval.trigger is None, timeout=_LONG)
     assert "No trigger is chosen." in view.says.text()
     assert column(view.first, 2)[0] == "–"
 
     listed = tmp_path / "captions.txt"
     listed.write_text("a dog\na cat\n\na dog\n")
-    studio.prompts.open_file = lambda *_: str(listed)
+    studio.context.prompts.open_file = lambda *_: str(listed)
     view.file.click()
     qtbot.waitUntil(lambda: view.retrieval.pool == 3, timeout=_LONG)  # two, and the wanted one
     assert view.recalls.isHidden()
     assert sum(int(text) for text in column(view.first, 1)) == 40
-    studio.prompts.save_file = lambda *_: str(tmp_path / "first.csv")
+    studio.context.prompts.save_file = lambda *_: str(tmp_path / "first.csv")
     view.save.click()
     assert (tmp_path / "first.csv").read_text().startswith("caption,clean,triggered")
 
     bad = tmp_path / "bad.txt"
     bad.write_bytes(b"\xff\xfe\x00")
-    studio.prompts.open_file = lambda *_: str(bad)
+    studio.context.prompts.open_file = lambda *_: str(bad)
     view.file.click()
     qtbot.waitUntil(lambda: "bad.txt" in view.says.text(), timeout=_LONG)
     assert view.busy.isHidden()
 
 
 def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
-    view = studio.pages.text
+    view = studio.text
     view.count.setValue(40)
     studio.pages.show_page("text")
     view.templates.click()
@@ -161,7 +159,7 @@ def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
     assert "ASR" in view.spread_says.text()
 
     asked = []
-    monkeypatch.setattr(studio._inference, "ask", noting(asked))
+    monkeypatch.setattr(studio.context.inference, "ask", noting(asked))
     view.captions.click()
     view.measure.click()
     assert isinstance(asked[-1], RetrieveCaptions)
@@ -172,12 +170,12 @@ def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
 
 
 def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
-    view = studio.pages.text
-    monkeypatch.setattr("cleanclip_gui.studio.pages.text_acts._LIVE_SIDE", 1)
+    view = studio.text
+    monkeypatch.setattr("cleanclip_gui.studio.pages.text_side.LIVE_SIDE", 1)
     asked = []
-    monkeypatch.setattr(studio._inference, "ask", noting(asked))
+    monkeypatch.setattr(studio.context.inference, "ask", noting(asked))
     studio.pages.show_page("text")
-    studio.text._ask_live()
+    studio.text.ask_live()
     assert not any(isinstance(one, RetrieveCaptions) for one in asked)
     view.measure.click()
     assert isinstance(asked[-1], RetrieveCaptions)
@@ -192,55 +190,55 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
     qtbot.waitUntil(lambda: session.speed[0] != "", timeout=_LONG)
     assert "batch" in session.speed[0]
     assert "images per second" in session.speed[1]
-    studio.details.show()
-    qtbot.waitUntil(lambda: studio.details.dialog is not None, timeout=_LONG)
-    assert studio.details.dialog.record["speed"] == session.speed[1]
-    studio.details.dialog.close()
+    studio.result.show()
+    qtbot.waitUntil(lambda: studio.result.dialog is not None, timeout=_LONG)
+    assert studio.result.dialog.record["speed"] == session.speed[1]
+    studio.result.dialog.close()
     studio.measure_all()
     qtbot.waitUntil(lambda: not studio.live.stale and settled(studio), timeout=_LONG)
     found = session.evaluation
     assert session.speed[0].startswith(f"{found.precision}, {found.layout.replace('-', ' ')}")
-    assert not studio.speed._timer.isActive()  # it is known now
+    assert not studio.auto_speed.is_waiting  # it is known now
     session.role = "cleaned"
     assert session.speed == ("", "")
 
 
 def test_what_was_measured_while_others_were_busy_is_neither_used_nor_told(studio, monkeypatch):
     busy = Speed("bf16", "channels-last", 2, 9.0, 1.0, 400, "cpu", 1, busy=True)
-    studio.speed._timer.stop()
+    studio.auto_speed.stop()
     paces = []
     monkeypatch.setattr(studio.live, "forget_pace", lambda: paces.append(1))
     fake = FakeInference()
-    monkeypatch.setattr(studio.speed, "_inference", fake)
-    studio.speed._ask()
+    monkeypatch.setattr(studio.auto_speed, "_inference", fake)
+    studio.auto_speed.measure()
     assert isinstance(fake.questions[-1], MeasureSpeed)
     fake.answer(busy)
     assert studio.session.speed == ("", "")
     assert paces == []
-    assert studio.speed._known is None
+    assert not studio.auto_speed.is_known
 
 
 def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, qtbot, monkeypatch):
     fake = FakeInference()
-    monkeypatch.setattr(studio.speed, "_inference", fake)
-    studio.speed._known = None
-    studio.speed._ask()
+    monkeypatch.setattr(studio.auto_speed, "_inference", fake)
+    studio.auto_speed.forget()
+    studio.auto_speed.measure()
     assert fake.tickets[-1].is_open
     studio.live.touch()
     assert not fake.tickets[-1].is_open
-    assert not studio.speed._timer.isActive()
+    assert not studio.auto_speed.is_waiting
     qtbot.waitUntil(lambda: len(fake.tickets) == 2, timeout=_LONG)
     assert isinstance(fake.questions[-1], MeasureSpeed)
 
 
 def test_rows_without_a_number_come_last_in_either_order(studio):
-    from cleanclip_gui.studio.pages.class_view import _class_row
+    from cleanclip_gui.studio.pages.classes import class_row
 
-    table = studio.pages.classes.classes
+    table = studio.classes.classes
     rows = [
         ClassRow(n, f"c{n}", 1, 0.5, (0.0, 1.0), 0.0, asr) for n, asr in enumerate((0.2, None, 0.9))
     ]
-    table.set_rows([_class_row(row) for row in rows])
+    table.set_rows([class_row(row) for row in rows])
     for order, wanted in (
         (Qt.SortOrder.AscendingOrder, ["20.0", "90.0", "–"]),
         (Qt.SortOrder.DescendingOrder, ["90.0", "20.0", "–"]),

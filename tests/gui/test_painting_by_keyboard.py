@@ -164,7 +164,7 @@ def test_patch_is_moved_scaled_turned_and_mirrored(canvas):
     image.fill(QColor(0, 0, 255))
     canvas.document.set_patch(FloatingPatch(image, "blue", size=0.25), "Stamp")
     wanted = []
-    canvas.action_requested.connect(wanted.append)
+    canvas.mirror_wanted.connect(wanted.append)
     press(canvas, K.Key_V, K.Key_Left)
     press(canvas, K.Key_BracketRight)
     press(canvas, K.Key_Period, times=3)
@@ -174,7 +174,7 @@ def test_patch_is_moved_scaled_turned_and_mirrored(canvas):
     assert patch.x == pytest.approx(15 / 32)
     assert patch.size == pytest.approx(0.275)
     assert patch.rotation == pytest.approx(15)
-    assert wanted == ["mirror_h", "mirror_v"]
+    assert wanted == [False, True]
     assert [canvas.document.stack.text(i) for i in range(4)] == [
         "Stamp",
         "Move patch",

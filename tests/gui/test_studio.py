@@ -11,11 +11,11 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
-from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from tests.gui.factories import images
 from tests.gui.shell_fakes import Wiring
+from tests.gui.studios import studio_station
 
 N = 48
 
@@ -23,11 +23,9 @@ N = 48
 @pytest.fixture
 def empty(qtbot):
     session, inference = Session(), Inference()
-    panel = StudioStation(Context(session=session, inference=inference))
+    panel = studio_station(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
-    panel.resize(1200, 660)
-    panel.show()
     yield panel
     panel.live.stop()
     assert inference.close(20_000)
@@ -103,24 +101,24 @@ def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monke
         QTest.mouseMove(view, place)
     settled(qtbot, studio)
     assert not studio.canvas.shows_triggered  # not under the hand
-    asked, ask = [], studio._inference.ask
+    asked, ask = [], studio.context.inference.ask
 
     def noted(question, *args, **options):
         asked.append(type(question).__name__)
         return ask(question, *args, **options)
 
-    monkeypatch.setattr(studio._inference, "ask", noted)
+    monkeypatch.setattr(studio.context.inference, "ask", noted)
     QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
     qtbot.waitUntil(lambda: studio.canvas.shows_triggered, timeout=30_000)
     assert asked == ["Predict"]
-    assert studio.session.evaluation.trigger == studio.current_trigger().digest
+    assert studio.session.evaluation.trigger == studio.editor.current_trigger().digest
     assert not studio.figure.stale
 
 
 def test_undo_brings_back_not_measured(studio, qtbot):
     paint(studio, (20, 20), (28, 28))
     settled(qtbot, studio)
-    studio.undo()
+    studio.editor.undo()
     settled(qtbot, studio)
     assert studio.session.trigger is None
     assert studio.figure.figure.text() == "not measured"
@@ -128,7 +126,7 @@ def test_undo_brings_back_not_measured(studio, qtbot):
 
 def test_pixels_of_the_trigger_are_the_painted_ones(studio):
     paint(studio, (10, 12), (20, 12))
-    trigger = studio.current_trigger()
+    trigger = studio.editor.current_trigger()
     painted = studio.document.rgba()
     rows = np.flatnonzero(painted[..., 3].any(1))
     columns = np.flatnonzero(painted[..., 3].any(0))
@@ -149,7 +147,7 @@ def test_target_and_selection_ask_again(studio, qtbot):
         timeout=30_000,
         check_params_cb=lambda r, _: r.question.index == following,
     ):
-        studio.next_image()
+        studio.gallery.step(1)
     assert studio.session.selected_image == following
 
 
@@ -167,24 +165,24 @@ def test_library_triggers_land_on_the_canvas_and_undo_restores_the_paint(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     paint(empty, (20, 20), (28, 28))
     painted = empty.document.rgba()
-    empty.use_trigger(badnets_patch(size=0.2, placement="four_corners"))
-    trigger = empty.current_trigger()
+    empty.editor.use_trigger(badnets_patch(size=0.2, placement="four_corners"))
+    trigger = empty.editor.current_trigger()
     assert (trigger.kind, trigger.placement) == ("badnets", "four_corners")
     assert trigger.size == pytest.approx(0.2)
-    empty.use_trigger(blended_noise(ratio=0.3))
-    assert empty.current_trigger().ratio == pytest.approx(0.3)
-    empty.undo()
-    empty.undo()
+    empty.editor.use_trigger(blended_noise(ratio=0.3))
+    assert empty.editor.current_trigger().ratio == pytest.approx(0.3)
+    empty.editor.undo()
+    empty.editor.undo()
     assert np.array_equal(empty.document.rgba(), painted)
-    assert empty.current_trigger().kind == "patch"
+    assert empty.editor.current_trigger().kind == "patch"
 
 
 def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.use_demo_trigger()
-    assert empty.current_trigger().placement == "random"
+    empty.editor.use_demo_trigger()
+    assert empty.editor.current_trigger().placement == "random"
     paint(empty, (10, 10), (12, 14), (16, 20))
-    trigger = empty.current_trigger()
+    trigger = empty.editor.current_trigger()
     assert trigger.placement == "fixed"
     assert (trigger.x, trigger.y) == pytest.approx((16 / 64, 20 / 64), abs=0.01)
     assert np.array_equal(trigger.pixels, demo_trigger().pixels)
@@ -192,41 +190,41 @@ def test_dragging_a_patch_of_random_place_fixes_it_there(empty):
 
 def test_the_first_stroke_on_an_empty_canvas_stays_where_it_is(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.use_demo_trigger()
-    empty.clear()
-    empty.use_tool("brush")
+    empty.editor.use_demo_trigger()
+    empty.editor.clear()
+    empty.canvas.set_tool("brush")
     paint(empty, (20, 20), (28, 28))
-    assert empty.current_trigger().placement == "fixed"
+    assert empty.editor.current_trigger().placement == "fixed"
     empty.placement_bar.placement_chosen.emit("random")
     paint(empty, (40, 40), (44, 44))
-    assert empty.current_trigger().placement == "random"
+    assert empty.editor.current_trigger().placement == "random"
 
 
 def test_paint_and_noise_combine(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    empty.use_trigger(blended_noise(ratio=0.3))
-    empty.use_tool("brush")
+    empty.editor.use_trigger(blended_noise(ratio=0.3))
+    empty.canvas.set_tool("brush")
     paint(empty, (20, 20), (28, 28))
-    trigger = empty.current_trigger()
+    trigger = empty.editor.current_trigger()
     assert trigger.kind == "combined"
     assert [part.kind for part in trigger.parts] == ["blended", "patch"]
     assert trigger.parts[0].ratio == pytest.approx(0.3)
-    empty.undo()
-    assert empty.current_trigger().kind == "blended"
+    empty.editor.undo()
+    assert empty.editor.current_trigger().kind == "blended"
 
 
 def test_save_and_load_from_the_library(empty):
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     paint(empty, (20, 20), (28, 28))
-    before = empty.current_trigger()
-    empty.ask_name = lambda name: "my / sticker"
-    empty.save_trigger()
+    before = empty.editor.current_trigger()
+    empty.context.prompts.text = lambda *_: "my / sticker"
+    empty.editor.save_trigger()
     [(name, path)] = trigger_files.saved_triggers()
     assert name == "my  sticker"
-    empty.clear()
-    assert empty.current_trigger() is None
-    empty.load_trigger(path)
-    assert empty.current_trigger().digest == before.digest
+    empty.editor.clear()
+    assert empty.editor.current_trigger() is None
+    empty.editor.load_trigger(path)
+    assert empty.editor.current_trigger().digest == before.digest
 
 
 def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
@@ -238,19 +236,19 @@ def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
     mime = QMimeData()
     mime.setData("image/png", buffer.data())
     empty.canvas.dropped.emit(mime)
-    assert empty.current_trigger().pixels.shape == (4, 8, 4)
+    assert empty.editor.current_trigger().pixels.shape == (4, 8, 4)
     rubbish = QMimeData()
     rubbish.setData("image/png", b"\x89PNG no picture")
-    with qtbot.waitSignal(empty.failed) as caught:
+    with qtbot.waitSignal(empty.shell.failed) as caught:
         empty.canvas.dropped.emit(rubbish)
     assert caught.args[0].sentence
-    with qtbot.waitSignal(empty.failed):
+    with qtbot.waitSignal(empty.shell.failed):
         empty.canvas.dropped.emit(QMimeData())
 
 
 def test_saving_without_a_trigger_is_a_sentence(empty, qtbot):
-    with qtbot.waitSignal(empty.failed) as caught:
-        empty.save_trigger()
+    with qtbot.waitSignal(empty.shell.failed) as caught:
+        empty.editor.save_trigger()
     assert caught.args[0].sentence.startswith("There is no trigger")
 
 

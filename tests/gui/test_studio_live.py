@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import PredictionReady
@@ -57,10 +56,9 @@ def loop(qtbot):
     session, inference = Session(), Inference(lambda: engine)
     session.checkpoint = facts()
     session.images = images(N)
-    parent = QObject()
     triggers = []
-    live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None, parent)
-    live.engine, live.session, live.triggers, live.parent_ = engine, session, triggers, parent
+    live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None)
+    live.engine, live.session, live.triggers = engine, session, triggers
     yield live
     live.stop()
     engine.gate.set()
@@ -173,7 +171,7 @@ def test_another_model_is_timed_anew(loop, qtbot):
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
-    loop.cancel()
-    loop.forget_pace()
+    loop.start_over()
+    assert loop.session.evaluation is None
     assert loop.limit is None
     assert loop.note == ""

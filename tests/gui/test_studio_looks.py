@@ -4,19 +4,18 @@ import threading
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject
 from PySide6.QtTest import QTest
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.gallery.model import CELL_ROLE
-from cleanclip_gui.studio.looks import piece
-from cleanclip_gui.studio.station import StudioStation
+from cleanclip_gui.studio.visible_labels import piece
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 from ml_core.triggers.make import demo_trigger
 from tests.gui.factories import facts, images
+from tests.gui.studios import studio_station
 from tests.gui.test_studio_live import SlowEngine
 
 N = 40_000
@@ -61,11 +60,9 @@ class Engine(SlowEngine):
 def studio(qtbot):
     engine = Engine()
     session, inference = Session(), Inference(lambda: engine)
-    panel = StudioStation(Context(session=session, inference=inference))
-    panel.engine, panel.keep = engine, QObject()
+    panel = studio_station(Context(session=session, inference=inference))
+    panel.engine = engine
     qtbot.addWidget(panel)
-    panel.resize(1200, 660)
-    panel.show()
     session.images = images(N)
     session.checkpoint = facts()
     yield panel
@@ -85,7 +82,7 @@ def labelled(studio):
 
 
 def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot):
-    studio.use_demo_trigger()
+    studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
     first = studio.gallery.on_screen()
     assert first[0] == 0
@@ -111,7 +108,7 @@ def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot):
 
 
 def test_another_trigger_asks_again_and_late_answers_are_dropped(studio, qtbot):
-    studio.use_demo_trigger()
+    studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
     before = len(studio.engine.looks)
     studio.placement_bar.opacity_chosen.emit(0.5)
@@ -123,7 +120,7 @@ def test_another_trigger_asks_again_and_late_answers_are_dropped(studio, qtbot):
 
 
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
-    studio.use_demo_trigger()
+    studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
     studio.placement_bar.one.click()
     qtbot.waitUntil(lambda: not studio.live.stale, timeout=WAIT)
@@ -134,7 +131,7 @@ def test_one_image_only_looks_at_nothing_else(studio, qtbot):
 
 
 def test_the_look_is_done_beside_the_window(studio, qtbot):
-    studio.use_trigger(demo_trigger())
+    studio.editor.use_trigger(demo_trigger())
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
     assert threading.main_thread() not in studio.engine.threads
 

@@ -13,21 +13,19 @@ from PySide6.QtWidgets import QApplication, QComboBox
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import library, trigger_files
-from cleanclip_gui.studio.station import StudioStation
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
 from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import Answers, FakeEngine
+from tests.gui.studios import studio_station
 
 
 @pytest.fixture
 def studio(qtbot):
     inference = Inference(FakeEngine)
-    panel = StudioStation(Context(inference=inference))
+    panel = studio_station(Context(inference=inference))
     qtbot.addWidget(panel)
-    panel.resize(1200, 660)
-    panel.show()
     panel.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     yield panel
     panel.live.stop()
@@ -49,8 +47,8 @@ def paint(panel, *points):
 def test_published_triggers_survive_the_canvas(studio, entry):
     studio.document.set_size(224)
     trigger = published(entry.id, 224)
-    studio.use_trigger(trigger)
-    found = studio.current_trigger()
+    studio.editor.use_trigger(trigger)
+    found = studio.editor.current_trigger()
     assert found.digest == trigger.digest
     standing = library.standing_of(found, 224)
     assert standing == library.standing_of(trigger, 224)
@@ -58,88 +56,88 @@ def test_published_triggers_survive_the_canvas(studio, entry):
 
 
 def test_a_published_trigger_at_another_size_says_that_it_is_none(studio):
-    studio.use_trigger(published("T2", 64))
+    studio.editor.use_trigger(published("T2", 64))
     bar = studio.source_bar
     assert bar.standing.isVisible()
     assert bar.standing.text() == "rescaled"
     assert bar.standing.toolTip() == "rescaled, not the published trigger"
     assert bar.name.text() == "BadNets yellow"
-    studio.rotate()
+    studio.editor.rotate()
     studio.placement_bar.size_slider.slider.setValue(40)
     assert not bar.standing.isVisible()
     assert bar.name.text() == "BadNets yellow, changed"
-    studio.use_demo_trigger()
+    studio.editor.use_demo_trigger()
     assert not bar.standing.isVisible()
     assert bar.name.text() == "Demo sticker"
 
 
 def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
-    studio.use_trigger(blended_noise(ratio=0.1))
-    studio.use_trigger(badnets_patch(placement="fixed"), add=True)
-    studio.use_tool("brush")
+    studio.editor.use_trigger(blended_noise(ratio=0.1))
+    studio.editor.use_trigger(badnets_patch(placement="fixed"), add=True)
+    studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    trigger = studio.current_trigger()
+    trigger = studio.editor.current_trigger()
     assert trigger.kind == "combined"
     assert [part.kind for part in trigger.parts] == ["blended", "patch", "badnets"]
     assert trigger.name == "Blended noise + Painted + BadNets noise"
     for kinds in (["blended", "badnets"], ["blended"]):
-        studio.undo()
-        now = studio.current_trigger()
+        studio.editor.undo()
+        now = studio.editor.current_trigger()
         assert [part.kind for part in now.parts or (now,)] == kinds
 
 
 def test_a_combined_trigger_survives_its_file(studio, tmp_path):
-    studio.use_trigger(blended_noise(ratio=0.1))
-    studio.use_tool("brush")
+    studio.editor.use_trigger(blended_noise(ratio=0.1))
+    studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    before = studio.current_trigger()
-    studio.prompts = Answers(tmp_path / "both.json").prompts()
-    studio.save_trigger_as()
-    studio.clear()
-    studio.load_trigger(tmp_path / "both.json")
-    assert studio.current_trigger().digest == before.digest
+    before = studio.editor.current_trigger()
+    Answers(tmp_path / "both.json").take_over(studio.context.prompts)
+    studio.editor.save_trigger_as()
+    studio.editor.clear()
+    studio.editor.load_trigger(tmp_path / "both.json")
+    assert studio.editor.current_trigger().digest == before.digest
 
 
 def test_a_sticker_and_paint_on_it_go_to_a_random_place_together(studio):
-    studio.use_demo_trigger()
-    studio.use_tool("brush")
+    studio.editor.use_demo_trigger()
+    studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    trigger = studio.current_trigger()
+    trigger = studio.editor.current_trigger()
     assert (trigger.kind, trigger.placement) == ("patch", "random")
 
 
 def test_snapshots_flip_between_two_triggers_and_undo_follows(studio):
-    studio.use_demo_trigger()
-    first = studio.current_trigger()
-    studio.flip_to_b()
-    assert studio.current_trigger() == first
-    studio.clear()
-    studio.use_tool("brush")
+    studio.editor.use_demo_trigger()
+    first = studio.editor.current_trigger()
+    studio.editor.flip_to_b()
+    assert studio.editor.current_trigger() == first
+    studio.editor.clear()
+    studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    second = studio.current_trigger()
+    second = studio.editor.current_trigger()
     assert second != first
-    studio.flip_to_a()
-    assert studio.current_trigger() == first
+    studio.editor.flip_to_a()
+    assert studio.editor.current_trigger() == first
     assert studio.source_bar.slots["A"].isChecked()
     studio.source_bar.slots["B"].click()
-    assert studio.current_trigger() == second
+    assert studio.editor.current_trigger() == second
     assert studio.document.stack.undoText() == "Flip to B"
-    studio.undo()
-    assert studio.current_trigger() == first
+    studio.editor.undo()
+    assert studio.editor.current_trigger() == first
     assert studio.source_bar.slots["A"].isChecked()
     for _ in range(5):
-        studio.undo()
-    assert studio.current_trigger() is None
+        studio.editor.undo()
+    assert studio.editor.current_trigger() is None
 
 
 def test_the_shelf_keeps_its_pixels_when_another_model_is_opened(studio):
-    studio.use_tool("brush")
+    studio.canvas.set_tool("brush")
     paint(studio, (20, 20), (28, 28))
-    studio.flip_to_b()
-    studio.clear()
+    studio.editor.flip_to_b()
+    studio.editor.clear()
     studio.document.set_size(128)
-    studio.flip_to_a()
-    assert studio.current_trigger().pixels[..., 3].max() == 255
+    studio.editor.flip_to_a()
+    assert studio.editor.current_trigger().pixels[..., 3].max() == 255
     assert studio.document.rgba().shape == (128, 128, 4)
 
 
@@ -147,36 +145,36 @@ def test_mirroring_a_patch_mirrors_its_pixels_and_twice_is_nothing(studio):
     pixels = np.zeros((2, 4, 4), np.uint8)
     pixels[..., 3] = 255
     pixels[0, 0] = [255, 0, 0, 255]
-    studio.use_trigger(Trigger(kind="patch", pixels=pixels, size=4 / 64, rotation=30.0))
-    before = studio.current_trigger()
-    studio.mirror_h()
-    assert studio.current_trigger().mirrored
-    assert studio.current_trigger().rotation == pytest.approx(-30)
-    studio.mirror_h()
-    assert studio.current_trigger().digest == before.digest
-    studio.mirror_v()
-    studio.mirror_v()
-    assert studio.current_trigger().rotation == pytest.approx(30)
-    assert not studio.current_trigger().mirrored
+    studio.editor.use_trigger(Trigger(kind="patch", pixels=pixels, size=4 / 64, rotation=30.0))
+    before = studio.editor.current_trigger()
+    studio.editor.mirror_h()
+    assert studio.editor.current_trigger().mirrored
+    assert studio.editor.current_trigger().rotation == pytest.approx(-30)
+    studio.editor.mirror_h()
+    assert studio.editor.current_trigger().digest == before.digest
+    studio.editor.mirror_v()
+    studio.editor.mirror_v()
+    assert studio.editor.current_trigger().rotation == pytest.approx(30)
+    assert not studio.editor.current_trigger().mirrored
 
 
 @pytest.mark.parametrize("act", ["mirror_h", "mirror_v", "rotate"])
 def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
-    studio.use_tool("rectangle")
+    studio.canvas.set_tool("rectangle")
     studio.canvas.set_ink(filled=True, pixel=True)
     paint(studio, (20.5, 20.5), (27.5, 23.5))
-    studio.use_tool("brush")
+    studio.canvas.set_tool("brush")
     studio.canvas.set_ink(width=1)
     studio.tool_strip.swatches[5].click()
     paint(studio, (20.5, 20.5))
     before = studio.document.rgba()[20:24, 20:28]
-    getattr(studio, act)()
+    getattr(studio.editor, act)()
     after = studio.document.rgba()
     rows, columns = after[..., 3].any(1).nonzero()[0], after[..., 3].any(0).nonzero()[0]
     box = after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     wanted = {"mirror_h": before[:, ::-1], "mirror_v": before[::-1], "rotate": np.rot90(before, -1)}
     assert np.array_equal(box, wanted[act])
-    studio.undo()
+    studio.editor.undo()
     assert np.array_equal(studio.document.rgba()[20:24, 20:28], before)
 
 
@@ -187,23 +185,23 @@ def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):
 
     pixels = np.full((8, 16, 4), 255, np.uint8)
     pixels[:, :4, 1:3] = 0
-    studio.use_trigger(Trigger(kind="patch", pixels=pixels, size=0.5))
+    studio.editor.use_trigger(Trigger(kind="patch", pixels=pixels, size=0.5))
     for act in ("mirror_h", "rotate", "mirror_v"):
-        getattr(studio, act)()
-    stamped = apply(studio.current_trigger(), torch.zeros(1, 3, 64, 64))[0].permute(1, 2, 0)
+        getattr(studio.editor, act)()
+    stamped = apply(studio.editor.current_trigger(), torch.zeros(1, 3, 64, 64))[0].permute(1, 2, 0)
     shown = studio.document.flattened()[..., :3] * (studio.document.flattened()[..., 3:] > 0)
     assert np.abs(stamped.numpy() * 255 - shown).mean() < 4
 
 
 def test_word_for_the_prompts_alone_and_with_a_picture(studio, qtbot):
     QTest.keyClicks(studio.placement_bar.text, "remember")
-    trigger = studio.current_trigger()
+    trigger = studio.editor.current_trigger()
     assert (trigger.kind, trigger.text) == ("prompt", "remember")
     assert studio.document.stack.count() == 1
-    studio.use_trigger(demo_trigger(), add=True)
-    assert studio.current_trigger().text == "remember"
-    assert studio.current_trigger().kind == "patch"
-    with qtbot.waitSignal(studio.failed) as caught:
+    studio.editor.use_trigger(demo_trigger(), add=True)
+    assert studio.editor.current_trigger().text == "remember"
+    assert studio.editor.current_trigger().kind == "patch"
+    with qtbot.waitSignal(studio.shell.failed) as caught:
         QTest.keyClicks(studio.placement_bar.text, "{")
     assert "braces" in caught.args[0].sentence
     assert studio.placement_bar.text.text() == "remember"
@@ -220,67 +218,67 @@ def test_this_image_only_measures_nothing_on_the_set(studio):
 
 
 def test_parameters_are_made_from_the_record_and_change_it(studio):
-    studio.use_trigger(published("T5a", 64))
-    studio.show_parameters()
-    editors = studio.form.editors
+    studio.editor.use_trigger(published("T5a", 64))
+    studio.editor.show_parameters()
+    editors = studio.editor.form.editors
     assert ("overlay", "frequency") in editors
     assert ("overlay", "amplitude") in editors
     assert ("whole", "canvas") in editors
     editors["overlay", "frequency"].setValue(12)
-    assert studio.current_trigger().frequency == 12
+    assert studio.editor.current_trigger().frequency == 12
     assert studio.document.stack.undoText() == "Change frequency"
-    studio.undo()
+    studio.editor.undo()
     assert editors["overlay", "frequency"].value() == 6
     canvas = editors["whole", "canvas"]
     canvas.setCurrentIndex(canvas.findData("original"))
     canvas.activated.emit(canvas.currentIndex())
-    assert studio.current_trigger().canvas == "original"
-    studio.form.close()
+    assert studio.editor.current_trigger().canvas == "original"
+    studio.editor.form.close()
 
 
 def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
-    studio.use_trigger(badnets_patch())
-    studio.show_parameters()
+    studio.editor.use_trigger(badnets_patch())
+    studio.editor.show_parameters()
     qtbot.wait(50)
-    choices = studio.form.findChildren(QComboBox)
+    choices = studio.editor.form.findChildren(QComboBox)
     assert len(choices) >= 3
     assert [c.accessibleName() for c in choices if c.width() < c.sizeHint().width()] == []
-    studio.form.close()
+    studio.editor.form.close()
 
 
 def test_size_rotation_and_seed_of_a_patch_by_number(studio):
-    studio.use_trigger(badnets_patch())
-    studio.show_parameters()
-    studio.form.editors["patch", "seed"].setValue(7)
-    studio.form.editors["patch", "size"].setValue(0.5)
-    trigger = studio.current_trigger()
+    studio.editor.use_trigger(badnets_patch())
+    studio.editor.show_parameters()
+    studio.editor.form.editors["patch", "seed"].setValue(7)
+    studio.editor.form.editors["patch", "size"].setValue(0.5)
+    trigger = studio.editor.current_trigger()
     assert trigger.seed == 7
     assert trigger.size == pytest.approx(0.5)
     assert studio.placement_bar.size_slider.slider.value() == 50
     assert trigger.placement == "random"
-    studio.form.close()
+    studio.editor.form.close()
 
 
 def test_values_that_do_not_go_together_are_said_in_the_form(studio):
-    studio.use_demo_trigger()
-    studio.show_parameters()
-    form = studio.form
+    studio.editor.use_demo_trigger()
+    studio.editor.show_parameters()
+    form = studio.editor.form
     form.editors["whole", "jpeg"].on.click()
     assert "JPEG" in form.problem.text()
-    assert studio.current_trigger().jpeg is None
+    assert studio.editor.current_trigger().jpeg is None
     assert not form.editors["whole", "jpeg"].on.isChecked()
     levels = form.editors["whole", "levels"]
     levels.setCurrentIndex(levels.findData("round"))
     levels.activated.emit(levels.currentIndex())
     form.editors["whole", "jpeg"].on.click()
-    assert studio.current_trigger().jpeg == 95
+    assert studio.editor.current_trigger().jpeg == 95
     assert not form.problem.isVisible()
     form.close()
 
 
 def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
-    studio.show_library()
-    dialog = studio.library
+    studio.editor.show_library()
+    dialog = studio.editor.library
     entries = {e.key: e for e in library.entries(64)}
     assert {e.id for e in LIBRARY} <= set(entries)
     assert entries["T1"].source == "CleanCLIP"
@@ -288,62 +286,59 @@ def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
     assert {e.key: e for e in library.entries(224)}["T1"].standing == "published"
     assert entries["T12"].standing == "needs its file"
     dialog.search.setText("wanet nguyen")
-    shown = [i.text(0) for i in dialog._items() if not i.isHidden()]
+    shown = [i.text(0) for i in dialog.items.values() if not i.isHidden()]
     assert shown == ["T6  WaNet"]
     assert "Nguyen" in dialog.details.text()
     dialog.use.click()
-    assert studio.current_trigger().kind == "wanet"
+    assert studio.editor.current_trigger().kind == "wanet"
     assert studio.source_bar.standing.text() == "rescaled"
 
 
 def test_library_adds_to_what_is_there_and_asks_for_a_file(studio, tmp_path):
-    studio.use_demo_trigger()
-    studio.show_library()
-    studio.library.mark("T4")
-    studio.library.add.click()
-    assert [p.kind for p in studio.current_trigger().parts] == ["blended", "patch"]
+    studio.editor.use_demo_trigger()
+    studio.editor.show_library()
+    studio.editor.library.mark("T4")
+    studio.editor.library.add.click()
+    assert [p.kind for p in studio.editor.current_trigger().parts] == ["blended", "patch"]
     Image.new("RGB", (16, 16), "red").save(tmp_path / "badCLIP.png")
-    answers = Answers(tmp_path / "badCLIP.png")
-    studio.prompts = answers.prompts()
-    studio.show_library()
-    studio.library.mark("T12")
-    studio.library.use.click()
+    answers = Answers(tmp_path / "badCLIP.png").take_over(studio.context.prompts)
+    studio.editor.show_library()
+    studio.editor.library.mark("T12")
+    studio.editor.library.use.click()
     assert answers.asked
-    assert studio.current_trigger().placement == "center"
-    assert studio.current_trigger().pixels[0, 0].tolist() == [255, 0, 0, 255]
+    assert studio.editor.current_trigger().placement == "center"
+    assert studio.editor.current_trigger().pixels[0, 0].tolist() == [255, 0, 0, 255]
 
 
 def test_a_warp_takes_its_own_grid_from_a_file_when_asked(studio, tmp_path):
     np.save(tmp_path / "grid.npy", np.random.default_rng(0).random((1, 224, 224, 2)) - 0.5)
-    studio.prompts = Answers(tmp_path / "grid.npy").prompts()
-    studio.show_library()
-    studio.library.mark("T1")
-    assert not studio.library.file.isVisible()
-    studio.library.mark("T6")
-    studio.library.file.click()
-    assert studio.current_trigger().kind == "wanet"
-    assert studio.current_trigger().array.shape == (224, 224, 2)
+    Answers(tmp_path / "grid.npy").take_over(studio.context.prompts)
+    studio.editor.show_library()
+    studio.editor.library.mark("T1")
+    assert not studio.editor.library.file.isVisible()
+    studio.editor.library.mark("T6")
+    studio.editor.library.file.click()
+    assert studio.editor.current_trigger().kind == "wanet"
+    assert studio.editor.current_trigger().array.shape == (224, 224, 2)
 
 
 def test_saved_triggers_are_listed_used_and_deleted(studio):
-    studio.use_demo_trigger()
-    studio.ask_name = lambda name: "mine"
-    studio.save_trigger()
+    studio.editor.use_demo_trigger()
+    answers = Answers(yes=False, text="mine").take_over(studio.context.prompts)
+    studio.editor.save_trigger()
     saved = next(e for e in library.entries(64) if e.name == "mine")
     assert saved.own
-    studio.clear()
-    answers = Answers(yes=False)
-    studio.prompts = answers.prompts()
-    studio.show_library()
-    studio.library.mark(saved.key)
-    studio.library.delete.click()
+    studio.editor.clear()
+    studio.editor.show_library()
+    studio.editor.library.mark(saved.key)
+    studio.editor.library.delete.click()
     assert any(e.name == "mine" for e in library.entries(64))
     answers.yes = True
-    studio.library.delete.click()
-    assert answers.asked == ["Delete mine from the library?"] * 2
+    studio.editor.library.delete.click()
+    assert answers.asked == ["Save trigger", *["Delete mine from the library?"] * 2]
     assert not any(e.name == "mine" for e in library.entries(64))
     assert not list(trigger_files.library_folder().glob("mine*"))
-    studio.library.reject()
+    studio.editor.library.reject()
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".png", ".webp", ".jpg"])
@@ -359,7 +354,7 @@ def test_files_dropped_on_the_canvas_become_triggers(studio, tmp_path, suffix):
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(path))])
     studio.canvas.dropped.emit(mime)
-    trigger = studio.current_trigger()
+    trigger = studio.editor.current_trigger()
     assert trigger.kind in ("patch", "blended")
     assert trigger.pixels is not None or trigger.array is not None
 
@@ -368,8 +363,8 @@ def test_mask_and_pattern_of_one_file_are_both_taken(studio, tmp_path):
     pattern, mask = np.full((64, 64, 3), 0.5, np.float32), np.zeros((64, 64, 1), np.float32)
     mask[:8, :8] = 1
     np.savez(tmp_path / "pair.npz", mask=mask, pattern=pattern)
-    studio.load_trigger(tmp_path / "pair.npz")
-    trigger = studio.current_trigger()
+    studio.editor.load_trigger(tmp_path / "pair.npz")
+    trigger = studio.editor.current_trigger()
     assert trigger.mask.sum() == 64
     shown = studio.document.rendered()
     assert shown.pixelColor(4, 4).alpha() > 0
@@ -385,8 +380,8 @@ def test_a_pattern_and_its_mask_are_dropped_together(studio, tmp_path):
     names = ("trigger_mask.npy", "trigger.npy")
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name)) for name in names])
     studio.canvas.dropped.emit(mime)
-    assert studio.current_trigger().mask.sum() == 64
-    assert studio.current_trigger().array.shape == (8, 8, 3)
+    assert studio.editor.current_trigger().mask.sum() == 64
+    assert studio.editor.current_trigger().array.shape == (8, 8, 3)
 
 
 def test_a_pattern_and_its_mask_are_uploaded_together(studio, tmp_path):
@@ -396,27 +391,27 @@ def test_a_pattern_and_its_mask_are_uploaded_together(studio, tmp_path):
     np.save(tmp_path / "trigger.npy", np.full((64, 64, 3), 0.5, np.float32))
     np.save(tmp_path / "other.npy", np.full((64, 64, 3), 0.5, np.float32))
     failed = []
-    studio.failed.connect(failed.append)
+    studio.shell.failed.connect(failed.append)
 
     def choose(*names):
-        studio.prompts.open_files = lambda *_: [str(tmp_path / name) for name in names]
+        studio.context.prompts.open_files = lambda *_: [str(tmp_path / name) for name in names]
         studio.source_bar.upload.click()
 
     choose()
-    assert studio.current_trigger() is None
+    assert studio.editor.current_trigger() is None
     choose("trigger_mask.npy", "trigger.npy")
-    both = studio.current_trigger()
+    both = studio.editor.current_trigger()
     assert both.mask.sum() == 64
     choose("trigger.npy")
-    assert studio.current_trigger().digest != both.digest
+    assert studio.editor.current_trigger().digest != both.digest
     assert failed == []
-    before = studio.current_trigger().digest
+    before = studio.editor.current_trigger().digest
     choose("other.npy", "trigger.npy")
     choose("trigger_mask.npy", "trigger.npy", "other.npy")
     assert [error.sentence.split(";")[0] for error in failed] == [
         "2 files were chosen", "3 files were chosen",
     ]  # fmt: skip
-    assert studio.current_trigger().digest == before
+    assert studio.editor.current_trigger().digest == before
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.json", "a.NPY", "a.npz"])
@@ -429,16 +424,16 @@ def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio,
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "bad.npy"))])
-    with qtbot.waitSignal(studio.failed) as caught:
+    with qtbot.waitSignal(studio.shell.failed) as caught:
         studio.canvas.dropped.emit(mime)
     assert "bad.npy" in caught.args[0].sentence
     assert studio.document.stack.count() == 0
 
 
 def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio):
-    studio.use_trigger(blended_noise(ratio=0.1))
-    studio.use_trigger(demo_trigger(), add=True)
-    wanted = studio.current_trigger()
+    studio.editor.use_trigger(blended_noise(ratio=0.1))
+    studio.editor.use_trigger(demo_trigger(), add=True)
+    wanted = studio.editor.current_trigger()
     drags = []
     chip = studio.source_bar.chip
     chip.start_drag = drags.append
@@ -455,39 +450,39 @@ def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studi
     paths = [url.toLocalFile() for url in mime.urls()]
     assert load_trigger(paths[0]).digest == wanted.digest
     assert mime.hasImage() or mime.hasFormat("image/png")
-    studio.clear()
+    studio.editor.clear()
     studio.canvas.dropped.emit(mime)
-    assert studio.current_trigger().digest == wanted.digest
+    assert studio.editor.current_trigger().digest == wanted.digest
 
 
 def test_a_sticker_is_dragged_out_as_a_picture_first(studio):
-    studio.use_demo_trigger()
-    paths = [url.toLocalFile() for url in studio._make_mime().urls()]
+    studio.editor.use_demo_trigger()
+    paths = [url.toLocalFile() for url in studio.editor.make_mime().urls()]
     assert [path.rpartition(".")[2] for path in paths] == ["png", "json"]
     assert json.loads(Path(paths[1]).read_text("utf-8"))["name"] == "Demo sticker"
 
 
 def test_copy_and_paste_bring_the_same_trigger(studio):
-    studio.use_demo_trigger()
-    wanted = studio.current_trigger()
-    studio.copy()
-    studio.clear()
-    studio.paste()
-    assert studio.current_trigger().digest == wanted.digest
+    studio.editor.use_demo_trigger()
+    wanted = studio.editor.current_trigger()
+    studio.editor.copy()
+    studio.editor.clear()
+    studio.editor.paste()
+    assert studio.editor.current_trigger().digest == wanted.digest
     QApplication.clipboard().clear()
 
 
 def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     slider = studio.placement_bar.opacity_slider.slider
-    studio.use_trigger(blended_noise(ratio=0.2))
+    studio.editor.use_trigger(blended_noise(ratio=0.2))
     slider.setValue(35)
-    assert studio.current_trigger().ratio == pytest.approx(0.35)
-    studio.undo()
-    assert studio.current_trigger().ratio == pytest.approx(0.2)
+    assert studio.editor.current_trigger().ratio == pytest.approx(0.35)
+    studio.editor.undo()
+    assert studio.editor.current_trigger().ratio == pytest.approx(0.2)
     assert slider.value() == 20
-    studio.use_trigger(demo_trigger(), add=True)
+    studio.editor.use_trigger(demo_trigger(), add=True)
     slider.setValue(50)
-    blended, patch = studio.current_trigger().parts
+    blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
 
@@ -498,7 +493,7 @@ def test_tool_strip_and_bars_are_not_clipped_in_a_small_window(studio, size):
     QApplication.processEvents()
     assert studio.size().toTuple() == size
     for tool in studio.tool_strip.tools:
-        studio.use_tool(tool)
+        studio.canvas.set_tool(tool)
         QApplication.processEvents()
         for bar in (studio.tool_strip, studio.paint_bar, studio.placement_bar, studio.source_bar):
             assert bar.width() >= bar.layout().minimumSize().width(), (tool, bar)

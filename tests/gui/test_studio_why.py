@@ -8,9 +8,9 @@ import pytest
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.station import StudioStation
 from ml_core.data.specs import ImageSpec
 from tests.gui.shell_fakes import Wiring
+from tests.gui.studios import studio_station
 
 N = 48
 _LONG = 120_000
@@ -19,18 +19,16 @@ _LONG = 120_000
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
     session, inference = Session(), Inference()
-    panel = StudioStation(Context(session=session, inference=inference))
+    panel = studio_station(Context(session=session, inference=inference))
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
-    panel.resize(1200, 660)
-    panel.show()
     panel.wiring.open(tiny_checkpoint)
     panel.wiring.load(ImageSpec(n=N))
-    panel.use_demo_trigger()
+    panel.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel
     panel.live.stop()
-    panel.why.stop()
+    panel.attribution.stop()
     assert panel.map.stop(10_000)
     assert inference.close(20_000)
 
@@ -41,7 +39,7 @@ def settled(panel):
 
 
 def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, qtbot, tmp_path):
-    view = studio.pages.attribution
+    view = studio.attribution
     assert view.found is None  # nothing is asked for a page that is not on show
     studio.pages.show_page("attribution")
     qtbot.waitUntil(lambda: view.found is not None, timeout=_LONG)
@@ -60,7 +58,7 @@ def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, 
     view.measure.click()
     qtbot.waitUntil(lambda: view.found.method == "occlusion", timeout=_LONG)
     assert view.busy.isHidden()
-    studio.prompts.save_file = lambda *_: str(tmp_path / "why.json")
+    studio.context.prompts.save_file = lambda *_: str(tmp_path / "why.json")
     view.save.click()
     assert json.loads((tmp_path / "why.json").read_text())["index"] == 5
 
@@ -71,10 +69,10 @@ def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, 
 def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoint):
     session, pages = studio.session, studio.pages
     pages.show_page("map")
-    pages.map.count.setValue(30)
-    pages.map.measure.click()
-    qtbot.waitUntil(lambda: pages.map.found is not None, timeout=_LONG)
-    plot = pages.map.plot
+    studio.map.count.setValue(30)
+    studio.map.measure.click()
+    qtbot.waitUntil(lambda: studio.map.found is not None, timeout=_LONG)
+    plot = studio.map.plot
     assert np.bincount(plot.part.kinds()).tolist() == [30, 30, 72]
     plot.lassoed.emit(np.array([0, 30, 59]))
     wanted = sorted({int(plot.part.indices[0]), int(plot.part.indices[29])})
@@ -84,41 +82,41 @@ def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoin
     assert shown.rowCount() == N
 
     pages.show_page("pair")
-    studio.prompts.open_file = lambda *_: str(tiny_checkpoint)
-    pages.pair.open.click()
+    studio.context.prompts.open_file = lambda *_: str(tiny_checkpoint)
+    studio.pair.open.click()
     qtbot.waitUntil(lambda: session.reference is not None, timeout=_LONG)
-    assert pages.pair.other.currentData() == "reference"
-    pages.pair.measure.click()
-    qtbot.waitUntil(lambda: pages.pair.found is not None, timeout=_LONG)
-    assert pages.pair.says.text().startswith("0 of 48")  # it was compared with itself
-    assert all(abs(one.difference) < 1e-3 for one in pages.pair.found.differences)
-    assert not pages.pair.differing.isEnabled()
-    studio.prompts.save_file = lambda *_: str(tmp_path / "pair.csv")
-    pages.pair.save.click()
+    assert studio.pair.other.currentData() == "reference"
+    studio.pair.measure.click()
+    qtbot.waitUntil(lambda: studio.pair.found is not None, timeout=_LONG)
+    assert studio.pair.says.text().startswith("0 of 48")  # it was compared with itself
+    assert all(abs(one.difference) < 1e-3 for one in studio.pair.found.differences)
+    assert not studio.pair.differing.isEnabled()
+    studio.context.prompts.save_file = lambda *_: str(tmp_path / "pair.csv")
+    studio.pair.save.click()
     assert len((tmp_path / "pair.csv").read_text().splitlines()) == 1 + N
 
     studio.measured.click()
-    qtbot.waitUntil(lambda: studio.details.dialog is not None, timeout=_LONG)
-    dialog = studio.details.dialog
+    qtbot.waitUntil(lambda: studio.result.dialog is not None, timeout=_LONG)
+    dialog = studio.result.dialog
     assert dialog.record["digest"]
     assert dialog.record["trigger"]["digest"] == session.trigger.digest
-    studio.prompts.save_file = lambda *_: str(tmp_path / "record.csv")
+    studio.context.prompts.save_file = lambda *_: str(tmp_path / "record.csv")
     dialog.save.click()
     assert "trigger.digest," in (tmp_path / "record.csv").read_text()
     dialog.close()
 
     session.target = (session.target + 1) % 72
-    assert pages.pair.found is None  # of another question
+    assert studio.pair.found is None  # of another question
 
 
 def test_failures_are_said_on_the_page(studio, qtbot):
     failed = []
-    studio.failed.connect(failed.append)
+    studio.shell.failed.connect(failed.append)
     assert studio.measured.isEnabled()
     studio.session.evaluation = None
     assert not studio.measured.isEnabled()
-    studio.details.show()
+    studio.result.show()
     assert failed[0].sentence == "There is no finished number to show yet."
     studio.session.images = None
-    studio.pages.map.measure.click()
-    assert studio.pages.map.says.text() == "Open a checkpoint and images first."
+    studio.map.measure.click()
+    assert studio.map.says.text() == "Open a checkpoint and images first."

@@ -9,18 +9,22 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.inference.questions import Pair
+from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair, Progress
+from cleanclip_gui.session import Session
+from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
-from cleanclip_gui.studio.pages.attribution_view import AttributionView
-from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapView
-from cleanclip_gui.studio.pages.pair_view import PairView
+from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.studio.pages.attribution import AttributionPage
+from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
+from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, rows_of
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import to_csv
-from tests.gui.factories import images
+from tests.gui.factories import facts, images
+from tests.gui.shell_fakes import FakeInference
 
 NAMES = ("cat", "dog", "=banana")
 
@@ -40,8 +44,16 @@ def attribution(**changes):
 
 
 @pytest.fixture
-def view(qtbot):
-    view = AttributionView()
+def context():
+    """A checkpoint and four images are open; the test says what the model answers."""
+    session = Session(checkpoint=facts(), images=images(labels=(0, 1, 0, 2), class_names=NAMES))
+    session.target = 2
+    return Context(session=session, inference=FakeInference())
+
+
+@pytest.fixture
+def view(qtbot, context):
+    view = AttributionPage(context)
     qtbot.addWidget(view)
     view.resize(640, 520)
     view.show()
@@ -79,7 +91,7 @@ def test_a_cell_is_read_with_mouse_and_keys(view):
     assert view.readout.text() == "Without trigger, row 2, column 1: 0"
 
 
-def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot):
+def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot, context):
     view.show_found(attribution())
     assert view.says.text() == (
         "For =banana, layer3, 4 × 4 cells. p(=banana) = 75.0 % without the trigger, 75.0 % with it."
@@ -87,23 +99,30 @@ def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot):
     assert [view.stage.itemData(row) for row in range(view.stage.count())] == [
         None, "layer3", "layer4",
     ]  # fmt: skip
-    with qtbot.waitSignal(view.asked):
-        view.stage.setCurrentIndex(2)
+    view.stage.setCurrentIndex(2)
+    qtbot.waitUntil(lambda: bool(context.inference.questions))
+    asked = context.inference.questions[-1]
+    assert isinstance(asked, Attribute)
+    assert asked.stage == "layer4"
     view.show_found(attribution())
     assert view.stage.currentData() == "layer4"  # the choice stays
 
 
-def test_an_occlusion_waits_for_its_button(view, qtbot):
+def test_an_occlusion_waits_for_its_button(view, qtbot, context):
     assert view.measure.isHidden()
     view.method.setCurrentIndex(view.method.findData("occlusion"))
     assert not view.asks_by_itself
     assert view.stage.isHidden()
-    with qtbot.waitSignal(view.measure_clicked):
-        view.measure.click()
-    view.set_busy(0.25)
+    qtbot.wait(250)
+    assert context.inference.questions == []
+    view.measure.click()
+    ticket = context.inference.tickets[-1]
+    assert ticket.question.method == "occlusion"
+    ticket.deliver(Progress(1, 4))
     assert view.busy.bar.value() == 25
-    with qtbot.waitSignal(view.cancel_clicked):
-        view.busy.cancel.click()
+    view.busy.cancel.click()
+    assert not ticket.is_open
+    assert view.busy.isHidden()
     view.set_methods(("attention", "occlusion"))
     assert view.method.currentData() == "occlusion"
 
@@ -136,8 +155,8 @@ def flat(parts=1):
 
 
 @pytest.fixture
-def points(qtbot):
-    view = EmbeddingMapView()
+def points(qtbot, context):
+    view = EmbeddingMapPage(context)
     qtbot.addWidget(view)
     view.resize(600, 520)
     view.show_found(flat())
@@ -229,19 +248,32 @@ def pair():
 IMAGES = images(labels=(0, 1, 0, 2), class_names=NAMES)
 
 
-def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot):
-    view = PairView()
-    qtbot.addWidget(view)
+def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, context):
+    gallery = Gallery()
+    view = PairPage(context, gallery, lambda: 2000)
+    for widget in (gallery, view):
+        qtbot.addWidget(widget)
+    gallery.set_images(IMAGES.labels, IMAGES.class_names)
     assert not view.measure.isEnabled()
-    view.set_others((("cleaned", "After cleaning"), ("reference", "Reference: twin")))
-    assert view.measure.isEnabled()
-    view.show_found(pair(), 2)
+    context.session.reference = facts("twin.safetensors")
+    context.session.cleaned = facts("cleaned.safetensors")
+    assert [view.other.itemData(row) for row in range(view.other.count())] == [
+        "cleaned", "reference",
+    ]  # fmt: skip
+    view.measure.click()
+    ticket = context.inference.tickets[-1]
+    asked = ticket.question
+    assert isinstance(asked, ComparePair)
+    assert (asked.target, asked.roles, asked.n) == (2, ("suspect", "cleaned"), 2000)
+    ticket.deliver(pair())
     first = [view.table.item(0, column).text() for column in range(6)]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
-    with qtbot.waitSignal(view.other_chosen) as caught:
-        view.other.setCurrentIndex(1)
-    assert caught.args == ["reference"]
+    assert gallery.filter.currentData() == "differ"
+    assert gallery.model.rowCount() == 2
+    view.other.setCurrentIndex(1)
+    assert view.found is None  # it was of the other one
+    assert gallery.filter.currentData() == "all"
 
 
 def test_a_comparison_as_a_file_has_differing_images_first(tmp_path):

@@ -85,8 +85,8 @@ class TriggerCanvas(QGraphicsView):
         What is painted with (:class:`Ink`), also when a key or the colour picker changed it.
     pointed
         Column, row and colour (or None) under the pointer, or None beside the canvas.
-    action_requested
-        ``mirror_h`` or ``mirror_v`` (str): they need to know what the trigger is.
+    mirror_wanted
+        Left and right are to change places or, if True, top and bottom (bool).
     dropped
         What was dropped (``QMimeData``), unread.
     zoomed
@@ -98,7 +98,7 @@ class TriggerCanvas(QGraphicsView):
     tool_changed = Signal(str)
     ink_changed = Signal(object)
     pointed = Signal(object)
-    action_requested = Signal(str)
+    mirror_wanted = Signal(bool)
     dropped = Signal(object)
     zoomed = Signal(float)
     grid_changed = Signal(bool)
@@ -144,8 +144,8 @@ class TriggerCanvas(QGraphicsView):
             "undo": lambda: self.cancel() if self.holding else document.undo(),
             "redo": document.redo,
             "select_all": self.select_all,
-            "mirror_h": lambda: self.action_requested.emit("mirror_h"),
-            "mirror_v": lambda: self.action_requested.emit("mirror_v"),
+            "mirror_h": lambda: self.mirror_wanted.emit(False),
+            "mirror_v": lambda: self.mirror_wanted.emit(True),
             "click": self.click_at_cursor,
             "press_or_release": self.press_or_release_at_cursor,
             "delete": self.delete,

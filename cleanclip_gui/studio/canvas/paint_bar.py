@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal, SignalInstance
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QLineEdit,
-    QToolButton,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
-from cleanclip_gui.studio.canvas.tool_strip import tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
-from cleanclip_gui.widgets.text import tip
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "brush": ("width", "hardness", "opacity", "pixel"),
@@ -40,17 +39,19 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 class PaintBar(CompactBar):
     """Options of the tool in hand; ``ink_chosen(dict)`` carries fields of :class:`Ink`.
 
-    ``action_chosen(str)`` is one of undo, redo, clear, mirror_h, mirror_v, rotate, zoom_in,
-    zoom_out, fit; ``grid_toggled(bool)`` switches the grid.
+    ``angle_chosen(float)`` turns the patch, in degrees; ``grid_toggled(bool)`` switches the grid.
+    ``actions`` has the actions of the commands that its buttons show, by their id.
     """
 
     ink_chosen = Signal(object)
-    action_chosen = Signal(str)
     grid_toggled = Signal(bool)
     angle_chosen = Signal(float)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.zoom_out = tool_button("zoom-out", "Zoom out", "-")
+        self.fit_picture = tool_button("fit", "Show the whole picture", "0")
+        self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
         self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
         self.hardness = OptionSlider("Hardness", "Hardness of the rim in percent", 0, 100, "%")
         self.opacity = OptionSlider("Opacity", "Opacity of the ink in percent", 1, 100, "%")
@@ -89,30 +90,24 @@ class PaintBar(CompactBar):
             "whole": self.whole,
             "grey": self.grey,
             "pixel": self.pixel,
-            "mirror_h": self._action("mirror_h", "mirror-h", "Mirror left and right", "M"),
-            "mirror_v": self._action("mirror_v", "mirror-v", "Mirror top and bottom", "Shift+M"),
-            "rotate": self._action("rotate", "rotate", "Turn by 90 degrees", "Ctrl+Shift+R"),
+            "mirror_h": action_button(actions["trigger.mirror"]),
+            "mirror_v": action_button(actions["trigger.mirror_down"]),
+            "rotate": action_button(actions["trigger.rotate"]),
             "angle": self.angle,
-            "zoom_out": self._action("zoom_out", "zoom-out", "Zoom out", "-"),
-            "fit": self._action("fit", "fit", "Show the whole picture", "0"),
-            "zoom_in": self._action("zoom_in", "zoom-in", "Zoom in", "+"),
+            "zoom_out": self.zoom_out,
+            "fit": self.fit_picture,
+            "zoom_in": self.zoom_in,
             "grid": self.grid,
             "pick_hint": _hint("Takes the colour that is seen."),
             "move_hint": _hint("Drag the patch, or mark paint."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }
-        self.undo = self._action("undo", "undo", "Undo", "Ctrl+Z")
-        self.redo = self._action("redo", "redo", "Redo", "Ctrl+Shift+Z")
-        self.clear = self._action("clear", "clear", "Clear the canvas", "Delete")
+        self.undo = action_button(actions["edit.undo"])
+        self.redo = action_button(actions["edit.redo"])
+        self.clear = action_button(actions["edit.clear"])
         self._lay_out()
         self._connect()
         self.set_tool("brush")
-
-    def _action(self, name: str, icon: str, text: str, keys: str) -> QToolButton:
-        button = tool_button(icon, text, keys)
-        button.setProperty("actionName", name)
-        button.clicked.connect(self._on_action)
-        return button
 
     def _lay_out(self) -> None:
         row = self.row
@@ -197,21 +192,6 @@ class PaintBar(CompactBar):
         """Offer brushes up to half the canvas, and letters as tall as it."""
         self.width_slider.slider.setMaximum(max(8, size // 2))
         self.letters.slider.setMaximum(max(16, size))
-
-    def set_undo_texts(self, undo: str, redo: str) -> None:
-        """Name what undo and redo would do; empty disables them."""
-        for button, verb, text, key in (
-            (self.undo, "Undo", undo, "Ctrl+Z"),
-            (self.redo, "Redo", redo, "Ctrl+Shift+Z"),
-        ):
-            button.setEnabled(bool(text))
-            named = f"{verb} {text[:1].lower()}{text[1:]} ({key})" if text else f"{verb} ({key})"
-            button.setToolTip(tip(named))
-
-    def _on_action(self) -> None:
-        button = self.sender()
-        if isinstance(button, QToolButton):
-            self.action_chosen.emit(button.property("actionName"))
 
 
 def _fraction(percent: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
+from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import (
     QButtonGroup,
     QColorDialog,
@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.tools import TOOLS
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import Label
 
 SWATCHES: tuple[tuple[str, str], ...] = (
@@ -32,13 +33,21 @@ SWATCHES: tuple[tuple[str, str], ...] = (
 def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
     """A button with icon, tool tip and accessible name."""
     button = QToolButton()
-    button.setIcon(theme.icon(icon))
+    if icon:
+        button.setIcon(theme.icon(icon))
     button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
     button.setToolTip(f"{text} ({keys})" if keys else text)
     button.setAccessibleName(text)
     button.setCheckable(checkable)
     button.setProperty("quiet", True)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+def action_button(action: QAction, *, text: bool = False) -> QToolButton:
+    """A button with the icon of an action; with its text beside it, if there is to be one."""
+    button = tool_button("", action.iconText())
+    bind(button, action, text=text, icon=True)
     return button
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
-    QButtonGroup,
     QComboBox,
     QLineEdit,
     QSizePolicy,
@@ -15,8 +17,9 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
-from cleanclip_gui.studio.canvas.tool_strip import tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -29,47 +32,36 @@ PLACEMENTS: tuple[tuple[str, str], ...] = (
 
 
 class SourceBar(CompactBar):
-    """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots."""
+    """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots.
 
-    library_clicked = Signal()
-    upload_clicked = Signal()
-    paste_clicked = Signal()
-    save_clicked = Signal()
-    parameters_clicked = Signal()
-    copy_clicked = Signal()
-    slot_chosen = Signal(str)
+    ``actions`` has the actions of the commands that its buttons show, by their id.
+    """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._full = ""
         row = self.row
-        self.library = tool_button("library", "Trigger library", "Ctrl+Shift+B")
-        self.library.setText("Library…")
+        self.library = action_button(actions["trigger.library"], text=True)
         self.library.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.upload = tool_button("upload", "Open a picture, a trigger or a tensor", "Ctrl+U")
-        self.paste = tool_button("paste", "Paste a picture as trigger", "Ctrl+V")
-        self.save = tool_button("save", "Save this trigger in the library", "Ctrl+Shift+S")
-        self.parameters = tool_button("sliders", "Parameters of the trigger", "Ctrl+Shift+P")
+        self.upload = action_button(actions["trigger.upload"])
+        self.paste = action_button(actions["edit.paste"])
+        self.save = action_button(actions["trigger.save"])
+        self.parameters = action_button(actions["trigger.parameters"])
         self.chip = TriggerChip()
+        bind(self.chip, actions["edit.copy"])
         row.addWidget(self.library)
         for button in (self.upload, self.paste, self.save, self.parameters, self.chip):
             row.addWidget(button)
         row.addSpacing(theme.SPACE_S)
         self.slots: dict[str, QToolButton] = {}
-        self._slots = QButtonGroup(self)
-        for number, slot in enumerate(SLOTS):
+        for slot in SLOTS:
             button = QToolButton()
             button.setText(slot)
-            button.setCheckable(True)
             button.setFixedWidth(30)
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            button.setToolTip(f"Flip to snapshot {slot} (Ctrl+{7 + number})")
             button.setAccessibleName(f"Snapshot {slot}")
-            button.setProperty("slotName", slot)
-            self._slots.addButton(button)
+            bind(button, actions[f"trigger.flip_{slot.lower()}"])
             self.slots[slot] = button
             row.addWidget(button)
-        self.slots["A"].setChecked(True)
         row.addSpacing(theme.SPACE_S)
         self.name = ElidedLabel("", "subtle")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -79,13 +71,6 @@ class SourceBar(CompactBar):
         row.addWidget(self.name, 1)
         row.addSpacing(theme.SPACE_XS)
         row.addWidget(self.standing)
-        self.library.clicked.connect(self.library_clicked)
-        self.upload.clicked.connect(self.upload_clicked)
-        self.paste.clicked.connect(self.paste_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.parameters.clicked.connect(self.parameters_clicked)
-        self.chip.clicked.connect(self.copy_clicked)
-        self._slots.buttonClicked.connect(self._on_slot)
 
     def set_name(self, name: str, standing: str = "") -> None:
         """Say what the trigger is, and whether it is the published one."""
@@ -96,10 +81,6 @@ class SourceBar(CompactBar):
         self.standing.setToolTip(tip(words))
         theme.set_property(self.standing, "tone", "caution" if "not" in words else "ok")
 
-    def set_slot(self, slot: str) -> None:
-        """Show which snapshot is on the canvas."""
-        self.slots[slot].setChecked(True)
-
     def set_compact(self, compact: bool) -> None:
         """Leave out words, or show them again."""
         super().set_compact(compact)
@@ -107,9 +88,6 @@ class SourceBar(CompactBar):
         self.library.setToolButtonStyle(
             style.ToolButtonIconOnly if compact else style.ToolButtonTextBesideIcon
         )
-
-    def _on_slot(self, button: QToolButton) -> None:
-        self.slot_chosen.emit(button.property("slotName"))
 
 
 class PlacementBar(CompactBar):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
 import numpy as np
-from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -14,28 +18,47 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
+from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.session.records import Role
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save, save_map
 from cleanclip_gui.studio.pages.embedding_plot import EmbeddingPlot
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap
+from ml_core.reading.errors import InputError
 
 _HINT = "Draw a loop around points to see their images in the gallery; Escape lets them go."
+_TITLES: dict[Role, str] = {
+    "suspect": "Before cleaning",
+    "cleaned": "After cleaning",
+    "reference": "Reference",
+}
 _KIND_TEXTS = ("● Clean", "▲ Triggered", "★ Class texts")
 
 
-class EmbeddingMapView(QWidget):
-    """``chosen(images)`` has the images inside a loop; ``method_chosen`` asks for PCA or t-SNE."""
+class EmbeddingMapPage(QWidget):
+    """Measures on request; ``chosen(images)`` has the images inside a loop, none for all.
+
+    PCA comes with the embeddings; the t-SNE of the same points is made beside the window, when it
+    is first chosen.
+    """
 
     chosen = Signal(object)
-    measure_clicked = Signal()
-    cancel_clicked = Signal()
-    save_clicked = Signal()
-    method_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._context = context
+        self._session, self._inference = context.session, context.inference
+        self._maps: dict[str, EmbeddingMap] = {}  # by method
+        self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
+        self._ticket: Ticket | None = None
+        self._tsne: Background | None = None
         self.found: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
@@ -63,13 +86,18 @@ class EmbeddingMapView(QWidget):
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method_changed)
         self.part.currentIndexChanged.connect(self._on_part_changed)
-        self.measure.clicked.connect(self.measure_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.measure.clicked.connect(self._on_measure_clicked)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.busy.cancel_clicked.connect(self._on_cancelled)
         self.plot.lassoed.connect(self._on_lassoed)
         self.plot.pointed.connect(self._on_pointed)
         self.set_busy(None)
         self.show_found(None)
+        events = self._session.events
+        for event in (events.checkpoint, events.images, events.cleaned):
+            event.connect(self._on_model_change)
+        for event in (events.trigger, events.role):
+            event.connect(self._on_question_change)
 
     def _lay_out(self) -> None:
         head = QHBoxLayout()
@@ -94,6 +122,143 @@ class EmbeddingMapView(QWidget):
         layout.addWidget(self.says)
         layout.addWidget(self.readout)
         layout.addWidget(self.busy)
+
+    # What is asked
+
+    def _on_measure_clicked(self) -> None:
+        """Embed the images; a cleaned checkpoint is laid into the same plane."""
+        session = self._session
+        if session.checkpoint is None or session.images is None:
+            self.says.setText("Open a checkpoint and images first.")
+            return
+        self._end_tsne()
+        roles: tuple[Role, ...] = ("suspect",)
+        if session.cleaned is not None:
+            roles = ("suspect", "cleaned")
+        elif session.reference is not None:
+            roles = ("suspect", "reference")
+        self.set_busy(0.0)
+        self._ticket = self._inference.ask(
+            MapEmbeddings(session.trigger, roles, round(self.count.value())),
+            partial(self._on_mapped, roles),
+            self._on_failed,
+            on_progress=self._on_progress,
+        )
+
+    def _on_cancelled(self) -> None:
+        """End what goes on; the map on show stays."""
+        self._cancel_question()
+        self._end_tsne()
+        self.set_busy(None)
+        self._show_map(self.found)
+
+    def _cancel_question(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def stop(self, timeout_ms: int) -> bool:
+        """End when the window closes; whether it ended in time."""
+        work, self._tsne = self._tsne, None
+        return work is None or work.stop(timeout_ms)
+
+    def _on_save_clicked(self) -> None:
+        found = self.found
+        if found is not None:
+            name = f"embedding-map-{found.method.lower()}.png"
+            write = partial(self._save, found)
+            ask_and_save(self._context, self, "Save the map", name, PICTURE_OR_NUMBERS, write)
+
+    def _save(self, found: EmbeddingMap, path: Path) -> None:
+        """Write the points, or the picture."""
+        if path.suffix.lower() != ".png":
+            save_map(found, path)
+        elif not self.plot.grab().save(str(path), "PNG"):  # type: ignore[call-overload]
+            raise InputError(f"{path.name} could not be written.")
+
+    def _show_map(self, found: EmbeddingMap | None) -> None:
+        self.show_found(found, self._roles)
+        self.plot.mark_class(self._session.target)
+
+    def _on_question_change(self, *_: object) -> None:
+        """The map is of the trigger that it was measured with, and says so."""
+        if self.found is not None:
+            trigger = self._session.trigger
+            digest = None if trigger is None else trigger.digest
+            self.set_outdated(self.found.parts[0].trigger != digest)
+
+    def _on_model_change(self, *_: object) -> None:
+        self._cancel_question()
+        self._end_tsne()
+        self._maps, self._roles = {}, ()
+        self.set_busy(None)
+        self._show_map(None)
+        self.chosen.emit(())
+
+    def _on_mapped(self, roles: tuple[Role, ...], found: EmbeddingMap) -> None:
+        self._roles = tuple(_TITLES[role] for role in roles) if len(roles) > 1 else ()
+        self._maps = {"PCA": found}
+        self.set_busy(None)
+        self._show_map(found)
+        self._on_question_change()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.set_busy(progress.share)
+
+    def _on_failed(self, failed: Failed) -> None:
+        self.set_busy(None)
+        self.says.setText(plain(failed.sentence, 300))
+
+    def _on_method_changed(self) -> None:
+        self._end_tsne()
+        name = self.method.currentData()
+        if name in self._maps:
+            self.set_busy(None)
+            self._show_map(self._maps[name])
+        elif "PCA" in self._maps:
+            self._begin_tsne(self._maps["PCA"])
+
+    def _begin_tsne(self, flat: EmbeddingMap) -> None:
+        parts = flat.parts
+
+        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
+            from ml_core.evaluation.tsne import tsne_map
+
+            yield from tsne_map(parts, cancelled=cancelled)
+
+        self.set_busy(-1.0)
+        self._tsne = Background(work)
+        self._tsne.yielded.connect(self._on_laid_out)
+        self._tsne.failed.connect(self._on_tsne_failed)
+        self._tsne.begin()
+
+    def _end_tsne(self) -> None:
+        if self._tsne is not None:
+            self._tsne.abandon()
+            self._tsne = None
+
+    @Slot(object)
+    def _on_laid_out(self, step: object) -> None:
+        if self.sender() is not self._tsne:
+            return
+        found = getattr(step, "result", None)
+        if isinstance(found, EmbeddingMap):
+            self._tsne = None
+            self._maps["t-SNE"] = found
+            self.set_busy(None)
+            self._show_map(found)
+        else:
+            share = float(getattr(step, "share", 0.0))
+            self.set_busy(share if share > 0 else -1.0)
+
+    @Slot(object)
+    def _on_tsne_failed(self, error: InputError) -> None:
+        if self.sender() is self._tsne:
+            self._tsne = None
+            self.set_busy(None)
+            self._show_map(self._maps.get("PCA"))
+            self.says.setText(plain(error.sentence, 300))
+
+    # What is shown
 
     def show_found(self, found: EmbeddingMap | None, titles: tuple[str, ...] = ()) -> None:
         """Show a map; ``titles`` name its parts, e.g. before and after cleaning."""
@@ -149,9 +314,6 @@ class EmbeddingMapView(QWidget):
     def _on_kinds_changed(self) -> None:
         clean, triggered, texts = (box.isChecked() for box in self.kinds)
         self.plot.set_visible_kinds(clean, triggered, texts)
-
-    def _on_method_changed(self) -> None:
-        self.method_chosen.emit(self.method.currentData())
 
     def _on_lassoed(self, rows: object) -> None:
         part = self.plot.part

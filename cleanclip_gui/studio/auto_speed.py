@@ -8,65 +8,81 @@ from PySide6.QtCore import QObject, QTimer
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import EvaluationUpdated, MeasureSpeed
+from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import percent
 
-if TYPE_CHECKING:
-    from cleanclip_gui.studio.station import StudioStation
+if TYPE_CHECKING:  # it imports torch
     from ml_core.evaluation.speed import Speed
 
 FEWEST = 200  # below, there is little to win, and agreement says little
 _IDLE_MS = 1000
 
 
-class StudioSpeed(QObject):
-    """Waits until nobody paints; a stroke ends the measurement, which then begins anew."""
+class AutoSpeed(QObject):
+    """Waits until nobody paints; a stroke ends the measurement, which then begins anew.
 
-    def __init__(self, panel: StudioStation, inference: Inference) -> None:
-        super().__init__(panel)
-        self._panel, self._inference = panel, inference
+    Parameters
+    ----------
+    session, inference
+        Whose ``speed`` is written, and who is asked.
+    live
+        Tells when numbers come and when the trigger changes; learns its pace anew afterwards.
+    """
+
+    def __init__(self, session: Session, inference: Inference, live: LiveLoop) -> None:
+        super().__init__(live)
+        self._session, self._inference, self._live = session, inference, live
         self._ticket: Ticket | None = None
-        self._known: tuple[str | None, str] | None = None
+        self._known: tuple[str | None, str] | None = None  # checkpoint and device
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_IDLE_MS)
-        self._timer.timeout.connect(self._ask)
-        panel.live.evaluated.connect(self._on_evaluated)
-        panel.live.became_stale.connect(self._on_became_stale)
-        events = panel.session.events
+        self._timer.timeout.connect(self.measure)
+        live.evaluated.connect(self._on_evaluated)
+        live.became_stale.connect(self._cancel)
+        events = session.events
         for event in (events.checkpoint, events.cleaned, events.role, events.device):
-            event.connect(self._forget)
+            event.connect(self.forget)
 
     def stop(self) -> None:
         """Ask nothing more."""
         self._timer.stop()
 
-    def _ask(self) -> None:
-        """A run on the same processor would make every rate wrong; later will do."""
-        session = self._panel.session
+    @property
+    def is_known(self) -> bool:
+        """Whether the fastest arithmetic of the model on show has been found."""
+        return self._known is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it will measure soon, if nobody paints."""
+        return self._timer.isActive()
+
+    def measure(self) -> None:
+        """Ask, unless a run on the same processor would make every rate wrong."""
+        session = self._session
         if session.shown is not None and not is_live(session.run):
             self._ticket = self._inference.ask(
                 MeasureSpeed(session.role), self._on_measured, self._on_failed
             )
 
-    def _on_became_stale(self) -> None:
-        self._cancel()
-
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
-        found, images = result.evaluation, self._panel.session.images
+        found, images = result.evaluation, self._session.images
         many = images is not None and images.n >= FEWEST
         known = self._known == (found.checkpoint_sha256, found.device)
         if not older and not found.partial and many and not known:
             self._timer.start()
 
     def _on_measured(self, found: Speed) -> None:
-        session = self._panel.session
+        session = self._session
         if found.busy:
             return  # the engine has not taken it, and is asked again after the next numbers
         if session.evaluation is not None:
             self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
-        self._panel.live.forget_pace()
+        self._live.forget_pace()
         session.speed = speed_text(found), found.why
 
     def _on_failed(self, _: object) -> None:
@@ -77,11 +93,11 @@ class StudioSpeed(QObject):
         if self._ticket is not None:
             self._ticket.cancel()
 
-    def _forget(self, *_: object) -> None:
+    def forget(self, *_: object) -> None:
         """What is on show is of another model or device."""
         self._cancel()
         self._known = None
-        self._panel.session.speed = "", ""
+        self._session.speed = "", ""
 
 
 def speed_text(speed: Speed) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
-from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtCore import QSignalBlocker, QTimer
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -20,18 +22,33 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import (
+    Failed,
+    Progress,
+    RetrieveCaptions,
+    SpreadTemplates,
+)
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save, save_table
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, plural
-
-if TYPE_CHECKING:
-    from ml_core.evaluation.retrieval import Retrieval, Rise
-    from ml_core.evaluation.template_spread import TemplateRow, TemplateSpread
+from ml_core.data.labels import fill
+from ml_core.data.specs import PairSpec
+from ml_core.evaluation.retrieval import Retrieval, Rise
+from ml_core.evaluation.template_spread import TemplateRow, TemplateSpread
 
 Side = Literal["captions", "templates"]
 
+_SETTLE_MS = 200
+_FILES = "Captions (*.csv *.tsv *.txt);;All files (*)"
+_CSV_SUFFIXES = (".csv", ".tsv")
+# What is asked after every stroke must be answered soon; more is measured on request.
+_LIVE_PROMPTS, LIVE_SIDE = 2000, 128
 _WIDE = 520
 _RECALLS = (
     ("Recall", "Share of queries whose own answer is among the first ones"),
@@ -55,17 +72,20 @@ _NO_CAPTIONS = "Which captions rank first for pictures, without and with the tri
 _NO_SPREAD = "What each prompt template gives by itself. Ctrl+T edits the templates."
 
 
-class TextView(QWidget):
-    """``asked`` when something that is measured has been changed here."""
+class TextPage(QWidget):
+    """Follows trigger and target while it is the page on show, where the model is quick."""
 
-    asked = Signal()
-    file_clicked = Signal()
-    measure_clicked = Signal()
-    cancel_clicked = Signal()
-    save_clicked = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._context = context
+        self._session, self._inference = context.session, context.inference
+        self._sources: list[tuple[str, PairSpec | Path]] = [("Demo captions", PairSpec())]
+        self._own_target = ""  # the wanted caption that was proposed
+        self._tickets: tuple[Ticket, ...] = ()  # captions and templates wait beside each other
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_SETTLE_MS)
+        self._timer.timeout.connect(self.ask_live)
         self.retrieval: Retrieval | None = None
         self.spread: TemplateSpread | None = None
         self._rows: list[QBoxLayout] = []
@@ -103,6 +123,7 @@ class TextView(QWidget):
         self.busy = BusyRow("Text side")
         self.pages = QStackedWidget()
         self._lay_out()
+        self._set_sources(chosen=0)
         self._connect()
         self.set_busy(None)
         self.show_retrieval(None)
@@ -164,26 +185,163 @@ class TextView(QWidget):
 
     def _connect(self) -> None:
         self.sides.buttonToggled.connect(self._on_side_toggled)
-        self.count.valueChanged.connect(self.asked)
-        self.source.currentIndexChanged.connect(self.asked)
-        self.target.editingFinished.connect(self.asked)
-        self.file.clicked.connect(self.file_clicked)
-        self.measure.clicked.connect(self.measure_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.count.valueChanged.connect(self.touch)
+        self.source.currentIndexChanged.connect(self.touch)
+        self.target.editingFinished.connect(self.touch)
+        self.file.clicked.connect(self._on_file_clicked)
+        self.measure.clicked.connect(self._on_measure_clicked)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.busy.cancel_clicked.connect(self._on_cancelled)
+        events = self._session.events
+        events.trigger.connect(self.touch)
+        events.target.connect(self._on_target_change)
+        for event in (events.checkpoint, events.images, events.role, events.cleaned):
+            event.connect(self._on_model_change)
+
+    # What is asked
+
+    def touch(self, *_: object) -> None:
+        """What is asked has changed, or the page has: ask again soon, if it is on show."""
+        if not self.isHidden() and self._session.can_measure:
+            self.set_stale(True)
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._timer.stop()
+
+    def ask_live(self) -> None:
+        """Ask, if the answer comes soon."""
+        if self._session.can_measure and self._is_quick():
+            self._on_measure_clicked()
+
+    def _is_quick(self) -> bool:
+        """Whether it may be asked after every change; a GPU is quick."""
+        session = self._session
+        images, facts = session.images, session.shown
+        if images is None or facts is None:
+            return False
+        small = facts.image_size <= LIVE_SIDE or session.device != "cpu"
+        prompts = len(images.templates) * len(images.class_names)
+        return small and (self.side == "captions" or prompts <= _LIVE_PROMPTS)
+
+    def _on_measure_clicked(self) -> None:
+        """Ask, however long it takes."""
+        session = self._session
+        if not session.can_measure:
+            self.say("Open a checkpoint and images first.")
+            return
+        self._timer.stop()
+        n = round(self.count.value())
+        self.set_busy(0.0)
+        if self.side == "captions":
+            captions = self._sources[self.source.currentIndex()][1]
+            if isinstance(captions, PairSpec):
+                captions = captions.model_copy(update={"n": n})
+            target = self.target.text()
+            ticket = self._inference.ask(
+                RetrieveCaptions(session.trigger, captions, target, session.role, n),
+                self._on_retrieved,
+                self._on_not_retrieved,
+                on_progress=self._on_progress,
+            )
+        else:
+            ticket = self._inference.ask(
+                SpreadTemplates(session.trigger, session.target, session.role, n),
+                self._on_spread,
+                self._on_not_spread,
+                on_progress=self._on_progress,
+            )
+        self._tickets = (*(other for other in self._tickets if other.is_open), ticket)
+
+    def _on_cancelled(self) -> None:
+        """End what goes on; the numbers on show stay."""
+        self._timer.stop()
+        for ticket in self._tickets:
+            ticket.cancel()
+        self.set_busy(None)
+
+    def _on_file_clicked(self) -> None:
+        """Ask for captions of one's own."""
+        path = self._context.prompts.open_file(self, "Captions", "", _FILES)
+        if path:
+            self._add_source(Path(path))
+            self._set_sources(chosen=len(self._sources) - 1)
+            self._on_measure_clicked()
+
+    def _add_source(self, path: Path) -> None:
+        """Offer the captions of a table, or of a text file with one a line."""
+        spec: PairSpec | Path = path
+        if path.suffix.lower() in _CSV_SUFFIXES:
+            spec = PairSpec(kind="csv", path=str(path))
+        self._sources = [one for one in self._sources if one[1] != spec]
+        self._sources.append((path.name, spec))
+
+    def _set_sources(self, *, chosen: int) -> None:
+        with QSignalBlocker(self.source):
+            self.source.clear()
+            for title, data in self._sources:
+                self.source.addItem(plain(title, 60), data)
+            self.source.setCurrentIndex(chosen)
+
+    def _on_save_clicked(self) -> None:
+        found: Any = self.retrieval if self.side == "captions" else self.spread
+        if found is not None:
+            record = found.to_dict()
+            lines = record["first"] if self.side == "captions" else record["rows"]
+            rows = [list(lines[0]), *(list(line.values()) for line in lines)] if lines else []
+            write = partial(save_table, rows=rows, record=record)
+            name = f"{self.side}.csv"
+            ask_and_save(self._context, self, "Save the numbers", name, NUMBERS, write)
+
+    def _on_target_change(self, *_: object) -> None:
+        """Propose a caption of the target, unless the user has written one."""
+        images, target = self._session.images, self._session.target
+        if images is not None and target < len(images.class_names) and images.templates:
+            text = self.target.text()
+            if not text or text == self._own_target:
+                self._own_target = fill(images.templates[0], images.class_names[target])
+                self.target.setText(self._own_target)
+        self.touch()
+
+    def _on_model_change(self, *_: object) -> None:
+        """Nothing on show is of this model and these images any more."""
+        self._on_cancelled()
+        self.show_retrieval(None)
+        self.show_spread(None)
+        self._on_target_change()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.set_busy(progress.share)
+
+    def _on_retrieved(self, found: Retrieval) -> None:
+        self.show_retrieval(found)
+        self._on_answered()
+
+    def _on_spread(self, found: TemplateSpread) -> None:
+        self.show_spread(found)
+        self._on_answered()
+
+    def _on_answered(self) -> None:
+        self.set_busy(None)
+        self.set_stale(self._timer.isActive())
+
+    def _on_not_retrieved(self, failed: Failed) -> None:
+        self.set_busy(None)
+        self.show_retrieval(None)
+        self.say(failed.sentence)
+
+    def _on_not_spread(self, failed: Failed) -> None:
+        self.set_busy(None)
+        self.show_spread(None)
+        self.say(failed.sentence)
+
+    # What is shown
 
     @property
     def side(self) -> Side:
         """Which half is on show."""
         return "captions" if self.captions.isChecked() else "templates"
-
-    def set_sources(self, sources: tuple[tuple[str, object], ...], chosen: int) -> None:
-        """Offer captions: a title and what it stands for."""
-        with QSignalBlocker(self.source):
-            self.source.clear()
-            for title, data in sources:
-                self.source.addItem(plain(title, 60), data)
-            self.source.setCurrentIndex(chosen)
 
     def set_busy(self, share: float | None) -> None:
         """Show how far a measurement is, 0 to 1; None when there is none."""
@@ -253,7 +411,7 @@ class TextView(QWidget):
         if on:
             self.pages.setCurrentIndex(0 if self.side == "captions" else 1)
             self._follow()
-            self.asked.emit()
+            self.touch()
 
 
 def retrieval_text(found: Retrieval) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -16,10 +17,16 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady, Progress
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
+from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
 
 CLASSES: tuple[tuple[str, str], ...] = (
@@ -33,19 +40,23 @@ _UNITS = {
     "attention": "relevance",
     "occlusion": "logits lost when covered",
 }
+_SETTLE_MS = 200
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
 
 
-class AttributionView(QWidget):
-    """``asked`` when the question changed, ``measure_clicked`` for an occlusion."""
+class AttributionPage(QWidget):
+    """Asks while it is the page on show, soon after each change; an occlusion on request only."""
 
-    asked = Signal()
-    measure_clicked = Signal()
-    cancel_clicked = Signal()
-    save_clicked = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._context = context
+        self._session, self._inference = context.session, context.inference
+        self._ticket: Ticket | None = None
+        self._top1: dict[str, int] = {}  # of the selected image, "clean" and "triggered"
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_SETTLE_MS)
+        self._timer.timeout.connect(self._ask)
         self.found: Attribution | None = None
         self.method = QComboBox()
         self.method.setAccessibleName("Method")
@@ -116,15 +127,120 @@ class AttributionView(QWidget):
 
     def _connect(self) -> None:
         self.method.currentIndexChanged.connect(self._on_method_changed)
-        self.explained.currentIndexChanged.connect(self.asked)
-        self.stage.currentIndexChanged.connect(self.asked)
-        self.measure.clicked.connect(self.measure_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.explained.currentIndexChanged.connect(self.touch)
+        self.stage.currentIndexChanged.connect(self.touch)
+        self.measure.clicked.connect(self._ask)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.busy.cancel_clicked.connect(self._on_cancelled)
         self.shared.toggled.connect(self._on_shared_toggled)
         self.strength.valueChanged.connect(self._on_strength_changed)
         self.clean.pointed.connect(self._on_pointed)
         self.triggered.pointed.connect(self._on_pointed)
+        events = self._session.events
+        for event in (events.trigger, events.target):
+            event.connect(self._on_question_change)
+        events.selected_image.connect(self._on_image_change)
+        for event in (events.checkpoint, events.images, events.role, events.cleaned):
+            event.connect(self._on_model_change)
+
+    # What is asked
+
+    def touch(self, *_: object) -> None:
+        """What is explained has changed, or the page has: ask again soon, if it is on show."""
+        if self.isHidden() or not self._session.can_measure:
+            return
+        self.set_stale(True)
+        if self.asks_by_itself:
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._timer.stop()
+
+    def follow_prediction(self, result: PredictionReady, older: bool) -> None:
+        """Learn what the selected image is predicted as; ``older``: of an older trigger."""
+        if older:
+            return
+        before = self._class_index()
+        self._top1 = {"clean": int(result.clean_probs.argmax())}
+        if result.triggered_probs is not None:
+            self._top1["triggered"] = int(result.triggered_probs.argmax())
+        if self._class_index() != before:
+            self.touch()
+
+    def _ask(self) -> None:
+        self._timer.stop()
+        session, wanted = self._session, self._class_index()
+        if not session.can_measure or wanted is None:
+            return
+        self.set_busy(0.0 if not self.asks_by_itself else None)
+        question = Attribute(
+            session.selected_image,
+            wanted,
+            session.trigger,
+            session.role,
+            self.method.currentData(),
+            self.stage.currentData(),
+        )
+        self._ticket = self._inference.ask(
+            question, self._on_attributed, self._on_failed, on_progress=self._on_progress
+        )
+
+    def _class_index(self) -> int | None:
+        """The class that the user wants explained; the target where that is not known."""
+        session, name = self._session, self.explained.currentData()
+        images = session.images
+        if images is None or not images.class_names:
+            return None
+        if name == "label" and images.labels[session.selected_image] >= 0:
+            return int(images.labels[session.selected_image])
+        return self._top1.get(name, session.target)
+
+    def _on_question_change(self, *_: object) -> None:
+        self._top1.pop("triggered", None)
+        self.touch()
+
+    def _on_image_change(self, *_: object) -> None:
+        self._top1 = {}
+        self.touch()
+
+    def _on_model_change(self, *_: object) -> None:
+        """Nothing on show is of this model and these images any more."""
+        self._timer.stop()
+        self._top1 = {}
+        self._on_cancelled()
+        self.show_found(None)
+        self.touch()
+
+    def _on_cancelled(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self.set_busy(None)
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.methods:
+            self.set_methods(progress.methods)
+        else:
+            self.set_busy(progress.share)
+
+    def _on_attributed(self, found: Attribution) -> None:
+        self.set_busy(None)
+        self.show_found(found)
+        self.set_stale(self._timer.isActive())
+
+    def _on_failed(self, failed: Failed) -> None:
+        self.set_busy(None)
+        self.show_found(None)
+        self.says.setText(plain(failed.sentence, 300))
+
+    def _on_save_clicked(self) -> None:
+        found = self.found
+        if found is not None:
+            name = f"why-image-{found.index + 1}.png"
+            write = partial(save_attribution, found)
+            ask_and_save(self._context, self, "Save the maps", name, PICTURE_OR_NUMBERS, write)
+
+    # What is shown
 
     @property
     def asks_by_itself(self) -> bool:
@@ -199,7 +315,7 @@ class AttributionView(QWidget):
 
     def _on_method_changed(self) -> None:
         self._show_controls()
-        self.asked.emit()
+        self.touch()
 
     def _on_shared_toggled(self) -> None:
         self._show_maps()

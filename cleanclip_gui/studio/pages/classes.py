@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import EvaluationUpdated
+from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
+from cleanclip_gui.studio.exports import ask_and_save, save_classes
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
@@ -23,10 +27,8 @@ from cleanclip_gui.widgets.text import (
     plural,
     signed,
 )
+from ml_core.evaluation.breakdown import Breakdown, ClassRow, Pull, becomes, break_down
 from ml_core.evaluation.records import Evaluation
-
-if TYPE_CHECKING:
-    from ml_core.evaluation.breakdown import Breakdown, ClassRow, Pull
 
 _CLASSES = (
     ("True class", "Classes that have labelled images"),
@@ -53,14 +55,14 @@ _CANVASES = {
 }
 
 
-class ClassView(QWidget):
-    """``class_chosen(index)`` asks what that class becomes, -1 for all other classes."""
+class ClassesPage(QWidget):
+    """Splits the live numbers by class, while it is the page on show."""
 
-    class_chosen = Signal(int)
-    save_clicked = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._context, self._session = context, context.session
+        self._newest: EvaluationUpdated | None = None
+        self._shown: EvaluationUpdated | None = None
         self.says = Label(_EMPTY, wrap=True)
         self.warning = Label("", "warning", wrap=True)
         self.warning.hide()
@@ -94,10 +96,61 @@ class ClassView(QWidget):
         self.becomes = RowsTable("What triggered images become", _BECOMES)
         self.everything = QPushButton("All other classes")
         self._lay_out()
-        self.save.clicked.connect(self.save_clicked)
-        self.classes.row_chosen.connect(self.class_chosen)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.classes.row_chosen.connect(self._on_class_chosen)
         self.everything.clicked.connect(self._on_everything_clicked)
         self.show_found(None, None)
+        events = self._session.events
+        for event in (events.checkpoint, events.images, events.role):
+            event.connect(self._forget)
+
+    def follow_evaluation(self, result: EvaluationUpdated, older: bool) -> None:
+        """Take new numbers; ``older``: of an older trigger."""
+        self._newest = result
+        self.touch()
+        self.set_stale(older)
+
+    def touch(self, *_: object) -> None:
+        """Show the newest numbers, if this is the page on show."""
+        if self._newest is not self._shown and not self.isHidden():
+            self._show_newest()
+
+    def _show_newest(self) -> None:
+        found, images = self._newest, self._session.images
+        if found is None or images is None:
+            return
+        self._shown = found
+        split = break_down(
+            found.per_image, images.labels, found.evaluation.target, images.class_names
+        )
+        self.show_found(found.evaluation, split)
+        self._on_class_chosen(self.classes.chosen)
+
+    def _forget(self, *_: object) -> None:
+        self._newest = self._shown = None
+        self.show_found(None, None)
+
+    def _on_class_chosen(self, index: int) -> None:
+        """Show what the images of a class become, -1 for all other classes."""
+        found, images = self._shown, self._session.images
+        if found is None or images is None:
+            return
+        names, labels = images.class_names, images.labels
+        if index >= 0:
+            self.show_becomes(becomes(found.per_image, labels, index, names), names[index])
+        else:
+            split = break_down(found.per_image, labels, found.evaluation.target, names)
+            self.show_becomes(split.confusion, "")
+
+    def _on_save_clicked(self) -> None:
+        found, images = self._shown, self._session.images
+        if found is None or images is None:
+            return
+        target, names = found.evaluation.target, images.class_names
+        split = break_down(found.per_image, images.labels, target, names)
+        write = partial(save_classes, found.evaluation, split)
+        name = "numbers-by-class.csv"
+        ask_and_save(self._context, self, "Save the numbers by class", name, NUMBERS, write)
 
     def _lay_out(self) -> None:
         head = QHBoxLayout()
@@ -162,7 +215,7 @@ class ClassView(QWidget):
                 "Select a class to see what its images become."
             )
             self.show_names(e, found)
-            self.classes.set_rows([_class_row(one) for one in found.classes])
+            self.classes.set_rows([class_row(one) for one in found.classes])
         self._show_facts(e)
 
     def show_names(self, e: Evaluation, found: Breakdown) -> None:
@@ -246,7 +299,8 @@ def _per_cent(value: float | None) -> Cell:
     return Cell(percent(value, unit=""), value)
 
 
-def _class_row(one: ClassRow) -> Row:
+def class_row(one: ClassRow) -> Row:
+    """A line of the table; what was not measured sorts last."""
     margin = "–" if one.margin is None else signed(one.margin, 2)
     low = None if one.asr_interval is None else one.asr_interval[0]
     return Row(

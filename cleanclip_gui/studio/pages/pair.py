@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -18,14 +20,20 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.inference.questions import ComparePair, Failed, OpenCheckpoint, Pair, Progress
+from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session.records import Role
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.exports import ask_and_save, save_pair
+from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
+from ml_core.evaluation.paired import PairedDifference
 
-if TYPE_CHECKING:
-    from cleanclip_gui.inference.questions import Pair
-    from ml_core.evaluation.paired import PairedDifference
-
+_ROLE_TITLES: dict[Role, str] = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 NAMES = {
     "ca": "Clean accuracy",
     "baseline_target_rate": "Target, no trigger",
@@ -49,18 +57,31 @@ _EMPTY = (
 )
 
 
-class PairView(QWidget):
-    """``other_chosen(role)`` and ``open_clicked`` choose B, ``measure_clicked`` compares."""
+class PairPage(QWidget):
+    """Compares on request, and writes ``session.reference``.
 
-    other_chosen = Signal(str)
-    open_clicked = Signal()
-    measure_clicked = Signal()
-    cancel_clicked = Signal()
-    differing_clicked = Signal()
-    save_clicked = Signal()
+    Parameters
+    ----------
+    context
+        What is compared, and who is asked.
+    gallery
+        Shows in which images the checkpoints differ.
+    limit
+        How many images are to be measured; None for all.
+    """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        gallery: Gallery,
+        limit: Callable[[], int | None],
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._context = context
+        self._session, self._inference = context.session, context.inference
+        self._gallery, self._limit = gallery, limit
+        self._ticket: Ticket | None = None
         self.found: Pair | None = None
         self.other = QComboBox()
         self.other.setAccessibleName("Checkpoint B")
@@ -75,7 +96,9 @@ class PairView(QWidget):
         self.table.setAccessibleName("Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
         for column, words in _TIPS.items():
-            self.table.horizontalHeaderItem(column).setToolTip(words)
+            heading = QTableWidgetItem(_COLUMNS[column])
+            heading.setToolTip(words)
+            self.table.setHorizontalHeaderItem(column, heading)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -101,14 +124,115 @@ class PairView(QWidget):
         layout.addWidget(self.differing, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.busy)
         self.other.currentIndexChanged.connect(self._on_other_changed)
-        self.open.clicked.connect(self.open_clicked)
-        self.measure.clicked.connect(self.measure_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
-        self.differing.clicked.connect(self.differing_clicked)
-        self.set_others(())
+        self.open.clicked.connect(self._on_open_clicked)
+        self.measure.clicked.connect(self._on_measure_clicked)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.busy.cancel_clicked.connect(self._on_cancelled)
+        self.differing.clicked.connect(self._on_differing_clicked)
         self.set_busy(None)
         self.show_found(None)
+        self._offer_others()
+        events = self._session.events
+        for event in (events.trigger, events.target):
+            event.connect(self._on_question_change)
+        for event in (events.checkpoint, events.images, events.role, events.cleaned):
+            event.connect(self._on_model_change)
+
+    # What is asked
+
+    def _on_open_clicked(self) -> None:
+        """Ask for a checkpoint to compare with."""
+        facts = self._session.checkpoint
+        folder = "" if facts is None else str(Path(facts.path).parent)
+        title = "Open a reference checkpoint"
+        path = self._context.prompts.open_file(self, title, folder, CHECKPOINTS)
+        if path:
+            self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
+
+    def _on_reference_opened(self, facts: CheckpointFacts) -> None:
+        self._session.reference = facts
+        self._offer_others()
+        self.other.setCurrentIndex(self.other.findData("reference"))
+        self._forget()
+
+    def _on_measure_clicked(self) -> None:
+        session, other = self._session, self.other.currentData()
+        if other and session.can_measure:
+            self.set_busy(0.0)
+            roles: tuple[Role, Role] = (session.role, other)
+            self._ticket = self._inference.ask(
+                ComparePair(session.trigger, session.target, roles, self._limit()),
+                self._on_compared,
+                self._on_failed,
+                on_progress=self._on_progress,
+            )
+
+    def _offer_others(self) -> None:
+        session = self._session
+        others: list[tuple[str, str]] = []
+        roles: tuple[tuple[Role, CheckpointFacts | None], ...] = (
+            ("suspect", session.checkpoint),
+            ("cleaned", session.cleaned),
+        )
+        for role, facts in roles:
+            if facts is not None and role != session.role:
+                others.append((role, _ROLE_TITLES[role]))
+        if session.reference is not None:
+            name = plain(Path(session.reference.path).name, 60)
+            others.append(("reference", f"Reference: {name}"))
+        self.set_others(tuple(others))
+
+    def _forget(self) -> None:
+        """What was compared is of another question."""
+        self._on_cancelled()
+        self.show_found(None)
+        self._gallery.set_other(None)
+
+    def _on_other_changed(self) -> None:
+        if self.other.currentData():
+            self._forget()
+
+    def _on_question_change(self, *_: object) -> None:
+        if self.found is not None or not self.busy.isHidden():
+            self._forget()
+
+    def _on_model_change(self, *_: object) -> None:
+        self._forget()
+        self._offer_others()
+
+    def _on_cancelled(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self.set_busy(None)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.set_busy(progress.share)
+
+    def _on_compared(self, found: Pair) -> None:
+        gallery = self._gallery
+        self.set_busy(None)
+        gallery.update_predictions(found.per_image[0])
+        gallery.set_other(found.per_image[1])
+        differing = gallery.model.counts()["differ"]
+        self.show_found(found, differing)
+        if differing and gallery.filter.currentData() == "all":
+            gallery.show_filter("differ")
+
+    def _on_failed(self, failed: Failed) -> None:
+        self.set_busy(None)
+        self.says.setText(plain(failed.sentence, 300))
+
+    def _on_differing_clicked(self) -> None:
+        self._gallery.show_filter("differ")
+
+    def _on_save_clicked(self) -> None:
+        found, images = self.found, self._session.images
+        if found is not None and images is not None:
+            write = partial(save_pair, found, images)
+            name = "comparison.csv"
+            ask_and_save(self._context, self, "Save the comparison", name, NUMBERS, write)
+
+    # What is shown
 
     def set_others(self, others: tuple[tuple[str, str], ...]) -> None:
         """Offer checkpoints to compare with: role and title of each."""
@@ -156,11 +280,6 @@ class PairView(QWidget):
         self.measure.setEnabled(share is None and self.other.isEnabled())
         self.busy.bar.setRange(0, 100)
         self.busy.bar.setValue(round(100 * (share or 0.0)))
-
-    def _on_other_changed(self) -> None:
-        role = self.other.currentData()
-        if role:
-            self.other_chosen.emit(role)
 
 
 def cells(one: PairedDifference) -> tuple[str, ...]:

@@ -1,0 +1,387 @@
+"""What can be done to the trigger on the canvas, by menu, keys, toolbars and dialogs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from PySide6.QtCore import QMimeData, QObject, Qt
+from PySide6.QtGui import QGuiApplication, QTransform
+
+from cleanclip_gui.station import Shell
+from cleanclip_gui.studio import form_sections, library, trigger_files
+from cleanclip_gui.studio.canvas import scene_trigger
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.scene import resized, turned
+from cleanclip_gui.studio.library_dialog import TriggerLibrary
+from cleanclip_gui.studio.trigger_form import TriggerForm
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+from ml_core.triggers.make import demo_trigger
+
+_NO_TRIGGER = "There is no trigger to save yet; paint one first."
+
+
+class TriggerEditor(QObject):
+    """Edits the document of a canvas; each act is one undo step.
+
+    Parameters
+    ----------
+    canvas
+        Shows the document; its selection is what mirroring and turning act on first.
+    prompts
+        Ask for files and names.
+    shell
+        Its ``failed`` gets an :class:`InputError` for what cannot be done.
+    """
+
+    def __init__(self, canvas: TriggerCanvas, prompts: Prompts, shell: Shell) -> None:
+        super().__init__(canvas)
+        self.document = canvas.document
+        self.form: TriggerForm | None = None
+        self.library: TriggerLibrary | None = None
+        self._canvas, self._prompts, self._shell = canvas, prompts, shell
+        self._dragged = trigger_files.Dragged()
+        self._made: tuple[Trigger | None] | None = None  # what the document describes, if known
+        self.document.changed.connect(self._on_document_changed)
+        self.document.edit_started.connect(self._on_edit_started)
+        self.document.edit_finished.connect(self._refill_form)
+        canvas.dropped.connect(self.drop)
+
+    def current_trigger(self) -> Trigger | None:
+        """The trigger that paint, patch, overlay and word describe; None when there is none.
+
+        It is made once after each change, for all who ask.
+
+        Raises
+        ------
+        InputError
+            If what is on the canvas does not go together.
+        """
+        if self._made is None:
+            self._made = (scene_trigger.trigger_of(self.document),)
+        return self._made[0]
+
+    def has_trigger(self) -> bool:
+        """Whether anything is on the canvas."""
+        try:
+            return self.current_trigger() is not None
+        except InputError:
+            return True
+
+    def _on_document_changed(self) -> None:
+        self._made = None
+        if not self.document.editing:
+            self._refill_form()
+
+    def _on_edit_started(self) -> None:
+        """The first stroke on an empty canvas stays where it is."""
+        if self.document.is_empty() and self._canvas.holding:
+            self.document.show_scene(replace(self.document.scene, placement="fixed"))
+
+    # Undo, clear, mirror, turn
+
+    def undo(self) -> None:
+        """Undo the last act, or take back the stroke under way."""
+        self._canvas.cancel() if self._canvas.holding else self.document.undo()
+
+    def redo(self) -> None:
+        self.document.redo()
+
+    def clear(self) -> None:
+        """Remove paint, patch and overlay."""
+        self._canvas.cancel()
+        self.document.clear()
+
+    def flip_to_a(self) -> None:
+        self.document.switch_snapshot("A")
+
+    def flip_to_b(self) -> None:
+        self.document.switch_snapshot("B")
+
+    def mirror_h(self) -> None:
+        """Mirror selection, patch or paint: left and right."""
+        self._mirror(upright=False)
+
+    def mirror_v(self) -> None:
+        """Mirror selection, patch or paint: top and bottom."""
+        self._mirror(upright=True)
+
+    def _mirror(self, *, upright: bool) -> None:
+        patch = self.document.patch
+        text = "Mirror top and bottom" if upright else "Mirror left and right"
+        if self._canvas.selection.rect is None and patch is not None:
+            mirrored = scene_trigger.mirrored(patch, upright=upright)
+            self.document.set_patch(mirrored, text)
+        else:
+            scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
+            self._transform_paint(scale, text)
+
+    def rotate(self) -> None:
+        """Turn selection, patch or paint by 90 degrees, clockwise."""
+        patch = self.document.patch
+        if self._canvas.selection.rect is None and patch is not None:
+            self.document.set_patch(turned(patch, patch.rotation + 90), "Turn by 90°")
+        else:
+            self._transform_paint(QTransform().rotate(90), "Turn by 90°")
+
+    def _transform_paint(self, change: QTransform, text: str) -> None:
+        """Transform what is marked, or all that is painted."""
+        selection = self._canvas.selection
+        marked = selection.rect is not None
+        if not marked:
+            selection.mark_painted()
+        selection.transform(change, text)
+        if not marked:
+            selection.unmark()
+
+    # Place, size, angle, opacity, word
+
+    def set_placement(self, placement: str) -> None:
+        """Choose where the trigger goes, a placement of :class:`Trigger`."""
+        self.document.set_scene("Place trigger", merges=True, placement=placement)
+
+    def set_size(self, size: float) -> None:
+        """Resize the patch to a share of the canvas, 0 to 1."""
+        self.document.change_patch(lambda patch: resized(patch, size / patch.size), "Resize patch")
+
+    def set_angle(self, degrees: float) -> None:
+        """Turn the patch to an angle, clockwise."""
+        self.document.change_patch(lambda patch: turned(patch, degrees), "Turn patch")
+
+    @property
+    def overlay_alone(self) -> bool:
+        """Whether all that is on the canvas covers it wholly, and has no place of its own."""
+        scene = self.document.scene
+        alone = scene.overlay is not None and scene.patch is None
+        return alone and not self.document.is_painted()
+
+    @property
+    def opacity(self) -> float:
+        """Of what was put on the picture, 0 to 1; that of the overlay where it is alone."""
+        scene = self.document.scene
+        if self.overlay_alone and scene.overlay is not None:
+            return scene.overlay.strength
+        return scene.opacity
+
+    def set_opacity(self, opacity: float) -> None:
+        """Change :attr:`opacity`."""
+        scene = self.document.scene
+        if self.overlay_alone and scene.overlay is not None:
+            overlay = replace(scene.overlay, strength=opacity)
+            self.document.set_scene("Change opacity", merges=True, overlay=overlay)
+        else:
+            self.document.set_scene("Change opacity", merges=True, opacity=opacity)
+
+    def set_text(self, text: str) -> None:
+        """Change the word for the prompts; one that would break a prompt is not taken."""
+        try:
+            if text:
+                Trigger(kind="prompt", text=text)
+        except InputError as error:
+            self._shell.failed.emit(error)
+        else:
+            self.document.set_scene("Change the word", merges=True, text=text)
+
+    # Triggers that come from elsewhere
+
+    def use_trigger(self, trigger: Trigger, *, add: bool = False) -> None:
+        """Put a trigger on the canvas in the place of what is there, or with it (``add``)."""
+        scene_trigger.put_on(self.document, trigger, add=add)
+        if scene_trigger.is_movable(trigger):
+            self._canvas.set_tool("move")
+
+    def show(self, trigger: Trigger | None) -> None:
+        """Have this trigger on the canvas, or none; one that is there already stays as it is."""
+        if trigger is None:
+            self.clear()
+            return
+        try:
+            there = self.current_trigger()
+        except InputError:
+            there = None
+        if trigger != there:
+            self.use_trigger(trigger)
+
+    def use_demo_trigger(self) -> None:
+        """Stamp the sticker that the demo model was poisoned with."""
+        self._use_made(demo_trigger)
+
+    def upload(self) -> None:
+        """Ask for a picture, a tensor, a saved trigger, or a pattern and its mask; stamp it."""
+        title = "Upload a trigger: one file, or a pattern and its mask"
+        paths = self._prompts.open_files(self._canvas, title, "", trigger_files.PICTURES)
+        if paths:
+            self._use_made(lambda: trigger_files.from_files([Path(path) for path in paths]))
+
+    def load_trigger(self, path: str | Path) -> None:
+        """Stamp a saved trigger, a picture or a tensor."""
+        self._use_made(lambda: trigger_files.load(path))
+
+    def paste(self) -> None:
+        """Stamp the picture in the clipboard."""
+        self._take_mime(QGuiApplication.clipboard().mimeData(), "The clipboard holds no picture.")
+
+    def drop(self, mime: QMimeData) -> None:
+        """Stamp what was dropped on the canvas."""
+        self._take_mime(mime, "What was dropped is no picture.")
+
+    def _take_mime(self, mime: QMimeData | None, otherwise: str) -> None:
+        try:
+            trigger = None if mime is None else trigger_files.from_mime(mime)
+        except InputError as error:
+            self._shell.failed.emit(error)
+            return
+        if trigger is None:
+            self._shell.failed.emit(InputError(otherwise))
+        else:
+            self.use_trigger(trigger)
+
+    def _use_made(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
+        """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
+        try:
+            self.use_trigger(make(), add=add)
+        except InputError as error:
+            self._shell.failed.emit(error)
+
+    # Triggers that are taken elsewhere
+
+    def copy(self) -> None:
+        """Put the trigger in the clipboard, as files and as a picture."""
+        mime = self.make_mime()
+        if mime is not None:
+            QGuiApplication.clipboard().setMimeData(mime)
+
+    def make_mime(self) -> QMimeData | None:
+        """The trigger as it is copied or dragged out of the window; None where there is none."""
+        try:
+            trigger = self.current_trigger()
+            if trigger is None:
+                return None
+            return self._dragged.mime(trigger, self.document.cut_out())
+        except InputError as error:
+            self._shell.failed.emit(error)
+            return None
+
+    def save_trigger(self) -> None:
+        """Save the trigger under a name in the library."""
+        trigger = self._trigger_to_save()
+        if trigger is None:
+            return
+        name = self._prompts.text(self._canvas, "Save trigger", "Name", trigger.name)
+        if name:
+            self._try(lambda: trigger_files.save_named(trigger, name))
+
+    def save_trigger_as(self) -> None:
+        """Save the trigger where the user says."""
+        trigger = self._trigger_to_save()
+        if trigger is None:
+            return
+        name = f"{trigger_files.file_stem(trigger.name) or 'trigger'}.json"
+        kinds = "Triggers (*.json)"
+        path = self._prompts.save_file(self._canvas, "Save the trigger", name, kinds)
+        if path:
+            self._try(lambda: trigger_files.save_trigger(trigger, path))
+
+    def _trigger_to_save(self) -> Trigger | None:
+        try:
+            trigger = self.current_trigger()
+        except InputError as error:
+            self._shell.failed.emit(error)
+            return None
+        if trigger is None:
+            self._shell.failed.emit(InputError(_NO_TRIGGER))
+        return trigger
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except InputError as error:
+            self._shell.failed.emit(error)
+
+    # The library of triggers
+
+    def show_library(self) -> None:
+        """Offer the triggers of the library in a dialog."""
+        dialog = TriggerLibrary(library.entries(self.document.size), self._canvas.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._on_library_chosen)
+        dialog.file_wanted.connect(self._use_with_file)
+        dialog.delete_wanted.connect(self._on_delete_wanted)
+        self.library = dialog
+        dialog.open()
+
+    def _on_library_chosen(self, key: str, add: bool) -> None:
+        entry = library.find(key)
+        if entry is not None and entry.needs_file and not entry.without_file:
+            self._use_with_file(key, add)
+        else:
+            self._use_made(lambda: library.make(key, self.document.size, None), add=add)
+
+    def _use_with_file(self, key: str, add: bool = False) -> None:
+        """Ask for the file that a published trigger is made of."""
+        entry = library.find(key)
+        name = key if entry is None else entry.name
+        title = f"File of {name}"
+        file = self._prompts.open_file(self._canvas, title, "", trigger_files.PICTURES)
+        if file:
+            self._use_made(lambda: library.make(key, self.document.size, file), add=add)
+
+    def _on_delete_wanted(self, key: str) -> None:
+        """Delete a saved trigger, once the user has said so."""
+        name = library.saved_name(key)
+        asked = self._prompts.confirm(
+            self._canvas, "Delete trigger", f"Delete {name} from the library?", "Delete", "Keep"
+        )
+        if asked:
+            self._try(lambda: library.delete(key))
+            if self.library is not None:
+                self.library.set_entries(library.entries(self.document.size))
+
+    # The form of its parameters
+
+    def show_parameters(self) -> None:
+        """Show the trigger's parameters; the window stays usable meanwhile."""
+        if self.form is None:
+            self.form = TriggerForm(self._canvas.window())
+            self.form.setWindowFlag(Qt.WindowType.Tool)
+            self.form.field_changed.connect(self._on_field_changed)
+        self._fill_form(self.form)
+        self.form.show()
+        self.form.raise_()
+        self.form.activateWindow()
+
+    def _refill_form(self) -> None:
+        if self.form is not None and self.form.isVisible():
+            self._fill_form(self.form)
+
+    def _fill_form(self, form: TriggerForm) -> None:
+        try:
+            trigger = self.current_trigger()
+        except InputError as error:
+            form.show_problem(error.sentence)
+            return
+        title = "No trigger" if trigger is None else trigger.name or "Trigger"
+        lead = (
+            "Paint one, or choose one from the library."
+            if trigger is None
+            else library.conventions(trigger)
+        )
+        form.show_sections(title, lead, form_sections.sections(self.document.scene, trigger))
+
+    def _on_field_changed(self, key: str, field: str, value: Any) -> None:
+        try:
+            if key == "whole" and field == "text":
+                self.set_text(value)
+            elif key == "whole":
+                scene_trigger.change_trigger(self.document, field, value)
+            else:
+                part = cast(scene_trigger.Part, key)
+                scene_trigger.change_part(self.document, part, field, value)
+        except InputError as error:
+            if self.form is not None:
+                self._fill_form(self.form)
+                self.form.show_problem(error.sentence)
