@@ -14,8 +14,9 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from cleanclip_gui import threads
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, Failed, Question
+from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.inference.worker import InferenceWorker
-from cleanclip_gui.ticket import Callback, QuestionTicket, Ticket
+from cleanclip_gui.ticket import Callback, Ticket
 
 _LOG = logging.getLogger(__name__)
 

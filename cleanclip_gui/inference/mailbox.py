@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 
 from cleanclip_gui.inference.questions import LIVE, QUICK, Lane, Question
-from cleanclip_gui.ticket import QuestionTicket
+from cleanclip_gui.inference.ticket import QuestionTicket
 
 MOST_THUMBNAILS = 64
 _CUTS_IN: dict[Lane, tuple[Lane, ...]] = {Lane.EVALUATE: QUICK, Lane.EXPLAIN: LIVE}

@@ -14,8 +14,8 @@ from cleanclip_gui.inference.questions import (
     SetDevice,
     ThumbnailsReady,
 )
+from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.session import CheckpointFacts, ImagesState
-from cleanclip_gui.ticket import QuestionTicket
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
