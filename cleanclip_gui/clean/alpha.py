@@ -2,31 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSlider, QVBoxLayout, QWidget
 
-from cleanclip_gui.clean.alpha_row import AlphaRow
+from cleanclip_gui import theme, threads
+from cleanclip_gui.clean.run import Asked
 from cleanclip_gui.clean.save_result import ask_path
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated, Failed
 from cleanclip_gui.inference.questions import OpenCheckpoint as Open
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.station import Shell
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, percent
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 
-Asked = tuple[Any, int]
+_STEPS = 200
+_FURTHEST = 2.0
 
 
-class AlphaActs(QObject):
+class AlphaRow(QWidget):
+    """``moved(alpha)`` comes while the slider moves; ``save_asked(alpha)`` from its button."""
+
+    moved = Signal(float)
+    save_asked = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._top = _FURTHEST
+        self._own = (0, 0.0)  # the step that stands for the result's alpha, and that alpha
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, _STEPS)
+        self.slider.setPageStep(_STEPS // 10)
+        self.slider.setAccessibleName("Alpha")
+        self.slider.setToolTip("0 is the checkpoint before cleaning.")
+        self.value = Label("")
+        self.value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
+        self.value.setMinimumWidth(self.value.fontMetrics().horizontalAdvance("0.00000"))
+        self.save = QPushButton(theme.icon("save"), "Save at this alpha…")
+        self._said = Label("", "caption", wrap=True)
+        row = QHBoxLayout()
+        row.setSpacing(theme.SPACE_S)
+        row.addWidget(Label("Alpha", buddy=self.slider))
+        row.addWidget(self.slider, 1)
+        row.addWidget(self.value)
+        row.addWidget(self.save)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        layout.addLayout(row)
+        layout.addWidget(self._said)
+        self.slider.valueChanged.connect(self._on_slid)
+        self.save.clicked.connect(self._on_save_clicked)
+        self.hide()
+
+    @property
+    def alpha(self) -> float:
+        """Where the slider stands; exactly the result's own at the step nearest to it."""
+        step, own = self._own
+        at = self.slider.value()
+        return own if at == step else round(self._top * at / _STEPS, 3)
+
+    def show_alpha(self, alpha: float) -> None:
+        """Show a result's own alpha, without telling anybody; the line goes twice as far, or 2."""
+        self._top = max(_FURTHEST, 2 * alpha)
+        self._own = (round(_STEPS * alpha / self._top), alpha)
+        self.slider.blockSignals(True)
+        self.slider.setValue(self._own[0])
+        self.slider.blockSignals(False)
+        self._write()
+        self.say("This is the result's alpha. Move the slider to measure another one in Studio.")
+        self.show()
+
+    def say(self, text: str) -> None:
+        """Say what was measured, or that it is under way."""
+        self._said.setText(text)
+        self.slider.setAccessibleDescription(f"{self.alpha:g}. {text}")
+
+    def said(self) -> str:
+        """What is said under the slider."""
+        return self._said.text()
+
+    def _write(self) -> None:
+        self.value.setText(f"{self.alpha:g}")
+
+    def _on_slid(self, _: int) -> None:
+        self._write()
+        self.moved.emit(self.alpha)
+
+    def _on_save_clicked(self) -> None:
+        self.save_asked.emit(self.alpha)
+
+
+class AlphaLine(QObject):
     """Opens the newest alpha as the cleaned checkpoint, one at a time, and shows its numbers.
 
     Studio may ask the same question, which then takes the place of this one: its numbers are
@@ -43,12 +120,12 @@ class AlphaActs(QObject):
         session: Session,
         inference: Inference,
         shell: Shell,
-        parent: QObject,
+        prompts: Prompts,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.prompts = Prompts()
         self._row, self._session, self._inference = row, session, inference
-        self._shell = shell
+        self._shell, self._prompts = shell, prompts
         self._source = self._vector = ""
         self._donor = ""
         self._asked: Asked = (None, 0)
@@ -57,7 +134,7 @@ class AlphaActs(QObject):
         self._opened: CheckpointFacts | None = None  # while no other cleaned one is open
         self._measuring: Ticket | None = None
         self._awaited = self._studio_measures = False
-        self._writer: Background | None = None
+        self._writing: Ticket | None = None
         row.moved.connect(self._on_moved)
         row.save_asked.connect(self._on_save_asked)
         session.events.cleaned.connect(self._on_cleaned_change)
@@ -81,11 +158,11 @@ class AlphaActs(QObject):
         """Whether an alpha is being opened, measured or saved."""
         asked = self._measuring is not None and self._measuring.is_open
         measured = self._awaited and (asked or self._studio_measures)
-        return self._opening is not None or measured or self._writer is not None
+        return self._opening is not None or measured or self._is_writing
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End a save when the window closes."""
-        return self._writer is None or self._writer.stop(timeout_ms)
+    @property
+    def _is_writing(self) -> bool:
+        return self._writing is not None and self._writing.is_open
 
     def _on_moved(self, alpha: float) -> None:
         if not self._vector:
@@ -178,26 +255,25 @@ class AlphaActs(QObject):
 
     def _on_save_asked(self, alpha: float) -> None:
         name = f"{Path(self._source).stem}-alpha-{alpha:g}.safetensors"
-        chosen = ask_path(self.prompts, self._row, "Save at this alpha", name)
-        if chosen is None or self._writer is not None:
+        chosen = ask_path(self._prompts, self._row, "Save at this alpha", name)
+        if chosen is None or self._is_writing:
             return
         source, vector, donor = Path(self._source), Path(self._vector), self._donor
 
-        def work(_: Callable[[], bool]) -> Iterator[object]:
+        def write(_: tasks.Control) -> Path:
             from ml_core.jobs.weight_line import save_at_alpha  # imports torch
 
-            yield save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
+            return save_at_alpha(source, vector, alpha, chosen, donor=donor or None)
 
         self._row.save.setEnabled(False)
-        self._writer = Background(work)
-        self._writer.yielded.connect(self.saved)
-        self._writer.failed.connect(self._on_save_failed)
-        self._writer.finished.connect(self._on_written)
-        self._writer.begin()
+        self._writing = tasks.run(
+            write, self._on_saved, self._on_save_failed, closing_ms=threads.CLOSING_MS
+        )
+
+    def _on_saved(self, path: Path) -> None:
+        self._row.save.setEnabled(True)
+        self.saved.emit(path)
 
     def _on_save_failed(self, error: InputError) -> None:
-        self.failed.emit(error)
-
-    def _on_written(self) -> None:
-        self._writer = None
         self._row.save.setEnabled(True)
+        self.failed.emit(error)

@@ -240,9 +240,9 @@ class BeforeAfter(QFrame):
             grid.addWidget(_figure(row.after, row), at, 4, right)
             grid.addWidget(_interval(row.after_interval), at, 5, left)
             grid.addWidget(_change(row), at, 6, right)
-        old = self._layout.replaceWidget(self._table, table).widget()
-        old.hide()
-        old.deleteLater()
+        self._layout.replaceWidget(self._table, table)
+        self._table.hide()
+        self._table.deleteLater()
         self._table = table
         spoken = [
             f"{row.title}: {percent(row.before, NOT_MEASURED)} before, "

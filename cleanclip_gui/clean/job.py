@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from cleanclip_gui.session import ImagesState, Session
@@ -15,7 +17,7 @@ from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import read_file
-from ml_core.triggers import save_trigger
+from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.files import load_trigger
 
 # Images watched while training, of the held-out style, and before and after, at most.
@@ -142,6 +144,21 @@ def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
         return False
     templates = spec.templates or labels.templates
     return (labels.class_names, templates) == (images.class_names, images.templates)
+
+
+def trigger_of(spec: CleanSpec) -> Trigger | None:
+    """What a job measures attack success with; None if it measures none, or its file is gone."""
+    if spec.trigger is None:
+        return None
+    try:
+        return load_trigger(spec.trigger)
+    except InputError:
+        return None
+
+
+def count_gpus(names: Sequence[str]) -> int:
+    """GPUs that can train together; torch connects none on Windows."""
+    return 0 if sys.platform == "win32" else sum(name.startswith("cuda:") for name in names)
 
 
 def _read_classes(path: Path) -> bytes:

@@ -1,11 +1,16 @@
-"""What a method asks for beside training data, and what of that is missing."""
+"""What a method asks for beside training data, and what of that is missing: found and shown."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.catalogue import MethodFacts
 
@@ -87,3 +92,34 @@ def _vit(title: str, session: Session) -> Need:
             f"{plain(architecture, 60)}. Choose another method.",
         )
     return Need("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
+
+
+class NeedsList(QWidget):
+    """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("What the method needs")
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(2)
+        self._lines: list[Label] = []
+        self.hide()
+
+    def show_needs(self, needs: Sequence[Need]) -> None:
+        """Show what is needed, and what of it is missing."""
+        while len(self._lines) < len(needs):
+            line = Label("", "caption", wrap=True)
+            self._lines.append(line)
+            self._layout.addWidget(line)
+        for number, line in enumerate(self._lines):
+            line.setVisible(number < len(needs))
+            if number < len(needs):
+                need = needs[number]
+                line.setText(f"{'✗' if need.missing else '✓'}  {need.text}")
+                theme.set_property(line, "role", "warning" if need.missing else "caption")
+        self.setVisible(bool(needs))
+
+    def texts(self) -> list[str]:
+        """The lines on show."""
+        return [line.text() for line in self._lines if not line.isHidden()]

@@ -9,7 +9,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.training_data import tool
+from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
@@ -26,10 +26,10 @@ class ReferenceChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAcceptDrops(True)
-        self.prompts = Prompts()
+        self._prompts = prompts
         self.edit = QLineEdit()
         self.edit.setAccessibleName("Clean reference checkpoint")
         self.edit.setPlaceholderText("Checkpoint file or folder")
@@ -74,7 +74,7 @@ class ReferenceChoice(QWidget):
             self.set_path(str(path))
 
     def _on_browse_clicked(self) -> None:
-        chosen = self.prompts.open_file(
+        chosen = self._prompts.open_file(
             self, "Clean reference checkpoint", self.edit.text(), CHECKPOINTS
         )
         if chosen:

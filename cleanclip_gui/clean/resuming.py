@@ -1,81 +1,165 @@
-"""Going on with what another window began: a run asked for, dropped or found, and the queue."""
+"""Going on with what another window began: a run asked for, dropped, found or repeated."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.job import measures_alike
-from cleanclip_gui.clean.runs.saved_run import SavedRun, read_saved_run, was_interrupted
-from cleanclip_gui.session import ImagesState, RunState
+from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
+from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.clean.run import CleaningRun
+from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.runs.saved_run import (
+    SavedRun,
+    can_resume,
+    read_saved_run,
+    was_interrupted,
+)
+from cleanclip_gui.session import ImagesState, RunState, Session
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Shell
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.jobs.audit_spec import AUDIT_FILE
-from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
-
-if TYPE_CHECKING:
-    from cleanclip_gui.clean.station import CleanStation
-    from cleanclip_gui.station import Context
 
 _LOG = logging.getLogger(__name__)
 _BUSY = InputError("A run is going on; resume another one when it has ended.")
 
 
 class Resuming(QObject):
-    """Remembers the run that goes on, so that it can be found after the window was killed."""
+    """Goes on with runs, and has open what they work on.
 
-    def __init__(self, context: Context, clean: CleanStation) -> None:
-        super().__init__(clean)
-        self._session, self._settings = context.session, context.settings
-        self._prompts, self._shell = context.prompts, context.shell
-        self._clean = clean
+    It remembers the run that goes on, so that it can be found after the window was killed.
+
+    Parameters
+    ----------
+    session
+        What is open.
+    settings
+        Keeps the folder of the run that goes on.
+    shell
+        Asked for checkpoint, images and trigger of a run, and to show errors.
+    prompts
+        Asks for the folder of a run.
+    run, queue
+        What goes on, and what begins a run anew.
+    runs_folder
+        Where runs are kept.
+    is_busy
+        Whether something is at work, so that no run can go on.
+    parent
+        The widget that dialogs belong to.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        settings: SettingsStore,
+        shell: Shell,
+        prompts: Prompts,
+        run: CleaningRun,
+        queue: RunQueue,
+        runs_folder: Callable[[], Path],
+        is_busy: Callable[[], bool],
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._settings, self._shell = session, settings, shell
+        self._prompts, self._run, self._queue = prompts, run, queue
+        self._runs_folder, self._is_busy, self._parent = runs_folder, is_busy, parent
         self._awaited: CleanSpec | None = None
-        context.session.events.images.connect(self._on_images_change)
-        context.session.events.run.connect(self._on_run_change)
-        clean.setup.resume_other.clicked.connect(self.choose)
-        clean.resumed.connect(self._on_resumed)
-        clean.repeated.connect(self._on_repeated)
-        self._offer_interrupted()
+        session.events.images.connect(self._on_images_change)
+        session.events.run.connect(self._on_run_change)
+        run.restored.connect(self._on_restored)
 
     @Slot()
     def choose(self) -> None:
         """Ask for a run's folder and go on with it."""
-        runs = str(self._clean.setup.folder())
-        path = self._prompts.open_folder(self._clean.window(), "Resume a run", runs)
+        runs = str(self._runs_folder())
+        path = self._prompts.open_folder(self._parent.window(), "Resume a run", runs)
         saved = self._read(Path(path)) if path else None
         if saved is not None:
             self._shell.station_wanted.emit("clean")
-            self._clean.go_on(saved)
+            self._go_on(saved)
 
     def offer(self, folder: Path) -> None:
         """Show that a run can go on, with a button for it; a sentence if it cannot."""
         saved = self._read(folder)
         if saved is not None:
-            self._clean.offer(saved)
+            if not self._is_busy():
+                self._run.offer(saved)
             self._shell.station_wanted.emit("clean")
 
-    def _read(self, folder: Path) -> SavedRun | None:
-        try:
-            if self._clean.is_running():
-                raise _BUSY
-            return read_saved_run(folder.absolute())
-        except InputError as error:
-            self._shell.failed.emit(error)
-            return None
-
-    def _offer_interrupted(self) -> None:
+    def offer_interrupted(self) -> None:
         """Offer the run that was killed together with its window, without a dialog."""
         last = self._settings.value.last_run
         if not last or not was_interrupted(Path(last)):
             return
         try:
-            self._clean.offer(read_saved_run(Path(last)))
+            self._run.offer(read_saved_run(Path(last)))
         except InputError as error:
             _LOG.info("the last run cannot go on: %s", error.sentence)
+
+    @Slot()
+    def resume_shown(self) -> None:
+        """Go on with the run on show, from its last save or, without one, from its start."""
+        folder = self._run.folder
+        if folder is None or self._is_busy():
+            return
+        try:
+            if can_resume(folder):
+                self._go_on(read_saved_run(folder))
+            else:
+                self._start_again(folder)
+        except InputError as error:
+            self._shell.failed.emit(error)
+
+    def repeat(self, spec: CleanSpec) -> None:
+        """Have everything as it was for a run that is to be repeated."""
+        try:
+            trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+        except InputError as error:
+            self._shell.failed.emit(error)
+            return
+        self._open(spec)
+        self._shell.trigger_wanted.emit(trigger, spec.target)
+
+    def _go_on(self, saved: SavedRun) -> None:
+        if self._is_busy():
+            return
+        try:
+            self._run.resume(saved)
+        except InputError as error:
+            self._shell.failed.emit(error)
+
+    def _start_again(self, folder: Path) -> None:
+        """Start a copy of a run that left no save, whatever the form shows by now.
+
+        Raises
+        ------
+        InputError
+            If the job or its trigger is gone, or the new folder cannot be written.
+        """
+        spec = read_run(folder).spec
+        copy = copy_job(spec, self._runs_folder())
+        asked = trigger_of(spec), spec.target
+        self._queue.start_or_add(copy, read_spec(copy / SPEC_FILE), asked)
+
+    def _read(self, folder: Path) -> SavedRun | None:
+        try:
+            if self._run.is_running:
+                raise _BUSY
+            return read_saved_run(folder.absolute())
+        except InputError as error:
+            self._shell.failed.emit(error)
+            return None
 
     def _on_run_change(self, run: RunState | None) -> None:
         """What failed stays remembered: its window may be closed before it is resumed."""
@@ -85,21 +169,10 @@ class Resuming(QObject):
             self._settings.update(last_run="")
 
     @Slot(object)
-    def _on_resumed(self, saved: SavedRun) -> None:
-        """Open what the run works on, unless its checkpoint is open already."""
-        if not self._is_open(saved.spec):
+    def _on_restored(self, saved: SavedRun) -> None:
+        """Open what a run that goes on works on, unless its checkpoint is open already."""
+        if self._run.is_running and not self._is_open(saved.spec):
             self._open(saved.spec)
-
-    @Slot(object)
-    def _on_repeated(self, spec: CleanSpec) -> None:
-        """Have everything as it was for a run that is to be repeated."""
-        try:
-            trigger = None if spec.trigger is None else load_trigger(spec.trigger)
-        except InputError as error:
-            self._shell.failed.emit(error)
-            return
-        self._open(spec)
-        self._shell.trigger_wanted.emit(trigger, spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
         """Open checkpoint and images of a job, as far as others are open."""

@@ -1,26 +1,26 @@
-"""The run that the Clean station is about: its child process, and how it stands on the screen."""
+"""The run that the Clean station is about: its process, and how it ended. Without any widget."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+from PySide6.QtCore import QObject, Signal, Slot
 
-from cleanclip_gui.clean.gpu_choice import count_gpus
-from cleanclip_gui.clean.runs.history import run_metrics
-from cleanclip_gui.clean.runs.saved_run import can_resume
-from cleanclip_gui.clean.try_in_studio import is_source, where_open
-from cleanclip_gui.clean.view import CleanView, estimate_sentence
+from cleanclip_gui.clean.job import count_gpus, trigger_of
+from cleanclip_gui.clean.result import is_source, where_open
+from cleanclip_gui.clean.runs.history import PastRun, run_metrics
+from cleanclip_gui.clean.runs.saved_run import SavedRun, can_resume
 from cleanclip_gui.inference.device import StudioDevice
-from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.protocol import INTERRUPTED
-from cleanclip_gui.jobs.reads import Reads
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
@@ -36,8 +36,30 @@ ENDS: dict[str, str] = {
     "failed": "Failed",
     "interrupted": "Interrupted",
 }
+HINT = "Estimate measures a few steps; Start runs them all."
 STALE = "The set-up was changed during the estimate; measure again."
+NO_TRIGGER = (
+    "The trigger of this run is not in its folder, so Studio keeps its own: open the run's trigger "
+    "there to see what was measured."
+)
+State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
+# What attack success is measured with: a trigger, if there is one, and its target class.
 Asked = tuple[Trigger | None, int]
+NewRunner = Callable[[Path, Mode, str, int], JobRunner]
+
+
+@dataclass(frozen=True, eq=False)
+class Trouble:
+    """Why a run has no result, and the way on.
+
+    ``can_resume`` tells whether there is a save to go on from, ``may_lack_memory`` whether half a
+    batch may help. ``error`` is what failed, with its details; None if nothing did.
+    """
+
+    sentence: str
+    can_resume: bool
+    may_lack_memory: bool = False
+    error: InputError | None = None
 
 
 def estimate_folder() -> Path:
@@ -45,47 +67,66 @@ def estimate_folder() -> Path:
     return cache_dir() / "estimate"
 
 
-class RunAtWork(QObject):
-    """One child process at a time, for a run or an estimate.
+class CleaningRun(QObject):
+    """One child process at a time, for a run or an estimate, and the run that is on show.
 
-    ``said(event)`` passes on what a run tells, ``ended(Done)`` its last word or that of an
-    estimate; ``shown(result)`` tells that a result is on the screen; ``changed`` asks for the
-    buttons to be looked at again.
+    It alone writes ``session.run`` and ``session.run_progress``. ``began`` tells that a process
+    was started, ``opened`` that another run than before is on show, ``measured(Metric)`` a number
+    of it, ``result_shown(result)`` that its result is to be shown, ``changed`` that anything of
+    :attr:`headline`, :attr:`details`, :attr:`notice`, :attr:`state`, :attr:`trouble`,
+    :attr:`shows_result` or :attr:`estimated` may be another one.
+
+    ``said(event)`` passes on all that a run at work tells, ``progressed(Progress)`` how far it or
+    an estimate is, ``logged(line)`` a line for the log. ``ended(Done)`` is the last word of either;
+    once all have heard it, ``freed`` tells that another one may begin. ``restored(SavedRun)`` tells
+    that a run of an earlier time goes on, or could; ``failed`` carries an InputError.
     """
 
-    said = Signal(object)
-    ended = Signal(object)
+    began = Signal()
+    opened = Signal()
+    measured = Signal(object)
+    result_shown = Signal(object)
     changed = Signal()
-    shown = Signal(object)
-    failed = Signal(object)
-    logged = Signal(str)
+    said = Signal(object)
     progressed = Signal(object)
+    logged = Signal(str)
+    ended = Signal(object)
+    freed = Signal()
+    restored = Signal(object)
+    failed = Signal(object)
 
     def __init__(
-        self, session: Session, inference: Inference, device: StudioDevice, view: CleanView
+        self,
+        session: Session,
+        device: StudioDevice,
+        new_runner: NewRunner = make_runner,
+        parent: QObject | None = None,
     ) -> None:
-        super().__init__(view)
-        self.session = session
-        self._view = view
-        self.new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner
-        self.studio_device = device
-        self.reads = Reads(self)
-        self.reads.done.connect(self._on_charts_read)
-        self.reads.failed.connect(self.failed)
+        super().__init__(parent)
+        self.new_runner = new_runner
+        self._session, self._studio_device = session, device
+        self._reading: Ticket | None = None  # numbers of a run of before
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
         self.recipe: Recipe | None = None
-        self.source = ""
+        self.source = ""  # path of the checkpoint that it cleans
         self.asked: Asked = (None, 0)
-        self.result: dict[str, Any] = {}
         self.device = session.device
+        self.status = ""  # of the run on show while no process is at work; empty without one
+        self.details = HINT
+        self.notice = ""
+        self.result: dict[str, Any] = {}
+        self.shows_result = False
+        self.trouble: Trouble | None = None
+        self.estimated: dict[str, Any] = {}
         self._estimate_holds = False
-        self.last_error: InputError | None = None
+
+    # How it stands
 
     @property
     def is_running(self) -> bool:
-        """Whether a child is at work."""
+        """Whether a process is at work, for a run or an estimate."""
         return self.runner is not None
 
     @property
@@ -93,38 +134,120 @@ class RunAtWork(QObject):
         """Whether a run is at work, and no estimate."""
         return self.runner is not None and self.mode != "estimate"
 
-    def take_up(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
-        """Make a run the one that the station is about."""
-        self.folder, self.result, self.recipe = folder, {}, spec.recipe
-        self.source, self.asked = spec.checkpoint, asked
-        self.device = self._device(spec)
-        self.reads.forget("charts")
-        self._view.charts.clear()
-        self._view.charts.explain(spec.recipe.method)
+    @property
+    def state(self) -> State:
+        """How the process at work stands; idle if there is none."""
+        return "idle" if self.runner is None else self.runner.state
 
-    def fill_charts(self) -> None:
-        """Draw what the run's journal holds; it is read beside the window."""
-        folder = self.folder
-        if folder is not None:
-            self.reads.begin("charts", lambda: run_metrics(folder))
+    @property
+    def can_be_steered(self) -> bool:
+        """Whether it can be paused, or stopped and saved."""
+        return self.is_cleaning and self.state in ("starting", "running", "paused")
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        """Whether a process is at work that was not told to end at once."""
+        return self.is_running and self.state != "cancelling"
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the numbers of a run of before are still being read."""
+        return self._reading is not None and self._reading.is_open
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is on show."""
+        return bool(self.result) and self.shows_result
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether a run without a result can go on, or begin anew."""
+        return self.trouble is not None and not self.is_running
+
+    @property
+    def title(self) -> str:
+        """The method, and what it works on where another checkpoint was opened meanwhile."""
+        method = self.recipe.method if self.recipe is not None else "cleanclip"
+        title = FACTS[method].title
+        facts = self._session.checkpoint
+        another = bool(self.source) and facts is not None and facts.path != self.source
+        return f"{title} on {plain(Path(self.source).name, 40)}" if another else title
+
+    @property
+    def headline(self) -> str:
+        """What goes on, or how it ended, in a few words."""
+        state = self.state
+        if state == "stopping":
+            return "Finishing the step, then saving"
+        if state == "cancelling":
+            return "Cancelling"
+        if self.is_running:
+            doing = "paused" if state == "paused" else "running"
+            return "Estimating" if self.mode == "estimate" else f"{self.title} is {doing}"
+        return f"{self.title}: {ENDS.get(self.status, self.status).lower()}" if self.status else (
+            "Ready"
+        )  # fmt: skip
+
+    # Beginning and ending
 
     def begin(self, folder: Path, spec: CleanSpec, asked: Asked, mode: Mode = "run") -> None:
-        """Start a run, or go on with it, and make it the one that the station is about.
+        """Start a written job, or go on with it, and show it.
 
         Raises
         ------
         InputError
-            If another job uses its device; the station shows what it showed.
+            If another job uses its device; what was on show stays.
         """
-        self._launch(folder / SPEC_FILE, mode, self._device(spec), self._fitting(spec))
-        self.take_up(folder, spec, asked)
-        self.last_error = None
-        self._view.hide_outcome()
-        bar = self._view.run_bar
-        bar.show_start(f"{self.title()} is running", steerable=True)
-        self.session.run_progress = None
+        self._launch(folder / SPEC_FILE, mode, self._device_of(spec), self._fitting(spec))
+        self._open(folder, spec, asked)
+        self._session.run_progress = None
         self._set_run("running")
-        bar.show_notice(self.studio_device.give_way(self.device))
+        self.notice = self._studio_device.give_way(self.device)
+        self.began.emit()
+        self.changed.emit()
+
+    def resume(self, saved: SavedRun) -> None:
+        """Go on with a run from its last save, whichever window began it.
+
+        Raises
+        ------
+        InputError
+            If another job uses its device; what was on show stays.
+        """
+        self.begin(saved.folder, saved.spec, (saved.trigger, saved.spec.target), "resume")
+        self._restore(saved)
+
+    def offer(self, saved: SavedRun) -> None:
+        """Show a run that was interrupted and can go on."""
+        self._open(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+        total = saved.spec.recipe.known_steps
+        of = "" if total is None else f" of {count_text(total)}"
+        self._set_idle("interrupted")
+        self.trouble = Trouble(
+            f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
+            f"{count_text(saved.step)}{of}. Resume goes on from there.",
+            can_resume=True,
+            may_lack_memory=True,
+        )
+        self._restore(saved)
+        self.changed.emit()
+
+    def show_past(self, past: PastRun) -> None:
+        """Show a run of the history as if it had just ended; its numbers follow."""
+        asked = trigger_of(past.spec), past.spec.target
+        self._open(past.folder, past.spec, asked)
+        self._reading = tasks.run(
+            lambda _: run_metrics(past.folder), self._on_metrics_read, self._on_read_failed
+        )
+        if past.result:
+            status = "stopped" if past.status == "stopped" else "finished"
+            self.show_outcome(status, {"seconds": 0.0, **past.result})
+        elif past.status in ("failed", "cancelled", "interrupted"):
+            self._show_trouble(past.status, Done("failed", {}, past.error, past.error_code))
+        else:
+            self._set_idle(past.status, plain(past.error, 400))
+        if past.spec.trigger is not None and asked[0] is None:
+            self.notice = NO_TRIGGER
         self.changed.emit()
 
     def estimate(self, spec_path: Path) -> None:
@@ -135,90 +258,116 @@ class RunAtWork(QObject):
         InputError
             If another job uses the device.
         """
-        self._launch(spec_path, "estimate", self.session.device, 1)
+        self._launch(spec_path, "estimate", self._session.device, 1)
         self._estimate_holds = True
-        self._view.run_bar.show_start("Estimating", steerable=False)
+        self.began.emit()
         self.changed.emit()
 
     def forget_estimate(self) -> None:
         """Take the estimate away, and the one that is being measured: it is of another job."""
         self._estimate_holds = False
-        self._view.show_estimate("")
+        if self.estimated:
+            self.estimated = {}
+            self.changed.emit()
 
-    def show_again(self) -> None:
-        """Name the run anew, since another checkpoint was opened."""
-        bar, run = self._view.run_bar, self.session.run
-        if self.runner is None and self.result and run is not None:
-            bar.title.setText(f"{self.title()}: {ENDS[run.status].lower()}")
-        elif self.is_cleaning and self.runner.state in ("running", "paused"):
-            bar.title.setText(f"{self.title()} is {self.runner.state}")
+    @Slot()
+    def pause(self) -> None:
+        """Hold the run before its next step, or let it go on."""
+        if self.runner is None or not self.is_cleaning:
+            return
+        if self.runner.state == "paused":
+            self.runner.resume()
+        else:
+            self.runner.pause()
+
+    @Slot()
+    def stop(self) -> None:
+        """Finish the step, save what there is, measure it."""
+        if self.runner is not None and self.is_cleaning:
+            self.runner.stop_and_save()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the run, or the estimate, at once; the last save is kept."""
+        if self.runner is not None:
+            self.runner.cancel()
+
+    # The result
 
     def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
         """Show the result of a run that has ended, now or long ago."""
-        result = where_open(result, self.session.checkpoint)
-        self.result = result
-        title = f"{self.title()}: {ENDS[status].lower()}"
-        self._view.run_bar.show_idle(title, str(result.get("stopped_because") or ""))
+        self.result = where_open(result, self._session.checkpoint)
+        self._set_idle(status, str(result.get("stopped_because") or ""))
         self._set_run(status)
-        self.show_result()
+        self._show_result()
+        self.changed.emit()
 
-    def show_result(self) -> None:
-        """Put before and after on the screen."""
-        self._view.show_result(self.result)
-        self.shown.emit(self.result)
+    def hide_outcome(self) -> None:
+        """Take the result, or why there is none, off the screen."""
+        self.shows_result, self.trouble = False, None
+        self.changed.emit()
 
-    def follow(self, facts: CheckpointFacts | None, *, keep: bool) -> None:
+    def follow(self, facts: CheckpointFacts | None, *, keep: bool = False) -> None:
         """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
-        if not self.result.get("source"):
-            return
-        here = where_open(self.result, facts)
-        moved, self.result = here != self.result, here
-        if not is_source(facts, here):
-            if not keep:
-                self._view.hide_outcome()
-        elif moved or not self._view.shows_result():  # moved: of a run elsewhere
-            self.show_result()
+        if self.result and not self.is_running and self._session.run is not None:
+            self.status = self._session.run.status  # an estimate has taken it away
+        if self.result.get("source"):
+            here = where_open(self.result, facts)
+            moved, self.result = here != self.result, here
+            if not is_source(facts, here):
+                self.shows_result = self.shows_result and keep
+            elif moved or not self.shows_result:  # moved: of a run elsewhere
+                self._show_result()
+        self.changed.emit()
 
-    def title(self) -> str:
-        """The method, and what it works on where another checkpoint was opened meanwhile."""
-        method = self.recipe.method if self.recipe is not None else "cleanclip"
-        title = FACTS[method].title
-        facts = self.session.checkpoint
-        another = bool(self.source) and facts is not None and facts.path != self.source
-        return f"{title} on {plain(Path(self.source).name, 40)}" if another else title
+    # What only this class does
 
-    def close(self, timeout_ms: int) -> bool:
-        """End the child when the window closes; whether it ended within the limit."""
-        deadline = QDeadlineTimer(timeout_ms)
-        ended = self.runner is None or self.runner.close(timeout_ms)
-        return self.reads.stop(deadline.remainingTime()) and ended
+    def _open(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+        """Make a run the one that is on show."""
+        self.folder, self.recipe, self.source, self.asked = (
+            folder, spec.recipe, spec.checkpoint, asked,
+        )  # fmt: skip
+        self.device = self._device_of(spec)
+        self.result, self.shows_result, self.trouble, self.notice = {}, False, None, ""
+        if self._reading is not None:
+            self._reading.cancel()
+        self.opened.emit()
 
-    def _on_charts_read(self, _: str, metrics: tuple[Metric, ...]) -> None:
+    def _restore(self, saved: SavedRun) -> None:
+        """Tell what a saved run has measured, and that it is on show."""
+        for metric in run_metrics(saved.folder, saved.step):
+            self.measured.emit(metric)
+        self.restored.emit(saved)
+
+    def _on_metrics_read(self, metrics: tuple[Metric, ...]) -> None:
         for metric in metrics:
-            self._view.charts.add(metric)
+            self.measured.emit(metric)
+
+    def _on_read_failed(self, error: InputError) -> None:
+        self.failed.emit(error)
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
         """Start the supervising thread."""
         runner = self.new_runner(spec_path, mode, device, processes)
         runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self._on_line)
+        runner.line_logged.connect(self.logged)
         runner.state_changed.connect(self._on_state_changed)
         runner.ended.connect(self._on_ended)
         runner.launch()
         self.runner, self.mode = runner, mode
 
-    def _device(self, spec: CleanSpec) -> str:
-        return self.session.device if spec.device == "auto" else spec.device
+    def _device_of(self, spec: CleanSpec) -> str:
+        return self._session.device if spec.device == "auto" else spec.device
 
     def _fitting(self, spec: CleanSpec) -> int:
         """Processes of a job, no more than this machine has GPUs, as far as they are known."""
-        gpus = count_gpus(self.session.devices)
-        fewer = spec.device == "cuda" and self.session.devices and gpus < spec.processes
+        gpus = count_gpus(self._session.devices)
+        fewer = spec.device == "cuda" and self._session.devices and gpus < spec.processes
         return max(1, gpus) if fewer else spec.processes
 
     def _set_run(self, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the run stands."""
-        self.session.run = RunState(
+        self._session.run = RunState(
             str(self.folder or ""),
             self.recipe.method if self.recipe is not None else "cleanclip",
             status,
@@ -227,70 +376,67 @@ class RunAtWork(QObject):
             error,
         )
 
+    def _set_idle(self, status: str, details: str = "") -> None:
+        self.status, self.details, self.notice = status, details, ""
+
+    def _show_result(self) -> None:
+        self.shows_result = True
+        self.result_shown.emit(self.result)
+
+    @Slot(object)
     def _on_event(self, event: Event) -> None:
         if self.runner is not None:
             self.runner.mark_running()
         if isinstance(event, Progress):
-            self._view.run_bar.show_progress(event)
+            self._session.run_progress = event
             self.progressed.emit(event)
         elif isinstance(event, Metric):
             if self.mode != "estimate":
-                self._view.charts.add(event)
+                self.measured.emit(event)
         elif isinstance(event, Message):
-            self._on_line(event.text)
+            self.logged.emit(event.text)
         elif isinstance(event, Saved):
-            self._on_line(f"Saved {Path(event.path).name} at step {event.step}.")
+            self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         if self.mode != "estimate":
             self.said.emit(event)
 
-    def _on_line(self, text: str) -> None:
-        self._view.show_log(text)
-        self.logged.emit(text)
-
+    @Slot(str)
     def _on_state_changed(self, state: str) -> None:
-        bar = self._view.run_bar
-        if state in ("running", "paused"):
-            bar.set_paused(state == "paused")
-            if self.mode != "estimate":
-                bar.title.setText(f"{self.title()} is {state}")
-                self._set_run(state)
-        elif state == "stopping":
-            bar.show_ending("Finishing the step, then saving", cancelling=False)
-        elif state == "cancelling":
-            bar.show_ending("Cancelling", cancelling=True)
+        if state == "ended":  # its last word follows
+            return
+        if state in ("running", "paused") and self.is_cleaning:
+            self._set_run(state)
+        self.changed.emit()
 
+    @Slot(object)
     def _on_ended(self, last: Done) -> None:
         runner, self.runner = self.runner, None
-        self.studio_device.come_back()
+        self._studio_device.come_back()
         if self.mode == "estimate":
             shutil.rmtree(estimate_folder(), ignore_errors=True)
             self._show_estimate(last)
+        elif last.status in ("finished", "stopped"):
+            self.show_outcome(last.status, last.result)
         else:
-            self._show_end(last)
+            status = ending(last)
+            self._show_trouble(status, last)
+            self._set_run(status, last.error)
         if runner is not None:
             runner.deleteLater()
+        self.changed.emit()
         self.ended.emit(last)
+        self.freed.emit()
 
     def _show_estimate(self, last: Done) -> None:
-        """Say what the measured steps mean for the whole run."""
+        """Keep what the measured steps mean for the whole run."""
         finished = last.status == "finished"
         stale = finished and not self._estimate_holds
-        self._view.run_bar.show_idle("Ready", STALE if stale else "")
+        self._set_idle("", STALE if stale else "")
+        self.estimated = dict(last.result) if finished and not stale else {}
         if last.status == "failed":
             self.failed.emit(as_error(last))
-        holds = finished and not stale
-        self._view.show_estimate(estimate_sentence(last.result) if holds else "")
 
-    def _show_end(self, last: Done) -> None:
-        """Show the result, or why there is none and what can be done."""
-        if last.status in ("finished", "stopped"):
-            self.show_outcome(last.status, last.result)
-            return
-        status = ending(last)
-        self.show_trouble(status, last)
-        self._set_run(status, last.error)
-
-    def show_trouble(self, status: str, last: Done) -> None:
+    def _show_trouble(self, status: str, last: Done) -> None:
         """Say how a run ended that left no result, now or long ago, and what can be done."""
         saved = self.folder is not None and can_resume(self.folder)
         tail = (
@@ -298,14 +444,18 @@ class RunAtWork(QObject):
             if saved
             else "There was no save yet: Start again begins anew."
         )
-        self._view.run_bar.show_idle(f"{self.title()}: {ENDS[status].lower()}", "")
+        self._set_idle(status)
         failed = status != "cancelled" and bool(last.error)
-        self.last_error = as_error(last) if failed else None
         sentence = last.error if failed else f"The run was {ENDS[status].lower()}."
         if failed and status == "interrupted":
             sentence = f"Interrupted: {sentence}"
-        halve = last.error_code in ("killed", "memory") or (status == "interrupted" and not failed)
-        self._view.show_trouble(f"{sentence} {tail}", resumable=saved, failed=failed, halve=halve)
+        self.trouble = Trouble(
+            f"{sentence} {tail}",
+            can_resume=saved,
+            may_lack_memory=last.error_code in ("killed", "memory")
+            or (status == "interrupted" and not failed),
+            error=as_error(last) if failed else None,
+        )
 
 
 def ending(last: Done) -> str:

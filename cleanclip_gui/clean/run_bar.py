@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout
-from PySide6.QtWidgets import QWidget as _Widget
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.before_after import duration_text
+from cleanclip_gui.clean.run import CleaningRun
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text
 from ml_core.events import Progress
@@ -26,15 +28,12 @@ STAGES = {
 
 
 class RunBar(QFrame):
-    """Title, progress and the buttons Pause, Stop and save, Cancel."""
+    """Title, progress and the buttons Pause, Stop and save, Cancel, which show their actions."""
 
-    pause_clicked = Signal()
-    stop_clicked = Signal()
-    cancel_clicked = Signal()
-
-    def __init__(self, parent: _Widget | None = None) -> None:
+    def __init__(self, run: CleaningRun, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
+        self._run = run
         self.title = Label("", "heading")
         self.details = Label("", "caption")
         self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
@@ -43,17 +42,16 @@ class RunBar(QFrame):
         self.throughput.setAccessibleName("Throughput")
         self.notice = Label("", "caption")
         self.notice.setWordWrap(True)
-        self.notice.hide()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the run")
         self.pause = QPushButton(theme.icon("pause"), "Pause")
         self.stop = QPushButton(theme.icon("save"), "Stop and save")
-        self.stop.setToolTip("Finish the step, save the checkpoint as it is then, and measure it.")
         self.cancel = QPushButton("Cancel")
         self.cancel.setProperty("danger", True)
-        self.cancel.setToolTip("End at once; the last save is kept.")
         self.buttons = (self.pause, self.stop, self.cancel)
+        for button, name in zip(self.buttons, ("pause", "stop", "cancel"), strict=True):
+            bind(button, actions[f"clean.{name}"])
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.title, 1)
@@ -69,36 +67,31 @@ class RunBar(QFrame):
         layout.addWidget(self.bar)
         layout.addLayout(foot)
         layout.addWidget(self.notice)
-        self.pause.clicked.connect(self.pause_clicked)
-        self.stop.clicked.connect(self.stop_clicked)
-        self.cancel.clicked.connect(self.cancel_clicked)
-        self.show_idle("Ready", "")
+        run.began.connect(self._on_began)
+        run.progressed.connect(self.show_progress)
+        run.changed.connect(self.show_run)
+        self.show_run()
 
-    def show_idle(self, title: str, details: str) -> None:
-        """Show that nothing runs."""
-        self.title.setText(title)
-        self.details.setText(details)
-        self.details.setVisible(bool(details))
-        self.throughput.hide()
-        self.bar.hide()
-        self.show_notice("")
-        for button in self.buttons:
-            button.hide()
+    @Slot()
+    def show_run(self) -> None:
+        """Show how the run stands, apart from its progress."""
+        run = self._run
+        self.title.setText(run.headline)
+        self.notice.setText(run.notice)
+        self.notice.setVisible(bool(run.notice))
+        for button in (self.pause, self.stop):  # an estimate can only be cancelled
+            button.setVisible(run.is_cleaning)
+        self.cancel.setVisible(run.is_running)
+        paused = run.state == "paused"
+        self.pause.setText("Resume" if paused else "Pause")
+        self.pause.setIcon(theme.icon("play" if paused else "pause"))
+        if not run.is_running:
+            self.details.setText(run.details)
+            self.details.setVisible(bool(run.details))
+            self.throughput.hide()
+            self.bar.hide()
 
-    def show_start(self, title: str, *, steerable: bool) -> None:
-        """Show that a run begins; an estimate can only be cancelled."""
-        self.title.setText(title)
-        self.details.setText("Starting the child process")
-        self.details.show()
-        self.throughput.setText("")
-        self.throughput.show()
-        self.bar.setRange(0, 0)
-        self.bar.show()
-        for button in self.buttons:
-            button.setVisible(steerable or button is self.cancel)
-            button.setEnabled(True)
-        self.set_paused(False)
-
+    @Slot(object)
     def show_progress(self, progress: Progress) -> None:
         """Show stage, share, throughput and time left."""
         self.bar.setRange(0, 1000 if progress.total else 0)
@@ -110,22 +103,14 @@ class RunBar(QFrame):
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
         self.bar.setAccessibleDescription(self.details.text())
 
-    def show_notice(self, text: str) -> None:
-        """Say what the run means for the rest of the window."""
-        self.notice.setText(text)
-        self.notice.setVisible(bool(text))
-
-    def set_paused(self, paused: bool) -> None:
-        """Turn Pause into Resume and back."""
-        self.pause.setText("Resume" if paused else "Pause")
-        self.pause.setIcon(theme.icon("play" if paused else "pause"))
-
-    def show_ending(self, title: str, *, cancelling: bool) -> None:
-        """Show that the run was told to end."""
-        self.title.setText(title)
-        self.pause.setEnabled(False)
-        self.stop.setEnabled(False)
-        self.cancel.setEnabled(not cancelling)
+    @Slot()
+    def _on_began(self) -> None:
+        self.details.setText("Starting the child process")
+        self.details.show()
+        self.throughput.setText("")
+        self.throughput.show()
+        self.bar.setRange(0, 0)
+        self.bar.show()
 
 
 def progress_text(progress: Progress) -> str:

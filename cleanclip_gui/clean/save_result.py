@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.file_copy import copy_whole
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui import threads
+from cleanclip_gui.clean.result import cleaned_file, suggested_name
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
-from ml_core.reading.errors import InputError
+from ml_core.atomic import replace_files
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.regular_file import open_regular
 
 _ENDING = ".safetensors"
-
-
-def cleaned_file(result: Mapping[str, Any]) -> Path:
-    """Return where a run's cleaned checkpoint lies.
-
-    Raises
-    ------
-    InputError
-        If it is no longer there.
-    """
-    path = Path(result.get("checkpoint", ""))
-    if not path.is_file():
-        raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
-    return path
 
 
 class SaveCleaned(QObject):
@@ -40,17 +30,16 @@ class SaveCleaned(QObject):
     failed = Signal(object)
     busy_changed = Signal(bool)
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
-        self._window = parent
-        self.prompts = Prompts()
-        self._copy: Background | None = None
+        self._prompts, self._parent = prompts, parent
+        self._writing: Ticket | None = None
         self._is_adapter = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a file is being written."""
-        return self._copy is not None
+        return self._writing is not None and self._writing.is_open
 
     def begin(self, result: Mapping[str, Any]) -> None:
         """Ask where to, and copy."""
@@ -65,26 +54,24 @@ class SaveCleaned(QObject):
             return
         self._is_adapter = bool(result.get("adapter"))
         title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
-        target = ask_path(self.prompts, self._window, title, suggested_name(result))
+        target = ask_path(self._prompts, self._parent, title, suggested_name(result))
         if target is None:
             return
+        self._writing = tasks.run(
+            lambda control: copy_whole(source, target, control.cancelled),
+            self._on_saved,
+            self._on_failed,
+            closing_ms=threads.CLOSING_MS,
+        )
         self.busy_changed.emit(True)
-        self._copy = Background(copy_whole(source, target))
-        self._copy.yielded.connect(self._on_copied)
-        self._copy.failed.connect(self.failed)
-        self._copy.finished.connect(self._on_finished)
-        self._copy.begin()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End a copy when the window closes; whether it ended within the limit."""
-        return self._copy is None or self._copy.stop(timeout_ms)
-
-    def _on_copied(self, path: Path) -> None:
+    def _on_saved(self, path: Path) -> None:
+        self.busy_changed.emit(False)
         self.saved.emit(path, self._is_adapter)
 
-    def _on_finished(self) -> None:
-        self._copy = None
+    def _on_failed(self, error: InputError) -> None:
         self.busy_changed.emit(False)
+        self.failed.emit(error)
 
 
 def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:
@@ -99,7 +86,31 @@ def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path |
     return target
 
 
-def suggested_name(result: Mapping[str, Any]) -> str:
-    """A name for the cleaned checkpoint, after the one it was made from."""
-    what = "adapter" if result.get("adapter") else "cleaned"
-    return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"
+def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Path:
+    """Copy a file and return its new path; neither a full disk nor a crash spoils what was there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or written.
+    CancelledError
+        If nobody waits for it any more; what was there before is whole then, too.
+    """
+
+    def copy(write: BinaryIO) -> None:
+        read, _ = open_regular(source)
+        with read:
+            while piece := read.read(1 << 22):
+                if cancelled():
+                    raise CancelledError
+                write.write(piece)
+
+    try:
+        replace_files({target: copy})
+    except OSError as error:
+        raise InputError(
+            f"{target.name} could not be written; free some space or choose another folder.",
+            "usage",
+            str(error),
+        ) from error
+    return target

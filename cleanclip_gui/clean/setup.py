@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -10,22 +11,23 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.gpu_choice import BATCH_NORM, GpuChoice
-from cleanclip_gui.clean.job import new_folder, runs_dir, write_job
-from cleanclip_gui.clean.needs import Need, missing, needs_of
-from cleanclip_gui.clean.needs_list import NeedsList
+from cleanclip_gui.clean.buttons import tool
+from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
+from cleanclip_gui.clean.needs import NeedsList, missing, needs_of
+from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.reference_choice import ReferenceChoice
-from cleanclip_gui.clean.training_data import TrainingData, tool
+from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import bytes_text, plural
+from cleanclip_gui.widgets.text import bytes_text, device_text, plural
 from ml_core.cleaning.catalogue import FACTS
-from ml_core.cleaning.recipe_file import FORMAT
+from ml_core.cleaning.recipe_file import FORMAT, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import read_file
 
 KEEP_HELP = (
@@ -33,40 +35,50 @@ KEEP_HELP = (
     "alone is kept."
 )
 
+GPU_HELP = (
+    "Each GPU takes its part of every batch: the run is the same, and ends sooner. Estimate "
+    "measures one GPU."
+)
+BATCH_NORM = (
+    "A ResNet whose BatchNorm takes each batch's statistics cannot be divided: set BatchNorm to "
+    "frozen."
+)
+_RECIPES = "Recipe (*.json)"
+
 
 class CleanSetup(QWidget):
     """Set-up of the next run; ``changed`` comes after every change by the user.
 
-    ``recipe_dropped(path)`` tells that a JSON file was dropped on it.
+    Recipes are saved to files and opened again; ``failed`` carries an InputError of one.
+    ``audit_button`` and ``resume_other`` show commands of the station, which binds them.
     """
 
     changed = Signal()
-    recipe_dropped = Signal(object)
+    failed = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._prompts = prompts
         self.setObjectName("page")
         self.setAcceptDrops(True)
         self.form = RecipeForm()
-        self.data = TrainingData()
-        self.audit_button = QPushButton(theme.icon("search"), "Audit training pairs…")
-        self.audit_button.setToolTip("Look for poisoned pairs before they are trained on.")
+        self.data = TrainingData(prompts)
+        self.audit_button = QPushButton()
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
         self.needs = NeedsList()
-        self.reference = ReferenceChoice()
+        self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
         self.output = QLineEdit()
         self.output.setAccessibleName("Output folder")
         self.output.setToolTip("Each run gets its own folder in here.")
         self.browse_output = tool("folder", "Choose the output folder")
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
-        self._keep_help = Label("", "caption", wrap=True)
+        self.keep_help = Label("", "caption", wrap=True)
         self.open_recipe = QPushButton("Open recipe…")
         self.save_recipe = QPushButton("Save recipe…")
         self.open_recipe.setToolTip("Fill the form from a recipe file; one can be dropped too.")
         self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
-        self.resume_other = QPushButton("Resume a run…")
-        self.resume_other.setToolTip("Go on with a run that was interrupted, from its folder.")
+        self.resume_other = QPushButton()
         for button in (self.open_recipe, self.save_recipe, self.resume_other):
             button.setProperty("quiet", True)
         self._weight_bytes = 0
@@ -78,16 +90,14 @@ class CleanSetup(QWidget):
         self.keep_steps.toggled.connect(self._on_changed)
         self.gpus.changed.connect(self._on_changed)
         self.browse_output.clicked.connect(self.choose_output)
+        self.open_recipe.clicked.connect(self._on_open_recipe)
+        self.save_recipe.clicked.connect(self._on_save_recipe)
         self._on_changed()
-
-    def use_prompts(self, prompts: Prompts) -> None:
-        """Ask through these."""
-        self.data.prompts = self.reference.prompts = prompts
 
     @Slot()
     def choose_output(self) -> None:
         """Choose the folder in which runs are kept."""
-        chosen = self.data.prompts.open_folder(self, "Output folder", str(self.folder()))
+        chosen = self._prompts.open_folder(self, "Output folder", str(self.folder()))
         if chosen:
             self.output.setText(chosen)
 
@@ -134,10 +144,8 @@ class CleanSetup(QWidget):
 
     def show_needs(self, session: Session) -> str:
         """Show what the method takes as things stand; return what is missing, or nothing."""
-        needs: tuple[Need, ...] = needs_of(
-            FACTS[self.form.method.method], session, self.reference.path()
-        )
-        self.needs.show_needs([(need.text, not need.missing) for need in needs])
+        needs = needs_of(FACTS[self.form.method.method], session, self.reference.path())
+        self.needs.show_needs(needs)
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
         whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
@@ -171,9 +179,36 @@ class CleanSetup(QWidget):
         for path in local_paths(event.mimeData())[:1]:
             if is_recipe(path):
                 event.acceptProposedAction()
-                self.recipe_dropped.emit(path)
+                self.take_recipe(path)
             else:
                 event.ignore()
+
+    def take_recipe(self, path: Path) -> None:
+        """Fill the form from a file."""
+        try:
+            recipe = read_recipe(path)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.form.set_recipe(recipe)
+        self.form.changed.emit()
+
+    @Slot()
+    def _on_open_recipe(self) -> None:
+        path = self._prompts.open_file(self, "Open recipe", "", _RECIPES)
+        if path:
+            self.take_recipe(Path(path))
+
+    @Slot()
+    def _on_save_recipe(self) -> None:
+        try:
+            recipe = self.form.recipe()
+            name = f"{recipe.method}-{recipe.preset}.json"
+            path = self._prompts.save_file(self, "Save recipe", name, _RECIPES)
+            if path:
+                write_recipe(recipe, Path(path))
+        except InputError as error:
+            self.failed.emit(error)
 
     def _tell_disk(self) -> None:
         count = self.evaluations()
@@ -183,7 +218,7 @@ class CleanSetup(QWidget):
             text = f"{plural(count, 'checkpoint')}, {size} on disk. {KEEP_HELP}"
         elif not self.form.problem() and not self.form.recipe().eval_every:
             text = "The recipe never evaluates on validation images, so there is nothing to keep."
-        self._keep_help.setText(text)
+        self.keep_help.setText(text)
 
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
@@ -230,8 +265,60 @@ class CleanSetup(QWidget):
         layout.addLayout(heading)
         layout.addLayout(output)
         layout.addWidget(self.keep_steps)
-        layout.addWidget(self._keep_help)
+        layout.addWidget(self.keep_help)
         layout.addStretch(1)
+
+
+class GpuChoice(QWidget):
+    """Shown where there are two GPUs or more; ``changed`` comes after a choice by the user."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.choice = Chooser()
+        self.choice.setAccessibleName("Device of the run")
+        self.help = Label(GPU_HELP, "caption", wrap=True)
+        self._gpus = 0
+        row = QHBoxLayout()
+        row.setSpacing(theme.SPACE_S)
+        row.addWidget(Label("Runs on", "field", buddy=self.choice))
+        row.addWidget(self.choice, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        layout.addLayout(row)
+        layout.addWidget(self.help)
+        self.choice.activated.connect(self._on_activated)
+        self.hide()
+
+    def set_devices(self, names: Sequence[str], one: str) -> None:
+        """Offer all GPUs among ``names`` beside ``one``, which runs alone; keeps the choice."""
+        everything = self.processes() > 1
+        self._gpus = count_gpus(names)
+        self.choice.clear()
+        self.choice.addItem(device_text(one), 1)
+        if self._gpus > 1:
+            self.choice.addItem(f"All {self._gpus} GPUs", self._gpus)
+        self.set_processes(self._gpus if everything else 1)
+        self.setVisible(self._gpus > 1)
+
+    def processes(self) -> int:
+        """In how many processes a run is started: one for each GPU that it takes."""
+        return int(self.choice.currentData() or 1)
+
+    def set_processes(self, count: int) -> None:
+        """Choose every GPU for a run of several processes, else the one device."""
+        self.choice.setCurrentIndex(1 if count > 1 and self._gpus > 1 else 0)
+        self.help.setVisible(self.processes() > 1)
+
+    def warn(self, text: str) -> None:
+        """Say why all GPUs will not do; empty if they will."""
+        self.help.setText(text or GPU_HELP)
+
+    def _on_activated(self, _: int) -> None:
+        self.help.setVisible(self.processes() > 1)
+        self.changed.emit()
 
 
 def is_recipe(path: Path) -> bool:

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, Qt, Signal, Slot
-from PySide6.QtWidgets import QWidget
-
-from cleanclip_gui.clean.alpha import AlphaActs
-from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
-from cleanclip_gui.clean.proof.proof import ProofActs
-from cleanclip_gui.clean.queue_acts import QueueActs
-from cleanclip_gui.clean.queue_file import QUEUE_FILE
-from cleanclip_gui.clean.recipes import RecipeFiles
-from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
-from cleanclip_gui.clean.run import Asked, RunAtWork, ending, estimate_folder
-from cleanclip_gui.clean.run_queue import RunQueue
-from cleanclip_gui.clean.runs.actions import HistoryActs
-from cleanclip_gui.clean.runs.history import evaluations_until, run_metrics
-from cleanclip_gui.clean.runs.page import CleanRuns
-from cleanclip_gui.clean.runs.saved_run import (
-    SavedRun,
-    can_resume,
-    read_saved_run,
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
 )
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.alpha import AlphaLine, AlphaRow
+from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
+from cleanclip_gui.clean.before_after import BeforeAfter, duration_text
+from cleanclip_gui.clean.buttons import OnceButton
+from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
+from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
+from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
+from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
+from cleanclip_gui.clean.run import CleaningRun, estimate_folder
+from cleanclip_gui.clean.run_bar import RunBar
+from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.runs.page import RunsPage
+from cleanclip_gui.clean.runs.saved_run import SavedRun
 from cleanclip_gui.clean.save_result import SaveCleaned
+from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned
-from cleanclip_gui.clean.view import ESTIMATE_HELP, ESTIMATE_WAITS, CleanView
 from cleanclip_gui.commands import Command
-from cleanclip_gui.jobs.runner import DEVICES, JobRunner, is_taken
+from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.data.specs import PairSpec
-from ml_core.events import Done, Progress
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
+SETUP_WIDTH = 396
+CHARTS_HEIGHT = 430
+THIS_RUN, RUNS, COMPARISON = range(3)
+ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
 _AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
@@ -61,13 +71,8 @@ def make(context: Context) -> Station:
     return CleanStation(context)
 
 
-class CleanStation(CleanView):
-    """The Clean station.
-
-    ``failed`` carries an :class:`InputError` for the window to show; ``resumed`` the
-    :class:`SavedRun` that goes on; ``repeated`` the :class:`CleanSpec` that the form was filled
-    with.
-    """
+class CleanStation(QWidget):
+    """Set-up on the left with Start below it; on the right this run, and all runs, as pages."""
 
     id = "clean"
     title = "Clea&n"
@@ -75,48 +80,57 @@ class CleanStation(CleanView):
     icon = "clean"
     shortcut = "Ctrl+3"
 
-    failed = Signal(object)
-    logged = Signal(str)
-    resumed = Signal(object)
-    repeated = Signal(object)
-    changed = Signal()
-
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        self.queue = RunQueue()
-        self.bench = CleanRuns(self.queue)
-        super().__init__(self.bench, self.bench.comparison, parent)
-        self.queue.setParent(self)
-        self.session = session = context.session
-        self.shell = context.shell
-        inference = context.inference
-        self.run = RunAtWork(session, inference, context.device, self)
-        self.studio_device = context.device
-        self.saving = SaveCleaned(self)
-        self.auditing = Auditing(session, self, lambda: self.data.pairs())
-        self.trying = TryCleaned(session, inference, self.shell, self)
-        self.alpha_acts = AlphaActs(self.alpha, session, inference, self.shell, self)
-        self.proving = ProofActs(self.proof, session, self)
-        self.recipes = RecipeFiles(self.setup)
-        self.waiting = QueueActs(self)
-        self.history = HistoryActs(self)
-        self.bench.parent_folder = self.setup.folder
-        self.start_button.setObjectName("clean.start_button")
-        self.before_after.setObjectName("clean.before_after")
+        super().__init__(parent)
+        self.setObjectName("clean")
+        self.setAccessibleName("Clean")
+        self.context = context
+        self.session, self.shell = context.session, context.shell
+        session, shell, prompts = context.session, context.shell, context.prompts
+        self.setup = CleanSetup(prompts)
+        self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
+        # What does it, without widgets ...
+        self.run = CleaningRun(session, context.device, parent=self)
+        self.queue = RunQueue(self.run, self.is_busy, self)
+        self.trying = TryCleaned(session, context.inference, shell, self)
+        self.saving = SaveCleaned(prompts, self)
+        self.auditing = Auditing(session, prompts, self.data.pairs, self)
+        # ... and what shows it.
+        self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
-        self._connect()
-        self._use_prompts(context.prompts)
-        self.failed.connect(self.shell.failed)
-        self.logged.connect(self.shell.logged)
-        self.changed.connect(self.shell.commands_changed)
-        self.resuming = Resuming(context, self)
-        self.waiting.keep(data_dir() / QUEUE_FILE)
-        self._refresh()
+        self.before_after = BeforeAfter()
+        self.before_after.setObjectName("clean.before_after")
+        self.alpha = AlphaRow()
+        self.alpha_line = AlphaLine(self.alpha, session, context.inference, shell, prompts, self)
+        self.proof = ProofSection(prompts)
+        self.proving = ProofTests(self.proof, session, prompts, parent=self)
+        self.runs = RunsPage(
+            session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy
+        )
+        self.resuming = Resuming(
+            session, context.settings, shell, prompts, self.run, self.queue, self.setup.folder,
+            self.is_busy, self,
+        )  # fmt: skip
+        self._missing = ""
+        self._can_start = self._is_free = False
         context.actions.add(self.commands())
+        self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
+        self._make_buttons()
+        self._lay_out()
+        self._connect()
+        self.show_run()
+        self.resuming.offer_interrupted()
+        left_out = self.queue.keep(data_dir() / QUEUE_FILE)
+        if left_out:
+            self.runs.say(left_out)
+        self._refresh()
+
+    # What the user can do
 
     def is_available(self) -> bool:
         """Whether there is something to clean, or a run of an earlier window."""
-        earlier = self.is_offering() or len(self.queue) > 0
-        return self.session.checkpoint is not None or self.is_running() or earlier
+        earlier = self.run.is_offered or len(self.queue) > 0
+        return self.session.checkpoint is not None or self.run.is_running or earlier
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with runs, results, the queue and audits."""
@@ -124,12 +138,12 @@ class CleanStation(CleanView):
             Command(
                 "clean.estimate", "&Estimate", "&Clean", partial(self._shown, self.estimate),
                 "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
-                self.estimate_button.isEnabled,
+                lambda: self._can_start and self._is_free,
             ),
             Command(
                 "clean.start", "&Start cleaning", "&Clean", partial(self._shown, self.start),
                 "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0,
-                self.start_button.isEnabled,
+                lambda: self._can_start,
             ),
             Command(
                 "clean.audit", "&Audit training pairs…", "&Clean", self.auditing.open,
@@ -144,32 +158,32 @@ class CleanStation(CleanView):
             Command(
                 "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
                 "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
-                lambda: not self.is_running(),
+                lambda: not self.run.is_running,
             ),
             Command(
-                "clean.pause", "&Pause or go on", "&Clean", self.pause,
+                "clean.pause", "&Pause or go on", "&Clean", self.run.pause,
                 "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1,
-                self._is_cleaning,
+                lambda: self.run.can_be_steered,
             ),
             Command(
-                "clean.stop", "S&top and save", "&Clean", self.stop_and_save,
+                "clean.stop", "S&top and save", "&Clean", self.run.stop,
                 "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1,
-                self._is_cleaning,
+                lambda: self.run.can_be_steered,
             ),
             Command(
-                "clean.cancel", "&Cancel", "&Clean", self.cancel,
+                "clean.cancel", "&Cancel", "&Clean", self.run.cancel,
                 "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1,
-                self.is_running,
+                lambda: self.run.can_be_cancelled,
             ),
             Command(
                 "clean.try", "Try in St&udio", "&Clean", self.try_cleaned,
                 "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2,
-                self.has_result,
+                lambda: self.run.has_result,
             ),
             Command(
                 "clean.save", "Save cleaned c&heckpoint or adapter…", "&Clean", self.save_cleaned,
                 "Copy what the run made to a place of your choice.", "save", "Ctrl+S", 2,
-                self.has_result,
+                lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
                 "clean.rebound", "Re&bound test", "&Clean", self.proving.begin_rebound,
@@ -182,17 +196,17 @@ class CleanStation(CleanView):
             ),
             Command(
                 "clean.runs", "&Queue and history", "&Clean",
-                partial(self._shown, partial(self.show_page, 1)),
+                partial(self._shown, partial(self.show_page, RUNS)),
                 "Runs that wait, and those of before.", "library", "Ctrl+4", 3, self.is_available,
             ),
             Command(
                 "clean.start_queue", "Run what &waits", "&Clean", self.start_queue,
                 "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
-                lambda: self.waiting.can_start,
+                lambda: self.queue.can_start,
             ),
             Command(
                 "clean.compare", "Co&mpare runs", "&Clean",
-                partial(self._shown, partial(self.show_page, 2)),
+                partial(self._shown, partial(self.show_page, COMPARISON)),
                 "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
                 self.is_available,
             ),
@@ -212,13 +226,13 @@ class CleanStation(CleanView):
         """Runs, proofs, audits and files that are being written."""
         found = []
         if is_live(self.session.run):
-            found.append(AtWork(*_RUN, partial(self._end, self.cancel), waits=True))
+            found.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
         if self.proving.is_running:
             said = f"{self.proving.title} is going on."
             found.append(AtWork(said, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
         if self.auditing.is_running:
             found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
-        if self.alpha_acts.is_busy:
+        if self.alpha_line.is_busy:
             found.append(AtWork(*_ALPHA, _leave))
         if self.saving.is_busy:
             found.append(AtWork(*_SAVING, _leave))
@@ -238,16 +252,21 @@ class CleanStation(CleanView):
         """Whether no marks of an audit would be lost, or the user lets them go."""
         return self.auditing.may_lose_marks("Quit", "Quit")
 
-    def _end(self, act: Callable[[], object]) -> None:
-        """Cancel something, and start none of what waits in the queue after it."""
-        self.queue.hold(True)
-        act()
+    def is_busy(self) -> bool:
+        """Whether this station is at work, for a run, an estimate or a test."""
+        return self.run.is_running or self.proving.is_running
 
     @Slot()
-    def start_queue(self) -> None:
-        """Show the queue and let what waits run."""
-        self._shown(partial(self.show_page, 1))
-        self.waiting.start()
+    def start(self) -> None:
+        """Write the job that is set, and run it or let it wait."""
+        try:
+            spec_path = self.setup.write(self.session, device=self.context.device.wanted)
+            spec = read_spec(spec_path)
+        except InputError as error:
+            self.shell.failed.emit(error)
+            return
+        asked = self.session.trigger, self.session.target
+        self.queue.start_or_add(spec_path.parent, spec, asked)
 
     def start_preset(self, preset: str) -> None:
         """Clean with CleanCLIP's preset of that name, unless something is being cleaned."""
@@ -255,41 +274,6 @@ class CleanStation(CleanView):
             self.form.set_method("cleanclip")
             self.form.set_preset(preset)
             self.start()
-
-    def _shown(self, act: Callable[[], object]) -> None:
-        """Do something on the page of this station."""
-        self.shell.station_wanted.emit(self.id)
-        act()
-
-    def _is_cleaning(self) -> bool:
-        return self.run.is_cleaning
-
-    def _can_prove(self) -> bool:
-        """Whether a result is on show that could be tested now."""
-        shown = not self.proof.isHidden() and self.before_after.isVisibleTo(self)
-        return shown and self.proof.rebound_button.isEnabled()
-
-    # Acts
-
-    @Slot()
-    def start(self) -> None:
-        """Write the job that is set, and run it or let it wait."""
-        try:
-            spec_path = self.setup.write(self.session, device=self.studio_device.wanted)
-            spec = read_spec(spec_path)
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        self.begin_or_enqueue(spec_path.parent, spec, (self.session.trigger, self.session.target))
-
-    def begin_or_enqueue(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
-        """Run a written job; while another one is at work, let it wait in the queue."""
-        if self.is_busy() or not self.begin(folder, spec, asked):
-            self.enqueue(folder)
-
-    def enqueue(self, folder: Path) -> None:
-        """Let a written job wait for the one at work, or start it if there is none."""
-        self.waiting.enqueue(folder)
 
     @Slot()
     def estimate(self) -> None:
@@ -299,197 +283,181 @@ class CleanStation(CleanView):
         try:
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
-            self.failed.emit(error)
+            self.shell.failed.emit(error)
 
     @Slot()
-    def resume_run(self) -> None:
-        """Go on with a run that was killed or cancelled, from its last save or from its start."""
-        folder = self.run.folder
-        if folder is None or self.is_busy():
-            return
-        try:
-            if can_resume(folder):
-                self.go_on(read_saved_run(folder))
-            else:
-                self.history.start_again(folder)
-        except InputError as error:
-            self.failed.emit(error)
-
-    def go_on(self, saved: SavedRun) -> None:
-        """Resume a run, whichever window began it; set-up and charts show what it is."""
-        if self.is_busy():
-            return
-        try:
-            self.run.begin(saved.folder, saved.spec, (saved.trigger, saved.spec.target), "resume")
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        self._show_saved(saved)
-        self.bench.begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
-        self.show_page(0)
-        self.resumed.emit(saved)
-
-    def offer(self, saved: SavedRun) -> None:
-        """Say that a run can go on, with a button for it."""
-        if self.is_busy():
-            return
-        self.run.take_up(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
-        self._show_saved(saved)
-        self.run_bar.show_idle(f"{self.run.title()}: interrupted", "")
-        total = saved.spec.recipe.known_steps
-        of = "" if total is None else f" of {count_text(total)}"
-        self.show_trouble(
-            f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
-            f"{count_text(saved.step)}{of}. "
-            "Resume goes on from there.",
-            resumable=True,
-            failed=False,
-            halve=True,
-        )
-
-    def is_offering(self) -> bool:
-        """Whether a run can go on at a click."""
-        return self._trouble_card.isVisibleTo(self) and not self.is_running()
-
-    @Slot()
-    def pause(self) -> None:
-        """Hold the run before its next step, or let it go on."""
-        runner = self._runner
-        if runner is None or not self.run.is_cleaning:
-            return
-        if runner.state == "paused":
-            runner.resume()
-        else:
-            runner.pause()
-
-    @Slot()
-    def stop_and_save(self) -> None:
-        """Finish the step, save what there is, measure it."""
-        if self._runner is not None and self.run.is_cleaning:
-            self._runner.stop_and_save()
-
-    @Slot()
-    def cancel(self) -> None:
-        """End the run at once; its last save is kept."""
-        if self._runner is not None:
-            self._runner.cancel()
+    def start_queue(self) -> None:
+        """Show the queue and let what waits run."""
+        self._shown(partial(self.show_page, RUNS))
+        self.queue.hold(False)
 
     @Slot()
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
-        self.trying.begin(self._result, self._asked)
+        self.trying.begin(self.run.result, self.run.asked)
 
     @Slot()
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
-        self.saving.begin(self._result)
+        self.saving.begin(self.run.result)
 
-    def _use_prompts(self, prompts: Prompts) -> None:
-        """Ask through these."""
-        self.setup.use_prompts(prompts)
-        self.bench.prompts = self.recipes.prompts = self.alpha_acts.prompts = prompts
-        self.auditing.prompts = self.saving.prompts = self.proving.prompts = prompts
+    def show_page(self, number: int) -> None:
+        """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
+        self.tabs.setCurrentIndex(number)
 
-    def is_running(self) -> bool:
-        """Whether a child is at work, for a run or for an estimate."""
-        return self.run.is_running
+    def estimate_text(self) -> str:
+        """The estimate on show; empty if none was measured for these settings."""
+        return self.estimate_label.text()
 
-    def is_busy(self) -> bool:
-        """Whether this station is at work, for a run, an estimate or a test."""
-        return self.is_running() or self.proving.is_running
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Fits a small laptop."""
+        return QSize(1200, 700)
 
-    def has_result(self) -> bool:
-        """Whether a cleaned checkpoint is on show."""
-        return bool(self._result) and self.shows_result()
+    def _shown(self, act: Callable[[], object]) -> None:
+        """Do something on the page of this station."""
+        self.shell.station_wanted.emit(self.id)
+        act()
 
-    def close_down(self, timeout_ms: int = 5000) -> bool:
-        """End what is left when the window closes; whether it ended within the limit."""
-        deadline = QDeadlineTimer(timeout_ms)
+    def _end(self, act: Callable[[], object]) -> None:
+        """Cancel something, and start none of what waits in the queue after it."""
         self.queue.hold(True)
-        ended = self.run.close(timeout_ms)
-        ended = self.auditing.stop(deadline.remainingTime()) and ended
-        ended = self.proving.stop(deadline.remainingTime()) and ended
-        ended = self.alpha_acts.stop(deadline.remainingTime()) and ended
-        ended = self.bench.stop(deadline.remainingTime()) and ended
-        return self.saving.stop(deadline.remainingTime()) and ended
+        act()
 
-    # How a run begins and ends
+    def _can_prove(self) -> bool:
+        """Whether a result is on show that could be tested now."""
+        on_page = self.tabs.currentIndex() == THIS_RUN
+        return on_page and self.run.has_result and self.proving.can_begin
 
-    @property
-    def _runner(self) -> JobRunner | None:
-        return self.run.runner
+    # How it is laid out
 
-    @property
-    def _result(self) -> dict[str, Any]:
-        return self.run.result
+    def _make_buttons(self) -> None:
+        actions = self.context.actions
+        self.start_button = OnceButton(theme.icon("play", "on_accent"), "Start cleaning")
+        self.start_button.setObjectName("clean.start_button")
+        self.start_button.setProperty("primary", True)
+        self.start_button.setProperty("large", True)
+        self.estimate_button = QPushButton()
+        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
+        self.try_button.setProperty("primary", True)
+        self.save_button = QPushButton("Save cleaned checkpoint…")
+        self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
+        self.resume_button.setProperty("primary", True)
+        self.halve_button = OnceButton("Start again at half the batch")
+        self.halve_button.setToolTip("For a run that was ended because memory was short.")
+        self.details_button = QPushButton("Details")
+        bind(self.start_button, actions["clean.start"])
+        bind(self.estimate_button, actions["clean.estimate"], text=True)
+        bind(self.try_button, actions["clean.try"], text=True)
+        bind(self.save_button, actions["clean.save"], icon=True)
+        bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
+        bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
+        bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
+        bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
+        bind(self.runs.start_queue, actions["clean.start_queue"])
 
-    @property
-    def _asked(self) -> Asked:
-        return self.run.asked
+    def _lay_out(self) -> None:
+        self.run_bar = RunBar(self.run, self.context.actions)
+        self.hint = Label("", "caption", wrap=True)
+        self.estimate_label = Label("", "caption", wrap=True)
+        self.trouble_text = Label(wrap=True)
+        self.log_line = ElidedLabel("", "caption")
+        self.log_line.hide()  # an empty line would leave the charts short of the set-up's end
+        result_buttons = _row(self.try_button, self.save_button)
+        self.result_card = _card(self.before_after, result_buttons, self.alpha, self.proof)
+        trouble_buttons = _row(self.resume_button, self.halve_button, self.details_button)
+        self.trouble_card = _card(self.trouble_text, trouble_buttons)
+        self.tabs = QTabBar()
+        self.tabs.setAccessibleName("Pages of the Clean station")
+        self.tabs.setDrawBase(False)
+        for title in ("This run", "Queue and history", "Compare runs"):
+            self.tabs.addTab(title)
+        self.tabs.setExpanding(False)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self._left_side())
+        layout.addLayout(self._right_side(), 1)
 
-    def begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
-        """Start a written job; whether its device was free for it."""
-        try:
-            self.run.begin(folder, spec, asked)
-        except InputError as error:
-            self._on_line(f"{folder.name} waits. {error.sentence}")
-            return False
-        self.bench.begin_live(folder)
-        return True
+    def _left_side(self) -> QWidget:
+        """The set-up, scrolling, above the buttons, which always show."""
+        card = QFrame()
+        card.setProperty("card", True)
+        card.setFixedWidth(SETUP_WIDTH)
+        scroll = _scrolling(self.setup)
+        rule = QFrame()
+        rule.setProperty("rule", True)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_S)
+        buttons.addWidget(self.start_button, 1)
+        buttons.addWidget(self.estimate_button)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        foot.setSpacing(theme.SPACE_S)
+        foot.addWidget(self.hint)
+        foot.addWidget(self.estimate_label)
+        foot.addLayout(buttons)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(rule)
+        layout.addLayout(foot)
+        return card
 
-    def _show_saved(self, saved: SavedRun) -> None:
-        """Set the form as a saved run was set, and draw what it measured."""
-        self.setup.show_spec(saved.spec)
-        for metric in run_metrics(saved.folder, saved.step):
-            self.charts.add(metric)
+    def _right_side(self) -> QVBoxLayout:
+        """Run bar; this run's outcome and charts, or all runs; and the log line."""
+        page = QWidget()
+        page.setObjectName("page")
+        self.charts.setMinimumHeight(CHARTS_HEIGHT)
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(theme.SPACE_M)
+        inside.addWidget(self.trouble_card)
+        inside.addWidget(self.result_card)
+        inside.addWidget(self.charts, 1)
+        self.scroll_area = _scrolling(page)
+        self._pages = QStackedWidget()
+        for widget in (self.scroll_area, self.runs, self.runs.comparison):
+            self._pages.addWidget(widget)
+        right = QVBoxLayout()
+        right.setSpacing(theme.SPACE_S)
+        right.addWidget(self.run_bar)
+        right.addWidget(self.tabs)
+        right.addWidget(self._pages, 1)
+        right.addWidget(self.log_line)
+        return right
 
-    def _on_ended(self, last: Done) -> None:
-        self.bench.end_live()
-        failed = last.status == "failed" and self.run.mode != "estimate"
-        said = f"{self.run.title()} {ending(last)}: {last.error}"
-        if self.waiting.next() and failed:  # the next one took its card away
-            self._on_line(f"{said} The next run starts.")
-        self._refresh()
-
-    def _on_line(self, text: str) -> None:
-        self.show_log(text)
-        self.logged.emit(text)
-
-    # What follows the widgets and the session
+    # What follows the run, the session and the widgets
 
     def _connect(self) -> None:
-        self.setup.changed.connect(self._on_setup_changed)
-        self.start_button.clicked.connect(self.start)
-        self.estimate_button.clicked.connect(self.estimate)
-        self.setup.audit_button.clicked.connect(self.auditing.open)
-        self.auditing.failed.connect(self.failed)
-        self.auditing.excluded.connect(self._on_excluded)
-        self.run_bar.pause_clicked.connect(self.pause)
-        self.run_bar.stop_clicked.connect(self.stop_and_save)
-        self.run_bar.cancel_clicked.connect(self.cancel)
-        self.resume_button.clicked.connect(self.resume_run)
-        self.halve_button.clicked.connect(self.history.halve_current)
-        self.details_button.clicked.connect(self._on_details_clicked)
-        self.try_button.clicked.connect(self.try_cleaned)
-        self.save_button.clicked.connect(self.save_cleaned)
-        self.trying.opened.connect(self._on_opened_in_studio)
+        shell, run = self.shell, self.run
+        shell.closing.connect(self._on_closing)
         for part in (
-            self.trying, self.saving, self.charts, self.bench, self.run, self.recipes,
-            self.alpha_acts, self.proving,
+            run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
+            self.runs, self.alpha_line, self.proving,
         ):  # fmt: skip
-            part.failed.connect(self.failed)
-        self.alpha_acts.saved.connect(self._on_saved)
-        self.proving.logged.connect(self._on_line)
+            part.failed.connect(shell.failed)
+        for line in (run.logged, self.queue.logged, self.proving.logged):
+            line.connect(self._log)
+        run.opened.connect(self._on_run_opened)
+        run.measured.connect(self.charts.add)
+        run.result_shown.connect(self._on_result_shown)
+        run.restored.connect(self._on_run_restored)
+        run.changed.connect(self.show_run)
+        run.freed.connect(self._refresh)
+        self.queue.changed.connect(self._on_queue_changed)
+        self.runs.repeated.connect(self._on_repeated)
+        self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
-        self.run.shown.connect(self._on_result_shown)
+        self.auditing.excluded.connect(self._on_excluded)
+        self.alpha_line.saved.connect(self._on_saved)
         self.saving.saved.connect(self._on_saved)
-        self.saving.busy_changed.connect(self.save_button.setDisabled)
-        self.run.logged.connect(self.logged)
-        self.run.progressed.connect(self._on_progress)
-        self.run.said.connect(self.bench.add_event)
-        self.run.changed.connect(self._refresh)
-        self.run.ended.connect(self._on_ended)
-        self.page_shown.connect(self._on_page_shown)
+        self.saving.busy_changed.connect(self._refresh)
+        self.setup.changed.connect(self._on_setup_changed)
+        self.resume_button.clicked.connect(self.resuming.resume_shown)
+        self.halve_button.clicked.connect(self._on_halve_clicked)
+        self.details_button.clicked.connect(self._on_details_clicked)
+        self.tabs.currentChanged.connect(self._on_page_shown)
         DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
@@ -499,12 +467,107 @@ class CleanStation(CleanView):
         events.device.connect(self._on_devices_change)
 
     @Slot()
-    def _on_opened_in_studio(self) -> None:
-        self.shell.station_wanted.emit("studio")
+    def show_run(self) -> None:
+        """Show what the run left, or why it left nothing, and what an estimate found."""
+        trouble = self.run.trouble
+        self.result_card.setVisible(self.run.shows_result)
+        self.trouble_card.setVisible(trouble is not None)
+        if trouble is not None:
+            failed = trouble.error is not None
+            self.trouble_text.setText(plain(trouble.sentence))
+            theme.set_property(self.trouble_card, "tone", "danger" if failed else "info")
+            self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
+            self.halve_button.setVisible(trouble.may_lack_memory)
+            self.details_button.setVisible(failed)
+        estimated = self.run.estimated
+        self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
+        self.estimate_label.setVisible(bool(estimated))
+        self._refresh()
+
+    @Slot()
+    def _refresh(self, *_: object) -> None:
+        """Enable what can be done, and say what is missing."""
+        session, actions = self.session, self.context.actions
+        missing = self.setup.show_needs(session)
+        busy = self.is_busy()
+        self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
+        self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
+        self.proving.set_free(not self.run.is_running)
+        self.start_button.setText("Start cleaning" if self._is_free else "Add to the queue")
+        self.resume_button.setEnabled(not busy)
+        for name, reason in (
+            ("clean.estimate", "" if self._is_free else ESTIMATE_WAITS),
+            ("clean.rebound", self.proving.why_not),
+            ("clean.holdouts", self.proving.why_not),
+        ):
+            actions[name].setToolTip(reason or self._tips[name])
+        if session.checkpoint is None:
+            hint = "Open a checkpoint to clean it."
+        elif missing:
+            hint = missing
+        elif session.images is None:
+            hint = "No images are chosen: nothing will be measured before and after."
+        elif session.trigger is None:
+            hint = "No trigger is set in Studio: attack success will not be measured."
+        else:
+            hint = ""
+        self.hint.setText(hint)
+        self.hint.setVisible(bool(hint))
+        self.shell.commands_changed.emit()
+
+    @Slot(str)
+    def _log(self, text: str) -> None:
+        """Show the newest line of the log, and pass it on to the window's."""
+        self.log_line.setText(plain(text, 400))
+        self.log_line.setVisible(bool(text))
+        self.shell.logged.emit(text)
+
+    @Slot()
+    def _on_run_opened(self) -> None:
+        self.charts.clear()
+        if self.run.recipe is not None:
+            self.charts.explain(self.run.recipe.method)
 
     @Slot(object)
-    def _on_progress(self, progress: Progress) -> None:
-        self.session.run_progress = progress
+    def _on_result_shown(self, result: dict[str, Any]) -> None:
+        self.before_after.show_result(result)
+        adapter = bool(result.get("adapter"))  # the weights beside it are untouched
+        self.save_button.setText("Save adapter…" if adapter else "Save cleaned checkpoint…")
+        self.result_card.show()
+        self.scroll_area.verticalScrollBar().setValue(0)
+        self.alpha_line.show_result(result, self.run.asked)
+        if self.run.folder is not None:
+            self.proving.show_run(self.run.folder)
+
+    @Slot(object)
+    def _on_run_restored(self, saved: SavedRun) -> None:
+        self.setup.show_spec(saved.spec)
+        if self.run.is_running:
+            self.show_page(THIS_RUN)
+
+    @Slot(object)
+    def _on_repeated(self, spec: CleanSpec) -> None:
+        self.setup.show_spec(spec)
+        self.resuming.repeat(spec)
+
+    @Slot()
+    def _on_queue_changed(self) -> None:
+        """Say on the tab how many runs wait, and whether for the user."""
+        title, waiting = "Queue and history", len(self.queue)
+        how = "held" if self.queue.held else "waiting"
+        self.tabs.setTabText(RUNS, f"{title}, {waiting} {how}" if waiting else title)
+        self.shell.commands_changed.emit()
+
+    @Slot()
+    def _on_proof_changed(self) -> None:
+        if not self.proving.is_running:
+            self.queue.start_next()
+        self._refresh()
+
+    @Slot()
+    def _on_device_taken(self) -> None:
+        self.queue.start_next()
+        self._refresh()
 
     @Slot(str, object)
     def _on_excluded(self, path: str, audited: PairSpec) -> None:
@@ -513,22 +576,51 @@ class CleanStation(CleanView):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
-    @Slot()
-    def _on_device_taken(self) -> None:
-        self.waiting.next()
-        self._refresh()
+    def _on_saved(self, path: Path, adapter: bool = False) -> None:
+        if adapter:
+            self._log(f"Saved the adapter as {path.name}; keep it with the weights.")
+        else:
+            self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
+    @Slot()
+    def _on_halve_clicked(self) -> None:
+        if self.run.folder is None:
+            return
+        try:
+            self.runs.halve_run(read_run(self.run.folder))
+        except InputError as error:
+            self.shell.failed.emit(error)
+
+    @Slot()
+    def _on_details_clicked(self) -> None:
+        trouble = self.run.trouble
+        if trouble is not None and trouble.error is not None:
+            self.shell.failed.emit(trouble.error)
+
+    @Slot()
+    def _on_closing(self) -> None:
+        """Keep what is being typed, and let nothing begin when what is at work has ended."""
+        self.queue.hold(True)
+        self.runs.keep_note()
+        self.auditing.close()
+
+    @Slot()
     def _on_setup_changed(self) -> None:
         self.run.forget_estimate()
         self._refresh()
 
+    @Slot(int)
+    def _on_page_shown(self, number: int) -> None:
+        self._pages.setCurrentIndex(number)
+        if number == RUNS:
+            self.runs.reload()
+        self.shell.commands_changed.emit()
+
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         self.run.forget_estimate()
-        self.run.follow(facts, keep=self.proving.is_running)
-        self.run.show_again()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
-        self._refresh()
+        self.run.follow(facts, keep=self.proving.is_running)
 
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()
@@ -538,55 +630,51 @@ class CleanStation(CleanView):
         self._refresh()
 
     def _on_devices_change(self, _: object) -> None:
-        self.setup.gpus.set_devices(self.session.devices, self.studio_device.wanted)
+        self.setup.gpus.set_devices(self.session.devices, self.context.device.wanted)
 
-    def _on_result_shown(self, result: dict[str, Any]) -> None:
-        self.alpha_acts.show_result(result, self._asked)
-        if self.run.folder is not None:
-            self.proving.show_run(self.run.folder)
-        self.changed.emit()
 
-    def _on_proof_changed(self) -> None:
-        if not self.proving.is_running:
-            self.waiting.next()
-        self._refresh()
+def estimate_sentence(found: Mapping[str, Any]) -> str:
+    """What the measured steps mean for the whole run."""
+    text = (
+        f"About {duration_text(found['seconds'])} for {count_text(found['steps'])} steps "
+        f"({found['step_seconds']:.2f} s a step, measured)"
+    )
+    if found.get("memory_bytes"):
+        text += f", {bytes_text(found['memory_bytes'])} of memory"
+    if found.get("disk_bytes"):
+        text += f", {bytes_text(found['disk_bytes'])} on disk"
+    return f"{text}."
 
-    def _on_page_shown(self, page: int) -> None:
-        if page == 1:
-            self.bench.reload()
 
-    def _on_details_clicked(self) -> None:
-        if self.run.last_error is not None:
-            self.failed.emit(self.run.last_error)
+def _row(*buttons: QPushButton) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(theme.SPACE_S)
+    for button in buttons:
+        row.addWidget(button)
+    row.addStretch(1)
+    return row
 
-    def _on_saved(self, path: Path, adapter: bool = False) -> None:
-        if adapter:
-            self._on_line(f"Saved the adapter as {path.name}; keep it with the weights.")
-        else:
-            self._on_line(f"Saved the cleaned checkpoint as {path.name}.")
 
-    def _refresh(self) -> None:
-        """Enable what can be done, and say what is missing."""
-        missing = self.setup.show_needs(self.session)
-        ready = self.session.checkpoint is not None and not self.form.problem() and not missing
-        busy = self.is_busy()
-        free = not busy and not is_taken(self.setup.device(self.studio_device.wanted))
-        self.proving.set_free(not self.is_running())
-        self.start_button.setEnabled(ready)
-        self.start_button.setText("Start cleaning" if free else "Add to the queue")
-        self.estimate_button.setEnabled(ready and free)
-        self.estimate_button.setToolTip(ESTIMATE_HELP if free else ESTIMATE_WAITS)
-        self.resume_button.setEnabled(not busy)
-        self.setup.audit_button.setEnabled(self.session.checkpoint is not None)
-        if self.session.checkpoint is None:
-            hint = "Open a checkpoint to clean it."
-        elif missing:
-            hint = missing
-        elif self.session.images is None:
-            hint = "No images are chosen: nothing will be measured before and after."
-        elif self.session.trigger is None:
-            hint = "No trigger is set in Studio: attack success will not be measured."
-        else:
-            hint = ""
-        self.show_hint(hint)
-        self.changed.emit()
+def _card(widget: QWidget, buttons: QHBoxLayout, *below: QWidget) -> QFrame:
+    """Return a sheet, hidden at first, with a widget, a row of buttons and what comes below."""
+    card = QFrame()
+    card.setProperty("card", True)
+    layout = QVBoxLayout(card)
+    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    layout.setSpacing(theme.SPACE_M)
+    layout.addWidget(widget)
+    layout.addLayout(buttons)
+    for part in below:
+        layout.addWidget(part)
+    card.hide()
+    return card
+
+
+def _scrolling(widget: QWidget) -> QScrollArea:
+    """Return a scroll area that a widget fills, without a bar below."""
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(widget)
+    return scroll

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
@@ -48,10 +49,10 @@ class TrainingData(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAcceptDrops(True)
-        self.prompts = Prompts()
+        self._prompts = prompts
         self._uses_pairs = True
         self._sides: Sides = "both"
         self.demo = QRadioButton("Clean pairs of the demo")
@@ -172,7 +173,12 @@ class TrainingData(QWidget):
             return PairSpec(kind="demo", split="clean", exclude=exclude)
         path = self._named("No training pairs are chosen; choose a file or a folder.")
         kind = detect(path, self._sides)
-        fields = {"kind": kind, "path": str(Path(path).absolute()), "exclude": exclude}
+        full = str(Path(path).absolute())
+        fields: dict[str, Any] = {
+            "kind": kind,
+            "path": full,
+            "exclude": exclude,
+        }
         if kind == "texts":
             fields["caption_column"] = self.text_column.text().strip() or "caption"
         elif kind in _WITH_COLUMNS:
@@ -238,7 +244,9 @@ class TrainingData(QWidget):
         """Whether a dropped path is training data for the method in use."""
         if path.is_dir():
             return not self._uses_pairs or _kind(str(path), self._sides) is not None
-        endings = _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
+        endings: tuple[str, ...] = (
+            _PAIR_SUFFIXES if self._uses_pairs else (*_TABLE_SUFFIXES, *FILES)
+        )
         if self._uses_pairs and self._sides == "texts":
             endings += (".txt",)
         return path.suffix.lower() in endings
@@ -317,27 +325,27 @@ class TrainingData(QWidget):
 
     def _on_browse_clicked(self) -> None:
         files = CAPTION_PAIRS if self._uses_pairs else _LABELLED_FILES
-        chosen = self.prompts.open_file(self, "Training data", self.path.text(), files)
+        chosen = self._prompts.open_file(self, "Training data", self.path.text(), files)
         if chosen:
             self.path.setText(chosen)
 
     def _on_browse_pairs_clicked(self) -> None:
-        chosen = self.prompts.open_folder(self, "Training pairs", self.path.text())
+        chosen = self._prompts.open_folder(self, "Training pairs", self.path.text())
         if chosen:
             self.path.setText(chosen)
 
     def _on_browse_pictures_clicked(self) -> None:
-        chosen = self.prompts.open_folder(self, "Pictures", self.pictures.text())
+        chosen = self._prompts.open_folder(self, "Pictures", self.pictures.text())
         if chosen:
             self.pictures.setText(chosen)
 
     def _on_browse_exclude_clicked(self) -> None:
-        chosen = self.prompts.open_file(self, "Exclusions", self.exclude.text(), EXCLUSIONS)
+        chosen = self._prompts.open_file(self, "Exclusions", self.exclude.text(), EXCLUSIONS)
         if chosen:
             self.exclude.setText(chosen)
 
     def _on_browse_folder_clicked(self) -> None:
-        chosen = self.prompts.open_folder(self, "Training images", self.folder_path.text())
+        chosen = self._prompts.open_folder(self, "Training images", self.folder_path.text())
         if chosen:
             self.folder_path.setText(chosen)
 
@@ -381,12 +389,3 @@ def _beside(edit: QLineEdit, *buttons: QToolButton) -> QHBoxLayout:
     for button in buttons:
         row.addWidget(button)
     return row
-
-
-def tool(icon: str, name: str) -> QToolButton:
-    """A small button with an icon and a name."""
-    button = QToolButton()
-    button.setIcon(theme.icon(icon))
-    button.setToolTip(name)
-    button.setAccessibleName(name)
-    return button

@@ -34,7 +34,7 @@ class Session:
     ``speed``: how the checkpoint that Studio looks at is computed, in short and in full. Writer:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far its stage is, None while
-    that is unknown. Writer: the Clean station.
+    that is unknown. Writer: the Clean station's ``CleaningRun``.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     """

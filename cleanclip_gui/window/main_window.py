@@ -523,6 +523,7 @@ class MainWindow(QMainWindow):
     def _close_down(self) -> None:
         """Keep the layout and end the threads; all of them together have five seconds."""
         self._closing_limit.stop()
+        self.context.shell.closing.emit()
         self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.hide()
         for dialog in self.findChildren(QDialog):

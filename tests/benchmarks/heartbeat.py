@@ -75,7 +75,7 @@ def run() -> list[Row]:
         heart.take()
         yield from pass_time(paint=True)
         found["live"] = heart.take()
-        window.stations["clean"].cancel()
+        window.stations["clean"].run.cancel()
         yield Wait(
             lambda: session.run is not None and session.run.status == "cancelled",
             20,

@@ -43,23 +43,23 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
     first = session.run.output_dir
 
     def all_done() -> bool:
-        return not clean.is_running() and len(clean.queue) == 0
+        return not clean.run.is_running and len(clean.queue) == 0
 
     qtbot.waitUntil(all_done, timeout=RUN_MS)
     assert session.run.status == "finished"
     assert session.run.method == "mmcl"
     clean.show_page(1)
-    qtbot.waitUntil(lambda: clean.bench._reader is None, timeout=LOAD_MS)
-    runs = clean.bench.table.runs.runs
+    qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=LOAD_MS)
+    runs = clean.runs.table.runs.runs
     assert [(run.spec.recipe.method, run.status) for run in runs] == [
         ("mmcl", "finished"), ("cleanclip", "finished"),
     ]  # fmt: skip
     assert runs[1].result["after"]["ca"] is not None
-    assert len(clean.bench.compared()) == 2  # each was taken in when it began
+    assert len(clean.runs.compared()) == 2  # each was taken in when it began
 
     clean.show_page(2)
-    chart = clean.bench.tradeoff
-    qtbot.waitUntil(lambda: chart._plot is not None, timeout=LOAD_MS)
+    chart = clean.runs.tradeoff
+    qtbot.waitUntil(lambda: chart.plot is not None, timeout=LOAD_MS)
     spots = chart.spots()
     assert [spot.point.step for spot in spots] == [0, 4, 8, 0, 4, 8]
     assert all(spot.point.checkpoint for spot in spots)
@@ -73,9 +73,9 @@ def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch
     chart.set_tracks([spot.track])
     chart.reset_view()
     QTest.qWait(100)
-    view = chart._plot.getViewBox()
-    place = chart._plot.mapFromScene(view.mapViewToScene(QPointF(spot.x, spot.y)))
-    QTest.mouseClick(chart._plot.viewport(), LEFT, pos=place)
+    view = chart.plot.getViewBox()
+    place = chart.plot.mapFromScene(view.mapViewToScene(QPointF(spot.x, spot.y)))
+    QTest.mouseClick(chart.plot.viewport(), LEFT, pos=place)
     qtbot.waitUntil(lambda: session.cleaned is not None, timeout=LOAD_MS)
     assert window.station == "studio"
     assert session.cleaned.path.startswith(first)

@@ -135,7 +135,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     qtbot.waitUntil(
         lambda: window.stations["clean"].charts.losses.keys() != (), timeout=LOAD_MS * 2
     )
-    runner = window.stations["clean"]._runner
+    runner = window.stations["clean"].run.runner
     assert isinstance(runner, QThread)
     assert threads == [runner]  # the child is started, heard and reaped in this very thread
     assert runner.isRunning()
@@ -157,7 +157,7 @@ def test_open_paint_clean_compare_save_reopen(qtbot, window, tmp_path, monkeypat
     assert window.stations["clean"].before_after.isVisible()
 
     saved = tmp_path / "cleaned.safetensors"
-    monkeypatch.setattr(window.stations["clean"].saving.prompts, "save_file", lambda *_: str(saved))
+    monkeypatch.setattr(window.prompts, "save_file", lambda *_: str(saved))
     window.stations["clean"].save_cleaned()
     qtbot.waitUntil(saved.is_file, timeout=10_000)
     qtbot.waitUntil(window.stations["clean"].save_button.isEnabled, timeout=10_000)
@@ -221,7 +221,7 @@ def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     folder = Path(session.run.output_dir)
     state = folder / "state" / "state.safetensors"  # the first save comes before the first step
     qtbot.waitUntil(lambda: state.is_file() and read_facts(state)["step"] > 0, timeout=CLEAN_MS)
-    os.kill(window.stations["clean"]._runner.pid, signal.SIGKILL)
+    os.kill(window.stations["clean"].run.runner.pid, signal.SIGKILL)
     return folder
 
 
@@ -243,7 +243,7 @@ def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, mon
     """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
     folder = killed_after_a_save(qtbot, window, monkeypatch)
     recipe = window.stations["clean"].form.recipe()
-    window.stations["clean"]._runner.wait(20_000)
+    window.stations["clean"].run.runner.wait(20_000)
     told = SettingsStore(tmp_path / "config")  # what the disk holds when a window is killed
     assert told.value.last_run == str(folder)
     window.session.run = None
@@ -253,7 +253,7 @@ def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, mon
     qtbot.addWidget(new)
     new.show()
     new.actions_.by_id["view.clean"].trigger()
-    assert folder.name in new.stations["clean"]._trouble_text.text()
+    assert folder.name in new.stations["clean"].trouble_text.text()
     QTest.mouseClick(new.stations["clean"].resume_button, Qt.MouseButton.LeftButton)
     losses = new.stations["clean"].charts.losses.series("loss")
     begun = int(losses.point(len(losses) - 1)[0])

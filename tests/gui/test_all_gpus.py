@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.clean.gpu_choice import BATCH_NORM, HELP
+from cleanclip_gui.clean.setup import BATCH_NORM, GPU_HELP
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.jobs.children import environment, together, worker_command
 from cleanclip_gui.jobs.protocol import explain_exit
@@ -25,6 +25,7 @@ from ml_core.events import Done
 from ml_core.jobs.cluster import export_job
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.reading.errors import InputError
+from tests.gui.factories import facts
 from tests.gui.test_clean_panel import panel, runner_of, session  # noqa: F401
 from tests.unit.small_jobs import small_recipe
 
@@ -174,12 +175,11 @@ def test_the_choice_is_there_with_two_gpus_alone(
 def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
     panel: CleanStation, session: Session
 ) -> None:
-    assert session.checkpoint is not None
-    session.checkpoint.architecture = "ResNet, 224 px"  # type: ignore[misc]  # a fake, not frozen
-    for method, told in (("cleanclip", BATCH_NORM), ("linear-probe", HELP)):
+    session.checkpoint = facts(session.checkpoint.path, architecture="ResNet, 224 px")
+    for method, told in (("cleanclip", BATCH_NORM), ("linear-probe", GPU_HELP)):
         panel.setup.form.set_recipe(preset(method, "talk"))
         panel.setup.show_needs(session)
-        assert panel.setup.gpus._help.text() == told
+        assert panel.setup.gpus.help.text() == told
 
 
 def test_all_gpus_are_written_started_and_repeated(
@@ -226,7 +226,7 @@ def test_a_run_goes_on_with_the_gpus_there_are(
         pairs=PairSpec(), output_dir=str(tmp_path / "old"), device="cuda", processes=4,
     )  # fmt: skip
     path = write_spec(job, tmp_path / "old" / "spec.json")
-    panel.enqueue(path.parent)
+    panel.queue.add(path.parent)
     assert runner_of(panel).processes == 2
     runner_of(panel).end(Done("cancelled"))
     # Another machine numbers its GPUs otherwise.

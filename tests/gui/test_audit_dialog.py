@@ -9,12 +9,14 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
+from cleanclip_gui import threads
 from cleanclip_gui.clean.audit.audit import Auditing, read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.records import (
@@ -37,6 +39,7 @@ from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Answers, write_safetensors
+from tests.gui.test_clean_panel import close
 
 WAIT = 10_000
 N = 40
@@ -114,13 +117,24 @@ def session(tmp_path):
 
 
 @pytest.fixture
-def auditing(qtbot, session, tmp_path):
+def prompts(tmp_path):
+    return Answers(tmp_path / "out.json").prompts()
+
+
+@pytest.fixture
+def pairs():
+    """The pairs in use; a test may take them away."""
+    return [PAIRS]
+
+
+@pytest.fixture
+def auditing(qtbot, session, prompts, pairs):
     parent = QWidget()
     qtbot.addWidget(parent)
-    auditing = Auditing(session, parent, lambda: PAIRS)
-    auditing.prompts = Answers(tmp_path / "out.json").prompts()
+    auditing = Auditing(session, prompts, lambda: pairs[-1], parent)
     yield auditing
-    assert auditing.stop(5000)
+    auditing.close()
+    assert threads.close_all()
 
 
 @pytest.fixture
@@ -232,7 +246,7 @@ def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, qtbot, 
     shown.save.click()
     assert [one.identity for one in read_exclusions(path).pairs] == [f"{3:064x}"]
     (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
-    auditing._spec = PAIRS.model_copy(update={"exclude": str(earlier)})
+    auditing.spec = PAIRS.model_copy(update={"exclude": str(earlier)})
     shown.mark([2], out=True)
     shown.save.click()  # what the set was opened without stays excluded
     assert {one.identity for one in read_exclusions(path).pairs} == {
@@ -249,9 +263,9 @@ def test_a_file_that_is_no_exclusions_file_is_not_written_over(shown, tmp_path):
     assert shown.unsaved
 
 
-def test_closing_asks_about_marks_that_are_not_saved(auditing, shown):
+def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
     answers = Answers(yes=False)
-    auditing.prompts = answers.prompts()
+    answers.take_over(prompts)
     shown.mark([1], out=True)
     shown.close_button.click()
     assert auditing.dialog is shown
@@ -283,7 +297,7 @@ def test_a_failure_is_said(auditing, qtbot, tmp_path):
     assert auditing.dialog.state.property("role") == "error"
 
 
-def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, tmp_path):
+def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, prompts, tmp_path):
     told = []
 
     def new_runner(path, *, device):
@@ -298,7 +312,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
     assert dialog.setup.n.value() == 4096  # of the demo's 100 000
     dialog.setup.n.setValue(0)
     dialog.setup.k.setValue(8)
-    auditing.prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
+    prompts.open_file = lambda *_: str(tmp_path / "clean.csv")
     box = dialog.setup.reference
     box.activated.emit(box.count() - 1)
     assert "clean.csv" in dialog.state.text()  # it is not there
@@ -322,10 +336,10 @@ def test_no_chunk_of_few_pairs_can_be_asked_for(auditing):
     assert setup.chosen().chunk_size == 512
 
 
-def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session):
+def test_without_a_checkpoint_or_pairs_it_says_why(auditing, session, pairs):
     said = []
     auditing.failed.connect(lambda error: said.append(error.sentence))
-    auditing._pairs = lambda: None
+    pairs.append(None)
     auditing.open()
     session.checkpoint = None
     auditing.open()
@@ -378,7 +392,7 @@ def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path
     assert panel.data.pairs().exclude == str(path)
     panel.form.method.setCurrentIndex(panel.form.method.findData("supervised"))
     assert not panel.setup.audit_button.isVisibleTo(panel)
-    assert panel.close_down(5000)
+    assert close(panel)
 
 
 def saved_audit(tmp_path, session, name="audit-1"):
@@ -461,26 +475,26 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     auditing.dialog.start.click()
     assert told == [str(path)]
     session.checkpoint = first
-    auditing._runner = SimpleNamespace(cancel=lambda: None)
+    auditing.runner = SimpleNamespace(cancel=lambda: None)
     running = auditing.dialog
     auditing.open()
     assert auditing.dialog is running  # and what it does is not ended
-    auditing._runner = None
+    auditing.runner = None
 
 
 def test_long_names_do_not_widen_the_page(qtbot, auditing):
     def width(name):
-        dialog = AuditDialog(name, name, PAIRS, auditing.prompts)
+        dialog = AuditDialog(name, name, PAIRS, Prompts())
         qtbot.addWidget(dialog)
         return dialog.minimumSizeHint().width()
 
     assert width("a" * 75 + ".csv") == width("a.csv")
 
 
-def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, tmp_path):
+def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, prompts, tmp_path):
     first, second = (saved_audit(tmp_path, session, name) for name in ("one", "two"))
     answers = Answers(second, yes=False)
-    auditing.prompts = answers.prompts()
+    answers.take_over(prompts)
     auditing.open_saved(first)
     dialog = auditing.dialog
     dialog.mark([1], out=True)
@@ -491,7 +505,7 @@ def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, t
     answers.yes = True
     auditing.choose()
     assert auditing.dialog is not dialog
-    assert auditing._folder == second
+    assert auditing.folder == second
 
 
 @pytest.mark.parametrize("what", ["nothing", "record", "pictures", "exclusions", "spec"])

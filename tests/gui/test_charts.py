@@ -25,6 +25,7 @@ from cleanclip_gui.clean.charts.series import (
     SeriesStyle,
     series_csv,
 )
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
@@ -34,9 +35,14 @@ CLEANCLIP_PAR = ("loss", "clip", "image", "text", "image_distance", "text_distan
 
 
 @pytest.fixture
-def chart(qtbot) -> Chart:
+def prompts() -> Prompts:
+    return Prompts()
+
+
+@pytest.fixture
+def chart(qtbot, prompts) -> Chart:
     theme.apply_theme(QApplication.instance(), "light")
-    made = Chart("Loss", (SeriesStyle("a", "First"), SeriesStyle("b", "Second", 1)))
+    made = Chart("Loss", prompts, (SeriesStyle("a", "First"), SeriesStyle("b", "Second", 1)))
     qtbot.addWidget(made)
     made.resize(500, 260)
     made.show()
@@ -45,7 +51,7 @@ def chart(qtbot) -> Chart:
 
 
 def curve_points(chart: Chart, key: str) -> int:
-    x, _ = chart._items[key]._curve.getData()
+    x, _ = chart.drawn[key].curve.getData()
     return 0 if x is None else len(x)
 
 
@@ -55,8 +61,8 @@ def test_many_points_keep_every_peak(qtbot, chart: Chart, n: int) -> None:
     y[n // 3], y[2 * n // 3] = 9.0, -7.0
     for i, value in enumerate(y.tolist()):
         chart.append("a", i, value)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
-    x, drawn = chart._items["a"]._curve.getData()
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    x, drawn = chart.drawn["a"].curve.getData()
     assert len(x) <= 2 * chart.width()
     assert (np.diff(x) >= 0).all()
     width = n / chart.width()
@@ -69,9 +75,9 @@ def test_many_points_keep_every_peak(qtbot, chart: Chart, n: int) -> None:
 def test_every_point_that_a_zoom_shows_is_drawn(qtbot, chart: Chart) -> None:
     for i in range(10_000):
         chart.append("a", i, math.sin(i))
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
-    chart._plot.getViewBox().setXRange(4000, 4100, padding=0)
-    x, _ = chart._items["a"]._curve.getData()
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    chart.plot.getViewBox().setXRange(4000, 4100, padding=0)
+    x, _ = chart.drawn["a"].curve.getData()
     assert set(range(4000, 4101)) <= set(x.tolist())
     assert len(x) < 200
 
@@ -106,39 +112,39 @@ def test_values_as_text() -> None:
 
 
 def test_a_chart_says_something_calm_until_there_is_a_point(qtbot, chart: Chart) -> None:
-    assert chart._stack.currentIndex() == 0
-    assert chart._empty.text() == "Nothing measured yet."
+    assert chart.stack.currentIndex() == 0
+    assert chart.empty_text.text() == "Nothing measured yet."
     chart.append("a", 1, 2.0)
-    qtbot.waitUntil(lambda: chart._stack.currentIndex() == 1, timeout=5000)
+    qtbot.waitUntil(lambda: chart.stack.currentIndex() == 1, timeout=5000)
     assert chart.readout("a") == "2.000"
     chart.clear()
-    assert chart._stack.currentIndex() == 0
+    assert chart.stack.currentIndex() == 0
 
 
 def test_many_points_are_thinned_and_drawn_thin(qtbot, chart: Chart) -> None:
     for i in range(5000):
         chart.append("a", i, math.sin(i))
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     assert chart.width() / 2 < curve_points(chart, "a") <= 2 * chart.width()
-    pen = chart._items["a"]._curve.opts["pen"]
+    pen = chart.drawn["a"].curve.opts["pen"]
     assert pen.widthF() == 1.0
-    assert not chart._items["a"]._curve.opts["antialias"]
+    assert not chart.drawn["a"].curve.opts["antialias"]
     assert len(chart.series("a")) == 5000
 
 
 def test_few_points_are_drawn_fine(qtbot, chart: Chart) -> None:
     for i in range(FINE_POINTS):
         chart.append("a", i, 1.0)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
-    assert chart._items["a"]._curve.opts["pen"].widthF() == 2.0
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    assert chart.drawn["a"].curve.opts["pen"].widthF() == 2.0
 
 
 def test_redraws_come_at_most_ten_times_a_second(qtbot, chart: Chart, monkeypatch) -> None:
     chart.append("a", 0, 1.0)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     count = []
-    redraw = chart._items["a"].update
-    monkeypatch.setattr(chart._items["a"], "update", lambda s: (count.append(1), redraw(s)))
+    redraw = chart.drawn["a"].update
+    monkeypatch.setattr(chart.drawn["a"], "update", lambda s: (count.append(1), redraw(s)))
     began = time.monotonic()
     for i in range(100):
         chart.append("a", i + 1, 1.0)
@@ -151,33 +157,33 @@ def test_a_hidden_chart_draws_nothing_and_catches_up(qtbot, chart: Chart) -> Non
     chart.hide()
     chart.append("a", 1, 1.0)
     QTest.qWait(250)
-    assert not chart._timer.isActive()
-    assert chart._plot is None
+    assert not chart.redraw_timer.isActive()
+    assert chart.plot is None
     chart.show()
-    qtbot.waitUntil(lambda: chart._plot is not None and curve_points(chart, "a") == 1, timeout=5000)
+    qtbot.waitUntil(lambda: chart.plot is not None and curve_points(chart, "a") == 1, timeout=5000)
 
 
 def test_a_band_is_drawn_where_there_is_an_interval(qtbot, chart: Chart) -> None:
     chart.append("a", 0, 0.5)
     chart.append("a", 1, 0.5, 0.4, 0.6)
     chart.append("a", 2, 0.6, 0.5, 0.7)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
-    drawn = chart._items["a"]
-    assert drawn._edges[0].getData()[1].tolist() == [0.4, 0.5]
-    assert drawn._edges[1].getData()[1].tolist() == [0.6, 0.7]
-    assert not drawn._band.path().isEmpty()
-    assert chart._items["b"]._band is None
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    drawn = chart.drawn["a"]
+    assert drawn.edges[0].getData()[1].tolist() == [0.4, 0.5]
+    assert drawn.edges[1].getData()[1].tolist() == [0.6, 0.7]
+    assert not drawn.band.path().isEmpty()
+    assert chart.drawn["b"].band is None
 
 
 def test_arrow_keys_move_the_read_out(qtbot, chart: Chart) -> None:
     for i, y in enumerate((1.0, 2.0, 3.0)):
         chart.append("a", i * 10, y)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     assert chart.readout("a") == "3.000"
     QTest.keyClick(chart, Qt.Key.Key_Left)
-    assert chart._place.text() == "step 20"
+    assert chart.place.text() == "step 20"
     QTest.keyClick(chart, Qt.Key.Key_Left)
-    assert (chart._place.text(), chart.readout("a")) == ("step 10", "2.000")
+    assert (chart.place.text(), chart.readout("a")) == ("step 10", "2.000")
     assert chart.accessibleDescription() == "at step 10: First 2.000"
     QTest.keyClick(chart, Qt.Key.Key_Home)
     QTest.keyClick(chart, Qt.Key.Key_Left)
@@ -185,18 +191,18 @@ def test_arrow_keys_move_the_read_out(qtbot, chart: Chart) -> None:
     QTest.keyClick(chart, Qt.Key.Key_End)
     assert chart.readout("a") == "3.000"
     QTest.keyClick(chart, Qt.Key.Key_Escape)
-    assert chart._place.text() == "by step"
-    assert not chart._cursor.isVisible()
+    assert chart.place.text() == "by step"
+    assert not chart.crosshair.isVisible()
 
 
 def test_the_mouse_moves_the_read_out(qtbot, chart: Chart) -> None:
     for i in range(11):
         chart.append("a", i, float(i))
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     QTest.qWait(50)
-    point = chart._plot.getViewBox().mapViewToScene(chart._plot.getViewBox().viewRect().center())
-    chart._on_mouse_moved((point,))
-    assert chart._place.text() == "step 5"
+    point = chart.plot.getViewBox().mapViewToScene(chart.plot.getViewBox().viewRect().center())
+    chart.follow_mouse((point,))
+    assert chart.place.text() == "step 5"
     chart.reset_view()
     assert chart.readout("a") == "10.000"
 
@@ -204,12 +210,12 @@ def test_the_mouse_moves_the_read_out(qtbot, chart: Chart) -> None:
 def test_reset_view_undoes_a_zoom(qtbot, chart: Chart) -> None:
     chart.set_total(100)
     chart.append("a", 10, 1.0)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
-    view = chart._plot.getViewBox()
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    view = chart.plot.getViewBox()
     view.setXRange(3, 4)
     view.sigRangeChangedManually.emit([True, True])
     chart.append("a", 11, 1.0)
-    chart._redraw()
+    chart.redraw()
     assert view.viewRange()[0][1] < 5
     chart.reset_view()
     assert view.viewRange()[0][1] > 99
@@ -223,18 +229,18 @@ def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
     assert all(a.isEnabled() for a in chart.menu().actions() if a.text())
 
 
-def test_saving_and_copying(qtbot, chart: Chart, tmp_path: Path) -> None:
+def test_saving_and_copying(qtbot, chart: Chart, prompts, tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
     def save_file(_parent: object, _title: str, name: str, kind: str) -> str:
         asked.append((name, kind))
         return str(tmp_path / name)
 
-    chart.prompts.save_file = save_file
+    prompts.save_file = save_file
     chart.append("a", 1, 1.0)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".csv", b"step,a,b\n1,1,")):
-        chart._save_as(suffix)
+        chart.save_as(suffix)
         name, kind = asked[-1]
         assert kind == f"*{suffix}"  # the dialog gives this ending, and asks before it overwrites
         assert (tmp_path / name).read_bytes().startswith(start)
@@ -243,31 +249,31 @@ def test_saving_and_copying(qtbot, chart: Chart, tmp_path: Path) -> None:
     assert QGuiApplication.clipboard().pixmap().width() == chart.width()
 
 
-def test_a_bad_place_to_save_is_one_sentence(qtbot, chart: Chart, tmp_path) -> None:
+def test_a_bad_place_to_save_is_one_sentence(qtbot, chart: Chart, prompts, tmp_path) -> None:
     chart.append("a", 1, 1.0)
     with pytest.raises(InputError, match=r"\.png, \.svg or \.csv"):
         chart.save(tmp_path / "chart.bmp")
-    chart.prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "c.csv")
+    prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "c.csv")
     with qtbot.waitSignal(chart.failed) as blocker:
-        chart._on_save_csv()
+        chart.save_as(".csv")
     assert blocker.args[0].sentence == "c.csv could not be written; choose another folder."
 
 
 def test_the_theme_is_followed(qtbot, chart: Chart) -> None:
     chart.append("a", 1, 1.0)
-    qtbot.waitUntil(lambda: bool(chart._items), timeout=5000)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     colours = []
     for name in ("light", "dark"):
         theme.apply_theme(QApplication.instance(), name)
         QTest.qWait(20)
-        colours.append(chart._items["a"]._curve.opts["pen"].color().name())
-        assert chart._plot.backgroundBrush().color() == theme.colour("surface")
+        colours.append(chart.drawn["a"].curve.opts["pen"].color().name())
+        assert chart.plot.backgroundBrush().color() == theme.colour("surface")
     theme.apply_theme(QApplication.instance(), "light")
     assert colours == [theme.series_colours(False)[0], theme.series_colours(True)[0]]
 
 
 def test_metrics_go_to_their_charts(qtbot) -> None:
-    charts = CleaningCharts()
+    charts = CleaningCharts(Prompts())
     qtbot.addWidget(charts)
     charts.add(Metric(0, 40, {"ca": 0.97, "ca_low": 0.95, "ca_high": 0.98, "asr_excl": 0.9}))
     charts.add(
@@ -311,7 +317,7 @@ def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
 
 
 def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
-    charts = CleaningCharts()
+    charts = CleaningCharts(Prompts())
     qtbot.addWidget(charts)
     assert [c.accessibleName() for c in charts.all()] == [
         "Accuracy and attack success", "Loss", "Learning rate",

@@ -38,7 +38,7 @@ from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
-from tests.gui.test_clean_panel import FakeRunner, result_of, runner_of, two_clicks
+from tests.gui.test_clean_panel import FakeRunner, close, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made.show()
     qtbot.waitExposed(made)
     yield made
-    made.close_down()
+    close(made)
 
 
 def end(panel: CleanStation, tmp_path: Path) -> None:
@@ -77,17 +77,16 @@ def end(panel: CleanStation, tmp_path: Path) -> None:
 
 
 def shown(panel: CleanStation) -> list[tuple[str, str]]:
-    return [(run.folder.name, run.status) for run in panel.bench.table.runs.runs]
+    return [(run.folder.name, run.status) for run in panel.runs.table.runs.runs]
 
 
 def history(qtbot, panel: CleanStation) -> None:
     panel.show_page(1)
-    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
+    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=8000)
 
 
 def all_read(qtbot, panel: CleanStation) -> None:
-    reads = panel.bench.reads, panel.run.reads
-    qtbot.waitUntil(lambda: not any(read.is_busy for read in reads), timeout=8000)
+    qtbot.waitUntil(lambda: not (panel.runs.is_reading or panel.run.is_reading), timeout=8000)
 
 
 def click(button) -> None:
@@ -107,8 +106,8 @@ def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: P
     second, third = panel.queue.folders
     assert [status for _, status in shown(panel)] == ["running", "waiting", "waiting"]
     panel.show_page(1)
-    panel.bench.table.choose(third)
-    click(panel.bench.up)
+    panel.runs.table.choose(third)
+    click(panel.runs.up)
     assert panel.queue.folders == (third, second)
     end(panel, tmp_path)
     assert runner_of(panel).spec_path == third / "spec.json"
@@ -116,16 +115,16 @@ def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: P
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert read_spec(third / "spec.json").recipe.seed == 3
     assert session.run.output_dir == str(third)
-    assert panel._asked[0].digest == session.trigger.digest
-    panel.bench.table.choose(second)
-    click(panel.bench.remove)
+    assert panel.run.asked[0].digest == session.trigger.digest
+    panel.runs.table.choose(second)
+    click(panel.runs.remove)
     assert panel.queue.folders == ()
     assert ("not started") in [status for _, status in shown(panel)]
     end(panel, tmp_path)
-    assert not panel.is_running()
+    assert not panel.run.is_running
     assert panel.start_button.text() == "Start cleaning"
-    panel.bench.table.choose(second)
-    click(panel.bench.start)
+    panel.runs.table.choose(second)
+    click(panel.runs.start)
     assert runner_of(panel).spec_path == second / "spec.json"
     end(panel, tmp_path)
 
@@ -138,12 +137,12 @@ def test_a_small_screen_cuts_no_mark_status_or_accuracy(
     result = json.loads((whole / "result.json").read_text())
     result["before"]["ca"] = 1.0
     (whole / "result.json").write_text(json.dumps(result))
-    table = panel.bench.table
+    table = panel.runs.table
     panel.resize(1262, 640)
     panel.show_page(1)
     for folder in (killed, whole):
-        panel.bench.note_run(folder)
-        panel.bench.compare(folder, True)
+        panel.runs.note_run(folder)
+        panel.runs.compare(folder, True)
     for column in (SHOWN, STARTED, STATUS, ACCURACY, ATTACK):
         assert table.sizeHintForColumn(column) <= table.columnWidth(column), TITLES[column]
     assert table.horizontalScrollBar().maximum() == 0
@@ -153,21 +152,21 @@ def test_a_small_screen_cuts_no_mark_status_or_accuracy(
 
 def test_that_the_queue_is_held_can_be_seen(panel: CleanStation) -> None:
     panel.show_page(1)
-    free = panel.bench.hold.grab().toImage()
-    panel.bench.hold.setChecked(True)
-    assert panel.bench.hold.grab().toImage() != free
+    free = panel.runs.hold.grab().toImage()
+    panel.runs.hold.setChecked(True)
+    assert panel.runs.hold.grab().toImage() != free
 
 
 def test_a_held_queue_starts_nobody(panel: CleanStation, tmp_path: Path) -> None:
     panel.start()
     panel.start()
     panel.show_page(1)
-    click(panel.bench.hold)
+    click(panel.runs.hold)
     end(panel, tmp_path)
-    assert not panel.is_running()
+    assert not panel.run.is_running
     assert len(panel.queue) == 1
-    click(panel.bench.hold)
-    assert panel.is_running()
+    click(panel.runs.hold)
+    assert panel.run.is_running
     end(panel, tmp_path)
 
 
@@ -186,7 +185,7 @@ def test_a_run_whose_device_is_taken_waits_on(qtbot, panel, tmp_path, monkeypatc
     assert panel.tabs.tabText(1) == "Queue and history, 1 waiting"
     assert panel.before_after.isVisible()
     DEVICES.changed.emit()  # as the job of another station ends
-    qtbot.waitUntil(panel.is_running)
+    qtbot.waitUntil(lambda: panel.run.is_running)
     assert runner_of(panel).spec_path == waiting / "spec.json"
     end(panel, tmp_path)
 
@@ -195,9 +194,9 @@ def test_closing_starts_nobody(panel: CleanStation) -> None:
     panel.start()
     panel.start()
     runner = runner_of(panel)
-    panel.close_down()
+    close(panel)
     runner.end(Done("cancelled"))
-    assert not panel.is_running()
+    assert not panel.run.is_running
 
 
 def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path: Path) -> None:
@@ -206,18 +205,18 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     write_run(runs, "newer", begun=2000.0, method="supervised")
     history(qtbot, panel)
     assert shown(panel) == [("newer", "finished"), ("older", "finished")]
-    panel.bench.table.setFocus()
-    panel.bench.table.choose(runs / "older")
-    QTest.keyClick(panel.bench.note, Qt.Key.Key_End)
-    QTest.keyClicks(panel.bench.note, "keep")
-    QTest.keyClick(panel.bench.note, Qt.Key.Key_Return)
+    panel.runs.table.setFocus()
+    panel.runs.table.choose(runs / "older")
+    QTest.keyClick(panel.runs.note, Qt.Key.Key_End)
+    QTest.keyClicks(panel.runs.note, "keep")
+    QTest.keyClick(panel.runs.note, Qt.Key.Key_Return)
     assert read_note(runs / "older") == "keep"
-    with qtbot.waitSignal(panel.repeated) as blocker:
-        click(panel.bench.repeat)
+    with qtbot.waitSignal(panel.runs.repeated) as blocker:
+        click(panel.runs.repeat)
     assert blocker.args[0] == read_spec(runs / "older" / "spec.json")
     assert panel.form.recipe() == blocker.args[0].recipe
     assert panel.setup.keep_steps.isChecked()
-    two_clicks(panel.bench.duplicate, 150)
+    two_clicks(panel.runs.duplicate, 150)
     assert len(panel.queue) == 0
     again = read_spec(runner_of(panel).spec_path)
     assert again.recipe == blocker.args[0].recipe
@@ -228,15 +227,15 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
 def test_an_old_run_is_shown_again(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.table.setFocus()
-    QTest.keyClick(panel.bench.table, Qt.Key.Key_Return)
+    panel.runs.table.choose(folder)
+    panel.runs.table.setFocus()
+    QTest.keyClick(panel.runs.table, Qt.Key.Key_Return)
     assert panel.tabs.currentIndex() == 0
     assert panel.before_after.isVisible()
     all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 6
     panel.try_cleaned()
-    request = panel.trying._inference.questions[-1]
+    request = panel.context.inference.questions[-1]
     assert (request.path, request.role) == (str(folder / "cleaned.safetensors"), "cleaned")
 
 
@@ -254,12 +253,12 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert session.run.status == "interrupted"
     assert ("interrupted") in [status for _, status in shown(panel)]
     history(qtbot, panel)
-    panel.hide_outcome()
-    panel.bench.table.choose(folder)
-    click(panel.bench.open_)
+    panel.run.hide_outcome()
+    panel.runs.table.choose(folder)
+    click(panel.runs.open_)
     assert panel.tabs.currentIndex() == 0
     assert panel.run_bar.title.text().endswith(": interrupted")
-    assert panel._trouble_text.text() == (
+    assert panel.trouble_text.text() == (
         "The run was interrupted. Resume goes on from the last save."
     )
     assert not panel.details_button.isVisible()  # there are none
@@ -286,28 +285,28 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path
     runs = tmp_path / "runs"
     old = write_run(runs, "old")
     history(qtbot, panel)
-    table = panel.bench.table
+    table = panel.runs.table
     table.choose(old)
     table.setFocus()
     QTest.keyClick(table, Qt.Key.Key_Space)
-    assert panel.bench.compared() == {old: 0}
+    assert panel.runs.compared() == {old: 0}
     all_read(qtbot, panel)
     panel.start()
     runner = runner_of(panel)
     live = runner.spec_path.parent
-    assert panel.bench.compared() == {old: 0, live: 1}
+    assert panel.runs.compared() == {old: 0, live: 1}
     runner.event_received.emit(Metric(0, 9, {"ca": 0.97, "asr_excl": 0.98}))
     runner.event_received.emit(Metric(1, 9, {"loss": 1.0}))
     runner.event_received.emit(Metric(3, 9, {"ca": 0.95, "asr_excl": 0.5}))
     kept = live / "steps" / "step-000003.safetensors"
     runner.event_received.emit(Saved(str(kept), "step", 3))
-    curves = panel.bench.curves
+    curves = panel.runs.curves
     assert curves.keys() == ("A.ca", "A.asr", "B.ca", "B.asr")
     assert [curves.series("B.asr").point(i) for i in range(2)] == [(0, 0.98), (3, 0.5)]
     styles = {key: curves.series(key).style for key in curves.keys()}  # noqa: SIM118
     assert styles["A.ca"].symbol != styles["B.ca"].symbol
     assert styles["B.ca"].dash != styles["B.asr"].dash
-    spots = panel.bench.tradeoff.spots()
+    spots = panel.runs.tradeoff.spots()
     assert [s.point.step for s in spots if s.track.key == str(live)] == [0, 3]
     assert [bool(s.point.checkpoint) for s in spots if s.track.key == str(live)] == [False, True]
     table.choose(old)
@@ -321,26 +320,26 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     bare = write_run(tmp_path / "runs", "bare", kept=False)
     history(qtbot, panel)
     for folder in (kept, bare):
-        panel.bench.compare(folder, True)
+        panel.runs.compare(folder, True)
     all_read(qtbot, panel)
     panel.show_page(2)
-    chart = panel.bench.tradeoff
+    chart = panel.runs.tradeoff
     chart.setFocus()
     for key in (Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_Return):
         QTest.keyClick(chart, key)
-    request = panel.trying._inference.questions[-1]
+    request = panel.context.inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert request.path == str(kept / "steps" / "step-000020.safetensors")
     QTest.keyClick(chart, Qt.Key.Key_Down)
     QTest.keyClick(chart, Qt.Key.Key_Return)
-    assert "was kept" in panel.bench.comparison.said.text()
-    assert panel.bench.comparison.said.isVisible()
+    assert "was kept" in panel.runs.comparison.said.text()
+    assert panel.runs.comparison.said.isVisible()
     session.role = "cleaned"
+    for key in (Qt.Key.Key_Home, Qt.Key.Key_Return):
+        QTest.keyClick(chart, key)
+    # The first run's step 0 was kept; the other's is the suspect itself.
     with qtbot.waitSignal(panel.shell.station_wanted):
-        for key in (Qt.Key.Key_Home, Qt.Key.Key_Return):
-            QTest.keyClick(chart, key)
-        # The first run's step 0 was kept; the other's is the suspect itself.
-        panel.trying.opened.emit()
+        panel.context.inference.answer(facts(kept / "steps" / "step-000000.safetensors"))
     QTest.keyClick(chart, Qt.Key.Key_Down)
     with qtbot.waitSignal(panel.shell.station_wanted):
         QTest.keyClick(chart, Qt.Key.Key_Return)
@@ -350,15 +349,15 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
 def test_results_of_another_place_are_opened(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     away = write_run(tmp_path / "cluster", "job-7")
     history(qtbot, panel)
-    panel.bench.prompts.open_folder = lambda *_: str(away)
-    click(panel.bench.add_folder)
+    panel.context.prompts.open_folder = lambda *_: str(away)
+    click(panel.runs.add_folder)
     assert shown(panel) == [("job-7", "finished")]
-    panel.bench.reload()
-    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=8000)
+    panel.runs.reload()
+    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=8000)
     assert shown(panel) == [("job-7", "finished")]
-    panel.bench.prompts.open_folder = lambda *_: str(tmp_path)
-    with qtbot.waitSignal(panel.failed) as blocker:
-        click(panel.bench.add_folder)
+    panel.context.prompts.open_folder = lambda *_: str(tmp_path)
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
+        click(panel.runs.add_folder)
     assert "holds no spec.json" in blocker.args[0].sentence
 
 
@@ -367,10 +366,10 @@ def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_pa
     panel.form.row("seed").editor.setValue(11)
     wanted = panel.form.recipe()
     path = tmp_path / "mine.json"
-    panel.recipes.prompts.save_file = lambda *_: str(path)
+    panel.context.prompts.save_file = lambda *_: str(path)
     click(panel.setup.save_recipe)
     panel.form.set_method("cleanclip")
-    panel.recipes.prompts.open_file = lambda *_: str(path)
+    panel.context.prompts.open_file = lambda *_: str(path)
     click(panel.setup.open_recipe)
     assert panel.form.recipe() == wanted
     panel.form.set_method("cleanclip")
@@ -384,7 +383,7 @@ def test_recipes_are_saved_opened_and_dropped(qtbot, panel: CleanStation, tmp_pa
     )  # fmt: skip
     assert panel.form.recipe() == wanted
     path.write_text("{}")
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         click(panel.setup.open_recipe)
     assert "mine.json is not a recipe file" in blocker.args[0].sentence
 
@@ -438,11 +437,11 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
     session.trigger = None
     panel.form.set_method("mmcl")
     assert not panel.start_button.isEnabled()
-    assert "needs the trigger" in panel._hint.text()
+    assert "needs the trigger" in panel.hint.text()
     assert panel.setup.reference.isVisibleTo(panel)
     assert panel.setup.needs.texts() == ["✗  Trigger: none yet", "✗  Clean reference: none yet"]
     session.trigger = demo_trigger()
-    assert "name a reference" in panel._hint.text()
+    assert "name a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")
     mime = QMimeData()
@@ -464,12 +463,12 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
     panel.form.row("eval_every").editor.setValue(30)
     panel.form.changed.emit()
     assert panel.setup.evaluations() == 5  # 0, 30, 60, 90 and 100
-    assert panel.setup._keep_help.text().startswith("5 checkpoints, 50.0 MiB on disk.")
+    assert panel.setup.keep_help.text().startswith("5 checkpoints, 50.0 MiB on disk.")
     panel.form.row("eval_every").editor.setValue(0)
     panel.form.changed.emit()
-    assert "never evaluates" in panel.setup._keep_help.text()
+    assert "never evaluates" in panel.setup.keep_help.text()
     panel.form.set_method("rvpt")  # how many steps it has depends on the classes
-    assert panel.setup._keep_help.text() == KEEP_HELP
+    assert panel.setup.keep_help.text() == KEEP_HELP
     panel.form.set_method("cleanclip")
     panel.form.row("eval_every").editor.setValue(0)
     panel.form.changed.emit()

@@ -21,7 +21,7 @@ from tests.gui.test_resuming import WAIT, make_window, store  # noqa: F401
 @pytest.fixture
 def window(qtbot, make_window, tmp_path: Path) -> MainWindow:
     made = make_window()
-    made.clean.output.setText(str(tmp_path / "runs"))
+    made.stations["clean"].output.setText(str(tmp_path / "runs"))
     open_file(qtbot, made, tmp_path / "poisoned.safetensors")
     made.show_station("clean")
     return made
@@ -69,7 +69,7 @@ def test_a_shortcut_reads_the_number_that_is_being_typed(window: MainWindow) -> 
 def test_a_run_started_in_studio_is_shown(window: MainWindow) -> None:
     window.show_station("studio")
     QTest.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.stations["clean"].is_running()
+    assert window.stations["clean"].run.is_running
     assert window.station == "clean"
     assert not window.actions_.by_id["clean.start"].autoRepeat()
     runner_of(window).end(Done("cancelled"))
@@ -97,7 +97,7 @@ def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
     assert can(window, "save", "try") == [False, False]
     open_file(qtbot, window, tmp_path / "poisoned.safetensors")
     assert can(window, "save", "try") == [True, True]
-    window.stations["clean"].saving.prompts.save_file = lambda *_: str(
+    window.stations["clean"].context.prompts.save_file = lambda *_: str(
         tmp_path / "mine.safetensors"
     )
     window.actions_.by_id["clean.save"].trigger()

@@ -12,6 +12,7 @@ from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
+from cleanclip_gui import threads
 from cleanclip_gui.clean.before_after import (
     BeforeAfter,
     Row,
@@ -20,8 +21,8 @@ from cleanclip_gui.clean.before_after import (
     summary,
     tone_colour,
 )
+from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run_bar import progress_text
-from cleanclip_gui.clean.save_result import suggested_name
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
@@ -110,8 +111,14 @@ def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
     return made
 
 
+def close(panel: CleanStation) -> bool:
+    """What the window does when it closes."""
+    panel.shell.closing.emit()
+    return threads.close_all()
+
+
 def runner_of(panel: CleanStation) -> FakeRunner:
-    runner = panel._runner
+    runner = panel.run.runner
     assert isinstance(runner, FakeRunner)
     return runner
 
@@ -184,12 +191,12 @@ def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
 
 def test_an_own_table_with_its_columns(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     panel.data.table.setChecked(True)
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.start()
     assert "No training pairs are chosen" in blocker.args[0].sentence
     table = tmp_path / "pairs.csv"
     table.write_text("file,text\n")
-    panel.data.prompts.open_file = lambda *_: str(table)
+    panel.context.prompts.open_file = lambda *_: str(table)
     panel.data.browse.click()
     panel.data.image_column.setText("file")
     panel.data.text_column.setText("text")
@@ -228,15 +235,15 @@ def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     assert session.run.status == "cancelled"
     session.checkpoint = None
     assert not panel.start_button.isEnabled()
-    assert panel._hint.text() == "Open a checkpoint to clean it."
+    assert panel.hint.text() == "Open a checkpoint to clean it."
 
 
 def test_what_will_not_be_measured_is_said(panel: CleanStation, session: Session) -> None:
-    assert panel._hint.text() == ""
+    assert panel.hint.text() == ""
     session.trigger = None
-    assert "attack success will not be measured" in panel._hint.text()
+    assert "attack success will not be measured" in panel.hint.text()
     session.images = None
-    assert "nothing will be measured" in panel._hint.text()
+    assert "nothing will be measured" in panel.hint.text()
 
 
 def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
@@ -258,7 +265,7 @@ def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
 def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
     panel.start()
     assert "numbers come slower" in panel.run_bar.notice.text()
-    assert panel.trying._inference.devices == []
+    assert panel.context.inference.devices == []
     runner_of(panel).end(Done("cancelled"))
     assert not panel.run_bar.notice.isVisible()
 
@@ -266,20 +273,20 @@ def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
 def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Session) -> None:
     session.device = "cuda:0"
     panel.start()
-    panel.trying._inference.answer("cpu")
+    panel.context.inference.answer("cpu")
     assert session.device == "cpu"
     assert panel.run_bar.notice.text() == "Studio evaluates on the CPU while the run uses cuda:0."
     runner_of(panel).end(Done("cancelled"))
-    assert panel.trying._inference.devices == ["cpu", "cuda:0"]
+    assert panel.context.inference.devices == ["cpu", "cuda:0"]
     assert session.run.device == "cuda:0"
 
 
-def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation) -> None:
+def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, session) -> None:
     """A run resumed on a GPU while the user chose the CPU for Studio."""
-    way = panel.studio_device
+    way = panel.context.device
     assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
     way.come_back()
-    assert panel.trying._inference.devices == []
+    assert panel.context.inference.devices == []
     way.found(("cuda:0", "cpu"), "cuda:0")
     assert session.device == "cuda:0"
 
@@ -300,11 +307,13 @@ def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: 
     assert not runner.spec_path.exists()
     panel.form.row("batch_size").editor.setValue(64)
     assert panel.estimate_text() == ""
-    panel.show_estimate("About 3 min.")
+    panel.estimate_button.click()
+    runner_of(panel).end(Done("finished", found))
+    assert panel.estimate_text()
     session.images = None  # most of a short run is measuring images
     assert panel.estimate_text() == ""
     panel.estimate()
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
     assert (blocker.args[0].sentence, blocker.args[0].details) == ("There is no table.", "why")
 
@@ -338,13 +347,13 @@ def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_p
 def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_path) -> None:
     cleaned = finish(panel, tmp_path)
     panel.try_button.click()
-    request = panel.trying._inference.questions[-1]
+    request = panel.context.inference.questions[-1]
     assert isinstance(request, OpenCheckpoint)
     assert (request.path, request.role) == (str(cleaned), "cleaned")
     assert session.role == "suspect"
     opened = facts(cleaned)
     with qtbot.waitSignal(panel.shell.station_wanted):
-        panel.trying._inference.answer(opened)
+        panel.context.inference.answer(opened)
     assert session.role == "cleaned"
     assert session.cleaned is opened
 
@@ -352,7 +361,7 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
 def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     asked: list[tuple[str, ...]] = []
-    prompts = panel.saving.prompts
+    prompts = panel.context.prompts
     prompts.save_file = lambda _, *said: asked.append(said) or str(tmp_path / "mine.safetensors")
     panel.save_button.click()
     assert panel.saving.is_busy
@@ -365,11 +374,11 @@ def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> 
     assert panel.log_line.text() == "Saved the cleaned checkpoint as mine.safetensors."
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
-    with qtbot.waitSignal(panel.failed, timeout=5000) as blocker:
+    with qtbot.waitSignal(panel.shell.failed, timeout=5000) as blocker:
         panel.save_cleaned()
     assert "could not be written" in blocker.args[0].sentence
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
-    assert panel.close_down()
+    assert close(panel)
 
 
 def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -378,7 +387,7 @@ def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: P
     there = tmp_path / "mine.v2.safetensors"
     there.write_bytes(b"older weights")
     answers = Answers(tmp_path / "mine.v2", yes=False)
-    panel.saving.prompts = answers.prompts()
+    answers.take_over(panel.context.prompts)
     panel.save_button.click()
     assert answers.asked[1] == "mine.v2.safetensors exists already. Write over it?"
     assert not panel.saving.is_busy
@@ -391,9 +400,9 @@ def test_no_file_is_written_over_unasked(qtbot, panel: CleanStation, tmp_path: P
 
 def test_one_file_is_saved_at_a_time(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
-    panel.saving.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
+    panel.context.prompts.save_file = lambda *_: str(tmp_path / "mine.safetensors")
     panel.save_cleaned()
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.save_cleaned()
     assert "is being saved" in blocker.args[0].sentence
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
@@ -407,7 +416,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) ->
     panel.run.show_outcome("finished", result | {"method": "rvpt", "adapter": str(adapter)})
     assert panel.save_button.text() == "Save adapter…"
     answers = Answers(tmp_path / "mine.safetensors")
-    panel.saving.prompts = answers.prompts()
+    answers.take_over(panel.context.prompts)
     panel.save_button.click()
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert answers.asked == ["Save adapter"]
@@ -423,20 +432,20 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanStation, se
     write_state(runner.spec_path.parent, step=2)
     killed = "The cleaning job was killed by SIGKILL, probably out of memory."
     runner.end(Done("failed", {}, killed, "killed", "last line"))
-    assert panel._trouble_text.text() == (
+    assert panel.trouble_text.text() == (
         f"Interrupted: {killed} Resume goes on from the last save."
     )
     assert panel.run_bar.title.text().endswith(": interrupted")
-    assert panel._trouble_text.isVisible()
+    assert panel.trouble_text.isVisible()
     assert (session.run.status, session.run.error) == ("interrupted", killed)
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.details_button.click()
     assert blocker.args[0].details == "last line"
     assert panel.resume_button.text() == "Resume"
     panel.resume_button.click()
     again = runner_of(panel)
     assert (again.mode, again.spec_path) == ("resume", runner.spec_path)
-    assert not panel._trouble_text.isVisible()
+    assert not panel.trouble_text.isVisible()
     assert session.run.status == "running"
     again.end(Done("cancelled"))
 
@@ -463,17 +472,17 @@ def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanStation) -> None:
     folder = runner_of(panel).spec_path.parent
     write_state(folder, step=2).write_bytes(b"torn")
     runner_of(panel).end(Done("failed", {}, "It broke.", "killed"))
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.resume_button.click()
     assert "damaged" in blocker.args[0].sentence
-    assert not panel.is_running()
+    assert not panel.run.is_running
 
 
 def test_without_a_save_the_run_starts_again(panel: CleanStation) -> None:
     panel.start()
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
-    assert panel._trouble_text.text() == (
+    assert panel.trouble_text.text() == (
         "Interrupted: It broke. There was no save yet: Start again begins anew."
     )
     assert panel.resume_button.text() == "Start again"
@@ -499,14 +508,14 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(
     one, two = read_spec(first.spec_path), read_spec(runner_of(panel).spec_path)
     assert two.recipe == one.recipe
     assert Path(two.trigger).parent == Path(two.output_dir) == runner_of(panel).spec_path.parent
-    assert panel._asked[0].digest == demo_trigger().digest
+    assert panel.run.asked[0].digest == demo_trigger().digest
     runner_of(panel).end(Done("cancelled"))
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_double_click_starts_one_run(panel: CleanStation, moved: bool) -> None:
     two_clicks(panel.start_button, 150, moved=moved)
-    assert panel.is_running()
+    assert panel.run.is_running
     assert len(panel.queue) == 0
     runner_of(panel).end(Done("cancelled"))
 
@@ -524,7 +533,7 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
         key = Qt.Key.Key_Return
         press = QKeyEvent(QEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier, "", repeated)
         QApplication.sendEvent(panel.start_button, press)
-    assert panel.is_running()
+    assert panel.run.is_running
     assert len(panel.queue) == 0
     runner_of(panel).end(Done("cancelled"))
 
@@ -541,12 +550,12 @@ def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_
         path, device=device, command=[sys.executable, str(script)]
     )
     panel.start()
-    runner = panel._runner
+    runner = panel.run.runner
     assert isinstance(runner, JobRunner)
-    qtbot.waitUntil(lambda: not panel.is_running(), timeout=8000)
-    assert "killed by SIGKILL" in panel._trouble_text.text()
+    qtbot.waitUntil(lambda: not panel.run.is_running, timeout=8000)
+    assert "killed by SIGKILL" in panel.trouble_text.text()
     assert len(panel.charts.losses.series("loss")) == 1
-    assert panel.close_down()
+    assert close(panel)
 
 
 def refuse(self: FakeRunner) -> None:
@@ -567,13 +576,13 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(
         assert not panel.estimate_button.isEnabled()
         assert panel.estimate_button.toolTip().startswith("Another job is at work")
         panel.start()
-        assert not panel.is_running()
+        assert not panel.run.is_running
         assert len(panel.queue) == 1
         assert panel.before_after.isVisible()
-        assert panel._result["checkpoint"] == str(cleaned)
+        assert panel.run.result["checkpoint"] == str(cleaned)
         assert len(panel.charts.rates.series("ca")) == 1
     DEVICES.changed.emit()
-    qtbot.waitUntil(panel.is_running)
+    qtbot.waitUntil(lambda: panel.run.is_running)
     assert len(panel.queue) == 0
     assert panel.start_button.text() == "Add to the queue"
     runner_of(panel).end(Done("cancelled"))
@@ -587,10 +596,10 @@ def test_a_resume_on_a_busy_device_leaves_what_is_shown(qtbot, panel, monkeypatc
     runner_of(panel).end(Done("failed", {}, "It broke.", "killed"))
     panel.charts.add(Metric(0, 3, {"ca": 0.97}))
     monkeypatch.setattr(FakeRunner, "launch", refuse)
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.resume_button.click()
     assert blocker.args[0].sentence == "A job is already running on cpu."
-    assert panel._trouble_text.isVisible()
+    assert panel.trouble_text.isVisible()
     assert len(panel.charts.rates.series("ca")) == 1
 
 
@@ -599,7 +608,7 @@ def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanStation)
     assert panel.minimumSizeHint().width() <= 1196
     panel.start_button.setFocus()
     QTest.keyClick(panel.start_button, Qt.Key.Key_Space)
-    assert panel.is_running()
+    assert panel.run.is_running
     for kind in (QAbstractButton, QLineEdit):
         for widget in panel.findChildren(kind):
             if widget.isVisible() and widget.focusPolicy() != Qt.FocusPolicy.NoFocus:
@@ -662,20 +671,20 @@ def test_another_checkpoint_takes_the_old_result_away(
     finish(panel, tmp_path)
     assert panel.before_after.isVisible()
     first = session.checkpoint
-    assert panel.has_result()
+    assert panel.run.has_result
     session.checkpoint = facts(tmp_path / "other.safetensors")
     assert not panel.before_after.isVisible()
-    assert not panel.has_result()
+    assert not panel.run.has_result
     session.checkpoint = first
     assert panel.before_after.isVisible()
-    assert panel.has_result()
+    assert panel.run.has_result
     panel.try_cleaned()
-    question = panel.trying._inference.questions[-1]
+    question = panel.context.inference.questions[-1]
     assert question.path == str(tmp_path / "cleaned.safetensors")
     panel.start()
     session.checkpoint = None
     session.checkpoint = first
-    assert not panel.has_result()  # the run at work has none yet
+    assert not panel.run.has_result  # the run at work has none yet
     runner_of(panel).end(Done("cancelled"))
 
 
@@ -694,12 +703,12 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     cleaned.write_bytes(b"cleaned weights")
     runner.end(Done("finished", result_of(cleaned) | {"source": first.path}))
     assert panel.before_after.isVisible()
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.try_cleaned()
     assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
-    assert panel.trying._inference.questions[-1].path == str(cleaned)
+    assert panel.context.inference.questions[-1].path == str(cleaned)
 
 
 def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanStation, tmp_path: Path) -> None:
@@ -707,7 +716,7 @@ def test_an_estimate_leaves_the_result_and_its_numbers(panel: CleanStation, tmp_
     panel.estimate()
     runner_of(panel).end(Done("cancelled"))
     assert panel.before_after.isVisible()
-    assert suggested_name(panel._result) == "poisoned-cleaned.safetensors"
+    assert suggested_name(panel.run.result) == "poisoned-cleaned.safetensors"
 
 
 def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanStation) -> None:
@@ -725,17 +734,17 @@ def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanStation
 
 def test_an_estimate_is_not_paused_or_stopped(panel: CleanStation) -> None:
     panel.estimate()
-    panel.pause()
-    panel.stop_and_save()
+    panel.run.pause()
+    panel.run.stop()
     assert runner_of(panel).told == ["launch"]
-    panel.cancel()
+    panel.run.cancel()
     assert runner_of(panel).told == ["launch", "cancel"]
     runner_of(panel).end(Done("cancelled"))
 
 
 def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
     said: list[str] = []
-    panel.logged.connect(said.append)
+    panel.shell.logged.connect(said.append)
     panel.start()
     panel.start()
     panel.queue.hold(True)
@@ -743,7 +752,7 @@ def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
     panel.estimate()
     panel.queue.hold(False)
     runner_of(panel).end(Done("failed", {}, "There is no table.", "usage"))
-    assert panel.is_running()
+    assert panel.run.is_running
     assert not [line for line in said if "The next run starts" in line]
     panel.start()
     runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))

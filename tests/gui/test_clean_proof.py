@@ -11,8 +11,9 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.alpha_row import AlphaRow
+from cleanclip_gui.clean.alpha import AlphaRow
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
+from cleanclip_gui.clean.runs.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
 from cleanclip_gui.session import CheckpointFacts
@@ -80,8 +81,8 @@ def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
         spec.model_copy(update={"images": images, "test_images": images}), folder / SPEC_FILE
     )
     panel.proving.new_runner = FakeRunner  # type: ignore[assignment]
-    panel.bench.note_run(folder)
-    panel.bench.open_asked.emit(panel.bench._past[folder])
+    panel.runs.note_run(folder)
+    panel.runs.open_run(read_run(folder))
     return folder
 
 
@@ -93,7 +94,7 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     section = panel.proof
     assert section.isVisibleTo(panel)
     click(section.rebound_button)
-    runner = panel.proving._runner
+    runner = panel.proving.runner
     assert (runner.mode, runner.told) == ("rebound", ["launch"])
     spec = read_spec_file(runner.spec_path, ReboundSpec)
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
@@ -111,7 +112,7 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     assert chart.keys() == ("0.1", "0.3", "1")
     assert section.rebound.verdict.text() == "It stays clean."
     assert section.rebound.verdict.property("role") == "success"
-    assert chart._level == (LIMIT, "limit 5 %")
+    assert chart.level == (LIMIT, "limit 5 %")
     small = section.rebound.facts.text()
     assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
     assert "measured on 3\u2009900 images" in small
@@ -123,7 +124,7 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
 
 def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None:  # noqa: F811
     click(panel.proof.rebound_button)
-    panel.proving._runner.end(Done("finished", rebound_record(0.4)))
+    panel.proving.runner.end(Done("finished", rebound_record(0.4)))
     assert panel.proof.rebound.verdict.property("role") == "error"
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
 
@@ -131,14 +132,14 @@ def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None: 
 def test_an_undecided_test_is_a_warning(qtbot, panel, shown: Path) -> None:  # noqa: F811
     click(panel.proof.rebound_button)
     record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
-    panel.proving._runner.end(Done("finished", record))
+    panel.proving.runner.end(Done("finished", record))
     assert panel.proof.rebound.verdict.property("role") == "warning"
 
 
 def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    runner = panel.proving._runner
+    runner = panel.proving.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
     assert (runner.mode, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
@@ -162,11 +163,11 @@ def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None
     section = panel.proof
     click(section.holdouts_button)
     click(section.cancel)
-    assert panel.proving._runner.told == ["launch", "cancel"]
-    panel.proving._runner.end(Done("cancelled"))
+    assert panel.proving.runner.told == ["launch", "cancel"]
+    panel.proving.runner.end(Done("cancelled"))
     assert section.said() == "The hold-outs test was cancelled."
     click(section.holdouts_button)
-    panel.proving._runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    panel.proving.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
     assert section.said() == "The hold-outs test failed: There are no pairs."
 
 
@@ -174,10 +175,10 @@ def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F
     click(panel.proof.holdouts_button)
     panel.start()
     assert len(panel.queue) == 1
-    panel.proving._runner.end(Done("cancelled"))
-    assert panel.is_running()
+    panel.proving.runner.end(Done("cancelled"))
+    assert panel.run.is_running
     assert not panel.proof.rebound_button.isEnabled()
-    panel._runner.end(Done("cancelled"))
+    panel.run.runner.end(Done("cancelled"))
 
 
 def test_a_test_at_work_stays_in_sight_whatever_is_opened(
@@ -194,7 +195,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert not panel.estimate_button.isEnabled()
     assert panel.estimate_button.toolTip().startswith("Another job is at work")
     click(panel.proof.cancel)
-    panel.proving._runner.end(Done("cancelled"))
+    panel.proving.runner.end(Done("cancelled"))
     assert panel.proof.said() == "The rebound test was cancelled."
     session.checkpoint = None
     assert not panel.proof.isVisible()
@@ -205,27 +206,27 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
 def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> None:  # noqa: F811
     (shown / "rebound.json").write_text(json.dumps(rebound_record()))
     (shown / "holdouts.json").write_text("[1")
-    panel.bench.open_asked.emit(panel.bench._past[shown])
+    panel.runs.open_run(read_run(shown))
     assert panel.proof.rebound.verdict.text() == "It stays clean."
     assert panel.proof.holdouts.isHidden()
     odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
     (shown / "holdouts.json").write_text(json.dumps(odd))
-    panel.bench.open_asked.emit(panel.bench._past[shown])
+    panel.runs.open_run(read_run(shown))
     assert "holdouts.json of this run cannot be read" in panel.proof.said()
     other = write_run(tmp_path / "runs", "other")
-    panel.bench.note_run(other)
-    panel.bench.open_asked.emit(panel.bench._past[other])
+    panel.runs.note_run(other)
+    panel.runs.open_run(read_run(other))
     assert panel.proof.rebound.isHidden()
 
 
 def test_a_proof_of_other_weights_is_not_shown(qtbot, panel, shown: Path) -> None:  # noqa: F811
     """The run went on after it was proven."""
     (shown / "rebound.json").write_text(json.dumps(rebound_record()))
-    panel.bench.open_asked.emit(panel.bench._past[shown])
+    panel.runs.open_run(read_run(shown))
     assert not panel.proof.rebound.isHidden()
     other = rebound_record() | {"checkpoint_sha256": "d" * 64}
     (shown / "rebound.json").write_text(json.dumps(other))
-    panel.bench.open_asked.emit(panel.bench._past[shown])
+    panel.runs.open_run(read_run(shown))
     assert panel.proof.rebound.isHidden()
 
 
@@ -251,13 +252,13 @@ def line(panel: CleanStation, shown: Path) -> Path:  # noqa: F811
         "alpha": 0.5,
     }
     path.write_text(json.dumps(result))
-    panel.bench.note_run(shown)
-    panel.bench.open_asked.emit(panel.bench._past[shown])
+    panel.runs.note_run(shown)
+    panel.runs.open_run(read_run(shown))
     return vector
 
 
 def opens(panel: CleanStation) -> list[tuple[str, float]]:  # noqa: F811
-    questions = panel.trying._inference.questions
+    questions = panel.context.inference.questions
     return [(q.vector, q.alpha) for q in questions if getattr(q, "vector", "")]
 
 
@@ -268,7 +269,7 @@ def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  #
 def opened(panel: CleanStation, path: str) -> CheckpointFacts:  # noqa: F811
     """The cleaned checkpoint that was asked for last was opened."""
     made = facts(path)
-    panel.trying._inference.answer(made)
+    panel.context.inference.answer(made)
     return made
 
 
@@ -278,7 +279,7 @@ def numbers(ca: float, asr: float, partial: bool = False) -> Evaluation:
 
 def measured(panel: CleanStation, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
     """What was asked for last has been measured."""
-    inference = panel.trying._inference
+    inference = panel.context.inference
     found = numbers(ca, asr, partial)
     inference.answer(EvaluationUpdated(inference.questions[-1], found, None))  # type: ignore[arg-type]
 
@@ -286,7 +287,7 @@ def measured(panel: CleanStation, ca: float, asr: float, partial: bool = False) 
 def studio_measures(panel: CleanStation, session, question: Evaluate) -> None:  # noqa: F811
     """Studio shows that question, and asks it."""
     session.role, session.trigger = question.role, question.trigger
-    panel.trying._inference.ask(question)
+    panel.context.inference.ask(question)
 
 
 def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
@@ -307,9 +308,9 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     assert row.said() == (
         "Alpha 0.72 · clean accuracy 95.5 % · attack success 3.1 % · 100 of 400 images"
     )
-    assert panel.alpha_acts.is_busy  # 300 are still to come
+    assert panel.alpha_line.is_busy  # 300 are still to come
     measured(panel, 0.955, 0.031)
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
 
 
 def test_a_row_shows_no_other_model_s_numbers(panel, session, line, tmp_path) -> None:  # noqa: F811
@@ -339,19 +340,19 @@ def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instea
     panel.alpha.slider.setValue(51)
     opened(panel, session.checkpoint.path)
     measured(panel, 0.955, 0.031, partial=True)
-    assert panel.alpha_acts.is_busy
+    assert panel.alpha_line.is_busy
     asked = (session.trigger, session.target)
     if instead == "nothing":  # Studio looks at one image
-        panel.trying._inference.cancel("Evaluate")
+        panel.context.inference.cancel("Evaluate")
     elif instead == "suspect":
         studio_measures(panel, session, Evaluate(*asked, None, "suspect"))
     else:
         studio_measures(panel, session, Evaluate(None, session.target, None, "cleaned"))
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
     if instead != "nothing":
         session.evaluation = numbers(0.5, 0.99)
         assert "Studio measures something else" in panel.alpha.said()
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
 
 
 def test_studio_may_take_the_measurement_over(panel, session, line) -> None:  # noqa: F811
@@ -360,19 +361,19 @@ def test_studio_may_take_the_measurement_over(panel, session, line) -> None:  # 
     studio_measures(panel, session, Evaluate(session.trigger, session.target, None, "cleaned"))
     session.evaluation = numbers(0.95, 0.04, partial=True)
     assert "attack success 4.0 %" in panel.alpha.said()
-    assert panel.alpha_acts.is_busy
+    assert panel.alpha_line.is_busy
     session.evaluation = None
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
     session.evaluation = numbers(0.95, 0.03)
     assert "attack success 3.0 %" in panel.alpha.said()
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
 
 
 def test_an_alpha_of_the_result_before_is_not_shown(panel, session, line) -> None:  # noqa: F811
     panel.alpha.slider.setValue(51)
-    first = panel.trying._inference.tickets[-1]
+    first = panel.context.inference.tickets[-1]
     result = panel.run.result | {"vector": str(line), "alpha": 0.5}
-    panel.alpha_acts.show_result(result, (session.trigger, session.target))
+    panel.alpha_line.show_result(result, (session.trigger, session.target))
     panel.alpha.slider.setValue(52)
     first.deliver(facts(session.checkpoint.path))
     assert session.cleaned is None
@@ -398,10 +399,10 @@ def test_the_result_s_alpha_is_kept_to_its_last_digit(qtbot) -> None:
     row.save_asked.connect(saved.append)
     row.show_alpha(0.40625)
     assert row.alpha == 0.40625
-    assert row._value.text() == "0.40625"
+    assert row.value.text() == "0.40625"
     row.save.click()
     row.slider.setValue(row.slider.value() + 1)
-    assert row._value.text() == "0.42"
+    assert row.value.text() == "0.42"
     row.slider.setValue(row.slider.value() - 1)
     row.save.click()
     assert saved == [0.40625, 0.40625]
@@ -409,9 +410,7 @@ def test_the_result_s_alpha_is_kept_to_its_last_digit(qtbot) -> None:
 
 def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None:  # noqa: F811
     asked: list[str] = []
-    panel.alpha_acts.prompts = replace(
-        panel.alpha_acts.prompts, save_file=lambda *said: asked.append(said[2]) or ""
-    )
+    panel.context.prompts.save_file = lambda *said: asked.append(said[2]) or ""
     panel.alpha.show_alpha(0.40625)
     panel.alpha.save.click()
     assert asked == ["poisoned-alpha-0.40625.safetensors"]
@@ -419,11 +418,11 @@ def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None: 
 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
     panel.alpha.slider.setValue(20)
-    inference, shown = panel.trying._inference, []
+    inference, shown = panel.context.inference, []
     inference.failed.connect(shown.append)
     inference.fail("The vector does not fit.")
     assert panel.alpha.said() == "The vector does not fit."
     assert len(shown) == 1  # in a dialog too
-    assert not panel.alpha_acts.is_busy
+    assert not panel.alpha_line.is_busy
     panel.alpha.slider.setValue(30)
     assert len(opens(panel)) == 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cleanclip_gui.clean.gpu_choice import BATCH_NORM
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
+from cleanclip_gui.clean.setup import BATCH_NORM
 from cleanclip_gui.clean.station import CleanStation
 from ml_core.cleaning.presets import preset
 from ml_core.jobs.specs import read_spec
@@ -15,15 +15,15 @@ from tests.gui.test_clean_bench import click, history, panel, session  # noqa: F
 
 def export(panel: CleanStation) -> ExportDialog:  # noqa: F811
     """Ask to export the chosen run."""
-    click(panel.bench.export)
+    click(panel.runs.export)
     return panel.window().findChildren(ExportDialog)[-1]
 
 
 def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None:  # noqa: F811
     folder = write_run(tmp_path / "runs", "here")
     history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
+    panel.runs.table.choose(folder)
+    panel.context.prompts.open_folder = lambda *_: str(tmp_path / "out")
     dialog = export(panel)
     assert (dialog.gpus.value(), dialog.machines.value()) == (1, 1)
     dialog.gpus.lineEdit().setText("4")
@@ -31,7 +31,7 @@ def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None: 
     click(dialog.ok)
     made = tmp_path / "out" / "job-here"
     assert {path.name for path in made.iterdir()} >= {"job.json", "job.slurm", "run.sh"}
-    assert "submit job.slurm" in panel.bench.said.text()
+    assert "submit job.slurm" in panel.runs.said.text()
     job = read_spec(made / "job.json")
     assert job.output_dir == str(made / "results")
     assert job.device == "auto"  # not the CPU, as here
@@ -44,9 +44,9 @@ def test_a_job_is_exported_for_a_cluster(qtbot, panel, tmp_path: Path) -> None: 
 def test_an_export_that_is_cancelled_leaves_nothing(qtbot, panel, tmp_path: Path) -> None:  # noqa: F811
     folder = write_run(tmp_path / "runs", "here")
     history(qtbot, panel)
-    panel.bench.table.choose(folder)
+    panel.runs.table.choose(folder)
     asked: list[str] = []
-    panel.bench.prompts.open_folder = lambda *_: asked.append("") or ""
+    panel.context.prompts.open_folder = lambda *_: asked.append("") or ""
     before = sorted(tmp_path.rglob("*"))
     export(panel).reject()
     assert asked == []
@@ -74,10 +74,10 @@ def test_an_export_names_the_trigger_that_is_gone(qtbot, panel, tmp_path: Path) 
     for path in folder.glob("trigger.*"):
         path.unlink()
     history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.prompts.open_folder = lambda *_: str(tmp_path / "out")
+    panel.runs.table.choose(folder)
+    panel.context.prompts.open_folder = lambda *_: str(tmp_path / "out")
     dialog = export(panel)
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         click(dialog.ok)
     assert "trigger.json cannot be read; put it back" in blocker.args[0].sentence
     assert not (tmp_path / "out").exists()

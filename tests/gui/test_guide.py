@@ -129,7 +129,7 @@ def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     clean.charts.setMinimumHeight(3000)
     QApplication.processEvents()
     assert clean.charts.rates.height() > window.height()
-    view = clean._scroll.viewport()
+    view = clean.scroll_area.viewport()
     seen = view.rect().translated(view.mapTo(window, view.rect().topLeft()))
     assert seen.adjusted(-6, -6, 6, 6).contains(guide._outline.geometry())
     window.session.run = None

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.run_queue import RunQueue
+from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.runs.history import (
     list_runs,
     read_note,
@@ -19,7 +20,7 @@ from cleanclip_gui.clean.runs.history import (
     write_note,
 )
 from ml_core.events import Done
-from ml_core.jobs.specs import read_spec
+from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.run_folders import write_run
 
@@ -121,8 +122,42 @@ def test_history_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_queue_keeps_its_order(qtbot) -> None:
-    queue = RunQueue()
+class RunStandIn(QObject):
+    """Begins what it is told to, until the test says that it ended."""
+
+    ended = Signal(object)
+    freed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[Path] = []
+        self.is_running, self.mode, self.title = False, "run", "CleanCLIP"
+        self.refuses = False
+
+    def begin(self, folder: Path, spec: CleanSpec, asked: object) -> None:
+        if self.refuses:
+            raise InputError("A job is already running on cpu.")
+        self.begun.append(folder)
+        self.is_running = True
+
+    def end(self, last: Done) -> None:
+        self.is_running = False
+        self.ended.emit(last)
+        self.freed.emit()
+
+
+@pytest.fixture
+def run(qapp) -> RunStandIn:
+    return RunStandIn()
+
+
+@pytest.fixture
+def queue(run: RunStandIn) -> RunQueue:
+    return RunQueue(run, lambda: run.is_running)  # type: ignore[arg-type]
+
+
+def test_the_queue_keeps_its_order(queue: RunQueue) -> None:
+    queue.hold(True)
     told: list[int] = []
     queue.changed.connect(lambda: told.append(len(queue)))
     a, b, c = map(Path, "abc")
@@ -135,7 +170,37 @@ def test_the_queue_keeps_its_order(qtbot) -> None:
     queue.move(a, 5)
     assert queue.folders == (c, b, a)
     queue.remove(b)
+    assert queue.folders == (c, a)
+    assert queue.can_start
+
+
+def test_the_queue_starts_one_after_the_other(queue: RunQueue, run, tmp_path: Path) -> None:
+    lines: list[str] = []
+    queue.logged.connect(lines.append)
+    a, b, c = (write_run(tmp_path, name, started=False) for name in "abc")
+    for folder in (a, b, c):
+        queue.add(folder)
+    assert (run.begun, queue.folders) == ([a], (b, c))
+    run.end(Done("failed", {}, "It broke.", "usage"))
+    assert (run.begun, queue.folders) == ([a, b], (c,))
+    assert lines[-1] == "CleanCLIP failed: It broke. The next run starts."
     queue.hold(True)
-    assert queue.take() is None
+    run.end(Done("finished"))
+    assert (run.begun, queue.folders) == ([a, b], (c,))
+    run.refuses = True
     queue.hold(False)
-    assert (queue.take(), queue.take(), queue.take()) == (c, a, None)
+    assert queue.folders == (c,)
+    assert lines[-1] == "c waits. A job is already running on cpu."
+    run.refuses = False
+    assert queue.start_next()
+    assert (run.begun, queue.folders) == ([a, b, c], ())
+
+
+def test_a_failed_estimate_is_no_failed_run(queue: RunQueue, run, tmp_path: Path) -> None:
+    lines: list[str] = []
+    a = write_run(tmp_path, "a", started=False)
+    run.is_running, run.mode = True, "estimate"
+    queue.add(a)
+    queue.logged.connect(lines.append)
+    run.end(Done("failed", {}, "It broke.", "usage"))
+    assert (run.begun, lines) == ([a], [])

@@ -32,6 +32,7 @@ from tests.gui.shell_fakes import write_journal
 from tests.gui.test_clean_bench import (  # noqa: F401
     all_read,
     click,
+    close,
     history,
     panel,
     runner_of,
@@ -75,9 +76,9 @@ def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path: Path,
     first, second = (write_run(runs, name, started=False) for name in ("first", "second"))
     panel.queue.hold(True)
     for folder in (first, second):
-        panel.enqueue(folder)
+        panel.queue.add(folder)
     locked(first)
-    with qtbot.waitSignal(panel.failed) as blocker:
+    with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.queue.hold(False)
     assert "first cannot be read" in blocker.args[0].sentence
     assert runner_of(panel).spec_path.parent == second
@@ -87,21 +88,21 @@ def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path: Path,
 def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path) -> None:
     away = write_run(tmp_path / "cluster", "job-7")
     failures: list[InputError] = []
-    panel.failed.connect(failures.append)
+    panel.shell.failed.connect(failures.append)
     history(qtbot, panel)
-    panel.bench.open_folder(away)
+    panel.runs.open_folder(away)
     shutil.rmtree(away)
     here = write_run(tmp_path / "runs", "here")
-    panel.bench.reload()
-    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=WAIT)
+    panel.runs.reload()
+    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
     assert shown(panel) == [("here", "finished")]
-    assert "taken out of the table: job-7" in panel.bench.said.text()
-    panel.bench.say("")
-    panel.bench.reload()
-    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=WAIT)
-    assert panel.bench.said.text() == ""
+    assert "taken out of the table: job-7" in panel.runs.said.text()
+    panel.runs.say("")
+    panel.runs.reload()
+    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
+    assert panel.runs.said.text() == ""
     assert failures == []
-    assert [run.folder for run in panel.bench.runs] == [here]
+    assert [run.folder for run in panel.runs.runs] == [here]
 
 
 def test_what_changes_while_the_folders_are_read_stays(
@@ -119,13 +120,13 @@ def test_what_changes_while_the_folders_are_read_stays(
         return found
 
     monkeypatch.setattr("cleanclip_gui.clean.runs.page.list_runs", slow)
-    panel.bench.reload()
+    panel.runs.reload()
     assert has_read.wait(10)
-    panel.bench.open_folder(away)
+    panel.runs.open_folder(away)
     write_journal(here, [Done("cancelled")])
-    panel.bench.note_run(here)
+    panel.runs.note_run(here)
     go_on.set()
-    qtbot.waitUntil(lambda: panel.bench._reader is None, timeout=WAIT)
+    qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
     assert sorted(shown(panel)) == [("here", "cancelled"), ("job-7", "finished")]
 
 
@@ -136,7 +137,7 @@ def test_a_run_whose_folder_was_deleted_is_not_shown_as_running(panel: CleanStat
     shutil.rmtree(runner.spec_path.parent)
     runner.end(Done("failed", {}, "The disk is gone."))
     assert shown(panel) == []
-    assert panel.bench.compared() == {}
+    assert panel.runs.compared() == {}
 
 
 # ---- damaged results ----
@@ -156,13 +157,13 @@ def test_a_damaged_result_is_said_and_painted(qtbot, panel, tmp_path: Path, dama
     path = folder / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     history(qtbot, panel)
-    table = panel.bench.table
+    table = panel.runs.table
     table.choose(folder)
     model = table.runs
     assert model.data(model.index(0, ACCURACY)) == "–"
     tip = model.data(model.index(0, STATUS), Qt.ItemDataRole.ToolTipRole)
     assert "result.json of this run is damaged" in tip
-    click(panel.bench.open_)
+    click(panel.runs.open_)
     assert "damaged" in panel.run_bar.details.text()
     assert not panel.before_after.isVisible()
     all_read(qtbot, panel)
@@ -180,14 +181,14 @@ def test_a_last_word_that_is_none_is_no_status(tmp_path: Path) -> None:
 def test_a_note_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
-    panel.bench.table.choose(folder)
-    panel.bench.note.setFocus()
-    QTest.keyClicks(panel.bench.note, "half a ")
+    panel.runs.table.choose(folder)
+    panel.runs.note.setFocus()
+    QTest.keyClicks(panel.runs.note, "half a ")
     panel.start()
     assert len(shown(panel)) == 2
-    QTest.keyClicks(panel.bench.note, "word")
-    assert panel.bench.note.text() == "half a word"
-    QTest.keyClick(panel.bench.note, Qt.Key.Key_Return)
+    QTest.keyClicks(panel.runs.note, "word")
+    assert panel.runs.note.text() == "half a word"
+    QTest.keyClick(panel.runs.note, Qt.Key.Key_Return)
     assert read_note(folder) == "half a word"
     runner_of(panel).end(Done("cancelled"))
 
@@ -197,13 +198,13 @@ def test_a_note_is_kept_when_another_run_is_chosen_or_the_window_closes(
 ) -> None:
     one, two = (write_run(tmp_path / "runs", name) for name in ("one", "two"))
     history(qtbot, panel)
-    panel.bench.table.choose(one)
-    panel.bench.note.setFocus()
-    QTest.keyClicks(panel.bench.note, "first")
-    panel.bench.table.choose(two)
-    assert (read_note(one), panel.bench.note.text()) == ("first", "")
-    QTest.keyClicks(panel.bench.note, "second")
-    panel.close_down()
+    panel.runs.table.choose(one)
+    panel.runs.note.setFocus()
+    QTest.keyClicks(panel.runs.note, "first")
+    panel.runs.table.choose(two)
+    assert (read_note(one), panel.runs.note.text()) == ("first", "")
+    QTest.keyClicks(panel.runs.note, "second")
+    close(panel)
     assert (read_note(one), read_note(two)) == ("first", "second")
 
 
@@ -215,11 +216,11 @@ def test_notes_can_be_read_on_a_small_screen(qtbot, panel, tmp_path: Path) -> No
     folder = write_run(runs, "one")
     write_run(runs, "two")
     history(qtbot, panel)
-    table = panel.bench.table
+    table = panel.runs.table
     assert table.isColumnHidden(CHECKPOINT)
     assert table.columnWidth(NOTE) >= 140
     other = write_run(runs, "three", checkpoint=runs / "another.safetensors")
-    panel.bench.note_run(other)
+    panel.runs.note_run(other)
     assert not table.isColumnHidden(CHECKPOINT)
     assert table.columnWidth(NOTE) >= 80
     row = [run.folder for run in table.runs.runs].index(other)
@@ -276,14 +277,14 @@ def test_journals_are_read_beside_the_window(qtbot, panel, tmp_path: Path, monke
         name = place.split(".")[-1]
         wrapped = noting(getattr(history_module, name))
         monkeypatch.setattr(f"cleanclip_gui.clean.{place}", wrapped)
-    panel.bench.compare(folder, True)
-    panel.bench.table.choose(folder)
-    click(panel.bench.open_)
+    panel.runs.compare(folder, True)
+    panel.runs.table.choose(folder)
+    click(panel.runs.open_)
     all_read(qtbot, panel)
     assert len(threads) == 2
     assert threading.main_thread() not in threads
     assert len(panel.charts.losses.series("loss")) == 100
-    assert len(panel.bench.tradeoff.spots()) == 6
+    assert len(panel.runs.tradeoff.spots()) == 6
 
 
 def test_charts_of_one_run_do_not_come_into_those_of_the_next(
@@ -298,8 +299,8 @@ def test_charts_of_one_run_do_not_come_into_those_of_the_next(
         return run_metrics(folder)
 
     monkeypatch.setattr("cleanclip_gui.clean.run.run_metrics", slow)
-    panel.bench.table.choose(folder)
-    click(panel.bench.open_)
+    panel.runs.table.choose(folder)
+    click(panel.runs.open_)
     panel.start()
     go_on.set()
     all_read(qtbot, panel)

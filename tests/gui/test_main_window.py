@@ -329,13 +329,13 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     """A run can be resumed before torch is loaded."""
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.session.device = "cpu"
-    window.stations["clean"].studio_device.give_way("cuda:0")
+    window.stations["clean"].context.device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
-    window.stations["clean"].studio_device.come_back()
+    window.stations["clean"].context.device.come_back()
     assert window.session.device == "cuda:0"
     qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
 
@@ -451,7 +451,7 @@ def test_the_status_bar_stands_still_while_a_run_is_paused(window):
 def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch):
     cancelled = []
     monkeypatch.setattr(
-        type(window.stations["clean"]), "cancel", lambda self: cancelled.append(1), False
+        type(window.stations["clean"].run), "cancel", lambda self: cancelled.append(1), False
     )
     window.session.run = RunState("out", "cleanclip", "running")
     assert window.status.job.text() == "CleanCLIP is running"
@@ -491,16 +491,16 @@ CUT_OFF = {
 
 
 @pytest.mark.parametrize("what", CUT_OFF)
-def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
+def test_closing_asks_while_anything_is_being_worked_at(window, answers, what, monkeypatch):
     job, clean = FakeJob(), window.stations["clean"]
     if what == "audit":
-        clean.auditing._runner = job
+        clean.auditing.runner = job
     elif what == "alpha":
-        clean.alpha_acts._opening = object()
+        monkeypatch.setattr(type(clean.alpha_line), "is_busy", True)
     elif what == "save":
-        clean.saving._copy = job
+        monkeypatch.setattr(type(clean.saving), "is_busy", True)
     else:
-        clean.proving._runner, clean.proving._kind = job, what
+        clean.proving.runner, clean.proving.kind = job, what
     answers.yes = False
     assert not window.close()
     assert window.isVisible()
@@ -515,7 +515,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what):
 def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
     opened(window, qtbot, checkpoint)
     acts, row, session = (
-        window.stations["clean"].alpha_acts,
+        window.stations["clean"].alpha_line,
         window.stations["clean"].alpha,
         window.session,
     )
@@ -542,9 +542,9 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
-    monkeypatch.setattr(type(window.stations["clean"]), "cancel", lambda self: None, False)
+    monkeypatch.setattr(type(window.stations["clean"].run), "cancel", lambda self: None, False)
     window.session.run = RunState("out", "cleanclip", "running")
-    window.stations["clean"].auditing._runner = job = FakeJob()
+    window.stations["clean"].auditing.runner = job = FakeJob()
     assert not window.close()
     assert answers.asked == [
         "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "

@@ -12,10 +12,10 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.audit.audit import read_result
-from cleanclip_gui.clean.file_copy import copy_whole
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.runs.history import read_run, run_metrics, run_points, write_note
 from cleanclip_gui.clean.runs.saved_run import journal, read_saved_run
+from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
@@ -111,5 +111,5 @@ def test_an_audit_of_pipes_is_a_sentence(tmp_path: Path, name: str) -> None:
 def test_a_checkpoint_that_became_a_pipe_is_not_copied(tmp_path: Path) -> None:
     source, target = pipe(tmp_path / "cleaned.safetensors"), tmp_path / "copy.safetensors"
     with pytest.raises(InputError, match="is a named pipe"):
-        list(copy_whole(source, target)(lambda: False))
+        copy_whole(source, target, lambda: False)
     assert not target.exists()

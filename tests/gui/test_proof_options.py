@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
+from cleanclip_gui.clean.runs.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -26,8 +27,8 @@ def own_images(panel: CleanStation, folder: Path, **changes: Any) -> None:  # no
     test = ImageSpec(kind="demo", split="test", n=100)
     changes = {"pairs": None, "training_images": mine, "images": test, **changes}
     write_spec(spec.model_copy(update={"test_images": test} | changes), folder / SPEC_FILE)
-    panel.bench.note_run(folder)
-    panel.bench.open_asked.emit(panel.bench._past[folder])
+    panel.runs.note_run(folder)
+    panel.runs.open_run(read_run(folder))
 
 
 def options(panel: CleanStation) -> ProofDialog:  # noqa: F811
@@ -64,17 +65,17 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
     click(section.rebound_button)
-    asked = read_spec_file(panel.proving._runner.spec_path, ReboundSpec)
+    asked = read_spec_file(panel.proving.runner.spec_path, ReboundSpec)
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
-    panel.proving._runner.end(Done("finished", record))
+    panel.proving.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
     click(section.holdouts_button)
-    held = read_spec_file(panel.proving._runner.spec_path, HoldoutSpec)
+    held = read_spec_file(panel.proving.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
-    panel.proving._runner.end(Done("finished", record))
+    panel.proving.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
 
 

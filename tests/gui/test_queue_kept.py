@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.queue_file import QUEUE_FILE, read_queue, write_queue
+from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue, write_queue
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, write_spec
@@ -37,34 +37,34 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     assert len(clean.queue) == 0
     clean.queue.hold(True)
     for folder in (first, second, third, lost):
-        clean.enqueue(folder)
+        clean.queue.add(folder)
     clean.queue.move(third, -1)
     window.close()
     (lost / "spec.json").write_text("{")
 
-    again = make_window().clean
+    again = make_window().stations["clean"]
     assert again.queue.folders == (first, third, second)
     assert again.queue.held
-    assert not again.is_running()
+    assert not again.run.is_running
     assert again.tabs.tabText(1) == "Queue and history, 3 held"
-    assert [run.status for run in again.bench.runs] == ["waiting"] * 3
-    assert again.bench.said.text() == "1 job of the queue cannot be read and will not run: lost."
+    assert [run.status for run in again.runs.runs] == ["waiting"] * 3
+    assert again.runs.said.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
     assert window.actions_.by_id["clean.start_queue"].isEnabled()
     window.show_station("clean")
     again.show_page(1)
-    assert again.bench.start_queue.isVisible()
-    QTest.mouseClick(again.bench.start_queue, Qt.MouseButton.LeftButton)
-    assert again._runner is not None
-    assert again._runner.spec_path.parent == first
-    assert not again.bench.start_queue.isVisible()
+    assert again.runs.start_queue.isVisible()
+    QTest.mouseClick(again.runs.start_queue, Qt.MouseButton.LeftButton)
+    assert again.run.runner is not None
+    assert again.run.runner.spec_path.parent == first
+    assert not again.runs.start_queue.isVisible()
     # What is at work waits no more, in no window.
     assert read_queue(data_dir() / QUEUE_FILE) == ((third, second), "")
-    again._runner.end(Done("cancelled"))
-    assert again._runner.spec_path.parent == third
+    again.run.runner.end(Done("cancelled"))
+    assert again.run.runner.spec_path.parent == third
     again.queue.hold(True)
-    again._runner.end(Done("cancelled"))
+    again.run.runner.end(Done("cancelled"))
 
 
 def test_a_damaged_queue_is_one_sentence(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_what_was_begun_since_does_not_wait(tmp_path: Path) -> None:
 
 def test_what_another_window_began_is_not_run_twice(make_window, tmp_path) -> None:
     first, gone, last = (job(tmp_path, name) for name in ("first", "gone", "last"))
-    clean = make_window().clean
+    clean = make_window().stations["clean"]
     clean.queue.hold(True)
     for folder in (first, gone, last):
-        clean.enqueue(folder)
+        clean.queue.add(folder)
     write_journal(first, [Metric(1, 9, {"loss": 1.0})])
     write_journal(gone, [Metric(1, 9, {"loss": 1.0})])
-    clean.waiting.start()
-    assert clean._runner is not None
-    assert clean._runner.spec_path.parent == last
+    clean.start_queue()
+    assert clean.run.runner is not None
+    assert clean.run.runner.spec_path.parent == last
     assert read_queue(data_dir() / QUEUE_FILE) == ((), "")
-    clean._runner.end(Done("cancelled"))
+    clean.run.runner.end(Done("cancelled"))

@@ -90,7 +90,7 @@ def dialog() -> ErrorDialog:
 
 
 def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
-    runner = window.stations["clean"]._runner
+    runner = window.stations["clean"].run.runner
     assert isinstance(runner, FakeRunner)
     assert (runner.mode, runner.spec_path, runner.device) == (
         "resume", folder / "spec.json", "cuda:0",
@@ -123,13 +123,13 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     window.stations["clean"].resuming.offer(folder)  # dropped meanwhile
     assert "A run is going on" in dialog().sentence
     dialog().close()
-    assert window.stations["clean"]._runner is runner
+    assert window.stations["clean"].run.runner is runner
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"x")
     result = {**result_of(cleaned), "source": window.session.checkpoint.path}
     runner.end(Done("finished", result))
     assert window.stations["clean"].before_after.isVisible()
-    assert window.stations["clean"]._asked == (None, 2)
+    assert window.stations["clean"].run.asked == (None, 2)
     assert window.settings.value.last_run == ""
 
 
@@ -139,7 +139,7 @@ def test_the_button_of_the_station_asks_too(make_window, folder) -> None:
     window.show_station("clean")
     window.stations["clean"].setup.resume_other.click()
     assert answers.asked == ["Resume a run"]
-    assert not window.stations["clean"].is_running()
+    assert not window.stations["clean"].run.is_running
 
 
 def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> None:
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_go_on_is_one_sentence(make_window, tmp_path) -> No
     assert "holds no spec.json" in dialog().sentence
     dialog().close()
     assert window.station == "welcome"
-    assert not window.stations["clean"].is_running()
+    assert not window.stations["clean"].run.is_running
 
 
 def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
@@ -156,8 +156,8 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     assert purpose(folder) == "run"
     window.take_file(folder)
     assert window.station == "clean"
-    assert not window.stations["clean"].is_running()
-    assert "supervised-1 was interrupted" in window.stations["clean"]._trouble_text.text()
+    assert not window.stations["clean"].run.is_running
+    assert "supervised-1 was interrupted" in window.stations["clean"].trouble_text.text()
     window.stations["clean"].resume_button.click()
     check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
     (folder / "result.json").write_text("{}")
@@ -173,7 +173,7 @@ def test_a_run_killed_with_its_window_is_offered_at_the_start(
     assert window.station == "welcome"
     window.actions_.by_id["view.clean"].trigger()
     assert window.station == "clean"
-    text = window.stations["clean"]._trouble_text
+    text = window.stations["clean"].trouble_text
     assert text.isVisible()
     assert text.text() == (
         "The run supervised-1 was interrupted; its last save is at step 4 of 10. "
@@ -194,7 +194,7 @@ def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -
     else:
         folder.rename(folder.with_name("other"))
     window = make_window()
-    assert not window.stations["clean"].is_offering()
+    assert not window.stations["clean"].run.is_offered
     assert not window.actions_.by_id["view.clean"].isEnabled()
 
 
@@ -226,14 +226,14 @@ def test_repeating_restores_images_classes_and_target_beside_an_open_checkpoint(
             "test_images": tested, "label_set": str(classes), "templates": ("a photo of a {}",),
         }
     )  # fmt: skip
-    window.stations["clean"].repeated.emit(spec)
+    window.stations["clean"].runs.repeated.emit(spec)
     qtbot.waitUntil(lambda: session.images.spec == tested, timeout=WAIT)
     assert (window.session.images.spec, window.session.label_set) == (tested, str(classes))
     assert session.target == spec.target
     images = session.images
-    window.stations["clean"].repeated.emit(spec)  # all is as it was
+    window.stations["clean"].runs.repeated.emit(spec)  # all is as it was
     assert not window.data_bar.is_loading
-    window.stations["clean"].repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
+    window.stations["clean"].runs.repeated.emit(spec.model_copy(update={"templates": ("a {}",)}))
     qtbot.waitUntil(lambda: session.images is not images, timeout=WAIT)
     assert session.images.templates == ("a {}",)
     assert session.target == spec.target

@@ -53,38 +53,38 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(
     folder = made_elsewhere(tmp_path / "back", "ab" * 32)
     assert Path(read_run(folder).spec.trigger) == folder / "trigger.json"
     source = opened_here(session, "ab" * 32)
-    panel.bench.open_folder(folder)
-    click(panel.bench.open_)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
     failures: list[InputError] = []
-    panel.failed.connect(failures.append)
+    panel.shell.failed.connect(failures.append)
     panel.try_cleaned()
     assert failures == []
-    assert panel.trying._inference.questions[-1].path == str(folder / "cleaned.safetensors")
+    assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
     assert panel.run.result["source"] == source
     all_read(qtbot, panel)
     point = run_points(folder)["zero-shot"][1]
-    panel.bench.point_asked.emit(read_run(folder), point)
-    assert panel.trying._inference.questions[-1].path == point.checkpoint
-    with qtbot.waitSignal(panel.repeated) as blocker:
-        click(panel.bench.repeat)
+    panel.runs.open_point(read_run(folder), point)
+    assert panel.context.inference.questions[-1].path == point.checkpoint
+    with qtbot.waitSignal(panel.runs.repeated) as blocker:
+        click(panel.runs.repeat)
     assert blocker.args[0].checkpoint == source
     assert failures == []
     opened_here(session, "cd" * 32)
     assert not panel.before_after.isVisible()  # of another checkpoint
-    click(panel.bench.open_)
+    click(panel.runs.open_)
     panel.try_cleaned()
     assert "open that file, wherever it lies now" in failures[0].sentence
     assert panel.run.result["source"].endswith("/there/m.safetensors")
     session.checkpoint = None
-    click(panel.bench.open_)
+    click(panel.runs.open_)
     all_read(qtbot, panel)
 
 
 def test_the_checkpoint_may_be_opened_after_the_result(panel, session, tmp_path: Path) -> None:
     folder = made_elsewhere(tmp_path / "back", "ab" * 32)
     session.checkpoint = None
-    panel.bench.open_folder(folder)
-    click(panel.bench.open_)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
     path = str(tmp_path / "runs" / "poisoned.safetensors")
     session.checkpoint = facts(path, sha256="ab" * 32)
     assert panel.before_after.isVisible()
@@ -99,10 +99,10 @@ def test_an_adapter_of_elsewhere_goes_on_the_file_here(qtbot, panel, session, tm
     result |= {"checkpoint": result["source"], "adapter": "/there/adapter.safetensors"}
     (folder / "result.json").write_text(json.dumps(result))
     source = opened_here(session, "ab" * 32)
-    panel.bench.open_folder(folder)
-    click(panel.bench.open_)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
     panel.try_cleaned()
-    request = panel.trying._inference.questions[-1]
+    request = panel.context.inference.questions[-1]
     assert (request.path, request.adapter) == (source, str(folder / "adapter.safetensors"))
     all_read(qtbot, panel)
 
@@ -115,15 +115,15 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
         path.unlink()
     opened_here(session, "ab" * 32)
     mine, session.target = session.trigger, 0
-    panel.bench.open_folder(folder)
-    click(panel.bench.open_)
+    panel.runs.open_folder(folder)
+    click(panel.runs.open_)
     assert panel.run_bar.notice.isVisible()
     assert "Studio keeps its own" in panel.run_bar.notice.text()
     panel.try_cleaned()
-    request = panel.trying._inference.questions[-1]
+    request = panel.context.inference.questions[-1]
     opened = facts(request.path)
     with qtbot.waitSignal(panel.shell.station_wanted):
-        panel.trying._inference.answer(opened)
+        panel.context.inference.answer(opened)
     assert session.trigger is mine
     assert session.target == 0
     assert session.cleaned is opened

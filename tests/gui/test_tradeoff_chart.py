@@ -15,6 +15,7 @@ from cleanclip_gui.clean.charts.tradeoff_chart import HINT, TradeoffChart
 from cleanclip_gui.clean.charts.tradeoff_plot import Track, shared_start, spots_of, staircase
 from cleanclip_gui.clean.runs.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
 
 FIRST = Track(
@@ -32,7 +33,7 @@ EMPTY = Track("c", 2, "PAR", ())
 @pytest.fixture
 def chart(qtbot) -> TradeoffChart:
     theme.apply_theme(QApplication.instance(), "light")
-    made = TradeoffChart()
+    made = TradeoffChart(Prompts())
     qtbot.addWidget(made)
     made.resize(760, 480)
     made.show()
@@ -43,8 +44,8 @@ def chart(qtbot) -> TradeoffChart:
 def at(chart: TradeoffChart, number: int):
     """Where a point is, in pixels of the plot's viewport."""
     spot = chart.spots()[number]
-    scene = chart._plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
-    return chart._plot.mapFromScene(scene)
+    scene = chart.plot.getViewBox().mapViewToScene(QPointF(spot.x, spot.y))
+    return chart.plot.mapFromScene(scene)
 
 
 def test_which_points_are_on_the_front() -> None:
@@ -60,10 +61,10 @@ def test_which_points_are_on_the_front() -> None:
 
 
 def test_it_is_calm_when_there_is_nothing(chart: TradeoffChart) -> None:
-    assert chart._stack.currentIndex() == 0
+    assert chart.stack.currentIndex() == 0
     assert not any(a.isEnabled() for a in chart.menu().actions() if a.text())
     chart.set_tracks([EMPTY])
-    assert chart._stack.currentIndex() == 0
+    assert chart.stack.currentIndex() == 0
     assert chart.readout() == ""
 
 
@@ -96,12 +97,12 @@ def test_a_click_chooses_and_pointing_reads_out(qtbot, chart: TradeoffChart) -> 
     chart.set_tracks([FIRST, SECOND])
     QTest.qWait(50)
     with qtbot.waitSignal(chart.chosen) as blocker:
-        QTest.mouseClick(chart._plot.viewport(), Qt.MouseButton.LeftButton, pos=at(chart, 1))
+        QTest.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton, pos=at(chart, 1))
     assert blocker.args == ["a", FIRST.points[1]]
     spot = chart.spots()[4]
-    chart._point_at(QPointF(spot.x, spot.y))
+    chart.point_at(QPointF(spot.x, spot.y))
     assert "B MMCL, step 40" in chart.readout()
-    chart._point_at(QPointF(0.5, 0.93))  # nothing is near
+    chart.point_at(QPointF(0.5, 0.93))  # nothing is near
     assert "B MMCL, step 40" in chart.readout()
 
 
@@ -118,13 +119,13 @@ def test_limits_can_be_changed(chart: TradeoffChart) -> None:
     chart.asr.setValue(5)
     chart.ca_drop.setValue(0.5)
     assert "outside the limits" in chart.readout()
-    assert chart._items._ca.value() == pytest.approx(0.965)
-    assert "≤ 0.5" in chart._items._ca.label.toPlainText()
+    assert chart.items.ca_limit.value() == pytest.approx(0.965)
+    assert "≤ 0.5" in chart.items.ca_limit.label.toPlainText()
 
 
 def test_zoom_to_the_limits_and_back(qtbot, chart: TradeoffChart) -> None:
     chart.set_tracks([FIRST])
-    view = chart._plot.getViewBox()
+    view = chart.plot.getViewBox()
     assert view.viewRange()[0][1] > 0.99
     chart.near.click()
     assert view.viewRange()[0][1] < 0.25
@@ -138,8 +139,8 @@ def test_poisoned_accuracy_can_be_the_other_number(chart: TradeoffChart) -> None
     chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
     chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))
     assert [(s.track.key, s.x) for s in chart.spots()] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
-    assert not chart._items._asr.isVisible()
-    assert chart._plot.getAxis("bottom").labelText == "Poisoned accuracy"
+    assert not chart.items.asr_limit.isVisible()
+    assert chart.plot.getAxis("bottom").labelText == "Poisoned accuracy"
 
 
 def test_every_point_is_exported(chart: TradeoffChart, tmp_path: Path) -> None:
@@ -208,16 +209,16 @@ def test_the_head_is_a_choice_where_there_are_two(chart: TradeoffChart, tmp_path
 
 
 def test_while_hidden_nothing_is_drawn(qtbot) -> None:
-    made = TradeoffChart()
+    made = TradeoffChart(Prompts())
     qtbot.addWidget(made)
     made.set_tracks([FIRST])
-    assert made._plot is None
+    assert made.plot is None
     made.show()
     qtbot.waitExposed(made)
-    assert made._plot is not None
+    assert made.plot is not None
     theme.apply_theme(QApplication.instance(), "dark")
     QTest.qWait(20)
-    assert made._plot.backgroundBrush().color() == theme.colour("surface")
+    assert made.plot.backgroundBrush().color() == theme.colour("surface")
     theme.apply_theme(QApplication.instance(), "light")
 
 
@@ -257,10 +258,10 @@ def test_a_limit_s_text_hides_no_point(chart: TradeoffChart) -> None:
     under = tuple(Point(n, 0.905 + n / 2000, 0.06 + n / 100, 0.5) for n in range(12))
     chart.set_tracks([replace(FIRST, points=(FIRST.points[0], *under))])
     QTest.qWait(50)
-    text = chart._items._asr.label
+    text = chart.items.asr_limit.label
     assert "5 %" in text.toPlainText()
     box = text.mapRectToScene(text.boundingRect())
-    view = chart._plot.getViewBox()
+    view = chart.plot.getViewBox()
     places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
     assert not any(box.contains(place) for place in places)
     chart.near.click()

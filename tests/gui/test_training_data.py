@@ -9,14 +9,20 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 from cleanclip_gui.clean.training_data import TrainingData
+from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
 
 
 @pytest.fixture
-def data(qtbot) -> TrainingData:
-    made = TrainingData()
+def prompts() -> Prompts:
+    return Prompts()
+
+
+@pytest.fixture
+def data(qtbot, prompts) -> TrainingData:
+    made = TrainingData(prompts)
     qtbot.addWidget(made)
     made.show()
     return made
@@ -42,7 +48,9 @@ def drag(data: TrainingData, path: Path) -> bool:
     return enter.isAccepted()
 
 
-def test_a_folder_per_class_is_for_labelled_images_only(data: TrainingData, pictures: Path) -> None:
+def test_a_folder_per_class_is_for_labelled_images_only(
+    prompts, data: TrainingData, pictures: Path
+) -> None:
     assert not data.folder.isVisible()
     data.set_uses_pairs(False)
     assert data.folder.isVisible()
@@ -53,7 +61,7 @@ def test_a_folder_per_class_is_for_labelled_images_only(data: TrainingData, pict
         data.folder_path.setText(text)
         with pytest.raises(InputError, match=sentence):
             data.images()
-    data.prompts.open_folder = lambda *_: str(pictures)
+    prompts.open_folder = lambda *_: str(pictures)
     data.browse_folder.click()
     assert data.images() == ImageSpec(kind="folder", split="train", path=str(pictures))
     assert data.pairs() is None
@@ -120,10 +128,10 @@ def test_a_job_is_shown_as_it_is(
 
 
 def test_a_path_is_recognised_by_what_it_holds(
-    qtbot, data: TrainingData, pictures: Path, tmp_path: Path
+    prompts, qtbot, data: TrainingData, pictures: Path, tmp_path: Path
 ) -> None:
     data.table.click()
-    data.prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
+    prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
     with qtbot.waitSignal(data.changed):
         data.browse_pairs.click()
     assert data.found.text() == "Found: WebDataset shards"
@@ -134,7 +142,7 @@ def test_a_path_is_recognised_by_what_it_holds(
     data.path.setText(str(coco(tmp_path / "c", [1])))
     assert data.found.text() == "Found: COCO captions"
     assert data.pictures.isVisible()
-    data.prompts.open_folder = lambda *_: str(pictures)
+    prompts.open_folder = lambda *_: str(pictures)
     data.browse_pictures.click()
     assert data.pairs().pictures == str(pictures)
     data.path.setText(str(pictures))
@@ -149,10 +157,12 @@ def test_a_path_is_recognised_by_what_it_holds(
             data.pairs()
 
 
-def test_an_exclusions_file_goes_with_any_pairs(data: TrainingData, tmp_path: Path) -> None:
+def test_an_exclusions_file_goes_with_any_pairs(
+    prompts, data: TrainingData, tmp_path: Path
+) -> None:
     assert data.exclude.isVisible()
     (tmp_path / "out.json").write_text("{}")
-    data.prompts.open_file = lambda *_: str(tmp_path / "out.json")
+    prompts.open_file = lambda *_: str(tmp_path / "out.json")
     data.browse_exclude.click()
     assert data.pairs() == PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
     (tmp_path / "out.json").unlink()

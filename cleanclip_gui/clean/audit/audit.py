@@ -54,19 +54,23 @@ class Auditing(QObject):
     excluded = Signal(str, object)
 
     def __init__(
-        self, session: Session, parent: QWidget, pairs: Callable[[], PairSpec | None]
+        self,
+        session: Session,
+        prompts: Prompts,
+        pairs: Callable[[], PairSpec | None],
+        parent: QWidget,
+        new_runner: Callable[..., JobRunner] = audit_runner,
     ) -> None:
         super().__init__(parent)
-        self._session, self._widget, self._pairs = session, parent, pairs
-        self.prompts = Prompts()
-        self.new_runner: Callable[..., JobRunner] = audit_runner
+        self._session, self._prompts = session, prompts
+        self._pairs, self._parent = pairs, parent
+        self.new_runner = new_runner
         self.dialog: AuditDialog | None = None
-        self._spec: PairSpec | None = None
+        self.spec: PairSpec | None = None
         self._checkpoint = ""  # whose eyes the dialog's are
-        self._folder: Path | None = None
+        self.folder: Path | None = None
         self._audit: Audit | None = None
-        self._runner: JobRunner | None = None
-        self._ending: JobRunner | None = None  # of a dialog that was closed
+        self.runner: JobRunner | None = None
 
     @Slot()
     def open(self) -> None:
@@ -87,7 +91,7 @@ class Auditing(QObject):
             )
             return
         if self.dialog is not None:
-            same = same_pairs(pairs, self._spec) and self._is_open() and self.dialog.can_start
+            same = same_pairs(pairs, self.spec) and self._is_open() and self.dialog.can_start
             if same or self.is_running or not self.may_lose_marks():
                 self.dialog.raise_()
                 return
@@ -97,15 +101,15 @@ class Auditing(QObject):
     @Slot()
     def choose(self) -> None:
         """Ask for the folder of an audit that was made before, and show it."""
-        parent = self._widget.window()
-        chosen = self.prompts.open_folder(parent, "Open an audit", str(audits_dir()))
+        parent = self._parent.window()
+        chosen = self._prompts.open_folder(parent, "Open an audit", str(audits_dir()))
         if chosen:
             self.open_saved(Path(chosen))
 
     def open_saved(self, folder: Path) -> None:
         """Show an audit that was made before, with what was excluded by it."""
         try:
-            if self._runner is not None:
+            if self.runner is not None:
                 raise InputError("An audit is going on; open another one when it has ended.")
             audit, thumbnails, spec = read_saved(folder)
             excluded = marks_of(folder, audit)
@@ -120,7 +124,7 @@ class Auditing(QObject):
         pairs = spec.pairs.model_copy(update={"n": None})
         dialog = self._show_dialog(spec.checkpoint, Path(spec.checkpoint).name, pairs)
         dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
-        self._audit, self._folder = audit, folder
+        self._audit, self.folder = audit, folder
         dialog.show_audit(audit, thumbnails)
         dialog.show_marks(excluded)
         if not self._is_open():
@@ -137,9 +141,9 @@ class Auditing(QObject):
 
     def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
         """The page for some pairs, as the checkpoint at a path sees them."""
-        self._spec, self._audit, self._checkpoint = pairs, None, path
+        self.spec, self._audit, self._checkpoint = pairs, None, path
         name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
-        dialog = AuditDialog(checkpoint, name, pairs, self.prompts, self._widget.window())
+        dialog = AuditDialog(checkpoint, name, pairs, self._prompts, self._parent.window())
         self.dialog = dialog
         dialog.start_clicked.connect(self.start)
         dialog.cancel_clicked.connect(self.cancel)
@@ -152,8 +156,8 @@ class Auditing(QObject):
     @Slot()
     def start(self) -> None:
         """Look at the pairs."""
-        dialog, facts, pairs = self.dialog, self._session.checkpoint, self._spec
-        if dialog is None or pairs is None or self._runner is not None:
+        dialog, facts, pairs = self.dialog, self._session.checkpoint, self.spec
+        if dialog is None or pairs is None or self.runner is not None:
             return
         if facts is None or not self._is_open():
             why = f"That checkpoint is no longer open. {self._to_look_anew()}"
@@ -186,25 +190,25 @@ class Auditing(QObject):
         except OSError as error:
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
-        self._runner, self._folder = runner, folder
+        self.runner, self.folder = runner, folder
         dialog.show_running()
 
     @Slot()
     def cancel(self) -> None:
         """End it at once; what was embedded is found again by the next audit."""
-        if self._runner is not None:
-            self._runner.cancel()
+        if self.runner is not None:
+            self.runner.cancel()
             if self.dialog is not None:
                 self.dialog.show_cancelling()
 
     @Slot()
     def save(self) -> None:
         """Write what is left out to a file of the user's choice."""
-        dialog, audit, folder, spec = self.dialog, self._audit, self._folder, self._spec
+        dialog, audit, folder, spec = self.dialog, self._audit, self.folder, self.spec
         if dialog is None or audit is None or folder is None or spec is None:
             return
         start = str(folder / EXCLUSIONS_FILE)
-        chosen = self.prompts.save_file(dialog, "Save exclusions", start, EXCLUSIONS)
+        chosen = self._prompts.save_file(dialog, "Save exclusions", start, EXCLUSIONS)
         if not chosen:
             return
         path = Path(chosen)
@@ -219,20 +223,18 @@ class Auditing(QObject):
             return
         pairs = plural(len(made.pairs), "pair")
         dialog.show_saved(f"{plain(path.name, 80)} names {pairs}; runs on this set leave them out.")
-        self._spec = spec.model_copy(update={"exclude": str(path)})
+        self.spec = spec.model_copy(update={"exclude": str(path)})
         self.excluded.emit(str(path), spec)
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End when the window closes; whether it ended in time."""
+    def close(self) -> None:
+        """Close the dialog, unasked, and cancel what it does."""
         if self.dialog is not None:
             self.dialog.done(0)
-        runner, self._ending = self._ending, None
-        return runner is None or runner.close(timeout_ms)
 
     @property
     def is_running(self) -> bool:
         """Whether a process looks at pairs for the dialog."""
-        return self._runner is not None
+        return self.runner is not None
 
     def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
         """Ask whether marks that are not saved may go; nothing is asked if there are none."""
@@ -241,7 +243,7 @@ class Auditing(QObject):
             return True
         out = plural(len(dialog.excluded), "pair")
         question = f"{out} excluded, and not saved. Go on without saving?"
-        return self.prompts.confirm(dialog, title, question, yes, "Stay")
+        return self._prompts.confirm(dialog, title, question, yes, "Stay")
 
     @Slot()
     def _on_close_asked(self) -> None:
@@ -250,28 +252,25 @@ class Auditing(QObject):
 
     @Slot()
     def _on_closed(self) -> None:
-        if self._runner is not None:
-            self._runner.cancel()
-            self._runner, self._ending = None, self._runner
+        if self.runner is not None:
+            self.runner.cancel()
+            self.runner = None
         self.dialog = None
 
     @Slot(object)
     def _on_event(self, event: object) -> None:
-        if self._runner is None or self.sender() is not self._runner:
+        if self.runner is None or self.sender() is not self.runner:
             return
-        self._runner.mark_running()
+        self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
             self.dialog.show_progress(event)
 
     @Slot(object)
     def _on_ended(self, done: Done) -> None:
-        runner = self.sender()
-        if runner is self._ending:
-            self._ending = None
-        if runner is not self._runner:
+        if self.sender() is not self.runner:  # of a dialog that was closed
             return
-        self._runner = None
-        dialog, folder = self.dialog, self._folder
+        self.runner = None
+        dialog, folder = self.dialog, self.folder
         if dialog is None or folder is None:
             return
         if done.status == "cancelled":

@@ -24,6 +24,7 @@ from cleanclip_gui.clean.charts.parts import (
     scientific_ticks,
 )
 from cleanclip_gui.clean.charts.series import Series, SeriesStyle, series_csv
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Chart(ChartFrame):
     ----------
     title
         Heading, also the accessible name.
+    prompts
+        Asks where the chart is saved.
     series
         The series to begin with; :meth:`add_series` adds more.
     show
@@ -54,6 +57,7 @@ class Chart(ChartFrame):
     def __init__(
         self,
         title: str,
+        prompts: Prompts,
         series: tuple[SeriesStyle, ...] = (),
         *,
         show: Callable[[float], str] = plain,
@@ -62,24 +66,24 @@ class Chart(ChartFrame):
         empty: str = "Nothing measured yet.",
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(title, empty, parent)
+        super().__init__(title, empty, prompts, parent)
         self._show_value = show
         self._whole = whole
         self._series: dict[str, Series] = {}
         self._legend: dict[str, LegendEntry] = {}
-        self._items: dict[str, DrawnSeries] = {}
-        self._cursor: pg.InfiniteLine | None = None
-        self._level: tuple[float, str] | None = None
+        self.drawn: dict[str, DrawnSeries] = {}
+        self.crosshair: pg.InfiniteLine | None = None
+        self.level: tuple[float, str] | None = None
         self._level_line: pg.InfiniteLine | None = None
         self._total = 0.0
         self._at: float | None = None
         self._dirty = False
         self._own_view = True
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_MS)
-        self._timer.timeout.connect(self._redraw)
-        self._place.setText("by step")
+        self.redraw_timer = QTimer(self)
+        self.redraw_timer.setSingleShot(True)
+        self.redraw_timer.setInterval(REDRAW_MS)
+        self.redraw_timer.timeout.connect(self.redraw)
+        self.place.setText("by step")
         self._columns = legend_columns
         self._legend_row = QGridLayout()
         self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
@@ -113,17 +117,17 @@ class Chart(ChartFrame):
         """Add a point, with an interval if there is one; drawn within a tenth of a second."""
         if self._series[key].append(x, y, low, high):
             self._dirty = True
-            if self.isVisible() and not self._timer.isActive():
-                self._timer.start()
+            if self.isVisible() and not self.redraw_timer.isActive():
+                self.redraw_timer.start()
 
     def update_now(self) -> None:
         """Draw soon, whatever was changed."""
         self._dirty = True
         self._total = 0.0
         if not self.has_data():
-            self._redraw()
-        elif self.isVisible() and not self._timer.isActive():
-            self._timer.start()
+            self.redraw()
+        elif self.isVisible() and not self.redraw_timer.isActive():
+            self.redraw_timer.start()
 
     def set_total(self, total: float) -> None:
         """Let the horizontal axis run from 0 to ``total`` from the start."""
@@ -133,8 +137,8 @@ class Chart(ChartFrame):
 
     def set_level(self, y: float, text: str) -> None:
         """Draw a level line, such as a limit, with its name beside it."""
-        self._level = (y, text)
-        self._dress()
+        self.level = (y, text)
+        self.dress()
         self._fit()
 
     def clear(self) -> None:
@@ -143,7 +147,7 @@ class Chart(ChartFrame):
             series.clear()
         self._total, self._at, self._own_view = 0.0, None, True
         self._dirty = True
-        self._redraw()
+        self.redraw()
 
     def keys(self) -> tuple[str, ...]:
         """Keys of the series in the order they were added."""
@@ -165,14 +169,14 @@ class Chart(ChartFrame):
         entry = self._legend.pop(key)
         self._legend_row.removeWidget(entry)
         entry.deleteLater()
-        drawn = self._items.pop(key, None)
+        drawn = self.drawn.pop(key, None)
         if drawn is not None:
             drawn.remove()
         for number, left in enumerate(self._legend.values()):
             row, column = divmod(number, self._columns) if self._columns else (0, number)
             self._legend_row.addWidget(left, row, column)
         self._dirty = True
-        self._redraw()
+        self.redraw()
 
     def has_data(self) -> bool:
         """Whether any series has a point."""
@@ -193,10 +197,10 @@ class Chart(ChartFrame):
         points = self._anchor()
         index = None if x is None or points is None else points.at(x)
         self._at = None if index is None or points is None else points.point(index)[0]
-        if self._cursor is not None:
-            self._cursor.setVisible(self._at is not None)
+        if self.crosshair is not None:
+            self.crosshair.setVisible(self._at is not None)
             if self._at is not None:
-                self._cursor.setPos(self._at)
+                self.crosshair.setPos(self._at)
         self._update_readout()
 
     # How it is drawn
@@ -205,13 +209,13 @@ class Chart(ChartFrame):
         """Draw what came in while hidden."""
         super().showEvent(event)
         if self._dirty:
-            self._timer.start(0)
-            self._timer.setInterval(REDRAW_MS)
+            self.redraw_timer.start(0)
+            self.redraw_timer.setInterval(REDRAW_MS)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Draw nothing while hidden."""
         super().hideEvent(event)
-        self._timer.stop()
+        self.redraw_timer.stop()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Move the crosshair: arrows, Home and End; Escape hides it."""
@@ -241,42 +245,42 @@ class Chart(ChartFrame):
         longest = max(self._series.values(), key=len, default=None)
         return longest if longest is not None and len(longest) else None
 
-    def _redraw(self) -> None:
+    def redraw(self) -> None:
         """Bring every series up to date, at most ten times a second and only if visible."""
         if self._anchor() is None:
-            self._stack.setCurrentIndex(0)
+            self.stack.setCurrentIndex(0)
         elif self.isVisible():
             self._build()
-            self._stack.setCurrentIndex(1)
+            self.stack.setCurrentIndex(1)
         else:
             return
         self._dirty = False
         self._update_readout()  # before an entry shows, or it is laid out for an empty value
         for key, series in self._series.items():
             self._legend[key].setVisible(len(series) > 0)
-            if self._plot is not None:
+            if self.plot is not None:
                 self._drawn(series).update(series)
         self._fit()
 
-    def _furnish(self, plot: pg.PlotWidget) -> None:
+    def furnish(self, plot: pg.PlotWidget) -> None:
         """Add the cursor."""
         import pyqtgraph as pg
 
         plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
-        self._cursor = pg.InfiniteLine(angle=90, movable=False)
-        self._cursor.setZValue(20)
-        self._cursor.setVisible(False)
-        plot.addItem(self._cursor, ignoreBounds=True)
+        self.crosshair = pg.InfiniteLine(angle=90, movable=False)
+        self.crosshair.setZValue(20)
+        self.crosshair.setVisible(False)
+        plot.addItem(self.crosshair, ignoreBounds=True)
 
     def _drawn(self, series: Series) -> DrawnSeries:
         """Return the plot items of a series, made when first needed."""
-        if series.style.key not in self._items:
-            self._items[series.style.key] = DrawnSeries(self._plot, series.style)
-        return self._items[series.style.key]
+        if series.style.key not in self.drawn:
+            self.drawn[series.style.key] = DrawnSeries(self.plot, series.style)
+        return self.drawn[series.style.key]
 
-    def _dress(self) -> None:
+    def dress(self) -> None:
         """Put on the colours of the theme."""
-        plot = self._plot
+        plot = self.plot
         if plot is None:
             return
         self._dress_axes()
@@ -286,19 +290,19 @@ class Chart(ChartFrame):
             plot.getAxis("left").tickStrings = percent_ticks
         elif self._show_value is scientific:
             plot.getAxis("left").tickStrings = scientific_ticks
-        if self._cursor is not None:
-            self._cursor.setPen(theme.colour("muted"), width=1)
-        for drawn in self._items.values():
+        if self.crosshair is not None:
+            self.crosshair.setPen(theme.colour("muted"), width=1)
+        for drawn in self.drawn.values():
             drawn.dress()
-        if self._level is not None:
+        if self.level is not None:
             self._level_line = self._level_line or level_line(plot)
-            dress_level(self._level_line, *self._level)
+            dress_level(self._level_line, *self.level)
 
     def _fit(self) -> None:
         """Show the whole run, unless the user has zoomed."""
-        if self._plot is None or not self._own_view:
+        if self.plot is None or not self._own_view:
             return
-        view = self._plot.getViewBox()
+        view = self.plot.getViewBox()
         last = max((s.point(-1)[0] for s in self._series.values() if len(s)), default=1.0)
         view.setXRange(0, max(self._total, last, 1.0), padding=0.015)
         if self._whole:
@@ -307,13 +311,13 @@ class Chart(ChartFrame):
         values = [s.arrays()[1] for s in self._series.values() if len(s)]
         if values:
             top = max(float(np.max(v)) for v in values)
-            top = top if self._level is None else max(top, 1.5 * self._level[0])
+            top = top if self.level is None else max(top, 1.5 * self.level[0])
             bottom = min(0.0, *(float(np.min(v)) for v in values))
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 
     def _update_readout(self) -> None:
         """Show the values at the crosshair, or the newest ones."""
-        self._place.setText("by step" if self._at is None else f"step {self._at:.0f}")
+        self.place.setText("by step" if self._at is None else f"step {self._at:.0f}")
         spoken = []
         for key, series in self._series.items():
             index = len(series) - 1 if self._at is None else series.at(self._at)
@@ -330,7 +334,7 @@ class Chart(ChartFrame):
     def _on_view_moved(self, *_: object) -> None:
         self._own_view = False
 
-    def _point_at(self, place: QPointF | None) -> None:
+    def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())
 
 

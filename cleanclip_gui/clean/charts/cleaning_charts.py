@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain, scientific
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.events import Metric
@@ -46,7 +47,7 @@ class CleaningCharts(QWidget):
 
     failed = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -54,6 +55,7 @@ class CleaningCharts(QWidget):
         self._settle.timeout.connect(self._prepare)
         self.rates = Chart(
             "Accuracy and attack success",
+            prompts,
             tuple(
                 SeriesStyle(key, label, look, markers=True)
                 for look, (key, label, _, _) in enumerate(RATES)
@@ -65,10 +67,15 @@ class CleaningCharts(QWidget):
             "run goes on.",
         )
         self.losses = Chart(
-            "Loss", show=plain, legend_columns=4, empty="What the method minimises, part by part."
+            "Loss",
+            prompts,
+            show=plain,
+            legend_columns=4,
+            empty="What the method minimises, part by part.",
         )
         self.rate = Chart(
             "Learning rate",
+            prompts,
             (SeriesStyle("lr", "", 4, solid=True),),
             show=scientific,
             empty="It climbs to its peak, then falls.",

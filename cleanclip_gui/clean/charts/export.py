@@ -33,7 +33,7 @@ def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:
             _draw_svg(chart, buffer)
         else:
             chart.grab().save(buffer, "PNG")
-        content = buffer.data().data()
+        content = bytes(buffer.data().data())
     save_export(path, content)
 
 

@@ -38,33 +38,35 @@ class ChartFrame(QFrame):
 
     failed = Signal(object)
 
-    def __init__(self, title: str, empty: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, title: str, empty: str, prompts: Prompts, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)
-        self.prompts = Prompts()
+        self._prompts = prompts
         self._title_text = title
-        self._plot: pg.PlotWidget | None = None
+        self.plot: pg.PlotWidget | None = None
         self._proxy: Any = None
-        self._place = Label("", "caption")
+        self.place = Label("", "caption")
         self.head_row = QHBoxLayout()
         self.head_row.setSpacing(theme.SPACE_M)
         self.head_row.addWidget(Label(title, "heading"))
-        self.head_row.addWidget(self._place)
+        self.head_row.addWidget(self.place)
         self.head_row.addStretch(1)
         self.under_head = QVBoxLayout()
         self.under_head.setSpacing(theme.SPACE_XS)
-        self._empty = Label(empty, "subtle", wrap=True)
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._stack = QStackedWidget()
-        self._stack.addWidget(self._empty)
+        self.empty_text = Label(empty, "subtle", wrap=True)
+        self.empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self.empty_text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(self.head_row)
         layout.addLayout(self.under_head)
-        layout.addWidget(self._stack, 1)
+        layout.addWidget(self.stack, 1)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._on_menu_requested)
 
@@ -82,15 +84,15 @@ class ChartFrame(QFrame):
         """Show everything again after zooming."""
         raise NotImplementedError
 
-    def _furnish(self, plot: pg.PlotWidget) -> None:
+    def furnish(self, plot: pg.PlotWidget) -> None:
         """Put in a new plot what is always there."""
         raise NotImplementedError
 
-    def _dress(self) -> None:
+    def dress(self) -> None:
         """Put on the colours of the theme."""
         raise NotImplementedError
 
-    def _point_at(self, place: QPointF | None) -> None:
+    def point_at(self, place: QPointF | None) -> None:
         """The mouse is at a place in the plot's own units, or has left it."""
         raise NotImplementedError
 
@@ -136,13 +138,13 @@ class ChartFrame(QFrame):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow the theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self._plot is not None:
-            self._dress()
+        if event.type() == QEvent.Type.PaletteChange and self.plot is not None:
+            self.dress()
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
         """Leave with the mouse, reset on a double click, take the focus on a click."""
         if event.type() == QEvent.Type.Leave:
-            self._point_at(None)
+            self.point_at(None)
         elif event.type() == QEvent.Type.MouseButtonDblClick:
             self.reset_view()
             return True
@@ -152,7 +154,7 @@ class ChartFrame(QFrame):
 
     def _build(self) -> None:
         """Make the plot, once."""
-        if self._plot is not None:
+        if self.plot is not None:
             return
         import pyqtgraph as pg
 
@@ -165,18 +167,18 @@ class ChartFrame(QFrame):
         plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         plot.customContextMenuRequested.connect(self._on_menu_requested)
         plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
-        self._furnish(plot)
+        self.furnish(plot)
         self._proxy = pg.SignalProxy(
-            plot.scene().sigMouseMoved, rateLimit=60, slot=self._on_mouse_moved
+            plot.scene().sigMouseMoved, rateLimit=60, slot=self.follow_mouse
         )
         plot.viewport().installEventFilter(self)
-        self._plot = plot
-        self._stack.addWidget(plot)
-        self._dress()
+        self.plot = plot
+        self.stack.addWidget(plot)
+        self.dress()
 
     def _dress_axes(self) -> None:
         """Background, axes and grid in the colours of the theme."""
-        plot = self._plot
+        plot = self.plot
         if plot is None:
             return
         plot.setBackground(theme.colour("surface"))
@@ -192,13 +194,14 @@ class ChartFrame(QFrame):
         plot.getAxis("left").setGrid(48)
         plot.getAxis("left").setTickPen(theme.colour("border_strong"))
 
-    def _on_mouse_moved(self, arguments: tuple[Any, ...]) -> None:
-        plot = self._plot
+    def follow_mouse(self, arguments: tuple[Any, ...]) -> None:
+        """The mouse is at a place in the scene, the first of ``arguments``."""
+        plot = self.plot
         if plot is None:
             return
         box = plot.getViewBox()
         inside = box.sceneBoundingRect().contains(arguments[0])
-        self._point_at(box.mapSceneToView(arguments[0]) if inside else None)
+        self.point_at(box.mapSceneToView(arguments[0]) if inside else None)
 
     def _on_menu_requested(self, position: QPoint) -> None:
         source = self.sender()
@@ -207,9 +210,10 @@ class ChartFrame(QFrame):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.popup(origin.mapToGlobal(position))
 
-    def _save_as(self, suffix: str) -> None:
+    def save_as(self, suffix: str) -> None:
+        """Ask where to, and write the chart as the suffix says."""
         name = f"{self._title_text.lower().replace(' ', '-')}{suffix}"
-        chosen = self.prompts.save_file(self, "Save chart", name, f"*{suffix}")
+        chosen = self._prompts.save_file(self, "Save chart", name, f"*{suffix}")
         if not chosen:
             return
         try:
@@ -218,10 +222,10 @@ class ChartFrame(QFrame):
             self.failed.emit(error)
 
     def _on_save_png(self) -> None:
-        self._save_as(".png")
+        self.save_as(".png")
 
     def _on_save_svg(self) -> None:
-        self._save_as(".svg")
+        self.save_as(".svg")
 
     def _on_save_csv(self) -> None:
-        self._save_as(".csv")
+        self.save_as(".csv")

@@ -123,14 +123,14 @@ class DrawnSeries:
         self._plot = plot
         self._style = style
         self._fine = True
-        self._curve = pg.PlotDataItem(connect="finite")
-        self._curve.setZValue(10 - style.look)
-        plot.addItem(self._curve)  # it takes over the plot's thinning
-        self._curve.setDownsampling(auto=True, method="peak")
-        self._curve.setClipToView(True)
-        self._curve.opts["autoDownsampleFactor"] = BINS_A_PIXEL
-        self._band: Any = None
-        self._edges: tuple[Any, Any] | None = None
+        self.curve = pg.PlotDataItem(connect="finite")
+        self.curve.setZValue(10 - style.look)
+        plot.addItem(self.curve)  # it takes over the plot's thinning
+        self.curve.setDownsampling(auto=True, method="peak")
+        self.curve.setClipToView(True)
+        self.curve.opts["autoDownsampleFactor"] = BINS_A_PIXEL
+        self.band: Any = None
+        self.edges: tuple[Any, Any] | None = None
         self.dress()
 
     def update(self, series: Series) -> None:
@@ -140,29 +140,29 @@ class DrawnSeries:
         if fine != self._fine:
             self._fine = fine
             self.dress()
-        self._curve.setData(x, y, antialias=fine)
+        self.curve.setData(x, y, antialias=fine)
         with_band = np.isfinite(low) & np.isfinite(high)
-        if with_band.any() and self._edges is None:
+        if with_band.any() and self.edges is None:
             self._make_band()
-        if self._edges is not None:
-            self._edges[0].setData(x[with_band], low[with_band])
-            self._edges[1].setData(x[with_band], high[with_band])
+        if self.edges is not None:
+            self.edges[0].setData(x[with_band], low[with_band])
+            self.edges[1].setData(x[with_band], high[with_band])
 
     def dress(self) -> None:
         """Take the colours of the theme; thin pens where there are many points."""
         pen = series_pen(self._style, 2.0 if self._fine else 1.0)
-        self._curve.setPen(pen)
+        self.curve.setPen(pen)
         if self._style.markers:
-            self._curve.setSymbol(self._style.symbol)
-            self._curve.setSymbolSize(7)
-            self._curve.setSymbolPen(theme.colour("surface"), width=1)
-            self._curve.setSymbolBrush(pen.color())
-        if self._band is not None:
-            self._band.setBrush(self._band_colour())
+            self.curve.setSymbol(self._style.symbol)
+            self.curve.setSymbolSize(7)
+            self.curve.setSymbolPen(theme.colour("surface"), width=1)
+            self.curve.setSymbolBrush(pen.color())
+        if self.band is not None:
+            self.band.setBrush(self._band_colour())
 
     def remove(self) -> None:
         """Take the items off the plot."""
-        for item in (self._curve, self._band, *(self._edges or ())):
+        for item in (self.curve, self.band, *(self.edges or ())):
             if item is not None:
                 self._plot.removeItem(item)
 
@@ -175,10 +175,10 @@ class DrawnSeries:
         """Two invisible curves and what lies between them."""
         pg = self._pg
         nothing = pg.mkPen(None)
-        self._edges = (pg.PlotCurveItem(pen=nothing), pg.PlotCurveItem(pen=nothing))
-        self._band = pg.FillBetweenItem(*self._edges, brush=self._band_colour())
-        self._band.setZValue(-5)
-        for item in (*self._edges, self._band):
+        self.edges = (pg.PlotCurveItem(pen=nothing), pg.PlotCurveItem(pen=nothing))
+        self.band = pg.FillBetweenItem(*self.edges, brush=self._band_colour())
+        self.band.setZValue(-5)
+        for item in (*self.edges, self.band):
             self._plot.addItem(item)
 
 

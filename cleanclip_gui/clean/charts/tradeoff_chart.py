@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QPointF, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
+from PySide6.QtCore import QPointF, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -19,11 +19,11 @@ from cleanclip_gui.clean.charts.tradeoff_plot import (
     shared_start,
     spots_of,
 )
-from cleanclip_gui.clean.folding_row import FoldingRow
 from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, percent_range
 from ml_core.cleaning.tradeoff import Aim, Head, Limits
 from ml_core.exports import to_csv
@@ -47,17 +47,18 @@ class TradeoffChart(ChartFrame):
 
     chosen = Signal(str, object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(
             "Trade-off",
             "Tick runs in the table: each evaluated step becomes a point, clean accuracy against "
             "attack success.",
+            prompts,
             parent,
         )
         self._given: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
         self._spots: tuple[Spot, ...] = ()
-        self._items: TradeoffItems | None = None
+        self.items: TradeoffItems | None = None
         self._at: int | None = None
         self._own_view = True
         self._keyed: list[tuple[int, str]] = []
@@ -76,7 +77,7 @@ class TradeoffChart(ChartFrame):
         self.near.setCheckable(True)
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
-        controls = FoldingRow()
+        controls = _FoldingRow()
         for widget in (self.head, self.aim, self.near):
             controls.first.addWidget(widget)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
@@ -122,7 +123,7 @@ class TradeoffChart(ChartFrame):
                 None,
             )  # fmt: skip
         self._show_keys()
-        self._redraw()
+        self.redraw()
 
     @property
     def aim_key(self) -> Aim:
@@ -195,8 +196,8 @@ class TradeoffChart(ChartFrame):
         else:
             super().keyPressEvent(event)
 
-    def _furnish(self, plot: pg.PlotWidget) -> None:
-        self._items = TradeoffItems(plot)
+    def furnish(self, plot: pg.PlotWidget) -> None:
+        self.items = TradeoffItems(plot)
         for moved in (plot.getViewBox().sigRangeChanged, plot.getViewBox().sigResized):
             moved.connect(self._on_view_changed)
         plot.getViewBox().sigRangeChangedManually.connect(self._on_view_moved)
@@ -205,9 +206,9 @@ class TradeoffChart(ChartFrame):
             plot.getAxis(side).tickStrings = percent_ticks
             plot.getAxis(side).enableAutoSIPrefix(False)
 
-    def _dress(self) -> None:
-        plot = self._plot
-        if plot is None or self._items is None:
+    def dress(self) -> None:
+        plot = self.plot
+        if plot is None or self.items is None:
             return
         self._dress_axes()
         words = {"color": theme.colour("muted").name(), "font-size": "9pt"}
@@ -215,8 +216,8 @@ class TradeoffChart(ChartFrame):
         plot.setLabel("left", "Clean accuracy", **words)
         plot.getAxis("left").setWidth(62)
         plot.getAxis("bottom").setGrid(48)
-        self._items.draw(self._spots, self._tracks, self.limits, self.aim_key)
-        self._items.point_out(self._here())
+        self.items.draw(self._spots, self._tracks, self.limits, self.aim_key)
+        self.items.point_out(self._here())
 
     def _show_keys(self) -> None:
         """The legend: which marker is which run."""
@@ -235,23 +236,24 @@ class TradeoffChart(ChartFrame):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Draw what came in while hidden."""
         super().showEvent(event)
-        self._redraw()
+        self.redraw()
 
-    def _redraw(self) -> None:
+    def redraw(self) -> None:
+        """Bring the plot up to date, if it is visible."""
         if self._spots and not self.isVisible():
             return
         if self._spots:
             self._build()
-        self._stack.setCurrentIndex(1 if self._spots else 0)
-        self._dress()
+        self.stack.setCurrentIndex(1 if self._spots else 0)
+        self.dress()
         self._fit()
         self._tell()
 
     def _fit(self) -> None:
         """Show every point, or the corner of the limits, unless the user has zoomed."""
-        if self._plot is None or not self._own_view or not self._spots:
+        if self.plot is None or not self._own_view or not self._spots:
             return
-        view, limits = self._plot.getViewBox(), self.limits
+        view, limits = self.plot.getViewBox(), self.limits
         start = shared_start(self._tracks) or 1.0
         right, low = 1.0, min(spot.y for spot in self._spots)
         low = min(low, start - 0.05)
@@ -283,8 +285,8 @@ class TradeoffChart(ChartFrame):
 
     def _point_out(self, number: int | None) -> None:
         self._at = number
-        if self._items is not None:
-            self._items.point_out(self._here())
+        if self.items is not None:
+            self.items.point_out(self._here())
         self._tell()
 
     def _tell(self) -> None:
@@ -325,7 +327,7 @@ class TradeoffChart(ChartFrame):
 
     def nearest(self, place: QPointF) -> int | None:
         """The point near a place in the plot's own units; None where none is near."""
-        plot = self._plot
+        plot = self.plot
         if plot is None or not self._spots:
             return None
         x_size, y_size = plot.getViewBox().viewPixelSize()
@@ -339,24 +341,24 @@ class TradeoffChart(ChartFrame):
         best = min(range(len(self._spots)), key=away)
         return best if away(best) <= _NEAR_PIXELS**2 else None
 
-    def _point_at(self, place: QPointF | None) -> None:
+    def point_at(self, place: QPointF | None) -> None:
         if place is not None:
             found = self.nearest(place)
             if found is not None:
                 self._point_out(found)
 
     def _on_clicked(self, event: Any) -> None:
-        if self._plot is None or event.button() != Qt.MouseButton.LeftButton:
+        if self.plot is None or event.button() != Qt.MouseButton.LeftButton:
             return
-        found = self.nearest(self._plot.getViewBox().mapSceneToView(event.scenePos()))
+        found = self.nearest(self.plot.getViewBox().mapSceneToView(event.scenePos()))
         if found is not None:
             event.accept()
             self._point_out(found)
             self._choose(found)
 
     def _on_view_changed(self, *_: object) -> None:
-        if self._items is not None:
-            self._items.place_text()
+        if self.items is not None:
+            self.items.place_text()
 
     def _on_view_moved(self, *_: object) -> None:
         self._own_view = False
@@ -386,3 +388,37 @@ def _rate(value: float, interval: tuple[float, float] | None) -> str:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
+
+
+class _FoldingRow(QWidget):
+    """Two groups of controls: in one row where there is room, else one below the other.
+
+    Widgets are added to :attr:`first` and :attr:`second`.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.first, self.second = QHBoxLayout(), QHBoxLayout()
+        self._both = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._both.setContentsMargins(0, 0, 0, 0)
+        for layout in (self.first, self.second, self._both):
+            layout.setSpacing(theme.SPACE_S)
+        for group in (self.first, self.second):
+            self._both.addLayout(group)
+            self._both.setAlignment(group, Qt.AlignmentFlag.AlignLeft)
+        self._both.addStretch(1)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """As narrow as the wider group, and as high as it stands now."""
+        width = max(group.minimumSize().width() for group in (self.first, self.second))
+        return QSize(width, self._both.minimumSize().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Fold, or unfold."""
+        super().resizeEvent(event)
+        wide = sum(group.minimumSize().width() for group in (self.first, self.second))
+        ways = QBoxLayout.Direction
+        way = ways.LeftToRight if wide + theme.SPACE_S <= self.width() else ways.TopToBottom
+        if way != self._both.direction():
+            self._both.setDirection(way)
+            self.updateGeometry()

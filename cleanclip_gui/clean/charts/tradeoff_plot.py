@@ -112,10 +112,10 @@ class TradeoffItems:
         for item, z in ((self._front, 5), (self._rings, 6), (self._cursor, 30)):
             item.setZValue(z)
             plot.addItem(item, ignoreBounds=True)
-        self._ca = _limit_line(pg, 0, 0.99, [(1, 0), (1, 0)])
-        self._asr = _limit_line(pg, 90, 0.03, [(0, 1), (0, 1)])
+        self.ca_limit = _limit_line(pg, 0, 0.99, [(1, 0), (1, 0)])
+        self.asr_limit = _limit_line(pg, 90, 0.03, [(0, 1), (0, 1)])
         self._spots: Sequence[Spot] = ()
-        for line in (self._ca, self._asr):
+        for line in (self.ca_limit, self.asr_limit):
             line.setZValue(20)  # what is written at it must not lie under points
             plot.addItem(line, ignoreBounds=True)
 
@@ -144,11 +144,11 @@ class TradeoffItems:
 
     def place_text(self) -> None:
         """Write the limit of attack success where it hides the fewest points."""
-        view, text = self._plot.getViewBox(), self._asr.label.textItem.boundingRect()
+        view, text = self._plot.getViewBox(), self.asr_limit.label.textItem.boundingRect()
         # Asked for its pixels before it has any, a view box ends the process.
         (left, right), (low, high) = view.viewRange()
         x_scale, y_scale = view.width() / (right - left), view.height() / (high - low)
-        limit = self._asr.value()
+        limit = self.asr_limit.value()
 
         def hidden(position: float) -> int:
             under = low + position * (high - low)
@@ -158,7 +158,7 @@ class TradeoffItems:
                 for spot in self._spots
             )
 
-        self._asr.label.setPosition(min(_ALONG, key=hidden))
+        self.asr_limit.label.setPosition(min(_ALONG, key=hidden))
 
     def point_out(self, spot: Spot | None) -> None:
         """Ring the spot at the cursor."""
@@ -190,28 +190,28 @@ class TradeoffItems:
 
     def _draw_limits(self, start: float | None, limits: Limits, aim: Aim) -> None:
         shown = start is not None
-        self._ca.setVisible(shown)
+        self.ca_limit.setVisible(shown)
         with_asr = shown and aim == "asr"
-        self._asr.setVisible(with_asr)
+        self.asr_limit.setVisible(with_asr)
         self._area.setVisible(with_asr)
         if start is None:
             return
         under = theme.colour("surface")
         under.setAlpha(190)
-        for line in (self._ca, self._asr):
+        for line in (self.ca_limit, self.asr_limit):
             line.label.fill = QBrush(under)
         floor = start - limits.ca_drop / 100
-        for line in (self._ca, self._asr):
+        for line in (self.ca_limit, self.asr_limit):
             pen = ring_pen("success", 1.0)
             pen.setStyle(Qt.PenStyle.DashLine)
             line.setPen(pen)
             line.label.setColor(theme.colour("success"))
-        self._ca.setPos(floor)
-        self._ca.label.setFormat(f"CA drop ≤ {limits.ca_drop:g} points")
+        self.ca_limit.setPos(floor)
+        self.ca_limit.label.setFormat(f"CA drop ≤ {limits.ca_drop:g} points")
         if not with_asr:
             return
-        self._asr.setPos(limits.asr / 100)
-        self._asr.label.setFormat(f"ASR ≤ {limits.asr:g} %")
+        self.asr_limit.setPos(limits.asr / 100)
+        self.asr_limit.label.setFormat(f"ASR ≤ {limits.asr:g} %")
         soft = theme.colour("success")
         soft.setAlpha(28)
         self._area.setBrush(soft)

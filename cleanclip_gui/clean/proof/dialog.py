@@ -74,8 +74,7 @@ class ProofDialog(FittedDialog):
         super().__init__(parent)
         self.setWindowTitle("Options of the tests")
         self._has_usual, self._peak_lr = usual is not None, peak_lr
-        self.data = TrainingData()
-        self.data.prompts = prompts
+        self.data = TrainingData(prompts)
         self.data.demo.setText(_usual_text(usual))
         self.data.demo.setEnabled(self._has_usual)
         self.rate = NumberBox("log", _LOWEST, 1.0)

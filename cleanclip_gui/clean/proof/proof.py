@@ -1,4 +1,4 @@
-"""The tests that prove a result: their jobs, and their records on the screen."""
+"""The tests that prove a result: their buttons, their jobs, and their records on the screen."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.clean.before_after import duration_text
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
-from cleanclip_gui.clean.proof.rebound_view import pairs_text
-from cleanclip_gui.clean.proof.section import ProofSection
+from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
+from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
 from cleanclip_gui.jobs.runner import JobRunner, proof_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.events import Done, Event, Message, Metric, Progress
@@ -32,12 +35,105 @@ from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
+HELP = (
+    "One low number is no proof. The rebound test finetunes the cleaned model once more on clean "
+    "pairs and watches whether the backdoor comes back; hold-outs measure what the run was not "
+    "told: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
+)
 Kind = Literal["rebound", "holdouts"]
 _FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
 _NAMES: dict[Kind, str] = {"rebound": "The rebound test", "holdouts": "The hold-outs test"}
 
 
-class ProofActs(QObject):
+class ProofSection(QWidget):
+    """Stands under before and after; hidden until there is a result.
+
+    ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
+    """
+
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Proof")
+        self.rebound_button = QPushButton()
+        self.holdouts_button = QPushButton()
+        self.options_button = QPushButton("Options…")
+        self.options_button.setProperty("quiet", True)
+        self.options_button.setAccessibleName("Options of the tests")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setProperty("danger", True)
+        self.cancel.setAccessibleName("Cancel the test")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress of the test")
+        self.uses = Label("", "caption", wrap=True)
+        self._state = Label("", "caption")
+        self.rebound = ReboundView(prompts)
+        self.holdouts = HoldoutsView()
+        rule = QFrame()
+        rule.setProperty("rule", True)
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_S)
+        head.addWidget(Label("Proof", "heading"), 1)
+        head.addWidget(self.options_button)
+        head.addWidget(self.rebound_button)
+        head.addWidget(self.holdouts_button)
+        head.addWidget(self.cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(rule)
+        layout.addLayout(head)
+        layout.addWidget(Label(HELP, "caption", wrap=True))
+        layout.addWidget(self.uses)
+        layout.addWidget(self.bar)
+        layout.addWidget(self._state)
+        layout.addWidget(self.rebound)
+        layout.addWidget(self.holdouts)
+        self.show_idle("")
+        self.hide()
+
+    def show_running(self, text: str) -> None:
+        """Show that a test runs; it can only be cancelled."""
+        self.bar.setRange(0, 0)
+        self.bar.show()
+        self.cancel.show()
+        self.cancel.setEnabled(True)
+        self.say(text)
+
+    def show_share(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self.bar.setRange(0, 1000 if total else 0)
+        if total:
+            self.bar.setValue(round(1000 * min(done / total, 1.0)))
+
+    def show_idle(self, text: str) -> None:
+        """Show that no test runs, and why if it ended early."""
+        self.bar.hide()
+        self.cancel.hide()
+        self.say(text)
+
+    def show_uses(self, text: str) -> None:
+        """Say what was chosen for the tests, or has to be; empty where neither is so."""
+        self.uses.setText(text)
+        self.uses.setVisible(bool(text))
+
+    def say(self, text: str) -> None:
+        """Say one sentence under the bar."""
+        self._state.setText(text)
+        self._state.setVisible(bool(text))
+
+    def said(self) -> str:
+        """The sentence under the bar."""
+        return self._state.text()
+
+    def forget(self) -> None:
+        """Take the results of another run away."""
+        self.rebound.hide()
+        self.holdouts.hide()
+        self.show_idle("")
+
+
+class ProofTests(QObject):
     """One test at a time. ``changed`` tells that one began or ended, ``failed`` an InputError.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
@@ -47,19 +143,23 @@ class ProofActs(QObject):
     failed = Signal(object)
     logged = Signal(str)
 
-    def __init__(self, section: ProofSection, session: Session, parent: QObject) -> None:
+    def __init__(
+        self,
+        section: ProofSection,
+        session: Session,
+        prompts: Prompts,
+        new_runner: Callable[[Path, str, str], JobRunner] = proof_runner,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
-        self.new_runner: Callable[[Path, str, str], JobRunner] = proof_runner
-        self.prompts = Prompts()
-        self._section, self._session = section, session
+        self.new_runner = new_runner
+        self._section, self._session, self._prompts = section, session, prompts
         self._choices: dict[str, ProofChoice] = {}
         self._folder: Path | None = None
         self._tested: Path | None = None
-        self._runner: JobRunner | None = None
-        self._kind: Kind = "rebound"
+        self.runner: JobRunner | None = None
+        self.kind: Kind = "rebound"
         self._free = True
-        section.rebound_button.clicked.connect(self.begin_rebound)
-        section.holdouts_button.clicked.connect(self.begin_holdouts)
         section.options_button.clicked.connect(self.ask_options)
         section.cancel.clicked.connect(self.cancel)
         section.rebound.chart.failed.connect(self.failed)
@@ -68,12 +168,22 @@ class ProofActs(QObject):
     @property
     def is_running(self) -> bool:
         """Whether a test is at work."""
-        return self._runner is not None
+        return self.runner is not None
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether there is a result to test, and nothing at work."""
+        return self._folder is not None and self._free and self.runner is None
+
+    @property
+    def why_not(self) -> str:
+        """What a test waits for; empty where it need not wait, or is at work."""
+        return "" if self._free else "A run is at work; wait until it has ended."
 
     @property
     def title(self) -> str:
         """What the test at work is called at the head of a sentence."""
-        return _NAMES[self._kind]
+        return _NAMES[self.kind]
 
     def set_free(self, free: bool) -> None:
         """Whether a test could begin: no run is at work."""
@@ -82,7 +192,7 @@ class ProofActs(QObject):
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
-        if folder != self._folder or self._runner is None:  # resumed, it has another result
+        if folder != self._folder or self.runner is None:  # resumed, it has another result
             self._folder = folder
             self._section.forget()
         for kind in _FILES:
@@ -97,10 +207,12 @@ class ProofActs(QObject):
         """There is no result to prove."""
         self._section.hide()
 
+    @Slot()
     def begin_rebound(self) -> None:
         """Finetune the cleaned model once more and watch."""
         self._begin("rebound")
 
+    @Slot()
     def begin_holdouts(self) -> None:
         """Measure what the run was not told."""
         self._begin("holdouts")
@@ -115,7 +227,7 @@ class ProofActs(QObject):
             self._section.say(error.sentence)
             return
         dialog = ProofDialog(
-            usual_pairs(job), usual_peak(job), self._choice(job), self.prompts,
+            usual_pairs(job), usual_peak(job), self._choice(job), self._prompts,
             self._section.window(),
         )  # fmt: skip
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -124,17 +236,13 @@ class ProofActs(QObject):
 
     def cancel(self) -> None:
         """End the test at once."""
-        if self._runner is not None:
+        if self.runner is not None:
             self._section.cancel.setEnabled(False)
-            self._runner.cancel()
-
-    def stop(self, timeout_ms: int) -> bool:
-        """End the test when the window closes."""
-        return self._runner is None or self._runner.close(timeout_ms)
+            self.runner.cancel()
 
     def _begin(self, kind: Kind) -> None:
         folder = self._folder
-        if folder is None or self._runner is not None or not self._free:
+        if folder is None or not self.can_begin:
             return
         try:
             job = read_spec(folder / SPEC_FILE).model_copy(update={"output_dir": str(folder)})
@@ -155,7 +263,7 @@ class ProofActs(QObject):
         except OSError as error:
             self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
             return
-        self._runner, self._kind, self._tested = runner, kind, folder
+        self.runner, self.kind, self._tested = runner, kind, folder
         if isinstance(spec, ReboundSpec):
             self._section.rebound.begin(spec.limit, spec.steps)
         self._section.show_running(f"{_NAMES[kind]} is running.")
@@ -187,22 +295,22 @@ class ProofActs(QObject):
             self._section.show_share(event.done, event.total)
             if event.seconds_left:
                 left = duration_text(max(event.seconds_left, 0))
-                self._section.say(f"{_NAMES[self._kind]} is running, {left} left.")
-        elif isinstance(event, Metric) and self._kind == "rebound":
+                self._section.say(f"{_NAMES[self.kind]} is running, {left} left.")
+        elif isinstance(event, Metric) and self.kind == "rebound":
             if self._tested == self._folder:
                 self._section.rebound.add(event)
         elif isinstance(event, Message):
             self.logged.emit(event.text)
 
     def _on_ended(self, last: Done) -> None:
-        runner, self._runner = self._runner, None
+        runner, self.runner = self.runner, None
         if runner is not None:
             runner.deleteLater()
-        name = _NAMES[self._kind]
+        name = _NAMES[self.kind]
         if last.status == "finished":
             self._section.show_idle("")
             if self._tested == self._folder:
-                self._show(self._kind, last.result)
+                self._show(self.kind, last.result)
         elif last.status == "failed":
             self._section.show_idle(f"{name} failed: {last.error}")
         else:
@@ -219,10 +327,9 @@ class ProofActs(QObject):
             self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
 
     def _refresh(self) -> None:
-        section = self._section
-        for button in (section.options_button, section.rebound_button, section.holdouts_button):
-            button.setEnabled(self._free and self._runner is None)
-            button.setToolTip("" if self._free else "A run is at work; wait until it has ended.")
+        options = self._section.options_button
+        options.setEnabled(self._free and self.runner is None)
+        options.setToolTip(self.why_not)
 
 
 def _uses(choice: ProofChoice, needed: bool, adapter: bool) -> str:

@@ -13,6 +13,7 @@ from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural
 from ml_core.events import Metric
 
@@ -22,12 +23,13 @@ _CHART_HEIGHT = 230
 class ReboundView(QWidget):
     """One curve for each finetuning rate, the limit as a line, and the verdict as a sentence."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = Label("", wrap=True)
         self.verdict.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
         self.chart = Chart(
             "Attack success while finetuning again",
+            prompts,
             show=percent,
             legend_columns=3,
             empty="Each finetuning rate draws a curve here.",

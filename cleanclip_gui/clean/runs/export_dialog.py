@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.gpu_choice import BATCH_NORM
+from cleanclip_gui.clean.setup import BATCH_NORM
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox

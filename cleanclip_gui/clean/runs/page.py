@@ -1,18 +1,28 @@
-"""Queue, history and comparison of runs: what is in the table, and what its buttons do."""
+"""Queue and history: the table of all runs, what can be done with one, and their comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from PySide6.QtCore import QDeadlineTimer, Signal, Slot
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
-from cleanclip_gui.clean.run_queue import RunQueue
+from cleanclip_gui import theme
+from cleanclip_gui.clean.buttons import OnceButton, tool
+from cleanclip_gui.clean.job import copy_job, trigger_of
+from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.clean.result import is_source, where_open
+from cleanclip_gui.clean.run import NO_TRIGGER, CleaningRun
+from cleanclip_gui.clean.runs.comparison import Comparison
+from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.runs.history import (
     PastRun,
     Status,
+    evaluations_until,
     list_runs,
     points_by_head,
     read_run,
@@ -20,51 +30,171 @@ from cleanclip_gui.clean.runs.history import (
     write_note,
 )
 from cleanclip_gui.clean.runs.run_marks import MOST, free_mark
-from cleanclip_gui.clean.runs.runs_table import run_title
-from cleanclip_gui.clean.runs.view import RunsView
-from cleanclip_gui.jobs.background import Background
-from cleanclip_gui.jobs.reads import Reads
+from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
+from cleanclip_gui.clean.runs.saved_run import SavedRun, read_saved_run
+from cleanclip_gui.clean.try_in_studio import TryCleaned
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.session import Session
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
+from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
+from ml_core.jobs.halved_batch import halved
+from ml_core.jobs.specs import CleanSpec, as_measured
 from ml_core.reading.errors import InputError
 
 
-class CleanRuns(RunsView):
-    """The page of all runs. Each signal ``*_asked`` carries the :class:`PastRun` it is about.
+class RunsPage(QWidget):
+    """All runs: the one at work, those that wait, and those of before.
 
-    ``point_asked(run, point)`` asks for the checkpoint of an evaluation.
+    ``repeated(CleanSpec)`` asks to set up the same job again, ``run_opened`` to look at the run
+    that is on show now; ``failed`` carries an InputError. :attr:`comparison` is a page of its own.
+
+    Parameters
+    ----------
+    session
+        Names the checkpoint that is open.
+    run
+        The run at work, and the one on show.
+    queue
+        Those that wait.
+    studio
+        Shows the checkpoint of an evaluation.
+    prompts
+        Asks for folders.
+    runs_folder
+        Where runs are kept.
+    is_busy
+        Whether something is at work, so that no other run can be shown.
     """
 
-    start_asked = Signal(object)
-    open_asked = Signal(object)
-    repeat_asked = Signal(object)
-    duplicate_asked = Signal(object)
-    resume_asked = Signal(object)
-    halve_asked = Signal(object)
-    export_asked = Signal(object)
-    point_asked = Signal(object, object)
+    repeated = Signal(object)
+    run_opened = Signal()
     failed = Signal(object)
 
-    def __init__(self, queue: RunQueue, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        run: CleaningRun,
+        queue: RunQueue,
+        studio: TryCleaned,
+        prompts: Prompts,
+        runs_folder: Callable[[], Path],
+        is_busy: Callable[[], bool],
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
-        self.prompts = Prompts()
+        self.setAccessibleName("Runs: queue, history and comparison")
+        self._session, self._run, self._studio = session, run, studio
+        self._prompts, self._runs_folder, self._is_busy = prompts, runs_folder, is_busy
         self.queue = queue
-        self.parent_folder: Callable[[], Path] = Path
+        self.table = RunsTable()
+        self.up = tool("chevron-up", "Earlier in the queue")
+        self.down = tool("chevron-down", "Later in the queue")
+        self.start = _button("Start", "Run it, or let it wait for the one at work.")
+        self.remove = _button("Remove", "Take it out of the queue; its folder stays.")
+        self.open_ = _button("Show", "Show its result and charts under This run.")
+        self.repeat = _button("Repeat", "Fill the form with everything this run was.")
+        self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
+        self.resume = _button("Resume", "Go on from the last save.")
+        self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
+        self.export = _button("For a cluster…", "Write the job with a Slurm script.")
+        self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
+        self.hold.setCheckable(True)
+        self.hold.setProperty("toggle", True)
+        self.start_queue = _button("Start the queue", "")
+        self.start_queue.hide()
+        self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")
+        self.note = QLineEdit()
+        self.note.setPlaceholderText("Note on the selected run")
+        self.note.setAccessibleName("Note on the selected run")
+        self.note.setMaxLength(500)
+        self.said = Label("", "caption", wrap=True)
+        self.said.hide()
+        self.comparison = Comparison(prompts)
+        self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
         self._added: list[Path] = []
         self._live: Path | None = None
         self._live_events: list[Event] = []
         self._marks: dict[Path, int] = {}
         self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
+        self._reading_points: dict[Path, Ticket] = {}
         self._noted: Path | None = None
-        self.reads = Reads(self)
-        self._reader: Background | None = None
+        self._reading: Ticket | None = None  # of the folders
         self._newer: set[Path] = set()
-        self._again = False
+        self._lay_out()
         self._connect()
         self._refresh()
+
+    def say(self, text: str) -> None:
+        """Say one sentence under the table and under the charts; nothing hides it."""
+        for label in (self.said, self.comparison.said):
+            label.setText(text)
+            label.setVisible(bool(text))
+
+    def _lay_out(self) -> None:
+        acts = QHBoxLayout()
+        acts.setSpacing(0)
+        for button in (
+            self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
+            self.up, self.down, self.remove, self.export,
+        ):  # fmt: skip
+            acts.addWidget(button)
+        acts.addStretch(1)
+        head = QHBoxLayout()
+        head.setSpacing(0)
+        head.addWidget(Label("Queue and history", "heading"))
+        head.addStretch(1)
+        head.addWidget(self.start_queue)
+        head.addWidget(self.hold)
+        head.addWidget(self.add_folder)
+        card = QFrame()
+        card.setProperty("card", True)
+        inside = QVBoxLayout(card)
+        inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
+        inside.setSpacing(theme.SPACE_XS)
+        inside.addLayout(head)
+        inside.addWidget(self.table, 1)
+        inside.addLayout(acts)
+        inside.addWidget(self.note)
+        inside.addWidget(self.said)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(card)
+
+    def _connect(self) -> None:
+        self._run.began.connect(self._on_began)
+        self._run.restored.connect(self._on_restored)
+        self._run.said.connect(self._add_event)
+        self._run.ended.connect(self._end_live)
+        self.queue.changed.connect(self._refresh)
+        self.queue.noted.connect(self.note_run)
+        self.table.run_chosen.connect(self._on_run_chosen)
+        self.table.opened.connect(self._on_opened)
+        self.table.runs.ticked.connect(self.compare)
+        self.tradeoff.chosen.connect(self._on_point_chosen)
+        self.tradeoff.failed.connect(self.failed)
+        self.curves.failed.connect(self.failed)
+        self.hold.toggled.connect(self.queue.hold)
+        self.note.editingFinished.connect(self.keep_note)
+        self.add_folder.clicked.connect(self.choose_folder)
+        for button, act in (
+            (self.open_, self.open_run),
+            (self.start, self._start),
+            (self.repeat, self._repeat),
+            (self.duplicate, self._duplicate),
+            (self.resume, self._resume),
+            (self.halve, self.halve_run),
+            (self.up, self._move_up),
+            (self.down, self._move_down),
+            (self.remove, self._remove),
+            (self.export, self._ask_gpus),
+        ):
+            button.clicked.connect(partial(self._with_chosen, act))
 
     # What is known
 
@@ -78,36 +208,35 @@ class CleanRuns(RunsView):
         rest.sort(key=lambda folder: (self._past[folder].begun, folder.name), reverse=True)
         return tuple(self._standing(folder) for folder in (*ahead, *rest))
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether folders or journals of runs are being read."""
+        tickets = (self._reading, *self._reading_points.values())
+        return any(ticket is not None and ticket.is_open for ticket in tickets)
+
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
         return dict(self._marks)
 
     @Slot()
     def reload(self) -> None:
-        """Read the runs' folders beside the window; once more if that is going on already."""
-        if self._reader is not None:
-            self._again = True
-            return
-        parent, added = self.parent_folder(), tuple(self._added)
+        """Read the runs' folders beside the window."""
+        parent, added = self._runs_folder(), tuple(self._added)
         self._newer = set()
 
-        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
+        def read(control: tasks.Control) -> tuple[dict[Path, PastRun], list[Path]]:
             found = {run.folder: run for run in list_runs(parent)}
             gone = []
             for folder in added:
-                if cancelled():
-                    return
+                if control.cancelled():
+                    break
                 try:
                     found[folder] = read_run(folder)
                 except InputError:
                     gone.append(folder)
-            yield found, gone
+            return found, gone
 
-        self._reader = Background(work)
-        self._reader.yielded.connect(self._on_read)
-        self._reader.failed.connect(self.failed)
-        self._reader.finished.connect(self._on_reader_finished)
-        self._reader.begin()
+        self._reading = tasks.run(read, self._on_read, self._on_read_failed, slot="folders")
 
     def note_run(self, folder: Path) -> None:
         """A job was written, or its folder changed: read that one folder now."""
@@ -117,13 +246,6 @@ class CleanRuns(RunsView):
             self.failed.emit(error)
         self._refresh()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """Keep a note that is being typed, and end the readers, when the window closes."""
-        deadline = QDeadlineTimer(timeout_ms)
-        self._keep_note()
-        ended = self._reader is None or self._reader.stop(timeout_ms)
-        return self.reads.stop(deadline.remainingTime()) and ended
-
     def _take_in(self, run: PastRun) -> None:
         """Have a run in the table as it is now, whatever a reload that goes on has read of it."""
         self._past[run.folder] = run
@@ -131,14 +253,25 @@ class CleanRuns(RunsView):
 
     # The run at work
 
-    def begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
+    def _begin_live(self, folder: Path, events: tuple[Event, ...] = ()) -> None:
         """A run began in ``folder``, after the events of an earlier session."""
         self._live, self._live_events = folder, list(events)
-        self.reads.forget(folder)
+        self._forget_points(folder)
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
-    def add_event(self, event: Event) -> None:
+    @Slot()
+    def _on_began(self) -> None:
+        if self._run.is_cleaning and self._run.folder is not None:
+            self._begin_live(self._run.folder)
+
+    @Slot(object)
+    def _on_restored(self, saved: SavedRun) -> None:
+        """A run of before that goes on has points already."""
+        if saved.folder == self._live:
+            self._begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
+
+    def _add_event(self, event: Event) -> None:
         """Take in what the run at work says."""
         if self._live is None:
             return
@@ -150,7 +283,7 @@ class CleanRuns(RunsView):
                 self._points[self._live] = points_by_head(self._live_events)
                 self._draw()
 
-    def end_live(self) -> None:
+    def _end_live(self) -> None:
         """The run at work has ended; what it left is read from its folder."""
         folder, self._live = self._live, None
         self._live_events = []
@@ -171,7 +304,7 @@ class CleanRuns(RunsView):
         if not on:
             self._marks.pop(folder, None)
             self._points.pop(folder, None)
-            self.reads.forget(folder)
+            self._forget_points(folder)
         elif folder not in self._marks:
             if folder not in self._past:
                 self.note_run(folder)
@@ -191,7 +324,18 @@ class CleanRuns(RunsView):
         self._draw()
 
     def _read_points(self, folder: Path) -> None:
-        self.reads.begin(folder, lambda: run_points(folder))
+        self._forget_points(folder)
+        self._reading_points[folder] = tasks.run(
+            lambda _: run_points(folder),
+            partial(self._on_points_read, folder),
+            self._on_read_failed,
+        )
+
+    def _forget_points(self, folder: Path) -> None:
+        """Draw nothing of what is being read of a run."""
+        ticket = self._reading_points.pop(folder, None)
+        if ticket is not None:
+            ticket.cancel()
 
     def _on_points_read(self, folder: Path, points: dict[Head, tuple[Point, ...]]) -> None:
         self._points[folder] = points
@@ -256,35 +400,10 @@ class CleanRuns(RunsView):
         if self.note.text() != text and not (self.note.hasFocus() and self.note.isModified()):
             self.note.setText(text)
 
-    def _connect(self) -> None:
-        self.reads.done.connect(self._on_points_read)
-        self.reads.failed.connect(self.failed)
-        self.table.run_chosen.connect(self._on_run_chosen)
-        self.table.opened.connect(self._on_opened)
-        self.table.runs.ticked.connect(self.compare)
-        self.tradeoff.chosen.connect(self._on_point_chosen)
-        self.tradeoff.failed.connect(self.failed)
-        self.curves.failed.connect(self.failed)
-        self.queue.changed.connect(self._refresh)
-        self.hold.toggled.connect(self.queue.hold)
-        self.start_queue.clicked.connect(self._on_start_queue)
-        self.note.editingFinished.connect(self._keep_note)
-        self.add_folder.clicked.connect(self.choose_folder)
-        self.up.clicked.connect(self._on_up)
-        self.down.clicked.connect(self._on_down)
-        self.remove.clicked.connect(self._on_remove)
-        self.open_.clicked.connect(self._on_open)
-        self.start.clicked.connect(self._on_start)
-        self.repeat.clicked.connect(self._on_repeat)
-        self.duplicate.clicked.connect(self._on_duplicate)
-        self.resume.clicked.connect(self._on_resume)
-        self.halve.clicked.connect(self._on_halve)
-        self.export.clicked.connect(self._on_export)
-
     @Slot()
     def choose_folder(self) -> None:
         """Add a run that was made elsewhere, on a cluster say."""
-        chosen = self.prompts.open_folder(self, "Results folder of a run", "")
+        chosen = self._prompts.open_folder(self, "Results folder of a run", "")
         if chosen:
             self.open_folder(Path(chosen).absolute())
 
@@ -320,18 +439,16 @@ class CleanRuns(RunsView):
                 "“Open results folder…” takes a folder in again."
             )
 
-    def _on_reader_finished(self) -> None:
-        self._reader = None
-        if self._again:
-            self._again = False
-            self.reload()
+    def _on_read_failed(self, error: InputError) -> None:
+        self.failed.emit(error)
 
     def _on_run_chosen(self, run: PastRun | None) -> None:
-        self._keep_note()
+        self.keep_note()
         self._noted = None if run is None else run.folder
         self._refresh_buttons()
 
-    def _keep_note(self) -> None:
+    @Slot()
+    def keep_note(self) -> None:
         """Write what was typed about the run that was selected then."""
         folder = self._noted
         if folder is None or not self.note.isModified():
@@ -355,46 +472,142 @@ class CleanRuns(RunsView):
             )
             return
         self.say("")
-        self.point_asked.emit(run, point)
+        self.open_point(run, point)
 
-    def _with_chosen(self, act: Callable[[PastRun], None]) -> None:
+    # What can be done with a run
+
+    def _with_chosen(self, act: Callable[[PastRun], object], *_: object) -> None:
         run = self.table.chosen
         if run is not None:
             act(run)
 
     def _on_opened(self, run: PastRun) -> None:
         if self.open_.isEnabled():
-            self.open_asked.emit(run)
+            self.open_run(run)
 
-    def _on_start_queue(self) -> None:
-        self.queue.hold(False)
+    def open_run(self, run: PastRun) -> None:
+        """Show a run as if it had just ended."""
+        if self._is_busy():
+            self.say("Another run is at work; an older one can be shown when it has ended.")
+            return
+        self._run.show_past(run)
+        self.run_opened.emit()
 
-    def _on_up(self) -> None:
-        self._with_chosen(lambda run: self.queue.move(run.folder, -1))
+    def halve_run(self, run: PastRun) -> None:
+        """Queue a run again, at half its batch."""
+        facts, spec = self._session.checkpoint, self._spec_here(run)
+        vit = (
+            facts is not None
+            and Path(facts.path) == Path(spec.checkpoint)
+            and facts.architecture.startswith("ViT")
+        )
+        halved_spec = halved(spec, batch_norm=not vit)
+        if halved_spec.recipe == spec.recipe:
+            self.say("The batch has two examples already and cannot be halved.")
+            return
+        self._queue_copy(halved_spec)
 
-    def _on_down(self) -> None:
-        self._with_chosen(lambda run: self.queue.move(run.folder, 1))
+    def open_point(self, run: PastRun, point: Point) -> None:
+        """Open the checkpoint of an evaluation in Studio; step 0 is the suspect itself."""
+        asked = trigger_of(run.spec), run.spec.target
+        if run.spec.trigger is not None and asked[0] is None:
+            self.say(NO_TRIGGER)
+        if not point.checkpoint:
+            if not is_source(self._session.checkpoint, _source_facts(run)):
+                self.say(
+                    f"Step 0 is {plain(Path(run.spec.checkpoint).name, 80)} as it was: open that "
+                    "file to see it."
+                )
+                return
+            self._studio.show_suspect(asked)
+            return
+        result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
+        if point.checkpoint.endswith(".adapter.safetensors"):
+            result |= {"checkpoint": run.spec.checkpoint, "adapter": point.checkpoint}
+        self._studio.begin(result, asked)
 
-    def _on_remove(self) -> None:
-        self._with_chosen(lambda run: self.queue.remove(run.folder))
+    def _start(self, run: PastRun) -> None:
+        self.queue.add(run.folder)
 
-    def _on_open(self) -> None:
-        self._with_chosen(self.open_asked.emit)
+    def _move_up(self, run: PastRun) -> None:
+        self.queue.move(run.folder, -1)
 
-    def _on_start(self) -> None:
-        self._with_chosen(self.start_asked.emit)
+    def _move_down(self, run: PastRun) -> None:
+        self.queue.move(run.folder, 1)
 
-    def _on_repeat(self) -> None:
-        self._with_chosen(self.repeat_asked.emit)
+    def _remove(self, run: PastRun) -> None:
+        self.queue.remove(run.folder)
 
-    def _on_duplicate(self) -> None:
-        self._with_chosen(self.duplicate_asked.emit)
+    def _repeat(self, run: PastRun) -> None:
+        self.repeated.emit(self._spec_here(run))
 
-    def _on_resume(self) -> None:
-        self._with_chosen(self.resume_asked.emit)
+    def _duplicate(self, run: PastRun) -> None:
+        """Queue a run again, with the arithmetic that it measured where it left a result."""
+        self._queue_copy(as_measured(self._spec_here(run), run.result))
 
-    def _on_halve(self) -> None:
-        self._with_chosen(self.halve_asked.emit)
+    def _resume(self, run: PastRun) -> None:
+        if self._is_busy():
+            self.say("Another run is at work; resume this one when it has ended.")
+            return
+        try:
+            self._run.resume(read_saved_run(run.folder))
+        except InputError as error:
+            self.failed.emit(error)
 
-    def _on_export(self) -> None:
-        self._with_chosen(self.export_asked.emit)
+    def _ask_gpus(self, run: PastRun) -> None:
+        """Ask for how many GPUs a job is written."""
+        dialog = ExportDialog(run.spec.recipe, run.spec.processes, self.window())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(partial(self._export, run))
+        dialog.open()
+
+    def _export(self, run: PastRun, gpus: int, machines: int) -> None:
+        """Write the job with a Slurm script into a folder of the user's choice."""
+        chosen = self._prompts.open_folder(self, "Folder for the cluster's job", "")
+        if not chosen:
+            return
+        folder = Path(chosen) / f"job-{run.folder.name}"
+        spec = run.spec
+        if not spec.device.startswith("cuda"):  # what this machine has says nothing of that one
+            spec = spec.model_copy(update={"device": "auto"})
+        try:
+            export_job(spec, folder, processes=gpus, machines=machines)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        except OSError as error:
+            name = plain(folder.name, 80)
+            sentence = f"{name} cannot be written; choose another folder."
+            self.failed.emit(InputError(sentence, "usage", str(error)))
+            return
+        seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
+        self.say(
+            f"The job is in {plain(folder, 200)}: submit {SLURM_FILE}, or run {RUN_FILE}. It must "
+            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Open results folder…”."
+        )
+
+    def _spec_here(self, run: PastRun) -> CleanSpec:
+        """A run's job, its checkpoint named where that file is open if it ran elsewhere."""
+        found = where_open(_source_facts(run), self._session.checkpoint)
+        return run.spec.model_copy(update={"checkpoint": found["source"]})
+
+    def _queue_copy(self, spec: CleanSpec) -> None:
+        try:
+            folder = copy_job(spec, self._runs_folder())
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.queue.add(folder)
+        self.table.choose(folder)
+
+
+def _source_facts(run: PastRun) -> dict[str, Any]:
+    """What a run tells of its source, with a result or without."""
+    return {**run.result, "source": run.spec.checkpoint}
+
+
+def _button(text: str, help_line: str) -> OnceButton:
+    button = OnceButton(text)
+    button.setProperty("quiet", True)
+    button.setToolTip(help_line)
+    return button

@@ -1,9 +1,11 @@
-"""A button for what must not be done twice by a double click, or by a key that is held."""
+"""Buttons of the Clean station: those that start one thing at a press, and small ones."""
 
 from __future__ import annotations
 
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
+
+from cleanclip_gui import theme
 
 
 class OnceButton(QPushButton):
@@ -23,3 +25,12 @@ class OnceButton(QPushButton):
         """Press once, however long the key is held."""
         if not event.isAutoRepeat():
             super().keyPressEvent(event)
+
+
+def tool(icon: str, name: str) -> QToolButton:
+    """A small button with an icon and a name."""
+    button = QToolButton()
+    button.setIcon(theme.icon(icon))
+    button.setToolTip(name)
+    button.setAccessibleName(name)
+    return button

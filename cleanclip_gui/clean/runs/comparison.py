@@ -1,32 +1,22 @@
-"""The bench's pages: the table of runs with what can be done with one, and the charts."""
+"""The comparison of runs: both charts, side by side where there is room."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFrame,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.clean.charts.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.charts.tradeoff_plot import Track
-from cleanclip_gui.clean.once_button import OnceButton
 from cleanclip_gui.clean.runs.history import PastRun
 from cleanclip_gui.clean.runs.run_marks import letter
-from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
-from cleanclip_gui.clean.training_data import tool
+from cleanclip_gui.clean.runs.runs_table import run_title
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Head, Point
@@ -35,85 +25,16 @@ from ml_core.cleaning.tradeoff import Head, Point
 _BOTH = 1100
 
 
-class RunsView(QWidget):
-    """Widgets and their places; what they do is in ``clean_runs.py``."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Runs: queue, history and comparison")
-        self.table = RunsTable()
-        self.up = _arrow("chevron-up", "Earlier in the queue")
-        self.down = _arrow("chevron-down", "Later in the queue")
-        self.start = _button("Start", "Run it, or let it wait for the one at work.")
-        self.remove = _button("Remove", "Take it out of the queue; its folder stays.")
-        self.open_ = _button("Show", "Show its result and charts under This run.")
-        self.repeat = _button("Repeat", "Fill the form with everything this run was.")
-        self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
-        self.resume = _button("Resume", "Go on from the last save.")
-        self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
-        self.export = _button("For a cluster…", "Write the job with a Slurm script.")
-        self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
-        self.hold.setCheckable(True)
-        self.hold.setProperty("toggle", True)
-        self.start_queue = _button("Start the queue", "Run those that wait, one after the other.")
-        self.start_queue.hide()
-        self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")
-        self.note = QLineEdit()
-        self.note.setPlaceholderText("Note on the selected run")
-        self.note.setAccessibleName("Note on the selected run")
-        self.note.setMaxLength(500)
-        self.said = Label("", "caption", wrap=True)
-        self.said.hide()
-        self.comparison = Comparison()
-        self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
-        self._lay_out()
-
-    def say(self, text: str) -> None:
-        """Say one sentence under the table and under the charts; nothing hides it."""
-        for label in (self.said, self.comparison.said):
-            label.setText(text)
-            label.setVisible(bool(text))
-
-    def _lay_out(self) -> None:
-        acts = QHBoxLayout()
-        acts.setSpacing(0)
-        for button in (
-            self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-            self.up, self.down, self.remove, self.export,
-        ):  # fmt: skip
-            acts.addWidget(button)
-        acts.addStretch(1)
-        head = QHBoxLayout()
-        head.setSpacing(0)
-        head.addWidget(Label("Queue and history", "heading"))
-        head.addStretch(1)
-        head.addWidget(self.start_queue)
-        head.addWidget(self.hold)
-        head.addWidget(self.add_folder)
-        card = QFrame()
-        card.setProperty("card", True)
-        inside = QVBoxLayout(card)
-        inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
-        inside.setSpacing(theme.SPACE_XS)
-        inside.addLayout(head)
-        inside.addWidget(self.table, 1)
-        inside.addLayout(acts)
-        inside.addWidget(self.note)
-        inside.addWidget(self.said)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(card)
-
-
 class Comparison(QWidget):
     """Both charts that compare runs; one at a time where there is no room for two."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Comparison of runs")
-        self.tradeoff = TradeoffChart()
+        self.tradeoff = TradeoffChart(prompts)
         self.curves = Chart(
             "Runs over their steps",
+            prompts,
             show=percent,
             whole=True,
             legend_columns=2,
@@ -195,14 +116,3 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
         chart.append(f"{key}.ca", point.step, point.ca)
         if point.asr is not None:
             chart.append(f"{key}.asr", point.step, point.asr)
-
-
-def _button(text: str, help_line: str) -> OnceButton:
-    button = OnceButton(text)
-    button.setProperty("quiet", True)
-    button.setToolTip(help_line)
-    return button
-
-
-def _arrow(icon: str, name: str) -> QToolButton:
-    return tool(icon, name)

@@ -1,0 +1,241 @@
+"""Jobs that wait for the run at work: their order, their file, and starting the next one.
+
+The file outlives the window: folders of jobs, the next one first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from cleanclip_gui.clean.run import Asked, CleaningRun, ending
+from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.widgets.text import plain, plural
+from ml_core.atomic import replace_files
+from ml_core.events import Done
+from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.errors import InputError
+from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.triggers.files import load_trigger
+
+_LOG = logging.getLogger(__name__)
+QUEUE_FILE = "queue.json"
+FORMAT = "cleanclip-queue-1"
+_MAX_BYTES = 1_000_000
+
+
+class RunQueue(QObject):
+    """Holds folders with a job in each, and starts the next one whenever it may.
+
+    ``held`` keeps the next one from starting. ``changed`` tells that the order or that is another
+    one, ``noted(folder)`` that a job came in, ``logged`` a line for the log; ``failed`` carries an
+    InputError of a job that cannot be read.
+
+    Parameters
+    ----------
+    run
+        What starts a job.
+    is_busy
+        Whether something is at work that a job waits for.
+    """
+
+    changed = Signal()
+    noted = Signal(object)
+    logged = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self, run: CleaningRun, is_busy: Callable[[], bool], parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._run, self._is_busy = run, is_busy
+        self._folders: list[Path] = []
+        self._held = False
+        self._file: Path | None = None
+        self._failure = ""  # of the run that has just ended
+        run.ended.connect(self._on_run_ended)
+        run.freed.connect(self._on_run_freed)
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Who waits, the next one first."""
+        return tuple(self._folders)
+
+    @property
+    def held(self) -> bool:
+        """Whether the queue waits for the user."""
+        return self._held
+
+    @property
+    def can_start(self) -> bool:
+        """Whether jobs wait for the user."""
+        return self._held and bool(self._folders)
+
+    def hold(self, held: bool) -> None:
+        """Keep the next job from starting when the one at work has ended, or let it."""
+        if held != self._held:
+            self._held = held
+            self._on_changed()
+
+    def add(self, folder: Path) -> None:
+        """Put a written job at the end, or start it if nothing is at work.
+
+        One that waits already stays where it is.
+        """
+        self.noted.emit(folder)
+        self._append(folder)
+        if folder in self._folders:
+            waiting = plural(len(self._folders), "run")
+            self.logged.emit(f"{folder.name} waits in the queue ({waiting}).")
+
+    def start_or_add(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+        """Start a written job, before those that wait; while something is at work, add it."""
+        if self._is_busy() or not self._begin(folder, spec, asked):
+            self.add(folder)
+
+    def remove(self, folder: Path) -> None:
+        """Take a job out; its folder stays on disk."""
+        if folder in self._folders:
+            self._folders.remove(folder)
+            self._on_changed()
+
+    def move(self, folder: Path, by: int) -> None:
+        """Move a job towards the front (-1) or the end (1)."""
+        if folder not in self._folders:
+            return
+        at = self._folders.index(folder)
+        to = min(max(at + by, 0), len(self._folders) - 1)
+        if to != at:
+            self._folders.insert(to, self._folders.pop(at))
+            self._on_changed()
+
+    def keep(self, path: Path) -> str:
+        """Take up what waited when the window was closed, held, and keep the queue from now on.
+
+        Returns
+        -------
+        str
+            One sentence on what is left out; mostly empty.
+        """
+        folders, sentence = read_queue(path)
+        if folders:
+            self.hold(True)
+        for folder in folders:
+            self.noted.emit(folder)
+            self._append(folder)
+        if folders:
+            runs = plural(len(folders), "run")
+            self.logged.emit(f"{runs} of the last time in the queue: “Start the queue” begins.")
+        self._file = path
+        return sentence
+
+    @Slot()
+    def start_next(self) -> bool:
+        """Start the job that waits longest, unless something is at work; whether it began."""
+        if self._held or not self._folders or self._is_busy():
+            return False
+        folder = self._folders.pop(0)
+        try:
+            job = read_run(folder)
+            if job.status != "not started":  # another window has the same queue
+                self.logged.emit(f"{folder.name} was begun elsewhere, and waits no more.")
+                return self._after_all()
+            spec = job.spec
+            asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
+        except InputError as error:
+            self.failed.emit(error)
+            return self._after_all()
+        if not self._begin(folder, spec, asked):  # it waits until its device is free
+            self._folders.insert(0, folder)
+            return False
+        self._on_changed()
+        return True
+
+    def _begin(self, folder: Path, spec: CleanSpec, asked: Asked) -> bool:
+        """Start a written job; whether its device was free for it."""
+        try:
+            self._run.begin(folder, spec, asked)
+        except InputError as error:
+            self.logged.emit(f"{folder.name} waits. {error.sentence}")
+            return False
+        return True
+
+    def _after_all(self) -> bool:
+        """The one that was taken does not run: tell so, which starts the next; whether it did."""
+        self._on_changed()
+        return self._is_busy()
+
+    def _append(self, folder: Path) -> None:
+        if folder not in self._folders:
+            self._folders.append(folder)
+            self._on_changed()
+
+    def _on_changed(self) -> None:
+        if self._file is not None:
+            write_queue(self._file, self._folders)
+        self.changed.emit()
+        self.start_next()
+
+    @Slot(object)
+    def _on_run_ended(self, last: Done) -> None:
+        failed = last.status == "failed" and self._run.mode != "estimate"
+        self._failure = f"{self._run.title} {ending(last)}: {last.error}" if failed else ""
+
+    @Slot()
+    def _on_run_freed(self) -> None:
+        said, self._failure = self._failure, ""
+        if self.start_next() and said:  # the next one took its card away
+            self.logged.emit(f"{said} The next run starts.")
+
+
+def write_queue(path: Path, folders: Sequence[Path]) -> None:
+    """Keep the order; a full disk is noted in the log, the queue stays as it is."""
+    fields = {"format": FORMAT, "folders": [str(folder) for folder in folders]}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({path: json.dumps(fields, indent=1).encode()})
+    except OSError as error:
+        _LOG.warning("The queue could not be kept: %s", error.strerror or error)
+
+
+def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
+    """What waited when the window was closed, and one sentence on what is left out; mostly none.
+
+    A job that was begun since is left out without a word: it is in the history.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise JsonError("it is too large")
+        named = parse_object(path.read_bytes(), max_bytes=_MAX_BYTES)["folders"]
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise JsonError("its folders are no list of names")
+    except FileNotFoundError:
+        return (), ""
+    except (OSError, JsonError, KeyError) as error:
+        _LOG.info("%s: %s", path, error)
+        return (), (
+            "The queue of the last time cannot be read: start its runs again from the history, "
+            "where they are “not started”."
+        )
+    waiting, lost = [], []
+    for folder in dict.fromkeys(map(Path, named)):
+        try:
+            run = read_run(folder)
+        except InputError as error:
+            _LOG.info("%s is left out of the queue: %s", folder, error)
+            lost.append(plain(folder.name, 60))
+        else:
+            if run.status == "not started":
+                waiting.append(folder)
+    sentence = ""
+    if lost:
+        jobs = plural(len(lost), "job")
+        sentence = f"{jobs} of the queue cannot be read and will not run: {', '.join(lost[:5])}."
+    return tuple(waiting), sentence
