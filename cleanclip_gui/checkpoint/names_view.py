@@ -73,7 +73,7 @@ class NamesView(QWidget):
             head.setExpanded(True)
         self._tint()
 
-    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+    def changeEvent(self, event) -> None:  # noqa: N802
         """Take the new theme's colours."""
         super().changeEvent(event)
         if event.type() == event.Type.PaletteChange:

@@ -13,7 +13,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.run import Asked, CleaningRun, ending
-from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done

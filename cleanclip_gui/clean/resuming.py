@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.run import CleaningRun
-from cleanclip_gui.clean.runs.history import read_run
-from cleanclip_gui.clean.runs.saved_run import (
+from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.run_folders.saved_run import (
     SavedRun,
     can_resume,
     read_saved_run,

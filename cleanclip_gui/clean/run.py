@@ -12,8 +12,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
-from cleanclip_gui.clean.runs.history import PastRun, run_metrics
-from cleanclip_gui.clean.runs.saved_run import SavedRun, can_resume
+from cleanclip_gui.clean.run_folders.history import PastRun, run_metrics
+from cleanclip_gui.clean.run_folders.saved_run import SavedRun, can_resume
 from cleanclip_gui.inference.device import StudioDevice
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.protocol import INTERRUPTED

@@ -32,9 +32,9 @@ from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder
 from cleanclip_gui.clean.run_bar import RunBar
-from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.run_folders.saved_run import SavedRun
 from cleanclip_gui.clean.runs.page import RunsPage
-from cleanclip_gui.clean.runs.saved_run import SavedRun
 from cleanclip_gui.clean.save_result import SaveCleaned
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned

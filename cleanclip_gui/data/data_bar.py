@@ -16,10 +16,10 @@ from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
-from cleanclip_gui.inference.questions import Failed, LoadImages, Progress
+from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
-from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES

@@ -17,12 +17,12 @@ from cleanclip_gui.inference.questions import (
     MapEmbeddings,
     MeasureSpeed,
     Pair,
-    Progress,
     RetrieveCaptions,
     SpreadTemplates,
     TellDetails,
 )
 from cleanclip_gui.session.records import ImagesState
+from cleanclip_gui.ticket import Progress
 from ml_core.data.images import ImageSet
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.inference.mailbox import Mailbox
-from cleanclip_gui.inference.questions import Engine, Failed, Lane, Progress
+from cleanclip_gui.inference.questions import Engine, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
+from cleanclip_gui.ticket import Progress
 from cleanclip_gui.widgets.text import count_text
 from ml_core.reading.errors import CancelledError, InputError
 

@@ -10,15 +10,9 @@ from cleanclip_gui.studio.library_dialog import LibraryEntry
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.descriptions import describe
+from ml_core.triggers.library import LIBRARY, Published
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
-from ml_core.triggers.published import (
-    LIBRARY,
-    OTHER_FILE,
-    YOURS,
-    Published,
-    published,
-    standing,
-)
+from ml_core.triggers.published import OTHER_FILE, YOURS, published, standing
 
 _PLAIN: dict[str, tuple[str, str, Callable[[], Trigger]]] = {
     "demo": ("Demo sticker", "ships with the poisoned demo model", demo_trigger),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PySide6.QtCore import Qt
@@ -30,8 +29,8 @@ from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
-from cleanclip_gui.studio.canvas.tool_strip import TOOLS, ToolStrip
-from cleanclip_gui.studio.canvas.tools import Tool
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.live import LiveLoop
@@ -250,7 +249,7 @@ class StudioStation(QWidget):
             *(
                 Command(
                     f"trigger.tool_{name}", with_key(text, key), "&Paint",
-                    partial(self.canvas.set_tool, cast(Tool, name)),
+                    partial(self.canvas.set_tool, name),
                     f"{key} while the canvas has the focus.", icon,
                     "", 0, self._is_shown, partial(self._holds, name), "tool",
                 )

@@ -19,7 +19,7 @@ from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger
+from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.make import demo_trigger
 
 _NO_TRIGGER = "There is no trigger to save yet; paint one first."
@@ -284,7 +284,7 @@ class TriggerEditor(QObject):
         kinds = "Triggers (*.json)"
         path = self._prompts.save_file(self._canvas, "Save the trigger", name, kinds)
         if path:
-            self._try(lambda: trigger_files.save_trigger(trigger, path))
+            self._try(lambda: save_trigger(trigger, path))
 
     def _trigger_to_save(self) -> Trigger | None:
         try:

@@ -59,7 +59,7 @@ class Rail(QFrame):
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         return button
 
-    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+    def changeEvent(self, event) -> None:  # noqa: N802
         """Repaint the logo in the new theme's colours."""
         super().changeEvent(event)
         if event.type() == event.Type.PaletteChange:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 
 from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, grouped
 from cleanclip_gui.clean.needs import missing, needs_of
-from cleanclip_gui.clean.runs.history import read_note
+from cleanclip_gui.clean.run_folders.history import read_note
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     ATTACK,

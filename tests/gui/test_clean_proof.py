@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui.clean.alpha import AlphaRow
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
-from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
 from cleanclip_gui.session import CheckpointFacts

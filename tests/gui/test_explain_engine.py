@@ -11,9 +11,9 @@ from cleanclip_gui.inference.questions import (
     MapEmbeddings,
     OpenCheckpoint,
     Pair,
-    Progress,
     TellDetails,
 )
+from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import demo_trigger

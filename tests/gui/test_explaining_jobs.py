@@ -15,8 +15,8 @@ from cleanclip_gui.inference.questions import (
     OpenCheckpoint,
     Predict,
     PredictionReady,
-    Progress,
 )
+from cleanclip_gui.ticket import Progress
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError, InputError
 

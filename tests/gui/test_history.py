@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.queue import RunQueue
-from cleanclip_gui.clean.runs.history import (
+from cleanclip_gui.clean.run_folders.history import (
     list_runs,
     read_note,
     read_run,
@@ -118,7 +118,7 @@ def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
 
 
 def test_history_needs_no_torch() -> None:
-    code = "import cleanclip_gui.clean.runs.history, sys; assert 'torch' not in sys.modules"
+    code = "import cleanclip_gui.clean.run_folders.history, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

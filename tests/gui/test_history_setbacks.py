@@ -14,8 +14,14 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.runs import history as history_module
-from cleanclip_gui.clean.runs.history import list_runs, read_note, read_run, run_metrics, run_points
+from cleanclip_gui.clean.run_folders import history as history_module
+from cleanclip_gui.clean.run_folders.history import (
+    list_runs,
+    read_note,
+    read_run,
+    run_metrics,
+    run_points,
+)
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     CHECKPOINT,

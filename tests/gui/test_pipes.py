@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.audit.audit import read_result
 from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.runs.history import read_run, run_metrics, run_points, write_note
-from cleanclip_gui.clean.runs.saved_run import journal, read_saved_run
+from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_note
+from cleanclip_gui.clean.run_folders.saved_run import journal, read_saved_run
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
 from cleanclip_gui.inference.inference import Inference

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
-from cleanclip_gui.clean.runs.history import read_run
+from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.data.specs import ImageSpec, PairSpec

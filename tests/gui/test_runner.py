@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QObject, QThread, QTimer
 
-from cleanclip_gui.clean.runs.saved_run import can_resume
+from cleanclip_gui.clean.run_folders.saved_run import can_resume
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.jobs.runner import (
     DEVICES,

@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair, Progress
+from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
@@ -18,6 +18,7 @@ from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, rows_of
+from cleanclip_gui.ticket import Progress
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare

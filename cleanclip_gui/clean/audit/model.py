@@ -13,7 +13,7 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.studio.canvas.scene import rgba_to_image
+from cleanclip_gui.widgets.images import rgba_to_image
 from cleanclip_gui.widgets.text import count_text, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Audit, SuspectPair
 

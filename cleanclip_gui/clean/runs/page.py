@@ -17,9 +17,7 @@ from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.clean.run import NO_TRIGGER, CleaningRun
-from cleanclip_gui.clean.runs.comparison import Comparison
-from cleanclip_gui.clean.runs.export_dialog import ExportDialog
-from cleanclip_gui.clean.runs.history import (
+from cleanclip_gui.clean.run_folders.history import (
     PastRun,
     Status,
     evaluations_until,
@@ -29,9 +27,11 @@ from cleanclip_gui.clean.runs.history import (
     run_points,
     write_note,
 )
+from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
+from cleanclip_gui.clean.runs.comparison import Comparison
+from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.runs.run_marks import MOST, free_mark
 from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
-from cleanclip_gui.clean.runs.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session

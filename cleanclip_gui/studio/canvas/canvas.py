@@ -35,7 +35,7 @@ from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
 from cleanclip_gui.studio.canvas.geometry import fitting_scale, limited_zoom, zoomed_centre
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
-from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, rgba_to_image, turned
+from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, turned
 from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tools import (
     BrushTool,
@@ -49,6 +49,7 @@ from cleanclip_gui.studio.canvas.tools import (
     Tool,
     ToolEvent,
 )
+from cleanclip_gui.widgets.images import rgba_to_image
 
 _NO_IMAGE = "Open a checkpoint and images to paint on them."
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".json")

@@ -15,7 +15,6 @@ from cleanclip_gui.studio.canvas.scene import (
     Scene,
     Snapshot,
     blank,
-    image_to_rgba,
     layer_pixels,
     moved,
     paint_patch,
@@ -24,6 +23,7 @@ from cleanclip_gui.studio.canvas.scene import (
     resized,
     scaled,
 )
+from cleanclip_gui.widgets.images import image_to_rgba
 
 _MERGING_ID = 1
 UNDO_STEPS = 200

@@ -96,22 +96,6 @@ def scaled(layer: QImage, size: int) -> QImage:
     ).convertToFormat(LAYER_FORMAT)
 
 
-def rgba_to_image(pixels: NDArray[np.uint8]) -> QImage:
-    """A QImage that owns a copy of uint8 [h, w, 4] (straight alpha) or [h, w, 3] pixels."""
-    pixels = np.ascontiguousarray(pixels)
-    height, width, channels = pixels.shape
-    kind = QImage.Format.Format_RGBA8888 if channels == 4 else QImage.Format.Format_RGB888
-    return QImage(pixels.data, width, height, width * channels, kind).copy()
-
-
-def image_to_rgba(image: QImage) -> NDArray[np.uint8]:
-    """A copy of the pixels as uint8 [h, w, 4], straight alpha."""
-    straight = image.convertToFormat(QImage.Format.Format_RGBA8888)
-    rows = np.frombuffer(straight.constBits(), np.uint8)
-    rows = rows.reshape(straight.height(), straight.bytesPerLine())
-    return rows[:, : straight.width() * 4].reshape(straight.height(), -1, 4).copy()
-
-
 def layer_pixels(layer: QImage) -> NDArray[np.uint8]:
     """The layer's own pixels, uint8 [S, S, 4], premultiplied; not to be written to."""
     return np.frombuffer(layer.constBits(), np.uint8).reshape(layer.height(), layer.width(), 4)

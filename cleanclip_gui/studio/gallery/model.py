@@ -19,9 +19,9 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.studio.canvas.scene import rgba_to_image
 from cleanclip_gui.studio.gallery.delegate import GalleryCell
 from cleanclip_gui.studio.gallery.rows import FILTERS, Filter, GalleryRows, Order
+from cleanclip_gui.widgets.images import rgba_to_image
 from cleanclip_gui.widgets.text import tip
 from ml_core.evaluation.records import PerImage
 

@@ -17,11 +17,11 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady, Progress
+from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
-from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS

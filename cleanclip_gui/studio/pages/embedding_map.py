@@ -18,13 +18,13 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
+from cleanclip_gui.inference.questions import Failed, MapEmbeddings
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_map
 from cleanclip_gui.studio.pages.embedding_plot import EmbeddingPlot
-from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
@@ -168,7 +168,7 @@ class EmbeddingMapPage(QWidget):
         """Write the points, or the picture."""
         if path.suffix.lower() != ".png":
             save_map(found, path)
-        elif not self.plot.grab().save(str(path), "PNG"):  # type: ignore[call-overload]
+        elif not self.plot.grab().save(str(path), "PNG"):
             raise InputError(f"{path.name} could not be written.")
 
     def _show_map(self, found: EmbeddingMap | None) -> None:

@@ -20,13 +20,13 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import ComparePair, Failed, OpenCheckpoint, Pair, Progress
+from cleanclip_gui.inference.questions import ComparePair, Failed, OpenCheckpoint, Pair
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS

@@ -22,15 +22,10 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import (
-    Failed,
-    Progress,
-    RetrieveCaptions,
-    SpreadTemplates,
-)
+from cleanclip_gui.inference.questions import Failed, RetrieveCaptions, SpreadTemplates
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
-from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import NUMBERS

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cleanclip_gui.clean.runs.result_shape import is_whole
-from cleanclip_gui.clean.runs.saved_run import can_resume, journal
+from cleanclip_gui.clean.run_folders.result_shape import is_whole
+from cleanclip_gui.clean.run_folders.saved_run import can_resume, journal
 from ml_core.atomic import replace_files
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets

@@ -1,0 +1,1 @@
+"""What lies in the folders of runs: their records, read beside the window."""
