@@ -380,6 +380,7 @@ class StudioStation(QWidget):
         canvas.mirror_wanted.connect(self._on_mirror_wanted)
         canvas.set_colour(self.tool_strip.colour)
         self.paint_bar.set_ink(canvas.ink)
+        document.changed.connect(self.live.touch)
         document.changed.connect(self._on_document_changed)
         document.edit_finished.connect(self._on_edit_finished)
         document.stack.indexChanged.connect(self._on_history_changed)
@@ -406,10 +407,8 @@ class StudioStation(QWidget):
         place.scope_chosen.connect(self._on_scope_chosen)
 
     def _on_document_changed(self) -> None:
-        """Show what the canvas holds, and ask for its numbers."""
         if not self.document.editing:
             self._show_trigger()
-        self.live.touch()
 
     def _on_edit_finished(self) -> None:
         """Its numbers are asked for already; the picture was not to be shown under the hand."""

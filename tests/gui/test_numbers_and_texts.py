@@ -86,7 +86,7 @@ def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     studio.pages.show_page("classes")
     view = studio.classes
     qtbot.waitUntil(
-        lambda: view.control._caption.text() == "CA on squashed pictures" and settled(studio),
+        lambda: view.control.caption.text() == "CA on squashed pictures" and settled(studio),
         timeout=_LONG,
     )
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
