@@ -11,9 +11,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
+from cleanclip_gui.clean.charts.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.clean.charts.tradeoff_chart import HINT, TradeoffChart
 from cleanclip_gui.clean.charts.tradeoff_plot import Track, shared_start, spots_of, staircase
-from cleanclip_gui.clean.runs.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.widgets.label import ElidedLabel
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QPushButton,
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
 from cleanclip_gui.clean.charts.parts import percent_ticks
+from cleanclip_gui.clean.charts.run_marks import MarkKey, letter
 from cleanclip_gui.clean.charts.tradeoff_plot import (
     Spot,
     Track,
@@ -20,7 +21,6 @@ from cleanclip_gui.clean.charts.tradeoff_plot import (
     spots_of,
 )
 from cleanclip_gui.clean.recipe_fields import Chooser
-from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts

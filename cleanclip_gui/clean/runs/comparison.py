@@ -10,10 +10,10 @@ from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QVBoxLayou
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
+from cleanclip_gui.clean.charts.run_marks import letter
 from cleanclip_gui.clean.charts.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.charts.tradeoff_plot import Track
 from cleanclip_gui.clean.runs.history import PastRun
-from cleanclip_gui.clean.runs.run_marks import letter
 from cleanclip_gui.clean.runs.runs_table import run_title
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
