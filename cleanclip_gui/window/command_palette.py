@@ -60,7 +60,7 @@ class CommandPalette(QDialog):
         """List the actions whose words hold every typed word, names before descriptions."""
         self.list.clear()
         words = text.lower().split()
-        found = []
+        found: list[tuple[int, int, str, QAction]] = []
         for action in self._actions:
             name = action.text().replace("&", "")
             if all(word in f"{name} {action.statusTip()}".lower() for word in words):

@@ -280,7 +280,9 @@ class Guide(QObject):
         """Put the card in its corner, or above the button that starts the run."""
         step, window = STEPS[self.position], self._window
         width, height = CARD_WIDTH, self.card.height_at(CARD_WIDTH)
-        area = window.centralWidget().geometry().adjusted(12, 12, -12, -12)
+        central = window.centralWidget()
+        assert central is not None
+        area = central.geometry().adjusted(12, 12, -12, -12)
         x, y = area.right() + 1 - width, area.bottom() + 1 - height
         button = self._widget(step.above) if step.above else None
         if button is not None and button.isVisible():

@@ -51,8 +51,10 @@ class Outline(QWidget):
             return
         area = target.rect()
         while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
-            area = area.translated(target.pos()) & target.parentWidget().rect()
-            target = target.parentWidget()
+            parent = target.parentWidget()
+            assert parent is not None, "the target lies in the window"
+            area = area.translated(target.pos()) & parent.rect()
+            target = parent
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
         self.raise_()
@@ -100,7 +102,7 @@ class GuideCard(QFrame):
         buttons.addStretch()
         buttons.addWidget(self.back)
         buttons.addWidget(self.next)
-        layout = QVBoxLayout(self)
+        self._layout = layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)
         layout.addLayout(head)
@@ -129,7 +131,7 @@ class GuideCard(QFrame):
     def height_at(self, width: int) -> int:
         """What the text needs; never so little that a short sentence looks lost."""
         frame = 2 * self.frameWidth()
-        return max(self.layout().heightForWidth(width - frame) + frame, 132)
+        return max(self._layout.heightForWidth(width - frame) + frame, 132)
 
     def show_step(
         self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
@@ -145,4 +147,4 @@ class GuideCard(QFrame):
         if had_focus:  # Qt would hand it to some button at the other end of the window
             (self.next if can_go_on else self).setFocus()
         self.setAccessibleDescription(f"{title}. {body}")
-        self.layout().activate()
+        self._layout.activate()

@@ -27,6 +27,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
+    QDialog,
     QDockWidget,
     QHBoxLayout,
     QLineEdit,
@@ -128,7 +129,10 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
-        self.welcome = WelcomePage()
+        self.actions_.add(self._file_commands())
+        self.actions_.add(self._view_commands())
+        self.actions_.add(self._help_commands())
+        self.welcome = WelcomePage(self.actions_)
         self.status = StatusBar()
         self.log = LogPane()
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
@@ -162,14 +166,11 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         for field in self.findChildren(QLineEdit):
             field.setAcceptDrops(False)  # it would write down the file's address
-        self._add_commands()
+        self._show_commands()
 
-    def _add_commands(self) -> None:
-        """Add the window's own commands to those of its parts; fill the menus and the rail."""
+    def _show_commands(self) -> None:
+        """Put the commands into menus and on the rail."""
         actions = self.actions_
-        actions.add(self._file_commands())
-        actions.add(self._view_commands())
-        actions.add(self._help_commands())
         self.addActions(list(actions.by_id.values()))
         for title in MENUS:
             commands = actions.in_menu(title)
@@ -258,10 +259,6 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        self.welcome.demo_requested.connect(self.start_tour)
-        self.welcome.open_requested.connect(self.actions_["file.open"].trigger)
-        self.welcome.folder_requested.connect(self.actions_["file.open_folder"].trigger)
-        self.welcome.hub_requested.connect(self.actions_["file.hub"].trigger)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         shell.failed.connect(self.show_input_error)
         shell.logged.connect(self._on_logged)
@@ -527,8 +524,10 @@ class MainWindow(QMainWindow):
         """Keep the layout and end the threads; all of them together have five seconds."""
         self._closing_limit.stop()
         self.context.shell.closing.emit()
-        self.settings.save_layout(self.saveGeometry().data(), self.saveState().data())
+        self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.hide()
+        for dialog in self.findChildren(QDialog):
+            dialog.reject()
         self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
         threads.close_all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QEvent, Qt, Signal, Slot
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -18,6 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -33,15 +36,17 @@ _STEPS = (
 
 
 class WelcomePage(QWidget):
-    """Emits what the user wants; opens nothing itself."""
+    """Opens nothing itself: ``path_chosen(str)`` carries a file of the list.
 
-    demo_requested = Signal()
-    open_requested = Signal()
-    folder_requested = Signal()
-    hub_requested = Signal()
+    Parameters
+    ----------
+    actions
+        Its buttons show ``file.demo``, ``file.open``, ``file.open_folder`` and ``file.hub``.
+    """
+
     path_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         title = Label("Is this CLIP backdoored?", "display")
         lead = Label(
@@ -50,27 +55,14 @@ class WelcomePage(QWidget):
         lead.setProperty("role", "lead")
         lead.setWordWrap(True)
 
-        self.demo = QPushButton(theme.icon("demo", "on_accent"), "Try the demo")
+        self.demo = _button(actions["file.demo"])
+        self.demo.setIcon(theme.icon("demo", "on_accent"))
         self.demo.setProperty("primary", True)
-        self.demo.setProperty("large", True)
-        self.demo.setToolTip("A small poisoned CLIP that ships with the program (Ctrl+D)")
-        self.demo.clicked.connect(self.demo_requested)
-        self.open = QPushButton(theme.icon("open"), "Open checkpoint…")
-        self.open.setProperty("large", True)
-        self.open.setToolTip(
-            "A safetensors or PyTorch file: .safetensors, .pt, .pth, .bin, .ckpt (Ctrl+O)"
-        )
-        self.open.clicked.connect(self.open_requested)
-        self.folder = QPushButton(theme.icon("folder"), "Open folder…")
-        self.folder.setProperty("large", True)
-        self.folder.setToolTip("A folder with a config and weights (Ctrl+Shift+O)")
-        self.folder.clicked.connect(self.folder_requested)
+        self.open = _button(actions["file.open"], icon=True)
+        self.folder = _button(actions["file.open_folder"], icon=True)
+        self.hub = _button(actions["file.hub"])
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
-        self.hub = QPushButton("From the Hub…")
-        self.hub.setProperty("large", True)
-        self.hub.setToolTip("A repository of the Hugging Face Hub (Ctrl+H)")
-        self.hub.clicked.connect(self.hub_requested)
         for button in (self.demo, self.open, self.folder, self.hub):
             buttons.addWidget(button)
         buttons.addStretch()
@@ -165,7 +157,7 @@ class WelcomePage(QWidget):
         """Show that a file held over the window may be let go."""
         theme.set_property(self.drop, "drop", on)
 
-    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: N802
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Repaint the pictures in the new theme's colours."""
         super().changeEvent(event)
         if event.type() == event.Type.PaletteChange:
@@ -179,6 +171,13 @@ class WelcomePage(QWidget):
     @Slot(QListWidgetItem)
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
         self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
+
+
+def _button(action: QAction, *, icon: bool = False) -> QPushButton:
+    button = QPushButton()
+    button.setProperty("large", True)
+    bind(button, action, text=True, icon=icon)
+    return button
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:

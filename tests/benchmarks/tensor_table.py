@@ -86,12 +86,12 @@ def run() -> list[Row]:
 
 def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
     """Gaps of the heartbeat while another thread works for the table."""
-    from cleanclip_gui.jobs.background import Background
+    from cleanclip_gui.jobs import tasks
     from ml_core.checkpoints.tensor_stats import TensorStats
     from ml_core.reading.garbage_collection import set_aside
     from tests.benchmarks.heartbeat import Heartbeat
 
-    def work(cancelled: Callable[[], bool]) -> Iterator[list[TensorStats]]:
+    def work(control: tasks.Control) -> Iterator[list[TensorStats]]:
         for start in range(0, TENSORS, BATCH):
             part = tensors[start : start + BATCH]
             yield [TensorStats(t.name, -1.0, 1.0, 0.1, 1.0, 0, 0, 3) for t in part]
@@ -120,9 +120,11 @@ def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
         )
 
     set_aside(len(tensors))  # as the panel does
-    stream = Background(work)
-    stream.yielded.connect(table.model.add_stats)
-    during("statistics stream in", stream.begin, lambda: not stream.isFinished())
+
+    def stream() -> None:
+        tasks.run(work, table.model.add_stats)
+
+    during("statistics stream in", stream, tasks.is_busy)
     table.view.selectAll()
     during("all rows are copied", table.copy, lambda: "copied" not in table.count.text())
     return rows

@@ -331,7 +331,7 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     window.session.device = "cpu"
     window.stations["clean"].context.device.give_way("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
-    window._on_devices_found(("cuda:0", "cpu"))
+    window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
@@ -576,6 +576,18 @@ def test_layout_and_size_come_back(window, qtbot, tmp_path):
 )
 def test_a_small_screen_is_filled(width, height, room):
     assert has_room(QSize(width, height)) is room
+
+
+def test_dialogs_go_with_the_window(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.actions_.run("file.hub")
+    window.actions_.run("file.doctor")
+    station = window.stations["checkpoint"]
+    shown = station.hub, station.doctor
+    assert all(one.isVisible() for one in shown)
+    window.close()
+    assert (station.hub, station.doctor) == (None, None)
+    assert not any(one.isVisible() for one in shown)
 
 
 def test_closing_ends_every_thread_whoever_started_it(window, qtbot):

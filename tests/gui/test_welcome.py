@@ -1,28 +1,48 @@
 """The first page says what the user wants and opens nothing itself."""
 
+from functools import partial
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.window.welcome import WelcomePage
+
+COMMANDS = {
+    "demo": ("file.demo", "Try the &demo"),
+    "open": ("file.open", "&Open checkpoint…"),
+    "folder": ("file.open_folder", "Open &folder…"),
+    "hub": ("file.hub", "From the &Hub…"),
+}
 
 
 @pytest.fixture
-def page(qtbot):
-    page = WelcomePage()
+def done():
+    return []
+
+
+@pytest.fixture
+def page(qtbot, done):
+    actions = Actions()
+    for name, text in COMMANDS.values():
+        actions.add([Command(name, text, "&File", partial(done.append, name), "Do.", "", "Ctrl+J")])
+    page = WelcomePage(actions)
+    page.actions_ = actions  # they live as long as the page
     qtbot.addWidget(page)
     page.resize(1200, 700)
     page.show()
     return page
 
 
-@pytest.mark.parametrize(
-    ("button", "signal"),
-    [("demo", "demo_requested"), ("open", "open_requested"), ("folder", "folder_requested")],
-)
-def test_each_button_asks_for_its_act(page, qtbot, button, signal):
-    with qtbot.waitSignal(getattr(page, signal), timeout=1000):
-        QTest.mouseClick(getattr(page, button), Qt.MouseButton.LeftButton)
+@pytest.mark.parametrize("button", COMMANDS)
+def test_each_button_shows_and_does_its_command(page, done, button):
+    name, text = COMMANDS[button]
+    shown = getattr(page, button)
+    assert shown.text() == text.replace("&", "")
+    assert shown.toolTip() == "Do. (Ctrl+J)"
+    QTest.mouseClick(shown, Qt.MouseButton.LeftButton)
+    assert done == [name]
 
 
 def test_recent_files_are_listed_and_chosen_by_mouse_or_key(page, qtbot):
