@@ -85,7 +85,7 @@ class Fact(QWidget):
 
     def __init__(self, name: str, help_text: str) -> None:
         super().__init__()
-        self._caption = Label(name, "caption")
+        self.caption = Label(name, "caption")
         self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
@@ -93,13 +93,13 @@ class Fact(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        for label in (self._caption, self.value, self.remark):
+        for label in (self.caption, self.value, self.remark):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             layout.addWidget(label)
 
     def set_name(self, name: str) -> None:
         """Call the number something else."""
-        self._caption.setText(name)
+        self.caption.setText(name)
 
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
         """Show a number, or words where there is none."""
@@ -131,7 +131,8 @@ class AsrFigure(QFrame):
         self.target = _search_box("Target class")
         self.target.activated.connect(self.target_chosen)
         self._roles = QWidget()
-        self._buttons = QButtonGroup(self)
+        self.role_buttons: dict[str, QPushButton] = {}
+        group = QButtonGroup(self)
         roles = QHBoxLayout(self._roles)
         roles.setContentsMargins(0, 0, 0, 0)
         roles.setSpacing(theme.SPACE_XS)
@@ -140,9 +141,10 @@ class AsrFigure(QFrame):
             button.setCheckable(True)
             button.setAccessibleName(f"Look at the {role} checkpoint")
             button.setProperty("roleName", role)
-            self._buttons.addButton(button)
+            group.addButton(button)
+            self.role_buttons[role] = button
             roles.addWidget(button, 1)
-        self._buttons.buttonClicked.connect(self._on_role_clicked)
+        group.buttonClicked.connect(self._on_role_clicked)
         self._roles.hide()
 
         self._heading = Label("Attack success rate", "heading")
@@ -221,8 +223,8 @@ class AsrFigure(QFrame):
     def set_roles(self, has_cleaned: bool, role: str) -> None:
         """Offer the switch between the checkpoints once there are two."""
         self._roles.setVisible(has_cleaned)
-        for button in self._buttons.buttons():
-            button.setChecked(button.property("roleName") == role)
+        for name, button in self.role_buttons.items():
+            button.setChecked(name == role)
 
     def set_note(self, text: str) -> None:
         """Say why nothing moves, e.g. that a job owns the device."""

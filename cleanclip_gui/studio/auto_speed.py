@@ -47,10 +47,6 @@ class AutoSpeed(QObject):
         for event in (events.checkpoint, events.cleaned, events.role, events.device):
             event.connect(self.forget)
 
-    def stop(self) -> None:
-        """Ask nothing more."""
-        self._timer.stop()
-
     @property
     def is_known(self) -> bool:
         """Whether the fastest arithmetic of the model on show has been found."""

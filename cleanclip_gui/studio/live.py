@@ -110,7 +110,7 @@ class LiveLoop(QObject):
         self._since = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._send)
+        self._timer.timeout.connect(self.send)
 
     @property
     def stale(self) -> bool:
@@ -169,6 +169,11 @@ class LiveLoop(QObject):
         self._one_image = False
         self._ask(keeps_all=True)
 
+    def take_pace(self, rate: float) -> None:
+        """Learn that the model takes ``rate`` images a second, clean and triggered."""
+        images, self._rate = self._session.images, rate
+        self._limit = None if images is None else short_size(images.n, rate)
+
     def forget_pace(self) -> None:
         """How fast the model is must be seen again."""
         self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
@@ -204,10 +209,6 @@ class LiveLoop(QObject):
         if self._session.can_measure and not self._timer.isActive():
             self._predict(self._session.trigger)
 
-    def stop(self) -> None:
-        """Send nothing more."""
-        self._timer.stop()
-
     def take_trigger(self) -> bool:
         """Make the canvas's trigger that of the session; False if it cannot be made."""
         try:
@@ -217,8 +218,8 @@ class LiveLoop(QObject):
             return False
         return True
 
-    def _send(self) -> None:
-        """Submit the newest trigger; results of older ones show as stale from now on."""
+    def send(self) -> None:
+        """Submit the newest trigger now; results of older ones show as stale from now on."""
         if self._session.can_measure and self.take_trigger():
             self._since.start()
             self._predict(self._session.trigger)
@@ -288,12 +289,9 @@ class LiveLoop(QObject):
             self._pace.start()
         seconds = self._pace.nsecsElapsed() / 1e9
         if n > self._first[1] and (seconds >= _JUDGED_AFTER or not partial):
-            self._rate = (n - self._first[1]) / max(seconds, 1e-6)
+            self.take_pace((n - self._first[1]) / max(seconds, 1e-6))
         images = self._session.images
-        if images is None or self._rate == 0:
-            return
-        self._limit = short_size(images.n, self._rate)
-        if older:
+        if images is None or self._rate == 0 or older:
             return
         asked, wanted = result.evaluation.n_total, self.limit or images.n
         # Fewer at once when it turns out slow; more when these are done and it was not.

@@ -52,7 +52,6 @@ from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-_MAP_MS = 300
 _RIGHT = 348
 _MIDDLE = 300  # in the smallest window the bars leave out words
 _ASKED = "The model is being asked…"
@@ -219,12 +218,6 @@ class StudioStation(QWidget):
         """A trigger on the canvas may go without a question."""
         return True
 
-    def close_down(self, timeout_ms: int) -> bool:
-        """Ask nothing more; whether the layout of a map ended within the limit."""
-        for part in (self.live, self.attribution, self.auto_speed, self.text):
-            part.stop()
-        return self.map.stop(min(_MAP_MS, timeout_ms))
-
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""
         return (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
@@ -388,6 +381,7 @@ class StudioStation(QWidget):
         canvas.mirror_wanted.connect(self._on_mirror_wanted)
         canvas.set_colour(self.tool_strip.colour)
         self.paint_bar.set_ink(canvas.ink)
+        document.changed.connect(self.live.touch)
         document.changed.connect(self._on_document_changed)
         document.edit_finished.connect(self._on_edit_finished)
         document.stack.indexChanged.connect(self._on_history_changed)
@@ -414,10 +408,8 @@ class StudioStation(QWidget):
         place.scope_chosen.connect(self._on_scope_chosen)
 
     def _on_document_changed(self) -> None:
-        """Show what the canvas holds, and ask for its numbers."""
         if not self.document.editing:
             self._show_trigger()
-        self.live.touch()
 
     def _on_edit_finished(self) -> None:
         """Its numbers are asked for already; the picture was not to be shown under the hand."""

@@ -47,7 +47,7 @@ def lasso(plot, centre: QPoint, radius: int) -> None:
 
 
 def centre_of(plot, rows) -> QPoint:
-    return QPoint(*(round(v) for v in np.median(plot._pixels(rows), axis=0)))
+    return QPoint(*(round(v) for v in np.median(plot.pixels(rows), axis=0)))
 
 
 def likeness(part) -> float:
@@ -109,7 +109,7 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     kinds = before.kinds()
     heap = np.flatnonzero(kinds == 1)
     lasso(plot, centre_of(plot, heap), 60)
-    chosen = plot._chosen
+    chosen = plot.chosen
     assert (kinds[chosen] == 1).sum() >= 30
     images = sorted({int(i) for i in before.numbers()[chosen[kinds[chosen] < 2]]})
     gallery = studio.gallery
@@ -128,9 +128,9 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     assert gallery.model.rowCount() == session.images.n
 
     # A click takes one point, and the gallery the picture behind it.
-    from_texts = plot._pixels(heap)[:, None] - plot._pixels(np.flatnonzero(kinds == 2))
+    from_texts = plot.pixels(heap)[:, None] - plot.pixels(np.flatnonzero(kinds == 2))
     row = int(heap[np.linalg.norm(from_texts, axis=2).min(axis=1).argmax()])
-    spot = QPoint(*(round(v) for v in plot._pixels(np.array([row]))[0]))
+    spot = QPoint(*(round(v) for v in plot.pixels(np.array([row]))[0]))
     QTest.mouseClick(plot.childAt(spot), LEFT, pos=spot)
     assert len(shown(gallery)) == 1
     QTest.keyClick(plot, Qt.Key.Key_Escape)

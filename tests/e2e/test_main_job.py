@@ -195,7 +195,7 @@ def test_a_newer_question_replaces_an_older_one(qtbot, window):
     qtbot.waitUntil(lambda: session.images is not None, timeout=LOAD_MS)
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=LOAD_MS)
     inference: Inference = window.inference
-    window.stations["studio"].live.stop()
+    window.stations["studio"].live.set_one_image(True)  # it asks nothing about the set
     found = []
     for target in range(5):
         last = inference.ask(Evaluate(None, target, None, "suspect"), found.append)

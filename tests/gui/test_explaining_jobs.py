@@ -106,7 +106,7 @@ def setup(qtbot):
     inference = Inference(lambda: engine)
     found = Setup(engine, inference, [], [], [])
     yield found
-    inference._mailbox.close()
+    inference.end()
     found.allow(50)
     assert inference.close(10_000)
 

@@ -32,9 +32,6 @@ def studio(qtbot, tiny_checkpoint):
     panel.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel
-    for part in (panel.live, panel.attribution, panel.text, panel.auto_speed):
-        part.stop()
-    assert panel.map.stop(10_000)
     assert inference.close(20_000)
 
 
@@ -89,7 +86,7 @@ def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     studio.pages.show_page("classes")
     view = studio.classes
     qtbot.waitUntil(
-        lambda: view.control._caption.text() == "CA on squashed pictures" and settled(studio),
+        lambda: view.control.caption.text() == "CA on squashed pictures" and settled(studio),
         timeout=_LONG,
     )
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
@@ -205,7 +202,7 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
 
 def test_what_was_measured_while_others_were_busy_is_neither_used_nor_told(studio, monkeypatch):
     busy = Speed("bf16", "channels-last", 2, 9.0, 1.0, 400, "cpu", 1, busy=True)
-    studio.auto_speed.stop()
+    studio.auto_speed.forget()
     paces = []
     monkeypatch.setattr(studio.live, "forget_pace", lambda: paces.append(1))
     fake = FakeInference()

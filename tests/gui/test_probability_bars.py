@@ -155,7 +155,7 @@ def test_choosing_a_target_and_a_role_is_told(figure, qtbot):
         figure.target.activated.emit(2)
     assert caught.args == [2]
     figure.set_roles(True, "suspect")
-    cleaned = next(b for b in figure._buttons.buttons() if b.property("roleName") == "cleaned")
+    cleaned = figure.role_buttons["cleaned"]
     with qtbot.waitSignal(figure.role_chosen) as caught:
         cleaned.click()
     assert caught.args == ["cleaned"]

@@ -11,9 +11,10 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio import trigger_files
+from cleanclip_gui.studio.canvas import scene_trigger
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
-from tests.gui.factories import images
+from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Wiring
 from tests.gui.studios import studio_station
 
@@ -27,7 +28,6 @@ def empty(qtbot):
     qtbot.addWidget(panel)
     panel.wiring = Wiring(session, inference)
     yield panel
-    panel.live.stop()
     assert inference.close(20_000)
 
 
@@ -73,7 +73,7 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert "%" in studio.figure.figure.text()
     assert not studio.figure.stale
     qtbot.waitUntil(lambda: studio.canvas.shows_triggered)
-    assert studio.bars._triggered is not None
+    assert ", triggered " in studio.bars.accessibleDescription()
     clean = studio.canvas.clean.toImage().pixelColor(24, 20)
     shown = studio.canvas.triggered.toImage().pixelColor(24, 20)
     assert shown == QColor(220, 20, 40)
@@ -272,3 +272,92 @@ def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
     assert images(labels=(0, 0, 1)).first_to_flip(0) == 2
     assert images(labels=(0, 0)).first_to_flip(0) == 0
     assert images(labels=(-1, -1)).first_to_flip(0) == 0
+
+
+def test_a_stroke_draws_the_canvas_once_a_change_and_makes_its_trigger_once(
+    empty, qtbot, monkeypatch
+):
+    canvas, session = empty.canvas, empty.session
+    canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    drawn, changed, made, written = [], [], [], []
+    refresh, make = canvas.refresh, scene_trigger.trigger_of
+    monkeypatch.setattr(canvas, "refresh", lambda: drawn.append(1) or refresh())
+    monkeypatch.setattr(scene_trigger, "trigger_of", lambda d: made.append(1) or make(d))
+    empty.document.changed.connect(lambda: changed.append(1))
+    session.events.trigger.connect(written.append)
+    canvas.press(QPointF(10, 10))
+    canvas.drag(QPointF(20, 20))
+    canvas.drag(QPointF(30, 30))
+    assert len(drawn) == len(changed) >= 3
+    assert made == []
+    canvas.release()
+    assert empty.live.take_trigger()
+    assert len(made) == 1  # for toolbars, commands, and the question
+    assert len(written) == 1
+    assert empty.document.stack.count() == 1  # nobody puts it on the canvas again
+
+
+def test_who_wants_another_trigger_gets_it_on_the_canvas_and_in_the_session(empty, tmp_path):
+    session, shell = empty.session, empty.shell
+    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    session.images = images(labels=(0, 1, 2), class_names=("a", "b", "c"))
+    shell.trigger_wanted.emit(demo_trigger(), 2)
+    assert session.target == 2
+    assert session.trigger == empty.editor.current_trigger() == demo_trigger()
+    assert empty.source_bar.name.text() == "Demo sticker"
+    count = empty.document.stack.count()
+    shell.trigger_wanted.emit(demo_trigger(), 1)  # it is there already
+    assert (session.target, empty.document.stack.count()) == (1, count)
+    shell.target_wanted.emit(0)
+    assert empty.figure.target.currentIndex() == 0
+    shell.trigger_wanted.emit(None, 2)
+    assert (session.trigger, session.target) == (None, 2)
+    assert empty.editor.current_trigger() is None
+
+
+def test_the_target_keeps_its_name_when_other_images_come(empty):
+    session = empty.session
+    session.images = images(labels=(0, 1), class_names=("apple", "banana"))
+    assert session.target == 1  # the demo's
+    session.target = 0
+    session.images = images(labels=(0, 1), class_names=("cheese", "banana", "apple"))
+    assert session.target == 2
+    session.images = images(labels=(0, 1), class_names=("dog", "cat"))
+    assert session.target == 0
+
+
+def test_the_suspect_checkpoint_is_looked_at_when_the_cleaned_one_goes(empty):
+    session = empty.session
+    session.checkpoint, session.cleaned = facts("a"), facts("b")
+    empty.shell.role_wanted.emit("cleaned")
+    assert session.shown is session.cleaned
+    assert empty.figure.role_buttons["cleaned"].isChecked()
+    session.cleaned = None
+    assert session.role == "suspect"
+    assert empty.figure.role_buttons["suspect"].isChecked()
+
+
+def test_buttons_show_their_commands(empty):
+    actions = empty.context.actions
+    undo, save = empty.paint_bar.undo, empty.source_bar.save
+    assert not undo.isEnabled()
+    assert not save.isEnabled()
+    assert undo.toolTip() == "Undo (Ctrl+Z)"
+    empty.editor.use_demo_trigger()
+    assert undo.toolTip() == "Undo use Demo sticker (Ctrl+Z)"
+    for button, name in (
+        (save, "trigger.save"),
+        (empty.source_bar.library, "trigger.library"),
+        (empty.source_bar.chip, "edit.copy"),
+        (empty.paint_bar.clear, "edit.clear"),
+        (empty.source_bar.slots["B"], "trigger.flip_b"),
+    ):
+        assert button.isEnabled()
+        assert button.toolTip() == actions[name].toolTip()
+    undo.click()
+    assert empty.editor.current_trigger() is None
+    assert empty.paint_bar.redo.isEnabled()
+    empty.paint_bar.redo.click()
+    assert empty.editor.has_trigger()
+    assert empty.measured.text() == "How this was measured…"
+    assert not empty.measured.isEnabled()

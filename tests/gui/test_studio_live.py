@@ -60,7 +60,6 @@ def loop(qtbot):
     live = LiveLoop(session, inference, lambda: triggers[-1] if triggers else None)
     live.engine, live.session, live.triggers = engine, session, triggers
     yield live
-    live.stop()
     engine.gate.set()
     assert inference.close(20_000)
 
@@ -101,9 +100,9 @@ def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):
 
 
 def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, qtbot):
-    loop._rate, loop._limit = 1.0, 32  # as a first, cold batch had it
     loop.engine.n = 200
     loop.session.images = images(200)
+    loop.take_pace(1.0)  # as a first, cold batch had it
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(lambda: [r.n for r in loop.engine.asked] == [32, None], timeout=20_000)
@@ -113,8 +112,8 @@ def test_a_model_that_was_slow_for_a_moment_gets_the_whole_set_after_all(loop, q
 
 def test_a_part_of_the_set_on_show_is_said_to_be_one(loop, qtbot, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
-    loop._rate, loop._limit = 1.0, 32
     loop.session.images = images(200)
+    loop.take_pace(1.0)
     loop.triggers.append(blended_noise())
     loop.touch()
     qtbot.waitUntil(
@@ -145,7 +144,7 @@ def test_of_many_changes_the_first_and_the_last_are_evaluated(loop, qtbot):
     ratios = np.linspace(0.1, 0.9, 9)
     for ratio in ratios:
         loop.triggers.append(blended_noise(ratio=float(ratio)))
-        loop._send()
+        loop.send()
         qtbot.waitUntil(lambda: bool(loop.engine.asked), timeout=20_000)
     last = loop.triggers[-1]
     loop.engine.gate.set()

@@ -28,7 +28,6 @@ def studio(qtbot):
     qtbot.addWidget(panel)
     panel.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     yield panel
-    panel.live.stop()
     assert inference.close(20_000)
 
 

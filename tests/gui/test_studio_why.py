@@ -27,9 +27,6 @@ def studio(qtbot, tiny_checkpoint):
     panel.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
     yield panel
-    panel.live.stop()
-    panel.attribution.stop()
-    assert panel.map.stop(10_000)
     assert inference.close(20_000)
 
 

@@ -166,7 +166,7 @@ def points(qtbot, context):
 
 
 def lasso(points, corners):
-    veil = points.plot._veil
+    veil = points.plot.childAt(points.plot.rect().center())
     spots = [QPoint(round(x * veil.width()), round(y * veil.height())) for x, y in corners]
     QTest.mousePress(veil, Qt.MouseButton.LeftButton, pos=spots[0])
     for spot in spots[1:]:
@@ -192,20 +192,20 @@ def test_hidden_kinds_are_not_chosen(points, qtbot):
 
 
 def test_the_point_under_the_pointer_is_told(points):
-    veil = points.plot._veil
-    x, y = points.plot._pixels(np.array([20, 41]))[0]
+    veil = points.plot.childAt(points.plot.rect().center())
+    x, y = points.plot.pixels(np.array([20, 41]))[0]
     QTest.mouseMove(veil, QPoint(round(x), round(y)))
     assert points.readout.text().startswith("Image 101, triggered, label cat, seen as =banana")
-    x, y = points.plot._pixels(np.array([41]))[0]
+    x, y = points.plot.pixels(np.array([41]))[0]
     QTest.mouseMove(veil, QPoint(round(x), round(y)))
     assert points.readout.text() == "Class text: dog"
 
 
 def test_before_and_after_share_one_view(points):
     points.show_found(flat(2), ("Before cleaning", "After cleaning"))
-    before = points.plot._plot.getViewBox().viewRange()
+    before = points.plot.view_range
     points.part.setCurrentIndex(1)
-    assert points.plot._plot.getViewBox().viewRange() == before
+    assert points.plot.view_range == before
     assert "one projection for both" in points.says.text()
 
 

@@ -153,10 +153,6 @@ class AttributionPage(QWidget):
         if self.asks_by_itself:
             self._timer.start()
 
-    def stop(self) -> None:
-        """Ask nothing more."""
-        self._timer.stop()
-
     def follow_prediction(self, result: PredictionReady, older: bool) -> None:
         """Learn what the selected image is predicted as; ``older``: of an older trigger."""
         if older:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Failed, MapEmbeddings, Progress
-from cleanclip_gui.jobs.background import Background
+from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_map
@@ -30,8 +30,9 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import plain, plural
-from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap
-from ml_core.reading.errors import InputError
+from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap, Embeddings
+from ml_core.evaluation.tsne import tsne_map
+from ml_core.reading.errors import CancelledError, InputError
 
 _HINT = "Draw a loop around points to see their images in the gallery; Escape lets them go."
 _TITLES: dict[Role, str] = {
@@ -58,7 +59,7 @@ class EmbeddingMapPage(QWidget):
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
         self._ticket: Ticket | None = None
-        self._tsne: Background | None = None
+        self._tsne: Ticket | None = None
         self.found: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
@@ -156,11 +157,6 @@ class EmbeddingMapPage(QWidget):
         if self._ticket is not None:
             self._ticket.cancel()
 
-    def stop(self, timeout_ms: int) -> bool:
-        """End when the window closes; whether it ended in time."""
-        work, self._tsne = self._tsne, None
-        return work is None or work.stop(timeout_ms)
-
     def _on_save_clicked(self) -> None:
         found = self.found
         if found is not None:
@@ -218,45 +214,30 @@ class EmbeddingMapPage(QWidget):
             self._begin_tsne(self._maps["PCA"])
 
     def _begin_tsne(self, flat: EmbeddingMap) -> None:
-        parts = flat.parts
-
-        def work(cancelled: Callable[[], bool]) -> Iterator[object]:
-            from ml_core.evaluation.tsne import tsne_map
-
-            yield from tsne_map(parts, cancelled=cancelled)
-
         self.set_busy(-1.0)
-        self._tsne = Background(work)
-        self._tsne.yielded.connect(self._on_laid_out)
-        self._tsne.failed.connect(self._on_tsne_failed)
-        self._tsne.begin()
+        self._tsne = tasks.run(
+            partial(tsne_of, flat.parts),
+            self._on_laid_out,
+            self._on_tsne_failed,
+            on_progress=self._on_tsne_progress,
+        )
 
     def _end_tsne(self) -> None:
         if self._tsne is not None:
-            self._tsne.abandon()
-            self._tsne = None
+            self._tsne.cancel()
 
-    @Slot(object)
-    def _on_laid_out(self, step: object) -> None:
-        if self.sender() is not self._tsne:
-            return
-        found = getattr(step, "result", None)
-        if isinstance(found, EmbeddingMap):
-            self._tsne = None
-            self._maps["t-SNE"] = found
-            self.set_busy(None)
-            self._show_map(found)
-        else:
-            share = float(getattr(step, "share", 0.0))
-            self.set_busy(share if share > 0 else -1.0)
+    def _on_tsne_progress(self, progress: Progress) -> None:
+        self.set_busy(progress.share if progress.done else -1.0)
 
-    @Slot(object)
+    def _on_laid_out(self, found: EmbeddingMap) -> None:
+        self._maps["t-SNE"] = found
+        self.set_busy(None)
+        self._show_map(found)
+
     def _on_tsne_failed(self, error: InputError) -> None:
-        if self.sender() is self._tsne:
-            self._tsne = None
-            self.set_busy(None)
-            self._show_map(self._maps.get("PCA"))
-            self.says.setText(plain(error.sentence, 300))
+        self.set_busy(None)
+        self._show_map(self._maps.get("PCA"))
+        self.says.setText(plain(error.sentence, 300))
 
     # What is shown
 
@@ -327,6 +308,15 @@ class EmbeddingMapPage(QWidget):
     def _on_pointed(self, row: int) -> None:
         part = self.plot.part
         self.readout.setText(_HINT if part is None or row < 0 else point_text(self.plot, row))
+
+
+def tsne_of(parts: Sequence[Embeddings], control: tasks.Control) -> EmbeddingMap:
+    """Lay out the points of a map by t-SNE; ends early, in a `CancelledError`, if cancelled."""
+    for step in tsne_map(parts, cancelled=control.cancelled):
+        if step.result is not None:
+            return step.result
+        control.tell(Progress(round(1000 * step.share), 1000))
+    raise CancelledError
 
 
 def point_text(plot: EmbeddingPlot, row: int) -> str:

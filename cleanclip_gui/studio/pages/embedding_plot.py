@@ -57,7 +57,7 @@ class EmbeddingPlot(QWidget):
         self.places: Points | None = None
         self.visible = (True, True, True)
         self.drawn: NDArray[np.int64] = np.empty(0, np.int64)
-        self._chosen: NDArray[np.int64] = np.empty(0, np.int64)
+        self.chosen: NDArray[np.int64] = np.empty(0, np.int64)
 
     def show_part(self, part: Embeddings | None, places: Points | None, *, fit: bool) -> None:
         """Draw the points of one checkpoint; ``fit`` moves the view over them."""
@@ -74,7 +74,7 @@ class EmbeddingPlot(QWidget):
 
     def set_chosen(self, rows: NDArray[np.int64]) -> None:
         """Ring some rows."""
-        self._chosen = rows
+        self.chosen = rows
         self._draw()
 
     def mark_class(self, index: int) -> None:
@@ -98,7 +98,7 @@ class EmbeddingPlot(QWidget):
         """Rows of drawn points inside a loop in widget pixels."""
         if self.places is None or loop.size() < 3:
             return np.empty(0, np.int64)
-        spots = self._pixels(self.drawn)
+        spots = self.pixels(self.drawn)
         fill = Qt.FillRule.OddEvenFill
         inside = [loop.containsPoint(QPointF(x, y), fill) for x, y in spots]
         return self.drawn[np.array(inside, np.bool_)] if len(inside) else self.drawn
@@ -107,11 +107,16 @@ class EmbeddingPlot(QWidget):
         """The drawn row nearest to a place in widget pixels, -1 where none is near."""
         if self.places is None or not len(self.drawn):
             return -1
-        away = np.hypot(*(self._pixels(self.drawn) - (at.x(), at.y())).T)
+        away = np.hypot(*(self.pixels(self.drawn) - (at.x(), at.y())).T)
         nearest = int(away.argmin())
         return int(self.drawn[nearest]) if away[nearest] <= _NEAR else -1
 
-    def _pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    @property
+    def view_range(self) -> list[list[float]]:
+        """The part of the plane in view: its ends across, and up."""
+        return self._plot.getViewBox().viewRange()
+
+    def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Where rows are drawn, in widget pixels [n, 2]."""
         assert self.places is not None
         view = self._plot.getViewBox()
@@ -173,7 +178,7 @@ class EmbeddingPlot(QWidget):
                 symbol=SYMBOLS[kind], size=_SIZES[kind], brush=colour, pen=QPen(edge, 0),
             )  # fmt: skip
         self.drawn = np.concatenate(drawn)
-        ringed = np.intersect1d(self._chosen, self.drawn)
+        ringed = np.intersect1d(self.chosen, self.drawn)
         self._scatter[3].setData(
             self.places[ringed, 0], self.places[ringed, 1],
             symbol="o", size=12, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
@@ -207,7 +212,7 @@ class EmbeddingPlot(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Escape chooses nothing, Ctrl+A everything drawn, Home shows all."""
-        if event.key() == Qt.Key.Key_Escape and len(self._chosen):
+        if event.key() == Qt.Key.Key_Escape and len(self.chosen):
             self.lassoed.emit(np.empty(0, np.int64))
         elif event.matches(QKeySequence.StandardKey.SelectAll):
             self.lassoed.emit(self.drawn)

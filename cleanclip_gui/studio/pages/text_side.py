@@ -206,10 +206,6 @@ class TextPage(QWidget):
             self.set_stale(True)
             self._timer.start()
 
-    def stop(self) -> None:
-        """Ask nothing more."""
-        self._timer.stop()
-
     def ask_live(self) -> None:
         """Ask, if the answer comes soon."""
         if self._session.can_measure and self._is_quick():

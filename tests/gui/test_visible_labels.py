@@ -66,7 +66,6 @@ def studio(qtbot):
     session.images = images(N)
     session.checkpoint = facts()
     yield panel
-    panel.live.stop()
     engine.gate.set()
     assert inference.close(20_000)
 
