@@ -90,7 +90,7 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        self._caption = caption = Label(self._help, "caption", wrap=True)
+        self.caption = caption = Label(self._help, "caption", wrap=True)
         caption.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -129,7 +129,7 @@ class FieldRow(QWidget):
         self._reset.setVisible(changed)
         default = f"The preset has {preset_value}." if changed else ""
         text = " ".join(part for part in (self._help, default) if part)
-        self._caption.setText(text)
+        self.caption.setText(text)
         self.editor.setAccessibleDescription(text)
 
     def is_changed(self) -> bool:

@@ -44,7 +44,7 @@ class RecipeForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._rows: dict[str, FieldRow] = {}
+        self.rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
         self.method = MethodChooser()
         self.preset = Chooser()
@@ -54,16 +54,16 @@ class RecipeForm(QWidget):
         self.reset_all = QPushButton("Reset")
         self.reset_all.setProperty("quiet", True)
         self.reset_all.setAccessibleName("Reset every field to the preset")
-        self._difference = Label("", "badge")
-        self._difference.setProperty("tone", "info")
-        self._budget = Label("", "caption")
-        self._sentence = Label("", "warning")
-        self._sentence.setWordWrap(True)
-        self._sentence.hide()
+        self.difference = Label("", "badge")
+        self.difference.setProperty("tone", "info")
+        self.budget = Label("", "caption")
+        self.sentence = Label("", "warning")
+        self.sentence.setWordWrap(True)
+        self.sentence.hide()
         self._forget = QTimer(self)
         self._forget.setSingleShot(True)
         self._forget.setInterval(_SENTENCE_MS)
-        self._forget.timeout.connect(self._sentence.hide)
+        self._forget.timeout.connect(self.sentence.hide)
         self.more = QPushButton("All settings")
         self.more.setCheckable(True)
         self.more.setIcon(theme.icon("chevron-down", "accent"))
@@ -99,7 +99,7 @@ class RecipeForm(QWidget):
         self._choose(self.method, recipe.method if recipe.method in METHODS else METHODS[0])
         self._load_method(recipe.preset if recipe.preset in presets(recipe.method) else "default")
         self._add_rest()
-        for name, row in self._rows.items():
+        for name, row in self.rows.items():
             row.set_value(getattr(recipe, name))
         self._refresh()
 
@@ -120,7 +120,7 @@ class RecipeForm(QWidget):
     def row(self, name: str) -> FieldRow:
         """The line that edits a field."""
         self._add_rest()
-        return self._rows[name]
+        return self.rows[name]
 
     def changed_fields(self) -> tuple[str, ...]:
         """Names of the fields that differ from the preset."""
@@ -147,8 +147,8 @@ class RecipeForm(QWidget):
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow(self._about_preset)
         state = QHBoxLayout()
-        state.addWidget(self._budget, 1)
-        state.addWidget(self._difference, 0, Qt.AlignmentFlag.AlignVCenter)
+        state.addWidget(self.budget, 1)
+        state.addWidget(self.difference, 0, Qt.AlignmentFlag.AlignVCenter)
         state.addWidget(self.reset_all)
         self._basic_box = QVBoxLayout()
         self._rest_box = QVBoxLayout(self._advanced)
@@ -163,7 +163,7 @@ class RecipeForm(QWidget):
         layout.addLayout(self.below_choosers)
         layout.addLayout(state)
         layout.addLayout(self._basic_box)
-        layout.addWidget(self._sentence)
+        layout.addWidget(self.sentence)
         layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self._advanced)
         layout.addStretch(1)
@@ -176,13 +176,13 @@ class RecipeForm(QWidget):
         row.edited.connect(self._on_row_edited)
         row.corrected.connect(self._say)
         row.reset_requested.connect(self._on_reset_requested)
-        self._rows[name] = row
+        self.rows[name] = row
         (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
         return row
 
     def _add_rest(self) -> None:
         """Make the lines that are collapsed at first, when they are first needed."""
-        if len(self._rows) > len(BASIC):
+        if len(self.rows) > len(BASIC):
             return
         base, used = self._base(), fields_of(self.method.method)
         for name in Recipe.model_fields:
@@ -198,7 +198,7 @@ class RecipeForm(QWidget):
     def _visible(self) -> dict[str, FieldRow]:
         """Return the lines that the method uses."""
         used = fields_of(self.method.method)
-        return {name: row for name, row in self._rows.items() if name in used}
+        return {name: row for name, row in self.rows.items() if name in used}
 
     def _load_method(self, preset_name: str) -> None:
         """Fill presets and fields for the method in use."""
@@ -212,7 +212,7 @@ class RecipeForm(QWidget):
         self._choose(self.preset, preset_name)
         base = self._base()
         used = fields_of(method)
-        for name, row in self._rows.items():
+        for name, row in self.rows.items():
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
@@ -233,21 +233,21 @@ class RecipeForm(QWidget):
             usual = getattr(base, name)
             row.set_changed(row.value() != usual, row.shown(usual))
         count = len(self.changed_fields())
-        self._difference.setText(plural(count, "change"))
-        for widget in (self._difference, self.reset_all):
+        self.difference.setText(plural(count, "change"))
+        for widget in (self.difference, self.reset_all):
             widget.setVisible(count > 0)
         try:
             recipe = self.recipe()
         except InputError as error:
             self._forget.stop()
             self._show_sentence(error.sentence)
-            self._budget.setText("")
+            self.budget.setText("")
             return
         if not self._forget.isActive():
-            self._sentence.hide()
+            self.sentence.hide()
         if recipe.facts.data != "none":
-            self._rows["pairs"].setVisible(not recipe.draws_shots)
-        self._budget.setText(budget_text(recipe))
+            self.rows["pairs"].setVisible(not recipe.draws_shots)
+        self.budget.setText(budget_text(recipe))
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""
@@ -255,8 +255,8 @@ class RecipeForm(QWidget):
         self._forget.start()
 
     def _show_sentence(self, sentence: str) -> None:
-        self._sentence.setText(sentence)
-        self._sentence.show()
+        self.sentence.setText(sentence)
+        self.sentence.show()
 
     def _on_method_chosen(self) -> None:
         self._load_method(str(self.preset.currentData()))

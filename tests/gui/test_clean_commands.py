@@ -13,7 +13,8 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.window.main_window import MainWindow
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
-from tests.gui.shell_fakes import write_safetensors
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import Answers, write_safetensors
 from tests.gui.test_clean_panel import FakeRunner, result_of
 from tests.gui.test_resuming import WAIT, make_window, store  # noqa: F401
 
@@ -103,3 +104,54 @@ def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
     window.actions_.by_id["clean.save"].trigger()
     qtbot.waitUntil(lambda: (tmp_path / "mine.safetensors").is_file(), timeout=WAIT)
     qtbot.waitUntil(window.stations["clean"].save_button.isEnabled, timeout=WAIT)
+
+
+def test_every_chart_asks_through_the_window_s_prompts(make_window) -> None:
+    answers = Answers()
+    clean = make_window(answers).stations["clean"]
+    charts = (
+        *clean.charts.all(), clean.runs.tradeoff, clean.runs.curves, clean.proof.rebound.chart,
+    )  # fmt: skip
+    for chart in charts:
+        chart.save_as(".png")
+    assert answers.asked == ["Save chart"] * len(charts)
+
+
+def test_buttons_show_their_commands(window: MainWindow) -> None:
+    clean = window.stations["clean"]
+    actions = window.actions_
+    buttons = {
+        "start": clean.start_button, "estimate": clean.estimate_button, "try": clean.try_button,
+        "save": clean.save_button, "audit": clean.setup.audit_button,
+        "resume_folder": clean.setup.resume_other, "rebound": clean.proof.rebound_button,
+        "holdouts": clean.proof.holdouts_button, "pause": clean.run_bar.pause,
+        "stop": clean.run_bar.stop, "cancel": clean.run_bar.cancel,
+        "start_queue": clean.runs.start_queue,
+    }  # fmt: skip
+    for step in ("idle", "running", "cancelling"):
+        for name, button in buttons.items():
+            action = actions[f"clean.{name}"]
+            assert button.text(), name
+            assert button.toolTip() == action.toolTip(), (step, name)
+            assert button.isEnabled() == action.isEnabled(), (step, name)
+        if step == "idle":
+            assert buttons["start"].toolTip().endswith("(Ctrl+Return)")
+            buttons["start"].click()
+        elif step == "running":
+            assert buttons["pause"].isEnabled()
+            assert buttons["estimate"].toolTip().startswith("Another job is at work")
+            buttons["cancel"].click()
+            assert not buttons["cancel"].isEnabled()
+    runner_of(window).end(Done("cancelled"))
+
+
+def test_a_closed_window_starts_nothing_that_waits(window: MainWindow, tmp_path: Path) -> None:
+    clean = window.stations["clean"]
+    clean.estimate()
+    runner = runner_of(window)
+    clean.queue.add(write_run(tmp_path / "runs", "waits", started=False))
+    assert len(clean.queue) == 1
+    window.close()
+    runner.end(Done("cancelled"))
+    assert not clean.run.is_running
+    assert len(clean.queue) == 1

@@ -48,7 +48,7 @@ def test_only_the_fields_of_the_method_are_shown(form: RecipeForm) -> None:
     form.more.setChecked(True)
     for method in METHODS:
         form.set_method(method)
-        shown = {n for n in Recipe.model_fields if n in form._rows and form.row(n).isVisible()}
+        shown = {n for n in Recipe.model_fields if n in form.rows and form.row(n).isVisible()}
         unused = {"pairs"} if form.recipe().draws_shots else set()
         assert shown == set(fields_of(method)) - {"method", "preset"} - unused
 
@@ -68,10 +68,10 @@ def test_a_change_is_marked_and_can_be_taken_back(qtbot, form: RecipeForm) -> No
     assert form.changed_fields() == ("batch_size",)
     recipe = form.recipe()
     assert (recipe.batch_size, recipe.preset, recipe.lr) == (64, "custom", usual.lr)
-    assert form._difference.text() == "1 change"
+    assert form.difference.text() == "1 change"
     row = form.row("batch_size")
-    assert f"The preset has {usual.batch_size} examples." in row._caption.text()
-    assert row.editor.accessibleDescription() == row._caption.text()
+    assert f"The preset has {usual.batch_size} examples." in row.caption.text()
+    assert row.editor.accessibleDescription() == row.caption.text()
     form.row("batch_size")._reset.click()
     assert form.recipe() == usual
     assert not form.reset_all.isVisible()
@@ -94,8 +94,8 @@ def test_the_seed_alone_keeps_the_presets_name(form: RecipeForm) -> None:
 def test_a_number_beyond_its_range_is_set_to_the_limit_and_said(form: RecipeForm) -> None:
     type_into(form.row("batch_size").editor, "1")
     assert form.recipe().batch_size == 2
-    assert form._sentence.isVisible()
-    assert form._sentence.text() == ("Batch size takes 2 to 65\u2009536 examples; 1 was set to 2.")
+    assert form.sentence.isVisible()
+    assert form.sentence.text() == ("Batch size takes 2 to 65\u2009536 examples; 1 was set to 2.")
 
 
 def test_letters_cannot_be_typed(form: RecipeForm) -> None:
@@ -107,12 +107,12 @@ def test_letters_cannot_be_typed(form: RecipeForm) -> None:
 def test_what_does_not_go_together_is_a_sentence(form: RecipeForm) -> None:
     type_into(form.row("pairs").editor, "10")
     assert "10 training examples for batches of 128" in form.problem()
-    assert form._sentence.isVisible()
+    assert form.sentence.isVisible()
     with pytest.raises(InputError, match="raise the examples"):
         form.recipe()
     type_into(form.row("batch_size").editor, "10")
     assert form.problem() == ""
-    assert not form._sentence.isVisible()
+    assert not form.sentence.isVisible()
 
 
 def test_the_learning_rate_reads_and_steps_in_scientific_notation(form: RecipeForm) -> None:
@@ -130,19 +130,19 @@ def test_the_learning_rate_reads_and_steps_in_scientific_notation(form: RecipeFo
 def test_the_budget_is_counted_in_steps(form: RecipeForm) -> None:
     type_into(form.row("pairs").editor, "12 800")
     type_into(form.row("epochs").editor, "20")
-    assert form._budget.text() == "2\u2009000 steps of 128 examples"
+    assert form.budget.text() == "2\u2009000 steps of 128 examples"
     type_into(form.row("pairs").editor, "64")
-    assert form._budget.text() == ""
+    assert form.budget.text() == ""
 
 
 def test_images_of_each_class_are_the_budget_where_they_are_drawn(form: RecipeForm) -> None:
     form.set_method("rvpt")
-    assert form._budget.text() == "20 epochs of 16 images a class"
+    assert form.budget.text() == "20 epochs of 16 images a class"
     assert not form.row("pairs").isVisibleTo(form)
     assert form.row("shots").isVisibleTo(form)
     type_into(form.row("shots").editor, "0")
     assert form.row("pairs").isVisibleTo(form)
-    assert form._budget.text() == "2\u2009560 steps of 32 examples"
+    assert form.budget.text() == "2\u2009560 steps of 32 examples"
     form.set_method("mmcl")
     assert not form.row("shots").isVisibleTo(form)
 
@@ -170,7 +170,7 @@ def test_every_choice_is_in_words_and_a_switch_is_one(form: RecipeForm) -> None:
     row.editor.setCurrentIndex(1)
     assert form.recipe().checkpoint_activations is True
     assert form.changed_fields() == ("checkpoint_activations",)
-    assert "The preset has Off." in row._caption.text()
+    assert "The preset has Off." in row.caption.text()
 
 
 def test_everything_has_a_name_and_can_be_reached(form: RecipeForm) -> None:

@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.runs.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
+from cleanclip_gui.clean.charts.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
 from cleanclip_gui.clean.runs.tradeoff_chart import HINT, TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track, shared_start, spots_of, staircase
 from cleanclip_gui.widgets.label import ElidedLabel

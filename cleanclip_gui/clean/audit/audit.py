@@ -67,7 +67,7 @@ class Auditing(QObject):
         self.new_runner = new_runner
         self.dialog: AuditDialog | None = None
         self.spec: PairSpec | None = None
-        self._checkpoint = ""  # whose eyes the dialog's are
+        self._checkpoint = ""  # that embeds the pairs of the dialog
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,13 +173,13 @@ class AuditDialog(QDialog):
         self.set_excluded(excluded)
 
     def keep_from_starting(self, reason: str) -> None:
-        """The checkpoint whose eyes these are is not open: it cannot look anew."""
+        """The checkpoint that embeds the pairs is not open: none can be looked at anew."""
         self._barred = reason
         self._set_busy(False)
 
     @property
     def can_start(self) -> bool:
-        """Whether the checkpoint whose eyes these are is open."""
+        """Whether the checkpoint that embeds the pairs is open."""
         return not self._barred
 
     def show_saved(self, sentence: str) -> None:
@@ -198,7 +198,9 @@ class AuditDialog(QDialog):
         wanted = frozenset(indices)
         after = self.excluded | wanted if out else self.excluded - wanted
         if after != self.excluded:
-            self.stack.push(_Mark(self, self.excluded, after, "Exclude" if out else "Include"))
+            self.stack.push(
+                _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
+            )
 
     def set_excluded(self, excluded: frozenset[int]) -> None:
         """Show what is left out; called by the undo stack."""
@@ -234,10 +236,10 @@ class AuditDialog(QDialog):
         inside.addWidget(Label(FIVE_POISONS, wrap=True))
         title = QHBoxLayout()
         title.setSpacing(theme.SPACE_L)
-        eyes = Label(fitting(plain(f"as {checkpoint} sees them", 90)), "subtle", wrap=True)
-        eyes.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        seen_by = Label(fitting(plain(f"as {checkpoint} sees them", 90)), "subtle", wrap=True)
+        seen_by.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         title.addWidget(Label(fitting(plain(pairs_name, 80)), "title", wrap=True), 1)
-        title.addWidget(eyes, 1)
+        title.addWidget(seen_by, 1)
         first = QHBoxLayout()
         first.setSpacing(theme.SPACE_M)
         first.addWidget(self.setup, 1)
@@ -381,18 +383,20 @@ class AuditDialog(QDialog):
 
 
 class _Mark(QUndoCommand):
-    """Leaves pairs out, or takes them in."""
+    """Leaves pairs out, or takes them in; ``show`` shows what is left out."""
 
     def __init__(
-        self, dialog: AuditDialog, before: frozenset[int], after: frozenset[int], text: str
+        self,
+        show: Callable[[frozenset[int]], None],
+        before: frozenset[int],
+        after: frozenset[int],
+        text: str,
     ) -> None:
         super().__init__(text)
-        self._dialog, self._before, self._after = dialog, before, after
+        self._show, self._before, self._after = show, before, after
 
     def undo(self) -> None:
-        """Back to what was out before."""
-        self._dialog.set_excluded(self._before)
+        self._show(self._before)
 
     def redo(self) -> None:
-        """To what is out now."""
-        self._dialog.set_excluded(self._after)
+        self._show(self._after)

@@ -203,10 +203,6 @@ class ProofTests(QObject):
         self._tell_uses()
         self._refresh()
 
-    def hide(self) -> None:
-        """There is no result to prove."""
-        self._section.hide()
-
     @Slot()
     def begin_rebound(self) -> None:
         """Finetune the cleaned model once more and watch."""

@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QVBoxLayou
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
+from cleanclip_gui.clean.charts.run_marks import letter
 from cleanclip_gui.clean.run_folders.history import PastRun
-from cleanclip_gui.clean.runs.run_marks import letter
 from cleanclip_gui.clean.runs.runs_table import run_title
 from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidg
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import OnceButton, tool
+from cleanclip_gui.clean.charts.run_marks import MOST, free_mark
 from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.result import is_source, where_open
@@ -30,7 +31,6 @@ from cleanclip_gui.clean.run_folders.history import (
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
-from cleanclip_gui.clean.runs.run_marks import MOST, free_mark
 from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks

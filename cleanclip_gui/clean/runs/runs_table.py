@@ -19,9 +19,9 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from cleanclip_gui.clean.charts.run_marks import letter, mark_icon
 from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.run_folders.history import PastRun
-from cleanclip_gui.clean.runs.run_marks import letter, mark_icon
 from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
 from cleanclip_gui.widgets.text import percent, plain, tip
 from ml_core.cleaning.catalogue import method_title

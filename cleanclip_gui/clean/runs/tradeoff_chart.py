@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QPushButton,
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
 from cleanclip_gui.clean.charts.parts import percent_ticks
+from cleanclip_gui.clean.charts.run_marks import MarkKey, letter
 from cleanclip_gui.clean.recipe_fields import Chooser
-from cleanclip_gui.clean.runs.run_marks import MarkKey, letter
 from cleanclip_gui.clean.runs.tradeoff_plot import (
     Spot,
     Track,

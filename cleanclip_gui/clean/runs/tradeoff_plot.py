@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QGraphicsRectItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import SYMBOLS, series_pen
+from cleanclip_gui.clean.charts.run_marks import mark_colour, ring_pen
 from cleanclip_gui.clean.charts.series import SeriesStyle
-from cleanclip_gui.clean.runs.run_marks import mark_colour, ring_pen
 from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
 
 _SIZE, _RING = 11, 19
