@@ -356,7 +356,6 @@ class CheckpointStation(QWidget):
         self.tensors.read_values(facts.inspection)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
-        _LOG.warning("%s", failed.sentence)
         state = "Needs a donor" if failed.lacks else "Not opened"
         self.shell.header_changed.emit(Path(question.path).name, state, "")
         if question.path != self._path:

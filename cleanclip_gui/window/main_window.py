@@ -400,7 +400,6 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        _LOG.warning("%s", failed.sentence)
         self.show_error(failed.sentence, failed.details)
 
     @Slot(object)
