@@ -112,6 +112,7 @@ class MainWindow(QMainWindow):
         self.stations = {station.id: station for station in stations}
         self.data_bar = data_bar
         self.bridge = bridge or LogBridge(self)
+        self._recent: tuple[str, ...] = ()
         self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -381,7 +382,10 @@ class MainWindow(QMainWindow):
         self._show_recent()
 
     def _show_recent(self) -> None:
-        self.welcome.set_recent(self.settings.value.recent)
+        """List the checkpoints opened last, unless they are listed already."""
+        if self._recent != self.settings.value.recent:
+            self._recent = self.settings.value.recent
+            self.welcome.set_recent(self._recent)
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
@@ -389,7 +393,8 @@ class MainWindow(QMainWindow):
             self.settings.add_recent(facts.path)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
         if facts is not None and facts.path == self._demo_path:
-            self._demo_path = ""
+            self._recent: tuple[str, ...] = ()
+        self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
         elif self.session.images is None and facts is not None:
