@@ -111,7 +111,6 @@ class CleanStation(QWidget):
             session, context.settings, shell, prompts, self.run, self.queue, self.setup.folder,
             self.is_busy, self,
         )  # fmt: skip
-        self._missing = ""
         self._can_start = self._is_free = False
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from cleanclip_gui import threads
 from cleanclip_gui.app import make_window
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -26,6 +27,7 @@ def window(qtbot: QtBot, tmp_path: Path) -> Iterator[MainWindow]:
     window.show()
     qtbot.waitExposed(window)
     yield window
-    window.stations["clean"].close_down()
+    window.context.shell.closing.emit()
+    threads.close_all()
     window.session.run = None
     window.close()

@@ -32,7 +32,7 @@ def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):
     window.stations["clean"].data.table.setChecked(True)
     window.actions_.by_id["clean.audit"].trigger()
     auditing = window.stations["clean"].auditing
-    auditing.prompts = Answers(tmp_path / "exclusions.json").prompts()
+    Answers(tmp_path / "exclusions.json").take_over(window.prompts)
     dialog = auditing.dialog
     qtbot.mouseClick(dialog.start, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dialog.model.audit is not None, timeout=AUDIT_MS)
