@@ -358,6 +358,23 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
     assert session.cleaned is opened
 
 
+def test_a_cleaned_checkpoint_that_was_opened_is_named_when_the_next_one_fails(
+    panel, session, tmp_path
+) -> None:
+    cleaned = finish(panel, tmp_path)
+    shown = []
+    panel.shell.station_wanted.connect(shown.append)
+    panel.try_button.click()
+    first = panel.context.inference.tickets[-1]
+    panel.try_button.click()
+    opened = facts(cleaned)
+    first.deliver(opened)
+    panel.context.inference.fail("The file is damaged.")
+    assert session.cleaned is opened  # as the engine has it
+    assert session.role == "suspect"
+    assert shown == []
+
+
 def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     asked: list[tuple[str, ...]] = []
