@@ -119,11 +119,6 @@ class CleanStation(QWidget):
         self._lay_out()
         self._connect()
         self.show_run()
-        self.resuming.offer_interrupted()
-        left_out = self.queue.keep(data_dir() / QUEUE_FILE)
-        if left_out:
-            self.runs.say(left_out)
-        self._refresh()
 
     # What the user can do
 
@@ -431,6 +426,7 @@ class CleanStation(QWidget):
 
     def _connect(self) -> None:
         shell, run = self.shell, self.run
+        shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
@@ -596,6 +592,15 @@ class CleanStation(QWidget):
         trouble = self.run.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
+
+    @Slot()
+    def _on_window_ready(self) -> None:
+        """Take up what the last window left: the run that was interrupted, and the queue."""
+        self.resuming.offer_interrupted()
+        left_out = self.queue.keep(data_dir() / QUEUE_FILE)
+        if left_out:
+            self.runs.say(left_out)
+        self._refresh()
 
     @Slot()
     def _on_closing(self) -> None:

@@ -122,6 +122,7 @@ class MainWindow(QMainWindow):
         self._show_recent()
         self._restore_layout()
         self.show_station("welcome")
+        context.shell.ready.emit()
 
     @property
     def station(self) -> str:

@@ -59,6 +59,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
+    made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
     made.resize(1262, 640)
