@@ -190,12 +190,12 @@ class CleanStation(QWidget):
                 "Measure what the run was not told.", "target", "", 2, self._can_prove,
             ),
             Command(
-                "clean.runs", "&Queue and history", "&Clean",
+                "clean.runs", "Queue and histor&y", "&Clean",
                 partial(self._shown, partial(self.show_page, RUNS)),
                 "Runs that wait, and those of before.", "library", "Ctrl+4", 3, self.is_available,
             ),
             Command(
-                "clean.start_queue", "Run what &waits", "&Clean", self.start_queue,
+                "clean.start_queue", "Start the &queue", "&Clean", self.start_queue,
                 "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
                 lambda: self.queue.can_start,
             ),
@@ -348,7 +348,7 @@ class CleanStation(QWidget):
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
-        bind(self.runs.start_queue, actions["clean.start_queue"])
+        bind(self.runs.start_queue, actions["clean.start_queue"], text=True)
 
     def _lay_out(self) -> None:
         self.run_bar = RunBar(self.run, self.context.actions)

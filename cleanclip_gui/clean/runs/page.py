@@ -105,7 +105,7 @@ class RunsPage(QWidget):
         self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
-        self.start_queue = _button("Start the queue", "")
+        self.start_queue = _button("", "")
         self.start_queue.hide()
         self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")
         self.note = QLineEdit()
