@@ -302,11 +302,6 @@ class CleaningRun(QObject):
         self._show_result()
         self.changed.emit()
 
-    def hide_outcome(self) -> None:
-        """Take the result, or why there is none, off the screen."""
-        self.shows_result, self.trouble = False, None
-        self.changed.emit()
-
     def follow(self, facts: CheckpointFacts | None, *, keep: bool = False) -> None:
         """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
         if self.result and not self.is_running and self._session.run is not None:

@@ -300,10 +300,6 @@ class CleanStation(QWidget):
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
         self.tabs.setCurrentIndex(number)
 
-    def estimate_text(self) -> str:
-        """The estimate on show; empty if none was measured for these settings."""
-        return self.estimate_label.text()
-
     def sizeHint(self) -> QSize:  # noqa: N802
         """Fits a small laptop."""
         return QSize(1200, 700)

@@ -293,26 +293,26 @@ def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, sess
 
 
 def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: Session) -> None:
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate_button.click()
     runner = runner_of(panel)
     assert runner.mode == "estimate"
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     assert not panel.run_bar.stop.isVisible()
     found = {"seconds": 190.0, "steps": 312, "step_seconds": 0.52, "memory_bytes": 1 << 30}
     runner.end(Done("finished", found))
-    assert panel.estimate_text() == (
+    assert panel.estimate_label.text() == (
         "About 3 min 10 s for 312 steps (0.52 s a step, measured), 1.0 GiB of memory."
     )
     assert session.run is None
     assert not runner.spec_path.exists()
     panel.form.row("batch_size").editor.setValue(64)
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate_button.click()
     runner_of(panel).end(Done("finished", found))
-    assert panel.estimate_text()
+    assert panel.estimate_label.text()
     session.images = None  # most of a short run is measuring images
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate()
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
@@ -741,13 +741,13 @@ def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanStation
     panel.estimate()
     panel.form.row("epochs").editor.setValue(3)
     runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 40, "step_seconds": 0.2}))
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     assert panel.run_bar.details.text() == (
         "The set-up was changed during the estimate; measure again."
     )
     panel.estimate()
     runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 120, "step_seconds": 0.2}))
-    assert panel.estimate_text().startswith("About 9 s for 120 steps")
+    assert panel.estimate_label.text().startswith("About 9 s for 120 steps")
 
 
 def test_an_estimate_is_not_paused_or_stopped(panel: CleanStation) -> None:
