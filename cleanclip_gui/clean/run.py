@@ -105,7 +105,7 @@ class CleaningRun(QObject):
         super().__init__(parent)
         self.new_runner = new_runner
         self._session, self._studio_device = session, device
-        self._reading: Ticket | None = None  # numbers of a run of before
+        self._reading: Ticket | None = None  # numbers of an earlier run
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
@@ -151,7 +151,7 @@ class CleaningRun(QObject):
 
     @property
     def is_reading(self) -> bool:
-        """Whether the numbers of a run of before are still being read."""
+        """Whether the numbers of an earlier run are still being read."""
         return self._reading is not None and self._reading.is_open
 
     @property

@@ -63,7 +63,7 @@ _TEST_KEEPS = "It begins anew the next time."
 
 
 def _leave() -> None:
-    """What ends by itself is not cancelled."""
+    """Cancel nothing: this work is short, and ends by itself."""
 
 
 def make(context: Context) -> Station:

@@ -323,7 +323,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
 
 
 def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
-    """An audit of another day: what it left, and what it was asked.
+    """Read the result and the settings of an audit that was made earlier.
 
     Raises
     ------
