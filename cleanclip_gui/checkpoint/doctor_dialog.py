@@ -217,7 +217,7 @@ class DoctorDialog(QDialog):
         self.changed.emit(str(self.found.path))
 
     def done(self, result: int) -> None:
-        """Closed, by whatever way."""
+        """Cancel what is going on when the dialog closes, by a button, a key or its frame."""
         self.cancel()
         super().done(result)
 

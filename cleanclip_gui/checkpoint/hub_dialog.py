@@ -85,7 +85,7 @@ class HubDialog(QDialog):
         self._end("Cancelled; a later download goes on where it stopped.")
 
     def done(self, result: int) -> None:
-        """Closed, by whatever way."""
+        """Cancel what is going on when the dialog closes, by a button, a key or its frame."""
         if self._ticket is not None:
             self._ticket.cancel()
         super().done(result)

@@ -184,22 +184,23 @@ class AlphaLine(QObject):
         )
 
     def _on_opened(self, opening: Open, facts: CheckpointFacts) -> None:
-        self._opened = None
+        session = self._session
+        newest = opening is self._opening and self._wanted is None
+        self._opened = facts if newest else None
+        source = session.checkpoint
+        here = source is not None and source.path == opening.path
+        if newest and here and self._asked[0] is not None:
+            self._shell.trigger_wanted.emit(*self._asked)
+        # The inference thread holds this model now, in the place of what was cleaned before.
+        session.cleaned = facts if here else None
         if opening is not self._opening:
             return
         self._opening = None
-        if self._wanted is not None:
+        if not newest:
             self._send()
             return
-        session, self._opened = self._session, facts
-        source = session.checkpoint
-        if source is not None and source.path == self._source:
-            if self._asked[0] is not None:
-                self._shell.trigger_wanted.emit(*self._asked)
-            session.cleaned = facts
+        if here:
             self._shell.role_wanted.emit("cleaned")
-        else:  # what Studio called cleaned has made way for this
-            session.cleaned = None
         self._awaited = session.images is not None
         if self._awaited:  # Studio may look at another file, or at one image, and not ask
             self._measuring = self._inference.ask(

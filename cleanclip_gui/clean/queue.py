@@ -19,6 +19,7 @@ from ml_core.atomic import replace_files
 from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.triggers.files import load_trigger
 
@@ -211,9 +212,7 @@ def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
     A job that was begun since is left out without a word: it is in the history.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise JsonError("it is too large")
-        named = parse_object(path.read_bytes(), max_bytes=_MAX_BYTES)["folders"]
+        named = parse_object(read_file(path, _MAX_BYTES + 1), max_bytes=_MAX_BYTES)["folders"]
         if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
             raise JsonError("its folders are no list of names")
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -175,7 +176,7 @@ class RecipeForm(QWidget):
         row = FieldRow(name, Recipe.model_fields[name])
         row.edited.connect(self._on_row_edited)
         row.corrected.connect(self._say)
-        row.reset_requested.connect(self._on_reset_requested)
+        row.reset_requested.connect(partial(self._reset_row, row))
         self.rows[name] = row
         (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
         return row
@@ -270,12 +271,11 @@ class RecipeForm(QWidget):
         self._refresh()
         self.changed.emit()
 
-    def _on_reset_requested(self) -> None:
-        row = self.sender()
-        if isinstance(row, FieldRow):
-            row.set_value(getattr(self._base(), row.name))
-            row.editor.setFocus()
-            self._on_row_edited()
+    def _reset_row(self, row: FieldRow) -> None:
+        """Set one field back to the preset."""
+        row.set_value(getattr(self._base(), row.name))
+        row.editor.setFocus()
+        self._on_row_edited()
 
     def _on_more_toggled(self, open_: bool) -> None:
         if open_:

@@ -105,7 +105,7 @@ class CleaningRun(QObject):
         super().__init__(parent)
         self.new_runner = new_runner
         self._session, self._studio_device = session, device
-        self._reading: Ticket | None = None  # numbers of a run of before
+        self._reading: Ticket | None = None  # numbers of an earlier run
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.folder: Path | None = None
@@ -151,7 +151,7 @@ class CleaningRun(QObject):
 
     @property
     def is_reading(self) -> bool:
-        """Whether the numbers of a run of before are still being read."""
+        """Whether the numbers of an earlier run are still being read."""
         return self._reading is not None and self._reading.is_open
 
     @property
@@ -300,11 +300,6 @@ class CleaningRun(QObject):
         self._set_idle(status, str(result.get("stopped_because") or ""))
         self._set_run(status)
         self._show_result()
-        self.changed.emit()
-
-    def hide_outcome(self) -> None:
-        """Take the result, or why there is none, off the screen."""
-        self.shows_result, self.trouble = False, None
         self.changed.emit()
 
     def follow(self, facts: CheckpointFacts | None, *, keep: bool = False) -> None:

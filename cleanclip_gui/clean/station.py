@@ -63,7 +63,7 @@ _TEST_KEEPS = "It begins anew the next time."
 
 
 def _leave() -> None:
-    """What ends by itself is not cancelled."""
+    """Cancel nothing: this work is short, and ends by itself."""
 
 
 def make(context: Context) -> Station:
@@ -118,11 +118,6 @@ class CleanStation(QWidget):
         self._lay_out()
         self._connect()
         self.show_run()
-        self.resuming.offer_interrupted()
-        left_out = self.queue.keep(data_dir() / QUEUE_FILE)
-        if left_out:
-            self.runs.say(left_out)
-        self._refresh()
 
     # What the user can do
 
@@ -194,12 +189,12 @@ class CleanStation(QWidget):
                 "Measure what the run was not told.", "target", "", 2, self._can_prove,
             ),
             Command(
-                "clean.runs", "&Queue and history", "&Clean",
+                "clean.runs", "Queue and histor&y", "&Clean",
                 partial(self._shown, partial(self.show_page, RUNS)),
                 "Runs that wait, and those of before.", "library", "Ctrl+4", 3, self.is_available,
             ),
             Command(
-                "clean.start_queue", "Run what &waits", "&Clean", self.start_queue,
+                "clean.start_queue", "Start the &queue", "&Clean", self.start_queue,
                 "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
                 lambda: self.queue.can_start,
             ),
@@ -304,10 +299,6 @@ class CleanStation(QWidget):
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
         self.tabs.setCurrentIndex(number)
 
-    def estimate_text(self) -> str:
-        """The estimate on show; empty if none was measured for these settings."""
-        return self.estimate_label.text()
-
     def sizeHint(self) -> QSize:  # noqa: N802
         """Fits a small laptop."""
         return QSize(1200, 700)
@@ -352,7 +343,7 @@ class CleanStation(QWidget):
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
-        bind(self.runs.start_queue, actions["clean.start_queue"])
+        bind(self.runs.start_queue, actions["clean.start_queue"], text=True)
 
     def _lay_out(self) -> None:
         self.run_bar = RunBar(self.run, self.context.actions)
@@ -430,6 +421,7 @@ class CleanStation(QWidget):
 
     def _connect(self) -> None:
         shell, run = self.shell, self.run
+        shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
@@ -595,6 +587,15 @@ class CleanStation(QWidget):
         trouble = self.run.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
+
+    @Slot()
+    def _on_window_ready(self) -> None:
+        """Take up what the last window left: the run that was interrupted, and the queue."""
+        self.resuming.offer_interrupted()
+        left_out = self.queue.keep(data_dir() / QUEUE_FILE)
+        if left_out:
+            self.runs.say(left_out)
+        self._refresh()
 
     @Slot()
     def _on_closing(self) -> None:

@@ -59,10 +59,13 @@ class TryCleaned(QObject):
         self._shell.station_wanted.emit("studio")
 
     def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: CheckpointFacts) -> None:
-        if question is not self._newest:
-            return
-        self._want_trigger(asked)
+        # The inference thread holds this model now, even if another one was asked for since.
+        newest = question is self._newest
+        if newest:
+            self._want_trigger(asked)
         self._session.cleaned = facts
+        if not newest:
+            return
         self._shell.role_wanted.emit("cleaned")
         self._shell.station_wanted.emit("studio")
 

@@ -73,7 +73,7 @@ class RunState:
     output_dir: str
     method: str
     status: Literal[
-        "queued", "running", "paused", "finished", "stopped", "cancelled", "failed", "interrupted"
+        "running", "paused", "finished", "stopped", "cancelled", "failed", "interrupted"
     ]
     device: str = "cpu"
     result: dict[str, Any] = field(default_factory=dict)
@@ -81,5 +81,5 @@ class RunState:
 
 
 def is_live(run: RunState | None) -> bool:
-    """Whether a run is going on or waits for its turn."""
-    return run is not None and run.status in ("queued", "running", "paused")
+    """Whether a run is going on, or is paused."""
+    return run is not None and run.status in ("running", "paused")

@@ -122,6 +122,7 @@ class MainWindow(QMainWindow):
         self._show_recent()
         self._restore_layout()
         self.show_station("welcome")
+        context.shell.ready.emit()
 
     @property
     def station(self) -> str:
@@ -432,7 +433,7 @@ class MainWindow(QMainWindow):
     def _show_job(self, *_: object) -> None:
         """Name the run that goes on in the status bar, with its progress."""
         run = self.session.run
-        words = {"queued": "is waiting", "running": "is running", "paused": "is paused"}
+        words = {"running": "is running", "paused": "is paused"}
         text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
         share = progress.done / progress.total if progress and progress.total else None

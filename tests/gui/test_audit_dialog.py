@@ -27,6 +27,7 @@ from ml_core.detection.records import (
     Standing,
     SuspectPair,
 )
+from ml_core.events import Done
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
@@ -287,6 +288,22 @@ def test_progress_and_cancel(auditing, qtbot, tmp_path):
     assert dialog.state.text() == "Cancelling…"
     qtbot.waitUntil(dialog.start.isEnabled, timeout=WAIT)
     assert dialog.state.text().startswith("Cancelled.")
+
+
+def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(auditing, qtbot, tmp_path):
+    auditing.new_runner = child(tmp_path, [progress("embed", 250, 1000)], wait=True)
+    auditing.open()
+    auditing.dialog.start.click()
+    first = auditing.runner
+    auditing.close()
+    assert not auditing.is_running
+    qtbot.waitUntil(first.isFinished, timeout=WAIT)  # and its device is free
+    auditing.open()
+    auditing.dialog.start.click()
+    second = auditing.runner
+    assert second is not None
+    first.ended.emit(Done("cancelled"))  # late
+    assert auditing.runner is second
 
 
 def test_a_failure_is_said(auditing, qtbot, tmp_path):

@@ -59,6 +59,7 @@ def panel(qtbot, session: Session, tmp_path: Path):
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
+    made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
     made.resize(1262, 640)
@@ -253,7 +254,9 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert session.run.status == "interrupted"
     assert ("interrupted") in [status for _, status in shown(panel)]
     history(qtbot, panel)
-    panel.run.hide_outcome()
+    panel.run.trouble = None  # nothing of it is on show
+    panel.run.changed.emit()
+    assert panel.trouble_card.isHidden()
     panel.runs.table.choose(folder)
     click(panel.runs.open_)
     assert panel.tabs.currentIndex() == 0

@@ -103,6 +103,7 @@ def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
     made.run.new_runner = FakeRunner  # type: ignore[assignment]
+    made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
     made.resize(1196, 700)
@@ -292,26 +293,26 @@ def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, sess
 
 
 def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: Session) -> None:
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate_button.click()
     runner = runner_of(panel)
     assert runner.mode == "estimate"
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     assert not panel.run_bar.stop.isVisible()
     found = {"seconds": 190.0, "steps": 312, "step_seconds": 0.52, "memory_bytes": 1 << 30}
     runner.end(Done("finished", found))
-    assert panel.estimate_text() == (
+    assert panel.estimate_label.text() == (
         "About 3 min 10 s for 312 steps (0.52 s a step, measured), 1.0 GiB of memory."
     )
     assert session.run is None
     assert not runner.spec_path.exists()
     panel.form.row("batch_size").editor.setValue(64)
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate_button.click()
     runner_of(panel).end(Done("finished", found))
-    assert panel.estimate_text()
+    assert panel.estimate_label.text()
     session.images = None  # most of a short run is measuring images
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     panel.estimate()
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
@@ -356,6 +357,23 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
         panel.context.inference.answer(opened)
     assert session.role == "cleaned"
     assert session.cleaned is opened
+
+
+def test_a_cleaned_checkpoint_that_was_opened_is_named_when_the_next_one_fails(
+    panel, session, tmp_path
+) -> None:
+    cleaned = finish(panel, tmp_path)
+    shown = []
+    panel.shell.station_wanted.connect(shown.append)
+    panel.try_button.click()
+    first = panel.context.inference.tickets[-1]
+    panel.try_button.click()
+    opened = facts(cleaned)
+    first.deliver(opened)
+    panel.context.inference.fail("The file is damaged.")
+    assert session.cleaned is opened  # as the engine has it
+    assert session.role == "suspect"
+    assert shown == []
 
 
 def test_save_copies_whole_files(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -723,13 +741,13 @@ def test_an_estimate_of_a_set_up_that_was_changed_is_dropped(panel: CleanStation
     panel.estimate()
     panel.form.row("epochs").editor.setValue(3)
     runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 40, "step_seconds": 0.2}))
-    assert panel.estimate_text() == ""
+    assert panel.estimate_label.text() == ""
     assert panel.run_bar.details.text() == (
         "The set-up was changed during the estimate; measure again."
     )
     panel.estimate()
     runner_of(panel).end(Done("finished", {"seconds": 9.0, "steps": 120, "step_seconds": 0.2}))
-    assert panel.estimate_text().startswith("About 9 s for 120 steps")
+    assert panel.estimate_label.text().startswith("About 9 s for 120 steps")
 
 
 def test_an_estimate_is_not_paused_or_stopped(panel: CleanStation) -> None:

@@ -301,7 +301,7 @@ def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) ->
     assert opens(panel) == [(str(line), pytest.approx(0.51))]  # one at a time
     opened(panel, session.checkpoint.path)
     assert opens(panel)[1:] == [(str(line), pytest.approx(0.72))]  # what was between is skipped
-    assert session.cleaned is None
+    assert session.role == "suspect"  # what is not wanted any more is not shown
     facts = opened(panel, session.checkpoint.path)
     assert (session.role, session.cleaned) == ("cleaned", facts)
     measured(panel, 0.955, 0.031, partial=True)
@@ -375,10 +375,21 @@ def test_an_alpha_of_the_result_before_is_not_shown(panel, session, line) -> Non
     result = panel.run.result | {"vector": str(line), "alpha": 0.5}
     panel.alpha_line.show_result(result, (session.trigger, session.target))
     panel.alpha.slider.setValue(52)
-    first.deliver(facts(session.checkpoint.path))
-    assert session.cleaned is None
+    held = facts(session.checkpoint.path)
+    first.deliver(held)
+    assert (session.role, session.cleaned) == ("suspect", held)  # open, but not shown
     made = opened(panel, session.checkpoint.path)
     assert session.cleaned is made
+
+
+def test_the_alpha_opened_last_is_named_when_the_next_fails(panel, session, line) -> None:  # noqa: F811
+    panel.alpha.slider.setValue(51)
+    opened(panel, session.checkpoint.path)
+    panel.alpha.slider.setValue(52)
+    panel.alpha.slider.setValue(53)
+    held = opened(panel, session.checkpoint.path)
+    panel.context.inference.fail("The vector does not fit.")
+    assert session.cleaned is held
 
 
 def test_a_line_of_another_file_takes_the_cleaned_model_s_place(panel, session, line) -> None:  # noqa: F811

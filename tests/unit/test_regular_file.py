@@ -50,7 +50,6 @@ OWN_FILES = {
     "ml_core/jobs/worker.py": "the null device",
     "ml_core/reading/regular_file.py": "the door",
     "ml_core/reading/sandbox.py": "the kernel's own, and places that are not opened to be read",
-    "cleanclip_gui/clean/queue_file.py": "its own data",
     "cleanclip_gui/session/settings.py": "its settings",
 }
 
@@ -221,3 +220,8 @@ def test_paths_are_opened_at_the_one_door(package: str) -> None:
         found = list(_opening(ast.parse(path.read_text(encoding="utf-8"))))
         if name not in OWN_FILES:
             assert found == [], f"{name}: use ml_core.reading.regular_file"
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_no_exception_outlives_its_file(name: str) -> None:
+    assert (ROOT / name).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -181,8 +182,8 @@ class Auditing(QObject):
                 device=device,
             )
             runner = self.new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
-            runner.event_received.connect(self._on_event)
-            runner.ended.connect(self._on_ended)
+            runner.event_received.connect(partial(self._on_event, folder))
+            runner.ended.connect(partial(self._on_ended, folder))
             runner.launch()
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
@@ -257,21 +258,19 @@ class Auditing(QObject):
             self.runner = None
         self.dialog = None
 
-    @Slot(object)
-    def _on_event(self, event: object) -> None:
-        if self.runner is None or self.sender() is not self.runner:
+    def _on_event(self, folder: Path, event: object) -> None:
+        if self.runner is None or folder != self.folder:  # of a dialog that was closed
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
             self.dialog.show_progress(event)
 
-    @Slot(object)
-    def _on_ended(self, done: Done) -> None:
-        if self.sender() is not self.runner:  # of a dialog that was closed
+    def _on_ended(self, folder: Path, done: Done) -> None:
+        if self.runner is None or folder != self.folder:  # of a dialog that was closed
             return
         self.runner = None
-        dialog, folder = self.dialog, self.folder
-        if dialog is None or folder is None:
+        dialog = self.dialog
+        if dialog is None:
             return
         if done.status == "cancelled":
             dialog.show_ended("Cancelled. The next audit finds what was embedded.")
@@ -324,7 +323,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
 
 
 def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
-    """An audit of another day: what it left, and what it was asked.
+    """Read the result and the settings of an audit that was made earlier.
 
     Raises
     ------

@@ -5,6 +5,7 @@ pyqtgraph is imported when the first chart is drawn, so that the window opens wi
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ class ChartFrame(QFrame):
         layout.addLayout(self.under_head)
         layout.addWidget(self.stack, 1)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.customContextMenuRequested.connect(self._on_menu_requested)
+        self.customContextMenuRequested.connect(partial(self._show_menu, self))
 
     # What a chart must know
 
@@ -165,7 +166,7 @@ class ChartFrame(QFrame):
         plot.hideButtons()
         plot.setAccessibleName(f"{self._title_text}, plot")
         plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        plot.customContextMenuRequested.connect(self._on_menu_requested)
+        plot.customContextMenuRequested.connect(partial(self._show_menu, plot))
         plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
         self.furnish(plot)
         self._proxy = pg.SignalProxy(
@@ -203,9 +204,8 @@ class ChartFrame(QFrame):
         inside = box.sceneBoundingRect().contains(arguments[0])
         self.point_at(box.mapSceneToView(arguments[0]) if inside else None)
 
-    def _on_menu_requested(self, position: QPoint) -> None:
-        source = self.sender()
-        origin = source if isinstance(source, QWidget) else self
+    def _show_menu(self, origin: QWidget, position: QPoint) -> None:
+        """Show the menu at a place in ``origin``."""
         menu = self.menu()
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.popup(origin.mapToGlobal(position))

@@ -1,1 +1,1 @@
-"""The queue, and the runs of before."""
+"""The queue, and earlier runs."""

@@ -48,7 +48,7 @@ from ml_core.reading.errors import InputError
 
 
 class RunsPage(QWidget):
-    """All runs: the one at work, those that wait, and those of before.
+    """All runs: the current one, the queued ones and the earlier ones.
 
     ``repeated(CleanSpec)`` asks to set up the same job again, ``run_opened`` to look at the run
     that is on show now; ``failed`` carries an InputError. :attr:`comparison` is a page of its own.
@@ -105,7 +105,7 @@ class RunsPage(QWidget):
         self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
-        self.start_queue = _button("Start the queue", "")
+        self.start_queue = _button("", "")
         self.start_queue.hide()
         self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")
         self.note = QLineEdit()
@@ -239,7 +239,7 @@ class RunsPage(QWidget):
         self._reading = tasks.run(read, self._on_read, self._on_read_failed, slot="folders")
 
     def note_run(self, folder: Path) -> None:
-        """A job was written, or its folder changed: read that one folder now."""
+        """Read one run's folder again, after its job was written or its files have changed."""
         try:
             self._take_in(read_run(folder))
         except InputError as error:
@@ -247,7 +247,7 @@ class RunsPage(QWidget):
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
-        """Have a run in the table as it is now, whatever a reload that goes on has read of it."""
+        """Put a run into the table as it is now; a reload under way keeps this newer state."""
         self._past[run.folder] = run
         self._newer.add(run.folder)
 
@@ -267,7 +267,7 @@ class RunsPage(QWidget):
 
     @Slot(object)
     def _on_restored(self, saved: SavedRun) -> None:
-        """A run of before that goes on has points already."""
+        """Show the points that a resumed run already has."""
         if saved.folder == self._live:
             self._begin_live(saved.folder, evaluations_until(saved.folder, saved.step))
 

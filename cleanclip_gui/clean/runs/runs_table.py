@@ -1,4 +1,4 @@
-"""The table of runs: the one at work, those that wait, and those of before; ticked ones compare."""
+"""The table of current, queued and earlier runs; those that are ticked are compared."""
 
 from __future__ import annotations
 
