@@ -393,8 +393,7 @@ class MainWindow(QMainWindow):
             self.settings.add_recent(facts.path)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
         if facts is not None and facts.path == self._demo_path:
-            self._recent: tuple[str, ...] = ()
-        self._demo_path = ""
+            self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
         elif self.session.images is None and facts is not None:
