@@ -16,6 +16,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.reading import TensorInfo
+from ml_core.reading import InputError
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
@@ -94,6 +95,18 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
     assert not panel.buttons.convert.isVisible()
     assert panel.buttons.export.isEnabled()
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
+
+
+def test_a_second_opinion_that_fails_says_so_on_its_card(panel, qtbot, tmp_path, monkeypatch):
+    def fail(target, cancelled):
+        raise InputError("picklescan did not end in time.")
+
+    monkeypatch.setattr("cleanclip_gui.checkpoint.station.ask_picklescan", fail)
+    path = tmp_path / "evil.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    panel.open(path)
+    said = panel.facts.opinion.text
+    qtbot.waitUntil(lambda: said.text() == "picklescan did not end in time.", timeout=10_000)
 
 
 def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
