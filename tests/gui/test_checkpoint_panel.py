@@ -15,8 +15,7 @@ from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
-from ml_core.reading import TensorInfo
-from ml_core.reading import InputError
+from ml_core.reading import InputError, TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
