@@ -135,14 +135,16 @@ class InferenceWorker(QObject):
         if isinstance(error, InputError):
             lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
             found = Failed(question, error.sentence, error.details, error.code, lacks)
+            if not ticket.is_cancelled:
+                _LOG.warning("%s", error.sentence)
         else:
             if isinstance(error, MemoryError):
                 sentence = "There is not enough memory for this. Try fewer images."
             elif type(error).__name__ == "OutOfMemoryError":
                 sentence = "The device has too little free memory. Choose the CPU."
             else:
-                _LOG.exception("a question failed: %s", type(question).__name__)
                 sentence = f"{question.act} failed unexpectedly: {error}"
+            _LOG.exception("%s", sentence)
             found = Failed(question, sentence, traceback.format_exc())
         self.failed.emit(ticket, found)
 
