@@ -23,14 +23,13 @@ from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.dropped import is_checkpoint_file, is_checkpoint_folder
-from cleanclip_gui.checkpoint.examination import Assessed, examination
+from cleanclip_gui.checkpoint.examination import Assessed, Learnt, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
-from cleanclip_gui.checkpoint.tensor_columns import TensorColumns
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
@@ -288,13 +287,13 @@ class CheckpointStation(QWidget):
         self.tensors.clear()
         self.comparison.forget()
 
-    def _on_learnt(self, found: object) -> None:
-        if isinstance(found, Inspection):
-            self._take_inspection(found)
-        elif isinstance(found, TensorColumns):
-            self.tensors.set_columns(found)
-        elif isinstance(found, Assessed):
-            self._take_assessment(found)
+    def _on_learnt(self, learnt: Learnt) -> None:
+        if learnt.inspection is not None:
+            self._take_inspection(learnt.inspection)
+        if learnt.columns is not None:
+            self.tensors.set_columns(learnt.columns)
+        if learnt.assessed is not None:
+            self._take_assessment(learnt.assessed)
 
     def _take_inspection(self, found: Inspection) -> None:
         """The verdict on the bytes; what the tensors are for follows."""
