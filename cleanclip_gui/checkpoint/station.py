@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
@@ -57,8 +57,7 @@ def make(context: Context) -> Station:
 class CheckpointStation(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
-    Call :meth:`open`. ``inspected(Inspection)`` tells that a file was read, ``refused(Inspection)``
-    that it will not be opened.
+    Call :meth:`open`; the session has the checkpoint once it is loaded.
     """
 
     id = "checkpoint"
@@ -66,9 +65,6 @@ class CheckpointStation(QWidget):
     question = "What is this file?"
     icon = "checkpoint"
     shortcut = "Ctrl+1"
-
-    inspected = Signal(object)
-    refused = Signal(object)
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -303,14 +299,12 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(found, None, None)
         self._offer()
         self._show_tabs(found)
-        self.inspected.emit(found)
         if found.globals or found.verdict == "dangerous":
             self._ask_for_second_opinion(found)
         if found.refused:
             self.shell.header_changed.emit(found.name, "Refused", "")
             reason = found.reasons[0] if found.reasons else f"{found.name} was refused"
             _LOG.warning("%s", reason)
-            self.refused.emit(found)
 
     def _take_assessment(self, found: Assessed) -> None:
         """What it means for a CLIP: the whole verdict. Then load the model."""

@@ -15,7 +15,6 @@ from PySide6.QtCore import (
     Qt,
     QTimer,
     QUrl,
-    Signal,
     Slot,
 )
 from PySide6.QtGui import (
@@ -75,8 +74,6 @@ def has_room(screen: QSize) -> bool:
 class MainWindow(QMainWindow):
     """Shows stations, each of which is a widget, and the bar of the data in use above them.
 
-    ``demo_started`` tells that the built-in demo is being opened, for the guided tour.
-
     Parameters
     ----------
     context
@@ -88,8 +85,6 @@ class MainWindow(QMainWindow):
     bridge
         Carries log lines and crashes.
     """
-
-    demo_started = Signal()
 
     def __init__(
         self,
@@ -297,7 +292,6 @@ class MainWindow(QMainWindow):
         shell.trigger_wanted.emit(None, demo_target())
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
         shell.checkpoint_wanted.emit(str(path))
-        self.demo_started.emit()
 
     @Slot(str)
     def open_path(self, path: str) -> None:

@@ -103,8 +103,7 @@ def test_opening_shows_the_checkpoint_and_unlocks_the_stations(window, qtbot, ch
 
 def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
-    with qtbot.waitSignal(window.demo_started, timeout=WAIT):
-        window.start_demo()
+    window.start_demo()
     assert not window.guide.running
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=WAIT)
     qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
@@ -129,10 +128,9 @@ def test_a_refused_file_does_not_stand_over_the_model_in_use(window, qtbot, chec
     opened(window, qtbot, checkpoint)
     evil = tmp_path / "evil.pt"
     evil.write_bytes(b"\x80\x02cos\nsystem\n.")
-    with qtbot.waitSignal(window.stations["checkpoint"].refused, timeout=WAIT):
-        window.open_path(str(evil))
+    window.open_path(str(evil))
+    qtbot.waitUntil(lambda: window.header.subtitle.text() == "Refused", timeout=WAIT)
     assert window.header.title.text() == "evil.pt"
-    assert window.header.subtitle.text() == "Refused"
     window.show_station("studio")
     assert window.actions_.by_id["view.checkpoint"].isEnabled()
     assert window.header.title.text() == "m.safetensors"
