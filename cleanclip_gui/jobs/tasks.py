@@ -25,7 +25,7 @@ _SLOTS: WeakKeyDictionary[QObject, dict[Hashable, Ticket]] = WeakKeyDictionary()
 
 
 class Control:
-    """How work in a thread learns that nobody waits for it, and tells how far it is."""
+    """Tells work in a thread whether it was cancelled, and reports its progress."""
 
     def __init__(self, ticket: Ticket, send: Callable[[Callable[[], object]], None]) -> None:
         self._ticket, self._send = ticket, send
