@@ -32,7 +32,8 @@ class Shell(QObject):
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
     ``commands_changed`` tells that something can be done now that could not be done before, or
-    the other way round; ``closing`` that the window goes, and nothing keeps it any more.
+    the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
+    forgotten; ``closing`` that the window goes, and nothing keeps it any more.
     """
 
     failed = Signal(object)
@@ -45,6 +46,7 @@ class Shell(QObject):
     target_wanted = Signal(int)
     role_wanted = Signal(str)
     commands_changed = Signal()
+    demo_opening = Signal()
     closing = Signal()
 
 

@@ -287,8 +287,8 @@ class MainWindow(QMainWindow):
             self.show_error(str(error))
             return
         self._demo_path = str(path)
-        self.session.forget_ended_run()
         shell = self.context.shell
+        shell.demo_opening.emit()
         shell.trigger_wanted.emit(None, demo_target())
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
         shell.checkpoint_wanted.emit(str(path))

@@ -111,6 +111,14 @@ def test_the_demo_opens_in_studio_with_its_target(window, qtbot, checkpoint, mon
     assert window.session.images.spec == ImageSpec(kind="demo", split="test")
 
 
+@pytest.mark.parametrize(("status", "stays"), [("finished", False), ("running", True)])
+def test_the_demo_forgets_a_run_that_has_ended(window, checkpoint, monkeypatch, status, stays):
+    monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
+    window.session.run = RunState("out", "cleanclip", status)
+    window.start_demo()
+    assert (window.session.run is not None) is stays
+
+
 def test_try_the_demo_leads_through_it(window, qtbot, checkpoint, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.window.main_window.resource", lambda *parts: checkpoint)
     window.welcome.demo.click()
