@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
@@ -45,13 +45,18 @@ class Command:
 
 
 class Actions(QObject):
-    """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again."""
+    """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again.
+
+    :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.commands: list[Command] = []
         self.by_id: dict[str, QAction] = {}
         self._choices: dict[str, QActionGroup] = {}
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self.refresh)
 
     def add(self, commands: Iterable[Command]) -> None:
         """Make the actions of some commands."""
@@ -69,12 +74,18 @@ class Actions(QObject):
 
     @Slot()
     def refresh(self) -> None:
-        """Enable and check every action as its command says."""
+        """Enable and check every action as its command says, now."""
+        self._soon.stop()
         for command in self.commands:
             action = self.by_id[command.id]
             action.setEnabled(command.is_enabled())
             if command.checked is not None:
                 action.setChecked(command.checked())
+
+    @Slot()
+    def refresh_soon(self) -> None:
+        """Do so when the event loop is next idle, however often it is asked for before."""
+        self._soon.start()
 
     def run(self, name: str) -> None:
         """Do what the command of that id does, if it can be done now."""

@@ -32,8 +32,9 @@ class Shell(QObject):
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
     ``commands_changed`` tells that something can be done now that could not be done before, or
-    the other way round; ``ready`` that the window is made and shows what is told; ``closing`` that
-    it goes, and nothing keeps it any more.
+    the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
+    forgotten; ``ready`` that the window is made and shows what is told; ``closing`` that it goes,
+    and nothing keeps it any more.
     """
 
     failed = Signal(object)
@@ -46,6 +47,7 @@ class Shell(QObject):
     target_wanted = Signal(int)
     role_wanted = Signal(str)
     commands_changed = Signal()
+    demo_opening = Signal()
     ready = Signal()
     closing = Signal()
 

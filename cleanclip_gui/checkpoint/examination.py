@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cleanclip_gui.checkpoint.tensor_columns import columns_of
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.jobs.tasks import Control
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.garbage_collection import collector_off
@@ -26,16 +26,25 @@ class Assessed:
     has_head: bool
 
 
-def examination(path: Path, control: Control) -> Iterator[object]:
-    """An :class:`Inspection`, its :class:`TensorColumns` and what is :class:`Assessed`, in turn."""
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What was learnt since the last one: each of an examination holds one of the three."""
+
+    inspection: Inspection | None = None
+    columns: TensorColumns | None = None
+    assessed: Assessed | None = None
+
+
+def examination(path: Path, control: Control) -> Iterator[Learnt]:
+    """What the bytes are, the columns of the table of tensors, what it means for a CLIP."""
     found = examine(path, control.cancelled)
-    yield found
+    yield Learnt(inspection=found)
     with collector_off():
         columns = columns_of(found.tensors)
-    yield columns
+    yield Learnt(columns=columns)
     with collector_off():
         assessed = _assess(found)
-    yield assessed
+    yield Learnt(assessed=assessed)
 
 
 def _assess(found: Inspection) -> Assessed:

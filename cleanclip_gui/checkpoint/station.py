@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
@@ -23,14 +23,13 @@ from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.dropped import is_checkpoint_file, is_checkpoint_folder
-from cleanclip_gui.checkpoint.examination import Assessed, examination
+from cleanclip_gui.checkpoint.examination import Assessed, Learnt, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
-from cleanclip_gui.checkpoint.tensor_columns import TensorColumns
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
@@ -58,8 +57,7 @@ def make(context: Context) -> Station:
 class CheckpointStation(QWidget):
     """Examines a file beside the window, then asks the inference thread to load it.
 
-    Call :meth:`open`. ``inspected(Inspection)`` tells that a file was read, ``refused(Inspection)``
-    that it will not be opened.
+    Call :meth:`open`; the session has the checkpoint once it is loaded.
     """
 
     id = "checkpoint"
@@ -67,9 +65,6 @@ class CheckpointStation(QWidget):
     question = "What is this file?"
     icon = "checkpoint"
     shortcut = "Ctrl+1"
-
-    inspected = Signal(object)
-    refused = Signal(object)
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -288,13 +283,13 @@ class CheckpointStation(QWidget):
         self.tensors.clear()
         self.comparison.forget()
 
-    def _on_learnt(self, found: object) -> None:
-        if isinstance(found, Inspection):
-            self._take_inspection(found)
-        elif isinstance(found, TensorColumns):
-            self.tensors.set_columns(found)
-        elif isinstance(found, Assessed):
-            self._take_assessment(found)
+    def _on_learnt(self, learnt: Learnt) -> None:
+        if learnt.inspection is not None:
+            self._take_inspection(learnt.inspection)
+        if learnt.columns is not None:
+            self.tensors.set_columns(learnt.columns)
+        if learnt.assessed is not None:
+            self._take_assessment(learnt.assessed)
 
     def _take_inspection(self, found: Inspection) -> None:
         """The verdict on the bytes; what the tensors are for follows."""
@@ -304,14 +299,12 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(found, None, None)
         self._offer()
         self._show_tabs(found)
-        self.inspected.emit(found)
         if found.globals or found.verdict == "dangerous":
             self._ask_for_second_opinion(found)
         if found.refused:
             self.shell.header_changed.emit(found.name, "Refused", "")
             reason = found.reasons[0] if found.reasons else f"{found.name} was refused"
             _LOG.warning("%s", reason)
-            self.refused.emit(found)
 
     def _take_assessment(self, found: Assessed) -> None:
         """What it means for a CLIP: the whole verdict. Then load the model."""
@@ -457,7 +450,10 @@ class CheckpointStation(QWidget):
         def work(control: tasks.Control) -> str:
             return ask_picklescan(target, control.cancelled)
 
-        self._asking = tasks.run(work, self.facts.opinion.say)
+        self._asking = tasks.run(work, self.facts.opinion.say, self._on_opinion_failed)
+
+    def _on_opinion_failed(self, error: InputError) -> None:
+        self.facts.opinion.say(error.sentence)
 
     def _can_compare(self) -> bool:
         return self.inspection is not None and not self.inspection.refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from PySide6.QtCore import QTimer, Signal, Slot
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -21,10 +21,8 @@ from ml_core.reading.garbage_collection import set_aside
 class TensorPage(QWidget):
     """Reads the values beside the window.
 
-    ``complete`` turns true, and ``completed`` is emitted, when every tensor has its numbers.
+    ``complete`` turns true when every tensor has its numbers.
     """
-
-    completed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -83,7 +81,6 @@ class TensorPage(QWidget):
     def _on_values_read(self) -> None:
         self.table.model.sort_by_statistics_again()
         self.complete = True
-        self.completed.emit()
 
     @Slot(object)
     def _on_tensor_selected(self, info: TensorInfo) -> None:

@@ -34,7 +34,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows
 from cleanclip_gui.widgets.text import bytes_text, plural
-from ml_core.reading import TensorInfo
+from ml_core.reading import InputError, TensorInfo
 from ml_core.reading.errors import CancelledError
 
 _WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
@@ -141,7 +141,7 @@ class TensorTable(QWidget):
                 lines.append("\t".join(cells))
             return "\n".join(lines)
 
-        self._copying = tasks.run(work, self._on_copied)
+        self._copying = tasks.run(work, self._on_copied, self._on_copying_failed)
 
     def _forget_copying(self) -> None:
         """Forget a copy whose rows are about to change."""
@@ -151,6 +151,9 @@ class TensorTable(QWidget):
     def _on_copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
         self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
+
+    def _on_copying_failed(self, error: InputError) -> None:
+        self.count.setText(error.sentence)
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)

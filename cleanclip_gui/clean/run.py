@@ -19,6 +19,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.protocol import INTERRUPTED
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
+from cleanclip_gui.session.records import is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import count_text, plain
 from ml_core.cleaning.catalogue import FACTS
@@ -359,6 +360,12 @@ class CleaningRun(QObject):
         gpus = count_gpus(self._session.devices)
         fewer = spec.device == "cuda" and self._session.devices and gpus < spec.processes
         return max(1, gpus) if fewer else spec.processes
+
+    @Slot()
+    def forget_ended(self) -> None:
+        """Tell the rest of the window of no run any more, unless one goes on."""
+        if not is_live(self._session.run):
+            self._session.run = None
 
     def _set_run(self, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the run stands."""

@@ -430,6 +430,7 @@ class CleanStation(QWidget):
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proving.logged):
             line.connect(self._log)
+        shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
         run.measured.connect(self.charts.add)
         run.result_shown.connect(self._on_result_shown)

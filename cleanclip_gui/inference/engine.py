@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.inference.weight_line import AlongLine
+from cleanclip_gui.inference.weight_line import WeightLine
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
@@ -88,7 +88,7 @@ class Engine:
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
         self.watch_texts: Watch = unwatched
-        self._line = AlongLine()
+        self._line = WeightLine()
         self._all_alike = False  # while two checkpoints are compared
 
     def devices(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Engine:
         return name
 
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
-        """Examine and load a checkpoint; of the one before, move along its line to an alpha."""
+        """Examine and load a checkpoint; one that is open already is moved to another alpha."""
         moved = self._line.moved(request, self._models.get(request.role))
         if moved is not None:
             return moved
@@ -308,7 +308,7 @@ class Engine:
 
 @contextmanager
 def exact(model: ClipModel) -> Iterator[None]:
-    """Embed texts in fp32: class embeddings are kept, and must not hang on what came first."""
+    """Embed texts in fp32: class embeddings are kept, whatever precision is chosen later."""
     before, model.precision = model.precision, "fp32"
     try:
         yield

@@ -5,7 +5,6 @@ torch and open_clip are imported in that thread, after the window is on screen.
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -17,8 +16,6 @@ from cleanclip_gui.inference.questions import Engine, Failed, Question
 from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.inference.worker import InferenceWorker
 from cleanclip_gui.ticket import Callback, Ticket
-
-_LOG = logging.getLogger(__name__)
 
 
 class Inference(QObject):
@@ -141,7 +138,6 @@ class Inference(QObject):
     def _on_failed(self, ticket: QuestionTicket, failed: Failed) -> None:
         if self._mailbox.closed or ticket.is_cancelled:
             return
-        _LOG.warning("%s", failed.sentence)
         ticket.deliver_failure(failed)
         if not ticket.takes_failures:
             self.failed.emit(failed)

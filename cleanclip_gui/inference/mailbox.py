@@ -22,7 +22,7 @@ class Mailbox:
         self._closed = False
 
     def put(self, ticket: QuestionTicket) -> None:
-        """Add a ticket, in the place of the one of its slot that waits."""
+        """Add a ticket; it replaces the waiting one of the same slot."""
         with self._condition:
             lane = self._lanes[ticket.question.lane]
             older = self._of_slot(ticket.slot)

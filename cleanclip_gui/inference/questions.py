@@ -51,7 +51,7 @@ LIVE = (*QUICK, Lane.EVALUATE)
 
 
 class Control(Protocol):
-    """How a question in flight learns of the window, and the window of it."""
+    """What the work on a question asks of the window, and reports to it."""
 
     def stopped(self) -> bool:
         """Whether to end here: cancelled, or something that goes first is waiting."""

@@ -15,7 +15,7 @@ from ml_core.jobs.weight_line import Line, move_to, read_line
 from ml_core.model import ClipModel
 
 
-class AlongLine:
+class WeightLine:
     """Remembers the line of the checkpoint opened last, so that a slider need not open it anew."""
 
     def __init__(self) -> None:

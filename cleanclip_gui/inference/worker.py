@@ -84,7 +84,7 @@ class InferenceWorker(QObject):
             self._serving.pop()
 
     def _answer(self, engine: Engine, control: _Control) -> None:
-        """Pass the answers on, and let in between them what may cut in."""
+        """Pass the answers on, and between them serve questions that may interrupt this one."""
         ticket = control.ticket
         question, busy = ticket.question, ticket.question.busy
         if busy:
@@ -115,7 +115,7 @@ class InferenceWorker(QObject):
                 ticket.close()
 
     def _on_texts(self, _what: str, done: int, total: int) -> None:
-        """Tell how far the class texts are, now and then; an opening or loading goes first."""
+        """Show the progress of embedding class texts; stop if something is to be opened first."""
         serving = self._serving[-1]
         if done < total and self._mailbox.ends_texts(serving.ticket):
             serving.was_stopped = True
@@ -135,14 +135,16 @@ class InferenceWorker(QObject):
         if isinstance(error, InputError):
             lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
             found = Failed(question, error.sentence, error.details, error.code, lacks)
+            if not ticket.is_cancelled:
+                _LOG.warning("%s", error.sentence)
         else:
             if isinstance(error, MemoryError):
                 sentence = "There is not enough memory for this. Try fewer images."
             elif type(error).__name__ == "OutOfMemoryError":
                 sentence = "The device has too little free memory. Choose the CPU."
             else:
-                _LOG.exception("a question failed: %s", type(question).__name__)
                 sentence = f"{question.act} failed unexpectedly: {error}"
+            _LOG.exception("%s", sentence)
             found = Failed(question, sentence, traceback.format_exc())
         self.failed.emit(ticket, found)
 

@@ -1,1 +1,1 @@
-"""The inference thread, and the threads that supervise a job's child process."""
+"""Work beside the window: tasks in threads, and the supervision of a job's child process."""

@@ -82,7 +82,7 @@ def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def write(process: subprocess.Popen[str], command: str) -> None:
-    """Write a command; a child that is gone or deaf is dealt with by the supervisor."""
+    """Write a command; a child that has ended or does not read is left to the supervisor."""
     try:
         os.write(cast(IO[str], process.stdin).fileno(), f"{command}\n".encode())
     except (OSError, ValueError) as error:

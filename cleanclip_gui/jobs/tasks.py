@@ -9,8 +9,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from types import GeneratorType
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
-from PySide6.QtCore import QThread, Signal, Slot
+from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from cleanclip_gui import threads
 from cleanclip_gui.ticket import Callback, Progress, Ticket, call, receiver
@@ -19,11 +20,12 @@ from ml_core.reading.errors import CancelledError, InputError
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 _TELL_EVERY = 0.1  # seconds
-_SLOTS: dict[tuple[int, Hashable], Ticket] = {}
+# The newest task in each slot of an object, as long as that lives.
+_SLOTS: WeakKeyDictionary[QObject, dict[Hashable, Ticket]] = WeakKeyDictionary()
 
 
 class Control:
-    """How work in a thread learns that nobody waits for it, and tells how far it is."""
+    """Tells work in a thread whether it was cancelled, and reports its progress."""
 
     def __init__(self, ticket: Ticket, send: Callable[[Callable[[], object]], None]) -> None:
         self._ticket, self._send = ticket, send
@@ -66,7 +68,8 @@ def run(
         thread of the caller; ``on_done`` follows the last result when the work came to its end.
         Nothing is called after the ticket was cancelled, or for a method of a deleted QObject.
     slot
-        Cancels what the same object has going on in it.
+        Cancels what the same object has going on in it: the QObject whose methods the callbacks
+        are.
     closing_ms
         How long the window waits for it when it closes: ``threads.CLOSING_MS`` for what writes.
 
@@ -74,12 +77,20 @@ def run(
     -------
     Ticket
         Cancels the work, and nothing of it arrives any more.
+
+    Raises
+    ------
+    ValueError
+        If there is a slot, and no callback is a method of a QObject.
     """
     ticket = Ticket(slot, on_result, on_failed, on_progress)
     if slot is not None:
-        callbacks = (on_result, on_failed, on_progress, on_done)
-        owner = next((one for one in map(receiver, callbacks) if one is not None), None)
-        older, _SLOTS[id(owner), slot] = _SLOTS.get((id(owner), slot)), ticket
+        owners = map(receiver, (on_result, on_failed, on_progress, on_done))
+        owner = next((one for one in owners if isinstance(one, QObject)), None)
+        if owner is None:
+            raise ValueError("a slot belongs to a QObject: pass a method of one as a callback")
+        slots = _SLOTS.setdefault(owner, {})
+        older, slots[slot] = slots.get(slot), ticket
         if older is not None:
             older.cancel()
     _Task(work, ticket, on_done, closing_ms).begin()
@@ -174,6 +185,8 @@ class _Task(QThread):
         self.wait(1000)  # the signal comes an instant before the thread is gone
         self._ticket.close()
         self._ticket.forget()
-        for place in [place for place, ticket in _SLOTS.items() if ticket is self._ticket]:
-            del _SLOTS[place]
+        slot = self._ticket.slot
+        for slots in _SLOTS.values():
+            if slots.get(slot) is self._ticket:
+                del slots[slot]
         threads.leave(self)

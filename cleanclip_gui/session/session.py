@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState, is_live
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Progress
 from ml_core.triggers import Trigger
@@ -69,8 +69,3 @@ class Session:
     def shown(self) -> CheckpointFacts | None:
         """The checkpoint that Studio looks at, by ``role``."""
         return self.checkpoint if self.role == "suspect" else self.cleaned
-
-    def forget_ended_run(self) -> None:
-        """Show no run that has ended any more."""
-        if not is_live(self.run):
-            self.run = None

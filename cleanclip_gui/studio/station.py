@@ -449,7 +449,7 @@ class StudioStation(QWidget):
             action = self._actions[name]
             named = f"{verb} {text[:1].lower()}{text[1:]}" if text else verb
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
-        self._actions.refresh()
+        self._actions.refresh_soon()
 
     def _on_colour_chosen(self, colour: QColor) -> None:
         self.canvas.set_colour(colour)
@@ -585,7 +585,7 @@ class StudioStation(QWidget):
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.figure.target_chosen.connect(self._on_target_chosen)
         self.figure.role_chosen.connect(self._on_role_chosen)
-        self.result.can_show_changed.connect(self._actions.refresh)
+        self.result.can_show_changed.connect(self._actions.refresh_soon)
 
     def _connect_pages(self) -> None:
         live, pages = self.live, self.pages

@@ -1,1 +1,1 @@
-"""Reusable widgets; none knows a panel or the main window."""
+"""Widgets that at least two stations use, or the window and a station; none knows either."""

@@ -1,4 +1,4 @@
-"""The window: rail, data bar, stations, status bar, log; all of it made of parts."""
+"""The main window: rail, header with the data bar, stations, status bar and log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from PySide6.QtCore import (
     Qt,
     QTimer,
     QUrl,
-    Signal,
     Slot,
 )
 from PySide6.QtGui import (
@@ -75,8 +74,6 @@ def has_room(screen: QSize) -> bool:
 class MainWindow(QMainWindow):
     """Shows stations, each of which is a widget, and the bar of the data in use above them.
 
-    ``demo_started`` tells that the built-in demo is being opened, for the guided tour.
-
     Parameters
     ----------
     context
@@ -88,8 +85,6 @@ class MainWindow(QMainWindow):
     bridge
         Carries log lines and crashes.
     """
-
-    demo_started = Signal()
 
     def __init__(
         self,
@@ -277,8 +272,8 @@ class MainWindow(QMainWindow):
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
-        events.trigger.connect(self._refresh)
-        events.images.connect(self._refresh)
+        events.trigger.connect(self._on_session_change)
+        events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
         events.run_progress.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
@@ -293,12 +288,11 @@ class MainWindow(QMainWindow):
             self.show_error(str(error))
             return
         self._demo_path = str(path)
-        self.session.forget_ended_run()
         shell = self.context.shell
+        shell.demo_opening.emit()
         shell.trigger_wanted.emit(None, demo_target())
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
         shell.checkpoint_wanted.emit(str(path))
-        self.demo_started.emit()
 
     @Slot(str)
     def open_path(self, path: str) -> None:
@@ -324,7 +318,7 @@ class MainWindow(QMainWindow):
         return self.session.station == name
 
     def _tell_header(self) -> None:
-        """Name the checkpoint that the station works on, whatever was refused since."""
+        """Name the checkpoint that the station works on, not a file refused since."""
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
         if self.station not in ("welcome", "checkpoint") and used is not None:
@@ -378,9 +372,12 @@ class MainWindow(QMainWindow):
         self.show_error(error.sentence, error.details)
 
     def _refresh(self, *_: object) -> None:
-        """Ask again what can be done."""
+        """Update the state of every command, and the list of recent checkpoints."""
         self.actions_.refresh()
         self._show_recent()
+
+    def _on_session_change(self, *_: object) -> None:
+        self.actions_.refresh_soon()
 
     def _show_recent(self) -> None:
         """List the checkpoints opened last, unless they are listed already."""
@@ -452,7 +449,7 @@ class MainWindow(QMainWindow):
             self.welcome.set_dropping(True)
 
     def dragLeaveEvent(self, event: QEvent) -> None:  # noqa: N802
-        """They went away again."""
+        """Show that the files are no longer held over the window."""
         self.welcome.set_dropping(False)
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
@@ -463,9 +460,10 @@ class MainWindow(QMainWindow):
             self.take_file(path)
 
     def take_file(self, path: Path) -> None:
-        """Let the station that it is for open a file; what nobody wants is a checkpoint.
+        """Offer a file to every station and then to the data bar, until one takes it.
 
-        The later a station stands on the rail, the narrower is what it takes: it is asked first.
+        The last station of the rail is asked first, as it takes the fewest kinds of file. A file
+        that none of them takes is opened as a checkpoint, which says what is wrong with it.
         """
         parts = (*reversed(self.stations.values()), self.data_bar)
         if not any(part.take_file(path) for part in parts):
@@ -490,7 +488,7 @@ class MainWindow(QMainWindow):
         QTimer.singleShot(0, self.inference, self.inference.start)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """Go, unless something runs: then ask, cancel it, and close when it has ended."""
+        """Close; if something runs, ask first, cancel it, and close once it has ended."""
         if not self._may_close():
             event.ignore()
             return
@@ -498,7 +496,7 @@ class MainWindow(QMainWindow):
         event.accept()
 
     def _may_close(self) -> bool:
-        """Whether nothing runs; asks, and cancels it, if something does.
+        """Whether the window may close now; if something runs, asks and cancels it.
 
         A run is waited for with the window on screen; what else runs ends within its limit.
         """

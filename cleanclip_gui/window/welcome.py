@@ -41,7 +41,8 @@ class WelcomePage(QWidget):
     Parameters
     ----------
     actions
-        Its buttons show ``file.demo``, ``file.open``, ``file.open_folder`` and ``file.hub``.
+        Its buttons show ``file.demo``, ``file.open``, ``file.open_folder`` and ``file.hub``; one
+        whose command no station has is hidden.
     """
 
     path_chosen = Signal(str)
@@ -55,12 +56,12 @@ class WelcomePage(QWidget):
         lead.setProperty("role", "lead")
         lead.setWordWrap(True)
 
-        self.demo = _button(actions["file.demo"])
+        self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
         self.demo.setProperty("primary", True)
-        self.open = _button(actions["file.open"], icon=True)
-        self.folder = _button(actions["file.open_folder"], icon=True)
-        self.hub = _button(actions["file.hub"])
+        self.open = _button(actions.by_id.get("file.open"), icon=True)
+        self.folder = _button(actions.by_id.get("file.open_folder"), icon=True)
+        self.hub = _button(actions.by_id.get("file.hub"))
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
         for button in (self.demo, self.open, self.folder, self.hub):
@@ -173,10 +174,13 @@ class WelcomePage(QWidget):
         self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
-def _button(action: QAction, *, icon: bool = False) -> QPushButton:
+def _button(action: QAction | None, *, icon: bool = False) -> QPushButton:
     button = QPushButton()
     button.setProperty("large", True)
-    bind(button, action, text=True, icon=icon)
+    if action is None:
+        button.hide()
+    else:
+        bind(button, action, text=True, icon=icon)
     return button
 
 

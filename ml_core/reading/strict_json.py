@@ -41,24 +41,6 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def strict_decoder() -> json.JSONDecoder:
-    """Decodes single values with the limits of `parse_object`, those on depth and size excepted."""
-    return json.JSONDecoder(
-        object_pairs_hook=_unique,
-        parse_constant=_no_constant,
-        parse_int=_whole,
-        parse_float=_real,
-    )
-
-
-def _real(digits: str) -> float:
-    """Refuse numbers that are read as infinity."""
-    value = float(digits)
-    if not isfinite(value):
-        raise JsonError("it holds a number that is too large")
-    return value
-
-
 def parse_object(
     raw: bytes,
     *,

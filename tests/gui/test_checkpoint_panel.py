@@ -15,7 +15,7 @@ from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
-from ml_core.reading import TensorInfo
+from ml_core.reading import InputError, TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
@@ -76,13 +76,17 @@ def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
     assert len(panel.inspection.sha256) == 64
 
 
+def is_refused(panel):
+    return panel.inspection is not None and panel.inspection.refused
+
+
 def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_path):
     path = tmp_path / "evil.pt"
     path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
     before = set(QApplication.topLevelWidgets())
-    with qtbot.waitSignal(panel.refused, timeout=10_000) as refused:
-        panel.open(path)
-    assert refused.args[0].verdict == "dangerous"
+    panel.open(path)
+    qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
+    assert panel.inspection.verdict == "dangerous"
     assert panel.verdict.property("tone") == "danger"
     assert panel.verdict.verdict.text() == "Refused: dangerous"
     assert "os.system" in panel.verdict.reason.text()
@@ -96,6 +100,18 @@ def test_a_pickle_is_refused_on_a_calm_card_and_never_opened(panel, qtbot, tmp_p
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
+def test_a_second_opinion_that_fails_says_so_on_its_card(panel, qtbot, tmp_path, monkeypatch):
+    def fail(target, cancelled):
+        raise InputError("picklescan did not end in time.")
+
+    monkeypatch.setattr("cleanclip_gui.checkpoint.station.ask_picklescan", fail)
+    path = tmp_path / "evil.pt"
+    path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    panel.open(path)
+    said = panel.facts.opinion.text
+    qtbot.waitUntil(lambda: said.text() == "picklescan did not end in time.", timeout=10_000)
+
+
 def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
     """Also the second in a row, and one after a model."""
     model = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
@@ -107,8 +123,8 @@ def test_every_refused_pickle_shows_its_names(panel, qtbot, tmp_path):
             assert panel.tensors.isVisible()
             continue
         path.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
-        with qtbot.waitSignal(panel.refused, timeout=10_000):
-            panel.open(path)
+        panel.open(path)
+        qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
         assert panel.names.isVisible(), name
         assert not panel.tensors.isVisible()
         assert panel.tabs.isTabVisible(panel.tabs.currentIndex())
@@ -158,8 +174,8 @@ def test_what_is_known_of_a_file_is_told(panel, qtbot, tmp_path, monkeypatch):
 def test_a_file_of_no_known_format_is_unsupported(panel, qtbot, tmp_path):
     path = tmp_path / "x.bin"
     path.write_bytes(b"\xff" * 64)
-    with qtbot.waitSignal(panel.refused, timeout=10_000):
-        panel.open(path)
+    panel.open(path)
+    qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: unsupported"
     assert not panel.tabs.isVisible()
 

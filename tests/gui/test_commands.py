@@ -7,7 +7,7 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
 from cleanclip_gui.app import make_window
-from cleanclip_gui.commands import MENUS, Command
+from cleanclip_gui.commands import MENUS, Actions, Command
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -121,12 +121,12 @@ def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
     assert len(opened_urls) >= 1
 
 
-def test_undo_is_enabled_only_when_there_is_something_to_undo(window):
+def test_undo_is_enabled_only_when_there_is_something_to_undo(window, qtbot):
     window.show_station("studio")
     undo = window.actions_.by_id["edit.undo"]
     assert not undo.isEnabled()
     window.stations["studio"].editor.use_demo_trigger()
-    assert undo.isEnabled()
+    qtbot.waitUntil(undo.isEnabled)
     undo.trigger()
     assert window.stations["studio"].editor.current_trigger() is None
     assert window.actions_.by_id["edit.redo"].isEnabled()
@@ -136,3 +136,17 @@ def test_a_command_that_is_not_enabled_does_nothing_even_when_asked(window):
     window.show_station("checkpoint")
     window.actions_.run("trigger.demo")
     assert window.stations["studio"].editor.current_trigger() is None
+
+
+def test_all_that_changes_in_one_turn_of_the_event_loop_is_one_refresh(qtbot):
+    asked = []
+    actions = Actions()
+    actions.add([Command("a", "A", "", asked.clear, "A.", enabled=lambda: bool(asked.append(1)))])
+    actions.refresh_soon()
+    actions.refresh_soon()
+    assert asked == []
+    qtbot.waitUntil(lambda: asked == [1])
+    actions.refresh_soon()
+    actions.refresh()  # what was put off is done with it
+    qtbot.wait(10)
+    assert asked == [1, 1]

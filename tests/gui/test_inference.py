@@ -373,6 +373,8 @@ def test_bad_input_and_a_bug_both_become_sentences(qtbot, inference, caplog):
     assert failed[0].code == "damaged"
     assert taken[0].sentence == "The prediction failed unexpectedly: boom"
     assert "RuntimeError" in taken[0].details
+    logged = [(one.getMessage(), one.exc_info is not None) for one in caplog.records]
+    assert logged == [(failed[0].sentence, False), (taken[0].sentence, True)]
     loaded = []
     ask(inference, LoadImages(ImageSpec(), "demo"), loaded)
     qtbot.waitUntil(lambda: bool(loaded))

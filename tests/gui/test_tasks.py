@@ -1,7 +1,9 @@
 """Work beside the window: who starts it gets what becomes of it, and one call ends all."""
 
+import gc
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
@@ -159,9 +161,8 @@ def test_a_newer_one_in_a_slot_replaces_the_older_of_the_same_object(qtbot, aske
         gate.wait(WAIT)
         return "old"
 
-    other, beside = Asker(), []
+    other = Asker()
     first = asker.run(slow, slot="file")
-    tasks.run(slow, beside.append, slot="file")
     other.run(slow, slot="file")
     asker.run(slow, slot="another")
     second = asker.run(lambda control: "new", slot="file")
@@ -171,7 +172,27 @@ def test_a_newer_one_in_a_slot_replaces_the_older_of_the_same_object(qtbot, aske
     gate.set()
     at_rest(qtbot)
     assert asker.results == ["new", "old"]  # of the other slot
-    assert other.results == beside == ["old"]
+    assert other.results == ["old"]
+
+
+def test_a_slot_without_an_object_is_refused(qtbot):
+    with pytest.raises(ValueError, match="QObject"):
+        tasks.run(lambda control: None, [].append, slot="file")
+    with pytest.raises(ValueError, match="QObject"):
+        tasks.run(lambda control: None, lambda result: None, slot="file")
+    assert not tasks.is_busy()
+
+
+def test_a_slot_keeps_no_object_alive(qtbot, gate):
+    owner = Asker()
+    seen = weakref.ref(owner)
+    ticket = tasks.run(lambda control: gate.wait(WAIT), owner.on_result, slot="file")
+    ticket.cancel()
+    del owner
+    gc.collect()
+    assert seen() is None
+    gate.set()
+    at_rest(qtbot)
 
 
 def test_a_slot_belongs_to_the_object_of_a_partial_too(qtbot, asker, gate):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PySide6.QtCore import QSignalBlocker, QTimer
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QKeySequence, QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QButtonGroup,
@@ -64,7 +64,7 @@ _SPREAD = (
 )
 _DIRECTIONS = {"image to text": "Caption for a picture", "text to image": "Picture for a caption"}
 _NO_CAPTIONS = "Which captions rank first for pictures, without and with the trigger."
-_NO_SPREAD = "What each prompt template gives by itself. Ctrl+T edits the templates."
+_NO_SPREAD = "What each prompt template gives by itself."
 
 
 class TextPage(QWidget):
@@ -388,11 +388,18 @@ class TextPage(QWidget):
         self.spread_table.setVisible(found is not None)
         self._follow()
         if found is None:
-            self.spread_says.setText(_NO_SPREAD)
+            self._say_no_spread()
             return
         self.spread_says.setText(spread_text(found))
         rows = (found.together, *found.rows)
         self.spread_table.set_rows([_spread_row(n, one) for n, one in enumerate(rows)])
+
+    def _say_no_spread(self) -> None:
+        """Say what would stand here, and the key of the command that edits the templates."""
+        action = self._context.actions.by_id.get("file.templates")
+        text = QKeySequence.SequenceFormat.NativeText
+        key = "" if action is None else action.shortcut().toString(text)
+        self.spread_says.setText(f"{_NO_SPREAD} {key} edits the templates." if key else _NO_SPREAD)
 
     def _follow(self) -> None:
         captions = self.side == "captions"
@@ -401,6 +408,8 @@ class TextPage(QWidget):
     def _on_side_toggled(self, button: QPushButton, on: bool) -> None:
         if on:
             self.pages.setCurrentIndex(0 if self.side == "captions" else 1)
+            if self.spread is None:
+                self._say_no_spread()  # the data bar, whose command it is, is made after this page
             self._follow()
             self.touch()
 
