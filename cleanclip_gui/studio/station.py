@@ -126,7 +126,7 @@ class StudioStation(QWidget):
         context.actions.add(self.commands())
         self.tool_strip = ToolStrip()
         self.paint_bar = PaintBar(context.actions.by_id)
-        self.source_bar = SourceBar(context.actions.by_id)
+        self.source_bar = SourceBar(context.actions.by_id, self.editor.make_mime)
         self.placement_bar = PlacementBar()
         self.pages = PageTabs()
         self.figure = AsrFigure()
@@ -400,7 +400,6 @@ class StudioStation(QWidget):
         paint.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
         paint.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
         paint.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
-        self.source_bar.chip.make_mime = editor.make_mime
         place.placement_chosen.connect(editor.set_placement)
         place.size_chosen.connect(editor.set_size)
         place.opacity_chosen.connect(editor.set_opacity)

@@ -20,9 +20,11 @@ class TriggerChip(QToolButton):
     :class:`QDrag` out, for tests.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, make_mime: Callable[[], QMimeData | None], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.make_mime: Callable[[], QMimeData | None] = lambda: None
+        self._make_mime = make_mime
         self.start_drag: Callable[[QDrag], object] = lambda drag: drag.exec(
             Qt.DropAction.CopyAction
         )
@@ -72,7 +74,7 @@ class TriggerChip(QToolButton):
             return
         self._from = None
         self.setDown(False)
-        mime = self.make_mime()
+        mime = self._make_mime()
         if mime is not None:
             drag = QDrag(self)
             drag.setMimeData(mime)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
@@ -95,7 +97,6 @@ class TriggerForm(QDialog):
         self.setWindowTitle("Parameters of the trigger")
         self.editors: dict[tuple[str, str], QWidget] = {}
         self._shape: tuple[object, ...] = ()
-        self._tellers: list[_Editor] = []  # Qt keeps no plain object alive
         self.title = Label("", "title")
         self.lead = Label("", "subtle", wrap=True)
         self.problem = Label("", "error", wrap=True)
@@ -140,7 +141,6 @@ class TriggerForm(QDialog):
 
     def _rebuild(self, sections: tuple[FormSection, ...]) -> None:
         self.editors.clear()
-        self._tellers.clear()
         page = QWidget()
         page.setObjectName("page")
         grid = QGridLayout(page)
@@ -153,7 +153,8 @@ class TriggerForm(QDialog):
             grid.addWidget(Label(plain(section.title, 80), "heading"), row, 0, 1, 3)
             row += 1
             for field in section.fields:
-                editor = self._editor(section.key, field)
+                tell = partial(self.field_changed.emit, section.key, field.name)
+                editor = make_editor(field, tell)
                 grid.addWidget(Label(field.caption, "field", buddy=editor), row, 0)
                 remark = _range(field)
                 grid.addWidget(editor, row, 1, 1, 1 if remark else 2)  # choices are long
@@ -166,47 +167,32 @@ class TriggerForm(QDialog):
         grid.setRowStretch(row, 1)
         self._area.setWidget(page)
 
-    def _editor(self, key: str, field: FormField) -> QWidget:
-        editor = _Editor(self, key, field)
-        self._tellers.append(editor)
-        editor.widget.setAccessibleName(field.caption)
-        editor.widget.setMinimumWidth(220)
-        return editor.widget
 
-
-class _Editor:
-    """Makes the widget of a field and passes its changes on."""
-
-    def __init__(self, form: TriggerForm, key: str, field: FormField) -> None:
-        self._form, self._key, self._name = form, key, field.name
-        self.widget: QWidget
-        if field.kind == "choice":
-            combo = QComboBox()
-            for value, words in field.choices:
-                combo.addItem(words, value)
-            combo.activated.connect(lambda _: self._tell(combo.currentData()))
-            self.widget = combo
-        elif field.kind == "switch":
-            switch = QCheckBox("Yes")
-            switch.toggled.connect(self._tell)
-            self.widget = switch
-        elif field.kind == "text":
-            line = QLineEdit()
-            line.setMaxLength(200)
-            line.editingFinished.connect(lambda: self._tell(line.text()))
-            self.widget = line
-        elif field.kind == "quality":
-            quality = QualityBox(int(field.low), int(field.high))
-            quality.changed.connect(self._tell)
-            self.widget = quality
-        else:
-            box = NumberBox(field.kind, field.low, min(field.high, 2.0**53))
-            whole = field.kind == "int"
-            box.valueChanged.connect(lambda value: self._tell(int(value) if whole else value))
-            self.widget = box
-
-    def _tell(self, value: Any) -> None:
-        self._form.field_changed.emit(self._key, self._name, value)
+def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
+    """The widget of a field; ``tell`` gets each value that the user gives it."""
+    widget: QWidget
+    if field.kind == "choice":
+        widget = combo = QComboBox()
+        for value, words in field.choices:
+            combo.addItem(words, value)
+        combo.activated.connect(lambda _: tell(combo.currentData()))
+    elif field.kind == "switch":
+        widget = switch = QCheckBox("Yes")
+        switch.toggled.connect(lambda on: tell(on))
+    elif field.kind == "text":
+        widget = line = QLineEdit()
+        line.setMaxLength(200)
+        line.editingFinished.connect(lambda: tell(line.text()))
+    elif field.kind == "quality":
+        widget = quality = QualityBox(int(field.low), int(field.high))
+        quality.changed.connect(lambda value: tell(value))
+    else:
+        widget = box = NumberBox(field.kind, field.low, min(field.high, 2.0**53))
+        whole = field.kind == "int"
+        box.valueChanged.connect(lambda value: tell(int(value) if whole else value))
+    widget.setAccessibleName(field.caption)
+    widget.setMinimumWidth(220)
+    return widget
 
 
 def _show(editor: QWidget, field: FormField) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QComboBox,
@@ -34,10 +34,16 @@ PLACEMENTS: tuple[tuple[str, str], ...] = (
 class SourceBar(CompactBar):
     """Where a trigger comes from: the library, a file, the clipboard; and the two snapshots.
 
-    ``actions`` has the actions of the commands that its buttons show, by their id.
+    ``actions`` has the actions of the commands that its buttons show, by their id; ``make_mime``
+    gives the trigger as it is dragged out of the window, None where there is none.
     """
 
-    def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        actions: Mapping[str, QAction],
+        make_mime: Callable[[], QMimeData | None],
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         row = self.row
         self.library = action_button(actions["trigger.library"], text=True)
@@ -46,7 +52,7 @@ class SourceBar(CompactBar):
         self.paste = action_button(actions["edit.paste"])
         self.save = action_button(actions["trigger.save"])
         self.parameters = action_button(actions["trigger.parameters"])
-        self.chip = TriggerChip()
+        self.chip = TriggerChip(make_mime)
         bind(self.chip, actions["edit.copy"])
         row.addWidget(self.library)
         for button in (self.upload, self.paste, self.save, self.parameters, self.chip):

@@ -307,7 +307,7 @@ class EmbeddingMapPage(QWidget):
 
     def _on_pointed(self, row: int) -> None:
         part = self.plot.part
-        self.readout.setText(_HINT if part is None or row < 0 else point_text(self.plot, row))
+        self.readout.setText(_HINT if part is None or row < 0 else point_text(part, row))
 
 
 def tsne_of(parts: Sequence[Embeddings], control: tasks.Control) -> EmbeddingMap:
@@ -319,10 +319,8 @@ def tsne_of(parts: Sequence[Embeddings], control: tasks.Control) -> EmbeddingMap
     raise CancelledError
 
 
-def point_text(plot: EmbeddingPlot, row: int) -> str:
+def point_text(part: Embeddings, row: int) -> str:
     """One point in words."""
-    part = plot.part
-    assert part is not None
     kind, number = int(part.kinds()[row]), int(part.numbers()[row])
     if kind == 2:
         return f"Class text: {plain(part.class_names[number], 60)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class EmbeddingPlot(QWidget):
         self._scatter: list[Any] = []
         self._name: Any = None
         self._marked = -1
-        self._veil: _Lasso | None = None
+        self._lasso: Lasso | None = None
         self.part: Embeddings | None = None
         self.places: Points | None = None
         self.visible = (True, True, True)
@@ -150,10 +151,27 @@ class EmbeddingPlot(QWidget):
             self._scatter.append(scatter)
         self._name = pg.TextItem(anchor=(0.5, 1.3))
         plot.addItem(self._name, ignoreBounds=True)
-        self._veil = _Lasso(self)
-        self._veil.setGeometry(self.rect())
-        self._veil.raise_()
-        self._veil.show()
+        lasso = self._lasso = Lasso(self)
+        lasso.setGeometry(self.rect())
+        lasso.raise_()
+        lasso.show()
+        lasso.pressed.connect(partial(self.setFocus, Qt.FocusReason.MouseFocusReason))
+        lasso.hovered.connect(self._on_hovered)
+        lasso.left.connect(partial(self.pointed.emit, -1))
+        lasso.clicked.connect(self._on_clicked)
+        lasso.looped.connect(self._on_looped)
+        lasso.double_clicked.connect(self.show_all)
+        lasso.zoomed.connect(self.zoom)
+
+    def _on_hovered(self, at: QPointF) -> None:
+        self.pointed.emit(self.row_at(at))
+
+    def _on_clicked(self, at: QPointF) -> None:
+        row = self.row_at(at)
+        self.lassoed.emit(np.array([row] if row >= 0 else [], np.int64))
+
+    def _on_looped(self, loop: QPolygonF) -> None:
+        self.lassoed.emit(self.rows_inside(loop))
 
     def _draw(self) -> None:
         if self._plot is None:
@@ -201,8 +219,8 @@ class EmbeddingPlot(QWidget):
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
         """The lasso covers the plot."""
         super().resizeEvent(event)
-        if self._veil is not None:
-            self._veil.setGeometry(self.rect())
+        if self._lasso is not None:
+            self._lasso.setGeometry(self.rect())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Take the colours of another theme."""
@@ -238,12 +256,24 @@ def _ring() -> QPen:
     return pen
 
 
-class _Lasso(QWidget):
-    """Lies over the plot: a drag draws a loop, a click chooses one point."""
+class Lasso(QWidget):
+    """Lies over a plot: a drag draws a loop, a click chooses one point.
 
-    def __init__(self, plot: EmbeddingPlot) -> None:
-        super().__init__(plot)
-        self._owner = plot
+    All places are in its own pixels. ``looped`` has the loop (``QPolygonF``), ``hovered`` and
+    ``clicked`` a place (``QPointF``), ``zoomed`` a factor and the place to zoom around; ``left``
+    tells that the pointer is elsewhere.
+    """
+
+    pressed = Signal()
+    hovered = Signal(QPointF)
+    left = Signal()
+    clicked = Signal(QPointF)
+    looped = Signal(QPolygonF)
+    double_clicked = Signal()
+    zoomed = Signal(float, QPointF)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._loop = QPolygonF()
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.CrossCursor)
@@ -251,7 +281,7 @@ class _Lasso(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Begin a loop."""
         if event.button() == Qt.MouseButton.LeftButton:
-            self._owner.setFocus(Qt.FocusReason.MouseFocusReason)
+            self.pressed.emit()
             self._loop = QPolygonF([event.position()])
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
@@ -260,7 +290,7 @@ class _Lasso(QWidget):
             self._loop.append(event.position())
             self.update()
         else:
-            self._owner.pointed.emit(self._owner.row_at(event.position()))
+            self.hovered.emit(event.position())
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Choose what is inside, or the point under a click."""
@@ -270,24 +300,21 @@ class _Lasso(QWidget):
         self.update()
         bounds = loop.boundingRect()
         if max(bounds.width(), bounds.height()) < 4:
-            row = self._owner.row_at(event.position())
-            rows = np.array([row] if row >= 0 else [], np.int64)
+            self.clicked.emit(event.position())
         else:
-            rows = self._owner.rows_inside(loop)
-        self._owner.lassoed.emit(rows)
+            self.looped.emit(loop)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Show everything."""
-        self._owner.show_all()
+        self.double_clicked.emit()
 
     def wheelEvent(self, event: Any) -> None:  # noqa: N802
         """Zoom around the pointer."""
-        self._owner.zoom(0.85 if event.angleDelta().y() > 0 else 1 / 0.85, event.position())
+        self.zoomed.emit(0.85 if event.angleDelta().y() > 0 else 1 / 0.85, event.position())
         event.accept()
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
         """Point at nothing."""
-        self._owner.pointed.emit(-1)
+        self.left.emit()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the loop."""
