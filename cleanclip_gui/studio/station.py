@@ -585,7 +585,7 @@ class StudioStation(QWidget):
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.figure.target_chosen.connect(self._on_target_chosen)
         self.figure.role_chosen.connect(self._on_role_chosen)
-        self.result.can_show_changed.connect(self._actions.refresh_soon)
+        self.result.can_show_changed.connect(self._actions.refresh)
 
     def _connect_pages(self) -> None:
         live, pages = self.live, self.pages

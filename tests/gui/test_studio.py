@@ -337,7 +337,7 @@ def test_the_suspect_checkpoint_is_looked_at_when_the_cleaned_one_goes(empty):
     assert empty.figure.role_buttons["suspect"].isChecked()
 
 
-def test_buttons_show_their_commands(empty):
+def test_buttons_show_their_commands(empty, qtbot):
     actions = empty.context.actions
     undo, save = empty.paint_bar.undo, empty.source_bar.save
     assert not undo.isEnabled()
@@ -345,6 +345,7 @@ def test_buttons_show_their_commands(empty):
     assert undo.toolTip() == "Undo (Ctrl+Z)"
     empty.editor.use_demo_trigger()
     assert undo.toolTip() == "Undo use Demo sticker (Ctrl+Z)"
+    qtbot.waitUntil(undo.isEnabled)
     for button, name in (
         (save, "trigger.save"),
         (empty.source_bar.library, "trigger.library"),

@@ -429,13 +429,14 @@ def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio,
     assert studio.document.stack.count() == 0
 
 
-def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio):
+def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio, qtbot):
     studio.editor.use_trigger(blended_noise(ratio=0.1))
     studio.editor.use_trigger(demo_trigger(), add=True)
     wanted = studio.editor.current_trigger()
     drags = []
     chip = studio.source_bar.chip
     chip.start_drag = drags.append
+    qtbot.waitUntil(chip.isEnabled)
     middle = chip.rect().center()
     QTest.mousePress(chip, Qt.MouseButton.LeftButton, pos=middle)
     far = middle + QPoint(4 * QApplication.startDragDistance(), 0)
