@@ -48,11 +48,6 @@ class AutoSpeed(QObject):
             event.connect(self.forget)
 
     @property
-    def is_known(self) -> bool:
-        """Whether the fastest arithmetic of the model on show has been found."""
-        return self._known is not None
-
-    @property
     def is_waiting(self) -> bool:
         """Whether it will measure soon, if nobody paints."""
         return self._timer.isActive()

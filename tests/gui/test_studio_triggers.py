@@ -105,7 +105,7 @@ def test_a_sticker_and_paint_on_it_go_to_a_random_place_together(studio):
     assert (trigger.kind, trigger.placement) == ("patch", "random")
 
 
-def test_snapshots_flip_between_two_triggers_and_undo_follows(studio):
+def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
     studio.editor.use_demo_trigger()
     first = studio.editor.current_trigger()
     studio.editor.flip_to_b()
@@ -117,13 +117,13 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio):
     assert second != first
     studio.editor.flip_to_a()
     assert studio.editor.current_trigger() == first
-    assert studio.source_bar.slots["A"].isChecked()
+    qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
     studio.source_bar.slots["B"].click()
     assert studio.editor.current_trigger() == second
     assert studio.document.stack.undoText() == "Flip to B"
     studio.editor.undo()
     assert studio.editor.current_trigger() == first
-    assert studio.source_bar.slots["A"].isChecked()
+    qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
     for _ in range(5):
         studio.editor.undo()
     assert studio.editor.current_trigger() is None
