@@ -78,7 +78,8 @@ def close_all(timeout_ms: int = CLOSING_MS) -> bool:
         Whether all ended. Those that did not are left to end by themselves.
     """
     begun = time.monotonic()
-    threads = sorted(running(), key=lambda thread: thread.closing_ms)
+    # One that has just ended may still hold its device until it is told so.
+    threads = sorted(_STARTED, key=lambda thread: thread.closing_ms)
     for thread in threads:
         thread.end()
     ended = True
