@@ -33,8 +33,9 @@ class Shell(QObject):
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
     ``commands_changed`` tells that something can be done now that could not be done before, or
     the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
-    forgotten; ``ready`` that the window is made and shows what is told; ``closing`` that it goes,
-    and nothing keeps it any more.
+    forgotten; ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
+    from the one before is to go; ``ready`` that the window is made and shows what is told;
+    ``closing`` that it goes, and nothing keeps it any more.
     """
 
     failed = Signal(object)
@@ -48,6 +49,7 @@ class Shell(QObject):
     role_wanted = Signal(str)
     commands_changed = Signal()
     demo_opening = Signal()
+    suspect_changing = Signal()
     ready = Signal()
     closing = Signal()
 

@@ -335,7 +335,7 @@ class CheckpointStation(QWidget):
 
     def _on_opened(self, facts: CheckpointFacts) -> None:
         # The inference thread holds this model now, whatever the cards are about since.
-        self._session.cleaned = None
+        self.shell.suspect_changing.emit()
         self._session.checkpoint = facts
         if facts.path != self._path:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,11 @@ class AlphaLine(QObject):
         inference: Inference,
         shell: Shell,
         prompts: Prompts,
+        hold: Callable[[CheckpointFacts | None], None],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
+        self._hold = hold
         self._row, self._session, self._inference = row, session, inference
         self._shell, self._prompts = shell, prompts
         self._source = self._vector = ""
@@ -192,7 +194,7 @@ class AlphaLine(QObject):
         if newest and here and self._asked[0] is not None:
             self._shell.trigger_wanted.emit(*self._asked)
         # The inference thread holds this model now, in the place of what was cleaned before.
-        session.cleaned = facts if here else None
+        self._hold(facts if here else None)
         if opening is not self._opening:
             return
         self._opening = None

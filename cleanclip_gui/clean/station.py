@@ -101,7 +101,9 @@ class CleanStation(QWidget):
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
         self.alpha = AlphaRow()
-        self.alpha_line = AlphaLine(self.alpha, session, context.inference, shell, prompts, self)
+        self.alpha_line = AlphaLine(
+            self.alpha, session, context.inference, shell, prompts, self.trying.hold, self
+        )
         self.proof = ProofSection(prompts)
         self.proving = ProofTests(self.proof, session, prompts, parent=self)
         self.runs = RunsPage(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.result import cleaned_file, is_source, where_open
 from cleanclip_gui.clean.run import Asked
@@ -33,6 +33,15 @@ class TryCleaned(QObject):
         super().__init__(parent)
         self._session, self._inference, self._shell = session, inference, shell
         self._newest: OpenCheckpoint | None = None
+        shell.suspect_changing.connect(self._on_suspect_changing)
+
+    def hold(self, facts: CheckpointFacts | None) -> None:
+        """Tell the rest of the window which cleaned model the inference thread holds."""
+        self._session.cleaned = facts
+
+    @Slot()
+    def _on_suspect_changing(self) -> None:
+        self.hold(None)
 
     def begin(self, result: Mapping[str, Any], asked: Asked) -> None:
         """Open the cleaned checkpoint, to show it with the trigger and target that were asked."""
@@ -63,7 +72,7 @@ class TryCleaned(QObject):
         newest = question is self._newest
         if newest:
             self._want_trigger(asked)
-        self._session.cleaned = facts
+        self.hold(facts)
         if not newest:
             return
         self._shell.role_wanted.emit("cleaned")

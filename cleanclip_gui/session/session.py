@@ -17,13 +17,12 @@ from ml_core.triggers import Trigger
 class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
 
-    Each field has one writer, but for ``cleaned``; who wants another value asks it, through a
-    signal of the shell.
+    Each field has one writer; who wants another value asks it, through a signal of the shell.
 
     ``checkpoint``: the suspect one. Writer: the Checkpoint station.
-    ``cleaned``: the one after cleaning, as the inference thread holds it. Writers: the Clean
-    station when a model has been opened, whatever was asked for since; and the Checkpoint station,
-    which clears it before it writes another ``checkpoint``, so that nobody sees the two together.
+    ``cleaned``: the one after cleaning, as the inference thread holds it, whatever was asked for
+    since; None again before another ``checkpoint`` is written, so that nobody sees the two
+    together. Writer: the Clean station's ``TryCleaned``.
     ``reference``: what the suspect one is compared with. Writer: Studio's page of two checkpoints.
     ``role``: which of them Studio looks at. Writer: Studio.
     ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the

@@ -357,6 +357,8 @@ def test_try_in_studio_opens_the_cleaned_checkpoint(qtbot, panel, session, tmp_p
         panel.context.inference.answer(opened)
     assert session.role == "cleaned"
     assert session.cleaned is opened
+    panel.shell.suspect_changing.emit()  # it was made from the one before
+    assert session.cleaned is None
 
 
 def test_a_cleaned_checkpoint_that_was_opened_is_named_when_the_next_one_fails(
