@@ -80,7 +80,9 @@ def labelled(studio):
     return len(shown) > 4 and all(badge(studio, i) for i in shown if i != BROKEN)
 
 
-def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot):
+def test_on_screen_flips_and_the_estimate_is_of_the_sample(studio, qtbot, monkeypatch):
+    # A machine whose speed changes meanwhile would be asked for a larger sample.
+    monkeypatch.setattr("cleanclip_gui.studio.live._MOST_GROWTHS", 0)
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
     first = studio.gallery.on_screen()
