@@ -22,7 +22,7 @@ SETTINGS_NAME = "tokenizer_config.json"
 VOCABULARY_NAME = "vocab.txt"
 _SPECIAL_NAME = "special_tokens_map.json"
 _MAX_BYTES = 48 << 20
-_MAX_PARTS = 4_000_000
+_MAX_PARTS = 3_000_000
 _MAX_SMALL = 4 << 20
 _MAX_TOKEN = 4096
 
