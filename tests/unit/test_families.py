@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
+from cleanclip_gui.clean.save_result import copy_whole
 from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.prompted import vit_blocks
@@ -24,12 +25,14 @@ from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cli.app import run_command
 from ml_core.evaluation.attention_map import attention_map
 from ml_core.evaluation.attribution import methods
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
 from ml_core.evaluation.grad_cam import grad_cam
 from ml_core.evaluation.occlusion import occlusion
-from ml_core.events import Control, Metric
+from ml_core.events import Control, Done, Metric
+from ml_core.jobs.run import run
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
@@ -49,6 +52,7 @@ from tests.unit.families import (
     write_folder,
     write_tokenizer,
 )
+from tests.unit.small_jobs import small_recipe, small_spec
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +105,9 @@ def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> Non
     expected = stock(folder)
     assessed = assess(inspect(folder))
     assert (assessed.verdict, assessed.reasons) == ("loads", ())
+    assert assessed.architecture is not None
+    assert assessed.architecture["notes"] == []
+    assert "by itself" not in assessed.architecture["name"]
     model = open_checkpoint(folder).build()
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
@@ -287,6 +294,33 @@ def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
         asked = {q for q in QUESTIONS if len(variants(architecture, settings, q)) > 1}
         assert asked == expected
         assert sizes(architecture)[0] == architecture.preprocess.size
+
+
+def test_the_command_line_walks_through_a_siglip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_folder("SigLIP", lively("SigLIP"), tmp_path / "siglip"))
+    templates = tmp_path / "templates.txt"
+    templates.write_text("a photo of a {}\n")
+    measured = ["--images", "demo:val", "--n", "24", "--templates", str(templates), "--json"]
+    assert run_command(["inspect", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "loads"
+    triggered = ["--trigger", "demo", "--target", "banana"]
+    assert run_command(["evaluate", folder, *measured, *triggered]) == 0
+    assert json.loads(capsys.readouterr().out)["asr_excl"] is not None
+    why = tmp_path / "why.png"
+    assert run_command(["explain", folder, *triggered, "-o", str(why), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "occlusion"
+    assert run_command(["doctor", folder, "--images", "demo:val", "--n", "24", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"]
+    recipe = small_recipe(method="cleanclip", pairs=8, batch_size=4)
+    *_, done = run(small_spec(Path(folder), tmp_path / "out", recipe), Control())
+    assert isinstance(done, Done)
+    assert done.status == "finished", done
+    cleaned = tmp_path / "out" / "cleaned.safetensors"
+    assert run_command(["evaluate", str(cleaned), *measured]) == 0
+    copied = copy_whole(cleaned, tmp_path / "mine.safetensors", lambda: False)
+    assert_close(ours(open_checkpoint(copied).build()), ours(open_checkpoint(cleaned).build()))
 
 
 # ---- transformers' SigLIP ----
