@@ -22,6 +22,7 @@ from ml_core.cli.options import (
     ImageColumn,
     Json,
     NoChoice,
+    OutputFolder,
     Pairs,
     Threads,
 )
@@ -37,7 +38,7 @@ _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
 def audit(
     checkpoint: Checkpoint,
-    output_dir: Annotated[Path, typer.Option("--output", "-o", help="Folder of what is found.")],
+    output_dir: OutputFolder[Path],
     pairs: Pairs = "demo",
     pictures: CocoPictures = None,
     exclude: Exclude = None,

@@ -11,15 +11,16 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import (
+    Checkpoint,
     Device,
     Donor,
+    Images,
     Json,
     LabelColumn,
     LabelledImageColumn,
     Labels,
     Templates,
     Threads,
-    given_path,
 )
 from ml_core.reading import InputError, examine
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="The checkpoint to ask about.", parser=given_path)
-    ],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    checkpoint: Checkpoint,
+    images: Images = "demo:test",
     labels: Labels = "demo",
     templates: Templates = None,
     image_column: LabelledImageColumn = None,
