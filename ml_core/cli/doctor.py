@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import (
@@ -97,7 +98,7 @@ def doctor(
             found = end.value
             break
         if isinstance(event, Trial) and not json:
-            output.say(f"{event.question}: {event.answer}: {100 * event.accuracy:.1f} %")
+            output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
     assert found is not None, "nobody cancels it here"
     saved = None
     if found.choice is None and (save is not None or remember):
@@ -158,7 +159,7 @@ def _print(name: str, found: Diagnosis) -> None:
             mark,
             trial.question,
             output.cell(trial.answer),
-            f"{100 * trial.accuracy:.1f} %",
+            figures.percent(trial.accuracy),
             str(trial.n),
         )
     output.show(table)

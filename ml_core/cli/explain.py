@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     checkpoint_path,
@@ -234,7 +235,7 @@ def _table(record: dict[str, Any]) -> Table:
         if key in record:
             table.add_row(output.cell(key), output.cell(str(record[key])))
     for name, part in record.get("maps", {}).items():
-        says = f"{part['top1_name']}; p(class) {100 * part['probability']:.1f} %"
+        says = f"{part['top1_name']}; p(class) {figures.percent(part['probability'])}"
         table.add_row(output.cell(name), output.cell(says))
     for number, part in enumerate(record.get("parts", [])):
         says = f"{part['checkpoint']}: {part['n']} images, modality gap {part['modality_gap']:.2f}"
