@@ -252,19 +252,14 @@ def _measure(
     """Predict every image with a progress bar, and say what is wrong with the images."""
     from ml_core.evaluation.embedding_cache import EmbeddingCache
     from ml_core.evaluation.embedding_store import EmbeddingStore
-    from ml_core.jobs.measure import measure_images
+    from ml_core.jobs.measure import drained, measure_images
 
     cache = EmbeddingCache(store=EmbeddingStore())
     with output.progress_bar() as show:
         events = measure_images(
             model, bench, classifier, Control(), stage, batch=batch, clean=cache
         )
-        while True:
-            try:
-                show(next(events))
-            except StopIteration as end:
-                evaluation, per_image = end.value
-                break
+        evaluation, per_image = drained(events, show)
     for problem in bench.images.problems:
         output.say(f"{bench.images.name}: {problem}.")
     return evaluation, per_image
