@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
+from ml_core.cli.arguments import checkpoint_path, image_spec, optional_checkpoint, pair_spec
 from ml_core.cli.options import (
     CaptionColumn,
     Checkpoint,
@@ -115,7 +115,7 @@ def audit(
         trusted = pair_spec(reference, image_column, caption_column, seed)
     spec = AuditSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
+        donor=optional_checkpoint(donor),
         use_choice=not no_choice,
         pairs=audited.model_copy(update={"n": n}),
         reference=trusted,

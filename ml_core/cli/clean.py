@@ -18,6 +18,7 @@ from ml_core.cli.arguments import (
     image_spec,
     labels_and_templates,
     open_trigger,
+    optional_checkpoint,
     pair_spec,
     target_index,
     with_settings,
@@ -221,7 +222,7 @@ def clean_spec(
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=_resolved(options.donor),
+        donor=optional_checkpoint(options.donor),
         use_choice=not options.no_choice,
         recipe=recipe,
         pairs=pair_spec(
@@ -246,15 +247,10 @@ def clean_spec(
         else options.labels,
         templates=label_set.templates if options.templates is not None else None,
         output_dir=str(output_dir.resolve()),
-        reference=_resolved(options.reference),
+        reference=optional_checkpoint(options.reference),
         device=options.device,
         threads=options.threads,
     )
-
-
-def _resolved(checkpoint: Path | None) -> str | None:
-    """The whole path of another checkpoint that a job needs."""
-    return None if checkpoint is None else str(checkpoint_path(checkpoint).resolve())
 
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
