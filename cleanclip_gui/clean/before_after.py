@@ -314,6 +314,6 @@ def _interval(interval: tuple[float, float] | None) -> Label:
     """Return an interval in small print."""
     if interval is None:
         return Label("", "caption")
-    label = Label(percent_range(interval, unit="", to="–"), "caption")
+    label = Label(percent_range(interval, unit="", to=" – "), "caption")
     label.setToolTip(f"95 % interval: {percent_range(interval)}")
     return label

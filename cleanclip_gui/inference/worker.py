@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Callable
 
@@ -12,12 +11,11 @@ from PySide6.QtCore import QObject, Signal, Slot
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import Progress, Throttle
 from cleanclip_gui.widgets.text import count_text
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
-_TELL_EVERY = 0.1  # seconds
 
 
 def _torch_engine() -> Engine:
@@ -43,7 +41,7 @@ class InferenceWorker(QObject):
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
         self._serving: list[_Control] = []  # the innermost one last
-        self._told = 0.0
+        self._throttle = Throttle()
 
     @Slot()
     def run(self) -> None:
@@ -120,11 +118,9 @@ class InferenceWorker(QObject):
         if done < total and self._mailbox.ends_texts(serving.ticket):
             serving.was_stopped = True
             raise CancelledError
-        now = time.monotonic()
         if done == total:
             self.busy_changed.emit("")
-        elif done and now - self._told >= _TELL_EVERY:
-            self._told = now
+        elif done and self._throttle.lets_through(Progress(done, total)):
             self.busy_changed.emit(
                 f"Embedding class texts… {count_text(done)} of {count_text(total)}"
             )
@@ -157,7 +153,7 @@ class _Control:
         self.ticket = ticket
         self.answered = False
         self.was_stopped = False
-        self._told = 0.0
+        self._throttle = Throttle()
 
     def stopped(self) -> bool:
         """Whether to end here; remembered, since the reason may be gone when it has ended."""
@@ -169,8 +165,6 @@ class _Control:
         return self.ticket.commit()
 
     def tell(self, progress: Progress) -> None:
-        """Tell how far it is, ten times a second at most."""
-        now = time.monotonic()
-        if now - self._told >= _TELL_EVERY:
-            self._told = now
+        """Tell how far it is, ten times a second at most; that all is done is always told."""
+        if self._throttle.lets_through(progress):
             self._worker.answered.emit(self.ticket, progress)

@@ -7,6 +7,7 @@ import math
 import re
 
 from ml_core.figures import percent as percent  # the window's own, and the core's
+from ml_core.figures import percent_range as percent_range
 from ml_core.reading.plain import plain as escaped
 
 NOT_MEASURED = "not measured"
@@ -62,15 +63,6 @@ def bytes_text(n: int) -> str:
 def count_text(n: int) -> str:
     """Whole numbers with thin spaces between thousands, e.g. ``1 234 567``."""
     return f"{n:,}".replace(",", "\u2009")
-
-
-def percent_range(
-    interval: tuple[float, float] | None, missing: str = "–", unit: str = " %", to: str = "to"
-) -> str:
-    """Both ends of an interval of rates in per cent, e.g. ``93.1 to 97.8 %``."""
-    if interval is None:
-        return missing
-    return f"{100 * interval[0]:.1f} {to} {100 * interval[1]:.1f}{unit}"
 
 
 def probability_text(value: float) -> str:

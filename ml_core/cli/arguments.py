@@ -57,6 +57,11 @@ def checkpoint_path(path: Path) -> Path:
     return found.path
 
 
+def optional_checkpoint(path: Path | None) -> str | None:
+    """The whole path of a checkpoint that may be missing; raises as `checkpoint_path` does."""
+    return None if path is None else str(checkpoint_path(path).resolve())
+
+
 def image_spec(
     text: str, n: int | None = None, seed: int = 0, *, training: bool = False
 ) -> ImageSpec:

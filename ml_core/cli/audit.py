@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
+from ml_core.cli.arguments import checkpoint_path, image_spec, optional_checkpoint, pair_spec
 from ml_core.cli.options import (
     CaptionColumn,
     Checkpoint,
@@ -22,6 +22,7 @@ from ml_core.cli.options import (
     ImageColumn,
     Json,
     NoChoice,
+    OutputFolder,
     Pairs,
     Threads,
 )
@@ -37,7 +38,7 @@ _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
 def audit(
     checkpoint: Checkpoint,
-    output_dir: Annotated[Path, typer.Option("--output", "-o", help="Folder of what is found.")],
+    output_dir: OutputFolder[Path],
     pairs: Pairs = "demo",
     pictures: CocoPictures = None,
     exclude: Exclude = None,
@@ -114,7 +115,7 @@ def audit(
         trusted = pair_spec(reference, image_column, caption_column, seed)
     spec = AuditSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
+        donor=optional_checkpoint(donor),
         use_choice=not no_choice,
         pairs=audited.model_copy(update={"n": n}),
         reference=trusted,

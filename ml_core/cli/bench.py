@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,42 +14,30 @@ from ml_core import figures
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, label_set_path, method_name
+from ml_core.cli.arguments import build_recipe, label_set_path, method_name
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import (
-    CaptionColumn,
-    CocoPictures,
-    Device,
-    Donor,
-    Exclude,
-    ImageColumn,
+    CleaningOptions,
     Json,
-    Labels,
-    NoChoice,
     OtherLabels,
-    Reference,
-    Target,
-    Templates,
-    Threads,
-    TrainingImages,
-    TrainingPairs,
-    TriggerFile,
+    OutputFolder,
+    flatten_options,
     given_path,
 )
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
 
 
+@flatten_options
 def bench(
     recipes: Annotated[
         list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; several.")
     ],
+    *,
     checkpoint: Annotated[
         Path | None, typer.Option(help="The suspect (default: the demo's).", parser=given_path)
     ] = None,
-    output_dir: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything written.")
-    ] = Path("bench"),
+    output_dir: OutputFolder[Path] = Path("bench"),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0",
     minutes: Annotated[
         float | None,
@@ -58,24 +47,8 @@ def bench(
         False
     ),
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
-    pairs: TrainingPairs = None,
-    pictures: CocoPictures = None,
-    exclude: Exclude = None,
-    image_column: ImageColumn = "image",
-    caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = None,
-    images: Annotated[str | None, typer.Option(help="Validation images.")] = None,
-    test_images: Annotated[str | None, typer.Option(help="Images of the table.")] = None,
-    reference: Reference = None,
-    trigger: TriggerFile = None,
-    target: Target = None,
-    labels: Labels = "demo",
     other_labels: OtherLabels = None,
-    templates: Templates = None,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    device: Device = "auto",
-    threads: Threads = 0,
+    options: CleaningOptions,
     json: Json = False,
 ) -> None:
     """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
@@ -99,43 +72,24 @@ def bench(
     if other_labels is not None and not holdouts:
         raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
     chosen = tuple(named_recipe(text) for text in recipes)
-    demo = checkpoint is None
     if checkpoint is None:
         checkpoint = demo_checkpoint()
-        trigger = trigger or "demo"
+        options = replace(options, trigger=options.trigger or "demo")
+        if options.reference is None and any("reference" in one.facts.needs for one in chosen):
+            options = replace(options, reference=demo_checkpoint(twin=True))
     base = clean_spec(
         checkpoint,
         output_dir,
         # the recipes of the comparison take its place
         build_recipe("mmcl", "default", [], None),
+        options,
         compared=chosen,
         rebound=rebound,
-        pairs=pairs,
-        pictures=pictures,
-        exclude=exclude,
-        image_column=image_column,
-        caption_column=caption_column,
-        training_images=training_images,
-        images=images,
-        test_images=test_images,
-        trigger=trigger,
-        target=target,
-        labels=labels,
-        templates=templates,
-        donor=donor,
-        use_choice=not no_choice,
-        device=device,
-        threads=threads,
     )
-    if reference is None and demo and any("reference" in one.facts.needs for one in chosen):
-        reference = demo_checkpoint(twin=True)
-    changes: dict[str, Any] = {"keep_steps": False}
-    if reference is not None:
-        changes["reference"] = str(checkpoint_path(reference).resolve())
     if rebound and base.trigger is None:
         raise InputError("The rebound test watches an attack: give --trigger and --target.")
     spec = BenchSpec(
-        base=base.model_copy(update=changes),
+        base=base.model_copy(update={"keep_steps": False}),
         recipes=chosen,
         seeds=_seeds(seeds),
         minutes=minutes,

@@ -18,31 +18,20 @@ from ml_core.cli.arguments import (
     image_spec,
     labels_and_templates,
     open_trigger,
+    optional_checkpoint,
     pair_spec,
     target_index,
     with_settings,
 )
 from ml_core.cli.options import (
-    CaptionColumn,
-    CocoPictures,
-    Device,
-    Donor,
-    Exclude,
-    ImageColumn,
+    CleaningOptions,
     Json,
-    Labels,
     Method,
-    NoChoice,
+    OutputFolder,
     Preset,
-    Reference,
     Seed,
     Settings,
-    Target,
-    Templates,
-    Threads,
-    TrainingImages,
-    TrainingPairs,
-    TriggerFile,
+    flatten_options,
     given_path,
 )
 from ml_core.cli.run import run_to_result
@@ -56,15 +45,15 @@ _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
 _DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
 
 
+@flatten_options
 def clean(
     context: typer.Context,
+    *,
     checkpoint: Annotated[
         Path | None,
         typer.Argument(help="The checkpoint to clean (not with --job).", parser=given_path),
     ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for everything written.")
-    ] = None,
+    output_dir: OutputFolder[Path | None] = None,
     method: Method = "cleanclip",
     preset: Preset = "default",
     settings: Settings = None,
@@ -72,33 +61,8 @@ def clean(
         Path | None,
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
-    pairs: TrainingPairs = None,
-    pictures: CocoPictures = None,
-    exclude: Exclude = None,
-    image_column: ImageColumn = "image",
-    caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
-            "--test-images one in five is watched and the rest tested; under 50, all are both."
-        ),
-    ] = None,
-    test_images: Annotated[
-        str | None,
-        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
-    ] = None,
-    trigger: TriggerFile = None,
-    target: Target = None,
-    reference: Reference = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
     seed: Seed = None,
-    device: Device = "auto",
-    threads: Threads = 0,
+    options: CleaningOptions,
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
@@ -152,28 +116,7 @@ def clean(
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
         else:
             chosen = build_recipe(method, preset, settings or [], seed)
-        spec = clean_spec(
-            checkpoint,
-            output_dir,
-            chosen,
-            pairs=pairs,
-            pictures=pictures,
-            exclude=exclude,
-            image_column=image_column,
-            caption_column=caption_column,
-            training_images=training_images,
-            images=images,
-            test_images=test_images,
-            trigger=trigger,
-            target=target,
-            reference=reference,
-            labels=labels,
-            templates=templates,
-            donor=donor,
-            use_choice=not no_choice,
-            device=device,
-            threads=threads,
-        )
+        spec = clean_spec(checkpoint, output_dir, chosen, options)
     if export_to is not None:
         _export(spec, export_to, processes, machines, json=json)
         return
@@ -232,26 +175,10 @@ def clean_spec(
     checkpoint: Path,
     output_dir: Path,
     recipe: Recipe,
+    options: CleaningOptions,
     *,
     compared: Collection[Recipe] | None = None,
     rebound: bool = False,
-    pairs: str | None,
-    image_column: str,
-    caption_column: str,
-    pictures: Path | None,
-    exclude: Path | None,
-    training_images: str | None,
-    images: str | None,
-    test_images: str | None,
-    trigger: str | None,
-    target: str | None,
-    labels: str,
-    templates: Path | None,
-    donor: Path | None,
-    use_choice: bool,
-    device: str,
-    threads: int,
-    reference: Path | None = None,
 ) -> CleanSpec:
     """The options of ``clean`` and ``bench`` as a job.
 
@@ -271,18 +198,20 @@ def clean_spec(
     recipes = [recipe] if compared is None else compared
     wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
     sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
-    demo = labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
-    pairs = pairs or ("demo" if demo else None)
+    demo = options.labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
+    pairs = options.pairs or ("demo" if demo else None)
     if pairs is None and "pairs" in wanted:
         raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
-    training_images = training_images or ("demo:clean" if demo else None)
+    training_images = options.training_images or ("demo:clean" if demo else None)
     if training_images is None and wanted & _IMAGES:
         raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
-    label_set = labels_and_templates(labels, templates)
+    label_set = labels_and_templates(options.labels, options.templates)
+    trigger, target = options.trigger, options.target
     stamp = open_trigger(trigger)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
-    if labels == "demo" and images is None and test_images is None:
+    images, test_images = options.images, options.test_images
+    if options.labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
@@ -293,15 +222,15 @@ def clean_spec(
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
-        use_choice=use_choice,
+        donor=optional_checkpoint(options.donor),
+        use_choice=not options.no_choice,
         recipe=recipe,
         pairs=pair_spec(
             pairs,
-            image_column,
-            caption_column,
-            pictures=pictures,
-            exclude=exclude,
+            options.image_column,
+            options.caption_column,
+            pictures=options.pictures,
+            exclude=options.exclude,
             sides=sides.pop() if len(sides) == 1 and not rebound else "both",
         )
         if pairs is not None and ("pairs" in wanted or compared is not None)
@@ -313,27 +242,19 @@ def clean_spec(
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, label_set.class_names),
-        label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
-        templates=label_set.templates if templates is not None else None,
+        label_set=str(Path(options.labels).resolve())
+        if Path(options.labels).is_file()
+        else options.labels,
+        templates=label_set.templates if options.templates is not None else None,
         output_dir=str(output_dir.resolve()),
-        reference=None if reference is None else str(checkpoint_path(reference).resolve()),
-        device=device,
-        threads=threads,
+        reference=optional_checkpoint(options.reference),
+        device=options.device,
+        threads=options.threads,
     )
 
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
-    """Run a job in this process with a progress bar; return its result.
-
-    Raises
-    ------
-    InputError
-        If the job failed through its input.
-    KeyboardInterrupt
-        If it was cancelled.
-    JobFailed
-        If it failed inside.
-    """
+    """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`."""
     from ml_core.jobs.run import run
 
     return run_to_result(lambda control: run(spec, control, resume=resume))

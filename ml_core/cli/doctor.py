@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import (
+    Checkpoint,
     Device,
     Donor,
+    Images,
     Json,
     LabelColumn,
     LabelledImageColumn,
     Labels,
     Templates,
     Threads,
-    given_path,
 )
+from ml_core.events import Progress
 from ml_core.reading import InputError, examine
 
 if TYPE_CHECKING:
@@ -28,10 +31,8 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="The checkpoint to ask about.", parser=given_path)
-    ],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    checkpoint: Checkpoint,
+    images: Images = "demo:test",
     labels: Labels = "demo",
     templates: Templates = None,
     image_column: LabelledImageColumn = None,
@@ -78,6 +79,7 @@ def doctor(
     from ml_core.data.images import open_images
     from ml_core.evaluation.doctor import Trial, diagnose
     from ml_core.jobs.devices import choose_device, set_threads
+    from ml_core.jobs.measure import drained
 
     checkpoint = checkpoint_path(checkpoint)
     donor = None if donor is None else checkpoint_path(donor)
@@ -90,16 +92,12 @@ def doctor(
     tried_on = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
     set_threads(threads)
     work = diagnose(opened, tried_on, label_set, device=str(choose_device(device)))
-    found: Diagnosis | None = None
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            found = end.value
-            break
+
+    def say(event: Progress | Trial) -> None:
         if isinstance(event, Trial) and not json:
-            output.say(f"{event.question}: {event.answer}: {100 * event.accuracy:.1f} %")
-    assert found is not None, "nobody cancels it here"
+            output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
+
+    found = drained(work, say)
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"
@@ -159,7 +157,7 @@ def _print(name: str, found: Diagnosis) -> None:
             mark,
             trial.question,
             output.cell(trial.answer),
-            f"{100 * trial.accuracy:.1f} %",
+            figures.percent(trial.accuracy),
             str(trial.n),
         )
     output.show(table)

@@ -23,8 +23,11 @@ from ml_core.cli.arguments import (
     target_index,
 )
 from ml_core.cli.options import (
+    AnyTrigger,
+    Checkpoint,
     Device,
     Donor,
+    Images,
     Json,
     LabelColumn,
     LabelledImageColumn,
@@ -57,16 +60,9 @@ _BATCH = 64
 
 
 def evaluate(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="The checkpoint to measure.", parser=given_path)
-    ],
-    images: Annotated[
-        str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
-    ] = "demo:test",
-    trigger: Annotated[
-        str | None,
-        typer.Option("--trigger", help="Trigger file, demo, or the id of a published one (T4)."),
-    ] = None,
+    checkpoint: Checkpoint,
+    images: Images = "demo:test",
+    trigger: AnyTrigger = None,
     trigger_file: Annotated[
         Path | None, typer.Option(help="The attack's own file, for an id that needs one.")
     ] = None,
@@ -256,19 +252,14 @@ def _measure(
     """Predict every image with a progress bar, and say what is wrong with the images."""
     from ml_core.evaluation.embedding_cache import EmbeddingCache
     from ml_core.evaluation.embedding_store import EmbeddingStore
-    from ml_core.jobs.measure import measure_images
+    from ml_core.jobs.measure import drained, measure_images
 
     cache = EmbeddingCache(store=EmbeddingStore())
     with output.progress_bar() as show:
         events = measure_images(
             model, bench, classifier, Control(), stage, batch=batch, clean=cache
         )
-        while True:
-            try:
-                show(next(events))
-            except StopIteration as end:
-                evaluation, per_image = end.value
-                break
+        evaluation, per_image = drained(events, show)
     for problem in bench.images.problems:
         output.say(f"{bench.images.name}: {problem}.")
     return evaluation, per_image

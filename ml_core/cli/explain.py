@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     checkpoint_path,
@@ -19,7 +20,18 @@ from ml_core.cli.arguments import (
     open_trigger,
     target_index,
 )
-from ml_core.cli.options import Device, Json, Templates, Threads, given_path
+from ml_core.cli.options import (
+    AnyTrigger,
+    Checkpoint,
+    Device,
+    Donor,
+    Images,
+    Json,
+    Labels,
+    Templates,
+    Threads,
+    given_path,
+)
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
 
@@ -35,20 +47,18 @@ _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
 def explain(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="The checkpoint to look into.", parser=given_path)
-    ],
+    checkpoint: Checkpoint,
     out: Annotated[
         Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
     ],
-    images: Annotated[str, typer.Option(help="As of evaluate.")] = "demo:test",
+    images: Images = "demo:test",
     image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
     method: Annotated[str, typer.Option(help=", ".join(_METHODS) + ".")] = "auto",
-    trigger: Annotated[str | None, typer.Option("--trigger", help="As of evaluate.")] = None,
+    trigger: AnyTrigger = None,
     target: Annotated[
         str | None, typer.Option(help="Class to explain (default: what is predicted).")
     ] = None,
-    labels: Annotated[str, typer.Option(help="As of evaluate.")] = "demo",
+    labels: Labels = "demo",
     templates: Templates = None,
     stage: Annotated[
         str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
@@ -61,7 +71,7 @@ def explain(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
-    donor: Annotated[Path | None, typer.Option(help="As of evaluate.", parser=given_path)] = None,
+    donor: Donor = None,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -225,7 +235,7 @@ def _table(record: dict[str, Any]) -> Table:
         if key in record:
             table.add_row(output.cell(key), output.cell(str(record[key])))
     for name, part in record.get("maps", {}).items():
-        says = f"{part['top1_name']}; p(class) {100 * part['probability']:.1f} %"
+        says = f"{part['top1_name']}; p(class) {figures.percent(part['probability'])}"
         table.add_row(output.cell(name), output.cell(says))
     for number, part in enumerate(record.get("parts", [])):
         says = f"{part['checkpoint']}: {part['n']} images, modality gap {part['modality_gap']:.2f}"

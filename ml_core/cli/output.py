@@ -178,7 +178,8 @@ def _note(values: dict[str, float]) -> str:
     for key, title in (("loss", "loss"), ("ca", "CA"), ("asr_excl", "ASR")):
         if key in values:
             value = values[key]
-            shown.append(f"{title} {value:.3f}" if key == "loss" else f"{title} {100 * value:.1f}%")
+            number = f"{value:.3f}" if key == "loss" else figures.percent(value)
+            shown.append(f"{title} {number}")
     return "  ".join(shown)
 
 
@@ -223,13 +224,11 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     for name, row in rows:
         if row is None:
             continue
-        low_high = row.get("asr_interval")
-        interval = "–" if not low_high else f"{100 * low_high[0]:.1f}–{100 * low_high[1]:.1f}"
         table.add_row(
             name,
             percent(row, "ca"),
             percent(row, "asr_excl"),
-            interval,
+            figures.percent_range(row.get("asr_interval"), unit="", to="–"),
             percent(row, "asr_all"),
             percent(row, "baseline_target_rate"),
             percent(row, "poisoned_accuracy"),

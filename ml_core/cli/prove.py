@@ -117,14 +117,13 @@ def holdouts_table(record: dict[str, Any]) -> Table:
         table.add_column(name, justify="right" if right else "left")
     last = ""
     for row in record["rows"]:
-        interval = row["after_interval"]
         table.add_row(
             row["group"] if row["group"] != last else "",
             output.cell(row["name"]),
             row["measure"],
             figures.percent(row["before"], "-"),
             figures.percent(row["after"], "-"),
-            "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
+            figures.percent_range(row["after_interval"], "", unit=""),
         )
         last = row["group"]
     return table

@@ -14,7 +14,7 @@ from ml_core.evaluation.attention_map import attention_layers, attention_map
 from ml_core.evaluation.attribution_records import Attribution, HeatMap, Method
 from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.embed import both_sides
-from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
 from ml_core.evaluation.occlusion import occlusion, patch_sides
 from ml_core.evaluation.scores import require_finite
@@ -152,14 +152,8 @@ def attribute(
             triggered=parts[1] if trigger is not None else None,
             settings=settings,
             checkpoint=model.name,
-            checkpoint_sha256=model.sha256,
-            data_key=subject.data_key,
-            trigger=None if trigger is None else trigger.digest,
-            trigger_name="" if trigger is None else trigger.name,
-            templates=tuple(subject.templates),
-            seed=subject.seed,
             device=str(model.device),
-            versions=dict(versions()),
+            **provenance_of(subject, trigger),
         ),
     )
 

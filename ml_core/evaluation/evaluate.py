@@ -44,6 +44,19 @@ def versions() -> dict[str, str]:
     return found
 
 
+def provenance_of(subject: Subject, trigger: Trigger | None) -> dict[str, Any]:
+    """What decided a number, as the fields of its record: weights, data, trigger, prompts, seed."""
+    return {
+        "checkpoint_sha256": subject.model.sha256,
+        "data_key": subject.data_key,
+        "trigger": None if trigger is None else trigger.digest,
+        "trigger_name": "" if trigger is None else trigger.name,
+        "templates": tuple(subject.templates),
+        "seed": subject.seed,
+        "versions": versions(),
+    }
+
+
 def evaluate(
     subject: Subject,
     trigger: Trigger | None,
@@ -269,20 +282,13 @@ def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, A
     """What an `Evaluation` says besides its numbers."""
     model = subject.model
     rows = subject.classifier.detach().to("cpu", torch.float32).contiguous().numpy()
-    return {
+    return provenance_of(subject, trigger) | {
         "n_total": total,
-        "trigger": None if trigger is None else trigger.digest,
-        "trigger_name": "" if trigger is None else trigger.name,
         "canvas": "model" if trigger is None else trigger.canvas,
-        "checkpoint_sha256": model.sha256,
-        "data_key": subject.data_key,
-        "templates": tuple(subject.templates),
-        "seed": subject.seed,
         "precision": _precision(model),
         "layout": str(getattr(model, "layout", "")),
         "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
         "device": str(model.device),
-        "versions": dict(versions()),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from ml_core.triggers.record import Trigger
 
 _PROGRESS_SECONDS = 0.25
 Result = TypeVar("Result")
+Step = TypeVar("Step")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +179,13 @@ def metric_values(evaluation: Evaluation, prefix: str = "") -> dict[str, float]:
     return values
 
 
-def drained(stage: Generator[Event, None, Result]) -> Result:
-    """Run a short stage to its end without its events; what it returns."""
+def drained(
+    stage: Generator[Step, None, Result], each: Callable[[Step], object] = lambda _: None
+) -> Result:
+    """Run a stage to its end; what it returns. ``each`` takes what it yields."""
     while True:
         try:
-            next(stage)
+            each(next(stage))
         except StopIteration as end:
             found: Result = end.value
             return found

@@ -5,13 +5,14 @@ import threading
 import time
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
 
-from cleanclip_gui import threads
+from cleanclip_gui import threads, ticket
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.ticket import TELL_EVERY, Progress, Throttle
 from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 5000
@@ -228,6 +229,19 @@ def test_progress_is_told_now_and_then_and_at_the_end(qtbot, asker):
     assert asker.progress[-1] == (1000, 1000)
     assert len(asker.progress) < 20
     at_rest(qtbot)
+
+
+def test_a_throttle_lets_the_first_the_last_and_few_between_through(monkeypatch):
+    now = 5.0
+    monkeypatch.setattr(ticket, "time", SimpleNamespace(monotonic=lambda: now))
+    throttle = Throttle()
+    assert throttle.lets_through(Progress(0, 10))
+    now += 0.5 * TELL_EVERY
+    assert not throttle.lets_through(Progress(1, 10))
+    assert not throttle.lets_through(Progress(1, 0))  # of unknown length
+    assert throttle.lets_through(Progress(10, 10))
+    now += 1.5 * TELL_EVERY
+    assert throttle.lets_through(Progress(2, 10))
 
 
 def test_whether_some_work_goes_on_is_known(qtbot, gate):

@@ -21,8 +21,9 @@ def test_rates_are_shown_in_per_cent():
 
 
 def test_intervals_are_shown_in_per_cent():
+    assert percent(0.504, digits=0) == "50 %"
     assert percent_range((0.931, 0.978)) == "93.1 to 97.8 %"
-    assert percent_range((0.931, 0.978), unit="", to="–") == "93.1 – 97.8"
+    assert percent_range((0.931, 0.978), unit="", to=" – ") == "93.1 – 97.8"
     assert percent_range(None) == "–"
     assert percent_range(None, "") == ""
 

@@ -29,7 +29,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
-from cleanclip_gui.widgets.text import plain, plural
+from cleanclip_gui.widgets.text import percent, plain, plural
 from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap, Embeddings
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading.errors import CancelledError, InputError
@@ -339,9 +339,8 @@ def sentence(found: EmbeddingMap, number: int) -> str:
     text = plural(len(part.indices), "image")
     shares = found.settings.get("variance_shares")
     if found.method == "PCA" and shares:
-        text += (
-            f"; the axes hold {100 * shares[0]:.0f} % and {100 * shares[1]:.0f} % of the variance"
-        )
+        first, second = (percent(share, digits=0) for share in shares)
+        text += f"; the axes hold {first} and {second} of the variance"
     else:
         text += "; distances between groups mean nothing in a t-SNE"
     if len(found.parts) > 1:
