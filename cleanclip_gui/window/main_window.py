@@ -272,6 +272,8 @@ class MainWindow(QMainWindow):
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
+        events.cleaned.connect(self._on_shown_change)
+        events.role.connect(self._on_shown_change)
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
@@ -398,6 +400,9 @@ class MainWindow(QMainWindow):
             demo = ImageSpec(kind="demo", split="test")
             self.context.shell.images_wanted.emit(demo, "", None)
         self._refresh()
+
+    def _on_shown_change(self, *_: object) -> None:
+        self._tell_header()
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:

@@ -38,6 +38,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 10_000
@@ -552,6 +553,26 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
     qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
     assert row.said() == "Alpha 0.6 · 4 of 4 images"
+
+
+def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    shell, title = window.context.shell, window.header.title
+    cleaned = facts("cleaned.safetensors")
+    window.session.cleaned = cleaned
+    shell.role_wanted.emit("cleaned")
+    assert title.text() == "m.safetensors"  # the page on show is about the file
+    window.show_station("studio")
+    assert title.text() == cleaned.inspection.name
+    figure = window.stations["studio"].figure
+    figure.role_chosen.emit("suspect")
+    assert title.text() == "m.safetensors"
+    figure.role_chosen.emit("cleaned")
+    assert title.text() == cleaned.inspection.name
+    window.session.cleaned = facts("other.safetensors")
+    assert title.text() == window.session.cleaned.inspection.name
+    window.session.cleaned = None
+    assert title.text() == "m.safetensors"
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
