@@ -46,7 +46,6 @@ NO_TRIGGER = (
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
 Asked = tuple[Trigger | None, int]
-NewRunner = Callable[[Path, Mode, str, int], JobRunner]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +99,11 @@ class CleaningRun(QObject):
         self,
         session: Session,
         device: StudioDevice,
-        new_runner: NewRunner = make_runner,
+        new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.new_runner = new_runner
+        self._new_runner = new_runner
         self._session, self._studio_device = session, device
         self._reading: Ticket | None = None  # numbers of an earlier run
         self.runner: JobRunner | None = None
@@ -344,7 +343,7 @@ class CleaningRun(QObject):
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
         """Start the supervising thread."""
-        runner = self.new_runner(spec_path, mode, device, processes)
+        runner = self._new_runner(spec_path, mode, device, processes)
         runner.event_received.connect(self._on_event)
         runner.line_logged.connect(self.logged)
         runner.state_changed.connect(self._on_state_changed)

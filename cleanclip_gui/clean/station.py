@@ -90,11 +90,11 @@ class CleanStation(QWidget):
         self.setup = CleanSetup(prompts)
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
         # What does it, without widgets ...
-        self.run = CleaningRun(session, context.device, parent=self)
+        self.run = CleaningRun(session, context.device, context.runners.run, self)
         self.queue = RunQueue(self.run, self.is_busy, self)
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
-        self.auditing = Auditing(session, prompts, self.data.pairs, self)
+        self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -105,7 +105,7 @@ class CleanStation(QWidget):
             self.alpha, session, context.inference, shell, prompts, self.trying.hold, self
         )
         self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, parent=self)
+        self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy
         )

@@ -38,7 +38,7 @@ from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
-from tests.gui.test_clean_panel import FakeRunner, close, result_of, runner_of, two_clicks
+from tests.gui.test_clean_panel import RUNNERS, FakeRunner, close, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -55,10 +55,9 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    context = Context(session=session, inference=FakeInference())
+    context = Context(session=session, inference=FakeInference(), runners=RUNNERS)
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
-    made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)

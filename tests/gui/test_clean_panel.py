@@ -25,7 +25,7 @@ from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner, Runners
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import METHODS
@@ -85,6 +85,9 @@ class FakeRunner(QObject):
         self.ended.emit(done)
 
 
+RUNNERS = Runners(run=FakeRunner, proof=FakeRunner)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     checkpoint = tmp_path / "poisoned.safetensors"
@@ -98,11 +101,15 @@ def session(tmp_path: Path) -> Session:
 
 
 @pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
-    context = Context(session=session, inference=FakeInference())
+def runners() -> Runners:
+    return RUNNERS
+
+
+@pytest.fixture
+def panel(qtbot, session: Session, tmp_path: Path, runners: Runners) -> CleanStation:
+    context = Context(session=session, inference=FakeInference(), runners=runners)
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
-    made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -558,17 +565,19 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_path) -> None:
-    script = tmp_path / "child.py"
+def killed_child(path: Path, mode: str, device: str, processes: int) -> JobRunner:
+    script = path.with_name("child.py")
     script.write_text(
         "import json, os, signal\n"
         "print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))),"
         " flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    panel.run.new_runner = lambda path, mode, device, processes: JobRunner(
-        path, device=device, command=[sys.executable, str(script)]
-    )
+    return JobRunner(path, device=device, command=[sys.executable, str(script)])
+
+
+@pytest.mark.parametrize("runners", [Runners(run=killed_child)])
+def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation) -> None:
     panel.start()
     runner = panel.run.runner
     assert isinstance(runner, JobRunner)

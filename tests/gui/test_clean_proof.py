@@ -26,7 +26,6 @@ from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
-from tests.gui.test_clean_panel import FakeRunner
 
 LIMIT = 0.05
 
@@ -80,7 +79,6 @@ def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
     write_spec(
         spec.model_copy(update={"images": images, "test_images": images}), folder / SPEC_FILE
     )
-    panel.proving.new_runner = FakeRunner  # type: ignore[assignment]
     panel.runs.note_run(folder)
     panel.runs.open_run(read_run(folder))
     return folder
