@@ -26,7 +26,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 class Shell(QObject):
     """What a station asks of the window around it; a test connects to the same signals.
 
-    ``failed(InputError)`` is to be shown, ``logged(str)`` to be put into the log,
+    ``failed(InputError or Failed)`` is to be shown, ``logged(str)`` to be put into the log,
     ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
     to be put above it. ``checkpoint_wanted(path)`` is to be opened, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be

@@ -353,7 +353,7 @@ class DataBar(QWidget):
     def _on_failed(self, failed: Failed) -> None:
         if not self.is_loading:  # else a later choice is under way
             self._restore()
-        self._inference.failed.emit(failed)
+        self.shell.failed.emit(failed)
 
     @Slot(object, str)
     def _on_images_chosen(self, spec: ImageSpec, label_set: str) -> None:

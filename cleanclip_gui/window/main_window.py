@@ -257,7 +257,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         shell = self.context.shell
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
-        shell.failed.connect(self.show_input_error)
+        shell.failed.connect(self.show_failure)
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
@@ -368,10 +368,11 @@ class MainWindow(QMainWindow):
         ErrorDialog(sentence, details, parent=self).open()
 
     @Slot(object)
-    def show_input_error(self, error: InputError) -> None:
-        """Show what was wrong with something the user gave."""
-        _LOG.warning("%s", error.sentence)
-        self.show_error(error.sentence, error.details)
+    def show_failure(self, failure: InputError | Failed) -> None:
+        """Show what was wrong with something the user gave, or why a question has no answer."""
+        if isinstance(failure, InputError):  # the other was logged in the inference thread
+            _LOG.warning("%s", failure.sentence)
+        self.show_error(failure.sentence, failure.details)
 
     def _refresh(self, *_: object) -> None:
         """Update the state of every command, and the list of recent checkpoints."""

@@ -428,7 +428,7 @@ def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None: 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
     panel.alpha.slider.setValue(20)
     inference, shown = panel.context.inference, []
-    inference.failed.connect(shown.append)
+    panel.shell.failed.connect(shown.append)
     inference.fail("The vector does not fit.")
     assert panel.alpha.said() == "The vector does not fit."
     assert len(shown) == 1  # in a dialog too

@@ -26,6 +26,7 @@ from cleanclip_gui.app import make_window
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
@@ -573,6 +574,17 @@ def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, che
     assert title.text() == window.session.cleaned.inspection.name
     window.session.cleaned = None
     assert title.text() == "m.safetensors"
+
+
+def test_a_failed_question_that_its_asker_passes_on_is_shown_with_its_details(window):
+    failed = Failed(Predict(0, None), "There is nothing to predict.", "a traceback")
+    window.context.shell.failed.emit(failed)
+    shown = dialog(ErrorDialog)
+    assert (shown.label.text(), shown.details.toPlainText()) == (
+        "There is nothing to predict.", "a traceback",
+    )  # fmt: skip
+    shown.reject()
+    assert failed.sentence not in window.log.text()  # the thread that failed has logged it
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
