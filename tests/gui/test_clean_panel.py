@@ -125,6 +125,11 @@ def close(panel: CleanStation) -> bool:
     return threads.close_all()
 
 
+def texts(panel: CleanStation, *commands: str) -> list[str]:
+    """What menu and palette call some commands."""
+    return [panel.context.actions[f"clean.{name}"].text().replace("&", "") for name in commands]
+
+
 def runner_of(panel: CleanStation) -> FakeRunner:
     runner = panel.run.runner
     assert isinstance(runner, FakeRunner)
@@ -223,10 +228,12 @@ def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     panel.start()
     assert panel.start_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
+    assert texts(panel, "start", "pause") == ["Add to the queue", "Pause"]
     assert not panel.estimate_button.isEnabled()
     assert all(b.isVisible() and b.isEnabled() for b in bar.buttons)
     bar.pause.click()
     assert bar.pause.text() == "Resume"
+    assert texts(panel, "pause") == ["Resume"]
     assert session.run.status == "paused"
     bar.pause.click()
     assert session.run.status == "running"
@@ -442,6 +449,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) ->
     assert panel.save_button.text() == "Save cleaned checkpoint…"
     panel.run.show_outcome("finished", result | {"method": "rvpt", "adapter": str(adapter)})
     assert panel.save_button.text() == "Save adapter…"
+    assert texts(panel, "save") == ["Save adapter…"]
     answers = Answers(tmp_path / "mine.safetensors")
     answers.take_over(panel.context.prompts)
     panel.save_button.click()
