@@ -202,7 +202,7 @@ class CleaningRun(QObject):
         self._open(folder, spec, asked)
         self._session.run_progress = None
         self._set_run("running")
-        self.notice = self._studio_device.give_way(self.device)
+        self.notice = self._studio_device.release(self.device)
         self.began.emit()
         self.changed.emit()
 
@@ -412,7 +412,7 @@ class CleaningRun(QObject):
     @Slot(object)
     def _on_ended(self, last: Done) -> None:
         runner, self.runner = self.runner, None
-        self._studio_device.come_back()
+        self._studio_device.restore()
         if self.mode == "estimate":
             shutil.rmtree(estimate_folder(), ignore_errors=True)
             self._show_estimate(last)

@@ -484,7 +484,7 @@ class CleanStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""
         session, actions = self.session, self.context.actions
-        missing = self.setup.show_needs(session)
+        missing = self.setup.show_requirements(session)
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing

@@ -299,8 +299,8 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Sess
 def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, session) -> None:
     """A run resumed on a GPU while the user chose the CPU for Studio."""
     way = panel.context.device
-    assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
-    way.come_back()
+    assert "on the CPU while the run uses cuda:1" in way.release("cuda:1")
+    way.restore()
     assert panel.context.inference.devices == []
     way.found(("cuda:0", "cpu"), "cuda:0")
     assert session.device == "cuda:0"

@@ -337,13 +337,13 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     """A run can be resumed before torch is loaded."""
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.session.device = "cpu"
-    window.stations["clean"].context.device.give_way("cuda:0")
+    window.stations["clean"].context.device.release("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
-    window.stations["clean"].context.device.come_back()
+    window.stations["clean"].context.device.restore()
     assert window.session.device == "cuda:0"
     qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
 
