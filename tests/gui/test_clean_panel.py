@@ -100,13 +100,7 @@ def session(tmp_path: Path) -> Session:
     return made
 
 
-@pytest.fixture
-def runners() -> Runners:
-    return RUNNERS
-
-
-@pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path, runners: Runners) -> CleanStation:
+def station(qtbot, session: Session, tmp_path: Path, runners: Runners = RUNNERS) -> CleanStation:
     context = Context(session=session, inference=FakeInference(), runners=runners)
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
@@ -117,6 +111,11 @@ def panel(qtbot, session: Session, tmp_path: Path, runners: Runners) -> CleanSta
     made.show()
     qtbot.waitExposed(made)
     return made
+
+
+@pytest.fixture
+def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
+    return station(qtbot, session, tmp_path)
 
 
 def close(panel: CleanStation) -> bool:
@@ -584,8 +583,8 @@ def killed_child(path: Path, mode: str, device: str, processes: int) -> JobRunne
     return JobRunner(path, device=device, command=[sys.executable, str(script)])
 
 
-@pytest.mark.parametrize("runners", [Runners(run=killed_child)])
-def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation) -> None:
+def test_a_real_child_in_a_real_thread(qtbot, session: Session, tmp_path: Path) -> None:
+    panel = station(qtbot, session, tmp_path, Runners(run=killed_child))
     panel.start()
     runner = panel.run.runner
     assert isinstance(runner, JobRunner)
