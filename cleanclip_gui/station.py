@@ -17,6 +17,7 @@ from PySide6.QtCore import QObject, Signal
 from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.inference.device import StudioDevice
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.jobs.runner import Runners
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.widgets.prompts import Prompts
@@ -25,7 +26,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 class Shell(QObject):
     """What a station asks of the window around it; a test connects to the same signals.
 
-    ``failed(InputError)`` is to be shown, ``logged(str)`` to be put into the log,
+    ``failed(InputError or Failed)`` is to be shown, ``logged(str)`` to be put into the log,
     ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
     to be put above it. ``checkpoint_wanted(path)`` is to be opened, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
@@ -64,6 +65,7 @@ class Context:
     prompts: Prompts = field(default_factory=Prompts)
     shell: Shell = field(default_factory=Shell)
     actions: Actions = field(default_factory=Actions)
+    runners: Runners = field(default_factory=Runners)
     device: StudioDevice = field(init=False)
 
     def __post_init__(self) -> None:

@@ -73,6 +73,7 @@ class CheckpointStation(QWidget):
         self._inference = context.inference
         self._settings = context.settings
         self._prompts = context.prompts
+        self._new_doctor = context.runners.doctor
         self.shell = context.shell
         self._path = ""
         self._examining: Ticket | None = None
@@ -406,7 +407,9 @@ class CheckpointStation(QWidget):
                 self.doctor.raise_()
                 return
             self.doctor.reject()
-        self.doctor = DoctorDialog(self._session, self._prompts, found, donor, self.window())
+        self.doctor = DoctorDialog(
+            self._session, self._prompts, found, donor, self.window(), new_runner=self._new_doctor
+        )
         self.doctor.changed.connect(self._on_choice_changed)
         self.doctor.failed.connect(self.shell.failed)
         self.doctor.finished.connect(self._on_doctor_finished)

@@ -46,7 +46,6 @@ NO_TRIGGER = (
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
 Asked = tuple[Trigger | None, int]
-NewRunner = Callable[[Path, Mode, str, int], JobRunner]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +99,11 @@ class CleaningRun(QObject):
         self,
         session: Session,
         device: StudioDevice,
-        new_runner: NewRunner = make_runner,
+        new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.new_runner = new_runner
+        self._new_runner = new_runner
         self._session, self._studio_device = session, device
         self._reading: Ticket | None = None  # numbers of an earlier run
         self.runner: JobRunner | None = None
@@ -203,7 +202,7 @@ class CleaningRun(QObject):
         self._open(folder, spec, asked)
         self._session.run_progress = None
         self._set_run("running")
-        self.notice = self._studio_device.give_way(self.device)
+        self.notice = self._studio_device.release(self.device)
         self.began.emit()
         self.changed.emit()
 
@@ -344,7 +343,7 @@ class CleaningRun(QObject):
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
         """Start the supervising thread."""
-        runner = self.new_runner(spec_path, mode, device, processes)
+        runner = self._new_runner(spec_path, mode, device, processes)
         runner.event_received.connect(self._on_event)
         runner.line_logged.connect(self.logged)
         runner.state_changed.connect(self._on_state_changed)
@@ -413,7 +412,7 @@ class CleaningRun(QObject):
     @Slot(object)
     def _on_ended(self, last: Done) -> None:
         runner, self.runner = self.runner, None
-        self._studio_device.come_back()
+        self._studio_device.restore()
         if self.mode == "estimate":
             shutil.rmtree(estimate_folder(), ignore_errors=True)
             self._show_estimate(last)

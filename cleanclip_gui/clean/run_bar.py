@@ -45,13 +45,15 @@ class RunBar(QFrame):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the run")
-        self.pause = QPushButton(theme.icon("pause"), "Pause")
-        self.stop = QPushButton(theme.icon("save"), "Stop and save")
-        self.cancel = QPushButton("Cancel")
+        self.pause = QPushButton()
+        self.stop = QPushButton(theme.icon("save"), "")
+        self.cancel = QPushButton()
         self.cancel.setProperty("danger", True)
         self.buttons = (self.pause, self.stop, self.cancel)
-        for button, name in zip(self.buttons, ("pause", "stop", "cancel"), strict=True):
-            bind(button, actions[f"clean.{name}"])
+        self._pause_action = actions["clean.pause"]
+        bind(self.pause, self._pause_action, text=True, icon=True)
+        bind(self.stop, actions["clean.stop"], text=True)
+        bind(self.cancel, actions["clean.cancel"], text=True)
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.title, 1)
@@ -83,8 +85,8 @@ class RunBar(QFrame):
             button.setVisible(run.is_cleaning)
         self.cancel.setVisible(run.is_running)
         paused = run.state == "paused"
-        self.pause.setText("Resume" if paused else "Pause")
-        self.pause.setIcon(theme.icon("play" if paused else "pause"))
+        self._pause_action.setText("Res&ume" if paused else "&Pause")
+        self._pause_action.setIcon(theme.icon("play" if paused else "pause"))
         if not run.is_running:
             self.details.setText(run.details)
             self.details.setVisible(bool(run.details))

@@ -55,6 +55,8 @@ SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 THIS_RUN, RUNS, COMPARISON = range(3)
 ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
+_START, _ADD = "&Start cleaning", "A&dd to the queue"
+_SAVE, _SAVE_ADAPTER = "Save cleaned c&heckpoint…", "Sa&ve adapter…"
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
 _AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
@@ -90,11 +92,11 @@ class CleanStation(QWidget):
         self.setup = CleanSetup(prompts)
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
         # What does it, without widgets ...
-        self.run = CleaningRun(session, context.device, parent=self)
+        self.run = CleaningRun(session, context.device, context.runners.run, self)
         self.queue = RunQueue(self.run, self.is_busy, self)
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
-        self.auditing = Auditing(session, prompts, self.data.pairs, self)
+        self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -105,7 +107,7 @@ class CleanStation(QWidget):
             self.alpha, session, context.inference, shell, prompts, self.trying.hold, self
         )
         self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, parent=self)
+        self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy
         )
@@ -137,7 +139,7 @@ class CleanStation(QWidget):
                 lambda: self._can_start and self._is_free,
             ),
             Command(
-                "clean.start", "&Start cleaning", "&Clean", partial(self._shown, self.start),
+                "clean.start", _START, "&Clean", partial(self._shown, self.start),
                 "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0,
                 lambda: self._can_start,
             ),
@@ -157,7 +159,7 @@ class CleanStation(QWidget):
                 lambda: not self.run.is_running,
             ),
             Command(
-                "clean.pause", "&Pause or go on", "&Clean", self.run.pause,
+                "clean.pause", "&Pause", "&Clean", self.run.pause,
                 "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1,
                 lambda: self.run.can_be_steered,
             ),
@@ -172,12 +174,12 @@ class CleanStation(QWidget):
                 lambda: self.run.can_be_cancelled,
             ),
             Command(
-                "clean.try", "Try in St&udio", "&Clean", self.try_cleaned,
+                "clean.try", "Try &in Studio", "&Clean", self.try_cleaned,
                 "Put the same trigger on the cleaned model.", "compare", "Ctrl+Shift+T", 2,
                 lambda: self.run.has_result,
             ),
             Command(
-                "clean.save", "Save cleaned c&heckpoint or adapter…", "&Clean", self.save_cleaned,
+                "clean.save", _SAVE, "&Clean", self.save_cleaned,
                 "Copy what the run made to a place of your choice.", "save", "Ctrl+S", 2,
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
@@ -324,23 +326,23 @@ class CleanStation(QWidget):
 
     def _make_buttons(self) -> None:
         actions = self.context.actions
-        self.start_button = OnceButton(theme.icon("play", "on_accent"), "Start cleaning")
+        self.start_button = OnceButton(theme.icon("play", "on_accent"), "")
         self.start_button.setObjectName("clean.start_button")
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
         self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
         self.try_button.setProperty("primary", True)
-        self.save_button = QPushButton("Save cleaned checkpoint…")
+        self.save_button = QPushButton()
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that was ended because memory was short.")
         self.details_button = QPushButton("Details")
-        bind(self.start_button, actions["clean.start"])
+        bind(self.start_button, actions["clean.start"], text=True)
         bind(self.estimate_button, actions["clean.estimate"], text=True)
         bind(self.try_button, actions["clean.try"], text=True)
-        bind(self.save_button, actions["clean.save"], icon=True)
+        bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
@@ -482,12 +484,12 @@ class CleanStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""
         session, actions = self.session, self.context.actions
-        missing = self.setup.show_needs(session)
+        missing = self.setup.show_requirements(session)
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
         self.proving.set_free(not self.run.is_running)
-        self.start_button.setText("Start cleaning" if self._is_free else "Add to the queue")
+        actions["clean.start"].setText(_START if self._is_free else _ADD)
         self.resume_button.setEnabled(not busy)
         for name, reason in (
             ("clean.estimate", "" if self._is_free else ESTIMATE_WAITS),
@@ -526,7 +528,7 @@ class CleanStation(QWidget):
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
         adapter = bool(result.get("adapter"))  # the weights beside it are untouched
-        self.save_button.setText("Save adapter…" if adapter else "Save cleaned checkpoint…")
+        self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.alpha_line.show_result(result, self.run.asked)

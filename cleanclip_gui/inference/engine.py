@@ -74,11 +74,14 @@ class Opened(Generic[_Set]):
 class Engine:
     """Holds a model for each role and one image set; answers one question at a time.
 
-    ``watch_texts`` is told while class texts are embedded, which every answer waits for; what it
-    raises ends the answer.
+    Parameters
+    ----------
+    watch_texts
+        Told while class texts are embedded, which every answer waits for; what it raises ends the
+        answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch_texts: Watch = unwatched) -> None:
         set_threads(0)
         self._device = devices()[0]
         self._models: dict[Role, ClipModel] = {}
@@ -87,7 +90,7 @@ class Engine:
         self._clean = EmbeddingCache(store=EmbeddingStore())
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
-        self.watch_texts: Watch = unwatched
+        self._watch_texts = watch_texts
         self._line = WeightLine()
         self._all_alike = False  # while two checkpoints are compared
 
@@ -258,7 +261,7 @@ class Engine:
     def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
         with exact(model):
             names, templates = images.set.class_names, images.templates
-            return cached_classifier(model, names, templates, watch=self.watch_texts)
+            return cached_classifier(model, names, templates, watch=self._watch_texts)
 
     def _prompted(
         self,
@@ -271,7 +274,7 @@ class Engine:
         names = images.set.class_names
         with exact(model):
             return triggered_classifier(
-                model, classifier, trigger, names, images.templates, watch=self.watch_texts
+                model, classifier, trigger, names, images.templates, watch=self._watch_texts
             )
 
     def _batches(self, model: ClipModel) -> tuple[int, int]:

@@ -54,8 +54,8 @@ class ExplainingEngine(Engine):
     A question that is to stop ends with a `CancelledError`.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, watch_texts: Watch = unwatched) -> None:
+        super().__init__(watch_texts)
         self._label_set = ""
         self._pairs: tuple[PairSpec, Opened[PairSet]] | None = None
 

@@ -69,11 +69,8 @@ class Control(Protocol):
 class Engine(Protocol):
     """What answers the questions: the one that uses torch, and the tests' fakes.
 
-    ``watch_texts`` is told while class texts are embedded; what it raises ends the answer. A
-    question whose ``stopped()`` turns true may end with a `CancelledError`.
+    A question whose ``stopped()`` turns true may end with a `CancelledError`.
     """
-
-    watch_texts: Watch
 
     def devices(self) -> tuple[str, ...]:
         """Devices of this machine, best first."""
@@ -133,6 +130,11 @@ class Engine(Protocol):
         self, question: RetrieveCaptions, stopped: Callable[[], bool], /
     ) -> Iterator[object]:
         """How captions rank, in steps."""
+
+
+# Makes the engine in the inference thread. It is given what to tell while class texts are embedded,
+# and lets through what that raises, which ends the answer.
+EngineFactory = Callable[[Watch], Engine]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.inference.mailbox import Mailbox
-from cleanclip_gui.inference.questions import Engine, Failed, Lane
+from cleanclip_gui.inference.questions import Engine, EngineFactory, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.ticket import Progress, Throttle
 from cleanclip_gui.widgets.text import count_text
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
 
 
-def _torch_engine() -> Engine:
+def _torch_engine(watch_texts: Watch) -> Engine:
     """Import torch and make the engine; seconds, so only in the inference thread."""
     from cleanclip_gui.inference.explain_engine import ExplainingEngine
 
-    return ExplainingEngine()
+    return ExplainingEngine(watch_texts)
 
 
 class InferenceWorker(QObject):
@@ -36,7 +36,7 @@ class InferenceWorker(QObject):
     busy_changed = Signal(str)
     devices_found = Signal(object)
 
-    def __init__(self, mailbox: Mailbox, engine: Callable[[], Engine] | None) -> None:
+    def __init__(self, mailbox: Mailbox, engine: EngineFactory | None) -> None:
         super().__init__()
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
@@ -49,8 +49,7 @@ class InferenceWorker(QObject):
         self.busy_changed.emit("Loading torch…")
         engine: Engine | None = None
         try:
-            engine = self._make_engine()
-            engine.watch_texts = self._on_texts
+            engine = self._make_engine(self._on_texts)
             self.devices_found.emit(engine.devices())
         except Exception as error:
             _LOG.exception("the inference engine did not start")

@@ -7,7 +7,8 @@ import logging
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, cast
 
@@ -360,3 +361,13 @@ def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> 
     if not spec_path.is_file():
         raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
     return JobRunner(spec_path, resume=True, device=device, processes=processes)
+
+
+@dataclass(frozen=True)
+class Runners:
+    """What makes the runner of each kind of job; tests give it runners that start no process."""
+
+    run: Callable[[Path, Mode, str, int], JobRunner] = make_runner
+    proof: Callable[[Path, str, str], JobRunner] = proof_runner
+    audit: Callable[..., JobRunner] = audit_runner
+    doctor: Callable[..., JobRunner] = doctor_runner

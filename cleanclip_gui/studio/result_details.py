@@ -150,7 +150,7 @@ class ShownResult(QObject):
         self.dialog.open()
 
     def _on_failed(self, failed: Failed) -> None:
-        self._context.shell.failed.emit(InputError(failed.sentence, "usage", failed.details))
+        self._context.shell.failed.emit(failed)
 
     @Slot()
     def _on_destroyed(self) -> None:

@@ -12,17 +12,17 @@ _MARGIN = 6
 
 
 class Outline(QWidget):
-    """Draws a rounded frame around ``target``; lets the mouse through."""
+    """Draws a rounded frame around a widget that lies in ``parent``; lets the mouse through."""
 
-    def __init__(self, window: QWidget) -> None:
-        super().__init__(window)
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._target: QWidget | None = None
         self.hide()
 
     def set_target(self, target: QWidget | None) -> None:
-        """Frame another widget of the window, or none."""
+        """Frame another widget, or none."""
         for watched in (self._target, self.parentWidget()):
             if watched is not None:
                 watched.removeEventFilter(self)
@@ -33,7 +33,7 @@ class Outline(QWidget):
         self._follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Follow the target when it or the window moves."""
+        """Follow the target when it or the parent moves."""
         if event.type() in (
             QEvent.Type.Resize,
             QEvent.Type.Move,
@@ -52,7 +52,7 @@ class Outline(QWidget):
         area = target.rect()
         while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
             parent = target.parentWidget()
-            assert parent is not None, "the target lies in the window"
+            assert parent is not None, "the target lies in the parent"
             area = area.translated(target.pos()) & parent.rect()
             target = parent
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))

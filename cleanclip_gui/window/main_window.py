@@ -257,7 +257,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         shell = self.context.shell
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
-        shell.failed.connect(self.show_input_error)
+        shell.failed.connect(self.show_failure)
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
@@ -272,6 +272,8 @@ class MainWindow(QMainWindow):
         self.bridge.crashed.connect(self.show_error)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
+        events.cleaned.connect(self._on_shown_change)
+        events.role.connect(self._on_shown_change)
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
@@ -366,10 +368,11 @@ class MainWindow(QMainWindow):
         ErrorDialog(sentence, details, parent=self).open()
 
     @Slot(object)
-    def show_input_error(self, error: InputError) -> None:
-        """Show what was wrong with something the user gave."""
-        _LOG.warning("%s", error.sentence)
-        self.show_error(error.sentence, error.details)
+    def show_failure(self, failure: InputError | Failed) -> None:
+        """Show what was wrong with something the user gave, or why a question has no answer."""
+        if isinstance(failure, InputError):  # the other was logged in the inference thread
+            _LOG.warning("%s", failure.sentence)
+        self.show_error(failure.sentence, failure.details)
 
     def _refresh(self, *_: object) -> None:
         """Update the state of every command, and the list of recent checkpoints."""
@@ -398,6 +401,9 @@ class MainWindow(QMainWindow):
             demo = ImageSpec(kind="demo", split="test")
             self.context.shell.images_wanted.emit(demo, "", None)
         self._refresh()
+
+    def _on_shown_change(self, *_: object) -> None:
+        self._tell_header()
 
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:

@@ -117,7 +117,7 @@ def train(
     make_batch: MakeBatch,
     control: Control,
     *,
-    given: Extras | None = None,
+    extras: Extras | None = None,
     validate: Validate | None = None,
     keep: Keep | None = None,
     state_path: Path | None = None,
@@ -140,7 +140,7 @@ def train(
         the step alone.
     control
         Cancel, stop and pause; looked at between steps.
-    given
+    extras
         What the method needs besides batches.
     validate
         Measures the model (given the head, or None) on validation images and returns the
@@ -178,10 +178,10 @@ def train(
         If the saved state does not fit, or the recipe asks for pieces of a batch that cannot be
         divided.
     """
-    given = given or Extras()
+    extras = extras or Extras()
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
-    method = build_method(model, recipe, given)
+    method = build_method(model, recipe, extras)
     check_pieces(model, recipe, ranks)
     for _, parameter in method.trained:
         parameter.requires_grad_(True)

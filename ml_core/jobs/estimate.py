@@ -81,10 +81,10 @@ def _measured(
         return
     shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    given = extras_for(spec, inputs, model)
+    extras = extras_for(spec, inputs, model)
     made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
     moments: list[float] = []
-    steps = train(model, few, lambda step: made[step % len(made)], control, given=given)
+    steps = train(model, few, lambda step: made[step % len(made)], control, extras=extras)
     with PeakMemory(inputs.device) as peak:
         while True:
             try:

@@ -165,7 +165,7 @@ def _clean(
     yield Progress("open", 1, 1)
     lap("open")
 
-    given = extras_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
+    extras = extras_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
     classifier = classifier_of(model, inputs.label_set)
     before = Measured()
     if ranks.first:
@@ -183,7 +183,7 @@ def _clean(
             inputs.recipe,
             inputs.make_batch,
             control,
-            given=given,
+            extras=extras,
             validate=_validator(model, inputs, control) if ranks.first else None,
             keep=kept if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,

@@ -64,8 +64,8 @@ class FakeEngine:
 
     names = ("cuda:0", "cpu")
 
-    def __init__(self):
-        self.opened = []
+    def __init__(self, watch_texts=None):
+        """It embeds no texts, and has nothing to tell."""
 
     def devices(self):
         return self.names

@@ -25,7 +25,7 @@ from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner, Runners
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import METHODS
@@ -85,6 +85,9 @@ class FakeRunner(QObject):
         self.ended.emit(done)
 
 
+RUNNERS = Runners(run=FakeRunner, proof=FakeRunner)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     checkpoint = tmp_path / "poisoned.safetensors"
@@ -97,12 +100,10 @@ def session(tmp_path: Path) -> Session:
     return made
 
 
-@pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
-    context = Context(session=session, inference=FakeInference())
+def station(qtbot, session: Session, tmp_path: Path, runners: Runners = RUNNERS) -> CleanStation:
+    context = Context(session=session, inference=FakeInference(), runners=runners)
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
-    made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -112,10 +113,20 @@ def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
     return made
 
 
+@pytest.fixture
+def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
+    return station(qtbot, session, tmp_path)
+
+
 def close(panel: CleanStation) -> bool:
     """What the window does when it closes."""
     panel.shell.closing.emit()
     return threads.close_all()
+
+
+def texts(panel: CleanStation, *commands: str) -> list[str]:
+    """What menu and palette call some commands."""
+    return [panel.context.actions[f"clean.{name}"].text().replace("&", "") for name in commands]
 
 
 def runner_of(panel: CleanStation) -> FakeRunner:
@@ -216,10 +227,12 @@ def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
     panel.start()
     assert panel.start_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
+    assert texts(panel, "start", "pause") == ["Add to the queue", "Pause"]
     assert not panel.estimate_button.isEnabled()
     assert all(b.isVisible() and b.isEnabled() for b in bar.buttons)
     bar.pause.click()
     assert bar.pause.text() == "Resume"
+    assert texts(panel, "pause") == ["Resume"]
     assert session.run.status == "paused"
     bar.pause.click()
     assert session.run.status == "running"
@@ -285,8 +298,8 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel: CleanStation, session: Sess
 def test_studio_that_is_on_the_cpu_already_stays_there(panel: CleanStation, session) -> None:
     """A run resumed on a GPU while the user chose the CPU for Studio."""
     way = panel.context.device
-    assert "on the CPU while the run uses cuda:1" in way.give_way("cuda:1")
-    way.come_back()
+    assert "on the CPU while the run uses cuda:1" in way.release("cuda:1")
+    way.restore()
     assert panel.context.inference.devices == []
     way.found(("cuda:0", "cpu"), "cuda:0")
     assert session.device == "cuda:0"
@@ -435,6 +448,7 @@ def test_an_adapter_is_called_one(qtbot, panel: CleanStation, tmp_path: Path) ->
     assert panel.save_button.text() == "Save cleaned checkpoint…"
     panel.run.show_outcome("finished", result | {"method": "rvpt", "adapter": str(adapter)})
     assert panel.save_button.text() == "Save adapter…"
+    assert texts(panel, "save") == ["Save adapter…"]
     answers = Answers(tmp_path / "mine.safetensors")
     answers.take_over(panel.context.prompts)
     panel.save_button.click()
@@ -558,17 +572,19 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_real_child_in_a_real_thread(qtbot, panel: CleanStation, session, tmp_path) -> None:
-    script = tmp_path / "child.py"
+def killed_child(path: Path, mode: str, device: str, processes: int) -> JobRunner:
+    script = path.with_name("child.py")
     script.write_text(
         "import json, os, signal\n"
         "print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))),"
         " flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    panel.run.new_runner = lambda path, mode, device, processes: JobRunner(
-        path, device=device, command=[sys.executable, str(script)]
-    )
+    return JobRunner(path, device=device, command=[sys.executable, str(script)])
+
+
+def test_a_real_child_in_a_real_thread(qtbot, session: Session, tmp_path: Path) -> None:
+    panel = station(qtbot, session, tmp_path, Runners(run=killed_child))
     panel.start()
     runner = panel.run.runner
     assert isinstance(runner, JobRunner)

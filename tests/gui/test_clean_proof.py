@@ -26,7 +26,6 @@ from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
-from tests.gui.test_clean_panel import FakeRunner
 
 LIMIT = 0.05
 
@@ -80,7 +79,6 @@ def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
     write_spec(
         spec.model_copy(update={"images": images, "test_images": images}), folder / SPEC_FILE
     )
-    panel.proving.new_runner = FakeRunner  # type: ignore[assignment]
     panel.runs.note_run(folder)
     panel.runs.open_run(read_run(folder))
     return folder
@@ -430,7 +428,7 @@ def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None: 
 def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
     panel.alpha.slider.setValue(20)
     inference, shown = panel.context.inference, []
-    inference.failed.connect(shown.append)
+    panel.shell.failed.connect(shown.append)
     inference.fail("The vector does not fit.")
     assert panel.alpha.said() == "The vector does not fit."
     assert len(shown) == 1  # in a dialog too

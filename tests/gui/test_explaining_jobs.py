@@ -103,7 +103,7 @@ class Setup:
 @pytest.fixture
 def setup(qtbot):
     engine = FakeEngine()
-    inference = Inference(lambda: engine)
+    inference = Inference(lambda _: engine)
     found = Setup(engine, inference, [], [], [])
     yield found
     inference.end()

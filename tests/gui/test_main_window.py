@@ -26,6 +26,7 @@ from cleanclip_gui.app import make_window
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
@@ -38,6 +39,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Progress
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 10_000
@@ -335,13 +337,13 @@ def test_devices_found_during_a_run_on_the_gpu_leave_studio_on_the_cpu(window, q
     """A run can be resumed before torch is loaded."""
     qtbot.waitUntil(lambda: window.session.device == "cuda:0", timeout=WAIT)
     window.session.device = "cpu"
-    window.stations["clean"].context.device.give_way("cuda:0")
+    window.stations["clean"].context.device.release("cuda:0")
     window.session.run = RunState("out", "cleanclip", "running", "cuda:0")
     window.inference.devices_found.emit(("cuda:0", "cpu"))
     assert window.session.device == "cpu"
     assert window.status.device.currentData() == "cpu"
     assert not window.status.device.isEnabled()
-    window.stations["clean"].context.device.come_back()
+    window.stations["clean"].context.device.restore()
     assert window.session.device == "cuda:0"
     qtbot.waitUntil(lambda: window.status.device.currentData() == "cuda:0", timeout=WAIT)
 
@@ -552,6 +554,37 @@ def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint
     qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
     assert row.said() == "Alpha 0.6 · 4 of 4 images"
+
+
+def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    shell, title = window.context.shell, window.header.title
+    cleaned = facts("cleaned.safetensors")
+    window.session.cleaned = cleaned
+    shell.role_wanted.emit("cleaned")
+    assert title.text() == "m.safetensors"  # the page on show is about the file
+    window.show_station("studio")
+    assert title.text() == cleaned.inspection.name
+    figure = window.stations["studio"].figure
+    figure.role_chosen.emit("suspect")
+    assert title.text() == "m.safetensors"
+    figure.role_chosen.emit("cleaned")
+    assert title.text() == cleaned.inspection.name
+    window.session.cleaned = facts("other.safetensors")
+    assert title.text() == window.session.cleaned.inspection.name
+    window.session.cleaned = None
+    assert title.text() == "m.safetensors"
+
+
+def test_a_failed_question_that_its_asker_passes_on_is_shown_with_its_details(window):
+    failed = Failed(Predict(0, None), "There is nothing to predict.", "a traceback")
+    window.context.shell.failed.emit(failed)
+    shown = dialog(ErrorDialog)
+    assert (shown.label.text(), shown.details.toPlainText()) == (
+        "There is nothing to predict.", "a traceback",
+    )  # fmt: skip
+    shown.reject()
+    assert failed.sentence not in window.log.text()  # the thread that failed has logged it
 
 
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):

@@ -53,7 +53,7 @@ class SlowEngine(FakeEngine):
 @pytest.fixture
 def loop(qtbot):
     engine = SlowEngine()
-    session, inference = Session(), Inference(lambda: engine)
+    session, inference = Session(), Inference(lambda _: engine)
     session.checkpoint = facts()
     session.images = images(N)
     triggers = []

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
@@ -204,9 +205,10 @@ def test_the_point_under_the_pointer_is_told(points):
 
 def test_before_and_after_share_one_view(points):
     points.show_found(flat(2), ("Before cleaning", "After cleaning"))
-    before = points.plot.view_range
+    view = points.plot.findChild(PlotWidget).getViewBox()
+    before = view.viewRange()
     points.part.setCurrentIndex(1)
-    assert points.plot.view_range == before
+    assert view.viewRange() == before
     assert "one projection for both" in points.says.text()
 
 

@@ -250,7 +250,9 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     before = tiny_model.encode_texts(["a cat"])
     scale = tiny_model.logit_scale
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
+    run = train(
+        tiny_model, recipe, _maker(tiny_model, recipe), Control(), extras=Extras(classifier)
+    )
     _, outcome = drain(run)
     assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
     assert tiny_model.logit_scale == scale
@@ -270,7 +272,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     whole, halves = tiny_model.copy(), tiny_model.copy()
     _, expected = drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), given=Extras(classifier))
+        train(whole, recipe, _maker(whole, recipe), Control(), extras=Extras(classifier))
     )
     path = tmp_path / "state.safetensors"
     control = Control()
@@ -279,7 +281,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
         recipe,
         _maker(halves, recipe),
         control,
-        given=Extras(classifier),
+        extras=Extras(classifier),
         state_path=path,
     )
     for event in first:
@@ -294,7 +296,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
             recipe,
             _maker(fresh, recipe),
             Control(),
-            given=Extras(classifier),
+            extras=Extras(classifier),
             state_path=path,
             resume=True,
         )

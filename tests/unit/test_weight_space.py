@@ -170,8 +170,8 @@ def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> N
     def no_batch(_: int) -> Any:
         raise AssertionError("no step is taken")
 
-    given = Extras(reference=reference)
-    run = train(tiny_model, recipe, no_batch, Control(), given=given, validate=validate)
+    extras = Extras(reference=reference)
+    run = train(tiny_model, recipe, no_batch, Control(), extras=extras, validate=validate)
     events, outcome = drain(run)
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.step, outcome.total_steps) == ("finished", 0, 0)
@@ -200,8 +200,10 @@ def _tbar(
     def make(step: int) -> Any:
         return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
-    given = Extras(classifier, target=1)
-    return drain(train(model, recipe, make, Control(), given=given, state_path=path, resume=resume))
+    extras = Extras(classifier, target=1)
+    return drain(
+        train(model, recipe, make, Control(), extras=extras, state_path=path, resume=resume)
+    )
 
 
 def test_tbar_subtracts_what_was_learnt(tiny_model: ClipModel) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ class Auditing(QObject):
         super().__init__(parent)
         self._session, self._prompts = session, prompts
         self._pairs, self._parent = pairs, parent
-        self.new_runner = new_runner
+        self._new_runner = new_runner
         self.dialog: AuditDialog | None = None
         self.spec: PairSpec | None = None
         self._checkpoint = ""  # that embeds the pairs of the dialog
@@ -181,9 +180,9 @@ class Auditing(QObject):
                 output_dir=str(folder),
                 device=device,
             )
-            runner = self.new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
-            runner.event_received.connect(partial(self._on_event, folder))
-            runner.ended.connect(partial(self._on_ended, folder))
+            runner = self._new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
+            runner.event_received.connect(self._on_event)
+            runner.ended.connect(self._on_ended)
             runner.launch()
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
@@ -254,23 +253,26 @@ class Auditing(QObject):
     @Slot()
     def _on_closed(self) -> None:
         if self.runner is not None:
+            # Its last words are about no dialog, or another one.
+            self.runner.event_received.disconnect(self._on_event)
+            self.runner.ended.disconnect(self._on_ended)
             self.runner.cancel()
             self.runner = None
         self.dialog = None
 
-    def _on_event(self, folder: Path, event: object) -> None:
-        if self.runner is None or folder != self.folder:  # of a dialog that was closed
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        if self.runner is None:  # it was under way when the dialog was closed
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
             self.dialog.show_progress(event)
 
-    def _on_ended(self, folder: Path, done: Done) -> None:
-        if self.runner is None or folder != self.folder:  # of a dialog that was closed
-            return
-        self.runner = None
-        dialog = self.dialog
-        if dialog is None:
+    @Slot(object)
+    def _on_ended(self, done: Done) -> None:
+        was_running, self.runner = self.is_running, None
+        dialog, folder = self.dialog, self.folder
+        if not was_running or dialog is None or folder is None:
             return
         if done.status == "cancelled":
             dialog.show_ended("Cancelled. The next audit finds what was embedded.")

@@ -152,7 +152,7 @@ class ProofTests(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.new_runner = new_runner
+        self._new_runner = new_runner
         self._section, self._session, self._prompts = section, session, prompts
         self._choices: dict[str, ProofChoice] = {}
         self._folder: Path | None = None
@@ -248,7 +248,7 @@ class ProofTests(QObject):
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
             path = write_spec_file(spec, folder / f"{kind}-spec.json")
             device = self._session.device if job.device == "auto" else job.device
-            runner = self.new_runner(path, kind, device)
+            runner = self._new_runner(path, kind, device)
             runner.event_received.connect(self._on_event)
             runner.line_logged.connect(self.logged)
             runner.ended.connect(self._on_ended)

@@ -218,11 +218,6 @@ class TriggerCanvas(QGraphicsView):
         return self.clean is not None
 
     @property
-    def shows_triggered(self) -> bool:
-        """Whether the picture shown is the one that the model sees."""
-        return self.triggered is not None
-
-    @property
     def busy(self) -> bool:
         """Whether the document is being edited."""
         return self.document.editing

@@ -112,11 +112,6 @@ class EmbeddingPlot(QWidget):
         nearest = int(away.argmin())
         return int(self.drawn[nearest]) if away[nearest] <= _NEAR else -1
 
-    @property
-    def view_range(self) -> list[list[float]]:
-        """The part of the plane in view: its ends across, and up."""
-        return self._plot.getViewBox().viewRange()
-
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Where rows are drawn, in widget pixels [n, 2]."""
         assert self.places is not None
