@@ -87,6 +87,7 @@ WRITERS: dict[str, tuple[Callable[[nn.Module, Path], Path], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("hugging", ["quick_gelu"], indirect=True)
 def test_stock_open_clip_loads_every_layout_converted(
     hugging: Any,  # noqa: F811
     tmp_path: Path,
