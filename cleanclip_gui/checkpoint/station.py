@@ -158,7 +158,7 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.convert", "&Convert to safetensors…", "&File", writer.convert,
-                "Copy the checkpoint's tensors, bit for bit, into a file without pickles.",
+                "Write the model for open_clip, or every tensor, into a file without pickles.",
                 "save", "", 3, writer.can_convert,
             ),
             Command(
@@ -314,6 +314,8 @@ class CheckpointStation(QWidget):
         if inspection.refused:
             return
         self._offer(has_head=found.has_head)
+        problem = found.assessment.problem
+        self.writer.set_model("" if problem is None else problem.sentence)
         keys = found.assessment.keys
         differs = keys is not None and not keys.same
         self.keys.set_keys(keys if differs else None)
@@ -340,6 +342,7 @@ class CheckpointStation(QWidget):
         if facts.path != self._path:
             return
         self.inspection, self._model = facts.inspection, facts
+        self.writer.set_model("", facts.donor)
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder is of {Path(facts.donor).name}."
@@ -353,6 +356,7 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(Path(question.path).name, state, "")
         if question.path != self._path:
             return
+        self.writer.set_model(failed.sentence)
         if self.inspection is not None and failed.lacks:
             told = self.assessment
             judged: Judged = self.inspection
