@@ -260,7 +260,7 @@ def _table(cache: EmbeddingCache | None, subject: Subject) -> EmbeddingTable | N
     model = subject.model
     if cache is None or model.identity is None or not subject.data_key:
         return None
-    place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
+    place = (str(model.device), model.precision, model.layout)
     key = (model.identity, subject.data_key, *place, versions()["torch"])
     return cache.table(key, len(subject.labels), subject.classifier.shape[1])
 
@@ -278,14 +278,9 @@ def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, A
         "data_key": subject.data_key,
         "templates": tuple(subject.templates),
         "seed": subject.seed,
-        "precision": _precision(model),
-        "layout": str(getattr(model, "layout", "")),
+        "precision": model.precision,
+        "layout": model.layout,
         "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
         "device": str(model.device),
         "versions": dict(versions()),
     }
-
-
-def _precision(model: ClipModel) -> str:
-    """Arithmetic of the encoder."""
-    return str(getattr(model, "precision", "fp32"))
