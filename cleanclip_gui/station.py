@@ -28,7 +28,8 @@ class Shell(QObject):
 
     ``failed(InputError or Failed)`` is to be shown, ``logged(str)`` to be put into the log,
     ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
-    to be put above it. ``checkpoint_wanted(path)`` is to be opened, and ``images_wanted(ImageSpec,
+    to be put above it. ``checkpoint_wanted(path)`` is to be opened, each of
+    ``checkpoints_wanted(paths)`` is to be checked, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
@@ -44,6 +45,7 @@ class Shell(QObject):
     station_wanted = Signal(str)
     header_changed = Signal(str, str, str)
     checkpoint_wanted = Signal(str)
+    checkpoints_wanted = Signal(object)
     images_wanted = Signal(object, str, object)
     trigger_wanted = Signal(object, int)
     target_wanted = Signal(int)

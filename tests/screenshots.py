@@ -471,6 +471,9 @@ def checkpoint(s: Stage) -> None:
     with s.page("checkpoint-known"):
         s.act("file.known")
         s.wait(s.dialogs, "the dialog")
+    with s.page("checkpoint-convert"):
+        s.act("file.convert")
+        s.wait(s.dialogs, "the dialog")
     with s.page("checkpoint-doctor", stays=True):
         s.act("file.doctor")
         s.wait(s.dialogs, "the dialog")

@@ -29,7 +29,10 @@ _STATES = {
     "only first": "only in this file",
     "only second": "only in the other",
 }
-_HINT = "Point at a cell, or use the arrow keys, to read a layer."
+_HINT = (
+    "Point at a cell, or use the arrow keys, to read a layer. A layer is a block with all its "
+    "tensors; a single tensor in the table may have changed more."
+)
 
 
 class Change(Protocol):
@@ -174,7 +177,8 @@ class ComparisonView(QWidget):
         self.text.set_layers([one for one in layers if one not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
-        self.read_out.setText(f"{_HINT} The warmest is {change_text(top)}." if top else _HINT)
+        largest = f"Largest layer change: {change_text(top)}. " if top else ""
+        self.read_out.setText(f"{largest}{_HINT}")
         self.strips.setVisible(bool(layers))
 
     def stop(self, words: str) -> None:

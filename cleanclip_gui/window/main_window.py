@@ -44,7 +44,7 @@ from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
-from cleanclip_gui.widgets.dropped_files import local_paths
+from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -459,11 +459,20 @@ class MainWindow(QMainWindow):
         self.welcome.set_dropping(False)
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Open the file."""
+        """Open the file, or check the checkpoints."""
         self.welcome.set_dropping(False)
-        for path in local_paths(event.mimeData())[:1]:
+        paths = local_paths(event.mimeData())
+        if paths:
             event.acceptProposedAction()
-            self.take_file(path)
+            self.take_files(paths)
+
+    def take_files(self, paths: Sequence[Path]) -> None:
+        """Check several checkpoints; else take the first file."""
+        checkpoints = [path for path in paths if is_checkpoint(path)]
+        if len(checkpoints) > 1:
+            self.context.shell.checkpoints_wanted.emit(checkpoints)
+        else:
+            self.take_file(paths[0])
 
     def take_file(self, path: Path) -> None:
         """Offer a file to every station and then to the data bar, until one takes it.

@@ -101,7 +101,10 @@ def doctor(
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"
-        raise InputError(f"{name} is best as it is: there is no choice to {wish}.")
+        raise InputError(
+            f"No setting is significantly better than how {name} is opened: there is nothing to "
+            f"{wish}."
+        )
     if save is not None:
         from ml_core.checkpoints.save import save_checkpoint
 
@@ -152,7 +155,7 @@ def _print(name: str, found: Diagnosis) -> None:
     for title in ("Accuracy", "Images"):
         table.add_column(title, justify="right")
     for trial in found.trials:
-        mark = "best" if trial == found.best else ""
+        mark = ("now" if found.choice is None else "proposed") if trial == found.best else ""
         table.add_row(
             mark,
             trial.question,
@@ -166,4 +169,5 @@ def _print(name: str, found: Diagnosis) -> None:
     if found.choice is not None:
         output.show(output.cell(found.choice.evidence))
     elif not found.findings:
-        output.show(output.cell("The file says it all, and nothing else scores surely better."))
+        said = "The file says it all, and no other setting is significantly better."
+        output.show(output.cell(said))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from rich.table import Table
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
     from ml_core.triggers import Trigger
 
+_Result = TypeVar("_Result")
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
@@ -186,9 +187,9 @@ class _Bench:
             side=patch,
             stride=stride,
         )
-        found = _last(steps, "Explaining")
+        found = _last(((step.done, step.total, step.result) for step in steps), "Explaining")
         save_attribution(found, out)
-        return cast(dict[str, Any], found.to_dict())
+        return found.to_dict()
 
     def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
         """Embed, lay out and save the points."""
@@ -200,11 +201,13 @@ class _Bench:
         parts = []
         for model in self.models:
             steps = embed(self.subject(model), self.trigger, n=n)
-            parts.append(_last(steps, "Embedding"))
+            counted = ((step.done, step.total, step.result) for step in steps)
+            parts.append(_last(counted, "Embedding"))
         if method == "pca":
             found = pca_map(parts)
         else:
-            found = _last(tsne_map(parts, seed=self.seed), "t-SNE")
+            shared = tsne_map(parts, seed=self.seed)
+            found = _last(((round(100 * s.share), 100, s.result) for s in shared), "t-SNE")
         record, rows = found.to_dict(), found.rows()
         if out.suffix.lower() == ".csv":
             save_export(out, to_csv(rows).encode())
@@ -215,17 +218,18 @@ class _Bench:
         return record
 
 
-def _last(steps: Iterator[Any], title: str) -> Any:
-    """Run to the end with a progress bar on standard error; return the result."""
-    result = None
+def _last(steps: Iterable[tuple[int, int, _Result | None]], title: str) -> _Result:
+    """Run to the end with a progress bar on standard error; return the result.
+
+    A step is how much is done, of how much, and the result if it is the last one.
+    """
+    last = None
     with output.progress_bar() as show:
-        for step in steps:
-            share = getattr(step, "share", None)
-            done, total = (step.done, step.total) if share is None else (round(100 * share), 100)
+        for done, total, result in steps:
             show(Progress(title, done, total, 0.0, 0.0))
-            result = step.result
-    assert result is not None, "nobody cancels it here"
-    return result
+            last = result
+    assert last is not None, "nobody cancels it here"
+    return last
 
 
 def _table(record: dict[str, Any]) -> Table:

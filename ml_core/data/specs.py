@@ -13,7 +13,24 @@ Sides = Literal["both", "images", "texts"]
 Part = Literal["all", "validation", "test"]
 
 
-class ImageSpec(BaseModel):
+_PLACES = ("path", "pictures", "exclude")
+
+
+class _OnDisk(BaseModel):
+    """Data that may lie in files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = None
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The places that are named, by field."""
+        given: dict[str, str] = self.model_dump(include=set(_PLACES), exclude_none=True)
+        return given
+
+
+class ImageSpec(_OnDisk):
     """A set of evaluation images.
 
     Attributes
@@ -74,7 +91,7 @@ class ImageSpec(BaseModel):
         )
 
 
-class PairSpec(BaseModel):
+class PairSpec(_OnDisk):
     """A set of image-caption pairs to clean with.
 
     Attributes

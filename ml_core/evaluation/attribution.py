@@ -166,8 +166,7 @@ def pictures(subject: Subject, trigger: Trigger | None, index: int) -> Tensor:
     InputError
         If the image does not exist or cannot be read.
     """
-    size = getattr(subject.canvases, "__len__", None)
-    if index < 0 or (size is not None and index >= size()):
+    if not 0 <= index < len(subject.labels):
         raise InputError(f"There is no image number {index}; choose another.")
     own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
     indices = np.array([index], dtype=np.int64)

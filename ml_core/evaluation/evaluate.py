@@ -273,7 +273,7 @@ def _table(cache: EmbeddingCache | None, subject: Subject) -> EmbeddingTable | N
     model = subject.model
     if cache is None or model.identity is None or not subject.data_key:
         return None
-    place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
+    place = (str(model.device), model.precision, model.layout)
     key = (model.identity, subject.data_key, *place, versions()["torch"])
     return cache.table(key, len(subject.labels), subject.classifier.shape[1])
 
@@ -285,13 +285,8 @@ def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, A
     return provenance_of(subject, trigger) | {
         "n_total": total,
         "canvas": "model" if trigger is None else trigger.canvas,
-        "precision": _precision(model),
-        "layout": str(getattr(model, "layout", "")),
+        "precision": model.precision,
+        "layout": model.layout,
         "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
         "device": str(model.device),
     }
-
-
-def _precision(model: ClipModel) -> str:
-    """Arithmetic of the encoder."""
-    return str(getattr(model, "precision", "fp32"))

@@ -99,7 +99,12 @@ def save_result(
 
 
 def save_step(
-    spec: CleanSpec, model: ClipModel, inputs: Inputs, head: Tensor | None, path: Path, facts: Any
+    spec: CleanSpec,
+    model: ClipModel,
+    inputs: Inputs,
+    head: Tensor | None,
+    path: Path,
+    facts: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of one evaluation, or its adapter, and its head beside it."""
     written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)

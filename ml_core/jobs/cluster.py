@@ -95,7 +95,7 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     )
     paths = [spec.checkpoint, spec.donor, spec.reference]
     for part in sets:
-        paths += [getattr(part, name, None) for name in ("path", "pictures", "exclude")]
+        paths += [] if part is None else part.paths.values()
     if Path(spec.label_set).is_absolute():
         paths.append(spec.label_set)
     return tuple(dict.fromkeys(path for path in paths if path is not None))

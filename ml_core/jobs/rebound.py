@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import pair_batch
+from ml_core.cleaning.batches import Batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.labels import LabelSet
@@ -198,7 +198,7 @@ def _finetune(
             start.update(metric_values(found))
         return None if found is None else metric_values(found)
 
-    def make(step: int) -> Any:
+    def make(step: int) -> Batch:
         return pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
 
     run = train(model, recipe, make, control, validate=validate)

@@ -128,7 +128,7 @@ def _precision_note(inputs: Inputs, outcome: Outcome) -> list[str]:
     ]
 
 
-def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> Any:
+def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> dict[str, Any] | None:
     """Before and after of one head on one set; None if the set was not measured."""
     if (head, name) not in after:
         return None

@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
+from ml_core.cleaning.weight_space import Validate
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
@@ -258,13 +258,13 @@ def _stage(when: str, bench: str) -> str:
     return when if bench == "test" else f"{when} ({bench})"
 
 
-def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
+def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
     """What the loop calls to watch CA and ASR on validation images, or None."""
     bench = inputs.validation
     if bench is None:
         return None
 
-    def validate(head: Any) -> dict[str, float] | None:
+    def validate(head: Tensor | None) -> dict[str, float] | None:
         zero_shot = classifier_of(model, inputs.label_set)
         try:
             values = metric_values(drained(measure(model, bench, zero_shot, control, "validate")))

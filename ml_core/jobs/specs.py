@@ -228,16 +228,21 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         "checkpoint": str(folder / spec.checkpoint),
         "output_dir": str(folder / spec.output_dir),
     }
-    for name in ("donor", "reference", "trigger"):
-        given = getattr(spec, name)
+    files = {"donor": spec.donor, "reference": spec.reference, "trigger": spec.trigger}
+    for name, given in files.items():
         if given is not None:
             changes[name] = str(folder / given)
     if spec.label_set not in label_sets():
         changes["label_set"] = str(folder / spec.label_set)
-    for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
-        part = getattr(spec, name)
-        own = {field: getattr(part, field, None) for field in ("path", "pictures", "exclude")}
-        named = {field: str(folder / path) for field, path in own.items() if path is not None}
-        if part is not None and named:
-            changes[name] = part.model_copy(update=named)
+    parts: dict[str, ImageSpec | PairSpec | None] = {
+        "pairs": spec.pairs,
+        "training_images": spec.training_images,
+        "images": spec.images,
+        "test_images": spec.test_images,
+        "heldout_images": spec.heldout_images,
+    }
+    for name, part in parts.items():
+        if part is not None and part.paths:
+            placed = {field: str(folder / path) for field, path in part.paths.items()}
+            changes[name] = part.model_copy(update=placed)
     return spec.model_copy(update=changes)

@@ -195,6 +195,25 @@ def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeyp
                 assert dropped.pop() == checkpoint, f"{widget} in {station}"
 
 
+@pytest.mark.parametrize(
+    ("names", "several"),
+    [
+        (("a.pt", "b.safetensors", "c.png"), ["a.pt", "b.safetensors"]),
+        (("c.png", "d.png"), []),
+        (("a.pt", "c.png"), []),
+    ],
+)
+def test_only_several_checkpoints_make_a_list(window, tmp_path, monkeypatch, names, several):
+    lists, first = [], []
+    shell = window.context.shell
+    shell.checkpoints_wanted.disconnect()
+    shell.checkpoints_wanted.connect(lists.extend)
+    monkeypatch.setattr(window, "take_file", first.append)
+    window.take_files([tmp_path / name for name in names])
+    assert [path.name for path in lists] == several
+    assert [path.name for path in first] == ([] if several else [names[0]])
+
+
 def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
     from PIL import Image
 

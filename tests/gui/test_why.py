@@ -25,6 +25,7 @@ from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import to_csv
+from ml_core.jobs.demo import demo_checkpoint
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import FakeInference
 
@@ -314,3 +315,21 @@ def test_the_record_of_a_number_is_read_copied_and_saved(qtbot):
         ("digest", "ab"), ("trigger.parameters.opacity", "0.5"), ("mean", "[0.1, 0.2]"),
     ]  # fmt: skip
     dialog.close()
+
+
+def test_the_demo_offers_its_own_clean_twin(qtbot, context):
+    gallery = Gallery()
+    view = PairPage(context, gallery, lambda: 2000)
+    for widget in (gallery, view):
+        qtbot.addWidget(widget)
+    assert view.other.currentText() == "No other checkpoint yet: open a reference"
+    context.session.checkpoint = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()))
+    assert view.other.currentText() == "Reference: the demo's clean twin"
+    view.measure.click()
+    opening = context.inference.tickets[-1]
+    twin = str(demo_checkpoint(twin=True))
+    assert (opening.question.path, opening.question.role) == (twin, "reference")
+    opening.deliver(replace(facts("clean_twin.safetensors"), path=twin))
+    assert isinstance(context.inference.tickets[-1].question, ComparePair)
+    assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
+    assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]

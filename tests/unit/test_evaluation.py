@@ -48,6 +48,8 @@ class ColourModel:
     image_size: int = SIDE
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=SIDE))
     logit_scale: float = 10.0
+    precision: str = "fp32"
+    layout: str = "contiguous"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: list[int] = field(default_factory=list)
 

@@ -81,6 +81,8 @@ def _binary(
 class _Arrays:
     """Pictures that were read whole from pickles."""
 
+    a_file_each = False
+
     def __init__(self, files: tuple[Path, ...], pixels: NDArray[np.uint8]) -> None:
         self.files = files
         self._pixels = pixels

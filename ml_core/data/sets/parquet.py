@@ -23,6 +23,8 @@ _LABELS = ("label", "fine_label", "labels", "class", "cls", "category", "target"
 class ParquetSource:
     """Pictures of a column."""
 
+    a_file_each = False
+
     def __init__(self, groups: RowGroups, column: str) -> None:
         self.files = groups.paths
         self.rows = groups.rows

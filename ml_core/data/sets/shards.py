@@ -46,6 +46,8 @@ class Sample:
 class ShardSource:
     """Pictures in tar files."""
 
+    a_file_each = False
+
     def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
         self._shards = shards
