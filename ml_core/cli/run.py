@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -26,6 +28,20 @@ def ctrl_c_cancels(control: Control) -> Generator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_stage(stage: Generator[Event, None, Result]) -> Result:
+    """Run a part of a command's work with a progress bar; what it returns.
+
+    Ctrl-C ends it at once: nothing is written.
+    """
+    with output.progress_bar() as show:
+        while True:
+            try:
+                show(next(stage))
+            except StopIteration as end:
+                found: Result = end.value
+                return found
 
 
 def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:
