@@ -43,6 +43,7 @@ from ml_core.evaluation.zero_shot import (
     known_classifier,
     triggered_classifier,
 )
+from ml_core.jobs.demo import is_of_demo
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
@@ -139,6 +140,7 @@ class Engine:
             notes=(*checkpoint.architecture.notes, *notes),
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
+            of_demo=is_of_demo(checkpoint.inspection.sha256, model.config),
         )
         return self._line.keep(request, facts)
 

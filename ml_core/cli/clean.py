@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ml_core.cleaning.catalogue import Data
+from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -16,6 +17,7 @@ from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
     image_spec,
+    is_demo,
     labels_and_templates,
     open_trigger,
     pair_spec,
@@ -151,7 +153,11 @@ def clean(
             _refuse(context, "recipe", "method", "preset")
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
         else:
-            chosen = build_recipe(method, preset, settings or [], seed)
+            checkpoint = checkpoint_path(checkpoint)
+            demo = is_demo(checkpoint, donor, use_choice=not no_choice)
+            chosen = build_recipe(method, preset, settings or [], seed, demo=demo)
+            if not demo and (about := about_rate(chosen)):
+                output.say(about)
         spec = clean_spec(
             checkpoint,
             output_dir,

@@ -44,7 +44,13 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
 ]
 Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
-Preset = Annotated[str, typer.Option(help="quick, talk, thorough or paper.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else paper "
+        "where there is one)."
+    ),
+]
 Donor = Annotated[
     Path | None,
     typer.Option(
