@@ -159,6 +159,11 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
     """A trigger file, ``demo``, the id of a published one for a model input size, or none.
 
     A file of that name goes before the id.
+
+    Raises
+    ------
+    InputError
+        If there is no such trigger, or its file cannot be used.
     """
     from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
 
@@ -166,12 +171,25 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
         return None
     if name == "demo":
         return demo_trigger()
-    ids = {entry.id.lower() for entry in LIBRARY}
-    if name.lower() in ids and not Path(name).exists():
+    if is_trigger_id(name):
         return published(name, size, file)
     if file is not None:
         raise InputError("--trigger-file goes with the id of a published trigger.")
+    if not Path(name).exists() and Path(name).name == name and not Path(name).suffix:
+        ids = [entry.id for entry in LIBRARY]
+        near = [id for id in ids if id.lower().startswith(name.lower())]
+        raise InputError(
+            f"There is no trigger {name!r}: give a PNG or JSON file, demo, or one of "
+            f"{', '.join(near or ids)}."
+        )
     return load_trigger(Path(name))
+
+
+def is_trigger_id(name: str) -> bool:
+    """Whether a name is the id of a published trigger, and no file."""
+    from ml_core.triggers import LIBRARY
+
+    return name.lower() in {entry.id.lower() for entry in LIBRARY} and not Path(name).exists()
 
 
 def target_index(text: str, class_names: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     is_demo,
+    is_trigger_id,
     labels_and_templates,
     open_trigger,
     pair_spec,
@@ -285,14 +286,21 @@ def clean_spec(
     if training_images is None and wanted & _IMAGES:
         raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
     label_set = labels_and_templates(labels, templates)
-    stamp = open_trigger(trigger)
+    size = 224
+    if trigger is not None and is_trigger_id(trigger):  # which is made for an input size
+        with output.working(f"Looking at {checkpoint.name}"):
+            from ml_core.checkpoints import open_checkpoint
+
+            found = open_checkpoint(checkpoint_path(checkpoint), donor, use_choice=use_choice)
+        size = found.architecture.preprocess.size
+    stamp = open_trigger(trigger, size)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
     if labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
-    if trigger == "demo" and stamp is not None:
+    if trigger is not None and stamp is not None and (trigger == "demo" or is_trigger_id(trigger)):
         output_dir.mkdir(parents=True, exist_ok=True)
         trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
     elif trigger is not None:
@@ -319,6 +327,7 @@ def clean_spec(
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, label_set.class_names),
+        targeted=aim is not None,
         label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
         templates=label_set.templates if templates is not None else None,
         output_dir=str(output_dir.resolve()),
@@ -340,7 +349,8 @@ def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
     JobFailed
         If it failed inside.
     """
-    from ml_core.jobs.run import run
+    with output.working("Loading torch"):
+        from ml_core.jobs.run import run
 
     return run_to_result(lambda control: run(spec, control, resume=resume))
 

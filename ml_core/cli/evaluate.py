@@ -341,12 +341,9 @@ def _compare(
 
 def _forget_target(record: dict[str, Any]) -> None:
     """Nobody named a target: the class that stood in for it must not look like one."""
-    rates = ("baseline_target_rate", "baseline_target_rate_all", "target_margin_clean")
-    for name in ("target", "target_name", "baseline_interval", *rates):
-        record[name] = None
-    record["n_excl"] = 0
-    record["same_names"] = []
-    record["not_measured"]["baseline_target_rate"] = "no target"
+    from ml_core.evaluation.records import forget_target
+
+    forget_target(record)
     for row in record["breakdown"]["classes"]:
         row["baseline_target_rate"] = None
     record["breakdown"]["target"] = None

@@ -39,7 +39,10 @@ Templates = Annotated[
     Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
-TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
+TriggerFile = Annotated[
+    str | None,
+    typer.Option("--trigger", help="Trigger PNG or JSON, demo, or the id of a published one (T4)."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
 ]

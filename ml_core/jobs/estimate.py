@@ -32,7 +32,7 @@ from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
-from ml_core.jobs.inputs import Inputs, opening_inputs
+from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.reference import reference_of
@@ -83,10 +83,13 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
 
     opening = time.monotonic()
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
-    model = opened.build("cpu")
     again = time.monotonic() - opening
+    sets = yield from opening_sets(spec, control)
+    building = time.monotonic()
+    model = opened.build("cpu")
+    again += time.monotonic() - building
     check_pieces(model, spec.recipe, Ranks(0, spec.processes))
-    inputs = yield from opening_inputs(spec, model, control)
+    inputs = yield from opening_inputs(spec, model, control, sets=sets)
     with closing(inputs):
         model.to(inputs.device)
         yield from _measured(

@@ -36,7 +36,7 @@ from ml_core.jobs.artifacts import (
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.inputs import Inputs, opening_inputs
+from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.measure import classifier_of, measure, metric_values
 from ml_core.jobs.reference import reference_of
@@ -147,10 +147,11 @@ def _clean(
         read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
-    model = opened.build("cpu")
-    check_pieces(model, spec.recipe, ranks)
     try:
-        inputs = yield from opening_inputs(spec, model, control, ranks)
+        sets = yield from opening_sets(spec, control)  # what is wrong with it is told first
+        model = opened.build("cpu")
+        check_pieces(model, spec.recipe, ranks)
+        inputs = yield from opening_inputs(spec, model, control, ranks, sets=sets)
     except CancelledError:
         # The others wait for the first evaluation, and then ask whether to go on.
         ranks.any(True, device=choose_device(spec.device, ranks.local))

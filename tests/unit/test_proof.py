@@ -353,7 +353,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}
-    assert stages == {"open", "texts", "before", "after"}
+    assert stages - {"texts"} == {"open", "before", "after"}
     assert done.result["notes"] == []
 
 
