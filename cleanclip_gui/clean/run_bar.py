@@ -18,6 +18,7 @@ STAGES = {
     "open": "Opening checkpoint and data",
     "data": "Reading the data",
     "estimate": "Measuring a few steps",
+    "texts": "Embedding class texts",
     "before": "Measuring the checkpoint as it is",
     "prepare": "Choosing the fastest precision",
     "train": "Training",
@@ -100,7 +101,7 @@ class RunBar(QFrame):
         if progress.total:
             self.bar.setValue(round(1000 * min(progress.done / progress.total, 1.0)))
         self.details.setText(progress_text(progress))
-        unit = "examples" if progress.stage == "train" else "images"
+        unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = progress.rate
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
         self.bar.setAccessibleDescription(self.details.text())

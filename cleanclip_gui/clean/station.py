@@ -625,6 +625,7 @@ class CleanStation(QWidget):
         self.run.forget_estimate()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
+        self.form.set_demo(facts is None or facts.of_demo)
         self.run.follow(facts, keep=self.proving.is_running)
 
     def _on_trigger_change(self, _trigger: object) -> None:

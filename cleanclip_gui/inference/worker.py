@@ -99,9 +99,10 @@ class InferenceWorker(QObject):
                 while (other := self._mailbox.take_between(ticket)) is not None:
                     self._serve(engine, other)
                 if control.stopped():
+                    busy = busy or "texts"  # they may have been embedded, and are no longer
                     break
         except CancelledError:
-            busy = "texts"  # they may have been embedded, and are no longer
+            busy = "texts"
         finally:
             if busy:
                 self.busy_changed.emit("")

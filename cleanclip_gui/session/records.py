@@ -22,7 +22,8 @@ class CheckpointFacts:
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
     could not tell, ``notes`` what the file holds beside the model;
     ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
-    that the user chose with the loader doctor, and is among the assumptions.
+    that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
+    whether it is the built-in demo's, or a model of its architecture.
     """
 
     path: str
@@ -35,6 +36,7 @@ class CheckpointFacts:
     notes: tuple[str, ...] = ()
     donor: str = ""
     choice: str = ""
+    of_demo: bool = False
 
     @property
     def title(self) -> str:

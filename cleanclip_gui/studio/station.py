@@ -54,6 +54,7 @@ from ml_core.triggers import Trigger
 _RIGHT = 348
 _MIDDLE = 300  # in the smallest window the bars leave out words
 _ASKED = "The model is being asked…"
+_TEXTS = "Class texts are being embedded…"
 # Name, tab, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
     ("trigger", "Trigger", "Paint or choose a trigger", "Tri&gger canvas", "stamp", "Ctrl+Shift+1"),
@@ -578,6 +579,7 @@ class StudioStation(QWidget):
         live.failed.connect(self.shell.failed)
         live.evaluated.connect(self._on_evaluated)
         live.predicted.connect(self._on_predicted)
+        live.pictured.connect(self._on_pictured)
         live.unanswered.connect(self._on_unanswered)
         live.became_stale.connect(self._on_became_stale)
         self.visible_labels.failed.connect(self.figure.set_note)
@@ -600,7 +602,7 @@ class StudioStation(QWidget):
         found, images = result.evaluation, self.session.images
         same = "Other classes have the target's name; see By class." if found.same_names else ""
         self._show_note(same)
-        whole = images is None or found.n_total >= images.n
+        whole = not self.live.is_estimate and (images is None or found.n_total >= images.n)
         self.figure.set_evaluation(found, stale=older, whole=whole)
         last = not older and not found.partial
         self.gallery.update_predictions(result.per_image, older=older, last=last)
@@ -614,6 +616,13 @@ class StudioStation(QWidget):
         )
         self.bars.set_stale(older)
         self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
+        if self.live.one_image:
+            self._show_note()
+
+    def _on_pictured(self, result: PredictionReady, older: bool) -> None:
+        """The picture does not wait for its probabilities."""
+        self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
+        self.bars.set_empty_text(_TEXTS)
 
     def _on_became_stale(self) -> None:
         self.figure.set_stale(True)

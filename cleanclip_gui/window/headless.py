@@ -161,17 +161,18 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     shot("3-studio-triggered")
     window.show_station("clean")
     act(f"clean.start_{preset}")
-    shown = False
+    shown, reached = False, 0.0
 
     def cleaned() -> bool:
         """Whether the run has ended; how far it is goes to the bar meanwhile."""
-        nonlocal shown
+        nonlocal shown, reached
         run, progress = session.run, session.run_progress
         if run is not None and is_live(run) and progress is not None:
             share = progress.done / max(1, progress.total)
             begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
             description = f"CleanCLIP: {progress.stage}"
-            bar.update(stage, completed=begin + width * share, description=description)
+            reached = max(reached, begin + width * share)  # texts are embedded in between
+            bar.update(stage, completed=reached, description=description)
             if progress.stage == "train" and share > 0.7 and not shown:
                 shown = True
                 shot("4-clean")

@@ -32,7 +32,9 @@ from ml_core.reading.errors import InputError
 
 app = typer.Typer(
     name="cleanclip",
-    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.",
+    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.\n\n"
+    "Exit codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
+    "error, 130 cancelled with Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

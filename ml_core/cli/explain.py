@@ -32,7 +32,8 @@ from ml_core.cli.options import (
     Threads,
     given_path,
 )
-from ml_core.events import Progress
+from ml_core.cli.run import run_stage
+from ml_core.events import Control, Progress
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,9 +99,11 @@ def explain(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare goes with --method pca or tsne.")
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.data.images import open_images
-    from ml_core.jobs.devices import choose_device, set_threads
+    open_trigger(trigger)  # what is wrong with it is told before a model loads
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.data.images import open_images
+        from ml_core.jobs.devices import choose_device, set_threads
 
     paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
     donor = None if donor is None else checkpoint_path(donor)
@@ -108,10 +111,11 @@ def explain(
     shown = open_images(image_spec(images, None, seed), label_set)
     set_threads(threads)
     where = choose_device(device)
-    models = [
-        open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
-        for number, path in enumerate(paths)
-    ]
+    with output.working("Opening " + ", ".join(path.name for path in paths)):
+        models = [
+            open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
+            for number, path in enumerate(paths)
+        ]
     bench = _Bench(models, shown, label_set, open_trigger(trigger, models[0].image_size), seed)
     if mapping:
         record = bench.map(method, n, out)
@@ -143,7 +147,7 @@ class _Bench:
         return Subject(
             model,
             CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
-            classifier_of(model, self.label_set),
+            run_stage(classifier_of(model, self.label_set, Control())),
             self.label_set.class_names,
             self.images.labels,
             self.label_set.templates,

@@ -40,6 +40,7 @@ STAGES = {
     "data": "Reading the data",
     "before": "Before",
     "prepare": "Choosing precision",
+    "texts": "Class texts",
     "validate": "Validation",
     "train": "Cleaning",
     "after": "After",
@@ -133,6 +134,13 @@ def _log(text: str) -> str:
     except OSError as error:
         return f"the details could not be written to {log}: {error.strerror}"
     return f"the details are in {log}"
+
+
+@contextmanager
+def working(what: str) -> Generator[None]:
+    """Show that something of unknown length goes on, on standard error."""
+    with errors().status(f"{plain(what)} …"):
+        yield
 
 
 @contextmanager

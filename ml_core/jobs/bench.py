@@ -116,8 +116,9 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
     if found.status not in ("finished", "stopped") or job.trigger is None:
         return found
     try:
-        if spec.rebound and read_proof(folder, REBOUND_FILE) is None:
-            yield from _run(rebound(rebound_of(job), control))
+        proof = read_proof(folder, REBOUND_FILE)
+        if spec.rebound and (proof is None or proof.get("steps") != spec.rebound_steps):
+            yield from _run(rebound(rebound_of(job, steps=spec.rebound_steps), control))
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:

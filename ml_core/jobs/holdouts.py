@@ -216,7 +216,8 @@ def _side(
     assert bench.trigger is not None
     asked = list(_questions(bench.trigger, model.image_size))
     total = len(asked) + (other is not None) + (pairs is not None)
-    classifier, cache = classifier_of(model, bench.label_set), EmbeddingCache()
+    classifier = yield from classifier_of(model, bench.label_set, control)
+    cache = EmbeddingCache()
     found: dict[tuple[str, str, str], Measured] = {}
     for number, question in enumerate(asked):
         yield Progress(side, number, total)
@@ -227,7 +228,7 @@ def _side(
             found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured)
     if other is not None:
         yield Progress(side, len(asked), total)
-        _second_labels(model, bench, other, control, side, found)
+        yield from _second_labels(model, bench, other, control, side, found)
     if pairs is not None:
         yield Progress(side, total - 1, total)
         found |= _ranks(rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled))
@@ -242,7 +243,7 @@ def _second_labels(
     control: Control,
     side: str,
     found: dict[tuple[str, str, str], Measured],
-) -> None:
+) -> Generator[Event, None, None]:
     """The same images and trigger, asked with other classes."""
     label_set, target = other
     names = [*bench.label_set.class_names, ""]
@@ -251,7 +252,7 @@ def _second_labels(
     labels = np.where(bench.images.labels >= 0, labels, -1)
     images = replace(bench.images, labels=labels, class_names=label_set.class_names)
     part = replace(bench, images=images, label_set=label_set, target=target)
-    classifier = classifier_of(model, label_set)
+    classifier = yield from classifier_of(model, label_set, control)
     evaluation, _ = drained(measure_images(model, part, classifier, control, side))
     few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
     found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(

@@ -70,6 +70,8 @@ class CleanSpec(BaseModel):
         Name of a label set, or a text file with one class a line.
     templates
         Prompt templates; None takes those of the label set.
+    targeted
+        Whether somebody named the target; if not, nothing is said about it.
     output_dir
         Folder of everything the job writes.
     reference
@@ -103,6 +105,7 @@ class CleanSpec(BaseModel):
     heldout_images: ImageSpec | None = None
     trigger: str | None = None
     target: int = Field(default=0, ge=0)
+    targeted: bool = True
     label_set: str = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: str

@@ -15,11 +15,12 @@ from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 4 << 20
 PLACE = "{}"
+IGNORED = "superclasses"  # of CleanCLIP's ImageNet and CIFAR-100; its own program never reads it
 _NO_TABLE = "it is not the table that CleanCLIP reads"
 
 
 def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read exactly what evaluating the file would give, without evaluating it.
+    """Read what evaluating the file would give, without evaluating it; superclasses are left out.
 
     Parameters
     ----------
@@ -58,6 +59,9 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     parts: dict[str, ast.expr] = {}
     for key, value in zip(table.keys, table.values, strict=True):
         name = key.value if isinstance(key, ast.Constant) else None
+        if name == IGNORED and name not in parts:
+            parts[IGNORED] = value
+            continue
         if name not in ("classes", "templates") or name in parts:
             raise _refused(path, value.lineno, 'only "classes" and "templates" may stand there')
         parts[str(name)] = value

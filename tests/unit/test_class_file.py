@@ -34,6 +34,15 @@ def test_it_gives_what_evaluating_it_gives(tmp_path: Path) -> None:
         assert template.replace("{}", "cat") == function("cat")
 
 
+def test_superclasses_are_left_out(tmp_path: Path) -> None:
+    """CleanCLIP's own files for ImageNet and CIFAR-100 have them."""
+    text = '{"superclasses": {"fish": ["tench"]}, "classes": ["tench"], "templates": []}'
+    assert read_class_file(write(tmp_path, text)) == (("tench",), ())
+    twice = '{"superclasses": [], "superclasses": [], "classes": ["a"]}'
+    with pytest.raises(InputError, match="only"):
+        read_class_file(write(tmp_path, twice))
+
+
 def test_a_label_set_is_made_of_it(tmp_path: Path) -> None:
     found = load_label_set(write(tmp_path, GOOD))
     assert found.class_names == ("tench", "great white shark", "Tür")

@@ -155,7 +155,7 @@ class AttributionPage(QWidget):
 
     def follow_prediction(self, result: PredictionReady, older: bool) -> None:
         """Learn what the selected image is predicted as; ``older``: of an older trigger."""
-        if older:
+        if older or result.clean_probs is None:
             return
         before = self._class_index()
         self._top1 = {"clean": int(result.clean_probs.argmax())}
