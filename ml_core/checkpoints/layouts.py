@@ -9,7 +9,7 @@ from typing import Literal
 
 from ml_core.checkpoints import transformers_names
 from ml_core.checkpoints.head import Head, find_head
-from ml_core.checkpoints.openai_names import find_prefix, is_head, strip_prefix
+from ml_core.checkpoints.openai_names import find_prefix, find_start, is_head, strip_prefix
 from ml_core.checkpoints.other_models import refuse_foreign, unknown
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import Inspection
@@ -17,6 +17,9 @@ from ml_core.reading import Inspection
 Tower = Literal["image", "text"]
 Shapes = Mapping[str, tuple[int, ...]]
 
+TIMM_START = "visual.trunk."
+HF_START = "text.transformer."
+"""What the names of timm's image encoders and transformers' text encoders begin with."""
 _IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
 _MAX_LISTED = 8
 
@@ -93,6 +96,8 @@ def find_layout(inspection: Inspection) -> Layout:
     shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
     where = inspection.name
     prefix = find_prefix(shapes, "visual.conv1.weight")
+    if prefix is None:
+        prefix = find_start(shapes, TIMM_START)
     if prefix is not None:
         return _openai(shapes, prefix, where)
     marks = (transformers_names.IMAGE_MARK, transformers_names.TEXT_MARK)
@@ -109,15 +114,15 @@ def find_layout(inspection: Inspection) -> Layout:
     )
     if prefix is not None:
         return _text_alone(shapes, prefix, where)
-    refuse_foreign(shapes, where)
+    refuse_foreign(shapes, where, alone=True)
     raise unknown(shapes, where)
 
 
 def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
-    """OpenAI's and open_clip's names."""
+    """OpenAI's and open_clip's names, also around encoders of timm and of transformers."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    whole = any(key.endswith("token_embedding.weight") for key in keys)
+    whole = any(key.endswith("token_embedding.weight") or key.startswith(HF_START) for key in keys)
     return _layout(
         "names of OpenAI and open_clip",
         ("image", "text") if whole else ("image",),

@@ -15,6 +15,7 @@ from ml_core.atomic import Content, HalfReplacedError, replace_files
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY
+from ml_core.checkpoints.save_tokenizer import tokenizer_files
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
 from ml_core.reading import InputError
@@ -79,10 +80,11 @@ def save_checkpoint(
         write_safetensors(file, tensors, metadata, on_bytes)
 
     if path.suffix.lower() == ".safetensors":
-        _replace({path: write_weights})
+        _replace({path: write_weights} | tokenizer_files(model, path))
     else:
         text = (json.dumps(config, indent=2) + "\n").encode()
-        _replace({path / CONFIG_NAME: text, path / WEIGHTS_NAME: write_weights})
+        files: dict[Path, Content] = {path / CONFIG_NAME: text, path / WEIGHTS_NAME: write_weights}
+        _replace(files | tokenizer_files(model, path))
     return path
 
 

@@ -80,8 +80,8 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
 
     BatchNorm's running means and variances move as weights do, since no data may be at hand to
     take them anew; a variance stays at least a tenth of the base's, but between the two ends one
-    that is less at the end goes there. The logit scale stays in [0, ln 100]. What is not in
-    ``vector`` is the base's, counters among it.
+    that is less at the end goes there. The logit scale stays in [0, ln 100], unless it has a bias
+    beside it, as a SigLIP's. What is not in ``vector`` is the base's, counters among it.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
                 end = start + step.to(start)
                 floor = torch.where(end > 0, torch.minimum(floor, end), floor)
             value = torch.maximum(value, floor)
-        elif name == "logit_scale":
+        elif name == "logit_scale" and "logit_bias" not in base:
             value = value.clamp(0.0, MAX_LOG_SCALE)
         made[name] = value
     return made

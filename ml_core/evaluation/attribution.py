@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,13 @@ class AttributionStep:
 
 def methods(model: ClipModel) -> tuple[Method, ...]:
     """Methods that this model allows, the usual one first."""
-    if model.convolutional:
+    with suppress(InputError):
+        stages(model)
         return "grad-cam", "occlusion"
-    try:
+    with suppress(InputError):
         attention_layers(model)
-    except InputError:
-        return ("occlusion",)
-    return "attention", "occlusion"
+        return "attention", "occlusion"
+    return ("occlusion",)
 
 
 def attribute(

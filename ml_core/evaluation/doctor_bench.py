@@ -92,7 +92,7 @@ class Bench:
     def cosines(self, settings: Choice) -> Tensor:
         """[n, C] products of unit image and class embeddings, on the CPU."""
         convolutional = isinstance(
-            self.checkpoint.architecture.config["vision_cfg"]["layers"], list
+            self.checkpoint.architecture.config["vision_cfg"].get("layers"), list
         )
         activation = None if convolutional else settings.quick_gelu
         image_key = (
