@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import PathText
 from ml_core.jobs.specs import CleanSpec
 
 BENCH_FILE = "bench.json"
@@ -43,7 +44,7 @@ class BenchSpec(BaseModel):
     minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
     rebound: bool = False
     holdouts: bool = False
-    other_labels: str | None = None
+    other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""
