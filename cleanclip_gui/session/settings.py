@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile
 
 _LOG = logging.getLogger(__name__)
 _MAX_RECENT = 8
@@ -31,6 +32,17 @@ class Settings(BaseModel):
     last_folder: str = ""
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
+
+
+class _Layout(BaseModel):
+    """The window's geometry and dock state in base64."""
+
+    geometry: str
+    state: str
+
+
+_SETTINGS = JsonFile("a file of settings", "the defaults are used", max_bytes=1 << 20)
+_LAYOUT = JsonFile("a window's layout", "the default is used", max_bytes=1 << 20)
 
 
 class SettingsStore:
@@ -62,14 +74,15 @@ class SettingsStore:
     def layout(self) -> tuple[bytes, bytes]:
         """Geometry and dock state as they were saved; empty if there is none."""
         try:
-            saved = json.loads(self._layout_file.read_text("utf-8"))
+            if not self._layout_file.exists():
+                return b"", b""
+            read = _LAYOUT.read(self._layout_file)
+            saved = _LAYOUT.check(read, _Layout, self._layout_file.name)
             return (
-                base64.b64decode(saved["geometry"], validate=True),
-                base64.b64decode(saved["state"], validate=True),
+                base64.b64decode(saved.geometry, validate=True),
+                base64.b64decode(saved.state, validate=True),
             )
-        except FileNotFoundError:
-            return b"", b""
-        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+        except (OSError, InputError, ValueError):  # no base64 among them
             _LOG.warning("The saved window layout is damaged; the default is used.")
             return b"", b""
 
@@ -83,10 +96,10 @@ class SettingsStore:
 
     def _read(self) -> Settings:
         try:
-            return Settings.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
-            return Settings()
-        except (OSError, ValidationError, ValueError):
+            if not self._file.exists():
+                return Settings()
+            return _SETTINGS.check(_SETTINGS.read(self._file), Settings, self._file.name)
+        except (OSError, InputError):
             _LOG.warning("The settings in %s are damaged; defaults are used.", self._file)
             return Settings()
 

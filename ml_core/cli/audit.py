@@ -28,7 +28,6 @@ from ml_core.cli.options import (
 )
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
@@ -135,7 +134,7 @@ def audit(
 
     result = run_to_result(lambda control: run_audit(spec, control))
     folder = Path(spec.output_dir)
-    found = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+    found = read_audit(folder / AUDIT_FILE)
     exclusions = None
     if exclude_worst:
         exclusions = folder / EXCLUSIONS_FILE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 
 AUDIT_FILE = "audit.json"
@@ -52,8 +52,8 @@ class AuditSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     use_choice: bool = True
     pairs: PairSpec
     reference: PairSpec | None = None
@@ -64,7 +64,7 @@ class AuditSpec(BaseModel):
     worst: int = Field(default=100, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=128, ge=1, le=4096)
-    output_dir: str
+    output_dir: PathText
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import PathText
 from ml_core.jobs.specs import CleanSpec
 
 BENCH_FILE = "bench.json"
@@ -46,7 +47,7 @@ class BenchSpec(BaseModel):
     rebound: bool = False
     holdouts: bool = False
     rebound_steps: int = Field(default=300, ge=1, le=100_000)
-    other_labels: str | None = None
+    other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""

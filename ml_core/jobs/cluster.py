@@ -7,6 +7,7 @@ What comes from the spec may be a stranger's: nothing of it stands in a script a
 
 from __future__ import annotations
 
+import errno
 import shlex
 import unicodedata
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
 _PORT = 29_400
+_LARGEST = 64 << 20
 _SECONDS_TO_SAVE = 120
 # Controls, line and paragraph separators, and halves of characters, as names that are no text have.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
@@ -66,7 +68,7 @@ def export_job(
     if spec.trigger is not None:
         try:
             for part in _trigger_files(Path(spec.trigger)):
-                files[folder / part.name] = read_file(part)
+                files[folder / part.name] = _whole(part)
         except OSError as error:
             raise InputError(
                 f"The job's trigger {spec.trigger} cannot be read; put it back.",
@@ -111,6 +113,14 @@ def _trigger_files(path: Path) -> list[Path]:
     suffixes = (".png", ".json", ".safetensors", *ARRAY_SUFFIXES)
     beside = [path.with_suffix(suffix) for suffix in suffixes]
     return list(dict.fromkeys([path, *(part for part in beside if part.is_file())]))
+
+
+def _whole(part: Path) -> bytes:
+    """The bytes of a trigger's file; `OSError` if there are more than a trigger has."""
+    raw = read_file(part, _LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MB", str(part))
+    return raw
 
 
 def _check_names(names: Iterable[str]) -> None:

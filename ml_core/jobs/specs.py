@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 
@@ -94,8 +94,8 @@ class CleanSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     use_choice: bool = True
     recipe: Recipe
     pairs: PairSpec | None = None
@@ -103,18 +103,18 @@ class CleanSpec(BaseModel):
     images: ImageSpec | None = None
     test_images: ImageSpec | None = None
     heldout_images: ImageSpec | None = None
-    trigger: str | None = None
-    target: int = Field(default=0, ge=0)
+    trigger: PathText | None = None
+    target: int = Field(default=0, ge=0, lt=2**31)
     targeted: bool = True
-    label_set: str = "demo"
+    label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
-    output_dir: str
-    reference: str | None = None
+    output_dir: PathText
+    reference: PathText | None = None
     keep_steps: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     processes: int = Field(default=1, ge=1, le=1024)
     threads: int = Field(default=0, ge=0, le=1024)
-    minutes: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    minutes: float | None = Field(default=None, gt=0.0, le=1e6, allow_inf_nan=False)
     speed: SpeedChoice | None = None
 
 

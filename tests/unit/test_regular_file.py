@@ -155,7 +155,7 @@ def test_remembered_choices_are_not_waited_for(
 ) -> None:
     path = pipe("choices.json")
     monkeypatch.setattr(saved_choices, "remembered_file", lambda: path)
-    with pytest.raises(InputError, match="cannot be read: it is a named pipe"):
+    with pytest.raises(InputError, match="no regular file but a named pipe"):
         saved_choices._read()
 
 

@@ -104,7 +104,7 @@ def test_forgetting(tiny_checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "cannot be used"),
+        ("{", "is not a table of remembered choices"),
         ('{"choices": []}', "has no table of choices"),
         ('{"choices": {"x": {"day": "2026-11-26", "name": "a"}}}', "x is no SHA-256"),
         ('{"choices": {"SHA": {"day": "soon", "name": "a"}}}', "day"),

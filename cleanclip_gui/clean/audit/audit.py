@@ -34,7 +34,9 @@ from ml_core.jobs.audit_spec import (
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_file, read_file
+from ml_core.reading.regular_file import open_file
+
+_LARGEST = 1024  # pixels on a side of a thumbnail
 
 
 def audits_dir() -> Path:
@@ -296,13 +298,18 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
         If a file is missing or not what it should be.
     """
     try:
-        audit = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+        audit = read_audit(folder / AUDIT_FILE)
         pictures = _mapped(folder / THUMBNAILS_FILE)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
             "The audit's files cannot be read; run it again.", "damaged", str(error)
         ) from error
-    if pictures.ndim != 4 or len(pictures) != len(audit.pairs):
+    sides = pictures.shape[1:] if pictures.ndim == 4 else (0, 0, 0)
+    if (
+        len(pictures) != len(audit.pairs)
+        or sides[2] != 3
+        or not 0 < min(sides) <= max(sides) <= _LARGEST
+    ):
         raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
     return audit, pictures
 
@@ -315,7 +322,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     OSError, ValueError
         If there is no such file, or it holds no uint8.
     """
-    with open_file(path) as file:
+    with open_file(path, inside=path.parent) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version of the format")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)

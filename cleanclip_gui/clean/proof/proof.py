@@ -21,6 +21,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -117,6 +118,21 @@ class ProofSection(QWidget):
         self.uses.setText(text)
         self.uses.setVisible(bool(text))
 
+    def show_record(self, kind: Kind, record: dict[str, Any]) -> None:
+        """Show what a test found; what cannot be shown is said."""
+        fits = is_rebound(record) if kind == "rebound" else are_holdouts(record)
+        if not fits:
+            self.refuse(kind, f"{_FILES[kind]} of this run cannot be read; run the test again.")
+        elif kind == "rebound":
+            self.rebound.show_record(record)
+        else:
+            self.holdouts.show_record(record)
+
+    def refuse(self, kind: Kind, sentence: str) -> None:
+        """Say why nothing is shown of a test."""
+        (self.rebound if kind == "rebound" else self.holdouts).hide()
+        self.say(sentence)
+
     def say(self, text: str) -> None:
         """Say one sentence under the bar."""
         self._state.setText(text)
@@ -196,9 +212,13 @@ class ProofTests(QObject):
             self._folder = folder
             self._section.forget()
         for kind in _FILES:
-            record = read_proof(folder, _FILES[kind])
+            try:
+                record = read_proof(folder, _FILES[kind])
+            except InputError as error:
+                self._section.refuse(kind, error.sentence)
+                continue
             if record is not None:
-                self._show(kind, record)
+                self._section.show_record(kind, record)
         self._section.show()
         self._tell_uses()
         self._refresh()
@@ -306,21 +326,13 @@ class ProofTests(QObject):
         if last.status == "finished":
             self._section.show_idle("")
             if self._tested == self._folder:
-                self._show(self.kind, last.result)
+                self._section.show_record(self.kind, last.result)
         elif last.status == "failed":
             self._section.show_idle(f"{name} failed: {last.error}")
         else:
             self._section.show_idle(f"{name} was cancelled.")
         self._refresh()
         self.changed.emit()
-
-    def _show(self, kind: Kind, record: dict[str, Any]) -> None:
-        view = self._section.rebound if kind == "rebound" else self._section.holdouts
-        try:
-            view.show_record(record)
-        except (KeyError, TypeError, ValueError):
-            view.hide()
-            self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
 
     def _refresh(self) -> None:
         options = self._section.options_button

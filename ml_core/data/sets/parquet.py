@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ from ml_core.data.sets.found import FoundSet
 from ml_core.data.sets.row_groups import RowGroups, damaged, parquet_file
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
+from ml_core.reading.strict_json import JsonError, parse_object
 
 _IMAGES = ("image", "img", "images", "jpg", "png")
+_MAX_FEATURES = 8 << 20
+_MAX_CLASSES = 100_000
 _LABELS = ("label", "fine_label", "labels", "class", "cls", "category", "target")
 
 
@@ -133,8 +135,9 @@ def _feature_names(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]
     """Class names out of Hugging Face's description of the columns."""
     raw = metadata.get(b"huggingface", b"")
     try:
-        found = json.loads(raw)["info"]["features"][column]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        told = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
+        found: Any = told["info"]["features"][column]["names"]
+    except (JsonError, KeyError, TypeError):
         return ()
     if isinstance(found, dict):  # written as {"0": name, ...}
         found = [found.get(str(index)) for index in range(len(found))]
