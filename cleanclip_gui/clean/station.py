@@ -209,8 +209,8 @@ class CleanStation(QWidget):
             # Without a menu: what the guided run does.
             *(
                 Command(
-                    f"clean.start_{preset}", f"CleanCLIP, preset {preset}", "",
-                    partial(self.start_preset, preset), "",
+                    f"clean.set_{preset}", f"CleanCLIP, preset {preset}", "",
+                    partial(self.set_preset, preset), "",
                 )
                 for preset in ("talk", "default")
             ),
@@ -264,12 +264,11 @@ class CleanStation(QWidget):
         asked = self.session.trigger, self.session.target
         self.queue.start_or_add(spec_path.parent, spec, asked)
 
-    def start_preset(self, preset: str) -> None:
-        """Clean with CleanCLIP's preset of that name, unless something is being cleaned."""
+    def set_preset(self, preset: str) -> None:
+        """Set CleanCLIP's preset of that name, unless something is being cleaned."""
         if not is_live(self.session.run):
             self.form.set_method("cleanclip")
             self.form.set_preset(preset)
-            self.start()
 
     @Slot()
     def estimate(self) -> None:

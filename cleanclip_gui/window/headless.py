@@ -160,7 +160,8 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
     shot("3-studio-triggered")
     window.show_station("clean")
-    act(f"clean.start_{preset}")
+    act(f"clean.set_{preset}")
+    act("clean.start")
     shown = False
 
     def cleaned() -> bool:
