@@ -16,6 +16,7 @@ from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
     count_text,
+    duration_text,
     percent,
     percent_range,
     plain,
@@ -111,16 +112,6 @@ def difference_text(points: float | None) -> str:
         return "= no change"
     arrow, sign = ("▲", "+") if points > 0 else ("▼", "−")
     return f"{arrow} {sign}{abs(points):.1f} points"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in words, e.g. ``3 min 5 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def summary(result: Mapping[str, Any]) -> str:

@@ -106,6 +106,30 @@ def plural(n: int, one: str, many: str = "") -> str:
     return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
 
 
+def duration_text(seconds: float) -> str:
+    """A duration in words, e.g. ``3 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def left_text(seconds: float | None) -> str:
+    """How long something still takes, as coarse as it is known; empty where it is not."""
+    if seconds is None:
+        return ""
+    if seconds < 5:
+        return "a few seconds left"
+    if seconds < 55:
+        return f"{5 * round(seconds / 5)} s left"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min left"
+    return f"{minutes // 60} h {minutes % 60} min left"
+
+
 def device_text(name: str) -> str:
     """Name of a torch device for people, e.g. ``CUDA GPU 0``."""
     kind, _, number = name.partition(":")

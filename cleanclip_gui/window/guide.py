@@ -24,8 +24,8 @@ class Step:
 
     ``target`` is the object name of the widget that it speaks of. ``act`` is the id of the command
     that Next runs here before it goes on (shown as ``act_text``) while ``ready`` does not hold;
-    Next waits for ``ready`` otherwise. ``prepare`` is the id of the command that sets the station up
-    when the step is shown. The card stands in the corner at the bottom right, where Next stays
+    Next waits for ``ready`` otherwise. ``prepare`` is the id of the command that sets the station
+    up when the step is shown. The card stands in the corner at the bottom right, where Next stays
     under the speaker's mouse.
     """
 

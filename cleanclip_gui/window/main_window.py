@@ -45,7 +45,7 @@ from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
 from cleanclip_gui.widgets.dropped_files import local_paths
-from cleanclip_gui.widgets.text import used_text
+from cleanclip_gui.widgets.text import left_text, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
@@ -433,8 +433,10 @@ class MainWindow(QMainWindow):
         words = {"running": "is running", "paused": "is paused"}
         text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
-        share = progress.done / progress.total if progress and progress.total else None
-        self.status.set_job(text, share)
+        counts = progress is not None and run is not None and run.status == "running"
+        left = left_text(progress.seconds_left) if progress and counts else ""
+        share = 0.0 if progress is None else progress.fraction
+        self.status.set_job(f"{text}, {left}" if text and left else text, share)
 
     @Slot(str)
     def _on_logged(self, text: str) -> None:

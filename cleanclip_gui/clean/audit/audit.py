@@ -32,6 +32,7 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
     write_audit_spec,
 )
+from ml_core.jobs.overall import Overall, Plan, audit_plan
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -72,6 +73,7 @@ class Auditing(QObject):
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None
+        self._overall = Overall(Plan(()))
 
     @Slot()
     def open(self) -> None:
@@ -192,6 +194,7 @@ class Auditing(QObject):
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self.folder = runner, folder
+        self._overall = Overall(audit_plan(spec))
         dialog.show_running()
 
     @Slot()
@@ -263,7 +266,9 @@ class Auditing(QObject):
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
-            self.dialog.show_progress(event)
+            self._overall.take(event)
+            whole = self._overall.fraction, self._overall.seconds_left
+            self.dialog.show_progress(event, *whole)
 
     def _on_ended(self, folder: Path, done: Done) -> None:
         if self.runner is None or folder != self.folder:  # of a dialog that was closed
@@ -273,7 +278,7 @@ class Auditing(QObject):
         if dialog is None:
             return
         if done.status == "cancelled":
-            dialog.show_ended("Cancelled. The next audit finds what was embedded.")
+            dialog.show_ended("Cancelled. Finished embeddings are reused by the next audit.")
         elif done.status != "finished":
             dialog.show_ended(done.error, error=True)
         else:
