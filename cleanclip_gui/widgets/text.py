@@ -6,6 +6,7 @@ import html
 import math
 import re
 
+from ml_core import figures
 from ml_core.figures import percent as percent  # the window's own, and the core's
 from ml_core.reading.plain import plain as escaped
 
@@ -97,8 +98,8 @@ def change_text(relative: float) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``; what rounds to 0 has none."""
+    return figures.signed(value, digits).replace("-", "−")
 
 
 def plural(n: int, one: str, many: str = "") -> str:
