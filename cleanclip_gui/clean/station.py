@@ -207,7 +207,12 @@ class CleanStation(QWidget):
                 partial(self._shown, partial(self.show_page, COMPARISON)),
                 "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
             ),
-            # Without a menu: what the guided run does.
+            # Without a menu: what the welcome page offers, and what the guided run does.
+            Command(
+                "clean.resume_last", "Resume", "", partial(self._shown, self.resuming.resume_shown),
+                "Go on with the run that was interrupted.", "play", "", 0,
+                lambda: self.run.is_offered,
+            ),
             *(
                 Command(
                     f"clean.set_{preset}", f"CleanCLIP, preset {preset}", "",
@@ -458,6 +463,7 @@ class CleanStation(QWidget):
         shell, run = self.shell, self.run
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
+        shell.run_wanted.connect(self._on_run_wanted)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.alpha_line, self.proving,
@@ -566,6 +572,7 @@ class CleanStation(QWidget):
     @Slot()
     def _on_run_began(self) -> None:
         self.log_line.setText("")  # it was of the run before
+        self.shell.interrupted.emit("")
 
     @Slot(object)
     def _on_run_ended(self, last: Done) -> None:
@@ -659,7 +666,21 @@ class CleanStation(QWidget):
         left_out = self.queue.keep(data_dir() / QUEUE_FILE)
         if left_out:
             self.runs.say(left_out)
+        self.shell.interrupted.emit(self.run.trouble.sentence if self.run.trouble else "")
         self._refresh()
+
+    @Slot(str)
+    def _on_run_wanted(self, folder: str) -> None:
+        """Show a run of an earlier window, if nothing is at work and it can still be read."""
+        if self.is_busy():
+            return
+        try:
+            past = read_run(Path(folder))
+        except InputError as error:
+            self._log(error.sentence)
+            return
+        if past.can_be_shown:
+            self.run.show_past(past)
 
     @Slot()
     def _on_closing(self) -> None:
