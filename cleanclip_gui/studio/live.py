@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
@@ -26,6 +27,16 @@ SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
+
+
+@dataclass(frozen=True)
+class WholeSet:
+    """How many images of the whole set are measured, and the seconds left, if they are known."""
+
+    done: int
+    total: int
+    seconds_left: float | None = None
+
 
 Standing = Literal["newest", "older", "useless"]
 
@@ -65,6 +76,8 @@ class LiveLoop(QObject):
         An answer, and whether it is of an older trigger (bool).
     became_stale
         What is on show is out of date from now on.
+    whole_changed
+        :attr:`whole` is another one.
     failed
         The InputError of a trigger that cannot be made.
     unanswered
@@ -81,6 +94,7 @@ class LiveLoop(QObject):
     evaluated = Signal(object, bool)
     predicted = Signal(object, bool)
     became_stale = Signal()
+    whole_changed = Signal()
     failed = Signal(object)
     unanswered = Signal(object)
 
@@ -101,6 +115,7 @@ class LiveLoop(QObject):
         self._one_image = False
         self._limit: int | None = None
         self._all_asked = False
+        self._whole: WholeSet | None = None
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
@@ -133,6 +148,11 @@ class LiveLoop(QObject):
         return not self._one_image and (self._part or self.limit) is not None
 
     @property
+    def whole(self) -> WholeSet | None:
+        """How far the measurement of the whole set is that was asked for; None if none goes on."""
+        return self._whole
+
+    @property
     def rate(self) -> float:
         """Images a second, clean and triggered; 0 while it is not known."""
         return self._rate
@@ -152,7 +172,7 @@ class LiveLoop(QObject):
         size = self._part or self.limit
         if size is None or images is None:
             return run_note(self._session.run)
-        return f"Slow here: {count_text(size)} of {count_text(images.n)} images."
+        return f"Estimate from {count_text(size)} of {count_text(images.n)} images (slow model)."
 
     def set_one_image(self, one_image: bool) -> None:
         """Look at the selected image alone, or at the whole set."""
@@ -168,6 +188,19 @@ class LiveLoop(QObject):
         self._all_asked, self._part = True, None
         self._one_image = False
         self._ask(keeps_all=True)
+        images = self._session.images
+        self._set_whole(None if images is None else WholeSet(0, images.n))
+
+    def cancel_all(self) -> None:
+        """End the measurement of the whole set; a part of it is measured again."""
+        if self._whole is not None:
+            self._cancel()
+            self.touch()
+
+    def _set_whole(self, whole: WholeSet | None) -> None:
+        if whole != self._whole:
+            self._whole = whole
+            self.whole_changed.emit()
 
     def take_pace(self, rate: float) -> None:
         """Learn that the model takes ``rate`` images a second, clean and triggered."""
@@ -197,6 +230,7 @@ class LiveLoop(QObject):
         self._growths = 0
         if not keeps_all:
             self._all_asked = False
+            self._set_whole(None)
         if not self._stale:
             self._stale = True
             self.became_stale.emit()
@@ -268,6 +302,11 @@ class LiveLoop(QObject):
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
+        if not older and self._whole is not None and result.question.n is None:
+            found = result.evaluation
+            left = (found.n_total - found.n) / self._rate if self._rate > 0 else None
+            done = WholeSet(found.n, found.n_total, left)
+            self._set_whole(done if found.partial else None)
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
         standing = self._standing(result.question)
