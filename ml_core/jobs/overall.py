@@ -284,7 +284,8 @@ def rebound_plan(spec: ReboundSpec) -> Plan:
 
 def holdouts_plan(spec: HoldoutSpec) -> Plan:
     """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
-    sides = (Part(name, work=_count(spec.images), items=_QUESTIONS) for name in ("before", "after"))
+    pictures = _QUESTIONS * _count(spec.images)
+    sides = (Part(name, work=1.0, items=pictures) for name in ("before", "after"))
     return Plan((Part("open", _OPEN_SECONDS), *sides))
 
 
