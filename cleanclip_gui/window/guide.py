@@ -93,7 +93,7 @@ def _clean_body(session: Session) -> str:
             "set on the left."
         )
     if is_live(run):
-        return "It runs in a process of its own. Watch ASR fall while accuracy holds."
+        return "It runs in the background. Watch ASR fall while accuracy holds."
     if run.status in ("finished", "stopped"):
         return "Done: the cleaned checkpoint is saved and was measured again from its file."
     return f"The run ended early: {run.error or run.status}."

@@ -412,7 +412,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        self.show_error(failed.sentence, failed.details)
+        title = f"{failed.question.act} failed"
+        ErrorDialog(failed.sentence, failed.details, title=title, parent=self).open()
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:

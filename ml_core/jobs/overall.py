@@ -24,8 +24,8 @@ _UNKNOWN_NUMBER = 2000  # of pictures or pairs, until a stage tells its total
 _UNKNOWN_STEPS = 500
 _ALPHAS, _QUESTIONS = 12, 30  # that are tried and asked, until the stage tells its total
 _OPEN_SECONDS, _PREPARE_SECONDS, _WRITE_SECONDS = 4.0, 4.0, 1.0
-# Forward and backward through an encoder, and what a caption takes of a picture's time.
-_TRAINED, _TEXT = 3.0, 0.4
+# Forward and backward through an encoder (in bfloat16, mostly), and a caption beside a picture.
+_TRAINED, _TEXT = 2.0, 0.4
 
 
 _Units = Mapping[bool, float | None]

@@ -329,8 +329,8 @@ def finish(panel: CleanStation, tmp_path: Path) -> Path:
 def test_before_and_after_stand_side_by_side(panel: CleanStation, session, tmp_path: Path) -> None:
     finish(panel, tmp_path)
     assert panel.before_after.sentence() == (
-        "CleanCLIP lowered the attack success rate from 98.0\u00a0% to 4.0\u00a0% and lowered "
-        "clean accuracy from 97.4\u00a0% to 96.2\u00a0% in 3 min 7 s."
+        "CleanCLIP cut the ASR from 98.0 to 4.0\u00a0%; clean accuracy fell from 97.4 to "
+        "96.2\u00a0% (3 min 7 s)."
     )
     texts = [label.text() for label in panel.before_after.findChildren(QLabel)]
     for text in ("98.0 %", "4.0 %", "▼ −94.0 points", "▼ −1.2 points", "▲ +84.0 points",
@@ -679,12 +679,10 @@ def test_nothing_measured_is_said(qtbot) -> None:
     widget = BeforeAfter()
     qtbot.addWidget(widget)
     widget.show_result({"method": "mmcl", "seconds": 5, "before": None, "after": None})
-    assert widget.sentence() == (
-        "MMCL only finished; nothing was measured before and after in 5 s."
-    )
+    assert widget.sentence() == ("MMCL only finished; nothing was measured before and after (5 s).")
     assert "not measured" in [label.text() for label in widget.findChildren(QLabel)]
     assert summary({"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}) == (
-        "The run left clean accuracy at 50.0\u00a0% in 1 s."
+        "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
     )
     assert QApplication.instance() is not None
 

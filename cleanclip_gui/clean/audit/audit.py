@@ -140,7 +140,7 @@ class Auditing(QObject):
 
     def _to_look_anew(self) -> str:
         """What to do where it is not."""
-        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to audit again."
 
     def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
         """The page for some pairs, as the checkpoint at a path sees them."""

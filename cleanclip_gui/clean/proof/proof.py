@@ -37,9 +37,9 @@ from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
 HELP = (
-    "One low number is no proof. The rebound test finetunes the cleaned model once more on clean "
-    "pairs and watches whether the backdoor comes back; hold-outs measure what the run was not "
-    "told: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
+    "A low ASR for one trigger does not prove the model is clean. The rebound test finetunes it "
+    "again on clean pairs and watches whether the backdoor comes back; hold-outs test what the run "
+    "never saw: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
 )
 Kind = Literal["rebound", "holdouts"]
 _FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}

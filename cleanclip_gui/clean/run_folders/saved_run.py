@@ -65,7 +65,7 @@ def read_saved_run(folder: Path) -> SavedRun:
     if not (folder / STATE_FILE).is_file():
         raise InputError(
             f"The run in {name} ended before its first save: there is nothing to go on from; "
-            "start it anew."
+            "start it again."
         )
     spec = read_spec(folder / SPEC_FILE)
     step = _saved_step(folder / STATE_FILE)
@@ -101,10 +101,10 @@ def _saved_step(state: Path) -> int:
         step = json.loads(read_header(state).metadata["facts"])["step"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"The saved state {state.name} is damaged; start the run anew.", "damaged", str(error)
+            f"The saved state {state.name} is damaged; start it again.", "damaged", str(error)
         ) from error
     if not isinstance(step, int) or step < 0:
-        raise InputError(f"The saved state {state.name} is damaged; start the run anew.", "damaged")
+        raise InputError(f"The saved state {state.name} is damaged; start it again.", "damaged")
     return step
 
 
