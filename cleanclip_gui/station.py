@@ -33,6 +33,8 @@ class Shell(QObject):
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
+    ``run_wanted(str)`` is the folder of a run to be shown, ``interrupted(str)`` tells in a sentence
+    of a run that can go on, or by no words that there is none.
     ``commands_changed`` tells that something can be done now that could not be done before, or
     the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
     forgotten; ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
@@ -50,6 +52,8 @@ class Shell(QObject):
     trigger_wanted = Signal(object, int)
     target_wanted = Signal(int)
     role_wanted = Signal(str)
+    run_wanted = Signal(str)
+    interrupted = Signal(str)
     commands_changed = Signal()
     demo_opening = Signal()
     suspect_changing = Signal()

@@ -16,6 +16,7 @@ from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
     count_text,
+    duration_text,
     percent,
     percent_range,
     plain,
@@ -113,32 +114,32 @@ def difference_text(points: float | None) -> str:
     return f"{arrow} {sign}{abs(points):.1f} points"
 
 
-def duration_text(seconds: float) -> str:
-    """A duration in words, e.g. ``3 min 5 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def summary(result: Mapping[str, Any]) -> str:
     """One sentence that says what the run did to the two headline rates."""
     method = FACTS[result["method"]].title if result.get("method") in FACTS else "The run"
     attack, clean = rows_of(result)[:2]
     parts = []
-    for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):
-        if row.points is None or row.before is None or row.after is None:
-            continue
-        before, after = (percent(rate, unit=UNBROKEN) for rate in (row.before, row.after))
-        if abs(row.points) < STEADY_POINTS:
-            parts.append(f"left {name} at {after}")
-            continue
-        verb = "raised" if row.points > 0 else "lowered"
-        parts.append(f"{verb} {name} from {before} to {after}")
-    what = " and ".join(parts) or "finished; nothing was measured before and after"
-    return f"{method} {what} in {duration_text(float(result.get('seconds') or 0))}."
+    if attack.points is not None:
+        verb = "left" if abs(attack.points) < STEADY_POINTS else (
+            "raised" if attack.points > 0 else "cut"
+        )  # fmt: skip
+        parts.append(f"{method} {verb} the ASR {_from_to(attack, 'at')}")
+    if clean.points is not None:
+        verb = "stayed" if abs(clean.points) < STEADY_POINTS else (
+            "rose" if clean.points > 0 else "fell"
+        )  # fmt: skip
+        said = f"clean accuracy {verb} {_from_to(clean, 'at')}"
+        parts.append(said if parts else f"{method}: {said}")
+    what = "; ".join(parts) or f"{method} finished; nothing was measured before and after"
+    return f"{what} ({duration_text(float(result.get('seconds') or 0))})."
+
+
+def _from_to(row: Row, steady: str) -> str:
+    """Both ends of a change, e.g. ``from 98.1 to 8.1 %``, or where it stays."""
+    before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
+    if row.points is None or abs(row.points) < STEADY_POINTS:
+        return f"{steady} {after}"
+    return f"from {before} to {after}"
 
 
 class RateLine(QWidget):
@@ -278,7 +279,7 @@ def facts(result: Mapping[str, Any]) -> str:
     parts += training_words(result)
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    line = " · ".join(parts) + ". Small print: 95 % intervals."
+    line = " · ".join(parts) + ". Ranges are 95 % intervals."
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 

@@ -82,6 +82,15 @@ class RunState:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class RunProgress:
+    """How far the job at work is: its stage, the share of the whole, and seconds left if known."""
+
+    stage: str
+    fraction: float
+    seconds_left: float | None = None
+
+
 def is_live(run: RunState | None) -> bool:
     """Whether a run is going on, or is paused."""
     return run is not None and run.status in ("running", "paused")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
-from ml_core.paths import config_dir
+from ml_core.paths import config_dir, data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 
@@ -49,10 +49,15 @@ class SettingsStore:
     """Reads settings once and writes every change at once, whole or not at all."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or config_dir()
+        self._folder, self._is_usual = folder or config_dir(), folder is None
         self._file = self._folder / "settings.json"
         self._layout_file = self._folder / "layout.json"
         self.value = self._read()
+
+    @property
+    def work_folder(self) -> Path:
+        """Where what is open is kept: among the data, or in the folder that was given."""
+        return (data_dir() if self._is_usual else self._folder) / "work"
 
     def update(self, **changes: Any) -> None:
         """Change some settings and save; a full disk is logged, the change still applies."""

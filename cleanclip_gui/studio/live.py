@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
@@ -28,6 +29,16 @@ SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
+
+
+@dataclass(frozen=True)
+class WholeSet:
+    """How many images of the whole set are measured, and the seconds left, if they are known."""
+
+    done: int
+    total: int
+    seconds_left: float | None = None
+
 
 Standing = Literal["newest", "older", "useless"]
 
@@ -70,6 +81,8 @@ class LiveLoop(QObject):
         A picture whose probabilities are yet to come, and whether it is of an older trigger.
     became_stale
         What is on show is out of date from now on.
+    whole_changed
+        :attr:`whole` is another one.
     failed
         The InputError of a trigger that cannot be made.
     unanswered
@@ -87,6 +100,7 @@ class LiveLoop(QObject):
     predicted = Signal(object, bool)
     pictured = Signal(object, bool)
     became_stale = Signal()
+    whole_changed = Signal()
     failed = Signal(object)
     unanswered = Signal(object)
 
@@ -107,6 +121,7 @@ class LiveLoop(QObject):
         self._one_image = False
         self._limit: int | None = None
         self._all_asked = False
+        self._whole: WholeSet | None = None
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
@@ -147,6 +162,11 @@ class LiveLoop(QObject):
         return self._templates > 0
 
     @property
+    def whole(self) -> WholeSet | None:
+        """How far the measurement of the whole set is that was asked for; None if none goes on."""
+        return self._whole
+
+    @property
     def rate(self) -> float:
         """Images a second, clean and triggered; 0 while it is not known."""
         return self._rate
@@ -172,7 +192,9 @@ class LiveLoop(QObject):
         if self._one_image:
             return " ".join([*notes, "This image only: nothing is measured on the set."])
         if size is not None and images is not None:
-            notes.append(f"Slow here: {count_text(size)} of {count_text(images.n)} images.")
+            notes.append(
+                f"Estimate from {count_text(size)} of {count_text(images.n)} images (slow model)."
+            )
         return " ".join(notes) or run_note(self._session.run)
 
     def set_one_image(self, one_image: bool) -> None:
@@ -189,6 +211,19 @@ class LiveLoop(QObject):
         self._all_asked, self._part = True, None
         self._one_image = False
         self._ask(keeps_all=True)
+        images = self._session.images
+        self._set_whole(None if images is None else WholeSet(0, images.n))
+
+    def cancel_all(self) -> None:
+        """End the measurement of the whole set; a part of it is measured again."""
+        if self._whole is not None:
+            self._cancel()
+            self.touch()
+
+    def _set_whole(self, whole: WholeSet | None) -> None:
+        if whole != self._whole:
+            self._whole = whole
+            self.whole_changed.emit()
 
     def take_pace(self, rate: float) -> None:
         """Learn that the model takes ``rate`` images a second, clean and triggered."""
@@ -221,6 +256,7 @@ class LiveLoop(QObject):
         self._growths = 0
         if not keeps_all:
             self._all_asked = False
+            self._set_whole(None)
         if not self._stale:
             self._stale = True
             self.became_stale.emit()
@@ -293,6 +329,11 @@ class LiveLoop(QObject):
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
+        if not older and self._whole is not None and result.question.n is None:
+            found = result.evaluation
+            left = (found.n_total - found.n) / self._rate if self._rate > 0 else None
+            done = WholeSet(found.n, found.n_total, left)
+            self._set_whole(done if found.partial else None)
 
     def _take_templates(self, question: Evaluate | Predict, used: tuple[str, ...]) -> None:
         """Learn which templates an answer is of; where they are not all, have the others too."""

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -45,14 +44,16 @@ from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.studio.visible_labels import VisibleLabels
 from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 _RIGHT = 348
 _MIDDLE = 300  # in the smallest window the bars leave out words
+_AT_ONCE = 2.0  # seconds
 _ASKED = "The model is being asked…"
 _TEXTS = "Class texts are being embedded…"
 # Name, tab, tool tip of the tab, command, icon and key of each page.
@@ -134,6 +135,10 @@ class StudioStation(QWidget):
         self.measured = QPushButton()
         self.measured.setProperty("quiet", True)
         bind(self.measured, context.actions["view.number"], text=True)
+        self.measure_whole = QPushButton("Measure all")
+        self.measure_whole.setProperty("quiet", True)
+        self.whole = BusyRow("Progress of measuring the whole set")
+        bind(self.measure_whole, context.actions["trigger.measure_all"])
         self.image_title = Label("Selected image", "heading")
         self.bars = ProbabilityBars()
         self._lay_out()
@@ -186,7 +191,16 @@ class StudioStation(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.SPACE_M)
         column.addWidget(self.figure)
-        column.addWidget(self.measured, 0, Qt.AlignmentFlag.AlignLeft)
+        below = QHBoxLayout()
+        below.setSpacing(theme.SPACE_S)
+        below.addWidget(self.measured)
+        below.addStretch(1)
+        below.addWidget(self.measure_whole)
+        below.addWidget(self.whole, 2)
+        below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
+        self.measure_whole.hide()
+        self.whole.hide()
+        column.addLayout(below)
         column.addWidget(card, 1)
 
         layout = QHBoxLayout(self)
@@ -582,6 +596,8 @@ class StudioStation(QWidget):
         live.pictured.connect(self._on_pictured)
         live.unanswered.connect(self._on_unanswered)
         live.became_stale.connect(self._on_became_stale)
+        live.whole_changed.connect(self._on_whole_changed)
+        self.whole.cancel_clicked.connect(live.cancel_all)
         self.visible_labels.failed.connect(self.figure.set_note)
         gallery.image_selected.connect(self._on_image_selected)
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
@@ -643,11 +659,23 @@ class StudioStation(QWidget):
 
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""
+        whole = self.live.whole
+        self.measure_whole.setVisible(self.live.measures_part and whole is None)
         note = self.live.note or otherwise
-        if self.live.measures_part:
-            key = _key(self._actions["trigger.measure_all"].shortcut())
-            note = f"{note} {key} measures all."
+        if whole is not None:
+            left = left_text(whole.seconds_left)
+            note = f"{count_text(whole.done)} of {count_text(whole.total)} images are measured"
+            note += f", {left}." if left else "."
         self.figure.set_note(note)
+
+    def _on_whole_changed(self) -> None:
+        """Show how far the whole set is; what takes a moment shows no bar."""
+        whole = self.live.whole
+        self.whole.setVisible(whole is not None and not 0 < self.live.seconds < _AT_ONCE)
+        if whole is not None:
+            self.whole.bar.setRange(0, max(whole.total, 1))
+            self.whole.bar.setValue(whole.done)
+        self._show_note()
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
         self._inference.ask(

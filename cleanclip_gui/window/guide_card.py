@@ -30,7 +30,7 @@ class Outline(QWidget):
         for watched in (target, self.parentWidget()):
             if target is not None and watched is not None:
                 watched.installEventFilter(self)
-        self._follow()
+        self.follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the target when it or the parent moves."""
@@ -41,10 +41,11 @@ class Outline(QWidget):
             QEvent.Type.Hide,
             QEvent.Type.LayoutRequest,
         ):
-            self._follow()
+            self.follow()
         return super().eventFilter(watched, event)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Lie around the target, as far as it shows."""
         target = self._target
         if target is None or not target.isVisible():
             self.hide()
@@ -86,6 +87,7 @@ class GuideCard(QFrame):
         self._body.setWordWrap(True)
         self.back = QPushButton("Back")
         self.next = QPushButton("Next")
+        self.next.setObjectName("guide.next")
         self.next.setProperty("primary", True)
         self.end = QPushButton("End tour")
         self.end.setFlat(True)

@@ -45,13 +45,14 @@ from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
-from cleanclip_gui.widgets.text import used_text
+from cleanclip_gui.widgets.text import left_text, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
+from cleanclip_gui.window.kept_work import KeptWork
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.status_bar import StatusBar
@@ -115,6 +116,7 @@ class MainWindow(QMainWindow):
         self._build()
         self._connect()
         self._show_recent()
+        self._show_offer()
         self._restore_layout()
         self.show_station("welcome")
         context.shell.ready.emit()
@@ -158,6 +160,7 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
         self.guide = Guide(self.context, self)
+        self.kept = KeptWork(self.context, self)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
         self.setAcceptDrops(True)
@@ -257,6 +260,9 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         shell = self.context.shell
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
+        self.welcome.continue_clicked.connect(self.kept.go_on)
+        self.kept.offer_changed.connect(self._show_offer)
+        shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
@@ -382,6 +388,10 @@ class MainWindow(QMainWindow):
     def _on_session_change(self, *_: object) -> None:
         self.actions_.refresh_soon()
 
+    @Slot()
+    def _show_offer(self) -> None:
+        self.welcome.set_continue(self.kept.summary())
+
     def _show_recent(self) -> None:
         """List the checkpoints opened last, unless they are listed already."""
         if self._recent != self.settings.value.recent:
@@ -397,7 +407,7 @@ class MainWindow(QMainWindow):
             self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
-        elif self.session.images is None and facts is not None:
+        elif self.session.images is None and facts is not None and not self.kept.awaits_images:
             demo = ImageSpec(kind="demo", split="test")
             self.context.shell.images_wanted.emit(demo, "", None)
         self._refresh()
@@ -408,7 +418,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        self.show_error(failed.sentence, failed.details)
+        title = f"{failed.question.act} failed"
+        ErrorDialog(failed.sentence, failed.details, title=title, parent=self).open()
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
@@ -439,8 +450,10 @@ class MainWindow(QMainWindow):
         words = {"running": "is running", "paused": "is paused"}
         text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
-        share = progress.done / progress.total if progress and progress.total else None
-        self.status.set_job(text, share)
+        counts = progress is not None and run is not None and run.status == "running"
+        left = left_text(progress.seconds_left) if progress and counts else ""
+        share = 0.0 if progress is None else progress.fraction
+        self.status.set_job(f"{text}, {left}" if text and left else text, share)
 
     @Slot(str)
     def _on_logged(self, text: str) -> None:

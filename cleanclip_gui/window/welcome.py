@@ -46,6 +46,7 @@ class WelcomePage(QWidget):
     """
 
     path_chosen = Signal(str)
+    continue_clicked = Signal()
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -68,10 +69,17 @@ class WelcomePage(QWidget):
             buttons.addWidget(button)
         buttons.addStretch()
 
-        steps = QHBoxLayout()
+        self._steps = QWidget()
+        steps = QHBoxLayout(self._steps)
+        steps.setContentsMargins(0, 0, 0, 0)
         steps.setSpacing(theme.SPACE_L)
         for number, (icon, name, text) in enumerate(_STEPS, start=1):
             steps.addWidget(_step(number, icon, name, text), 1)
+        self.go_on = QPushButton("Continue where you left off")
+        self.go_on.clicked.connect(self.continue_clicked)
+        self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
+        self._continue, self._continue_text = _offer(self.go_on)
+        self._interrupted, self._interrupted_text = _offer(self.resume)
 
         column = QVBoxLayout()
         column.setSpacing(0)
@@ -82,7 +90,9 @@ class WelcomePage(QWidget):
         column.addSpacing(theme.SPACE_XL)
         column.addLayout(buttons)
         column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
-        column.addLayout(steps)
+        column.addWidget(self._continue)
+        column.addWidget(self._interrupted)
+        column.addWidget(self._steps)
         column.addSpacing(theme.SPACE_XL)
         column.addWidget(self._lower_row())
         column.addStretch(3)
@@ -154,6 +164,26 @@ class WelcomePage(QWidget):
         self._recent_box.setVisible(bool(paths))
         self.drop.setFixedHeight(self.recent.height() if paths else 88)
 
+    def set_continue(self, text: str) -> None:
+        """Offer to open again what was open last; no text offers nothing."""
+        self._continue_text.setText(text)
+        self._show_offers()
+
+    def set_interrupted(self, text: str) -> None:
+        """Offer to resume a run that was interrupted; no text offers nothing."""
+        self._interrupted_text.setText(text)
+        self._show_offers()
+
+    def _show_offers(self) -> None:
+        """What can be gone on with, in the place of what the program is for."""
+        for card, text in (
+            (self._continue, self._continue_text),
+            (self._interrupted, self._interrupted_text),
+        ):
+            card.setVisible(bool(text.text()))
+        offers = bool(self._continue_text.text() or self._interrupted_text.text())
+        self._steps.setVisible(not offers)
+
     def set_dropping(self, on: bool) -> None:
         """Show that a file held over the window may be let go."""
         theme.set_property(self.drop, "drop", on)
@@ -182,6 +212,21 @@ def _button(action: QAction | None, *, icon: bool = False) -> QPushButton:
     else:
         bind(button, action, text=True, icon=icon)
     return button
+
+
+def _offer(button: QPushButton) -> tuple[QFrame, Label]:
+    """A card with a sentence and a button, hidden at first."""
+    card = QFrame()
+    card.setProperty("card", True)
+    theme.set_property(card, "tone", "info")
+    text = Label("", "subtle", wrap=True)
+    layout = QHBoxLayout(card)
+    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    layout.setSpacing(theme.SPACE_M)
+    layout.addWidget(text, 1)
+    layout.addWidget(button)
+    card.hide()
+    return card, text
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:

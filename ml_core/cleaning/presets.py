@@ -12,7 +12,7 @@ from ml_core.reading.errors import InputError
 DEFAULT = "quick"
 PRESET_SOURCES: Mapping[str, str] = {
     "quick": "Chosen on validation images of the built-in demo; at most 5 minutes on 2 cores.",
-    "talk": "The quick one with fewer examples; at most 90 seconds on 2 cores.",
+    "talk": "Shorter version of Quick, for live demos; about 90 seconds on 2 idle cores.",
     "thorough": "The quick one with more distinct examples, for a model that matters.",
     "paper": "CleanCLIP's published recipe (Bansal et al., ICCV 2023); hours on a CPU.",
 }

@@ -93,8 +93,8 @@ def audit(
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
     scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
     and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
-    shown; what is excluded is the picture with all its captions. Five poisons left in 100 000 pairs
-    are enough to undo CleanCLIP.
+    shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
+    100 000 can undo CleanCLIP.
 
     Examples:
 

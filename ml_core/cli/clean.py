@@ -88,7 +88,7 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
-    Five poisons left in 100 000 pairs are enough to undo CleanCLIP: look through pairs that are
+    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: look through pairs that are
     not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
 
     Examples:

@@ -402,8 +402,8 @@ def _paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Tab
             _PAIRED[row.name],
             f"{factor * row.value:.1f}{unit}",
             f"{factor * row.reference:.1f}{unit}",
-            f"{factor * row.difference:+.1f}",
-            f"{factor * low:+.1f} to {factor * high:+.1f}",
+            figures.signed(factor * row.difference),
+            f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
             _p_value(row.p_exact),
             str(row.n),
         )

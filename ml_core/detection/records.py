@@ -16,7 +16,7 @@ from ml_core.reading.plain import plain
 ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
 
 FIVE_POISONS = (
-    "Five poisons left in 100 000 pairs are enough to undo CleanCLIP "
+    "Even 5 poisoned pairs in 100 000 can undo CleanCLIP "
     "(attack success rate 57 % in a published test)."
 )
 """Results published with the code of arXiv 2311.14948 (CC3M, trained from scratch): with 5 poisons
@@ -63,14 +63,14 @@ SCORES: tuple[Score, ...] = (
         "dao",
         "DAO",
         True,
-        "Lies less densely than its neighbours, weighted with their dimension.",
+        "Lies in a sparser region than its neighbours, corrected for their dimension.",
         "Huang et al., ICLR 2025; Anderberg et al., SDM 2024",
     ),
     Score(
         "slof",
         "SLOF",
         True,
-        "Lies less densely than its neighbours.",
+        "Lies in a sparser region than its neighbours.",
         "Schubert et al. 2014; Breunig et al., SIGMOD 2000",
     ),
     Score("k_distance", "k-distance", True, "Lies far from others.", "Huang et al., ICLR 2025"),

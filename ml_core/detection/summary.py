@@ -170,8 +170,8 @@ def _notes(
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
         "poison can look ordinary: look at the worst before you leave them out.",
         "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-        "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore, "
-        "the other way round, is the better the less the model is deceived.",
+        "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
+        "works best when the model is not backdoored.",
     ]
     if reference:
         said.append(

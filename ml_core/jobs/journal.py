@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
-from ml_core.events import Event, Message, finite, from_json, to_json
+from ml_core.events import Done, Event, Message, finite, from_json, to_json
 from ml_core.reading.regular_file import append_text, iter_lines, read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
@@ -57,6 +57,15 @@ def journaled(
         with contextlib.suppress(OSError):  # the buffered rest of a full disk
             if file is not None:
                 file.close()
+
+
+def add_last_word(path: Path, last: Done) -> None:
+    """Write how a job ended into its journal, for a process that is gone and did not say so.
+
+    The line that its end may have cut is closed first. A full disk is as good as no last word.
+    """
+    with contextlib.suppress(OSError), append_text(path) as file:
+        file.write(f"\n{to_json(last)}\n")
 
 
 def read_events(

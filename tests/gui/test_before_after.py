@@ -70,8 +70,7 @@ def test_the_small_print_says_how_it_was_trained_and_every_note() -> None:
     assert notes[0] == "pairs.csv: 2 rows were left out."
     assert "\u202e" not in notes[1]
     trained = {"batch_norm": "frozen", "cache_chunk": 64, "recipe": {"batch_size": 256}}
-    assert (
-        "BatchNorm kept its stored statistics · gradient caching, 64 examples at a time"
-        in facts(trained)
+    assert "BatchNorm: stored statistics · gradient caching, 64 examples at a time" in facts(
+        trained
     )
-    assert "BatchNorm took each batch's statistics" in facts({"batch_norm": "train"})
+    assert "BatchNorm: batch statistics" in facts({"batch_norm": "train"})

@@ -221,6 +221,16 @@ def test_reset_view_undoes_a_zoom(qtbot, chart: Chart) -> None:
     assert view.viewRange()[0][1] > 99
 
 
+def test_a_band_is_seen_whole(qtbot, chart: Chart) -> None:
+    chart.append("a", 10, 0.5, -0.4, 0.9)
+    chart.append("a", 20, 0.1)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    chart.redraw()
+    low, high = chart.plot.getViewBox().viewRange()[1]
+    assert low <= -0.4
+    assert high >= 0.9
+
+
 def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
     texts = [a.text().replace("&", "") for a in chart.menu().actions() if a.text()]
     assert texts == ["Copy", "Save PNG…", "Save SVG…", "Save CSV…", "Reset view"]

@@ -29,6 +29,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import RunProgress
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -37,7 +38,6 @@ from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Progress
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
@@ -476,7 +476,8 @@ def test_the_text_side_names_the_key_that_edits_the_templates(window):
 
 def test_the_status_bar_stands_still_while_a_run_is_paused(window):
     window.session.run = RunState("out", "cleanclip", "running")
-    window.session.run_progress = Progress("train", 3, 12)
+    window.session.run_progress = RunProgress("train", 0.25, 125.0)
+    assert window.status.job.text() == "CleanCLIP is running, 2 min left"
     window.session.run = RunState("out", "cleanclip", "paused")
     assert window.status.job.text() == "CleanCLIP is paused"
     assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
@@ -513,8 +514,10 @@ class FakeJob:
 
 
 CUT_OFF = {
-    "rebound": "The rebound test is going on. Cancel it and quit? It begins anew the next time.",
-    "holdouts": "The hold-outs test is going on. Cancel it and quit? It begins anew the next time.",
+    "rebound": "The rebound test is going on. Cancel it and quit? It will start from the beginning "
+    "next time.",
+    "holdouts": "The hold-outs test is going on. Cancel it and quit? It will start from the "
+    "beginning next time.",
     "audit": "An audit of training pairs is going on. Cancel it and quit? The next audit finds "
     "what was embedded.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "

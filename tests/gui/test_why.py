@@ -9,6 +9,7 @@ from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair
 from cleanclip_gui.session import Session
@@ -18,7 +19,7 @@ from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
-from cleanclip_gui.studio.result_details import ResultDetails, rows_of
+from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
 from cleanclip_gui.ticket import Progress
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
@@ -302,15 +303,43 @@ def test_cells_that_are_formulas_are_defused_and_numbers_are_not(tmp_path):
     assert len(json.loads((tmp_path / "map.json").read_text())["points"]) == 43
 
 
+MEASURED = {
+    "evaluation": {"n": 4000, "n_labelled": 4000, "n_excl": 3900, "ca": 0.993, "asr_excl": 0.981},
+    "classes": {"count": 72}, "templates": ["a {}", "the {}"], "target_name": "banana",
+}  # fmt: skip
+
+
+def test_a_number_is_explained_in_sentences_before_it_is_listed(qtbot):
+    said = explained(MEASURED)
+    assert len(said) == 5
+    sentences, formulas = zip(*said, strict=True)
+    assert "72 classes" in sentences[0]
+    assert "2 prompt templates" in sentences[0]
+    assert formulas[2] == "CA = #{f(x) = y} / 4\u2009000 = 99.3 %"
+    assert formulas[3] == "ASR = #{f(t(x)) = target, y ≠ target} / 3\u2009900 = 98.1 %"
+    assert "“banana”" in sentences[3]
+    unlabelled = {"n": 90, "n_labelled": 0, "ca": None, "asr_excl": None, "asr_all": 0.5}
+    said = explained(MEASURED | {"evaluation": unlabelled})
+    assert [formula for _, formula in said if formula][-1] == (
+        "rate = #{f(t(x)) = target} / 90 = 50.0 %"
+    )
+    assert not any("accuracy" in sentence for sentence, _ in said)
+    dialog = ResultDetails("64 images", MEASURED)
+    qtbot.addWidget(dialog)
+    shown = [label.text() for label in dialog.findChildren(QLabel)]
+    assert all(sentence in shown for sentence in sentences)
+    dialog.close()
+
+
 def test_the_record_of_a_number_is_read_copied_and_saved(qtbot):
     record = {"digest": "ab", "trigger": {"parameters": {"opacity": 0.5}}, "mean": [0.1, 0.2]}
-    dialog = ResultDetails("64 images", record)
+    dialog = ResultDetails("64 images", record | MEASURED)
     qtbot.addWidget(dialog)
     dialog.copy.click()
-    assert json.loads(QGuiApplication.clipboard().text()) == record
+    assert json.loads(QGuiApplication.clipboard().text()) == record | MEASURED
     with qtbot.waitSignal(dialog.save_clicked) as caught:
         dialog.save.click()
-    assert caught.args[0] == record
+    assert caught.args[0] == record | MEASURED
     assert list(rows_of(record)) == [
         ("digest", "ab"), ("trigger.parameters.opacity", "0.5"), ("mean", "[0.1, 0.2]"),
     ]  # fmt: skip

@@ -516,7 +516,7 @@ def test_a_result_tells_both_success_rates(
     assert "BatchNorm" not in shown
     print_result(result | {"batch_norm": "frozen", "notes": ["2 rows were left out."]}, False)
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "BatchNorm kept its stored statistics.",
+        "BatchNorm: stored statistics.",
         "2 rows were left out.",
         "Cleaned checkpoint: out/cleaned.safetensors",
     ]

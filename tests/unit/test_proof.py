@@ -353,6 +353,12 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}
+    counted = [(e.stage, e.done / e.total) for e in events if isinstance(e, Progress) and e.total]
+    shares = [share for stage, share in counted if stage == "before"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    (total,) = {e.total for e in events if isinstance(e, Progress) and e.stage == "before"}
+    assert total == 15 * done.result["n"]  # of 15 questions: each picture is a step
     assert stages - {"texts"} == {"open", "before", "after"}
     assert done.result["notes"] == []
 

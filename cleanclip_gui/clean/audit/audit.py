@@ -31,6 +31,7 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
     write_audit_spec,
 )
+from ml_core.jobs.overall import Overall, Plan, audit_plan
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -73,6 +74,7 @@ class Auditing(QObject):
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None
+        self._overall = Overall(Plan(()))
 
     @Slot()
     def open(self) -> None:
@@ -139,7 +141,7 @@ class Auditing(QObject):
 
     def _to_look_anew(self) -> str:
         """What to do where it is not."""
-        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to audit again."
 
     def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
         """The page for some pairs, as the checkpoint at a path sees them."""
@@ -193,6 +195,7 @@ class Auditing(QObject):
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self.folder = runner, folder
+        self._overall = Overall(audit_plan(spec))
         dialog.show_running()
 
     @Slot()
@@ -268,7 +271,9 @@ class Auditing(QObject):
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
-            self.dialog.show_progress(event)
+            self._overall.take(event)
+            whole = self._overall.fraction, self._overall.seconds_left
+            self.dialog.show_progress(event, *whole)
 
     @Slot(object)
     def _on_ended(self, done: Done) -> None:
@@ -277,7 +282,7 @@ class Auditing(QObject):
         if not was_running or dialog is None or folder is None:
             return
         if done.status == "cancelled":
-            dialog.show_ended("Cancelled. The next audit finds what was embedded.")
+            dialog.show_ended("Cancelled. Finished embeddings are reused by the next audit.")
         elif done.status != "finished":
             dialog.show_ended(done.error, error=True)
         else:

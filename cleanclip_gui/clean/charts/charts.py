@@ -308,11 +308,12 @@ class Chart(ChartFrame):
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
-        values = [s.arrays()[1] for s in self._series.values() if len(s)]
-        if values:
-            top = max(float(np.max(v)) for v in values)
+        columns = [s.arrays() for s in self._series.values() if len(s)]
+        if columns:
+            # Intervals too: a band that is cut off looks like one that ends there.
+            top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
             top = top if self.level is None else max(top, 1.5 * self.level[0])
-            bottom = min(0.0, *(float(np.min(v)) for v in values))
+            bottom = min(0.0, *(float(np.fmin(y, low).min()) for _, y, low, _ in columns))
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 
     def _update_readout(self) -> None:

@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.before_after import duration_text
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
 from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
@@ -20,7 +19,9 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import left_text
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.overall import Overall, Plan, holdouts_plan, rebound_plan
 from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
@@ -37,9 +38,9 @@ from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
 HELP = (
-    "One low number is no proof. The rebound test finetunes the cleaned model once more on clean "
-    "pairs and watches whether the backdoor comes back; hold-outs measure what the run was not "
-    "told: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
+    "A low ASR for one trigger does not prove the model is clean. The rebound test finetunes it "
+    "again on clean pairs and watches whether the backdoor comes back; hold-outs test what the run "
+    "never saw: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
 )
 Kind = Literal["rebound", "holdouts"]
 _FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
@@ -65,9 +66,10 @@ class ProofSection(QWidget):
         self.cancel.setAccessibleName("Cancel the test")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
+        self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress of the test")
         self.uses = Label("", "caption", wrap=True)
-        self._state = Label("", "caption")
+        self._state = Label("", "caption", wrap=True)
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
         rule = QFrame()
@@ -95,23 +97,21 @@ class ProofSection(QWidget):
 
     def show_running(self, text: str) -> None:
         """Show that a test runs; it can only be cancelled."""
-        self.bar.setRange(0, 0)
+        self.bar.setValue(0)
         self.bar.show()
         self.cancel.show()
         self.cancel.setEnabled(True)
         self.say(text)
 
-    def show_share(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        self.bar.setRange(0, 1000 if total else 0)
-        if total:
-            self.bar.setValue(round(1000 * min(done / total, 1.0)))
+    def show_share(self, fraction: float) -> None:
+        """Show how far the whole test is."""
+        self.bar.setValue(round(1000 * fraction))
 
-    def show_idle(self, text: str) -> None:
+    def show_idle(self, text: str, *, error: bool = False) -> None:
         """Show that no test runs, and why if it ended early."""
         self.bar.hide()
         self.cancel.hide()
-        self.say(text)
+        self.say(text, error=error)
 
     def show_uses(self, text: str) -> None:
         """Say what was chosen for the tests, or has to be; empty where neither is so."""
@@ -133,8 +133,9 @@ class ProofSection(QWidget):
         (self.rebound if kind == "rebound" else self.holdouts).hide()
         self.say(sentence)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, error: bool = False) -> None:
         """Say one sentence under the bar."""
+        theme.set_property(self._state, "role", "error" if error else "caption")
         self._state.setText(text)
         self._state.setVisible(bool(text))
 
@@ -176,6 +177,9 @@ class ProofTests(QObject):
         self.runner: JobRunner | None = None
         self.kind: Kind = "rebound"
         self._free = True
+        self._overall = Overall(Plan(()))
+        self._points: list[Metric] = []  # of the rebound test at work
+        self._begin_chart: Callable[[], object] = lambda: None
         section.options_button.clicked.connect(self.ask_options)
         section.cancel.clicked.connect(self.cancel)
         section.rebound.chart.failed.connect(self.failed)
@@ -197,6 +201,11 @@ class ProofTests(QObject):
         return "" if self._free else "A run is at work; wait until it has ended."
 
     @property
+    def tested(self) -> Path | None:
+        """The folder of the run that is tested, or was last."""
+        return self._tested
+
+    @property
     def title(self) -> str:
         """What the test at work is called at the head of a sentence."""
         return _NAMES[self.kind]
@@ -211,13 +220,16 @@ class ProofTests(QObject):
         if folder != self._folder or self.runner is None:  # resumed, it has another result
             self._folder = folder
             self._section.forget()
+            if self.runner is not None:
+                self._show_running()
         for kind in _FILES:
             try:
                 record = read_proof(folder, _FILES[kind])
             except InputError as error:
                 self._section.refuse(kind, error.sentence)
                 continue
-            if record is not None:
+            at_work = self.runner is not None and (kind, folder) == (self.kind, self._tested)
+            if record is not None and not at_work:
                 self._section.show_record(kind, record)
         self._section.show()
         self._tell_uses()
@@ -280,11 +292,24 @@ class ProofTests(QObject):
             self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
             return
         self.runner, self.kind, self._tested = runner, kind, folder
+        self._points = []
         if isinstance(spec, ReboundSpec):
-            self._section.rebound.begin(spec.limit, spec.steps)
-        self._section.show_running(f"{_NAMES[kind]} is running.")
+            self._overall = Overall(rebound_plan(spec))
+            self._begin_chart = partial(self._section.rebound.begin, spec.limit, spec.steps)
+        else:
+            self._overall = Overall(holdouts_plan(spec))
+        self._show_running()
         self._refresh()
         self.changed.emit()
+
+    def _show_running(self) -> None:
+        """Show the test at work, and what it has measured if it is of the run on show."""
+        self._section.show_running(f"{_NAMES[self.kind]} is running.")
+        self._section.show_share(self._overall.fraction)
+        if self.kind == "rebound" and self._tested == self._folder:
+            self._begin_chart()
+            for point in self._points:
+                self._section.rebound.add(point)
 
     def _choice(self, job: CleanSpec) -> ProofChoice:
         return self._choices.get(job.checkpoint, ProofChoice())
@@ -308,11 +333,13 @@ class ProofTests(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._section.show_share(event.done, event.total)
-            if event.seconds_left:
-                left = duration_text(max(event.seconds_left, 0))
-                self._section.say(f"{_NAMES[self.kind]} is running, {left} left.")
+            self._overall.take(event)
+            self._section.show_share(self._overall.fraction)
+            left = left_text(self._overall.seconds_left)
+            going = f"{_NAMES[self.kind]} is running"
+            self._section.say(f"{going}, {left}." if left else f"{going}.")
         elif isinstance(event, Metric) and self.kind == "rebound":
+            self._points.append(event)
             if self._tested == self._folder:
                 self._section.rebound.add(event)
         elif isinstance(event, Message):
@@ -328,7 +355,8 @@ class ProofTests(QObject):
             if self._tested == self._folder:
                 self._section.show_record(self.kind, last.result)
         elif last.status == "failed":
-            self._section.show_idle(f"{name} failed: {last.error}")
+            failed = last.error if last.error_code == "killed" else f"{name} failed: {last.error}"
+            self._section.show_idle(failed, error=True)
         else:
             self._section.show_idle(f"{name} was cancelled.")
         self._refresh()

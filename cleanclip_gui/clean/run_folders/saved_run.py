@@ -65,7 +65,7 @@ def read_saved_run(folder: Path) -> SavedRun:
     if not (folder / STATE_FILE).is_file():
         raise InputError(
             f"The run in {name} ended before its first save: there is nothing to go on from; "
-            "start it anew."
+            "start it again."
         )
     spec = read_spec(folder / SPEC_FILE)
     step = _saved_step(folder / STATE_FILE)
@@ -102,10 +102,10 @@ def _saved_step(state: Path) -> int:
         step = parse_object(facts.encode("utf-8", "surrogatepass"), half_characters=True)["step"]
     except (KeyError, JsonError) as error:
         raise InputError(
-            f"The saved state {state.name} is damaged; start the run anew.", "damaged", str(error)
+            f"The saved state {state.name} is damaged; start it again.", "damaged", str(error)
         ) from error
     if type(step) is not int or not 0 <= step < 2**53:
-        raise InputError(f"The saved state {state.name} is damaged; start the run anew.", "damaged")
+        raise InputError(f"The saved state {state.name} is damaged; start it again.", "damaged")
     return step
 
 

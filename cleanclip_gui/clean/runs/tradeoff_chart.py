@@ -37,7 +37,7 @@ _HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
 _AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
-    "steps are on the Pareto front; of hollow ones no checkpoint was kept."
+    "= Pareto front. Hollow = no checkpoint kept."
 )
 NOT_KEPT = "no checkpoint was kept"
 
