@@ -51,7 +51,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-SETUP_WIDTH = 396
+SETUP_WIDTH, LEAST_SETUP_WIDTH = 396, 364
 CHARTS_HEIGHT = 430
 THIS_RUN, RUNS, COMPARISON = range(3)
 ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
@@ -374,7 +374,8 @@ class CleanStation(QWidget):
         """The set-up, scrolling, above the buttons, which always show."""
         card = QFrame()
         card.setProperty("card", True)
-        card.setFixedWidth(SETUP_WIDTH)
+        card.setMinimumWidth(LEAST_SETUP_WIDTH)
+        card.setMaximumWidth(SETUP_WIDTH)
         scroll = _scrolling(self.setup)
         rule = QFrame()
         rule.setProperty("rule", True)

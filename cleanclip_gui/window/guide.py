@@ -283,6 +283,8 @@ class Guide(QObject):
         central = window.centralWidget()
         assert central is not None
         area = central.geometry().adjusted(12, 12, -12, -12)
+        seen = window.screen().availableGeometry().translated(-window.geometry().topLeft())
+        area &= seen.adjusted(4, 4, -4, -4)
         x, y = area.right() + 1 - width, area.bottom() + 1 - height
         button = self._widget(step.above) if step.above else None
         if button is not None and button.isVisible():

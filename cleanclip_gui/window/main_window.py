@@ -63,12 +63,25 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_FIRST_SIZE, _FRAME = (1366, 768), 48
+_FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
 
 def has_room(screen: QSize) -> bool:
     """Whether the window at its first size fits on a screen together with its frame."""
     return screen.width() >= _FIRST_SIZE[0] + _FRAME and screen.height() >= _FIRST_SIZE[1] + _FRAME
+
+
+class _Pages(QStackedWidget):
+    """Pages of which only the one on show says how small the window may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.currentChanged.connect(self.updateGeometry)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the page on show."""
+        page = self.currentWidget()
+        return super().minimumSizeHint() if page is None else page.minimumSizeHint()
 
 
 class MainWindow(QMainWindow):
@@ -96,7 +109,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
-        self.setMinimumSize(1080, 680)
+        self.setMinimumSize(*_LEAST_SIZE)
         self.context = context
         self.session = context.session
         self.inference = context.inference
@@ -135,7 +148,7 @@ class MainWindow(QMainWindow):
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
         self._pages |= {name: cast(QWidget, station) for name, station in self.stations.items()}
         self.rail = Rail()
-        self.pages = QStackedWidget()
+        self.pages = _Pages()
         for page in self._pages.values():
             self.pages.addWidget(page)
         self.header = Header(cast(QWidget, self.data_bar))
