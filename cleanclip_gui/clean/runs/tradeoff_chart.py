@@ -61,7 +61,6 @@ class TradeoffChart(ChartFrame):
         self._spots: tuple[Spot, ...] = ()
         self.items: TradeoffItems | None = None
         self._at: int | None = None
-        self._own_view = True
         self._keyed: list[tuple[int, str]] = []
         self.aim = Chooser()
         self.aim.setAccessibleName("Number on the horizontal axis")
@@ -171,7 +170,7 @@ class TradeoffChart(ChartFrame):
 
     def reset_view(self) -> None:
         """Show every point again, and leave the cursor."""
-        self._own_view = True
+        self.set_own_view(True)
         self.near.setChecked(False)
         self._point_out(None)
         self._fit()
@@ -362,13 +361,13 @@ class TradeoffChart(ChartFrame):
             self.items.place_text()
 
     def _on_view_moved(self, *_: object) -> None:
-        self._own_view = False
+        self.set_own_view(False)
 
     def _on_setting_changed(self, *_: object) -> None:
         self.set_tracks(self._given)
 
     def _on_near_toggled(self, _: bool) -> None:
-        self._own_view = True
+        self.set_own_view(True)
         self._fit()
 
 

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.tools import TOOLS
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import Label
 
 _COLUMNS = (2, 3, 4)
@@ -29,20 +29,6 @@ SWATCHES: tuple[tuple[str, str], ...] = (
     ("Blue", "#1f5fd0"),
     ("Magenta", "#d63fb0"),
 )
-
-
-def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
-    """A button with icon, tool tip and accessible name."""
-    button = QToolButton()
-    if icon:
-        button.setIcon(theme.icon(icon))
-    button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
-    button.setToolTip(f"{text} ({keys})" if keys else text)
-    button.setAccessibleName(text)
-    button.setCheckable(checkable)
-    button.setProperty("quiet", True)
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    return button
 
 
 def action_button(action: QAction, *, text: bool = False) -> QToolButton:

@@ -17,9 +17,9 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
-from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import plain, tip
 
