@@ -51,7 +51,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-SETUP_WIDTH, LEAST_SETUP_WIDTH = 396, 364
+SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 THIS_RUN, RUNS, COMPARISON = range(3)
 ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
@@ -374,8 +374,7 @@ class CleanStation(QWidget):
         """The set-up, scrolling, above the buttons, which always show."""
         card = QFrame()
         card.setProperty("card", True)
-        card.setMinimumWidth(LEAST_SETUP_WIDTH)
-        card.setMaximumWidth(SETUP_WIDTH)
+        card.setFixedWidth(SETUP_WIDTH)
         scroll = _scrolling(self.setup)
         rule = QFrame()
         rule.setProperty("rule", True)

@@ -219,7 +219,6 @@ def turn_wheel(widget, modifiers) -> None:
         Qt.ScrollPhase.NoScrollPhase,
         False,
     )
-    QTest.qWait(1)
     # As the window system would: to each parent until one takes it.
     while widget is not None:
         event.accept()
