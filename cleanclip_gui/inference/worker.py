@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
+from cleanclip_gui.inference.torch_import import imported_beside_the_window
 from cleanclip_gui.ticket import Progress
 from cleanclip_gui.widgets.text import count_text
 from ml_core.reading.errors import CancelledError, InputError
@@ -22,9 +23,10 @@ _TELL_EVERY = 0.1  # seconds
 
 def _torch_engine() -> Engine:
     """Import torch and make the engine; seconds, so only in the inference thread."""
-    from cleanclip_gui.inference.explain_engine import ExplainingEngine
+    with imported_beside_the_window():
+        from cleanclip_gui.inference.explain_engine import ExplainingEngine
 
-    return ExplainingEngine()
+        return ExplainingEngine()
 
 
 class InferenceWorker(QObject):

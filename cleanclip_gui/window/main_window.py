@@ -536,7 +536,12 @@ class MainWindow(QMainWindow):
         return not waits
 
     def _close_down(self) -> None:
-        """Keep the layout and end the threads; all of them together have five seconds."""
+        """Keep the layout and end the threads, in what is left of the time to close."""
+        left = threads.CLOSING_MS
+        if self._closing_limit.isActive():
+            left = max(self._closing_limit.remainingTime(), threads.READING_MS)
+        elif self._is_closing and is_live(self.session.run):
+            left = threads.READING_MS  # the run had its time
         self._closing_limit.stop()
         self.context.shell.closing.emit()
         self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
@@ -545,13 +550,13 @@ class MainWindow(QMainWindow):
             dialog.reject()
         self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
-        threads.close_all()
+        threads.close_all(left)
 
     @Slot()
     def _on_closing_limit(self) -> None:
         """The job did not end in time: go without it."""
         if self.isVisible():
-            _LOG.warning("the cleaning run did not end within five seconds")
+            _LOG.warning("the cleaning run did not end in time")
             self.hide()
             self.close()
 
