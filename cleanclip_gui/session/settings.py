@@ -23,6 +23,8 @@ class Settings(BaseModel):
     """Choices of the user. ``device`` empty means the best one found.
 
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
+    ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
+    empty: as the window's width allows.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -32,6 +34,7 @@ class Settings(BaseModel):
     last_folder: str = ""
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
+    studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
 
 
 class _Layout(BaseModel):

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -31,6 +32,7 @@ from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
+from cleanclip_gui.studio.columns import Columns, Widths
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.studio.pages.attribution import AttributionPage
@@ -51,32 +53,33 @@ from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-_RIGHT = 348
-_MIDDLE = 300  # in the smallest window the bars leave out words
 _AT_ONCE = 2.0  # seconds
 _ASKED = "The model is being asked…"
 _TEXTS = "Class texts are being embedded…"
-# Name, tab, tool tip of the tab, command, icon and key of each page.
+# Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
-    ("trigger", "Trigger", "Paint or choose a trigger", "Tri&gger canvas", "stamp", "Ctrl+Shift+1"),
     (
-        "attribution", "Where it looks", "Where the model looks on one picture",
+        "trigger", "Trigger", "Trigger", "Paint or choose a trigger",
+        "Tri&gger canvas", "stamp", "Ctrl+Shift+1",
+    ),
+    (
+        "attribution", "Where it looks", "Looks", "Where the model looks on one picture",
         "Where the model loo&ks", "eye", "Ctrl+Shift+2",
     ),
     (
-        "map", "Map", "Embedding map: pictures and class texts in the plane",
+        "map", "Map", "Map", "Embedding map: pictures and class texts in the plane",
         "&Embedding map", "dot", "Ctrl+Shift+3",
     ),
     (
-        "pair", "Two checkpoints", "Both on the same pictures and trigger",
+        "pair", "Two checkpoints", "Pair", "Both on the same pictures and trigger",
         "Two c&heckpoints", "compare", "Ctrl+Shift+4",
     ),
     (
-        "classes", "By class", "Numbers of each class, and what triggered images become",
+        "classes", "By class", "Classes", "Numbers of each class, and what triggered images become",
         "N&umbers by class", "grid", "Ctrl+Shift+5",
     ),
     (
-        "text", "Text side", "Captions that pictures get, and templates one by one",
+        "text", "Text side", "Text", "Captions that pictures get, and templates one by one",
         "Te&xt side", "text", "Ctrl+Shift+6",
     ),
 )  # fmt: skip
@@ -174,9 +177,10 @@ class StudioStation(QWidget):
             "classes": self.classes,
             "text": self.text,
         }
-        for name, title, tool_tip, *_ in _PAGES:
-            self.pages.add_page(name, widgets[name], title, tool_tip)
-        self.pages.setMinimumWidth(_MIDDLE)
+        for name, title, short, tool_tip, *_ in _PAGES:
+            self.pages.add_page(name, widgets[name], title, short, tool_tip)
+        self.pages.add_corner(Qt.Corner.TopLeftCorner, self._actions["view.gallery"])
+        self.pages.add_corner(Qt.Corner.TopRightCorner, self._actions["view.numbers"])
 
         card = QFrame()
         card.setProperty("card", True)
@@ -185,9 +189,9 @@ class StudioStation(QWidget):
         inside.setSpacing(theme.SPACE_S)
         inside.addWidget(self.image_title)
         inside.addWidget(self.bars, 1)
-        side = QWidget()
-        side.setFixedWidth(_RIGHT)
-        column = QVBoxLayout(side)
+        inner = QWidget()
+        inner.setObjectName("page")
+        column = QVBoxLayout(inner)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.SPACE_M)
         column.addWidget(self.figure)
@@ -204,11 +208,21 @@ class StudioStation(QWidget):
         column.addWidget(card, 1)
 
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self.gallery)
-        layout.addWidget(self.pages, 1)
-        layout.addWidget(side)
+        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M)
+        side = QScrollArea()
+        side.setAccessibleName("Numbers")
+        side.setWidgetResizable(True)
+        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        side.setWidget(inner)
+        saved = self.context.settings.value.studio_columns
+        self.columns = Columns(
+            self.gallery, self.pages, side, self.gallery.width_of(1), self.gallery.width_of(2),
+            Widths(*saved) if len(saved) == 2 else None,
+        )  # fmt: skip
+        self.columns.chosen.connect(self._on_columns_chosen)
+        self.columns.shown_changed.connect(self._actions.refresh_soon)
+        layout.addWidget(self.columns)
 
     # What the window asks of a station
 
@@ -349,10 +363,21 @@ class StudioStation(QWidget):
                 f"view.{name}", text, "&View", partial(self.show_page, name), f"{tool_tip}.",
                 icon, keys, 1, self.is_available,
             )
-            for name, _, tool_tip, text, icon, keys in _PAGES
+            for name, _, _, tool_tip, text, icon, keys in _PAGES
         )  # fmt: skip
         return (
             *pages,
+            Command(
+                "view.gallery", "Galler&y", "&View", lambda: self.columns.toggle_gallery(),
+                "Show or hide Studio's gallery.", "column-left", "Ctrl+Shift+G", 1,
+                self._is_shown, lambda: self.columns.gallery_open,
+            ),
+            Command(
+                "view.numbers", "Numbers at the &right", "&View",
+                lambda: self.columns.toggle_side(), "Show or hide Studio's numbers.",
+                "column-right", "Ctrl+Shift+H", 1, self._is_shown,
+                lambda: self.columns.side_open,
+            ),
             Command(
                 "view.number", "How this was &measured…", "&View", self.result.show,
                 "Everything that is needed to get the same number again.", "info",
@@ -369,6 +394,9 @@ class StudioStation(QWidget):
         """Measure the trigger on the whole set, also on a slow model."""
         self.placement_bar.one.setChecked(False)
         self.live.measure_all()
+
+    def _on_columns_chosen(self, widths: Widths) -> None:
+        self.context.settings.update(studio_columns=tuple(widths))
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id

@@ -114,7 +114,7 @@ QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {
 QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {
     image: url("$chevron_down"); width: 9px; height: 9px;
 }
-QComboBox { padding: 5px 24px 5px 10px; min-height: 18px; }
+QComboBox { padding: 5px 24px 5px 10px; min-height: 18px; combobox-popup: 0; }
 QComboBox:focus { border: 2px solid $accent; padding: 4px 23px 4px 9px; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url("$chevron_down"); width: 12px; height: 12px; }
@@ -124,10 +124,11 @@ QComboBox[quiet="true"]:focus { border-color: $accent; }
 QComboBox[quiet="true"]:disabled { color: $muted; padding-right: 10px; }
 QComboBox[quiet="true"]::drop-down:disabled { width: 0; }
 QComboBox[quiet="true"]::down-arrow:disabled { image: none; }
-QComboBox QAbstractItemView {
-    background: $surface; border: 1px solid $border_strong; padding: 4px; outline: none;
-    selection-background-color: $accent; selection-color: $on_accent;
+QComboBox QAbstractItemView, QComboBox QAbstractItemView:focus {
+    background: $surface; border: 1px solid $border_strong; border-radius: 0; padding: 4px;
+    outline: none; selection-background-color: $accent; selection-color: $on_accent;
 }
+QComboBox QFrame { border: none; }
 
 QAbstractSpinBox QLineEdit { border: none; padding: 0; background: transparent; }
 QCheckBox, QRadioButton {

@@ -287,6 +287,9 @@ class Guide(QObject):
         central = self._window.centralWidget()
         assert central is not None
         area = central.geometry().adjusted(12, 12, -12, -12)
+        at = self._window.geometry().topLeft()
+        seen = self._window.screen().availableGeometry().translated(-at)
+        area &= seen.adjusted(4, 4, -4, -4)
         x, y = area.right() + 1 - width, area.bottom() + 1 - height
         self.card.setGeometry(x, max(y, area.top()), width, height)
         self._outline.follow()

@@ -64,12 +64,25 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_FIRST_SIZE, _FRAME = (1366, 768), 48
+_FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
 
 def has_room(screen: QSize) -> bool:
     """Whether the window at its first size fits on a screen together with its frame."""
     return screen.width() >= _FIRST_SIZE[0] + _FRAME and screen.height() >= _FIRST_SIZE[1] + _FRAME
+
+
+class _Pages(QStackedWidget):
+    """Pages of which only the one on show says how small the window may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.currentChanged.connect(self.updateGeometry)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the page on show."""
+        page = self.currentWidget()
+        return super().minimumSizeHint() if page is None else page.minimumSizeHint()
 
 
 class MainWindow(QMainWindow):
@@ -97,7 +110,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
-        self.setMinimumSize(1080, 680)
+        self.setMinimumSize(*_LEAST_SIZE)
         self.context = context
         self.session = context.session
         self.inference = context.inference
@@ -137,7 +150,7 @@ class MainWindow(QMainWindow):
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
         self._pages |= {name: cast(QWidget, station) for name, station in self.stations.items()}
         self.rail = Rail()
-        self.pages = QStackedWidget()
+        self.pages = _Pages()
         for page in self._pages.values():
             self.pages.addWidget(page)
         self.header = Header(cast(QWidget, self.data_bar))
@@ -551,7 +564,12 @@ class MainWindow(QMainWindow):
         return not waits
 
     def _close_down(self) -> None:
-        """Keep the layout and end the threads; all of them together have five seconds."""
+        """Keep the layout and end the threads, in what is left of the time to close."""
+        left = threads.CLOSING_MS
+        if self._closing_limit.isActive():
+            left = max(self._closing_limit.remainingTime(), threads.READING_MS)
+        elif self._is_closing and is_live(self.session.run):
+            left = threads.READING_MS  # the run had its time
         self._closing_limit.stop()
         self.context.shell.closing.emit()
         self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
@@ -560,13 +578,13 @@ class MainWindow(QMainWindow):
             dialog.reject()
         self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
-        threads.close_all()
+        threads.close_all(left)
 
     @Slot()
     def _on_closing_limit(self) -> None:
         """The job did not end in time: go without it."""
         if self.isVisible():
-            _LOG.warning("the cleaning run did not end within five seconds")
+            _LOG.warning("the cleaning run did not end in time")
             self.hide()
             self.close()
 

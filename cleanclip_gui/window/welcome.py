@@ -35,6 +35,9 @@ _STEPS = (
 )
 
 
+_LOWER = 156  # height of the lower row where there is room
+
+
 class WelcomePage(QWidget):
     """Opens nothing itself: ``path_chosen(str)`` carries a file of the list.
 
@@ -60,9 +63,9 @@ class WelcomePage(QWidget):
         self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
         self.demo.setProperty("primary", True)
-        self.open = _button(actions.by_id.get("file.open"), icon=True)
-        self.folder = _button(actions.by_id.get("file.open_folder"), icon=True)
-        self.hub = _button(actions.by_id.get("file.hub"))
+        self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
+        self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
+        self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
         for button in (self.demo, self.open, self.folder, self.hub):
@@ -112,7 +115,8 @@ class WelcomePage(QWidget):
         """Recent checkpoints beside the place to drop a file."""
         self.recent = QListWidget()
         self.recent.setAccessibleName("Recent checkpoints")
-        self.recent.setFixedHeight(156)
+        self.recent.setMinimumHeight(64)
+        self.recent.setMaximumHeight(_LOWER)
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
@@ -145,7 +149,12 @@ class WelcomePage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_L)
         layout.addWidget(self._recent_box, 2)
-        layout.addWidget(self.drop, 1, Qt.AlignmentFlag.AlignBottom)
+        beside = QVBoxLayout()
+        beside.setSpacing(theme.SPACE_S)
+        self._drop_title = Label(" ", "heading")  # as high as that of the list
+        beside.addWidget(self._drop_title)
+        beside.addWidget(self.drop, 1)
+        layout.addLayout(beside, 1)
         self._paint_pictures()
         return row
 
@@ -162,7 +171,9 @@ class WelcomePage(QWidget):
             item.setToolTip(tip(plain(path)))
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(paths))
-        self.drop.setFixedHeight(self.recent.height() if paths else 88)
+        self._drop_title.setVisible(bool(paths))
+        self.drop.setMinimumHeight(64 if paths else 88)
+        self.drop.setMaximumHeight(_LOWER if paths else 88)
 
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last; no text offers nothing."""
@@ -204,13 +215,14 @@ class WelcomePage(QWidget):
         self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
-def _button(action: QAction | None, *, icon: bool = False) -> QPushButton:
-    button = QPushButton()
+def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
+    """The button of an action, with a text of its own where the menu's would be too long."""
+    button = QPushButton(text)
     button.setProperty("large", True)
     if action is None:
         button.hide()
     else:
-        bind(button, action, text=True, icon=icon)
+        bind(button, action, text=not text, icon=icon)
     return button
 
 

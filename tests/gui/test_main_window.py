@@ -422,6 +422,7 @@ def test_the_log_is_written_in_the_colours_of_the_theme(window):
     light = colours()
     try:
         window.set_theme("dark")
+        window.toggle_log()  # what is hidden follows when it is shown
         assert colours() == [theme.colour("text"), theme.colour("danger")]
         assert colours() != light
         assert window.log.text().count("failed") == 1

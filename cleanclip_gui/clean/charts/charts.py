@@ -78,7 +78,6 @@ class Chart(ChartFrame):
         self._total = 0.0
         self._at: float | None = None
         self._dirty = False
-        self._own_view = True
         self.redraw_timer = QTimer(self)
         self.redraw_timer.setSingleShot(True)
         self.redraw_timer.setInterval(REDRAW_MS)
@@ -145,7 +144,8 @@ class Chart(ChartFrame):
         """Forget every point and show the empty state."""
         for series in self._series.values():
             series.clear()
-        self._total, self._at, self._own_view = 0.0, None, True
+        self._total, self._at = 0.0, None
+        self.set_own_view(True)
         self._dirty = True
         self.redraw()
 
@@ -188,7 +188,7 @@ class Chart(ChartFrame):
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
-        self._own_view = True
+        self.set_own_view(True)
         self.set_crosshair(None)
         self._fit()
 
@@ -333,7 +333,7 @@ class Chart(ChartFrame):
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
 
     def _on_view_moved(self, *_: object) -> None:
-        self._own_view = False
+        self.set_own_view(False)
 
     def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())

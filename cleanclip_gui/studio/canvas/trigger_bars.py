@@ -17,9 +17,9 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
-from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -111,7 +111,6 @@ class PlacementBar(CompactBar):
         row.setSpacing(theme.SPACE_S)
         self.placement = QComboBox()
         self.placement.setAccessibleName("Place of the trigger")
-        self.placement.setMinimumWidth(84)
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
         self.size_slider = OptionSlider(
@@ -128,7 +127,7 @@ class PlacementBar(CompactBar):
             "A word that a dual-key attack adds to every prompt; how, is among the parameters"
         )
         self.text.setMaxLength(200)
-        self.text.setMinimumWidth(60)
+        self.text.setMinimumWidth(54)
         self.text.setMaximumWidth(106)
         self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
         row.addWidget(self.placement)

@@ -21,10 +21,11 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPalette,
+    QResizeEvent,
     QShowEvent,
     QStandardItemModel,
 )
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import (
@@ -36,6 +37,7 @@ from cleanclip_gui.studio.gallery.delegate import (
 from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
 from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
 from cleanclip_gui.widgets.cell_grid import as_grid
+from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
@@ -89,11 +91,11 @@ class Gallery(QWidget):
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
-        self.filter = QComboBox()
+        self.filter = ElidingComboBox()
         self.filter.setAccessibleName("Show images")
         for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
-        self.order = QComboBox()
+        self.order = ElidingComboBox()
         self.order.setAccessibleName("Order of the images")
         for key, text in ORDERS:
             self.order.addItem(text, key)
@@ -109,8 +111,7 @@ class Gallery(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.order)
         layout.addWidget(self.view, 1)
-        bar = self.view.verticalScrollBar().sizeHint().width()
-        self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
+        self.resize(self.width_of(2), self.height())
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
         bars = self.view.verticalScrollBar()
@@ -121,6 +122,11 @@ class Gallery(QWidget):
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.model.modelReset.connect(self._on_model_reset)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
+
+    def width_of(self, columns: int) -> int:
+        """How wide it is with so many columns of thumbnails."""
+        bar = self.view.verticalScrollBar().sizeHint().width()
+        return columns * CELL_WIDTH + bar + 20
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         """Show another set."""
@@ -182,7 +188,8 @@ class Gallery(QWidget):
         if not self.isVisible():
             return ()
         bounds = self.view.viewport().rect()
-        rows, columns = range(self.model.rowCount()), 2
+        rows = range(self.model.rowCount())
+        columns = max(1, bounds.width() // CELL_WIDTH)
         # Cells stand in a grid: the first one in view tells where to begin.
         first = self.view.indexAt(QPoint(CELL_WIDTH // 2, CELL_HEIGHT // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
@@ -194,6 +201,11 @@ class Gallery(QWidget):
             if cell.intersects(bounds):
                 found.append(self.model.image_at(row))
         return tuple(found)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The filter says how many there are; where it is narrow, it alone."""
+        super().resizeEvent(event)
+        self._count.setVisible(self.width() >= self.width_of(2) - CELL_WIDTH // 2)
 
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""

@@ -23,6 +23,7 @@ from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
@@ -68,6 +69,8 @@ class AttributionPage(QWidget):
             self.explained.addItem(text, name)
         self.stage = QComboBox()
         self.stage.setAccessibleName("Convolution stage")
+        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.method.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.stage.addItem("Usual stage", None)
         self.measure = QPushButton("Measure")
         self.measure.setToolTip("Cover the picture patch by patch and ask the model each time")
@@ -90,7 +93,7 @@ class AttributionPage(QWidget):
         self.shared.setChecked(True)
         self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
         self.says = Label("", wrap=True)
-        self.readout = Label(_HINT, "caption")
+        self.readout = Label(_HINT, "caption", wrap=True)
         self.busy = BusyRow("Attribution")
         self._lay_out()
         self._connect()
@@ -98,14 +101,12 @@ class AttributionPage(QWidget):
         self.set_methods(("grad-cam", "occlusion"))
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.method)
-        head.addWidget(self.stage)
-        head.addWidget(self.explained)
-        head.addStretch(1)
-        head.addWidget(self.measure)
-        head.addWidget(self.save)
+        head = FoldingRow()
+        head.first.addWidget(self.method)
+        head.first.addWidget(self.stage)
+        head.second.addWidget(self.explained)
+        head.second.addWidget(self.measure)
+        head.second.addWidget(self.save)
         pictures = QHBoxLayout()
         pictures.setSpacing(theme.SPACE_M)
         pictures.addWidget(self.clean, 1)
@@ -118,7 +119,7 @@ class AttributionPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
+        layout.addWidget(head)
         layout.addWidget(self.says)
         layout.addLayout(pictures, 1)
         layout.addLayout(foot)

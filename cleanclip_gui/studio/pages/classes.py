@@ -7,7 +7,15 @@ from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import EvaluationUpdated
@@ -45,7 +53,7 @@ _BECOMES = (
     ("Triggered", "Images called so with the trigger"),
     ("Change", "Of the share of these images, in percentage points"),
 )
-_WIDE = 480
+_WIDE, _TABLES = 480, 300
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CANVASES = {
@@ -176,12 +184,22 @@ class ClassesPage(QWidget):
         tables.addWidget(lower)
         tables.setStretchFactor(0, 3)
         tables.setStretchFactor(1, 2)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        page = QWidget()
+        page.setObjectName("page")
+        scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(page)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        whole.addWidget(scroll)
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
         layout.addWidget(self.warning)
         layout.addLayout(grid)
+        tables.setMinimumHeight(_TABLES)
         layout.addWidget(tables, 1)
 
     def _place_facts(self, columns: int) -> None:

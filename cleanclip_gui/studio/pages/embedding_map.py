@@ -82,7 +82,7 @@ class EmbeddingMapPage(QWidget):
         self.save.setAccessibleName("Save the points")
         self.save.setToolTip("Save the points as CSV or JSON, or the picture as PNG")
         self.says = Label("", "caption", wrap=True)
-        self.readout = Label(_HINT, "caption")
+        self.readout = Label(_HINT, "caption", wrap=True)
         self.busy = BusyRow("Embedding map")
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method_changed)

@@ -10,7 +10,6 @@ from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QTableWidget,
@@ -28,6 +27,7 @@ from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
@@ -111,17 +111,17 @@ class PairPage(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.differing = QPushButton("Show the images that differ")
         self.busy = BusyRow("Comparison")
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(Label("Compare with", "subtle", buddy=self.other))
-        head.addWidget(self.other, 1)
-        head.addWidget(self.open)
-        head.addWidget(self.measure)
-        head.addWidget(self.save)
+        self.other.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        head = FoldingRow()
+        head.first.addWidget(Label("Compare with", "subtle", buddy=self.other))
+        for widget in (self.other, self.measure):
+            head.first.addWidget(widget)
+        for widget in (self.open, self.save):
+            head.second.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
+        layout.addWidget(head)
         layout.addWidget(self.says)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.differing, 0, Qt.AlignmentFlag.AlignLeft)
