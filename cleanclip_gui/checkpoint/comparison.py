@@ -29,10 +29,7 @@ _STATES = {
     "only first": "only in this file",
     "only second": "only in the other",
 }
-_HINT = (
-    "Point at a cell, or use the arrow keys, to read a layer. A layer is a block with all its "
-    "tensors; a single tensor in the table may have changed more."
-)
+_HINT = "Point at a cell, or use the arrow keys, to read a layer."
 
 
 class Change(Protocol):
@@ -177,7 +174,8 @@ class ComparisonView(QWidget):
         self.text.set_layers([one for one in layers if one not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
-        largest = f"Largest layer change: {change_text(top)}. " if top else ""
+        single = "single tensors may change more"
+        largest = f"Largest layer change: {change_text(top)} ({single}). " if top else ""
         self.read_out.setText(f"{largest}{_HINT}")
         self.strips.setVisible(bool(layers))
 

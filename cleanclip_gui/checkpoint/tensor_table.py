@@ -36,7 +36,7 @@ from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, TensorInfo
 from ml_core.reading.errors import CancelledError
 
-_WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
+_WIDTHS = (244, 128, 56, 77, 77, 77, 76, 82, 70, 86, 88)
 
 
 class _CellDelegate(QStyledItemDelegate):

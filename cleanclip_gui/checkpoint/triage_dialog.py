@@ -91,7 +91,7 @@ class TriageDialog(QDialog):
         self.judged: list[Judgement] = []
         self._paths = tuple(dict.fromkeys(paths))
         self.table = RowsTable("Verdicts", _COLUMNS, numbers=(_SIZE,))
-        self.table.set_widths((168, 168, 84, 300))
+        self.table.set_widths((152, 152, 84, 400))
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
         self.table.rows.modelReset.connect(self._offer)  # sorting chooses no row

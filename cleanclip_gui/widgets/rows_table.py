@@ -90,7 +90,7 @@ class RowsModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return alignment(column, self._numbers)
         text = self.rows[index.row()].cells[column].text
-        if role == Qt.ItemDataRole.ToolTipRole and column == 0:
+        if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
             return tip(text)
         return text if role == Qt.ItemDataRole.DisplayRole else None
 

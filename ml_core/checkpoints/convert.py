@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -146,9 +146,18 @@ def _stock_name(model: ClipModel) -> str:
         config = open_clip.get_model_config(own)
         if config is None:
             continue
-        if check_model_config({"quick_gelu": False} | config, own) == model.config:
+        if _filled(check_model_config(config, own)) == _filled(model.config):
             return own
     return ""
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checked config with open_clip's defaults where it says nothing."""
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+    both = {"vision_cfg": asdict(vision), "text_cfg": asdict(text)}
+    return {"quick_gelu": False, **config, **both}
 
 
 def _narrow_types(opened: Checkpoint) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def test_every_file_gets_its_row_and_the_worst_is_first(dialog, qtbot, paths):
     told = {row[0]: row[1:] for row in rows}
     assert told["evil.pt"][0] == "Refused: dangerous"
     assert "os.system" in told["evil.pt"][3]
+    why = dialog.table.rows.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
+    assert "os.system" in why  # a long reason is cut in the table
     assert told["other.safetensors"][0] == "Refused: unsupported"
     assert told[paths[0].name][0] in ("Readable", "Loads with caution")
     assert told[paths[0].name][1] == "ResNet 32 px, width 8"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.convert import _call, convert_to_open_clip
 from ml_core.checkpoints.saved_choices import remember
+from ml_core.checkpoints.shapes import config_from_shapes
 from ml_core.cli.app import run_command
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
@@ -203,7 +205,12 @@ def test_the_call_names_open_clips_own_model(
 ) -> None:
     size = config["vision_cfg"]["image_size"]
     preprocess = Preprocess(size, (mean,) * 3, (1.0,) * 3) if mean else Preprocess(size)
-    model = ClipModel(nn.Identity(), check_model_config(config, "x"), preprocess)
+    arguments = json.loads(json.dumps(config))
+    quick_gelu = arguments["quick_gelu"]
+    with torch.device("meta"):
+        shapes = {key: tuple(v.shape) for key, v in CLIP(**arguments).state_dict().items()}
+    told = config_from_shapes(shapes, "x").config | {"quick_gelu": quick_gelu}
+    model = ClipModel(nn.Identity(), check_model_config(told, "x"), preprocess)
     call = f"open_clip.create_model({name!r}, pretrained='/x/m.safetensors')" if name else ""
     assert _call(Path("/x/m.safetensors"), model) == call
     assert _call(Path("/"), model) == "open_clip.create_model('local-dir:/')"
