@@ -112,11 +112,12 @@ def bench(
         seeds=_seeds(seeds),
         minutes=minutes,
         rebound=rebound,
-        rebound_steps=300 if steps is None else steps,
+        rebound_steps=steps,
         holdouts=holdouts,
         other_labels=label_set_path(other_labels),
     )
-    from ml_core.jobs.bench import bench as run_bench
+    with output.working("Loading torch"):
+        from ml_core.jobs.bench import bench as run_bench
 
     result = run_to_result(lambda control: run_bench(spec, control))
     if json:

@@ -73,20 +73,22 @@ def doctor(
             raise InputError("--forget goes with no other wish; run the doctor in a second step.")
         _forget(checkpoint_path(checkpoint), json)
         return
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.checkpoints.saved_choices import remember as write_remembered
-    from ml_core.checkpoints.saved_choices import remembered
-    from ml_core.data.images import open_images
-    from ml_core.evaluation.doctor import Trial, diagnose
-    from ml_core.jobs.devices import choose_device, set_threads
-    from ml_core.jobs.measure import drained
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.checkpoints.saved_choices import remember as write_remembered
+        from ml_core.checkpoints.saved_choices import remembered
+        from ml_core.data.images import open_images
+        from ml_core.evaluation.doctor import Trial, diagnose
+        from ml_core.jobs.devices import choose_device, set_threads
+        from ml_core.jobs.measure import drained
 
     checkpoint = checkpoint_path(checkpoint)
     donor = None if donor is None else checkpoint_path(donor)
     columns = {"image_column": image_column, "label_column": label_column}
     label_set = labels_and_templates(labels, templates)
     # as the file says, whatever is remembered for it
-    opened = open_checkpoint(checkpoint, donor, use_choice=False)
+    with output.working(f"Opening {checkpoint.name}"):
+        opened = open_checkpoint(checkpoint, donor, use_choice=False)
     sha256, name = opened.inspection.sha256, opened.inspection.name
     before = remembered(sha256)
     tried_on = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
@@ -97,7 +99,8 @@ def doctor(
         if isinstance(event, Trial) and not json:
             output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
 
-    found = drained(work, say)
+    with output.working("Trying settings"):
+        found = drained(work, say)
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"

@@ -123,8 +123,10 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         return found
     try:
         proof = read_proof(folder, REBOUND_FILE)
-        if spec.rebound and (proof is None or proof.get("steps") != spec.rebound_steps):
-            yield from _run(rebound(rebound_of(job, steps=spec.rebound_steps), control))
+        steps = spec.rebound_steps
+        if spec.rebound and (proof is None or (steps and proof.get("steps") != steps)):
+            changes = {} if steps is None else {"steps": steps}
+            yield from _run(rebound(rebound_of(job, **changes), control))
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:

@@ -33,7 +33,7 @@ class BenchSpec(BaseModel):
     rebound, holdouts
         Whether each result is proven so.
     rebound_steps
-        Steps of each finetuning of the rebound test.
+        Steps of each finetuning of the rebound test; None takes 300, or a test that is there.
     other_labels
         Second label set of the hold-outs, as of a `HoldoutSpec`.
     """
@@ -46,7 +46,7 @@ class BenchSpec(BaseModel):
     minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
     rebound: bool = False
     holdouts: bool = False
-    rebound_steps: int = Field(default=300, ge=1, le=100_000)
+    rebound_steps: int | None = Field(default=None, ge=1, le=100_000)
     other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
