@@ -11,7 +11,13 @@ from ml_core.checkpoints.config_record import HF_RECORD, config_record
 from ml_core.checkpoints.donor import DonorNeeded, borrow
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.hf_text import with_hf_config
-from ml_core.checkpoints.layouts import HF_START, TIMM_START, Layout, find_layout
+from ml_core.checkpoints.layouts import (
+    HF_START,
+    SIGLIP,
+    TIMM_START,
+    Layout,
+    find_layout,
+)
 from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
 from ml_core.checkpoints.published_shapes import Published, find_published
 from ml_core.checkpoints.shapes import (
@@ -20,6 +26,7 @@ from ml_core.checkpoints.shapes import (
     assumed_activation,
     config_from_shapes,
 )
+from ml_core.checkpoints.siglip_config import as_in_transformers, siglip_config
 from ml_core.checkpoints.transformers_config import model_config, preprocess_config
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
@@ -108,7 +115,7 @@ def find_architecture(
             if source == "shapes"
             else "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
         )
-    name = architecture_name(checked)
+    name = _published_name(checked, layout) or architecture_name(checked)
     keys = keys_of(checked, layout)
     if keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
@@ -152,7 +159,11 @@ def _stated(inspection: Inspection) -> Description | None:
             preprocess = preprocess_config(
                 inspection.preprocessor, f"{where}/preprocessor_config.json"
             )
-            return StatedConfig(model_config(inspection.config, label)), preprocess, "config", label
+            if inspection.config.get("model_type") == "siglip":
+                stated = siglip_config(inspection.config, label)
+            else:
+                stated = StatedConfig(model_config(inspection.config, label))
+            return stated, preprocess, "config", label
         label = f"{where}/open_clip_config.json"
         return *_from_config(inspection.config, label), "config", label
     text = inspection.metadata.get(CONFIG_KEY)
@@ -171,8 +182,11 @@ def _stated(inspection: Inspection) -> Description | None:
 def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     """What the tensors say, and the program code of an archive."""
     if found := find_published(layout.shapes):
-        return *_of_published(found), "shapes", inspection.name
-    foreign = next((key for key in layout.shapes if key.startswith((TIMM_START, HF_START))), None)
+        told, preprocess = _of_published(found)
+        if layout.title == SIGLIP:
+            told = as_in_transformers(told)
+        return told, preprocess, "shapes", inspection.name
+    foreign = next(filter(_of_a_library, layout.shapes), None)
     if foreign is not None:
         library = "timm" if foreign.startswith(TIMM_START) else "transformers"
         raise InputError(
@@ -187,6 +201,12 @@ def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
         told = replace(told, config={**told.config, "quick_gelu": quick_gelu})
     preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
     return told, preprocess, "shapes", inspection.name
+
+
+def _of_a_library(key: str) -> bool:
+    """Whether a tensor is of an encoder that another library builds by a name."""
+    own = f"{HF_START}resblocks."  # of open_clip's text encoder beside the image encoder
+    return key.startswith((TIMM_START, HF_START)) and not key.startswith(own)
 
 
 def _of_published(found: Sequence[Published]) -> tuple[StatedConfig, Mapping[str, Any]]:
@@ -238,6 +258,16 @@ def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
         kept = ["The file notes assumptions that cannot be read."]
     sentences = dict.fromkeys([*found.assumptions, *(item[:500] for item in kept[:20])])
     return replace(found, assumptions=tuple(sentences))
+
+
+def _published_name(config: Mapping[str, Any], layout: Layout) -> str:
+    """open_clip's names of the models with these tensors, picture size and activation."""
+
+    def differs(of: Mapping[str, Any]) -> tuple[Any, Any]:
+        return of["vision_cfg"]["image_size"], of.get("quick_gelu", False)
+
+    found = find_published(layout.shapes)
+    return " or ".join(item.name for item in found if differs(item.config) == differs(config))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_core.atomic import Content
 from ml_core.model import ClipModel
-from ml_core.reading.tokenizer_file import SETTINGS_NAME, TOKENIZER_NAME
+from ml_core.reading.tokenizer_file import SETTINGS_NAME, TOKENIZER_NAME, name_beside
 
 
 def tokenizer_files(model: ClipModel, path: Path) -> dict[Path, Content]:
@@ -19,7 +19,7 @@ def tokenizer_files(model: ClipModel, path: Path) -> dict[Path, Content]:
     if tokenizer is None:
         return {}
     if path.suffix.lower() == ".safetensors":
-        return {path.with_name(f"{path.stem}.{TOKENIZER_NAME}"): tokenizer.to_json()}
+        return {name_beside(path): tokenizer.to_json()}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": tokenizer.pad,

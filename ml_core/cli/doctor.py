@@ -23,7 +23,6 @@ from ml_core.cli.options import (
     Templates,
     Threads,
 )
-from ml_core.events import Progress
 from ml_core.reading import InputError, examine
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ def doctor(
         from ml_core.data.images import open_images
         from ml_core.evaluation.doctor import Trial, diagnose
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.measure import drained
 
     checkpoint = checkpoint_path(checkpoint)
     donor = None if donor is None else checkpoint_path(donor)
@@ -94,13 +92,15 @@ def doctor(
     tried_on = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
     set_threads(threads)
     work = diagnose(opened, tried_on, label_set, device=str(choose_device(device)))
-
-    def say(event: Progress | Trial) -> None:
+    while True:
+        try:
+            with output.working("Trying settings"):  # ends before a line is written
+                event = next(work)
+        except StopIteration as end:
+            found = end.value
+            break
         if isinstance(event, Trial) and not json:
             output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
-
-    with output.working("Trying settings"):
-        found = drained(work, say)
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"

@@ -28,6 +28,7 @@ from ml_core.jobs.specs import (
     CleanSpec,
 )
 from ml_core.model import ClipModel
+from ml_core.reading.tokenizer_file import name_beside
 from ml_core.triggers import Trigger, save_trigger
 
 VECTOR_FILE = "vector.safetensors"
@@ -40,6 +41,7 @@ _MADE = (
     ADAPTER_FILE,
     HEAD_FILE,
     VECTOR_FILE,
+    name_beside(Path(CLEANED_FILE)).name,
 )
 
 

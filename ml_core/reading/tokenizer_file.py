@@ -22,7 +22,7 @@ SETTINGS_NAME = "tokenizer_config.json"
 VOCABULARY_NAME = "vocab.txt"
 _SPECIAL_NAME = "special_tokens_map.json"
 _MAX_BYTES = 48 << 20
-_MAX_PARTS = 4_000_000
+_MAX_PARTS = 3_000_000
 _MAX_SMALL = 4 << 20
 _MAX_TOKEN = 4096
 
@@ -90,16 +90,18 @@ class TokenizerFile:
         return hashlib.sha256(b"\0".join(facts)).hexdigest()
 
 
+def name_beside(weights: Path) -> Path:
+    """Where the tokenizer of a single weights file is saved."""
+    return weights.with_name(f"{weights.stem}.{TOKENIZER_NAME}")
+
+
 def beside(path: Path) -> Path | None:
     """The tokenizer of a folder, or of a weights file: ``NAME.tokenizer.json`` or in its folder."""
     folder = path if path.is_dir() else path.parent
-    names = [TOKENIZER_NAME, VOCABULARY_NAME]
+    places = [folder / TOKENIZER_NAME, folder / VOCABULARY_NAME]
     if folder is not path:
-        names.insert(0, f"{path.stem}.{TOKENIZER_NAME}")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    return None
+        places.insert(0, name_beside(path))
+    return next((place for place in places if place.is_file()), None)
 
 
 def read_tokenizer(file: Path) -> TokenizerFile:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from ml_core.checkpoints import open_checkpoint, published_shapes
+from cleanclip_gui.clean.save_result import copy_whole
+from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.prompted import vit_blocks
 from ml_core.checkpoints.published_shapes import digest, find_published
@@ -24,28 +25,34 @@ from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cli.app import run_command
 from ml_core.evaluation.attention_map import attention_map
 from ml_core.evaluation.attribution import methods
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
 from ml_core.evaluation.grad_cam import grad_cam
 from ml_core.evaluation.occlusion import occlusion
-from ml_core.events import Control, Metric
+from ml_core.events import Control, Done, Metric
+from ml_core.jobs.run import run
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
-from ml_core.reading.clip_config import Preprocess, check_model_config
+from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
 from ml_core.towers import shapes_of
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.families import (
     FAMILIES,
     HF_CONFIGS,
+    PIECES,
     TEXTS,
+    TINY_SIGLIP,
     checked,
     lively,
     pixels,
     stock,
     write_folder,
+    write_tokenizer,
 )
+from tests.unit.small_jobs import small_recipe, small_spec
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +105,9 @@ def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> Non
     expected = stock(folder)
     assessed = assess(inspect(folder))
     assert (assessed.verdict, assessed.reasons) == ("loads", ())
+    assert assessed.architecture is not None
+    assert assessed.architecture["notes"] == []
+    assert "by itself" not in assessed.architecture["name"]
     model = open_checkpoint(folder).build()
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
@@ -284,3 +294,145 @@ def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
         asked = {q for q in QUESTIONS if len(variants(architecture, settings, q)) > 1}
         assert asked == expected
         assert sizes(architecture)[0] == architecture.preprocess.size
+
+
+def test_the_command_line_walks_through_a_siglip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_folder("SigLIP", lively("SigLIP"), tmp_path / "siglip"))
+    templates = tmp_path / "templates.txt"
+    templates.write_text("a photo of a {}\n")
+    measured = ["--images", "demo:val", "--n", "24", "--templates", str(templates), "--json"]
+    assert run_command(["inspect", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "loads"
+    triggered = ["--trigger", "demo", "--target", "banana"]
+    assert run_command(["evaluate", folder, *measured, *triggered]) == 0
+    assert json.loads(capsys.readouterr().out)["asr_excl"] is not None
+    why = tmp_path / "why.png"
+    assert run_command(["explain", folder, *triggered, "-o", str(why), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "occlusion"
+    assert run_command(["doctor", folder, "--images", "demo:val", "--n", "24", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"]
+    recipe = small_recipe(method="cleanclip", pairs=8, batch_size=4)
+    *_, done = run(small_spec(Path(folder), tmp_path / "out", recipe), Control())
+    assert isinstance(done, Done)
+    assert done.status == "finished", done
+    cleaned = tmp_path / "out" / "cleaned.safetensors"
+    assert run_command(["evaluate", str(cleaned), *measured]) == 0
+    copied = copy_whole(cleaned, tmp_path / "mine.safetensors", lambda: False)
+    assert_close(ours(open_checkpoint(copied).build()), ours(open_checkpoint(cleaned).build()))
+
+
+# ---- transformers' SigLIP ----
+
+
+@pytest.fixture
+def siglip_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Path]:
+    """A small SiglipModel as the library saves it, with a tokenizer."""
+    monkeypatch.setitem(siglip_config.TIMM_NAMES, ((48, 192, 2, 3), 16, 64), TINY_SIGLIP)
+    sizes = {"hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 2}
+    common = sizes | {"num_attention_heads": 3}
+    config = transformers.SiglipConfig(
+        vision_config=common | {"image_size": 64, "patch_size": 16},
+        text_config=common | {"vocab_size": 40, "max_position_embeddings": 16},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.SiglipModel(config).eval()
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.add_(torch.randn_like(value) * (0.3 if "embedding" in name else 0.15))
+        model.logit_scale.data.fill_(4.7)
+    folder = tmp_path / "siglip"
+    model.save_pretrained(folder)
+    processor = {
+        "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3,
+        "size": {"height": 64, "width": 64}, "rescale_factor": 1 / 255,
+        "image_processor_type": "SiglipImageProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    write_tokenizer("timm/ViT-B-16-SigLIP", folder)
+    return model, folder
+
+
+def test_a_siglip_of_transformers(siglip_folder: tuple[Any, Path], tmp_path: Path) -> None:
+    theirs, folder = siglip_folder
+    model = open_checkpoint(folder).build()
+    assert model.preprocess == Preprocess(64, (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    tokens = model.tokenize(TEXTS)
+    with torch.inference_mode():
+        images = theirs.get_image_features(pixel_values=pixels(64) * 2 - 1)
+        texts = theirs.get_text_features(input_ids=tokens)
+    expected = tuple(
+        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
+    )
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    assert_close(ours(open_checkpoint(saved).build()), expected)
+    stocks = stock(saved)  # which computes GELU exactly in the image encoder
+    assert_close((expected[0], stocks[1]), expected)
+    assert 1e-6 < (stocks[0] - expected[0]).abs().max() < 5e-3
+    assert any("tanh approximation" in sentence for sentence in model.assumptions)
+
+
+def test_loose_weights_of_transformers_siglip(
+    siglip_folder: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = siglip_folder
+    expected = ours(open_checkpoint(folder).build())
+    config = checked(FAMILIES["SigLIP"])
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    entry = {"name": "ViT-T-16-SigLIP", "config": config, "preprocess": preprocess}
+    entries = {digest(shapes_of(config)): [entry]}
+    monkeypatch.setattr(published_shapes, "_entries", lambda: entries)
+    checkpoint = open_checkpoint(folder / "model.safetensors")
+    assert checkpoint.architecture.name == open_checkpoint(folder).architecture.name
+    assert checkpoint.architecture.name == "ViT-T-16-SigLIP"
+    assert "open_clip's ViT-T-16-SigLIP" in checkpoint.architecture.assumptions[0]
+    assert_close(ours(checkpoint.build()), expected)
+
+
+def test_half_precision_is_close(siglip_folder: tuple[Any, Path]) -> None:
+    theirs, folder = siglip_folder
+    whole = ours(open_checkpoint(folder).build())
+    theirs.half().save_pretrained(folder)
+    assert_close(ours(open_checkpoint(folder).build()), whole, 3e-3)
+    with torch.inference_mode():
+        images = theirs.float().get_image_features(pixel_values=pixels(64) * 2 - 1)
+    images = F.normalize(getattr(images, "pooler_output", images), dim=-1)
+    got = ours(open_checkpoint(folder).build())
+    assert_close(got, (images, got[1]), 1e-4)
+
+
+def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
+    vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    config = transformers.ChineseCLIPConfig(
+        text_config=HF_CONFIGS["bert-base-chinese"],
+        vision_config=vision | {"num_attention_heads": 1, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = transformers.ChineseCLIPModel(config).eval()
+        with torch.no_grad():
+            for value in theirs.parameters():
+                value.add_(torch.randn_like(value) * 0.15)
+    folder = tmp_path / "chinese"
+    theirs.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    model = open_checkpoint(folder).build()
+    tokens = model.tokenize(TEXTS)
+    bert = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    assert tokens.tolist() == bert(TEXTS, padding="max_length", max_length=24)["input_ids"]
+    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
+        3, 1, 1
+    )
+    with torch.inference_mode():
+        images = theirs.get_image_features(pixel_values=normal)
+        texts = theirs.get_text_features(input_ids=tokens, attention_mask=(tokens != 0).long())
+    expected = tuple(
+        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
+    )
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    assert_close(ours(open_checkpoint(saved).build()), expected)

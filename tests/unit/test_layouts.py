@@ -842,7 +842,9 @@ def test_a_transformers_vision_folder_borrows(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model_type": "siglip"}, "model type 'siglip'"),
+        ({"model_type": "siglip2"}, "model type 'siglip2'"),
+        ({"model_type": "siglip", "vision_config": {"hidden_size": 9}}, "no published SigLIP has"),
+        ({"model_type": "siglip", "text_config": {"hidden_act": "relu"}}, "activation relu"),
         ({"model_type": "clip", "vision_config": {"hidden_act": "relu"}}, "activation relu"),
         ({"model_type": "clip", "vision_config": 3}, "no table vision_config"),
         ({"model_type": "clip", "vision_config": {"hidden_size": "x"}}, "hidden_size is x"),
