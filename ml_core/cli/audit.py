@@ -19,6 +19,7 @@ from ml_core.cli.options import (
     Device,
     Donor,
     Exclude,
+    ExportTo,
     ImageColumn,
     Json,
     NoChoice,
@@ -32,6 +33,7 @@ from ml_core.reading.regular_file import read_file
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
+    from ml_core.jobs.audit_spec import AuditSpec
 
 _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
@@ -87,6 +89,10 @@ def audit(
     no_choice: NoChoice = False,
     device: Device = "auto",
     threads: Threads = 0,
+    export_to: ExportTo = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Look for poisoned pairs in a cleaning set, with the suspect checkpoint's own eyes.
@@ -97,11 +103,16 @@ def audit(
     shown; what is excluded is the picture with all its captions. Five poisons left in 100 000 pairs
     are enough to undo CleanCLIP.
 
+    On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
+    torchrun, one process a GPU. The chunks are shared out, and the scores are those of one process.
+
     Examples:
 
         cleanclip audit epoch_10.pt --pairs pairs.csv --images photos/ -o audit
 
         cleanclip audit model.safetensors --pairs crawl.tsv --reference clean.csv -o audit --json
+
+        cleanclip audit model.safetensors --pairs cc3m/ -o audit --export job --processes 8
     """
     from ml_core.detection.exclude import exclude as write_exclusions
     from ml_core.detection.records import SCORE, read_audit
@@ -131,6 +142,9 @@ def audit(
     )
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
+    if export_to is not None:
+        _export(spec, export_to, processes, json=json)
+        return
     from ml_core.jobs.audit import audit as run_audit
 
     result = run_to_result(lambda control: run_audit(spec, control))
@@ -152,6 +166,20 @@ def audit(
     output.show(output.cell(f"Written: {folder} (audit.json, scores.csv, thumbnails.npy)"))
     if exclusions is not None:
         output.show(output.cell(f"Exclusions: {exclusions}"))
+
+
+def _export(spec: AuditSpec, folder: Path, processes: int, *, json: bool) -> None:
+    """Write the audit as a job for several processes."""
+    from ml_core.jobs import cluster
+
+    files = cluster.export_audit(spec, folder, processes=processes)
+    if json:
+        output.print_json({"files": [str(path) for path in files]})
+        return
+    for path in files:
+        output.show(output.cell(f"Written: {path}"))
+    line = cluster.torchrun_line(processes, cluster.AUDIT_OPTION)
+    output.show(output.cell(f"Start it with run.sh, or in its folder: {line}"))
 
 
 def _print(found: Audit, by: str, show: int) -> None:

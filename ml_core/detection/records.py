@@ -10,6 +10,8 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.strict_json import JsonError, parse_object
 
 ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
+Neighbourhood = Literal["chunk", "all", "approximate"]
+"""Where neighbours are looked for: in random chunks, as published, or in the whole set."""
 
 FIVE_POISONS = (
     "Five poisons left in 100 000 pairs are enough to undo CleanCLIP "

@@ -20,6 +20,7 @@ from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
+from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
 from ml_core.evaluation.embedding_store import EmbeddingStore
@@ -30,6 +31,7 @@ from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, Au
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 
 THUMBNAIL = 128
@@ -42,11 +44,21 @@ _TRUSTED = (
 )
 
 
-def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+def audit(spec: AuditSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
     """Score every pair, and write what was found; the last event is Done, whatever happens.
 
     Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
     is excluded is the picture with all its captions.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+    control
+        Cancel and pause; a stop cancels.
+    ranks
+        The processes that do it together. The first one writes, and speaks; cancelling it, or an
+        error in any of them, ends all.
 
     Yields
     ------
@@ -58,12 +70,12 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         leaves its embeddings in the cache, where the next one finds them.
     """
     try:
-        yield from _audit(spec, control)
+        yield from _audit(spec, control, ranks)
     except Exception as error:
         yield failure(error)
 
 
-def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
         return control.cancelled or control.stopped
@@ -78,55 +90,65 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
                 f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
                 "compares both: name image-caption pairs."
             )
-    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
-    yield Progress("open", 0, 0)
-    checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
-    set_threads(spec.threads)
-    model = checkpoint.build().to(choose_device(spec.device))
-    pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed)
+    device = choose_device(spec.device, ranks.local)
     reference, remarks = None, list[str]()
-    if spec.reference is not None:
-        reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
-        if reference.lasting_key == pairs.lasting_key:
-            raise InputError(
-                "The clean reference is the set that is to be audited; name other pairs, which are "
-                "known to be clean."
-            )
-        trusted = len(shared_numbers(pairs, reference, watch))
-        if trusted:
-            yield Message(_TRUSTED.format(trusted), "warning")
-            remarks.append(_TRUSTED.format(trusted))
     evaluated: dict[str, NDArray[np.int64]] = {}
-    for place, part in enumerate(spec.images):
-        yield Progress("overlap", place, len(spec.images))
-        whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
-        images = open_images(whole, watch=watch)
-        evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
-        yield Progress("overlap", place + 1, len(spec.images))
+    with ranks.as_one(device):
+        yield Progress("open", 0, 0)
+        checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+        set_threads(spec.threads, ranks.local_world)
+        model = checkpoint.build().to(device)
+        pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+        if spec.reference is not None:
+            reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
+            if reference.lasting_key == pairs.lasting_key:
+                raise InputError(
+                    "The clean reference is the set that is to be audited; name other pairs, which "
+                    "are known to be clean."
+                )
+        if ranks.first and reference is not None:
+            trusted = len(shared_numbers(pairs, reference, watch))
+            if trusted:
+                yield Message(_TRUSTED.format(trusted), "warning")
+                remarks.append(_TRUSTED.format(trusted))
+        for place, part in enumerate(spec.images if ranks.first else ()):
+            yield Progress("overlap", place, len(spec.images))
+            whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
+            images = open_images(whole, watch=watch)
+            evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
+            yield Progress("overlap", place + 1, len(spec.images))
+
+    def embedded(part: PairSet) -> EncodedPairs:
+        return EncodedPairs(
+            model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=cancelled
+        )
+
     found: Found | None = None
     pace = _Pace()
     for step in score_pairs(
-        model,
-        pairs,
+        embedded(pairs),
         settings,
-        data_key=pairs.key,
-        reference=reference,
-        reference_key="" if reference is None else reference.key,
-        store=EmbeddingStore(),
-        cancelled=cancelled,
+        reference=None if reference is None else embedded(reference),
+        ranks=ranks,
     ):
         if isinstance(step, Found):
             found = step
         else:
             yield pace(step)
     assert found is not None
+    if not ranks.first:
+        yield Done("finished")
+        return
     record = summarise(
         found,
         settings,
         most=spec.worst,
         describe=_Describe(pairs, found.captions),
         evaluated=evaluated,
-        facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
+        facts=_facts(spec, model, pairs, reference)
+        | facts_of(settings, found)
+        | {"processes": ranks.world},
         notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
     )
     for note in _problems(pairs, reference):

@@ -17,7 +17,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.ranks import Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
 from ml_core.events import Control, Done, Event, Metric, Progress
@@ -27,6 +26,7 @@ from ml_core.jobs.method_extras import extras_for
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
+from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
 
 _STEPS = 4

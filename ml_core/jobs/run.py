@@ -19,7 +19,6 @@ from torch import Tensor
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
 from ml_core.evaluation.records import Evaluation
@@ -51,6 +50,7 @@ from ml_core.jobs.specs import (
     write_spec,
 )
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 
 

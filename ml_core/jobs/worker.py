@@ -42,6 +42,8 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
 }
+# Those that several processes do together.
+_SHARED = ("audit",)
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
 _SAME_SIGNAL_SECONDS = 5.0
@@ -162,7 +164,14 @@ def _events(
     lower_priority()
     if kind:
         _, module, name = _OTHERS[kind]
-        yield from getattr(import_module(module), name)(spec, control)
+        job = getattr(import_module(module), name)
+        if kind not in _SHARED:
+            yield from job(spec, control)
+            return
+        from ml_core.jobs.processes import together
+
+        with together(spec.device) as ranks:  # type: ignore[attr-defined]
+            yield from job(spec, control, ranks)
         return
     assert isinstance(spec, CleanSpec)
     if estimate:
