@@ -94,6 +94,10 @@ class Ranks:
         dist.broadcast(told, src=0)
         return [float(value) for value in told.tolist()]
 
+    def text_of_first(self, text: str, device: torch.device) -> str:
+        """A text of the first process, in all of them."""
+        return text if self.world == 1 else self._told(text, 0, device)
+
     def rows_of_first(self, own: Tensor | None, device: torch.device) -> Tensor:
         """Rows float32 [n, D] of the first process, in all of them; what the others give is unused.
 

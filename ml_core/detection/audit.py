@@ -246,7 +246,7 @@ class _Table:
     def score(self, chunk: Chunk) -> None:
         """Score the pairs of a chunk."""
         if self._known is None:
-            _check_read(chunk, self._settings.k)
+            check_read(chunk, self._settings.k)
         if not len(chunk.indices):
             return
         points = points_of(chunk.images, self._settings, self._device)
@@ -298,12 +298,12 @@ def _forest(first: Chunk | None, settings: Settings, ranks: Ranks, device: torch
     """The forest of the set's first chunk, which the first process embedded."""
     with ranks.as_one(device):
         if ranks.first and first is not None:
-            _check_read(first, settings.k)
+            check_read(first, settings.k)
     images = ranks.rows_of_first(None if first is None else first.images, device)
     return Forest(points_of(images, settings, device), settings.seed)
 
 
-def _check_read(chunk: Chunk, k: int) -> None:
+def check_read(chunk: Chunk, k: int) -> None:
     """Refuse a chunk of which too few can be read."""
     if len(chunk.indices) <= k:
         raise InputError(

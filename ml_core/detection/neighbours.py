@@ -164,7 +164,7 @@ def nearest_of_all(space: Space, indices: Indices, k: int) -> Iterator[float | N
     """Find the k nearest others of some points among all of a set that lies on disk.
 
     As `nearest`, block by block with the best so far: memory is that of these points against one
-    block. What is found does not depend on which points are asked for together with one.
+    block.
 
     Parameters
     ----------

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ml_core.atomic import replace_files
@@ -19,15 +23,23 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
+from ml_core.detection.approximate import faiss_or_refusal
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
+from ml_core.detection.whole_set import score_encoded
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.exports import to_csv
-from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    SCORES_FILE,
+    THUMBNAILS_FILE,
+    AuditSettings,
+    AuditSpec,
+)
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.model import ClipModel
@@ -90,7 +102,7 @@ def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, 
                 f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
                 "compares both: name image-caption pairs."
             )
-    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed)
+    settings = settings_of(spec)
     device = choose_device(spec.device, ranks.local)
     reference, remarks = None, list[str]()
     evaluated: dict[str, NDArray[np.int64]] = {}
@@ -125,17 +137,14 @@ def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, 
         )
 
     found: Found | None = None
-    pace = _Pace()
-    for step in score_pairs(
-        embedded(pairs),
-        settings,
-        reference=None if reference is None else embedded(reference),
-        ranks=ranks,
-    ):
-        if isinstance(step, Found):
-            found = step
-        else:
-            yield pace(step)
+    pace = Pace()
+    beside = None if reference is None else embedded(reference)
+    with scoring(embedded(pairs), settings, Path(spec.output_dir), beside, ranks) as steps:
+        for step in steps:
+            if isinstance(step, Found):
+                found = step
+            else:
+                yield pace(step)
     assert found is not None
     if not ranks.first:
         yield Done("finished")
@@ -169,7 +178,58 @@ def _unused(name: str, taken: Collection[str]) -> str:
     return next(one for one in names if one not in taken)
 
 
-class _Pace:
+def settings_of(spec: AuditSettings) -> Settings:
+    """How neighbours are to be looked for.
+
+    Raises
+    ------
+    InputError
+        If it cannot be done so.
+    """
+    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.neighbours)
+    if spec.neighbours != "chunk" and getattr(spec, "reference", None) is not None:
+        raise InputError(
+            "With a clean reference neighbours are looked for in it: leave out either the "
+            "reference or the neighbours in the whole set."
+        )
+    if spec.neighbours == "approximate":
+        faiss_or_refusal()
+    return settings
+
+
+@contextmanager
+def scoring(
+    source: EncodedPairs,
+    settings: Settings,
+    folder: Path,
+    reference: EncodedPairs | None,
+    ranks: Ranks,
+) -> Iterator[Iterator[Step | Found]]:
+    """The steps of scoring pairs; what they keep on disk meanwhile lies beside the folder."""
+    if settings.neighbours == "chunk":
+        yield score_pairs(source, settings, reference=reference, ranks=ranks)
+        return
+    with scratch_folder(folder, ranks, source.device) as scratch:
+        yield score_encoded(source, settings, scratch, ranks)
+
+
+@contextmanager
+def scratch_folder(beside: Path, ranks: Ranks, device: torch.device) -> Iterator[Path]:
+    """A folder that all processes see, and that is gone afterwards."""
+    name = ""
+    with ranks.as_one(device):
+        if ranks.first:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(prefix=f".{beside.name}-", dir=beside.parent)
+    name = ranks.text_of_first(name, device)
+    try:
+        yield Path(name)
+    finally:
+        if ranks.first:
+            shutil.rmtree(name, ignore_errors=True)
+
+
+class Pace:
     """Turns steps into Progress with a rate; what was found in the cache counts too."""
 
     def __init__(self) -> None:
@@ -240,7 +300,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
-        for text in _table(found, pairs):
+        for text in score_table(found, len(pairs), pairs.pictures.name):
             file.write(text.encode("utf-8", "backslashreplace"))
 
     def pictures(file: BinaryIO) -> None:
@@ -262,18 +322,18 @@ def _write(
     )
 
 
-def _table(found: Found, pairs: PairSet) -> Iterator[str]:
+def score_table(found: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
     """Every picture with its scores as CSV, some rows at a time; empty where it is damaged.
 
     ``worst_caption`` counts from 1 in a picture's captions.
     """
     names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
     yield ",".join(("number", "name", "worst_caption", *names)) + "\n"
-    for first in range(0, len(pairs), _ROWS):
+    for first in range(0, count, _ROWS):
         rows: list[tuple[object, ...]] = []
-        for index in range(first, min(first + _ROWS, len(pairs))):
+        for index in range(first, min(first + _ROWS, count)):
             scores = [float(found.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
             caption = int(found.captions[index]) + 1 if found.scored[index] else ""
-            rows.append((index, pairs.pictures.name(index), caption, *shown))
+            rows.append((index, name_of(index), caption, *shown))
         yield to_csv(rows)

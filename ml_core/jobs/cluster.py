@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
-from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.audit_spec import AuditSettings, AuditSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
@@ -26,7 +26,6 @@ JOB_FILE = "job.json"
 SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
-AUDIT_OPTION = "--audit"
 _PORT = 29_400
 _SECONDS_TO_SAVE = 120
 # Controls, line and paragraph separators, and halves of characters, as names that are no text have.
@@ -105,7 +104,7 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def export_audit(spec: AuditSpec, folder: Path, *, processes: int = 1) -> tuple[Path, ...]:
+def export_audit(spec: AuditSettings, folder: Path, *, processes: int = 1) -> tuple[Path, ...]:
     """Write an audit for several GPUs of one machine; nothing is copied.
 
     Parameters
@@ -131,11 +130,16 @@ def export_audit(spec: AuditSpec, folder: Path, *, processes: int = 1) -> tuple[
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         folder / JOB_FILE: job.model_dump_json(indent=1).encode(),
-        folder / RUN_FILE: _shell(processes, AUDIT_OPTION).encode(),
+        folder / RUN_FILE: _shell(processes, audit_option(spec)).encode(),
     }
     replace_files(files)
     (folder / RUN_FILE).chmod(0o755)
     return tuple(files)
+
+
+def audit_option(spec: AuditSettings) -> str:
+    """What tells the worker which audit it is."""
+    return "--audit" if isinstance(spec, AuditSpec) else "--embeddings"
 
 
 def torchrun_line(processes: int, option: str = "") -> str:

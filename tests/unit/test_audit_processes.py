@@ -24,7 +24,7 @@ from ml_core.jobs.audit_spec import (
     write_audit_spec,
 )
 from tests.unit.two_processes import two_processes
-from tests.warm import Warm
+from tests.warm import Program, Warm
 
 N = 200
 
@@ -134,3 +134,24 @@ def test_the_command_writes_a_job_for_several_processes(
     job = read_audit_spec(folder / "job.json")
     assert (job.k, job.output_dir, job.pairs.path) == (4, "results", spec.pairs.path)
     assert not Path("unused").exists()
+
+
+def test_cancelling_the_first_process_ends_all(
+    spec: AuditSpec, tmp_path: Path, warm_torch: Warm
+) -> None:
+    slow = spec.model_copy(update={"pairs": PairSpec(n=4000), "batch_size": 1})
+    path = write_audit_spec(slow, tmp_path / "job.json")
+
+    def cancel(first: Program) -> None:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        for line in first.stdout:
+            if '"embed"' in line:
+                break
+        first.stdin.write("cancel\n")
+        first.stdin.flush()
+
+    events, codes = two_processes(warm_torch, path, "--audit", "--supervised", meanwhile=cancel)
+    assert codes == [0, 0]  # as asked
+    assert _ended(events[0]) == Done("cancelled")
+    assert not (tmp_path / "one").exists()

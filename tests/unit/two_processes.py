@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import socket
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from ml_core.events import Event, from_json
-from tests.warm import Warm
+from tests.warm import Program, Warm
 
 
-def two_processes(warm: Warm, spec: Path, *options: str) -> tuple[list[list[Event]], list[int]]:
+def two_processes(
+    warm: Warm,
+    spec: Path,
+    *options: str,
+    meanwhile: Callable[[Program], None] = lambda first: None,
+) -> tuple[list[list[Event]], list[int]]:
     """Run the worker in two processes that know each other.
+
+    ``meanwhile`` is given the first of them while both run.
 
     Returns
     -------
@@ -27,12 +34,12 @@ def two_processes(warm: Warm, spec: Path, *options: str) -> tuple[list[list[Even
             "ml_core.jobs.worker",
             str(spec),
             *options,
-            stdin=subprocess.DEVNULL,
             text=True,
             environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
         )
         for rank in ("0", "1")
     ]
+    meanwhile(started[0])
     said = []
     for child in started:
         with child:
