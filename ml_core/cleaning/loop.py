@@ -30,7 +30,6 @@ from ml_core.cleaning.progress import (
     evaluate,
     hold,
 )
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
 from ml_core.cleaning.state import load_state, read_facts, save_state
@@ -45,6 +44,7 @@ from ml_core.cleaning.step import (
 from ml_core.cleaning.weight_space import Validate
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import DivergedError
 
 __all__ = ["Outcome", "train"]

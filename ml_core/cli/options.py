@@ -95,6 +95,12 @@ Exclude = Annotated[
         "--exclude", help="Exclusions file of an audit: pairs to leave out.", parser=given_path
     ),
 ]
+ExportTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--export", help="Run nothing: write the job and the torchrun line into this folder."
+    ),
+]
 ImageColumn = Annotated[
     str, typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file.")
 ]

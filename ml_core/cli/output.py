@@ -50,6 +50,10 @@ STAGES = {
     "rebound": "Finetuning again",
     "overlap": "Overlap",
     "embed": "Embedding",
+    "read": "Reading",
+    "index": "Index",
+    "neighbours": "Neighbours",
+    "recall": "Recall",
     "pictures": "Pictures",
 }
 

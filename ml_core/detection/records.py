@@ -14,6 +14,8 @@ from ml_core.reading.json_file import JsonFile
 from ml_core.reading.plain import plain
 
 ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
+Neighbourhood = Literal["chunk", "all", "approximate"]
+"""Where neighbours are looked for: in random chunks, as published, or in the whole set."""
 
 FIVE_POISONS = (
     "Even 5 poisoned pairs in 100 000 can undo CleanCLIP "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.detection.approximate import SAMPLE
 from ml_core.detection.audit import Found, Settings
 from ml_core.detection.records import (
     FEWEST_FOLDS,
@@ -178,6 +179,14 @@ def _notes(
             f"Neighbours were looked for among {found.neighbours} pairs of the clean reference, "
             f"and the shares are of its other {len(found.reference['dao'])} pairs."
         )
+    elif settings.neighbours != "chunk":
+        said.append(
+            f"Neighbours were looked for among all {found.neighbours} pairs. Where more than {k} "
+            "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
+            "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
+            "published, a set may hold more before that happens. Look at Close group, the "
+            "isolation forest and CLIPScore too."
+        )
     else:
         said.append(
             f"Neighbours were looked for within random chunks of about {found.neighbours} pairs, "
@@ -192,6 +201,11 @@ def _notes(
                 f"With {n} pairs and no clean reference a few planted ones are already many: the "
                 "scores say little. Name pairs that are known to be clean."
             )
+    if found.recall is not None:
+        said.append(
+            f"The neighbours are approximate: of the exact ones of {SAMPLE} pairs drawn at random "
+            f"{found.recall:.1%} were found."
+        )
     if found.duplicates:
         said.append(
             f"{found.duplicates} pairs have a neighbour that the model embeds exactly alike, such "
@@ -212,7 +226,9 @@ def facts_of(settings: Settings, found: Found) -> dict[str, Any]:
         "k": settings.k,
         "chunk_size": settings.chunk,
         "chunks": found.chunks,
+        "neighbours": settings.neighbours,
         "neighbours_among": found.neighbours,
+        "recall": found.recall,
         "captions": "of several captions of a picture the one least like it",
         "features": "unit vectors" if settings.unit else "as the encoder gives them",
         "seed": settings.seed,

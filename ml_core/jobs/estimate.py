@@ -23,7 +23,6 @@ from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.ranks import Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
 from ml_core.data.labels import LabelSet
@@ -38,6 +37,7 @@ from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.reference import reference_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
+from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
 from ml_core.text_tower import is_of_texts
 

@@ -25,7 +25,6 @@ from ml_core.cleaning.batches import (
 from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.trigger_batches import triggered_batch
 from ml_core.data.canvas import CanvasCache
@@ -45,6 +44,7 @@ from ml_core.jobs.measure import Bench, bench_of, drained, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger

@@ -19,7 +19,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
 from ml_core.cleaning.weight_space import Validate
@@ -52,6 +51,7 @@ from ml_core.jobs.specs import (
     write_spec,
 )
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 
 
