@@ -131,8 +131,9 @@ def audit(
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
     from ml_core.jobs.audit import audit as run_audit
+    from ml_core.jobs.overall import audit_plan
 
-    result = run_to_result(lambda control: run_audit(spec, control))
+    result = run_to_result(lambda control: run_audit(spec, control), audit_plan(spec))
     folder = Path(spec.output_dir)
     found = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
     exclusions = None

@@ -334,9 +334,10 @@ def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
     JobFailed
         If it failed inside.
     """
+    from ml_core.jobs.overall import cleaning_plan
     from ml_core.jobs.run import run
 
-    return run_to_result(lambda control: run(spec, control, resume=resume))
+    return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

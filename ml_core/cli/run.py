@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event
+
+if TYPE_CHECKING:
+    from ml_core.jobs.overall import Plan
 
 
 @contextmanager
@@ -28,8 +31,12 @@ def ctrl_c_cancels(control: Control) -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:
+def run_to_result(
+    job: Callable[[Control], Generator[Event, None, None]], plan: Plan | None = None
+) -> dict[str, Any]:
     """Run a job in this process with a progress bar; return its result.
+
+    With the ``plan`` of its stages the bar tells of the whole job too.
 
     Raises
     ------
@@ -42,7 +49,7 @@ def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dic
     """
     control = Control()
     done = Done("failed", error="The job ended without a result.", error_code="internal")
-    with ctrl_c_cancels(control), output.progress_bar() as show:
+    with ctrl_c_cancels(control), output.progress_bar(plan=plan) as show:
         for event in job(control):
             show(event)
             if isinstance(event, Done):
