@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -26,6 +26,7 @@ from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
+_NARROWEST, _WIDE = 480, 640  # pixels of the table without lines and intervals, and with them
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ class BeforeAfter(QFrame):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(theme.SPACE_S)
+        self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
         for widget in (self._sentence, self._table, self._facts):
             self._layout.addWidget(widget)
 
@@ -232,15 +234,21 @@ class BeforeAfter(QFrame):
         for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
             grid.addWidget(Label(text, "caption"), 0, column, right)
         rows = rows_of(result)
+        self._spare = []
         for at, row in enumerate(rows, 1):
             grid.addWidget(_title(row), at, 0)
-            grid.addWidget(_figure(row.before, row), at, 1, right)
-            grid.addWidget(_interval(row.before_interval), at, 2, left)
+            sides = ((1, row.before, row.before_interval), (4, row.after, row.after_interval))
+            for column, rate, interval in sides:
+                figure, range_ = _figure(rate, row), _interval(interval)
+                figure.setToolTip(range_.toolTip())
+                grid.addWidget(figure, at, column, right)
+                grid.addWidget(range_, at, column + 1, left)
+                self._spare.append(range_)
             if not row.quiet:
-                grid.addWidget(RateLine(row), at, 3)
-            grid.addWidget(_figure(row.after, row), at, 4, right)
-            grid.addWidget(_interval(row.after_interval), at, 5, left)
+                self._spare.append(line := RateLine(row))
+                grid.addWidget(line, at, 3)
             grid.addWidget(_change(row), at, 6, right)
+        self._make_room()
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
         self._table.deleteLater()
@@ -251,6 +259,19 @@ class BeforeAfter(QFrame):
             for row in rows
         ]
         self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the figures alone."""
+        return QSize(_NARROWEST, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave out lines and intervals where there is no room; tool tips tell the intervals."""
+        super().resizeEvent(event)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        for widget in self._spare:
+            widget.setVisible(self.width() >= _WIDE)
 
     def sentence(self) -> str:
         """What the run did, in one sentence."""

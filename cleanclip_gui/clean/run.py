@@ -22,7 +22,7 @@ from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.text import count_text, duration_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
@@ -574,7 +574,8 @@ class CleaningRun(QObject):
     def _keep_result(self, run: ShownRun, result: dict[str, Any]) -> None:
         """Note what a run made, now or long ago."""
         run.result = where_open(result, self._session.checkpoint)
-        run.details = str(result.get("stopped_because") or "")
+        took = f"In {duration_text(float(result.get('seconds') or 0))}."
+        run.details = str(result.get("stopped_because") or (took if result.get("seconds") else ""))
         run.shows_result = True
 
     def _keep_trouble(self, run: ShownRun, status: str, last: Done) -> None:

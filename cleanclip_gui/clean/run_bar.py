@@ -41,13 +41,11 @@ class RunBar(QFrame):
         self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
         self.throughput.setAccessibleName("Throughput")
         self.notice = ElidedLabel("", "caption")
+        self.notice.setMinimumWidth(1)  # the title comes first
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress of the run")
-        kept = self.bar.sizePolicy()  # so that nothing below moves when a run begins or ends
-        kept.setRetainSizeWhenHidden(True)
-        self.bar.setSizePolicy(kept)
         self.pause = QPushButton()
         self.stop = QPushButton(theme.icon("save"), "")
         self.cancel = QPushButton()
@@ -76,7 +74,10 @@ class RunBar(QFrame):
         run.began.connect(self._on_began)
         run.progressed.connect(self.show_progress)
         run.changed.connect(self.show_run)
-        head.addStrut(self.cancel.sizeHint().height())  # the buttons are hidden without a run
+        for part in (self.bar, self.cancel):  # nothing below moves when a run begins or ends
+            kept = part.sizePolicy()
+            kept.setRetainSizeWhenHidden(True)
+            part.setSizePolicy(kept)
         self.show_run()
 
     @Slot()

@@ -301,8 +301,8 @@ class CleanStation(QWidget):
         runner, lost = self.run.runner, self.run.seconds_unsaved
         if lost > ASK_SECONDS:
             question = (
-                f"About {duration_text(60 * round(lost / 60))} of work would be lost: that long "
-                "ago the last save was made. “Stop and save” keeps it."
+                f"About {plural(round(lost / 60), 'minute')} of work since the last save would be "
+                "lost. “Stop and save” keeps it."
             )
             prompts = self.context.prompts
             if not prompts.confirm(self.window(), "Cancel", question, "Cancel the run", "Go on"):
@@ -400,6 +400,7 @@ class CleanStation(QWidget):
         for title in ("This run", "Queue and history", "Compare runs"):
             self.tabs.addTab(title)
         self.tabs.setExpanding(False)
+        self.tabs.setUsesScrollButtons(False)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_M)
@@ -452,7 +453,7 @@ class CleanStation(QWidget):
         right.setSpacing(theme.SPACE_S)
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_M)
-        head.addWidget(self.tabs)
+        head.addWidget(self.tabs, 1)  # the tab that is chosen is wider than its hint
         head.addWidget(self.log_line, 1)
         right.addWidget(self.run_bar)
         right.addLayout(head)
@@ -589,6 +590,7 @@ class CleanStation(QWidget):
     @Slot()
     def _on_run_opened(self) -> None:
         self.charts.clear()
+        self.scroll_area.verticalScrollBar().setValue(0)
         if self.run.recipe is not None:
             self.charts.explain(self.run.recipe.method)
 

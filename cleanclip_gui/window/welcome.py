@@ -81,8 +81,16 @@ class WelcomePage(QWidget):
         self.go_on = QPushButton("Continue where you left off")
         self.go_on.clicked.connect(self.continue_clicked)
         self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
+        self.resume.setProperty("large", False)
         self._continue, self._continue_text = _offer(self.go_on)
         self._interrupted, self._interrupted_text = _offer(self.resume)
+        self._offers = QWidget()
+        offers = QVBoxLayout(self._offers)
+        offers.setContentsMargins(0, 0, 0, 0)
+        offers.setSpacing(theme.SPACE_M)
+        offers.addWidget(self._continue)
+        offers.addWidget(self._interrupted)
+        self._offers.hide()
 
         column = QVBoxLayout()
         column.setSpacing(0)
@@ -93,8 +101,7 @@ class WelcomePage(QWidget):
         column.addSpacing(theme.SPACE_XL)
         column.addLayout(buttons)
         column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
-        column.addWidget(self._continue)
-        column.addWidget(self._interrupted)
+        column.addWidget(self._offers)
         column.addWidget(self._steps)
         column.addSpacing(theme.SPACE_XL)
         column.addWidget(self._lower_row())
@@ -193,6 +200,7 @@ class WelcomePage(QWidget):
         ):
             card.setVisible(bool(text.text()))
         offers = bool(self._continue_text.text() or self._interrupted_text.text())
+        self._offers.setVisible(offers)
         self._steps.setVisible(not offers)
 
     def set_dropping(self, on: bool) -> None:

@@ -147,6 +147,7 @@ def audit(
     """
     from ml_core.detection.records import SCORE, Neighbourhood, read_audit
     from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+    from ml_core.jobs.overall import audit_plan
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
@@ -195,7 +196,8 @@ def audit(
     if export_to is not None:
         _export(spec, export_to, processes, json=json)
         return
-    result = run_to_result(lambda control: _run(spec, control))
+    plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
+    result = run_to_result(lambda control: _run(spec, control), plan)
     folder = Path(spec.output_dir)
     found = read_audit(folder / AUDIT_FILE)
     exclusions = None

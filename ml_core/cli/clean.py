@@ -272,10 +272,12 @@ def clean_spec(
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
     """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`."""
+    from ml_core.jobs.overall import cleaning_plan
+
     with output.working("Loading torch"):
         from ml_core.jobs.run import run
 
-    return run_to_result(lambda control: run(spec, control, resume=resume))
+    return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

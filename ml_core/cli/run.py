@@ -8,10 +8,13 @@ import threading
 from _thread import interrupt_main
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event
+
+if TYPE_CHECKING:
+    from ml_core.jobs.overall import Plan
 
 Result = TypeVar("Result")
 _SOON_SECONDS, _GRACE_SECONDS = 0.5, 0.9
@@ -60,17 +63,18 @@ def run_stage(stage: Generator[Event, None, Result]) -> Result:
 
     Ctrl-C ends it at once: nothing is written.
     """
+    from ml_core.jobs.measure import drained
+
     with output.progress_bar() as show:
-        while True:
-            try:
-                show(next(stage))
-            except StopIteration as end:
-                found: Result = end.value
-                return found
+        return drained(stage, show)
 
 
-def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:
+def run_to_result(
+    job: Callable[[Control], Generator[Event, None, None]], plan: Plan | None = None
+) -> dict[str, Any]:
     """Run a job in this process with a progress bar; return its result.
+
+    With the ``plan`` of its stages the bar tells of the whole job too.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dic
     """
     control = Control()
     done = Done("failed", error="The job ended without a result.", error_code="internal")
-    with ctrl_c_cancels(control, leaves=True), output.progress_bar() as show:
+    with ctrl_c_cancels(control, leaves=True), output.progress_bar(plan=plan) as show:
         for event in job(control):
             show(event)
             if isinstance(event, Done):

@@ -94,8 +94,8 @@ class Overall:
         Seconds, monotone.
     """
 
-    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._given_unit = clock, plan.unit
+    def __init__(self, plan: Plan, clock: Callable[[], float] | None = None) -> None:
+        self._clock, self._given_unit = clock or time.monotonic, plan.unit
         self._seen = [_Seen(part) for part in plan.parts]
         self._current = -1
         self._fraction = 0.0

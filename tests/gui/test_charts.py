@@ -397,3 +397,20 @@ def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
         "Accuracy and attack success", "Loss", "Learning rate",
     ]  # fmt: skip
     assert all(c.focusPolicy() == Qt.FocusPolicy.StrongFocus for c in charts.all())
+
+
+def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
+    styles = tuple(SeriesStyle(key, key.upper(), look) for look, key in enumerate("abcd"))
+    chart = Chart("Loss", Prompts(), styles, legend_columns=4)
+    qtbot.addWidget(chart)
+    for key in "abcd":
+        chart.append(key, 1, 1.0)
+    chart.resize(800, 300)
+    chart.show()
+    qtbot.waitExposed(chart)
+    grid = chart._legend_row
+    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (0, 3)
+    chart.resize(300, 300)
+    assert chart.minimumSizeHint().width() <= 300
+    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (1, 1)
+    chart.hide()

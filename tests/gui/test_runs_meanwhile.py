@@ -251,8 +251,7 @@ def test_cancel_asks_when_minutes_would_be_lost_and_pauses_the_queue(
     now[0] += 300
     panel.run_bar.cancel.click()
     assert answers.asked == [
-        "About 5 min 0 s of work would be lost: that long ago the last save was made. “Stop and "
-        "save” keeps it."
+        "About 5 minutes of work since the last save would be lost. “Stop and save” keeps it."
     ]
     assert runner.told == ["launch"]
     runner.event_received.emit(Saved("state", "resume", 5))
