@@ -121,25 +121,27 @@ def summary(result: Mapping[str, Any]) -> str:
     attack, clean = rows_of(result)[:2]
     parts = []
     if attack.points is not None:
-        verb = "left" if abs(attack.points) < STEADY_POINTS else (
-            "raised" if attack.points > 0 else "cut"
-        )  # fmt: skip
-        parts.append(f"{method} {verb} the ASR {_from_to(attack, 'at')}")
+        verb = _verb(attack.points, "left", "raised", "cut")
+        parts.append(f"{method} {verb} the ASR {_from_to(attack)}")
     if clean.points is not None:
-        verb = "stayed" if abs(clean.points) < STEADY_POINTS else (
-            "rose" if clean.points > 0 else "fell"
-        )  # fmt: skip
-        said = f"clean accuracy {verb} {_from_to(clean, 'at')}"
+        verb = _verb(clean.points, "stayed", "rose", "fell")
+        said = f"clean accuracy {verb} {_from_to(clean)}"
         parts.append(said if parts else f"{method}: {said}")
     what = "; ".join(parts) or f"{method} finished; nothing was measured before and after"
     return f"{what} ({duration_text(float(result.get('seconds') or 0))})."
 
 
-def _from_to(row: Row, steady: str) -> str:
+def _verb(points: float, steady: str, up: str, down: str) -> str:
+    if abs(points) < STEADY_POINTS:
+        return steady
+    return up if points > 0 else down
+
+
+def _from_to(row: Row) -> str:
     """Both ends of a change, e.g. ``from 98.1 to 8.1 %``, or where it stays."""
     before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
     if row.points is None or abs(row.points) < STEADY_POINTS:
-        return f"{steady} {after}"
+        return f"at {after}"
     return f"from {before} to {after}"
 
 

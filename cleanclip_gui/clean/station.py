@@ -60,7 +60,10 @@ ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
 _SAVE, _SAVE_ADAPTER = "Save cleaned c&heckpoint…", "Sa&ve adapter…"
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
-_AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
+_AUDIT = (
+    "An audit of training pairs is going on.",
+    "Finished embeddings are reused by the next audit.",
+)
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
 _SAVING = ("A file is being saved.", "What it would write over, and the run's own file, stay.")
 _TEST_KEEPS = "It will start from the beginning next time."

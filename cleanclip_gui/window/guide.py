@@ -24,9 +24,9 @@ class Step:
 
     ``target`` is the object name of the widget that it speaks of. ``act`` is the id of the command
     that Next runs here before it goes on (shown as ``act_text``) while ``ready`` does not hold;
-    Next waits for ``ready`` otherwise. ``prepare`` is the id of the command that sets the station
-    up when the step is shown. The card stands in the corner at the bottom right, where Next stays
-    under the speaker's mouse.
+    Next waits for ``ready`` otherwise, and where ``acts`` does not hold yet. ``prepare`` is the id
+    of the command that sets the station up when the step is shown. The card stands in the corner
+    at the bottom right, where Next stays under the speaker's mouse.
     """
 
     title: str
@@ -36,6 +36,7 @@ class Step:
     ready: Callable[[Session], bool]
     act: str = ""
     act_text: str = ""
+    acts: Callable[[Session], bool] = lambda _: True
     prepare: str = ""
 
 
@@ -72,10 +73,10 @@ def _flip_body(session: Session) -> str:
     if found is None or found.asr_excl is None:
         return "The triggered pictures are being classified…"
     before = percent(found.baseline_target_rate, NOT_MEASURED)
-    if found.asr_excl < 0.5:
+    if not _flips(session):
         return (
             f"{percent(found.asr_excl)} of the pictures turn into “{found.target_name}”. "
-            "Your sticker does not trigger the backdoor: go back and use the demo sticker."
+            "Your sticker does not trigger the backdoor."
         )
     return (
         f"{percent(found.asr_excl)} of the pictures of other classes turn into "
@@ -133,6 +134,12 @@ def _has_rate(session: Session) -> bool:
     return found is not None and found.asr_excl is not None
 
 
+def _flips(session: Session) -> bool:
+    """Whether the trigger gets its way with most pictures."""
+    found = session.evaluation
+    return found is not None and found.asr_excl is not None and found.asr_excl >= 0.5
+
+
 def _has_accuracy(session: Session) -> bool:
     found = session.evaluation
     return found is not None and found.ca is not None
@@ -156,7 +163,16 @@ STEPS: tuple[Step, ...] = (
         "trigger.demo",
         "Add the demo sticker",
     ),
-    Step("Flip", "studio", _flip_body, lambda session: "studio.figure", _has_rate),
+    Step(
+        "Flip",
+        "studio",
+        _flip_body,
+        lambda session: "studio.figure",
+        _flips,
+        "trigger.demo",
+        "Use the demo sticker",
+        acts=_has_rate,
+    ),
     Step(
         "Clean",
         "clean",
@@ -221,7 +237,7 @@ class Guide(QObject):
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
         step = STEPS[self.position]
-        if step.act and not step.ready(self._session):
+        if step.act and not step.ready(self._session) and step.acts(self._session):
             self._actions.run(step.act)
             self._refresh()
         elif self.position + 1 == len(STEPS):
@@ -262,7 +278,7 @@ class Guide(QObject):
         step, session = STEPS[self.position], self._session
         ready = step.ready(session)
         last = self.position + 1 == len(STEPS)
-        acting = bool(step.act) and not ready
+        acting = bool(step.act) and not ready and step.acts(session)
         busy = step.station == "clean" and is_live(session.run)
         text = step.act_text if acting else ("End tour" if last else "Next")
         self.card.show_step(

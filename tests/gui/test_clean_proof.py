@@ -27,6 +27,7 @@ from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
+from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
 
 LIMIT = 0.05
@@ -442,6 +443,22 @@ def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa
     assert not panel.alpha_line.is_busy
     panel.alpha.slider.setValue(30)
     assert len(opens(panel)) == 2
+
+
+def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # noqa: F811
+    answers = Answers(yes=False)
+    answers.take_over(panel.context.prompts)
+    click(panel.proof.rebound_button)
+    runner = panel.proving.runner
+    panel.proving._begun -= 300
+    click(panel.proof.cancel)
+    assert answers.asked == ["About 5 minutes of work would be lost: a test is not resumed."]
+    assert runner.told == ["launch"]
+    answers.yes = True
+    click(panel.proof.cancel)
+    assert runner.told == ["launch", "cancel"]
+    runner.end(Done("cancelled"))
+    assert panel.proof.said() == "The rebound test was cancelled."
 
 
 def test_a_killed_test_is_told_with_advice(qtbot, panel, shown, tmp_path, caplog):  # noqa: F811

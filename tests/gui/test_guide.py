@@ -11,6 +11,7 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.guide import STEPS
+from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine
 
@@ -181,6 +182,21 @@ def test_the_card_is_as_high_as_its_text(window):
         heights.append(card.height_at(348))
     assert heights[0] < heights[1]
     assert heights[1] >= card._body.heightForWidth(316) + card.next.sizeHint().height()
+
+
+def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
+    guide, editor = window.guide, window.stations["studio"].editor
+    guide._show(3)
+    window.session.evaluation = None
+    assert not guide.card.next.isEnabled()  # nothing is measured yet
+    window.session.evaluation = measured(asr_excl=0.2)
+    assert guide.card.next.text() == "Use the demo sticker"
+    guide.card.next.click()
+    assert editor.current_trigger() == demo_trigger()
+    assert guide.position == 3
+    window.session.evaluation = measured(asr_excl=0.98)
+    assert guide.card.next.text() == "Next"
+    guide.end()
 
 
 def test_a_weak_drawing_is_not_called_a_backdoor(window):

@@ -519,8 +519,8 @@ CUT_OFF = {
     "next time.",
     "holdouts": "The hold-outs test is going on. Cancel it and quit? It will start from the "
     "beginning next time.",
-    "audit": "An audit of training pairs is going on. Cancel it and quit? The next audit finds "
-    "what was embedded.",
+    "audit": "An audit of training pairs is going on. Cancel it and quit? Finished embeddings "
+    "are reused by the next audit.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
     "it is.",
     "save": "A file is being saved. Cancel it and quit? What it would write over, and the run's "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -179,9 +180,10 @@ class ProofTests(QObject):
         self._free = True
         self._overall = Overall(Plan(()))
         self._points: list[Metric] = []  # of the rebound test at work
+        self._begun = 0.0
         self._begin_chart: Callable[[], object] = lambda: None
         section.options_button.clicked.connect(self.ask_options)
-        section.cancel.clicked.connect(self.cancel)
+        section.cancel.clicked.connect(self._on_cancel_clicked)
         section.rebound.chart.failed.connect(self.failed)
         self._refresh()
 
@@ -262,6 +264,18 @@ class ProofTests(QObject):
         dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
         dialog.open()
 
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
+        runner, minutes = self.runner, round((time.monotonic() - self._begun) / 60)
+        if minutes > 1:
+            question = f"About {minutes} minutes of work would be lost: a test is not resumed."
+            window = self._section.window()
+            if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
+                return
+        if self.runner is runner:  # it may have ended meanwhile
+            self.cancel()
+
     def cancel(self) -> None:
         """End the test at once."""
         if self.runner is not None:
@@ -292,6 +306,7 @@ class ProofTests(QObject):
             self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
             return
         self.runner, self.kind, self._tested = runner, kind, folder
+        self._begun = time.monotonic()
         self._points = []
         if isinstance(spec, ReboundSpec):
             self._overall = Overall(rebound_plan(spec))
