@@ -6,6 +6,7 @@ memory), 4 internal error, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -116,4 +117,8 @@ def main() -> NoReturn:
     except output.OutputLost:
         output.say("Standard output is closed or full: the answer could not be written.")
         status = output.EXIT_USAGE
+    if status == output.EXIT_CANCELLED:  # taking torch down would take another second
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
     sys.exit(status)

@@ -41,7 +41,8 @@ from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
 from ml_core.text_tower import is_of_texts
 
-_STEPS = 4
+_STEPS, _MOST_STEPS = 4, 24
+_STEP_SECONDS = 4.0  # so long at most where more than the fewest steps are taken
 _EVALUATED = 64
 _TEXT_BATCHES = 4
 _WRITTEN = 128 * 1024**2
@@ -149,12 +150,13 @@ def _measured(
             },
         )
         return
-    shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
+    most = min(_MOST_STEPS, max(recipe.total_steps, _STEPS))
+    shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
     extras = Extras(classifier, inputs.trigger, spec.target, reference)
-    moments = [time.monotonic()]
+    moments, own = [time.monotonic()], Control()
     count = recipe.total_steps
-    steps = train(model, few, lambda step: inputs.make_batch(step % count), control, extras=extras)
+    steps = train(model, few, lambda step: inputs.make_batch(step % count), own, extras=extras)
     with PeakMemory(inputs.device) as peak:
         while True:
             try:
@@ -162,14 +164,19 @@ def _measured(
             except StopIteration as end:
                 outcome = end.value
                 break
+            if control.cancelled:
+                own.cancel()
             if isinstance(event, Metric):
                 moments.append(time.monotonic())
-                yield Progress("estimate", 2 + event.step, _STEPS + 2)
+                yield Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
+                if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
+                    own.stop()
     if control.cancelled:
         raise CancelledError
     first, *others = np.diff(moments).tolist()
-    # With its batch, as the run makes them; a method's first step chooses the precision besides.
-    step_seconds = statistics.median(others)
+    # With their batches, as the run makes them. The first steps allocate, and take longer; the very
+    # first one chooses the precision besides.
+    step_seconds = statistics.median(others[len(others) // 2 :])
     train_seconds = first + step_seconds * (recipe.total_steps - 1)
     evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
     trained = [p for p in model.module.parameters() if p.requires_grad]
