@@ -43,7 +43,7 @@ _TOKENIZERS = {
 _TANH = (
     "The image encoder computes GELU by its tanh approximation, as in the transformers library; "
     "stock open_clip computes it exactly in most SigLIPs, so that its image embeddings of a saved "
-    "copy differ in the third digit."
+    "copy differ a little."
 )
 
 

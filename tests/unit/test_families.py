@@ -49,6 +49,7 @@ from tests.unit.families import (
     lively,
     pixels,
     stock,
+    table,
     write_folder,
     write_tokenizer,
 )
@@ -436,3 +437,24 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
+
+
+def test_the_table_in_the_docs_is_what_is_tested() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
+    assert table() in told
+
+
+@pytest.mark.usefixtures("_known_hf")
+@pytest.mark.parametrize(
+    "family", [name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name])]
+)
+def test_a_text_encoder_without_its_config_is_told_by_its_shapes(
+    family: str, tmp_path: Path
+) -> None:
+    """open_clip publishes no config.json of the text encoder."""
+    folder = write_folder(family, lively(family), tmp_path / "theirs")
+    expected = stock(folder)
+    (folder / "config.json").unlink()
+    checkpoint = open_checkpoint(folder)
+    assert "read off its tensors" in checkpoint.architecture.assumptions[0]
+    assert_close(ours(checkpoint.build()), expected)
