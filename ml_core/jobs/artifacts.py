@@ -28,6 +28,7 @@ from ml_core.jobs.specs import (
     CleanSpec,
 )
 from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, save_trigger
 
 VECTOR_FILE = "vector.safetensors"
@@ -41,6 +42,22 @@ _MADE = (
     HEAD_FILE,
     VECTOR_FILE,
 )
+
+
+def check_own_folders(folder: Path) -> None:
+    """Refuse a run's folder, perhaps a stranger's, whose own folders are links to elsewhere.
+
+    Raises
+    ------
+    InputError
+        What the run takes away and writes there would be another folder's.
+    """
+    for name in (STEPS_FOLDER, Path(STATE_FILE).parent.name):
+        if (folder / name).is_symlink():
+            raise InputError(
+                f"{name} in the folder {folder.name} is a link to another folder, where the run "
+                "would write and delete files; take the link away."
+            )
 
 
 def clear_earlier(spec: CleanSpec) -> None:
