@@ -25,6 +25,7 @@ from ml_core.cleaning.weight_space import Validate
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
+    check_own_folders,
     clear_earlier,
     keep_trigger,
     open_result,
@@ -143,6 +144,7 @@ def _clean(
 
     check_spec(spec)
     folder = Path(spec.output_dir)
+    check_own_folders(folder)
     if resume:
         read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)

@@ -21,9 +21,17 @@ from cleanclip_gui.clean.run_folders.history import (
     write_note,
 )
 from ml_core.data.specs import PairSpec
-from ml_core.events import Message, from_json, to_json
+from ml_core.events import Control, Done, Message, from_json, to_json
 from ml_core.jobs.journal import journaled, read_json, write_json
-from ml_core.jobs.specs import EVENTS_FILE, LOCK_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import (
+    EVENTS_FILE,
+    LOCK_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    read_spec,
+)
 from ml_core.reading.errors import InputError
 from ml_core.reading.strict_json import JsonError, parse_object
 from tests.hostile.door_giants import MEGABYTES
@@ -240,6 +248,22 @@ def test_nothing_is_written_through_a_link_of_a_run(tmp_path: Path) -> None:
     assert profile.read_text() == "export A=1\n"
     assert read_note(folder) == "new"
     assert read_json(folder / RESULT_FILE) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["steps", "state"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_deletes_nothing_through_a_link(tmp_path: Path, name: str, resume: bool) -> None:
+    folder = run_folder(tmp_path, "run-1")
+    spec = read_spec(folder / SPEC_FILE)
+    (folder / "poisoned.safetensors").touch()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "step-000001.safetensors").write_bytes(b"mine")
+    (folder / name).symlink_to(other)
+    *_, done = run(spec.model_copy(update={"output_dir": str(folder)}), Control(), resume=resume)
+    assert isinstance(done, Done)
+    assert f"{name} in the folder run-1 is a link to another folder" in done.error
+    assert [path.name for path in other.iterdir()] == ["step-000001.safetensors"]
 
 
 def test_a_journal_of_one_line_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
