@@ -80,7 +80,7 @@ class TriggerLibrary(QDialog):
         self.use = QPushButton("Use")
         self.use.setProperty("primary", True)
         self.use.setDefault(True)
-        self.add = QPushButton("Add to what is there")
+        self.add = QPushButton("Combine with current trigger")
         self.file = QPushButton("With its file…")
         self.delete = QPushButton("Delete")
         self.delete.setProperty("danger", True)

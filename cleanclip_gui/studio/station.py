@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
@@ -52,6 +53,7 @@ from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
+_REST_MS = 250
 _ASKED = "The model is being asked…"
 # Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
@@ -117,9 +119,12 @@ class StudioStation(QWidget):
         self._follow_session()  # before its parts do: they find role and target in order
         self.visible_labels = VisibleLabels(self.session, self._inference, self.live, self.gallery)
         self.auto_speed = AutoSpeed(self.session, self._inference, self.live)
+        self._trigger_rests = QTimer(self, singleShot=True, interval=_REST_MS)
+        self._trigger_rests.timeout.connect(self._on_trigger_rests)
+        self.session.events.trigger.connect(self._on_trigger_change)
         self.result = ShownResult(context, self)
-        self.attribution = AttributionPage(context)
-        self.map = EmbeddingMapPage(context)
+        self.attribution = AttributionPage(context, lambda: self.live.rate)
+        self.map = EmbeddingMapPage(context, lambda: self.live.rate)
         self.pair = PairPage(context, self.gallery, lambda: self.live.limit)
         self.classes = ClassesPage(context)
         self.text = TextPage(context)
@@ -232,7 +237,16 @@ class StudioStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""
-        return (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        commands = (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        needs: dict[object, str] = {
+            self._is_shown: "Go to Studio first.",
+            self._has_trigger: "Needs a trigger on Studio's canvas.",
+            self.is_available: "Open a checkpoint first.",
+        }
+        return tuple(
+            replace(command, needs=needs[command.enabled]) if command.enabled in needs else command
+            for command in commands
+        )
 
     def _edit_commands(self) -> tuple[Command, ...]:
         editor, stack = self.editor, self.document.stack
@@ -423,9 +437,9 @@ class StudioStation(QWidget):
         paint.ink_chosen.connect(self._on_ink_chosen)
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
-        paint.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
-        paint.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
-        paint.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
+        strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
+        strip.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
+        strip.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
         place.placement_chosen.connect(editor.set_placement)
         place.size_chosen.connect(editor.set_size)
         place.opacity_chosen.connect(editor.set_opacity)
@@ -620,7 +634,7 @@ class StudioStation(QWidget):
         live.evaluated.connect(self.classes.follow_evaluation)
         live.became_stale.connect(partial(self.classes.set_stale, True))
         self.map.chosen.connect(self.gallery.set_chosen)
-        for page in (self.attribution, self.classes, self.text):
+        for page in (self.attribution, self.map, self.classes, self.text):
             pages.currentChanged.connect(page.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
@@ -668,12 +682,25 @@ class StudioStation(QWidget):
         self.figure.set_note(note)
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
+        shown, trigger = self.gallery.model.trigger, self.session.trigger
+        if trigger is None or trigger.digest != shown or self.session.shown is None:
+            trigger, shown = None, ""
         self._inference.ask(
-            Thumbnails(indices, size), self._on_thumbnails_ready, self._on_thumbnails_failed
+            Thumbnails(indices, size, trigger, self.session.role),
+            partial(self._on_thumbnails_ready, shown),
+            self._on_thumbnails_failed,
         )
 
-    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
-        self.gallery.model.set_thumbnails(result.indices, result.images)
+    def _on_thumbnails_ready(self, trigger: str, result: ThumbnailsReady) -> None:
+        self.gallery.model.set_thumbnails(result.indices, result.images, trigger)
+
+    def _on_trigger_change(self, *_: object) -> None:
+        """Not while the brush moves: the pictures follow when it rests."""
+        self._trigger_rests.start()
+
+    def _on_trigger_rests(self) -> None:
+        trigger = self.session.trigger
+        self.gallery.set_trigger("" if trigger is None else trigger.digest)
 
     def _on_thumbnails_failed(self, _: Failed) -> None:
         self.gallery.model.forget_request()
