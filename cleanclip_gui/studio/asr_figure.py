@@ -185,7 +185,7 @@ class AsrFigure(QFrame):
             "How often the true label is predicted with the trigger, on images of other classes.",
         )
         self.baseline = Fact(
-            "Predicted as target without trigger",
+            "Target on clean images",
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(

@@ -35,6 +35,7 @@ from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.columns import Columns, Widths
 from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.studio.library_scan import LibraryScan
 from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
@@ -318,7 +319,7 @@ class StudioStation(QWidget):
                 self._is_shown,
             ),
             Command(
-                "trigger.library", "&Library…", "&Trigger", editor.show_library,
+                "trigger.library", "&Library…", "&Trigger", self.show_library,
                 "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1,
                 self._is_shown,
             ),
@@ -387,6 +388,16 @@ class StudioStation(QWidget):
         """Show the canvas or one of the pages that explain."""
         self.shell.station_wanted.emit(self.id)
         self.pages.show_page(name)
+
+    def show_library(self) -> None:
+        """Offer the library, with a picture of each trigger and the way to measure all of them."""
+        self.editor.show_library()
+        size = self.document.size
+        if self.editor.library is not None:
+            LibraryScan(
+                self.context, self.editor.library, lambda key: library.make(key, size, None),
+                library.measurable(size), self.live.rate,
+            )  # fmt: skip
 
     def measure_all(self) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
