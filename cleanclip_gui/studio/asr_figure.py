@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
@@ -103,7 +103,7 @@ class Fact(QWidget):
 
     def __init__(self, name: str, help_text: str) -> None:
         super().__init__()
-        self.caption = Label(name, "caption")
+        self.caption = ElidedLabel(name, "caption")
         self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
@@ -185,7 +185,7 @@ class AsrFigure(QFrame):
             "How often the true label is predicted with the trigger, on images of other classes.",
         )
         self.baseline = Fact(
-            "Target on clean images",
+            "Target when clean",
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(

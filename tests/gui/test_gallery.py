@@ -270,3 +270,13 @@ def test_pictures_have_the_trigger_on_them_while_the_eye_is_open(gallery, qtbot)
     gallery.with_trigger.click()
     gallery.set_trigger("")
     assert shade(0) == 40
+
+
+def test_tab_goes_from_the_filters_to_the_pictures(gallery):
+    gallery.set_trigger("abc")  # or its button could not be reached
+    order = [gallery.filter]
+    while order[-1] is not gallery.view and len(order) < 10:
+        order.append(order[-1].nextInFocusChain())
+    kept = [w for w in order if w in (gallery.filter, gallery.order, gallery.with_trigger)]
+    assert kept == [gallery.filter, gallery.order, gallery.with_trigger]
+    assert order[-1] is gallery.view

@@ -92,7 +92,7 @@ class ClassesPage(QWidget):
             "Target among the likeliest classes of the triggered image, over other classes.",
         )
         self.baseline = Fact(
-            "Target on clean images",
+            "Target when clean",
             "Target predicted without the trigger, on the same images.",
         )
         self.flips = Fact("Flips", "The class changes through the trigger, over all images.")
