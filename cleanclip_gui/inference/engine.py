@@ -36,6 +36,7 @@ from ml_core.evaluation.evaluate import evaluate, look_at, predict_one, see_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.stamping import triggered_pictures
 from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import (
     cached_classifier,
@@ -191,8 +192,13 @@ class Engine:
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
         """Pictures of the set, drawn for the screen and kept by the window."""
         images = self._require_images()
-        indices = np.asarray(request.indices, np.int64)
-        return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+        indices, trigger = np.asarray(request.indices, np.int64), request.trigger
+        if trigger is None:
+            return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+        model = self._require_model(request.role)
+        size, fit, canvases = model.image_size, model.preprocess.fit, images.at(model.preprocess)
+        drawn = triggered_pictures(canvases, trigger, indices, SEED, size, model.device, fit)
+        return ThumbnailsReady(request.indices, drawn)
 
     def evaluate(
         self, request: Evaluate, stopped: Callable[[], bool]

@@ -265,7 +265,10 @@ class SetDevice(Question):
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails(Question):
-    """Ask for pictures of the set, ``size`` pixels square."""
+    """Ask for pictures of the set, ``size`` pixels square.
+
+    With a trigger they are as the model of ``role`` sees them, in its own size.
+    """
 
     lane = Lane.THUMBNAILS
     act = "Drawing thumbnails"
@@ -273,6 +276,8 @@ class Thumbnails(Question):
 
     indices: tuple[int, ...]
     size: int
+    trigger: Trigger | None = None
+    role: Role = "suspect"
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
         yield engine.thumbnails(self)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
@@ -34,6 +35,7 @@ from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.columns import Columns, Widths
 from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.studio.library_scan import LibraryScan
 from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
@@ -54,6 +56,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 _AT_ONCE = 2.0  # seconds
+_REST_MS = 250
 _ASKED = "The model is being asked…"
 _TEXTS = "Class texts are being embedded…"
 # Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
@@ -120,9 +123,12 @@ class StudioStation(QWidget):
         self._follow_session()  # before its parts do: they find role and target in order
         self.visible_labels = VisibleLabels(self.session, self._inference, self.live, self.gallery)
         self.auto_speed = AutoSpeed(self.session, self._inference, self.live)
+        self._trigger_rests = QTimer(self, singleShot=True, interval=_REST_MS)
+        self._trigger_rests.timeout.connect(self._on_trigger_rests)
+        self.session.events.trigger.connect(self._on_trigger_change)
         self.result = ShownResult(context, self)
-        self.attribution = AttributionPage(context)
-        self.map = EmbeddingMapPage(context)
+        self.attribution = AttributionPage(context, lambda: self.live.rate)
+        self.map = EmbeddingMapPage(context, lambda: self.live.rate)
         self.pair = PairPage(context, self.gallery, lambda: self.live.limit)
         self.classes = ClassesPage(context)
         self.text = TextPage(context)
@@ -248,7 +254,16 @@ class StudioStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""
-        return (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        commands = (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        needs: dict[object, str] = {
+            self._is_shown: "Go to Studio first.",
+            self._has_trigger: "Needs a trigger on Studio's canvas.",
+            self.is_available: "Open a checkpoint first.",
+        }
+        return tuple(
+            replace(command, needs=needs[command.enabled]) if command.enabled in needs else command
+            for command in commands
+        )
 
     def _edit_commands(self) -> tuple[Command, ...]:
         editor, stack = self.editor, self.document.stack
@@ -320,7 +335,7 @@ class StudioStation(QWidget):
                 self._is_shown,
             ),
             Command(
-                "trigger.library", "&Library…", "&Trigger", editor.show_library,
+                "trigger.library", "&Library…", "&Trigger", self.show_library,
                 "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1,
                 self._is_shown,
             ),
@@ -390,6 +405,16 @@ class StudioStation(QWidget):
         self.shell.station_wanted.emit(self.id)
         self.pages.show_page(name)
 
+    def show_library(self) -> None:
+        """Offer the library, with a picture of each trigger and the way to measure all of them."""
+        self.editor.show_library()
+        size = self.document.size
+        if self.editor.library is not None:
+            LibraryScan(
+                self.context, self.editor.library, lambda key: library.make(key, size, None),
+                library.measurable(size), self.live.rate,
+            )  # fmt: skip
+
     def measure_all(self) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
         self.placement_bar.one.setChecked(False)
@@ -439,9 +464,9 @@ class StudioStation(QWidget):
         paint.ink_chosen.connect(self._on_ink_chosen)
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
-        paint.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
-        paint.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
-        paint.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
+        strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
+        strip.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
+        strip.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
         place.placement_chosen.connect(editor.set_placement)
         place.size_chosen.connect(editor.set_size)
         place.opacity_chosen.connect(editor.set_opacity)
@@ -639,7 +664,7 @@ class StudioStation(QWidget):
         live.evaluated.connect(self.classes.follow_evaluation)
         live.became_stale.connect(partial(self.classes.set_stale, True))
         self.map.chosen.connect(self.gallery.set_chosen)
-        for page in (self.attribution, self.classes, self.text):
+        for page in (self.attribution, self.map, self.classes, self.text):
             pages.currentChanged.connect(page.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
@@ -706,12 +731,25 @@ class StudioStation(QWidget):
         self._show_note()
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
+        shown, trigger = self.gallery.model.trigger, self.session.trigger
+        if trigger is None or trigger.digest != shown or self.session.shown is None:
+            trigger, shown = None, ""
         self._inference.ask(
-            Thumbnails(indices, size), self._on_thumbnails_ready, self._on_thumbnails_failed
+            Thumbnails(indices, size, trigger, self.session.role),
+            partial(self._on_thumbnails_ready, shown),
+            self._on_thumbnails_failed,
         )
 
-    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
-        self.gallery.model.set_thumbnails(result.indices, result.images)
+    def _on_thumbnails_ready(self, trigger: str, result: ThumbnailsReady) -> None:
+        self.gallery.model.set_thumbnails(result.indices, result.images, trigger)
+
+    def _on_trigger_change(self, *_: object) -> None:
+        """Not while the brush moves: the pictures follow when it rests."""
+        self._trigger_rests.start()
+
+    def _on_trigger_rests(self) -> None:
+        trigger = self.session.trigger
+        self.gallery.set_trigger("" if trigger is None else trigger.digest)
 
     def _on_thumbnails_failed(self, _: Failed) -> None:
         self.gallery.model.forget_request()

@@ -25,6 +25,16 @@ class Label(QLabel):
             self.setBuddy(buddy)
 
 
+def spoken_name(text: str, buddy: QWidget) -> Label:
+    """A label that is heard but not seen: a screen reader takes a combo box's name from it.
+
+    Without one it reads the value alone on Linux. The caller gives it a parent, and no place.
+    """
+    label = Label(text, buddy=buddy)
+    label.hide()
+    return label
+
+
 class ElidedLabel(Label):
     """One line that ends in an ellipsis where there is no room, and is then its own tool tip."""
 

@@ -18,6 +18,7 @@ from PySide6.QtCore import (
     Slot,
 )
 from PySide6.QtGui import (
+    QAction,
     QCloseEvent,
     QDesktopServices,
     QDragEnterEvent,
@@ -31,6 +32,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QMainWindow,
+    QMenu,
     QPushButton,
     QStackedWidget,
     QVBoxLayout,
@@ -45,7 +47,7 @@ from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
-from cleanclip_gui.widgets.text import left_text, used_text
+from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
@@ -53,6 +55,7 @@ from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.kept_work import KeptWork
+from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.status_bar import StatusBar
@@ -195,10 +198,29 @@ class MainWindow(QMainWindow):
                 if before is not None and before.group != command.group:
                     menu.addSeparator()
                 menu.addAction(actions[command.id])
+                if command.id == "file.open_folder":
+                    menu.addMenu(self._recent_menu())
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
                 add(actions[command.id])
+
+    def _recent_menu(self) -> QMenu:
+        """The checkpoints opened last, listed again each time that the menu opens."""
+        menu = QMenu("Open r&ecent", self)
+        menu.menuAction().setObjectName("file.recent")
+        menu.aboutToShow.connect(partial(self._list_recent, menu))
+        self._list_recent(menu)
+        return menu
+
+    def _list_recent(self, menu: QMenu) -> None:
+        menu.clear()
+        for path in self.settings.value.recent:
+            action = menu.addAction(plain(path, 90).replace("&", "&&"))
+            action.setStatusTip("Open this checkpoint again.")
+            action.triggered.connect(partial(self.open_path, path))
+        if menu.isEmpty():
+            menu.addAction("Nothing was opened yet").setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (
@@ -218,6 +240,7 @@ class MainWindow(QMainWindow):
                 f"view.{name}", station.title, "&View", partial(self.show_station, name),
                 station.question, station.icon, station.shortcut, 0, station.is_available,
                 partial(self._is_shown, name), "station", rail=True,
+                needs="Open a checkpoint first.",
             )
             for name, station in self.stations.items()
         )  # fmt: skip
@@ -260,6 +283,10 @@ class MainWindow(QMainWindow):
 
     def _help_commands(self) -> tuple[Command, ...]:
         return (
+            Command(
+                "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
+                "Every key, by what it does.", "text", "F1",
+            ),
             Command(
                 "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,
                 "Where the log file lies.", "folder",
@@ -316,7 +343,7 @@ class MainWindow(QMainWindow):
         shell.checkpoint_wanted.emit(str(path))
 
     @Slot(str)
-    def open_path(self, path: str) -> None:
+    def open_path(self, path: str, *_: object) -> None:
         """Open a checkpoint file or folder that was named at the start."""
         self.context.shell.checkpoint_wanted.emit(path)
 
@@ -367,11 +394,29 @@ class MainWindow(QMainWindow):
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
     def show_palette(self) -> None:
-        """List every command that can be used now."""
+        """List every command; those that cannot be used now say what they need."""
         self.actions_.refresh()
         commands = [c.id for menu in MENUS for c in self.actions_.in_menu(menu)]
         commands.remove("view.palette")
-        CommandPalette([self.actions_[name] for name in commands], self).open()
+        actions = [self.actions_[name] for name in commands]
+        CommandPalette(actions, self, self._needs_of).open()
+
+    def _needs_of(self, action: QAction) -> str:
+        """Why a command cannot be used now, in a few words."""
+        name = action.objectName()
+        command = next(command for command in self.actions_.commands if command.id == name)
+        place = self.stations.get(name.split(".")[0])
+        if self.session.checkpoint is None and not name.startswith(("file.", "help.")):
+            return "Open a checkpoint first."
+        if command.needs:
+            return command.needs
+        if place is not None and place.id != self.station:
+            return f"Go to {place.title.replace('&', '')} first."
+        return "Not possible now."
+
+    def show_keys(self) -> None:
+        """List every key."""
+        KeysDialog(self.actions_.commands, self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""
@@ -382,9 +427,13 @@ class MainWindow(QMainWindow):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_file().parent)))
 
     @Slot(str, str)
-    def show_error(self, sentence: str, details: str = "") -> None:
-        """Show one sentence in a dialog that does not hold up the window."""
-        ErrorDialog(sentence, details, parent=self).open()
+    def show_error(self, sentence: str, details: str = "", title: str = "") -> None:
+        """Show one sentence in a dialog that does not hold up the window.
+
+        ``title`` says what failed.
+        """
+        named = {"title": title} if title else {}
+        ErrorDialog(sentence, details, parent=self, **named).open()
 
     @Slot(object)
     def show_failure(self, failure: InputError | Failed) -> None:
@@ -431,8 +480,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        title = f"{failed.question.act} failed"
-        ErrorDialog(failed.sentence, failed.details, title=title, parent=self).open()
+        self.show_error(failed.sentence, failed.details, f"{failed.question.act} failed")
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:

@@ -28,10 +28,10 @@ _STEPS = (
     (
         "checkpoint",
         "Open",
-        "A file is examined before a byte of it is believed; nothing in it is run.",
+        "Files are checked first. No code in them is ever run.",
     ),
     ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
-    ("clean", "Clean it", "Finetune the backdoor away, and compare before with after."),
+    ("clean", "Clean it", "Finetune the backdoor away, and compare before and after."),
 )
 
 
@@ -250,9 +250,8 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
-    """One of the three cards that tell what the program is for."""
-    card = QFrame()
-    card.setProperty("card", True)
+    """One of the three steps that tell what the program is for."""
+    card = QFrame()  # without a frame: it is no button
     picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
@@ -260,7 +259,7 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     layout = QVBoxLayout(card)
-    layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+    layout.setContentsMargins(0, 0, theme.SPACE_L, 0)
     layout.setSpacing(theme.SPACE_S)
     layout.addWidget(picture)
     layout.addWidget(heading)

@@ -17,7 +17,8 @@ from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.embed import both_sides
 from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
-from ml_core.evaluation.occlusion import occlusion, patch_sides
+from ml_core.evaluation.occlusion import occlusion
+from ml_core.evaluation.patch_places import patch_sides
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.evaluation.subject import Subject

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
-from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -35,6 +35,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
@@ -723,6 +724,73 @@ def test_it_fits_1366_by_768(window, qtbot, checkpoint, station):
     hint = window.minimumSizeHint()
     assert hint.width() <= 1366
     assert hint.height() <= 768
+
+
+def rows_of(palette):
+    enabled = Qt.ItemFlag.ItemIsEnabled
+    items = [palette.list.item(row) for row in range(palette.list.count())]
+    return [(item.text(), bool(item.flags() & enabled)) for item in items]
+
+
+def test_the_palette_says_what_a_command_needs(window, qtbot, checkpoint):
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("sticker")
+    (text, enabled), *_ = rows_of(palette)
+    assert text.startswith("Use the demo sticker")
+    assert text.endswith("Open a checkpoint first.")
+    assert not enabled
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert palette.isVisible()  # there is nothing to do
+    palette.field.setText("no such command")
+    assert rows_of(palette) == [("No command has the words “no such command”", False)]
+    palette.close()
+    opened(window, qtbot, checkpoint)
+    window.show_station("clean")
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("sticker")
+    assert rows_of(palette)[0][0].endswith("Go to Studio first.")
+    palette.close()
+    window.show_station("studio")
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("trigger")
+    states = [enabled for _, enabled in rows_of(palette)]
+    assert states == sorted(states, reverse=True)  # what can be done comes first
+    assert any("Needs a trigger on Studio's canvas." in text for text, _ in rows_of(palette))
+    palette.close()
+
+
+def test_a_station_that_cannot_be_shown_says_why(window, qtbot, checkpoint):
+    studio = window.actions_["view.studio"]
+    assert studio.toolTip() == "Open a checkpoint first."
+    opened(window, qtbot, checkpoint)
+    assert studio.toolTip().startswith("What does a trigger do?")
+
+
+def test_the_file_menu_opens_what_was_open_before(window, qtbot, checkpoint):
+    menus = {action.text(): action.menu() for action in window.menuBar().actions()}
+    recent = next(a.menu() for a in menus["&File"].actions() if a.text() == "Open r&ecent")
+    recent.aboutToShow.emit()
+    assert [action.isEnabled() for action in recent.actions()] == [False]
+    opened(window, qtbot, checkpoint)
+    recent.aboutToShow.emit()
+    (entry,) = recent.actions()
+    assert checkpoint.name in entry.text()
+    with qtbot.waitSignal(window.context.shell.checkpoint_wanted) as wanted:
+        entry.trigger()
+    assert wanted.args == [str(checkpoint)]
+
+
+def test_every_key_stands_in_one_table(window):
+    window.actions_["help.keys"].trigger()
+    keys = dialog(KeysDialog)
+    tops = [keys.tree.topLevelItem(row) for row in range(keys.tree.topLevelItemCount())]
+    listed = {top.child(row).text(1) for top in tops for row in range(top.childCount())}
+    commands = [c for c in window.actions_.commands if c.shortcut and c.menu]
+    assert listed == {QKeySequence(c.shortcut).toString() for c in commands}
+    keys.close()
 
 
 def test_the_palette_finds_and_runs_a_command(window, qtbot):

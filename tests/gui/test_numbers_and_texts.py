@@ -52,7 +52,7 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
     others = N - studio.session.images.labels.tolist().count(studio.session.target)
     assert sum(int(text) for text in column(view.becomes, 2)) == others
     assert f"{100 * found.flip_rate:.1f}" in view.flips.value.text()
-    assert view.control.value.text() == "as clean accuracy"
+    assert view.control.value.text() == "same"
 
     view.classes.sortByColumn(2, Qt.SortOrder.DescendingOrder)
     rates = [float(text) for text in column(view.classes, 2)]
@@ -88,7 +88,9 @@ def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     studio.pages.show_page("classes")
     view = studio.classes
     qtbot.waitUntil(
-        lambda: view.control.caption.text() == "CA on squashed pictures" and settled(studio),
+        lambda: (
+            view.control.caption.text() == "Clean accuracy, squashed pictures" and settled(studio)
+        ),
         timeout=_LONG,
     )
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
@@ -118,7 +120,7 @@ def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_p
         == "a photo of a " + studio.session.images.class_names[studio.session.target]
     )
     assert view.retrieval.target_captions == (view.target.text(),)
-    assert "places on average" in view.says.text()
+    assert "Median rank of the target caption: " in view.says.text()
     assert view.recalls.rows.rowCount() == 2
     assert "→" in column(view.recalls, 1)[0]
     assert sum(int(text) for text in column(view.first, 1)) <= 40

@@ -189,6 +189,26 @@ def test_what_is_built_unstyled_looks_like_what_is_built_styled(qtbot, qapp):
     assert qapp.styleSheet() == sheet
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("mark", ["field", "focus"])
+@pytest.mark.parametrize("ground", ["window", "surface", "surface_alt"])
+def test_borders_of_fields_and_the_focus_are_seen(dark, mark, ground):
+    """WCAG 1.4.11: 3:1 for what is needed to see a control and its state."""
+    named = theme.tokens(dark)
+    assert contrast(named[mark], named[ground]) >= 3.0
+
+
+def test_fields_and_the_focus_have_those_colours():
+    sheet = theme.stylesheet({**theme.LIGHT, "field": "#111111", "focus": "#222222"})
+    rules = dict(re.findall(r"([^{}]+)\{([^{}]*)\}", sheet))
+    field = next(body for name, body in rules.items() if "QLineEdit, QPlainTextEdit" in name)
+    assert "border: 1px solid #111111" in field
+    for name, body in rules.items():
+        if ":focus" in name:
+            borders = re.findall(r"border[a-z-]*:[^;]*", body)
+            assert not [border for border in borders if theme.ACCENT in border], name
+
+
 @pytest.fixture
 def pages(qtbot):
     """Two pages, both shown once; the second is hidden."""

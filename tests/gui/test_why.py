@@ -16,7 +16,11 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.pages.attribution import AttributionPage
+from cleanclip_gui.studio.pages.attribution import (
+    AttributionPage,
+    occlusion_pictures,
+    sentence,
+)
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
@@ -57,7 +61,7 @@ def context():
 
 @pytest.fixture
 def view(qtbot, context):
-    view = AttributionPage(context)
+    view = AttributionPage(context, lambda: 0.0)
     qtbot.addWidget(view)
     view.resize(640, 520)
     view.show()
@@ -160,7 +164,7 @@ def flat(parts=1):
 
 @pytest.fixture
 def points(qtbot, context):
-    view = EmbeddingMapPage(context)
+    view = EmbeddingMapPage(context, lambda: 0.0)
     qtbot.addWidget(view)
     view.resize(600, 520)
     view.show_found(flat())
@@ -274,6 +278,8 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     first = [view.table.item(0, column).text() for column in range(6)]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
+    assert gallery.filter.currentData() == "all"  # until it is asked for
+    view.differing.click()
     assert gallery.filter.currentData() == "differ"
     assert gallery.model.rowCount() == 2
     view.other.setCurrentIndex(1)
@@ -362,3 +368,45 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert isinstance(context.inference.tickets[-1].question, ComparePair)
     assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
     assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]
+
+
+def test_an_occlusion_comes_first_where_it_is_quick(qtbot, context):
+    rate = [0.0]
+    view = AttributionPage(context, lambda: rate[0])
+    qtbot.addWidget(view)
+    view.show()
+    view.touch()
+    assert view.method.currentData() == "grad-cam"
+    pictures = occlusion_pictures(context.session.checkpoint.image_size)
+    rate[0] = pictures / 2.5
+    view.touch()
+    assert view.method.currentData() == "grad-cam"  # that would take 2.5 s
+    rate[0] = pictures / 1.5
+    view.touch()
+    assert view.method.currentData() == "occlusion"
+    assert view.asks_by_itself
+    assert view.measure.isHidden()
+    view.method.setCurrentIndex(view.method.findData("grad-cam"))
+    view.touch()
+    assert view.method.currentData() == "grad-cam"  # the user has chosen it
+
+
+@pytest.mark.parametrize(("cells", "coarse"), [(2, True), (3, True), (4, False), (14, False)])
+def test_few_cells_are_called_too_coarse(cells, coarse):
+    clean = replace(attribution().clean, values=np.zeros((cells, cells), np.float32))
+    assert ("Too coarse" in sentence(attribution(clean=clean))) == coarse
+
+
+def test_a_first_map_is_measured_at_once_where_that_is_quick(qtbot, context):
+    rate = [0.0]
+    view = EmbeddingMapPage(context, lambda: rate[0])
+    qtbot.addWidget(view)
+    view.show()
+    view.touch()
+    rate[0] = view.count.value() / 3
+    view.touch()
+    assert not context.inference.tickets
+    rate[0] = view.count.value()
+    view.touch()
+    view.touch()
+    assert len(context.inference.tickets) == 1

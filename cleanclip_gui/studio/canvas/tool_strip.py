@@ -8,6 +8,7 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QColorDialog,
     QGridLayout,
+    QHBoxLayout,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -19,7 +20,7 @@ from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import Label
 
-_COLUMNS = (2, 3, 4)
+_COLUMNS, _ZOOM = (2, 3, 4), 24
 SWATCHES: tuple[tuple[str, str], ...] = (
     ("Red", "#dc1428"),
     ("White", "#fafafa"),
@@ -122,10 +123,20 @@ class ToolStrip(QWidget):
         column.addLayout(tools)
         column.addLayout(colours)
         column.addStretch()
-        readout = QVBoxLayout()
+        zoom = QHBoxLayout()
+        zoom.setSpacing(0)
+        self.zoom_out = tool_button("zoom-out", "Zoom out", "-")
+        self.fit_picture = tool_button("fit", "Show the whole picture", "0")
+        self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
+        for button in (self.zoom_out, self.fit_picture, self.zoom_in):
+            button.setProperty("small", True)
+            button.setFixedSize(_ZOOM, _ZOOM)
+            zoom.addWidget(button)
+        readout = self._readout = QGridLayout()
         readout.setSpacing(0)
-        for label in (self.place, self.shade, self.scale):
-            readout.addWidget(label)
+        readout.addLayout(zoom, 0, 0)
+        readout.addWidget(self.place, 2, 0, 1, 2)
+        readout.addWidget(self.shade, 3, 0, 1, 2)
         column.addLayout(readout)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._columns = 0
@@ -142,6 +153,8 @@ class ToolStrip(QWidget):
         ):
             for number, button in enumerate(buttons):
                 grid.addWidget(button, number // columns, number % columns)
+        beside = columns > _COLUMNS[0]
+        self._readout.addWidget(self.scale, 0 if beside else 1, int(beside))
         widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
         layout = self.layout()
         assert layout is not None
@@ -163,7 +176,8 @@ class ToolStrip(QWidget):
         """What it needs in so many columns, in pixels."""
         tools = -(-(len(self.tools) + 1) // columns) * (self.picture.sizeHint().height() + 1)
         colours = -(-(len(self.swatches) + 1) // columns) * (self.own.height() + 2)
-        readout = 3 * self.place.fontMetrics().height()
+        lines = 3 if columns == _COLUMNS[0] else 2
+        readout = _ZOOM + lines * self.place.fontMetrics().height()
         return tools + colours + readout + 3 * theme.SPACE_XS
 
     @property

@@ -36,9 +36,10 @@ from cleanclip_gui.studio.gallery.delegate import (
 )
 from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
 from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
+from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.cell_grid import as_grid
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, spoken_name
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 
@@ -101,6 +102,8 @@ class Gallery(QWidget):
             self.order.addItem(text, key)
         self._compared = False
         self._count = Label("", "caption")
+        # On Linux a combo box is called by its value unless a label names it.
+        names = [spoken_name("Show images", self.filter), spoken_name("Order", self.order)]
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.filter, 1)
@@ -109,9 +112,23 @@ class Gallery(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
-        layout.addWidget(self.order)
+        self.with_trigger = tool_button("stamp", "Show the trigger on the pictures", checkable=True)
+        self.with_trigger.setChecked(True)
+        self.with_trigger.setEnabled(False)
+        self.with_trigger.toggled.connect(self._show_trigger)
+        self._trigger = ""
+        below = QHBoxLayout()
+        below.setSpacing(theme.SPACE_XS)
+        below.addWidget(self.order, 1)
+        below.addWidget(self.with_trigger)
+        layout.addLayout(below)
         layout.addWidget(self.view, 1)
+        for label in names:
+            label.setParent(self)
         self.resize(self.width_of(2), self.height())
+        self.setTabOrder(self.filter, self.order)
+        self.setTabOrder(self.order, self.with_trigger)
+        self.setTabOrder(self.with_trigger, self.view)
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
         bars = self.view.verticalScrollBar()
@@ -168,6 +185,15 @@ class Gallery(QWidget):
         """Forget what the model said with the trigger, and, if ``clean``, without."""
         self.model.clear_predictions(clean=clean)
         self._show_counts()
+
+    def set_trigger(self, digest: str) -> None:
+        """Draw the pictures with the trigger of a digest on them; empty: there is none."""
+        self._trigger = digest
+        self._show_trigger()
+
+    def _show_trigger(self, *_: object) -> None:
+        self.with_trigger.setEnabled(bool(self._trigger))
+        self.model.show_trigger(self._trigger if self.with_trigger.isChecked() else "")
 
     def set_stale(self) -> None:
         """Fade the triggered labels until they are measured again."""

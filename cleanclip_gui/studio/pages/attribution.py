@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer
@@ -29,6 +29,7 @@ from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
+from ml_core.evaluation.patch_places import patch_sides, places
 
 CLASSES: tuple[tuple[str, str], ...] = (
     ("target", "Target class"),
@@ -42,14 +43,30 @@ _UNITS = {
     "occlusion": "logits lost when covered",
 }
 _SETTLE_MS = 200
+_QUICK_S, _COARSE = 2.0, 4
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
 
 
 class AttributionPage(QWidget):
-    """Asks while it is the page on show, soon after each change; an occlusion on request only."""
+    """Asks while it is the page on show, soon after each change; a slow occlusion on request only.
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+    An occlusion comes first where it is quick: it points at the trigger where Grad-CAM's few cells
+    do not.
+
+    Parameters
+    ----------
+    context
+        Asks the models.
+    rate
+        How many images a second the model takes, clean and triggered; 0 while it is not known.
+    """
+
+    def __init__(
+        self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
+        self._rate = rate
+        self._method_chosen = False
         self._context = context
         self._session, self._inference = context.session, context.inference
         self._ticket: Ticket | None = None
@@ -71,7 +88,7 @@ class AttributionPage(QWidget):
         self.stage.setAccessibleName("Convolution stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.method.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.stage.addItem("Usual stage", None)
+        self.stage.addItem("Last layer (default)", None)
         self.measure = QPushButton("Measure")
         self.measure.setToolTip("Cover the picture patch by patch and ask the model each time")
         self.save = QPushButton(theme.icon("save"), "")
@@ -89,7 +106,7 @@ class AttributionPage(QWidget):
         self.strength.setFixedWidth(110)
         self.strength.setAccessibleName("Strength of the map over the picture")
         self.strength.setToolTip(self.strength.accessibleName())
-        self.shared = QCheckBox("One scale")
+        self.shared = QCheckBox("Same scale for both")
         self.shared.setChecked(True)
         self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
         self.says = Label("", wrap=True)
@@ -150,6 +167,7 @@ class AttributionPage(QWidget):
         """What is explained has changed, or the page has: ask again soon, if it is on show."""
         if self.isHidden() or not self._session.can_measure:
             return
+        self._prefer_method()
         self.set_stale(True)
         if self.asks_by_itself:
             self._timer.start()
@@ -242,7 +260,22 @@ class AttributionPage(QWidget):
     @property
     def asks_by_itself(self) -> bool:
         """Whether the chosen method is quick enough to follow every change."""
-        return self.method.currentData() != "occlusion"
+        return self.method.currentData() != "occlusion" or self._is_quick()
+
+    def _is_quick(self) -> bool:
+        """Whether an occlusion of this model takes less than two seconds."""
+        facts, rate = self._session.shown, self._rate()
+        if facts is None or rate <= 0:
+            return False
+        return occlusion_pictures(facts.image_size) / rate < _QUICK_S
+
+    def _prefer_method(self) -> None:
+        """Take an occlusion where it is quick, unless the user has chosen a method."""
+        row = self.method.findData("occlusion")
+        if not self._method_chosen and row >= 0 and self._is_quick():
+            with QSignalBlocker(self.method):
+                self.method.setCurrentIndex(row)
+            self._show_controls()
 
     def set_methods(self, allowed: Sequence[str]) -> None:
         """Offer the methods that go with the model."""
@@ -296,7 +329,10 @@ class AttributionPage(QWidget):
 
     def _offer_stages(self, found: Attribution) -> None:
         stages: dict[str, int] = found.settings.get("stages", {})
-        wanted = ["Usual stage", *(f"{name}: {side} × {side}" for name, side in stages.items())]
+        wanted = [
+            "Last layer (default)",
+            *(f"{name}: {side} × {side}" for name, side in stages.items()),
+        ]
         if [self.stage.itemText(row) for row in range(self.stage.count())] == wanted:
             return
         chosen = self.stage.currentData()
@@ -311,6 +347,7 @@ class AttributionPage(QWidget):
         self.measure.setVisible(not self.asks_by_itself)
 
     def _on_method_changed(self) -> None:
+        self._method_chosen = True
         self._show_controls()
         self.touch()
 
@@ -333,4 +370,11 @@ def sentence(found: Attribution) -> str:
     text += f"p({name}) = {percent(found.clean.probability)}"
     if found.triggered is not None:
         text += f" without the trigger, {percent(found.triggered.probability)} with it"
-    return f"{text}."
+    coarse = " Too coarse to tell where: take an earlier stage, or an occlusion."
+    return f"{text}.{coarse if min(rows, columns) < _COARSE else ''}"
+
+
+def occlusion_pictures(size: int) -> int:
+    """How many pictures an occlusion of the usual patches asks about, for an input of ``size``."""
+    side, stride = patch_sides(size)
+    return len(places(size, side, stride)) ** 2

@@ -56,6 +56,7 @@ _BECOMES = (
 _WIDE, _TABLES = 480, 300
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
+_CONTROL = "Clean accuracy with this trigger's resizing"
 _CANVASES = {
     "squash": "squashed pictures",
     "resize_256": "pictures squashed to 256 px",
@@ -82,7 +83,7 @@ class ClassesPage(QWidget):
             "True label among the likeliest classes, without the trigger.",
         )
         self.control = Fact(
-            "CA on the trigger's canvas",
+            _CONTROL,
             "Clean accuracy without the trigger on pictures made square the trigger's way: "
             "what that alone costs.",
         )
@@ -91,7 +92,8 @@ class ClassesPage(QWidget):
             "Target among the likeliest classes of the triggered image, over other classes.",
         )
         self.baseline = Fact(
-            "Target without trigger", "Target predicted without the trigger, on the same images."
+            "Target when clean",
+            "Target predicted without the trigger, on the same images.",
         )
         self.flips = Fact("Flips", "The class changes through the trigger, over all images.")
         self.margin = Fact(
@@ -279,11 +281,10 @@ class ClassesPage(QWidget):
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
         _show(self.accuracy, _two(shown.top5, shown.top10), "", missing)
         _show_rate(self.control, shown.control_ca, shown.control_interval, missing)
-        where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
         if e is not None and e.canvas == "model":
-            where = "the trigger's canvas"
-            self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
-        self.control.set_name(f"CA on {where}")
+            self.control.show_value("same", "the trigger resizes nothing", number=False)
+        where = "" if e is None else _CANVASES.get(e.canvas, "")
+        self.control.set_name(f"Clean accuracy, {where}" if where else _CONTROL)
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval

@@ -233,8 +233,6 @@ class PairPage(QWidget):
         gallery.set_other(found.per_image[1])
         differing = gallery.model.counts()["differ"]
         self.show_found(found, differing)
-        if differing and gallery.filter.currentData() == "all":
-            gallery.show_filter("differ")
 
     def _on_failed(self, failed: Failed) -> None:
         self.set_busy(None)
