@@ -118,6 +118,7 @@ def _audit(
         | facts_of(settings, found)
         | {"processes": ranks.world},
         notes=[*([_LENGTHS_LOST] if lost else []), *notes],
+        elsewhere=True,
     )
     for note in notes:
         yield Message(note, "warning")
