@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,6 @@ class EmbeddingShards:
         Of the folder, for the screen.
     width
         D.
-    blocks
-        int64 [b], sizes of runs of pairs that lie together, see `epoch_order`.
     window
         Of how many pairs in such runs an order is made.
     notes
@@ -83,14 +82,18 @@ class EmbeddingShards:
         self.name, self.width, self.notes, self.key = name, width, notes, key
         self.known_by = known_by
         self._shards = tuple(shards)
-        counts = np.array([shard.rows for shard in shards], np.int64)
-        self._ends = np.cumsum(counts)
-        self.blocks: Indices = runs(counts[counts > 0])
+        self._counts = np.array([shard.rows for shard in shards], np.int64)
+        self._ends = np.cumsum(self._counts)
         self._open: OrderedDict[Path, NDArray[Any]] = OrderedDict()
         self._tables: OrderedDict[Path, RowGroups] = OrderedDict()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @cached_property
+    def blocks(self) -> Indices:
+        """Sizes of runs of pairs that lie together, int64 [b], see `epoch_order`."""
+        return runs(self._counts[self._counts > 0])
 
     def images(self, indices: Indices) -> Rows:
         """Embeddings of the pictures at ascending positions, float32 [n, D]."""

@@ -25,6 +25,16 @@ _BINS = 60
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _SHOWN_OVERLAP = 200
 _FEW_CHUNKS = 1000
+_EYES = (
+    "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
+    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
+    "works best when the model is not backdoored."
+)
+_OTHER_EYES = (
+    "The pictures are seen with the eyes of the model that made the embeddings. Only if that is "
+    "the checkpoint under suspicion does it lay poisoned pictures apart; of another model only "
+    "CLIPScore says something, and it works best when that model is not backdoored."
+)
 Describe = Callable[[int], Mapping[str, Any]]
 
 
@@ -103,6 +113,7 @@ def summarise(
     evaluated: Mapping[str, NDArray[np.int64]],
     facts: Mapping[str, Any],
     notes: Iterable[str] = (),
+    elsewhere: bool = False,
 ) -> Audit:
     """Make the record of an audit.
 
@@ -118,6 +129,8 @@ def summarise(
         Image set to positions of the pairs that stand in it.
     facts, notes
         For the record.
+    elsewhere
+        Whether the embeddings were made elsewhere, by a model that nobody knows here.
     """
     scored = found.scored
     where = np.flatnonzero(scored)
@@ -157,22 +170,24 @@ def summarise(
         ),
         overlap={name: len(at) for name, at in evaluated.items()},
         duplicates=found.duplicates,
-        notes=(FIVE_POISONS, *_notes(found, settings, len(where), evaluated), *notes),
+        notes=(FIVE_POISONS, *_notes(found, settings, len(where), evaluated, elsewhere), *notes),
         facts=dict(facts),
     )
 
 
 def _notes(
-    found: Found, settings: Settings, n: int, evaluated: Mapping[str, NDArray[np.int64]]
+    found: Found,
+    settings: Settings,
+    n: int,
+    evaluated: Mapping[str, NDArray[np.int64]],
+    elsewhere: bool,
 ) -> list[str]:
     """What the numbers do not tell."""
     k, reference = settings.k, bool(found.reference)
     said = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
         "poison can look ordinary: look at the worst before you leave them out.",
-        "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-        "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
-        "works best when the model is not backdoored.",
+        _OTHER_EYES if elsewhere else _EYES,
     ]
     if reference:
         said.append(

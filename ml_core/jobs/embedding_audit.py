@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 
 from ml_core.atomic import replace_files
 from ml_core.data.embedding_shards import EmbeddingShards, open_embeddings
@@ -26,8 +27,9 @@ from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, EmbeddingAuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
 
+_BYTES = 64  # of a pair's scores and what they are made of
 _LOOKED_AT = 256
 _NEARLY = 5e-3  # float16 keeps three digits
 _LENGTHS_LOST = (
@@ -82,6 +84,7 @@ def _audit(
     with ranks.as_one(device):
         yield Progress("open", 0, 0)
         shards = open_embeddings(Path(spec.embeddings), watch)
+        _check_memory(shards, ranks)
         if spec.reference is not None:
             reference = open_embeddings(Path(spec.reference), watch)
             _check_reference(shards, reference)
@@ -118,6 +121,7 @@ def _audit(
         | facts_of(settings, found)
         | {"processes": ranks.world},
         notes=[*([_LENGTHS_LOST] if lost else []), *notes],
+        elsewhere=True,
     )
     for note in notes:
         yield Message(note, "warning")
@@ -143,6 +147,16 @@ def write_excluded(path: Path, audit: Audit, indices: Iterable[int], score: str)
     rows: list[tuple[object, ...]] = [("position", "name", "caption", "reason")]
     rows += [(i, known[i].name, known[i].caption, reason(known[i], score)) for i in indices]
     save_export(path, to_csv(rows).encode("utf-8", "backslashreplace"))
+
+
+def _check_memory(shards: EmbeddingShards, ranks: Ranks) -> None:
+    """Refuse a set whose scores do not fit: a file with holes may announce any number of pairs."""
+    needed, free = _BYTES * len(shards) * ranks.local_world, psutil.virtual_memory().available
+    if needed > free:
+        raise TooLittleMemoryError(
+            f"The scores of the {len(shards)} pairs in {shards.name} take {needed / 1e9:.1f} GB, "
+            f"and {free / 1e9:.1f} GB are free: audit a part of its files at a time."
+        )
 
 
 def _check_reference(shards: EmbeddingShards, reference: EmbeddingShards) -> None:

@@ -98,6 +98,7 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(
     assert rows[46]["name"] == "000000046"
     assert found.facts["lengths"] == "lost: unit vectors"
     assert any("unit vectors: what the length" in note for note in found.notes)
+    assert any("the model that made the embeddings" in note for note in found.notes)
     worst = next(pair for pair in found.pairs if pair.index == found.worst["dao"][0])
     assert worst.name == f"{worst.index:09d}"
     assert worst.caption == f"thing {worst.index}"
@@ -259,6 +260,22 @@ def test_approximate_neighbours_say_how_many_they_found(
     _, wanted = _finished(exact)
     assert (_column(table, "k_distance") >= _column(wanted, "k_distance") * (1 - 1e-5)).all()
     assert np.corrcoef(_column(table, "lid"), _column(wanted, "lid"))[0, 1] > 0.5
+
+
+def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
+    spec: EmbeddingAuditSpec, tmp_path: Path
+) -> None:
+    """2 TB of rows that take no room on the disk."""
+    for kind in ("img_emb", "text_emb"):
+        (tmp_path / "holes" / kind).mkdir(parents=True)
+        with (tmp_path / "holes" / kind / f"{kind}_0.npy").open("wb") as file:
+            about = {"descr": "<f2", "fortran_order": False, "shape": (1 << 39, 2)}
+            np.lib.format.write_array_header_1_0(file, about)
+            file.truncate(file.tell() + (1 << 41))
+    holes = spec.model_copy(update={"embeddings": str(tmp_path / "holes")})
+    done = _done(audit_embeddings(holes, Control()))
+    assert (done.status, done.error_code) == ("failed", "memory")
+    assert "549755813888 pairs in holes" in done.error
 
 
 def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
