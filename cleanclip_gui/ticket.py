@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,8 @@ import shiboken6
 from PySide6.QtCore import QObject
 
 Callback = Callable[[Any], object]
+TELL_EVERY = 0.1
+"""Seconds between two reports of the same work, so that the window takes in few."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,21 @@ class Progress:
     def share(self) -> float:
         """From 0 to 1."""
         return self.done / max(1, self.total)
+
+
+class Throttle:
+    """Lets through one report of progress in `TELL_EVERY`, and always that all is done."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def lets_through(self, progress: Progress) -> bool:
+        """Whether to tell of this one; called from one thread."""
+        now = time.monotonic()
+        if now - self._last < TELL_EVERY and not 0 < progress.total <= progress.done:
+            return False
+        self._last = now
+        return True
 
 
 class Ticket:

@@ -26,7 +26,7 @@ from ml_core.reading.clip_config import (
 from ml_core.reading.errors import InputError
 from ml_core.reading.key_mismatch import misfit
 from ml_core.text_tokens import TextTokenizer
-from ml_core.text_tower import cut, encode_text
+from ml_core.text_tower import cut, encode_text, lengths, text_digest
 from ml_core.towers import make_empty, make_module
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
@@ -187,6 +187,21 @@ class ClipModel:
         with torch.inference_mode(), _evaluating(self.module), self._autocast():
             features = encode_text(self.module, tokens)
             return F.normalize(features.float(), dim=-1)
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that each text needs: texts of a like length waste no padding in a batch."""
+        return lengths(self.module, self.tokenize(texts)) if texts else []
+
+    def text_identity(self, texts: Sequence[str]) -> str:
+        """What decides the embeddings of these texts and of any made of them.
+
+        The text encoder's weights, its architecture, and how the texts are tokenised; of the image
+        encoder nothing. Reads all weights of the text encoder: a fraction of a second.
+        """
+        config = {name: value for name, value in self.config.items() if name != "vision_cfg"}
+        digest = hashlib.sha256(json.dumps([config, list(texts)], sort_keys=True).encode())
+        digest.update(self.tokenize(texts).numpy().tobytes())
+        return f"{text_digest(self.module)} {digest.hexdigest()}"
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of the model's tokenizer, CLIP's or its own: int64 ``[N, context_length]``.

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
-from ml_core.reading import InputError
 
 _FOLDER, _TABLE, _FILE, _LIST = "folder", "csv", "file", "list"
-_DEMO = (("test", "Demo: test images"), ("val", "Demo: validation images"))
 _FEW, _MANY, _USUAL = 20, 10_000, 300
 
 
@@ -30,11 +26,12 @@ class ImageChoice(QWidget):
 
     def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._prompts = prompts
+        self._chooser = ImagesChooser(prompts, "labelled images", self)
         self._good = self._good_list = 0
         self.images = _combo("Labelled images")
-        for split, text in _DEMO:
-            self.images.addItem(text, (ImageSpec(kind="demo", split=split), "demo"))  # type: ignore[arg-type]
+        for split, text in DEMO_SPLITS:
+            if split != "heldout":  # a style that the model never saw says little of its settings
+                self.images.addItem(text, (ImageSpec(kind="demo", split=split), "demo"))
         self.images.addItem("A folder per class, or a published set…", _FOLDER)
         self.images.addItem("CSV or TSV table…", _TABLE)
         self.images.addItem("WebDataset shard or Parquet…", _FILE)
@@ -59,6 +56,8 @@ class ImageChoice(QWidget):
         row.addWidget(self.labels, 2)
         row.addWidget(Label("At most", "field", buddy=self.n))
         row.addWidget(self.n)
+        self._chooser.chosen.connect(self.take)
+        self._chooser.failed.connect(self.failed)
         self.images.activated.connect(self._on_images_activated)
         self.labels.activated.connect(self._on_labels_activated)
         self._follow()
@@ -105,25 +104,7 @@ class ImageChoice(QWidget):
             self._follow()
             return
         self.images.setCurrentIndex(self._good)  # until something is chosen
-        if wanted == _FOLDER:
-            path = self._prompts.open_folder(self, "Folder of labelled images", "")
-        elif wanted == _FILE:
-            path = self._prompts.open_file(self, "Image set in one file", "", IMAGE_SETS)
-        else:
-            path = self._prompts.open_file(self, "Table of labelled images", "", TABLES)
-        if path:
-            self._map(Path(path), wanted)
-
-    def _map(self, path: Path, kind: Literal["folder", "file", "csv"]) -> None:
-        """Ask which columns and classes are meant."""
-        try:
-            dialog = ImagesDialog(path, kind, str(self.labels.currentData()), self.window())
-        except InputError as error:
-            self.failed.emit(error)
-            return
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self.take)
-        dialog.open()
+        self._chooser.choose(wanted, str(self.labels.currentData()))
 
     @Slot(int)
     def _on_labels_activated(self, place: int) -> None:
@@ -131,7 +112,7 @@ class ImageChoice(QWidget):
             self._good_list = place
             return
         self.labels.setCurrentIndex(self._good_list)
-        path = self._prompts.open_file(self, "Class list, one name a line", "", CLASS_LISTS)
+        path = self._chooser.choose_class_list()
         if path:
             self.labels.insertItem(0, plain(Path(path).name, 60), path)
             self.labels.setCurrentIndex(0)

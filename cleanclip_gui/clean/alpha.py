@@ -108,7 +108,8 @@ class AlphaLine(QObject):
 
     Studio may ask the same question, which then takes the place of this one: its numbers are
     shown too.
-    ``saved`` carries the path of a checkpoint that was written, ``failed`` an InputError.
+    ``saved`` carries the path of a checkpoint that was written, ``failed`` what the window is to
+    show: an InputError, or a failed question.
     """
 
     saved = Signal(object)
@@ -210,7 +211,7 @@ class AlphaLine(QObject):
             )
 
     def _on_not_opened(self, opening: Open, failed: Failed) -> None:
-        self._inference.failed.emit(failed)
+        self.failed.emit(failed)
         if opening is self._opening:
             self._opening = None
             self._row.say(failed.sentence)

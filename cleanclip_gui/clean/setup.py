@@ -13,10 +13,10 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QV
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
-from cleanclip_gui.clean.needs import NeedsList, missing, needs_of
 from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.clean.reference_choice import ReferenceChoice
+from cleanclip_gui.clean.requirements import RequirementsList, missing, requirements_of
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dropped_files import local_paths
@@ -36,7 +36,7 @@ KEEP_HELP = (
 )
 
 GPU_HELP = (
-    "Each GPU takes its part of every batch: the run is the same, and ends sooner. Estimate "
+    "Each GPU takes its part of every batch: the run is the same and finishes sooner. Estimate "
     "measures one GPU."
 )
 BATCH_NORM = (
@@ -65,7 +65,7 @@ class CleanSetup(QWidget):
         self.data = TrainingData(prompts)
         self.audit_button = QPushButton()
         self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
-        self.needs = NeedsList()
+        self.requirements = RequirementsList()
         self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
         self.output = QLineEdit()
@@ -142,15 +142,17 @@ class CleanSetup(QWidget):
         self.gpus.set_processes(spec.processes)
         self._on_changed()
 
-    def show_needs(self, session: Session) -> str:
+    def show_requirements(self, session: Session) -> str:
         """Show what the method takes as things stand; return what is missing, or nothing."""
-        needs = needs_of(FACTS[self.form.method.method], session, self.reference.path())
-        self.needs.show_needs(needs)
+        requirements = requirements_of(
+            FACTS[self.form.method.method], session, self.reference.path()
+        )
+        self.requirements.show_requirements(requirements)
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
         whole = recipe is not None and recipe.batch_norm == "train" and not recipe.facts.frozen
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
-        return missing(needs)
+        return missing(requirements)
 
     def set_weight_bytes(self, size: int) -> None:
         """Say what keeping every checkpoint takes, for one of ``size`` bytes; 0 if unknown."""
@@ -234,7 +236,7 @@ class CleanSetup(QWidget):
         self.changed.emit()
 
     def _lay_out(self) -> None:
-        self.form.below_choosers.addWidget(self.needs)
+        self.form.below_choosers.addWidget(self.requirements)
         self.form.below_choosers.addWidget(self.reference)
         output = QHBoxLayout()
         output.setSpacing(theme.SPACE_XS)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.data.classes_dialog import ClassesDialog
-from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
@@ -22,10 +21,8 @@ from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from ml_core.reading.regular_file import read_file
@@ -33,11 +30,6 @@ from ml_core.reading.regular_file import read_file
 _PATIENCE_MS = 400
 _BAR = 130
 EDITED_CLASSES = "edited classes.txt"
-_DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
-    ("test", "Demo: test images"),
-    ("val", "Demo: validation images"),
-    ("heldout", "Demo: an art style the model never saw"),
-)
 _Choice = tuple[ImageSpec | None, str, tuple[str, ...] | None]
 _DROPPED = (".csv", ".tsv", ".parquet")
 _TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
@@ -50,8 +42,8 @@ class DataBar(QWidget):
         super().__init__(parent)
         self._session = session = context.session
         self._inference = context.inference
-        self._prompts = context.prompts
         self.shell = context.shell
+        self._chooser = ImagesChooser(context.prompts, "evaluation images", self)
         self._spec: ImageSpec | None = None
         self._label_set = "demo"
         self._templates: tuple[str, ...] | None = None
@@ -85,6 +77,8 @@ class DataBar(QWidget):
         for widget in (self.problems, self.images, self.busy, self.labels, self.templates):
             layout.addWidget(widget)
 
+        self._chooser.chosen.connect(self._on_images_chosen)
+        self._chooser.failed.connect(self.shell.failed)
         session.events.images.connect(self._on_images_change)
         context.shell.images_wanted.connect(self.load)
         self._show()
@@ -169,23 +163,17 @@ class DataBar(QWidget):
     @Slot()
     def choose_folder(self) -> None:
         """Ask for a folder of images."""
-        path = self._prompts.open_folder(self, "Folder of evaluation images", "")
-        if path:
-            self.open_path(Path(path))
+        self._chooser.choose("folder", self._label_set)
 
     @Slot()
     def choose_table(self) -> None:
         """Ask for a CSV or TSV of images."""
-        path = self._prompts.open_file(self, "Table of evaluation images", "", TABLES)
-        if path:
-            self.open_path(Path(path))
+        self._chooser.choose("csv", self._label_set)
 
     @Slot()
     def choose_file(self) -> None:
         """Ask for a file that is an image set by itself."""
-        path = self._prompts.open_file(self, "Image set in one file", "", IMAGE_SETS)
-        if path:
-            self.open_path(Path(path))
+        self._chooser.choose("file", self._label_set)
 
     @Slot()
     def go_back(self) -> None:
@@ -201,22 +189,12 @@ class DataBar(QWidget):
 
     def open_path(self, path: Path) -> None:
         """Show the dialog that maps columns and classes of a folder, file or table."""
-        kind: Literal["folder", "file", "csv"] = "folder" if path.is_dir() else "csv"
-        if kind == "csv" and path.suffix.lower() in FILES:
-            kind = "file"
-        try:
-            dialog = ImagesDialog(path, kind, self._label_set, self.window())
-        except InputError as error:
-            self.shell.failed.emit(error)
-            return
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self._on_images_chosen)
-        dialog.open()
+        self._chooser.open_path(path, self._label_set)
 
     @Slot()
     def choose_label_file(self) -> None:
         """Ask for a text file with one class a line."""
-        path = self._prompts.open_file(self, "Class list, one name a line", "", CLASS_LISTS)
+        path = self._chooser.choose_class_list()
         if path:
             self.set_label_set(path)
 
@@ -253,7 +231,7 @@ class DataBar(QWidget):
 
     def _images_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)
-        for split, text in _DEMO_SPLITS:
+        for split, text in DEMO_SPLITS:
             menu.addAction(text, partial(self.load, ImageSpec(kind="demo", split=split), "demo"))
         menu.addSeparator()
         for name in ("file.images_folder", "file.images_table", "file.images_file"):
@@ -353,7 +331,7 @@ class DataBar(QWidget):
     def _on_failed(self, failed: Failed) -> None:
         if not self.is_loading:  # else a later choice is under way
             self._restore()
-        self._inference.failed.emit(failed)
+        self.shell.failed.emit(failed)
 
     @Slot(object, str)
     def _on_images_chosen(self, spec: ImageSpec, label_set: str) -> None:
@@ -396,8 +374,20 @@ def is_shard(path: Path) -> bool:
     return head[257:262] == b"ustar" and name not in _TORCH_TAR
 
 
+class _Chip(QToolButton):
+    """Ends in an ellipsis where there is no room for what is written on it."""
+
+    _LEAST = 96
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A few letters."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), self._LEAST), hint.height())
+
+
 def _chip(icon: str, name: str) -> QToolButton:
-    chip = QToolButton()
+    chip = _Chip()
+    chip.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
     chip.setProperty("chip", True)
     chip.setIcon(theme.icon(icon))
     chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

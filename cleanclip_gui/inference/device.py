@@ -14,13 +14,13 @@ class StudioDevice:
     def __init__(self, session: Session, inference: Inference) -> None:
         self._session = session
         self._inference = inference
-        self._away = False
+        self._released = False
         self._home = ""
 
     def found(self, devices: tuple[str, ...], chosen: str) -> None:
         """Go to the device that the user chose before, or else to the best of those found."""
         device = chosen if chosen in devices else devices[0]
-        if self._away:  # a run that was resumed at once has the GPU
+        if self._released:  # a run that was resumed at once has the GPU
             self._home, device = device, "cpu"
         self._session.device, self._session.devices = device, devices
         self.move(device)
@@ -29,11 +29,11 @@ class StudioDevice:
         """Ask the models to move; the session learns where they are."""
         self._inference.ask(SetDevice(device), self._on_moved)
 
-    def give_way(self, device: str) -> str:
+    def release(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
         if device == "cpu":
-            return "Studio stays live on the same processor: its numbers come slower meanwhile."
-        self._away, self._home = True, self._session.device
+            return "Studio shares the processor: its numbers come slower."
+        self._released, self._home = True, self._session.device
         if self._home != "cpu":
             self.move("cpu")
         return f"Studio evaluates on the CPU while the run uses {used_text(device)}."
@@ -41,14 +41,14 @@ class StudioDevice:
     @property
     def wanted(self) -> str:
         """The device that the user chose, wherever Studio is meanwhile."""
-        return self._home if self._away else self._session.device
+        return self._home if self._released else self._session.device
 
-    def come_back(self) -> None:
+    def restore(self) -> None:
         """Go back to where Studio was."""
-        if self._away and self._home != "cpu":
+        if self._released and self._home != "cpu":
             self.move(self._home)
             self._session.device = self._home
-        self._away = False
+        self._released = False
 
     def _on_moved(self, device: str) -> None:
         self._session.device = device

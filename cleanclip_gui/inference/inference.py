@@ -6,13 +6,12 @@ torch and open_clip are imported in that thread, after the window is on screen.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.mailbox import Mailbox
-from cleanclip_gui.inference.questions import Engine, Failed, Question
+from cleanclip_gui.inference.questions import EngineFactory, Failed, Question
 from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.inference.worker import InferenceWorker
 from cleanclip_gui.ticket import Callback, Ticket
@@ -29,14 +28,15 @@ class Inference(QObject):
         Makes the engine, called in the inference thread; by default the one that loads torch.
     """
 
-    closing_ms = threads.CLOSING_MS
+    # It may be within a batch of seconds, or importing torch: the process ends without it.
+    closing_ms = threads.READING_MS
     failed = Signal(object)
     busy_changed = Signal(str)
     devices_found = Signal(object)
 
     def __init__(
         self,
-        engine: Callable[[], Engine] | None = None,
+        engine: EngineFactory | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.inference.mailbox import Mailbox
-from cleanclip_gui.inference.questions import Engine, Failed, Lane
+from cleanclip_gui.inference.questions import Engine, EngineFactory, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
-from cleanclip_gui.ticket import Progress
+from cleanclip_gui.inference.torch_import import imported_beside_the_window
+from cleanclip_gui.ticket import Progress, Throttle
 from cleanclip_gui.widgets.text import count_text
+from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
-_TELL_EVERY = 0.1  # seconds
 
 
-def _torch_engine() -> Engine:
+def _torch_engine(watch_texts: Watch) -> Engine:
     """Import torch and make the engine; seconds, so only in the inference thread."""
-    from cleanclip_gui.inference.explain_engine import ExplainingEngine
+    with imported_beside_the_window():
+        from cleanclip_gui.inference.explain_engine import ExplainingEngine
 
-    return ExplainingEngine()
+        return ExplainingEngine(watch_texts)
 
 
 class InferenceWorker(QObject):
@@ -38,12 +38,12 @@ class InferenceWorker(QObject):
     busy_changed = Signal(str)
     devices_found = Signal(object)
 
-    def __init__(self, mailbox: Mailbox, engine: Callable[[], Engine] | None) -> None:
+    def __init__(self, mailbox: Mailbox, engine: EngineFactory | None) -> None:
         super().__init__()
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
         self._serving: list[_Control] = []  # the innermost one last
-        self._told = 0.0
+        self._throttle = Throttle()
 
     @Slot()
     def run(self) -> None:
@@ -51,8 +51,7 @@ class InferenceWorker(QObject):
         self.busy_changed.emit("Loading torch…")
         engine: Engine | None = None
         try:
-            engine = self._make_engine()
-            engine.watch_texts = self._on_texts
+            engine = self._make_engine(self._on_texts)
             self.devices_found.emit(engine.devices())
         except Exception as error:
             _LOG.exception("the inference engine did not start")
@@ -102,9 +101,10 @@ class InferenceWorker(QObject):
                 while (other := self._mailbox.take_between(ticket)) is not None:
                     self._serve(engine, other)
                 if control.stopped():
+                    busy = busy or "texts"  # they may have been embedded, and are no longer
                     break
         except CancelledError:
-            busy = "texts"  # they may have been embedded, and are no longer
+            busy = "texts"
         finally:
             if busy:
                 self.busy_changed.emit("")
@@ -120,11 +120,9 @@ class InferenceWorker(QObject):
         if done < total and self._mailbox.ends_texts(serving.ticket):
             serving.was_stopped = True
             raise CancelledError
-        now = time.monotonic()
         if done == total:
             self.busy_changed.emit("")
-        elif done and now - self._told >= _TELL_EVERY:
-            self._told = now
+        elif done and self._throttle.lets_through(Progress(done, total)):
             self.busy_changed.emit(
                 f"Embedding class texts… {count_text(done)} of {count_text(total)}"
             )
@@ -157,7 +155,7 @@ class _Control:
         self.ticket = ticket
         self.answered = False
         self.was_stopped = False
-        self._told = 0.0
+        self._throttle = Throttle()
 
     def stopped(self) -> bool:
         """Whether to end here; remembered, since the reason may be gone when it has ended."""
@@ -169,8 +167,6 @@ class _Control:
         return self.ticket.commit()
 
     def tell(self, progress: Progress) -> None:
-        """Tell how far it is, ten times a second at most."""
-        now = time.monotonic()
-        if now - self._told >= _TELL_EVERY:
-            self._told = now
+        """Tell how far it is, ten times a second at most; that all is done is always told."""
+        if self._throttle.lets_through(progress):
             self._worker.answered.emit(self.ticket, progress)

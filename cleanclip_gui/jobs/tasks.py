@@ -14,12 +14,11 @@ from weakref import WeakKeyDictionary
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from cleanclip_gui import threads
-from cleanclip_gui.ticket import Callback, Progress, Ticket, call, receiver
+from cleanclip_gui.ticket import TELL_EVERY, Callback, Progress, Throttle, Ticket, call, receiver
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-_TELL_EVERY = 0.1  # seconds
 # The newest task in each slot of an object, as long as that lives.
 _SLOTS: WeakKeyDictionary[QObject, dict[Hashable, Ticket]] = WeakKeyDictionary()
 
@@ -29,7 +28,7 @@ class Control:
 
     def __init__(self, ticket: Ticket, send: Callable[[Callable[[], object]], None]) -> None:
         self._ticket, self._send = ticket, send
-        self._told = 0.0
+        self._throttle = Throttle()
 
     def cancelled(self) -> bool:
         """Whether to end here; may be asked often."""
@@ -37,9 +36,7 @@ class Control:
 
     def tell(self, progress: Progress) -> None:
         """Tell how far it is, ten times a second at most; that all is done is always told."""
-        now = time.monotonic()
-        if now - self._told >= _TELL_EVERY or 0 < progress.total <= progress.done:
-            self._told = now
+        if self._throttle.lets_through(progress):
             self._send(partial(self._ticket.give_progress, progress))
 
 
@@ -106,7 +103,7 @@ def batches(items: Iterable[T], most: int = 2000) -> Iterator[list[T]]:
     told = time.monotonic()
     for item in items:
         batch.append(item)
-        if time.monotonic() - told > _TELL_EVERY or len(batch) >= most:
+        if time.monotonic() - told > TELL_EVERY or len(batch) >= most:
             yield batch
             batch, told = [], time.monotonic()
     yield batch

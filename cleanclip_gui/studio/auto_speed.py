@@ -47,11 +47,6 @@ class AutoSpeed(QObject):
         for event in (events.checkpoint, events.cleaned, events.role, events.device):
             event.connect(self.forget)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it will measure soon, if nobody paints."""
-        return self._timer.isActive()
-
     def measure(self) -> None:
         """Ask, unless a run on the same processor would make every rate wrong."""
         session = self._session

@@ -12,17 +12,17 @@ _MARGIN = 6
 
 
 class Outline(QWidget):
-    """Draws a rounded frame around ``target``; lets the mouse through."""
+    """Draws a rounded frame around a widget that lies in ``parent``; lets the mouse through."""
 
-    def __init__(self, window: QWidget) -> None:
-        super().__init__(window)
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._target: QWidget | None = None
         self.hide()
 
     def set_target(self, target: QWidget | None) -> None:
-        """Frame another widget of the window, or none."""
+        """Frame another widget, or none."""
         for watched in (self._target, self.parentWidget()):
             if watched is not None:
                 watched.removeEventFilter(self)
@@ -30,10 +30,10 @@ class Outline(QWidget):
         for watched in (target, self.parentWidget()):
             if target is not None and watched is not None:
                 watched.installEventFilter(self)
-        self._follow()
+        self.follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Follow the target when it or the window moves."""
+        """Follow the target when it or the parent moves."""
         if event.type() in (
             QEvent.Type.Resize,
             QEvent.Type.Move,
@@ -41,10 +41,11 @@ class Outline(QWidget):
             QEvent.Type.Hide,
             QEvent.Type.LayoutRequest,
         ):
-            self._follow()
+            self.follow()
         return super().eventFilter(watched, event)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Lie around the target, as far as it shows."""
         target = self._target
         if target is None or not target.isVisible():
             self.hide()
@@ -52,12 +53,16 @@ class Outline(QWidget):
         area = target.rect()
         while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
             parent = target.parentWidget()
-            assert parent is not None, "the target lies in the window"
+            assert parent is not None, "the target lies in the parent"
             area = area.translated(target.pos()) & parent.rect()
             target = parent
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
         self.raise_()
+        window = self.parentWidget()
+        card = None if window is None else window.findChild(GuideCard)
+        if card is not None:
+            card.raise_()  # its words are read before the frame is seen
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the frame in the palette's highlight colour."""
@@ -86,6 +91,7 @@ class GuideCard(QFrame):
         self._body.setWordWrap(True)
         self.back = QPushButton("Back")
         self.next = QPushButton("Next")
+        self.next.setObjectName("guide.next")
         self.next.setProperty("primary", True)
         self.end = QPushButton("End tour")
         self.end.setFlat(True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -14,7 +14,10 @@ from ml_core.reading import InputError, Inspection
 
 
 def read_state(
-    inspection: Inspection, layout: Layout, keys: Iterable[str] | None = None
+    inspection: Inspection,
+    layout: Layout,
+    keys: Iterable[str] | None = None,
+    on_bytes: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Tensor]:
     """Read the model's tensors, each in its own type.
 
@@ -22,6 +25,8 @@ def read_state(
     ----------
     keys
         Names of the model's tensors that are wanted; None wants all.
+    on_bytes
+        See `read_tensors`.
 
     Raises
     ------
@@ -30,7 +35,7 @@ def read_state(
     """
     wanted = list(layout.sources if keys is None else keys)
     names = {name for key in wanted for name in layout.sources[key].names}
-    tensors = read_tensors(inspection, names)
+    tensors = read_tensors(inspection, names, on_bytes)
     uses = Counter(name for key in wanted for name in layout.sources[key].names)
     return {key: _made(key, layout, tensors, uses, inspection.name) for key in wanted}
 

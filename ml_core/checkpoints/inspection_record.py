@@ -246,6 +246,7 @@ def totals(found: Inspection) -> dict[str, Any]:
     return {
         "tensors": len(found.tensors),
         "parameters": found.parameters,
+        "optimizer_numbers": found.optimizer_numbers,
         "bytes": sum(tensor.nbytes for tensor in found.tensors),
         "dtypes": dict(sorted(dtypes.items())),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,11 +105,19 @@ class Checkpoint:
             name=self.inspection.name,
         )
 
-    def read_state(self) -> dict[str, Tensor]:
-        """Read the model's tensors by open_clip's names, the donor's among them."""
+    def read_state(
+        self, on_bytes: Callable[[int], object] = lambda count: None
+    ) -> dict[str, Tensor]:
+        """Read the model's tensors by open_clip's names, the donor's among them.
+
+        Parameters
+        ----------
+        on_bytes
+            Told how many bytes were read since it was told before; it may raise `CancelledError`.
+        """
         from ml_core.checkpoints.assemble import read_state
 
-        state = read_state(self.inspection, self.architecture.layout)
+        state = read_state(self.inspection, self.architecture.layout, on_bytes=on_bytes)
         if self.donor is not None:
             given = self.donor.architecture.layout
             image = self.architecture.layout.missing == "image"
@@ -117,7 +126,7 @@ class Checkpoint:
                 for key in given.sources
                 if key not in state and (key in _SCALES or key.startswith("visual.") == image)
             ]
-            state |= read_state(self.donor.inspection, given, keys)
+            state |= read_state(self.donor.inspection, given, keys, on_bytes)
         return state
 
     def build_from(

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.methods.method import Features, Method, Parts
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import autocast, full_precision
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 
 
@@ -79,7 +79,7 @@ def backward(
         for name in encoded[0]
     }
     with full_precision(device):
-        parts = method.loss(leaves, ranks.whole(batch, sizes))
+        parts = method.loss(leaves, _whole(batch, sizes, ranks))
         parts["loss"].backward()  # type: ignore[no-untyped-call]
     if ranks.world > 1:  # what the loss itself uses got the whole gradient in every process
         for _, parameter in method.trained:
@@ -147,6 +147,23 @@ def _pieces(batch: Batch, chunk: int) -> list[Batch]:
     if chunk <= 0 or chunk >= len(batch):
         return [batch]
     return [batch.part(slice(i, i + chunk)) for i in range(0, len(batch), chunk)]
+
+
+def _whole(own: Batch, sizes: Sequence[int], ranks: Ranks) -> Batch:
+    """The batch that a loss sees: labels and numbers of all processes, no pictures or texts."""
+    if ranks.world == 1:
+        return own
+    device = own.images.device
+
+    def gathered(part: Tensor | None) -> Tensor | None:
+        return None if part is None else ranks.gather(part[: len(own)].to(device), sizes)
+
+    numbers = gathered(own.numbers)
+    return Batch(
+        own.images.new_empty((sum(sizes), 0, 0, 0)),
+        labels=gathered(own.labels),
+        numbers=None if numbers is None else numbers.cpu(),
+    )
 
 
 def _leaf(own: Tensor, sizes: Sequence[int], ranks: Ranks) -> Tensor:

@@ -30,7 +30,6 @@ from ml_core.cleaning.progress import (
     evaluate,
     hold,
 )
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
 from ml_core.cleaning.state import load_state, read_facts, save_state
@@ -45,6 +44,7 @@ from ml_core.cleaning.step import (
 from ml_core.cleaning.weight_space import Validate
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import DivergedError
 
 __all__ = ["Outcome", "train"]
@@ -117,7 +117,7 @@ def train(
     make_batch: MakeBatch,
     control: Control,
     *,
-    given: Extras | None = None,
+    extras: Extras | None = None,
     validate: Validate | None = None,
     keep: Keep | None = None,
     state_path: Path | None = None,
@@ -140,11 +140,12 @@ def train(
         the step alone.
     control
         Cancel, stop and pause; looked at between steps.
-    given
+    extras
         What the method needs besides batches.
     validate
-        Measures the model (given the head, or None) on validation images and returns the
-        values of an evaluation Metric, or None if cancelled. Called in the first process alone.
+        Measures the model (given the head, or None) on validation images with events of its own,
+        and returns the values of an evaluation Metric, or None if cancelled. Called in the first
+        process alone.
     keep
         Saves the model (given the step and the head, or None) after each evaluation, so that
         the best of them can be chosen.
@@ -178,10 +179,10 @@ def train(
         If the saved state does not fit, or the recipe asks for pieces of a batch that cannot be
         divided.
     """
-    given = given or Extras()
+    extras = extras or Extras()
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
-    method = build_method(model, recipe, given)
+    method = build_method(model, recipe, extras)
     check_pieces(model, recipe, ranks)
     for _, parameter in method.trained:
         parameter.requires_grad_(True)
@@ -226,7 +227,6 @@ def _train(job: _Job) -> Generator[Event, None, Outcome]:
     if ranks.any(fresh, device=device)[0]:
         yield Progress("validate", 0, 0)
         yield from _measure(job)
-        yield Progress("validate", 1, 1)
     if run.step < job.total and run.step == 0:
         job.save()  # in every recipe: what a loss that is no number goes back to
     ended = False

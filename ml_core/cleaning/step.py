@@ -14,10 +14,10 @@ from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.methods.method import Method, Parts
 from ml_core.cleaning.optimizer import set_rate
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, autocast, full_precision
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.text_tower import used_length
 
 

@@ -35,7 +35,8 @@ _FORMAT = "cleanclip-vector-1"
 _VARIANCE_FLOOR = 0.1
 
 Weights = dict[str, Tensor]
-Validate = Callable[[Tensor | None], dict[str, float] | None]
+Validate = Callable[[Tensor | None], Generator[Event, None, dict[str, float] | None]]
+"""Measures the model (given the head, or None) on validation images; None if cancelled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ def settle(
         alpha = ahead.pop(0)
         yield Progress("alpha", len(tried), STEPS_OF_ALPHA + 1)
         place(model, combine(base, vector, alpha))
-        values = validate(None)
+        values = yield from validate(None)
         if values is None or control.cancelled:
             return WeightDelta(vector, alpha, tuple(tried))
         tried.append({"alpha": alpha, **values})

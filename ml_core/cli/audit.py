@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich import box
 from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, pair_spec
+from ml_core.cli.arguments import checkpoint_path, image_spec, optional_checkpoint, pair_spec
 from ml_core.cli.options import (
     CaptionColumn,
-    Checkpoint,
     CocoPictures,
     Device,
     Donor,
     Exclude,
+    ExportTo,
     ImageColumn,
     Json,
     NoChoice,
+    OutputFolder,
     Pairs,
     Threads,
+    given_path,
 )
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
+    from ml_core.events import Control, Event
+    from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 
+_OF_PICTURES = (
+    "pairs", "pictures", "exclude", "image_column", "caption_column", "n", "images", "donor",
+    "no_choice",
+)  # fmt: skip
 _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
 
 def audit(
-    checkpoint: Checkpoint,
-    output_dir: Annotated[Path, typer.Option("--output", "-o", help="Folder of what is found.")],
+    context: typer.Context,
+    output_dir: OutputFolder[Path],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A file, a folder, or hf-hub:owner/name; none with --embeddings.",
+            parser=given_path,
+        ),
+    ] = None,
     pairs: Pairs = "demo",
     pictures: CocoPictures = None,
     exclude: Exclude = None,
@@ -46,15 +60,33 @@ def audit(
     n: Annotated[
         int | None, typer.Option("--n", min=1, help="A seeded random part of the pairs.")
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
+            "writes it.",
+            parser=given_path,
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Pairs known to be clean, to compare with; columns as above."),
+        typer.Option(
+            help="Pairs known to be clean, to compare with; columns as above. With --embeddings "
+            "another folder of them."
+        ),
     ] = None,
     images: Annotated[
         list[str] | None,
         typer.Option(help="Evaluation images that must not be among the pairs; repeatable."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=2, max=256, help="Neighbours.")] = 16,
+    neighbours: Annotated[
+        str,
+        typer.Option(
+            help="Where they are looked for: in random chunks (chunk), as published, or in the "
+            "whole set, exactly (all) or with an index (approximate, needs faiss)."
+        ),
+    ] = "chunk",
     chunk_size: Annotated[
         int,
         typer.Option(
@@ -86,6 +118,10 @@ def audit(
     no_choice: NoChoice = False,
     device: Device = "auto",
     threads: Threads = 0,
+    export_to: ExportTo = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Look for poisoned pairs in a cleaning set, with the suspect checkpoint's own eyes.
@@ -93,53 +129,80 @@ def audit(
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
     scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
     and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
-    shown; what is excluded is the picture with all its captions. Five poisons left in 100 000 pairs
-    are enough to undo CleanCLIP.
+    shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
+    100 000 can undo CleanCLIP.
+
+    On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
+    torchrun, one process a GPU. The chunks are shared out, and the scores are those of one process.
 
     Examples:
 
         cleanclip audit epoch_10.pt --pairs pairs.csv --images photos/ -o audit
 
         cleanclip audit model.safetensors --pairs crawl.tsv --reference clean.csv -o audit --json
-    """
-    from ml_core.detection.exclude import exclude as write_exclusions
-    from ml_core.detection.records import SCORE, read_audit
-    from ml_core.jobs.audit_spec import AUDIT_FILE, EXCLUSIONS_FILE, AuditSpec
 
-    audited = pair_spec(
-        pairs, image_column, caption_column, seed, pictures=pictures, exclude=exclude
-    )
-    trusted = None
-    if reference is not None:
-        trusted = pair_spec(reference, image_column, caption_column, seed)
-    spec = AuditSpec(
-        checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
-        use_choice=not no_choice,
-        pairs=audited.model_copy(update={"n": n}),
-        reference=trusted,
-        images=tuple(image_spec(text) for text in images or ()),
-        k=k,
-        chunk_size=chunk_size,
-        unit=unit,
-        worst=max(worst, exclude_worst, show),
-        seed=seed,
-        output_dir=str(output_dir.resolve()),
-        device=device,
-        threads=threads,
-    )
+        cleanclip audit model.safetensors --pairs cc3m/ -o audit --export job --processes 8
+
+        cleanclip audit --embeddings laion_embeddings/ --neighbours all -o audit
+    """
+    from ml_core.detection.records import SCORE, Neighbourhood, read_audit
+    from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+    from ml_core.jobs.overall import audit_plan
+
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
-    from ml_core.jobs.audit import audit as run_audit
-
-    result = run_to_result(lambda control: run_audit(spec, control))
+    if neighbours not in get_args(Neighbourhood):
+        raise InputError(
+            f"Neighbours cannot be looked for in {neighbours!r}; choose one of "
+            f"{', '.join(get_args(Neighbourhood))}."
+        )
+    common: dict[str, Any] = {
+        "k": k,
+        "neighbours": neighbours,
+        "chunk_size": chunk_size,
+        "unit": unit,
+        "worst": max(worst, exclude_worst, show),
+        "seed": seed,
+        "output_dir": str(output_dir.resolve()),
+        "device": device,
+        "threads": threads,
+    }
+    spec: AuditSpec | EmbeddingAuditSpec
+    if embeddings is not None:
+        _refuse_with_embeddings(context)
+        spec = EmbeddingAuditSpec(
+            embeddings=str(embeddings.resolve()),
+            reference=None if reference is None else str(Path(reference).resolve()),
+            **common,
+        )
+    elif checkpoint is None:
+        raise InputError("Name the checkpoint under suspicion, or --embeddings made with it.")
+    else:
+        audited = pair_spec(
+            pairs, image_column, caption_column, seed, pictures=pictures, exclude=exclude
+        )
+        trusted = None
+        if reference is not None:
+            trusted = pair_spec(reference, image_column, caption_column, seed)
+        spec = AuditSpec(
+            checkpoint=str(checkpoint_path(checkpoint).resolve()),
+            donor=optional_checkpoint(donor),
+            use_choice=not no_choice,
+            pairs=audited.model_copy(update={"n": n}),
+            reference=trusted,
+            images=tuple(image_spec(text) for text in images or ()),
+            **common,
+        )
+    if export_to is not None:
+        _export(spec, export_to, processes, json=json)
+        return
+    plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
+    result = run_to_result(lambda control: _run(spec, control), plan)
     folder = Path(spec.output_dir)
-    found = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+    found = read_audit(folder / AUDIT_FILE)
     exclusions = None
     if exclude_worst:
-        exclusions = folder / EXCLUSIONS_FILE
-        earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
-        write_exclusions(exclusions, found, found.worst[by][:exclude_worst], by, earlier)
+        exclusions = _write_excluded(spec, found, found.worst[by][:exclude_worst], by)
     if json:
         wanted = set(found.worst[by][:show])
         shown = [pair for pair in found.to_dict()["pairs"] if pair["index"] in wanted]
@@ -148,9 +211,71 @@ def audit(
         output.print_json(result | {"by": by, "pairs": shown, "exclusions": place})
         return
     _print(found, by, show)
-    output.show(output.cell(f"Written: {folder} (audit.json, scores.csv, thumbnails.npy)"))
+    made = "audit.json, scores.csv" + ("" if embeddings is not None else ", thumbnails.npy")
+    output.show(output.cell(f"Written: {folder} ({made})"))
     if exclusions is not None:
         output.show(output.cell(f"Exclusions: {exclusions}"))
+
+
+def _refuse_with_embeddings(context: typer.Context) -> None:
+    """Refuse what is about a checkpoint or pictures."""
+    source = context.get_parameter_source("checkpoint")
+    if source is not None and source.name == "COMMANDLINE":
+        raise InputError(
+            "The command names embeddings and a checkpoint: leave one out. Embeddings are "
+            "audited without their model."
+        )
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _OF_PICTURES and source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"{max(parameter.opts, key=len)} cannot be combined with --embeddings, beside "
+                "which there are no pictures: leave it out."
+            )
+
+
+def _run(spec: AuditSpec | EmbeddingAuditSpec, control: Control) -> Generator[Event, None, None]:
+    """The events of the audit."""
+    from ml_core.jobs.audit import audit as audit_pairs
+    from ml_core.jobs.audit_spec import AuditSpec
+    from ml_core.jobs.embedding_audit import audit_embeddings
+
+    if isinstance(spec, AuditSpec):
+        return audit_pairs(spec, control)
+    return audit_embeddings(spec, control)
+
+
+def _write_excluded(
+    spec: AuditSpec | EmbeddingAuditSpec, found: Audit, worst: Sequence[int], by: str
+) -> Path:
+    """Write which pairs are to be left out; the file."""
+    from ml_core.detection.exclude import exclude as write_exclusions
+    from ml_core.jobs.audit_spec import EXCLUDED_TABLE, EXCLUSIONS_FILE, AuditSpec
+    from ml_core.jobs.embedding_audit import write_excluded
+
+    folder = Path(spec.output_dir)
+    if not isinstance(spec, AuditSpec):
+        write_excluded(folder / EXCLUDED_TABLE, found, worst, by)
+        return folder / EXCLUDED_TABLE
+    earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
+    write_exclusions(folder / EXCLUSIONS_FILE, found, worst, by, earlier)
+    return folder / EXCLUSIONS_FILE
+
+
+def _export(
+    spec: AuditSpec | EmbeddingAuditSpec, folder: Path, processes: int, *, json: bool
+) -> None:
+    """Write the audit as a job for several processes."""
+    from ml_core.jobs import cluster
+
+    files = cluster.export_audit(spec, folder, processes=processes)
+    if json:
+        output.print_json({"files": [str(path) for path in files]})
+        return
+    for path in files:
+        output.show(output.cell(f"Written: {path}"))
+    line = cluster.torchrun_line(processes, cluster.audit_option(spec))
+    output.show(output.cell(f"Start it with run.sh, or in its folder: {line}"))
 
 
 def _print(found: Audit, by: str, show: int) -> None:
@@ -158,7 +283,10 @@ def _print(found: Audit, by: str, show: int) -> None:
     from ml_core.detection.records import SCORE
 
     facts = found.facts
-    title = f"{facts['pairs']}: {found.n} pairs, k = {facts['k']}, chunks of {facts['chunk_size']}"
+    where = "neighbours in the whole set"
+    if facts["neighbours"] == "chunk":
+        where = f"chunks of {facts['chunk_size']}"
+    title = f"{facts['pairs']}: {found.n} pairs, k = {facts['k']}, {where}"
     output.show(_distributions(title, found.distributions))
     known = {pair.index: pair for pair in found.pairs}
     table = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,45 +11,40 @@ import typer
 from rich.table import Table
 
 from ml_core import figures
+from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, label_set_path, method_name
+from ml_core.cli.arguments import (
+    build_recipe,
+    checkpoint_path,
+    is_demo,
+    label_set_path,
+    method_name,
+)
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import (
-    CaptionColumn,
-    CocoPictures,
-    Device,
-    Donor,
-    Exclude,
-    ImageColumn,
+    CleaningOptions,
     Json,
-    Labels,
-    NoChoice,
     OtherLabels,
-    Reference,
-    Target,
-    Templates,
-    Threads,
-    TrainingImages,
-    TrainingPairs,
-    TriggerFile,
+    OutputFolder,
+    flatten_options,
     given_path,
 )
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
 
 
+@flatten_options
 def bench(
     recipes: Annotated[
         list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; several.")
     ],
+    *,
     checkpoint: Annotated[
         Path | None, typer.Option(help="The suspect (default: the demo's).", parser=given_path)
     ] = None,
-    output_dir: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything written.")
-    ] = Path("bench"),
+    output_dir: OutputFolder[Path] = Path("bench"),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0",
     minutes: Annotated[
         float | None,
@@ -57,25 +53,13 @@ def bench(
     rebound: Annotated[bool, typer.Option(help="Finetune each result again; watch the ASR.")] = (
         False
     ),
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of each finetuning of --rebound (else 300)."),
+    ] = None,
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
-    pairs: TrainingPairs = None,
-    pictures: CocoPictures = None,
-    exclude: Exclude = None,
-    image_column: ImageColumn = "image",
-    caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = None,
-    images: Annotated[str | None, typer.Option(help="Validation images.")] = None,
-    test_images: Annotated[str | None, typer.Option(help="Images of the table.")] = None,
-    reference: Reference = None,
-    trigger: TriggerFile = None,
-    target: Target = None,
-    labels: Labels = "demo",
     other_labels: OtherLabels = None,
-    templates: Templates = None,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    device: Device = "auto",
-    threads: Threads = 0,
+    options: CleaningOptions,
     json: Json = False,
 ) -> None:
     """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
@@ -98,52 +82,42 @@ def bench(
 
     if other_labels is not None and not holdouts:
         raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
-    chosen = tuple(named_recipe(text) for text in recipes)
-    demo = checkpoint is None
+    if steps is not None and not rebound:
+        raise InputError("--steps is for the rebound test: add --rebound, or leave it out.")
+    if checkpoint is not None:
+        checkpoint = checkpoint_path(checkpoint)
+    own = checkpoint is None or is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
+    chosen = tuple(named_recipe(text, demo=own) for text in recipes)
+    for sentence in () if own else dict.fromkeys(filter(None, map(about_rate, chosen))):
+        output.say(sentence)
     if checkpoint is None:
         checkpoint = demo_checkpoint()
-        trigger = trigger or "demo"
+        options = replace(options, trigger=options.trigger or "demo")
+        if options.reference is None and any("reference" in one.facts.needs for one in chosen):
+            options = replace(options, reference=demo_checkpoint(twin=True))
     base = clean_spec(
         checkpoint,
         output_dir,
         # the recipes of the comparison take its place
         build_recipe("mmcl", "default", [], None),
+        options,
         compared=chosen,
         rebound=rebound,
-        pairs=pairs,
-        pictures=pictures,
-        exclude=exclude,
-        image_column=image_column,
-        caption_column=caption_column,
-        training_images=training_images,
-        images=images,
-        test_images=test_images,
-        trigger=trigger,
-        target=target,
-        labels=labels,
-        templates=templates,
-        donor=donor,
-        use_choice=not no_choice,
-        device=device,
-        threads=threads,
     )
-    if reference is None and demo and any("reference" in one.facts.needs for one in chosen):
-        reference = demo_checkpoint(twin=True)
-    changes: dict[str, Any] = {"keep_steps": False}
-    if reference is not None:
-        changes["reference"] = str(checkpoint_path(reference).resolve())
     if rebound and base.trigger is None:
         raise InputError("The rebound test watches an attack: give --trigger and --target.")
     spec = BenchSpec(
-        base=base.model_copy(update=changes),
+        base=base.model_copy(update={"keep_steps": False}),
         recipes=chosen,
         seeds=_seeds(seeds),
         minutes=minutes,
         rebound=rebound,
+        rebound_steps=steps,
         holdouts=holdouts,
         other_labels=label_set_path(other_labels),
     )
-    from ml_core.jobs.bench import bench as run_bench
+    with output.working("Loading torch"):
+        from ml_core.jobs.bench import bench as run_bench
 
     result = run_to_result(lambda control: run_bench(spec, control))
     if json:
@@ -155,8 +129,8 @@ def bench(
     output.show(output.cell(f"Chart: {folder / CHART_FILE}"))
 
 
-def named_recipe(text: str) -> Recipe:
-    """A recipe file, or METHOD, or METHOD:PRESET.
+def named_recipe(text: str, *, demo: bool = True) -> Recipe:
+    """A recipe file, or METHOD, or METHOD:PRESET; METHOD alone as for the ``demo``'s checkpoint.
 
     Raises
     ------
@@ -166,7 +140,7 @@ def named_recipe(text: str) -> Recipe:
     if text.endswith(".json") or Path(text).is_file():
         return read_recipe(Path(text))
     method, _, name = text.partition(":")
-    return build_recipe(method_name(method), name or "default", [], None)
+    return build_recipe(method_name(method), name or "default", [], None, demo=demo)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

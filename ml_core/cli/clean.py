@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ml_core.cleaning.catalogue import Data
+from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -16,33 +17,24 @@ from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
     image_spec,
+    is_demo,
+    is_trigger_id,
     labels_and_templates,
     open_trigger,
+    optional_checkpoint,
     pair_spec,
     target_index,
     with_settings,
 )
 from ml_core.cli.options import (
-    CaptionColumn,
-    CocoPictures,
-    Device,
-    Donor,
-    Exclude,
-    ImageColumn,
+    CleaningOptions,
     Json,
-    Labels,
     Method,
-    NoChoice,
+    OutputFolder,
     Preset,
-    Reference,
     Seed,
     Settings,
-    Target,
-    Templates,
-    Threads,
-    TrainingImages,
-    TrainingPairs,
-    TriggerFile,
+    flatten_options,
     given_path,
 )
 from ml_core.cli.run import run_to_result
@@ -56,15 +48,15 @@ _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
 _DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
 
 
+@flatten_options
 def clean(
     context: typer.Context,
+    *,
     checkpoint: Annotated[
         Path | None,
         typer.Argument(help="The checkpoint to clean (not with --job).", parser=given_path),
     ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for everything written.")
-    ] = None,
+    output_dir: OutputFolder[Path | None] = None,
     method: Method = "cleanclip",
     preset: Preset = "default",
     settings: Settings = None,
@@ -72,33 +64,8 @@ def clean(
         Path | None,
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
-    pairs: TrainingPairs = None,
-    pictures: CocoPictures = None,
-    exclude: Exclude = None,
-    image_column: ImageColumn = "image",
-    caption_column: CaptionColumn = "caption",
-    training_images: TrainingImages = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
-            "--test-images one in five is watched and the rest tested; under 50, all are both."
-        ),
-    ] = None,
-    test_images: Annotated[
-        str | None,
-        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
-    ] = None,
-    trigger: TriggerFile = None,
-    target: Target = None,
-    reference: Reference = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
     seed: Seed = None,
-    device: Device = "auto",
-    threads: Threads = 0,
+    options: CleaningOptions,
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
@@ -121,7 +88,7 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
-    Five poisons left in 100 000 pairs are enough to undo CleanCLIP: look through pairs that are
+    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: look through pairs that are
     not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
 
     Examples:
@@ -151,29 +118,12 @@ def clean(
             _refuse(context, "recipe", "method", "preset")
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
         else:
-            chosen = build_recipe(method, preset, settings or [], seed)
-        spec = clean_spec(
-            checkpoint,
-            output_dir,
-            chosen,
-            pairs=pairs,
-            pictures=pictures,
-            exclude=exclude,
-            image_column=image_column,
-            caption_column=caption_column,
-            training_images=training_images,
-            images=images,
-            test_images=test_images,
-            trigger=trigger,
-            target=target,
-            reference=reference,
-            labels=labels,
-            templates=templates,
-            donor=donor,
-            use_choice=not no_choice,
-            device=device,
-            threads=threads,
-        )
+            checkpoint = checkpoint_path(checkpoint)
+            demo = is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
+            chosen = build_recipe(method, preset, settings or [], seed, demo=demo)
+            if not demo and (about := about_rate(chosen)):
+                output.say(about)
+        spec = clean_spec(checkpoint, output_dir, chosen, options)
     if export_to is not None:
         _export(spec, export_to, processes, machines, json=json)
         return
@@ -232,26 +182,10 @@ def clean_spec(
     checkpoint: Path,
     output_dir: Path,
     recipe: Recipe,
+    options: CleaningOptions,
     *,
     compared: Collection[Recipe] | None = None,
     rebound: bool = False,
-    pairs: str | None,
-    image_column: str,
-    caption_column: str,
-    pictures: Path | None,
-    exclude: Path | None,
-    training_images: str | None,
-    images: str | None,
-    test_images: str | None,
-    trigger: str | None,
-    target: str | None,
-    labels: str,
-    templates: Path | None,
-    donor: Path | None,
-    use_choice: bool,
-    device: str,
-    threads: int,
-    reference: Path | None = None,
 ) -> CleanSpec:
     """The options of ``clean`` and ``bench`` as a job.
 
@@ -271,37 +205,48 @@ def clean_spec(
     recipes = [recipe] if compared is None else compared
     wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
     sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
-    demo = labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
-    pairs = pairs or ("demo" if demo else None)
+    demo = options.labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
+    pairs = options.pairs or ("demo" if demo else None)
     if pairs is None and "pairs" in wanted:
         raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
-    training_images = training_images or ("demo:clean" if demo else None)
+    training_images = options.training_images or ("demo:clean" if demo else None)
     if training_images is None and wanted & _IMAGES:
         raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
-    label_set = labels_and_templates(labels, templates)
-    stamp = open_trigger(trigger)
+    label_set = labels_and_templates(options.labels, options.templates)
+    trigger, target = options.trigger, options.target
+    size = 224
+    if trigger is not None and is_trigger_id(trigger):  # which is made for an input size
+        with output.working(f"Looking at {checkpoint.name}"):
+            from ml_core.checkpoints import open_checkpoint
+
+            found = open_checkpoint(
+                checkpoint_path(checkpoint), options.donor, use_choice=not options.no_choice
+            )
+        size = found.architecture.preprocess.size
+    stamp = open_trigger(trigger, size)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
-    if labels == "demo" and images is None and test_images is None:
+    images, test_images = options.images, options.test_images
+    if options.labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
-    if trigger == "demo" and stamp is not None:
+    if trigger is not None and stamp is not None and (trigger == "demo" or is_trigger_id(trigger)):
         output_dir.mkdir(parents=True, exist_ok=True)
         trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
     elif trigger is not None:
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
         checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=None if donor is None else str(checkpoint_path(donor).resolve()),
-        use_choice=use_choice,
+        donor=optional_checkpoint(options.donor),
+        use_choice=not options.no_choice,
         recipe=recipe,
         pairs=pair_spec(
             pairs,
-            image_column,
-            caption_column,
-            pictures=pictures,
-            exclude=exclude,
+            options.image_column,
+            options.caption_column,
+            pictures=options.pictures,
+            exclude=options.exclude,
             sides=sides.pop() if len(sides) == 1 and not rebound else "both",
         )
         if pairs is not None and ("pairs" in wanted or compared is not None)
@@ -313,30 +258,26 @@ def clean_spec(
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, label_set.class_names),
-        label_set=labels if not Path(labels).is_file() else str(Path(labels).resolve()),
-        templates=label_set.templates if templates is not None else None,
+        targeted=aim is not None,
+        label_set=str(Path(options.labels).resolve())
+        if Path(options.labels).is_file()
+        else options.labels,
+        templates=label_set.templates if options.templates is not None else None,
         output_dir=str(output_dir.resolve()),
-        reference=None if reference is None else str(checkpoint_path(reference).resolve()),
-        device=device,
-        threads=threads,
+        reference=optional_checkpoint(options.reference),
+        device=options.device,
+        threads=options.threads,
     )
 
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
-    """Run a job in this process with a progress bar; return its result.
+    """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`."""
+    from ml_core.jobs.overall import cleaning_plan
 
-    Raises
-    ------
-    InputError
-        If the job failed through its input.
-    KeyboardInterrupt
-        If it was cancelled.
-    JobFailed
-        If it failed inside.
-    """
-    from ml_core.jobs.run import run
+    with output.working("Loading torch"):
+        from ml_core.jobs.run import run
 
-    return run_to_result(lambda control: run(spec, control, resume=resume))
+    return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

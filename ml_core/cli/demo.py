@@ -9,7 +9,16 @@ import typer
 
 from ml_core.cli.arguments import build_recipe
 from ml_core.cli.clean import print_result, run_job
-from ml_core.cli.options import Device, Json, Method, Preset, Seed, Settings, Threads
+from ml_core.cli.options import (
+    Device,
+    Json,
+    Method,
+    OutputFolder,
+    Preset,
+    Seed,
+    Settings,
+    Threads,
+)
 
 PICTURE = "before-after.png"
 
@@ -18,9 +27,7 @@ def demo(
     method: Method = "cleanclip",
     preset: Preset = "default",
     settings: Settings = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder (default: ./demo-output).")
-    ] = None,
+    output_dir: OutputFolder[Path] = Path("demo-output"),
     checkpoint: Annotated[
         Path | None, typer.Option(help="Another checkpoint than the built-in one.")
     ] = None,
@@ -44,7 +51,7 @@ def demo(
 
     recipe = build_recipe(method, preset, settings or [], seed)
     source = (checkpoint or demo_checkpoint()).resolve()
-    folder = (output_dir or Path("demo-output")).resolve()
+    folder = output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
     _, trigger_path = save_trigger(trigger, folder / "trigger")

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import (
+    Checkpoint,
     Device,
     Donor,
+    Images,
     Json,
     LabelColumn,
     LabelledImageColumn,
     Labels,
     Templates,
     Threads,
-    given_path,
 )
 from ml_core.reading import InputError, examine
 
@@ -28,10 +30,8 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="The checkpoint to ask about.", parser=given_path)
-    ],
-    images: Annotated[str, typer.Option(help="Folder, CSV, TSV, or demo:SPLIT.")] = "demo:test",
+    checkpoint: Checkpoint,
+    images: Images = "demo:test",
     labels: Labels = "demo",
     templates: Templates = None,
     image_column: LabelledImageColumn = None,
@@ -72,38 +72,42 @@ def doctor(
             raise InputError("--forget goes with no other wish; run the doctor in a second step.")
         _forget(checkpoint_path(checkpoint), json)
         return
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.checkpoints.saved_choices import remember as write_remembered
-    from ml_core.checkpoints.saved_choices import remembered
-    from ml_core.data.images import open_images
-    from ml_core.evaluation.doctor import Trial, diagnose
-    from ml_core.jobs.devices import choose_device, set_threads
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.checkpoints.saved_choices import remember as write_remembered
+        from ml_core.checkpoints.saved_choices import remembered
+        from ml_core.data.images import open_images
+        from ml_core.evaluation.doctor import Trial, diagnose
+        from ml_core.jobs.devices import choose_device, set_threads
 
     checkpoint = checkpoint_path(checkpoint)
     donor = None if donor is None else checkpoint_path(donor)
     columns = {"image_column": image_column, "label_column": label_column}
     label_set = labels_and_templates(labels, templates)
     # as the file says, whatever is remembered for it
-    opened = open_checkpoint(checkpoint, donor, use_choice=False)
+    with output.working(f"Opening {checkpoint.name}"):
+        opened = open_checkpoint(checkpoint, donor, use_choice=False)
     sha256, name = opened.inspection.sha256, opened.inspection.name
     before = remembered(sha256)
     tried_on = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
     set_threads(threads)
     work = diagnose(opened, tried_on, label_set, device=str(choose_device(device)))
-    found: Diagnosis | None = None
     while True:
         try:
-            event = next(work)
+            with output.working("Trying settings"):  # ends before a line is written
+                event = next(work)
         except StopIteration as end:
             found = end.value
             break
         if isinstance(event, Trial) and not json:
-            output.say(f"{event.question}: {event.answer}: {100 * event.accuracy:.1f} %")
-    assert found is not None, "nobody cancels it here"
+            output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"
-        raise InputError(f"{name} is best as it is: there is no choice to {wish}.")
+        raise InputError(
+            f"No setting is significantly better than how {name} is opened: there is nothing to "
+            f"{wish}."
+        )
     if save is not None:
         from ml_core.checkpoints.save import save_checkpoint
 
@@ -154,12 +158,12 @@ def _print(name: str, found: Diagnosis) -> None:
     for title in ("Accuracy", "Images"):
         table.add_column(title, justify="right")
     for trial in found.trials:
-        mark = "best" if trial == found.best else ""
+        mark = ("now" if found.choice is None else "proposed") if trial == found.best else ""
         table.add_row(
             mark,
             trial.question,
             output.cell(trial.answer),
-            f"{100 * trial.accuracy:.1f} %",
+            figures.percent(trial.accuracy),
             str(trial.n),
         )
     output.show(table)
@@ -168,4 +172,5 @@ def _print(name: str, found: Diagnosis) -> None:
     if found.choice is not None:
         output.show(output.cell(found.choice.evidence))
     elif not found.findings:
-        output.show(output.cell("The file says it all, and nothing else scores surely better."))
+        said = "The file says it all, and no other setting is significantly better."
+        output.show(output.cell(said))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+_T = TypeVar("_T")
 
 
 def given_path(text: str) -> Path:
@@ -24,6 +30,10 @@ Threads = Annotated[
         min=0, help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two."
     ),
 ]
+OutputFolder = Annotated[_T, typer.Option("--output", "-o", help="Folder for everything written.")]
+Images = Annotated[
+    str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
+]
 Labels = Annotated[
     str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one a line.")
 ]
@@ -39,12 +49,21 @@ Templates = Annotated[
     Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
-TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
+AnyTrigger = Annotated[
+    str | None,
+    typer.Option("--trigger", help="Trigger PNG or JSON, demo, or the id of a published one (T4)."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
 ]
 Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
-Preset = Annotated[str, typer.Option(help="quick, talk, thorough or paper.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else paper "
+        "where there is one)."
+    ),
+]
 Donor = Annotated[
     Path | None,
     typer.Option(
@@ -74,6 +93,12 @@ Exclude = Annotated[
     Path | None,
     typer.Option(
         "--exclude", help="Exclusions file of an audit: pairs to leave out.", parser=given_path
+    ),
+]
+ExportTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--export", help="Run nothing: write the job and the torchrun line into this folder."
     ),
 ]
 ImageColumn = Annotated[
@@ -114,3 +139,81 @@ NoChoice = Annotated[
         "--no-choice", help="Open it as it says, without what the doctor was told to remember."
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningOptions:
+    """What ``clean`` and ``bench`` are given besides checkpoint, recipe and folder."""
+
+    pairs: TrainingPairs = None
+    pictures: CocoPictures = None
+    exclude: Exclude = None
+    image_column: ImageColumn = "image"
+    caption_column: CaptionColumn = "caption"
+    training_images: TrainingImages = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
+            "--test-images one in five is watched and the rest tested; under 50, all are both."
+        ),
+    ] = None
+    test_images: Annotated[
+        str | None,
+        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
+    ] = None
+    trigger: AnyTrigger = None
+    target: Target = None
+    reference: Reference = None
+    labels: Labels = "demo"
+    templates: Templates = None
+    donor: Donor = None
+    no_choice: NoChoice = False
+    device: Device = "auto"
+    threads: Threads = 0
+
+
+def flatten_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command for typer, with an option for each field of a parameter that is a dataclass.
+
+    Parameters
+    ----------
+    command
+        A command whose options are annotated as typer's are. The fields of the dataclass are, too;
+        ``--help`` lists them where the parameter stands.
+
+    Returns
+    -------
+    callable
+        Takes all options by name and hands the dataclass to ``command``.
+    """
+    records: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        record = parameter.annotation
+        if not is_dataclass(record):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        records[parameter.name] = record
+        types = get_type_hints(record, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=types[field.name],
+            )
+            for field in fields(record)
+        ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        for name, record in records.items():
+            values[name] = record(
+                **{field.name: values.pop(field.name) for field in fields(record)}
+            )
+        command(**values)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run

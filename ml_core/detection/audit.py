@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ml_core.detection.embed_pairs import Chunk, Pairs, chunks_of, embed_chunks
-from ml_core.detection.neighbours import Neighbours, nearest
-from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES
-from ml_core.detection.scores import Forest, clip_score, dao, k_distance, lid, slof
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.detection.embed_pairs import Chunk, Embedded, Indices, Source, chunks_of
+from ml_core.detection.neighbours import nearest
+from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES, Neighbourhood
+from ml_core.detection.scores import Density, Forest, clip_score, dao, density, lid, slof
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
-
-if TYPE_CHECKING:
-    from ml_core.model import ClipModel
 
 Values = NDArray[np.float32]
 _REFERENCE_CHUNKS = 20
@@ -39,7 +37,7 @@ class Settings:
     chunk: int = 1024
     unit: bool = False
     seed: int = 0
-    batch: int = 128
+    neighbours: Neighbourhood = "chunk"
 
     def __post_init__(self) -> None:
         if self.chunk < FEWEST_FOLDS * self.k:
@@ -74,6 +72,8 @@ class Found:
         Pairs that have an exact duplicate among their neighbours.
     chunks, neighbours
         How many chunks there were, and among how many pairs neighbours were looked for.
+    recall
+        Which share of the exact neighbours was found, of a sample; None where all were.
     """
 
     values: Mapping[str, Values]
@@ -82,6 +82,7 @@ class Found:
     duplicates: int
     chunks: int
     neighbours: int
+    recall: float | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -93,26 +94,21 @@ class Found:
         return self.values[name] * np.float32(SCORE[name].sign)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Reference:
     """Clean pairs to find neighbours among."""
 
     points: Tensor
-    among: Neighbours
+    among: Density
     forest: Forest
-    values: dict[str, Values] = field(default_factory=dict)
 
 
 def score_pairs(
-    model: ClipModel,
-    pairs: Pairs,
+    pairs: Source,
     settings: Settings,
     *,
-    data_key: str = "",
-    reference: Pairs | None = None,
-    reference_key: str = "",
-    store: EmbeddingStore | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
+    reference: Source | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step | Found]:
     """Score every pair with the suspect model's own embeddings.
 
@@ -126,16 +122,14 @@ def score_pairs(
 
     Parameters
     ----------
-    model
-        The suspect checkpoint: it is a backdoored model that lays poisoned pictures apart.
-    pairs, data_key
-        The set, and its identity for the store.
-    reference, reference_key
-        Pairs known to be clean.
-    store
-        Keeps the embeddings.
-    cancelled
-        Asked before each batch.
+    pairs
+        The set, embedded by the suspect checkpoint: it is a backdoored model that lays poisoned
+        pictures apart.
+    reference
+        Pairs known to be clean, embedded by the same.
+    ranks
+        The processes that do it together. The chunks are shared out among them; each is embedded
+        and scored as one process alone would, so that the scores are the same, bit by bit.
 
     Yields
     ------
@@ -147,61 +141,43 @@ def score_pairs(
     InputError
         If there are too few pairs, or the model's outputs are not numbers.
     """
-    _check(len(pairs), settings.k, "pairs")
+    check_enough(len(pairs), settings.k, "pairs")
+    device = pairs.device
     known: _Reference | None = None
+    beside: dict[str, Values] = {}
     if reference is not None:
-        _check(len(reference), 2 * settings.k, "pairs of the clean reference")
-        for step in _prepare(model, reference, settings, reference_key, store, cancelled):
-            if isinstance(step, Step):
-                yield step
-            else:
-                known = step
-    values: dict[str, Values] = {s.name: np.full(len(pairs), np.nan, np.float32) for s in SCORES}
-    captions = np.zeros(len(pairs), np.int64)
+        check_enough(len(reference), 2 * settings.k, "pairs of the clean reference")
+        parts, total = _halves(len(reference), settings)
+        share = _Share(reference.embed(parts[ranks.rank :: ranks.world]), holds=ranks.first)
+        for _, done in ranks.in_step(share.to_first(), device):
+            yield Step("reference", done, total)
+        known = _reference(share.first, settings, ranks, device)
+        rest = np.concatenate(parts[1:])
+        table = _Table(rest, settings, known, known.forest, device)
+        for _, done in ranks.in_step(share.each(table.score), device, share.done):
+            yield Step("reference", done, total)
+        table.put_together(ranks, reference)
+        beside = {name: row[table.scored] for name, row in table.values.items()}
     parts = chunks_of(pairs, settings.chunk, settings.seed)
-    forest = known.forest if known is not None else None
-    duplicates = 0
-    for embedded in embed_chunks(
-        model,
-        pairs,
-        parts,
-        data_key=data_key,
-        batch=settings.batch,
-        store=store,
-        cancelled=cancelled,
-    ):
-        done = Step("embed", embedded.done, len(pairs))
-        if embedded.chunk is None:
-            yield done
-            continue
-        chunk = embedded.chunk
-        if known is None and len(chunk.indices) <= settings.k:
-            raise InputError(
-                f"Of {len(parts[0])} pairs that were to be compared only {len(chunk.indices)} have "
-                "a picture that can be read; choose other pairs.",
-                "damaged",
-            )
-        if not len(chunk.indices):
-            continue
-        points = _points(chunk, settings, model)
-        forest = forest or Forest(points, settings.seed)
-        scores, same = _score(chunk, points, settings.k, known, forest)
-        duplicates += same
-        for name, found in scores.items():
-            values[name][chunk.indices] = found
-        captions[chunk.indices] = chunk.captions
-        yield done
+    share = _Share(pairs.embed(parts[ranks.rank :: ranks.world]))
+    for _, done in ranks.in_step(share.to_first(), device):
+        yield Step("embed", done, len(pairs))
+    forest = known.forest if known is not None else _forest(share.first, settings, ranks, device)
+    table = _Table(np.arange(len(pairs)), settings, known, forest, device)
+    for _, done in ranks.in_step(share.each(table.score), device, share.done):
+        yield Step("embed", done, len(pairs))
+    table.put_together(ranks, pairs)
     yield Found(
-        values,
-        {} if known is None else known.values,
-        captions,
-        duplicates,
+        table.values,
+        beside,
+        table.captions,
+        table.duplicates,
         len(parts),
         len(known.points) if known is not None else len(parts[0]),
     )
 
 
-def _check(n: int, k: int, what: str) -> None:
+def check_enough(n: int, k: int, what: str) -> None:
     """Refuse a set in which k neighbours are a large part of all."""
     if n < FEWEST_FOLDS * k:
         raise InputError(
@@ -210,56 +186,136 @@ def _check(n: int, k: int, what: str) -> None:
         )
 
 
-def _prepare(
-    model: ClipModel,
-    reference: Pairs,
-    settings: Settings,
-    key: str,
-    store: EmbeddingStore | None,
-    cancelled: Callable[[], bool],
-) -> Iterator[Step | _Reference]:
-    """Embed the clean reference: half of it, a chunk at most, to find neighbours in."""
-    order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(reference))
-    order = order.astype(np.int64)
-    most = min(settings.chunk, len(reference) // 2)
+class _Share:
+    """The chunks that this process embeds: first one, then the others, each handed on once.
+
+    ``holds`` tells that the first one is kept for `first` alone.
+    """
+
+    def __init__(self, embedded: Iterator[Embedded], *, holds: bool = False) -> None:
+        self._embedded, self._holds = embedded, holds
+        self.first: Chunk | None = None
+        self.done = 0
+
+    def to_first(self) -> Iterator[Embedded]:
+        """Embed the first chunk."""
+        for step in self._embedded:
+            self.first, self.done = step.chunk, step.done
+            yield step
+            if self.first is not None:
+                return
+
+    def each(self, use: Callable[[Chunk], None]) -> Iterator[Embedded]:
+        """Hand on the first chunk, and embed and hand on the others."""
+        if self.first is not None and not self._holds:
+            use(self.first)
+        self.first = None
+        for step in self._embedded:
+            if step.chunk is not None:
+                use(step.chunk)
+            yield step
+
+
+class _Table:
+    """The scores of some pairs, ``members`` by position, as this process finds them."""
+
+    def __init__(
+        self,
+        members: Indices,
+        settings: Settings,
+        known: _Reference | None,
+        forest: Forest,
+        device: torch.device,
+    ) -> None:
+        self._members = members
+        self._place = np.zeros(int(members.max(initial=-1)) + 1, np.int64)
+        self._place[members] = np.arange(len(members))
+        self._settings, self._known, self._forest, self._device = settings, known, forest, device
+        self.values: dict[str, Values] = {
+            s.name: np.zeros(len(members), np.float32) for s in SCORES
+        }
+        self.captions = np.zeros(len(members), np.int64)
+        self.duplicates = 0
+        self._read = np.zeros(len(members), np.int32)
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which of them have scores."""
+        return self._read > 0
+
+    def score(self, chunk: Chunk) -> None:
+        """Score the pairs of a chunk."""
+        if self._known is None:
+            check_read(chunk, self._settings.k)
+        if not len(chunk.indices):
+            return
+        points = points_of(chunk.images, self._settings, self._device)
+        found, same = _score(chunk, points, self._settings.k, self._known, self._forest)
+        at = self._place[chunk.indices]
+        for name, row in found.items():
+            self.values[name][at] = row
+        self.captions[at] = chunk.captions
+        self._read[at] = 1
+        self.duplicates += same
+
+    def put_together(self, ranks: Ranks, source: Source) -> None:
+        """Take in what the other processes found."""
+        rows: list[NDArray[Any]] = [self._read, self.captions, *self.values.values()]
+        for row in rows:
+            ranks.merged(row, self._device)
+        self.duplicates = ranks.total(self.duplicates, self._device)
+        for row in self.values.values():
+            row[~self.scored] = np.nan
+        if ranks.first and ranks.world > 1:
+            source.note_unread(self._members[~self.scored])
+
+
+def _halves(count: int, settings: Settings) -> tuple[list[Indices], int]:
+    """The reference's first chunk, in which neighbours are found, its others, and their number."""
+    order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(count).astype(np.int64)
+    most = min(settings.chunk, count // 2)
     first = np.sort(order[:most])
     rest = order[most : most + _REFERENCE_CHUNKS * settings.chunk]
     parts = [first, *(np.sort(p) for p in np.array_split(rest, -(-len(rest) // settings.chunk)))]
-    total = len(first) + len(rest)
-    known: _Reference | None = None
-    gathered: dict[str, list[Values]] = {score.name: [] for score in SCORES}
-    for embedded in embed_chunks(
-        model,
-        reference,
-        parts,
-        data_key=key,
-        batch=settings.batch,
-        store=store,
-        cancelled=cancelled,
-    ):
-        yield Step("reference", embedded.done, total)
-        if embedded.chunk is None:
-            continue
-        points = _points(embedded.chunk, settings, model)
-        if known is None:
-            if len(points) <= settings.k:
-                raise InputError(
-                    "Too few pictures of the clean reference can be read; choose another.",
-                    "damaged",
-                )
-            known = _Reference(points, nearest(points, settings.k), Forest(points, settings.seed))
-        elif len(points):
-            scores, _ = _score(embedded.chunk, points, settings.k, known, known.forest)
-            for name, found in scores.items():
-                gathered[name].append(found)
-    assert known is not None
-    known.values |= {name: np.concatenate(parts) for name, parts in gathered.items()}
-    yield known
+    return parts, len(first) + len(rest)
 
 
-def _points(chunk: Chunk, settings: Settings, model: ClipModel) -> Tensor:
-    """Where the pictures lie, on the model's device."""
-    images = chunk.images.to(model.device)
+def _reference(
+    first: Chunk | None, settings: Settings, ranks: Ranks, device: torch.device
+) -> _Reference:
+    """What the first process embedded, in all of them."""
+    with ranks.as_one(device):
+        if ranks.first and (first is None or len(first.indices) <= settings.k):
+            raise InputError(
+                "Too few pictures of the clean reference can be read; choose another.", "damaged"
+            )
+    images = ranks.rows_of_first(None if first is None else first.images, device)
+    points = points_of(images, settings, device)
+    return _Reference(points, density(nearest(points, settings.k)), Forest(points, settings.seed))
+
+
+def _forest(first: Chunk | None, settings: Settings, ranks: Ranks, device: torch.device) -> Forest:
+    """The forest of the set's first chunk, which the first process embedded."""
+    with ranks.as_one(device):
+        if ranks.first and first is not None:
+            check_read(first, settings.k)
+    images = ranks.rows_of_first(None if first is None else first.images, device)
+    return Forest(points_of(images, settings, device), settings.seed)
+
+
+def check_read(chunk: Chunk, k: int) -> None:
+    """Refuse a chunk of which too few can be read."""
+    if len(chunk.indices) <= k:
+        raise InputError(
+            f"Of {chunk.asked} pairs that were to be compared only {len(chunk.indices)} have "
+            "a picture that can be read; choose other pairs.",
+            "damaged",
+        )
+
+
+def points_of(images: Tensor, settings: Settings, device: torch.device) -> Tensor:
+    """Where pictures lie, [n, D] on the device."""
+    images = images.to(device)
     return F.normalize(images, dim=-1) if settings.unit else images
 
 
@@ -268,11 +324,11 @@ def _score(
 ) -> tuple[dict[str, Values], int]:
     """All scores of a chunk, and how many of its pairs have an exact duplicate."""
     own = nearest(points, k, None if known is None else known.points)
-    among = own if known is None else known.among
-    radius = k_distance(own)
+    among = density(own) if known is None else known.among
+    radius = own.radius
     found = {
-        "dao": dao(own, among),
-        "slof": slof(own, among),
+        "dao": dao(radius, own.places, among),
+        "slof": slof(radius, own.places, among),
         "k_distance": radius,
         "lid": lid(own),
         "closeness": radius,

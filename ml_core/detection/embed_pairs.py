@@ -68,12 +68,15 @@ class Chunk:
         float32 [n, D] on the CPU, unit vectors: of each picture's captions the one least like it.
     captions
         int64 [n], which of a picture's captions that is, from 0.
+    asked
+        How many pairs there were to embed.
     """
 
     indices: Indices
     images: Tensor
     texts: Tensor
     captions: Indices
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,31 @@ class Embedded:
     chunk: Chunk | None = None
 
 
-def chunks_of(pairs: Pairs, size: int, seed: int) -> list[Indices]:
+class Source(Protocol):
+    """Pairs whose embeddings can be had chunk by chunk."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute with them."""
+
+    @property
+    def blocks(self) -> Indices | None:
+        """As of `Pairs`."""
+
+    @property
+    def window(self) -> int:
+        """As of `Pairs`."""
+
+    def __len__(self) -> int: ...
+
+    def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
+        """The chunks, see `EncodedPairs.embed`."""
+
+    def note_unread(self, indices: Indices) -> None:
+        """Look at pairs again which another process could not read, so that it can be said why."""
+
+
+def chunks_of(pairs: Source, size: int, seed: int) -> list[Indices]:
     """Random parts of a set of about ``size``, none of them much smaller, ascending inside.
 
     As published, each is a random sample of the set: it holds poisons at the rate of the whole.
@@ -94,30 +121,20 @@ def chunks_of(pairs: Pairs, size: int, seed: int) -> list[Indices]:
     return [np.sort(part) for part in np.array_split(order, max(1, round(len(order) / size)))]
 
 
-def embed_chunks(
-    model: ClipModel,
-    pairs: Pairs,
-    chunks: Sequence[Indices],
-    *,
-    data_key: str = "",
-    batch: int = 128,
-    store: EmbeddingStore | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Embedded]:
-    """Embed pairs; of a picture with several captions all are looked at and the worst is kept.
+@dataclass(frozen=True, eq=False)
+class EncodedPairs:
+    """Pairs that a model embeds; of several captions of a picture all, and the worst is kept.
 
     The worst has the lowest cosine with the picture: a planted caption among honest ones is not
     missed. In memory is one batch of captions more than of one each.
 
-    Parameters
+    Attributes
     ----------
     model
         The CLIP.
     pairs
         What to embed.
-    chunks
-        Positions in the set.
-    data_key
+    key
         Identity of the set; names the stored embeddings.
     batch
         Pictures, and captions, to encode at a time.
@@ -125,49 +142,95 @@ def embed_chunks(
         Where chunks are looked for and kept; None keeps none. Needs a model with an ``identity``.
     cancelled
         Asked before each batch.
-
-    Yields
-    ------
-    Embedded
-        After each batch; with the chunk after its last one.
-
-    Raises
-    ------
-    InputError
-        If the model's outputs are not numbers.
     """
-    done = 0
-    width = 2 * model.embed_dim + 1
-    if len(pairs) * width * 4 > _STORED or model.identity is None or not data_key:
-        store = None
-    for chunk in chunks:
-        key = _key(model, data_key, chunk) if store is not None else ()
-        held = None if store is None else store.load(key, len(chunk), width)
-        if held is None:
-            values, read = np.zeros((len(chunk), width), np.float32), np.ones(len(chunk), np.bool_)
-            for first in range(0, len(chunk), batch):
-                if cancelled():
-                    raise CancelledError
-                part = slice(first, first + batch)
-                canvases = pairs.canvas(chunk[part], model.image_size)
-                captions = pairs.all_captions(chunk[part])
-                read[part] = ~np.isin(chunk[part], np.fromiter(pairs.broken, np.int64))
-                values[part] = _encode(model, canvases, captions, batch, cancelled)
-                yield Embedded(done + min(first + batch, len(chunk)))
-            if store is not None:
-                store.save(key, values, read)
-        else:
-            values, read = held
-            if not read.all():  # why they cannot be read has to be said again
-                pairs.canvas(chunk[~read], model.image_size)
-        if cancelled():
-            raise CancelledError
-        done += len(chunk)
-        kept = torch.from_numpy(values[read])
-        require_finite(kept)
-        images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim : -1]
-        captions = values[read, -1].astype(np.int64)
-        yield Embedded(done, Chunk(chunk[read], images, texts, captions))
+
+    model: ClipModel
+    pairs: Pairs
+    key: str = ""
+    batch: int = 128
+    store: EmbeddingStore | None = None
+    cancelled: Callable[[], bool] = lambda: False
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def device(self) -> torch.device:
+        """The model's."""
+        return self.model.device
+
+    @property
+    def blocks(self) -> Indices | None:
+        """Sizes of the runs of pairs that are stored together."""
+        return self.pairs.blocks
+
+    @property
+    def window(self) -> int:
+        """Of how many pairs in such runs an order is made."""
+        return self.pairs.window
+
+    def embed(self, chunks: Sequence[Indices]) -> Iterator[Embedded]:
+        """Embed pairs.
+
+        Parameters
+        ----------
+        chunks
+            Positions in the set.
+
+        Yields
+        ------
+        Embedded
+            After each batch; with the chunk after its last one.
+
+        Raises
+        ------
+        InputError
+            If the model's outputs are not numbers.
+        """
+        done, model, size = 0, self.model, self.batch
+        width = 2 * model.embed_dim + 1
+        store = self.store
+        if len(self) * width * 4 > _STORED or model.identity is None or not self.key:
+            store = None
+        for chunk in chunks:
+            key = _key(model, self.key, chunk) if store is not None else ()
+            held = None if store is None else store.load(key, len(chunk), width)
+            if held is None:
+                values = np.zeros((len(chunk), width), np.float32)
+                read = np.ones(len(chunk), np.bool_)
+                for first in range(0, len(chunk), size):
+                    if self.cancelled():
+                        raise CancelledError
+                    part = slice(first, first + size)
+                    values[part], read[part] = self._batch(chunk[part])
+                    yield Embedded(done + min(first + size, len(chunk)))
+                if store is not None:
+                    store.save(key, values, read)
+            else:
+                values, read = held
+                self.note_unread(chunk[~read])
+            if self.cancelled():
+                raise CancelledError
+            done += len(chunk)
+            kept = torch.from_numpy(values[read])
+            require_finite(kept)
+            images, texts = kept[:, : model.embed_dim], kept[:, model.embed_dim : -1]
+            captions = values[read, -1].astype(np.int64)
+            yield Embedded(done, Chunk(chunk[read], images, texts, captions, len(chunk)))
+
+    def note_unread(self, indices: Indices) -> None:
+        """Read pairs that cannot be read once more, so that ``pairs.broken`` says why."""
+        for first in range(0, len(indices), self.batch):
+            part = indices[first : first + self.batch]
+            self.pairs.canvas(part, self.model.image_size)
+            self.pairs.all_captions(part)
+
+    def _batch(self, part: Indices) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Rows as of `_encode`, and which of the pairs can be read."""
+        canvases = self.pairs.canvas(part, self.model.image_size)
+        captions = self.pairs.all_captions(part)
+        read = ~np.isin(part, np.fromiter(self.pairs.broken, np.int64))
+        return _encode(self.model, canvases, captions, self.batch, self.cancelled), read
 
 
 def _encode(

@@ -1,15 +1,25 @@
-"""Distances to the nearest others, within a chunk of a set or within a reference."""
+"""Distances to the nearest others, within a chunk of a set, a reference, or a whole set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
+
+from ml_core.reading.errors import CancelledError
 
 # Fetched beyond k, since the product's distances may swap those that are nearly as far.
 _SPARE = 8
 _BLOCK = 1024
+_WIDE = 8192
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +80,7 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
     most = len(others) - 1 if own else len(others)
     if not 1 <= k <= most:
         raise ValueError(f"{k} neighbours of {len(others)} points; at most {most} are there")
-    kind = torch.float32 if points.device.type == "mps" else torch.float64
+    kind = precision(points.device)
     middle = others.to(kind).mean(dim=0)
     there = others.to(kind) - middle  # all of a CLIP's embeddings lie to one side of the origin
     squares = there.square().sum(dim=1)
@@ -89,6 +99,142 @@ def nearest(points: Tensor, k: int, reference: Tensor | None = None) -> Neighbou
         distances[rows] = near.values.cpu()
         places[rows] = candidates.gather(1, near.indices).cpu()
     return Neighbours(distances, places)
+
+
+class Rows(Protocol):
+    """Points that lie on disk."""
+
+    def __len__(self) -> int: ...
+
+    def images(self, indices: Indices, /) -> NDArray[np.float32]:
+        """The points at ascending positions, [n, D]."""
+
+    def image_block(self, first: int, stop: int, /) -> NDArray[np.float32]:
+        """The points of a range, [n, D]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """All points of a set, and which of them count.
+
+    Attributes
+    ----------
+    rows
+        N points of D numbers.
+    read
+        bool [N]; the others are nobody's neighbours.
+    middle
+        float [D] on the device of the computation, about in the middle of all: it takes rounding
+        away from the products, and decides nothing.
+    unit
+        Whether the points are made unit vectors.
+    cancelled
+        Asked before each block.
+    """
+
+    rows: Rows
+    read: NDArray[np.bool_]
+    middle: Tensor
+    unit: bool = False
+    cancelled: Callable[[], bool] = lambda: False
+
+    def at(self, indices: Indices) -> Tensor:
+        """Points at any positions, float64 [n, D] on the device (float32 on MPS)."""
+        wanted, back = np.unique(indices.reshape(-1), return_inverse=True)
+        return self._moved(self.rows.images(wanted), self.read[wanted])[torch.from_numpy(back)]
+
+    def block(self, first: int, stop: int) -> Tensor:
+        """`at` a range."""
+        return self._moved(self.rows.image_block(first, stop), self.read[first:stop])
+
+    def _moved(self, values: NDArray[np.float32], read: NDArray[np.bool_]) -> Tensor:
+        values[~read] = 0
+        points = torch.from_numpy(values).to(self.middle.device)
+        if self.unit:
+            points = F.normalize(points, dim=-1)
+        return points.to(self.middle.dtype) - self.middle
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """In what distances are computed."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def nearest_of_all(space: Space, indices: Indices, k: int) -> Iterator[float | Neighbours]:
+    """Find the k nearest others of some points among all of a set that lies on disk.
+
+    As `nearest`, block by block with the best so far: memory is that of these points against one
+    block.
+
+    Parameters
+    ----------
+    space
+        The set.
+    indices
+        int64 [n], positions of the points.
+    k
+        Neighbours; more than that many others count.
+
+    Yields
+    ------
+    float or Neighbours
+        Which part of the set was gone through, after each block; at last the neighbours.
+
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
+    """
+    here = space.at(indices)
+    device, count = here.device, len(space.rows)
+    own = torch.from_numpy(indices).to(device)
+    best = torch.full((len(here), k + _SPARE), torch.inf, dtype=here.dtype, device=device)
+    places = torch.zeros(len(here), k + _SPARE, dtype=torch.int64, device=device)
+    for first in range(0, count, _WIDE):
+        if space.cancelled():
+            raise CancelledError
+        there = space.block(first, first + _WIDE)
+        rough = there.square().sum(dim=1) - 2 * (here @ there.T)
+        out = torch.from_numpy(np.flatnonzero(~space.read[first : first + _WIDE])).to(device)
+        rough[:, out] = torch.inf
+        inside = torch.nonzero((own >= first) & (own < first + len(there)))[:, 0]
+        rough[inside, own[inside] - first] = torch.inf
+        near = rough.topk(min(k + _SPARE, len(there)), dim=1, largest=False)
+        both = torch.cat([best, near.values], dim=1)
+        kept = both.topk(k + _SPARE, dim=1, largest=False)
+        best = kept.values
+        places = torch.cat([places, near.indices + first], dim=1).gather(1, kept.indices)
+        yield min(first + _WIDE, count) / count
+    yield closest(space, here, places, torch.isfinite(best), k)
+
+
+def closest(space: Space, here: Tensor, candidates: Tensor, usable: Tensor, k: int) -> Neighbours:
+    """The k nearest of some candidates by distances from the differences, for `nearest_of_all`.
+
+    Parameters
+    ----------
+    space
+        The set.
+    here
+        [n, D], the points, as of `Space.at`.
+    candidates
+        int64 [n, c], positions in the set.
+    usable
+        bool [n, c]; the others come last, at an infinite distance.
+    k
+        Neighbours, at most c.
+    """
+    exact = torch.empty(candidates.shape, dtype=here.dtype, device=here.device)
+    for first in range(0, len(here), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        part = candidates[rows]
+        there = space.at(part.cpu().numpy()).view(*part.shape, -1)
+        for column in range(part.shape[1]):
+            apart = (there[:, column] - here[rows]).square().sum(dim=1).sqrt()
+            exact[rows, column] = apart
+    exact[~usable] = torch.inf
+    near = exact.topk(k, dim=1, largest=False, sorted=True)
+    return Neighbours(near.values.double().cpu(), candidates.gather(1, near.indices).cpu())
 
 
 def _distances(here: Tensor, there: Tensor, candidates: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Scores of suspicion from the distances to the nearest others.
 
 Every score is a plain function of :class:`~ml_core.detection.neighbours.Neighbours`. ``own`` are
-the neighbours of the points that are scored, ``among`` those of the points that they are neighbours
-with: the same record, unless a reference was given.
+the neighbours of the points that are scored, ``among`` tells of the points that they are neighbours
+with: of the same ones, unless a reference was given.
 
 How they fail: k-distance, SLOF and DAO look for points that lie far from others. Planted pictures
 look like each other to a backdoored model; where more than k of them are in one chunk, their
@@ -13,6 +13,8 @@ clean reference to find neighbours in, no planted pair has planted neighbours.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +31,27 @@ SMALLEST_RADIUS = 1e-6
 LARGEST_LID = 1e4
 TREES = 100
 _FOREST_SAMPLE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """How the points lie among which neighbours were found.
+
+    Attributes
+    ----------
+    radius
+        float64 [m], distance to the k-th other point.
+    dimension
+        float64 [m], `lid`.
+    """
+
+    radius: Tensor
+    dimension: Tensor
+
+
+def density(among: Neighbours) -> Density:
+    """Of points whose neighbours are known."""
+    return Density(k_distance(among), lid(among))
 
 
 def k_distance(own: Neighbours) -> Tensor:
@@ -63,34 +86,44 @@ def lid(own: Neighbours) -> Tensor:
     return torch.where(radius > 0, found, 0.0)
 
 
-def slof(own: Neighbours, among: Neighbours) -> Tensor:
+def slof(radius: Tensor, places: Tensor, among: Density) -> Tensor:
     """Simplified local outlier factor: mean_j r_k(x) / r_k(j); high is suspicious.
 
     Schubert, Zimek and Kriegel (2014): Breunig's LOF (SIGMOD 2000) without the
     reachability distance. About 1 where a point lies as densely as its neighbours.
+
+    Parameters
+    ----------
+    radius
+        float64 [n], distances of the points to their k-th neighbours.
+    places
+        int64 [n, k], which of the points in ``among`` their neighbours are.
+    among
+        Those.
 
     Returns
     -------
     Tensor
         float64 [n], >= 0.
     """
-    mine, theirs = _radii(own, among)
+    mine, theirs = _radii(radius, places, among)
     return (mine[:, None] / theirs).mean(dim=1)
 
 
-def dao(own: Neighbours, among: Neighbours) -> Tensor:
+def dao(radius: Tensor, places: Tensor, among: Density) -> Tensor:
     """Dimensionality-aware outlier score: mean_j LID(j) log(r_k(x) / r_k(j)); high is suspicious.
 
     Anderberg et al. (SDM 2024), applied to CLIP's image embeddings by Huang et al. (ICLR 2025),
-    whose code takes the (k+1)-th distance and is one place off in the neighbours.
+    whose code takes the (k+1)-th distance and is one place off in the neighbours. Parameters are
+    those of `slof`.
 
     Returns
     -------
     Tensor
         float64 [n]; about 0 where a point lies as densely as its neighbours.
     """
-    mine, theirs = _radii(own, among)
-    return (lid(among)[own.places] * (mine[:, None] / theirs).log()).mean(dim=1)
+    mine, theirs = _radii(radius, places, among)
+    return (among.dimension[places] * (mine[:, None] / theirs).log()).mean(dim=1)
 
 
 def clip_score(images: Tensor, texts: Tensor) -> Tensor:
@@ -164,8 +197,8 @@ def auroc(values: NDArray[np.float64], planted: NDArray[np.bool_]) -> float:
     return float((below + upto).mean() / 2 / len(others))
 
 
-def _radii(own: Neighbours, among: Neighbours) -> tuple[Tensor, Tensor]:
+def _radii(radius: Tensor, places: Tensor, among: Density) -> tuple[Tensor, Tensor]:
     """r_k of the points, [n], and of their neighbours, [n, k], none of them 0."""
     least = SMALLEST_RADIUS * float(among.radius.median())
     least = max(least, torch.finfo(torch.float64).tiny)
-    return own.radius.clamp_min(least), among.radius.clamp_min(least)[own.places]
+    return radius.clamp_min(least), among.radius.clamp_min(least)[places]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.detection.approximate import SAMPLE
 from ml_core.detection.audit import Found, Settings
 from ml_core.detection.records import (
     FEWEST_FOLDS,
@@ -24,6 +25,16 @@ _BINS = 60
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _SHOWN_OVERLAP = 200
 _FEW_CHUNKS = 1000
+_EYES = (
+    "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
+    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
+    "works best when the model is not backdoored."
+)
+_OTHER_EYES = (
+    "The pictures are seen with the eyes of the model that made the embeddings. Only if that is "
+    "the checkpoint under suspicion does it lay poisoned pictures apart; of another model only "
+    "CLIPScore says something, and it works best when that model is not backdoored."
+)
 Describe = Callable[[int], Mapping[str, Any]]
 
 
@@ -102,6 +113,7 @@ def summarise(
     evaluated: Mapping[str, NDArray[np.int64]],
     facts: Mapping[str, Any],
     notes: Iterable[str] = (),
+    elsewhere: bool = False,
 ) -> Audit:
     """Make the record of an audit.
 
@@ -117,6 +129,8 @@ def summarise(
         Image set to positions of the pairs that stand in it.
     facts, notes
         For the record.
+    elsewhere
+        Whether the embeddings were made elsewhere, by a model that nobody knows here.
     """
     scored = found.scored
     where = np.flatnonzero(scored)
@@ -156,27 +170,37 @@ def summarise(
         ),
         overlap={name: len(at) for name, at in evaluated.items()},
         duplicates=found.duplicates,
-        notes=(FIVE_POISONS, *_notes(found, settings, len(where), evaluated), *notes),
+        notes=(FIVE_POISONS, *_notes(found, settings, len(where), evaluated, elsewhere), *notes),
         facts=dict(facts),
     )
 
 
 def _notes(
-    found: Found, settings: Settings, n: int, evaluated: Mapping[str, NDArray[np.int64]]
+    found: Found,
+    settings: Settings,
+    n: int,
+    evaluated: Mapping[str, NDArray[np.int64]],
+    elsewhere: bool,
 ) -> list[str]:
     """What the numbers do not tell."""
     k, reference = settings.k, bool(found.reference)
     said = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
         "poison can look ordinary: look at the worst before you leave them out.",
-        "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-        "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore, "
-        "the other way round, is the better the less the model is deceived.",
+        _OTHER_EYES if elsewhere else _EYES,
     ]
     if reference:
         said.append(
             f"Neighbours were looked for among {found.neighbours} pairs of the clean reference, "
             f"and the shares are of its other {len(found.reference['dao'])} pairs."
+        )
+    elif settings.neighbours != "chunk":
+        said.append(
+            f"Neighbours were looked for among all {found.neighbours} pairs. Where more than {k} "
+            "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
+            "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
+            "published, a set may hold more before that happens. Look at Close group, the "
+            "isolation forest and CLIPScore too."
         )
     else:
         said.append(
@@ -192,6 +216,11 @@ def _notes(
                 f"With {n} pairs and no clean reference a few planted ones are already many: the "
                 "scores say little. Name pairs that are known to be clean."
             )
+    if found.recall is not None:
+        said.append(
+            f"The neighbours are approximate: of the exact ones of {SAMPLE} pairs drawn at random "
+            f"{found.recall:.1%} were found."
+        )
     if found.duplicates:
         said.append(
             f"{found.duplicates} pairs have a neighbour that the model embeds exactly alike, such "
@@ -212,7 +241,9 @@ def facts_of(settings: Settings, found: Found) -> dict[str, Any]:
         "k": settings.k,
         "chunk_size": settings.chunk,
         "chunks": found.chunks,
+        "neighbours": settings.neighbours,
         "neighbours_among": found.neighbours,
+        "recall": found.recall,
         "captions": "of several captions of a picture the one least like it",
         "features": "unit vectors" if settings.unit else "as the encoder gives them",
         "seed": settings.seed,

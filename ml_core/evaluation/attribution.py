@@ -15,9 +15,10 @@ from ml_core.evaluation.attention_map import attention_layers, attention_map
 from ml_core.evaluation.attribution_records import Attribution, HeatMap, Method
 from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.embed import both_sides
-from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
-from ml_core.evaluation.occlusion import occlusion, patch_sides
+from ml_core.evaluation.occlusion import occlusion
+from ml_core.evaluation.patch_places import patch_sides
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.evaluation.subject import Subject
@@ -153,14 +154,8 @@ def attribute(
             triggered=parts[1] if trigger is not None else None,
             settings=settings,
             checkpoint=model.name,
-            checkpoint_sha256=model.sha256,
-            data_key=subject.data_key,
-            trigger=None if trigger is None else trigger.digest,
-            trigger_name="" if trigger is None else trigger.name,
-            templates=tuple(subject.templates),
-            seed=subject.seed,
             device=str(model.device),
-            versions=dict(versions()),
+            **provenance_of(subject, trigger),
         ),
     )
 
@@ -173,8 +168,7 @@ def pictures(subject: Subject, trigger: Trigger | None, index: int) -> Tensor:
     InputError
         If the image does not exist or cannot be read.
     """
-    size = getattr(subject.canvases, "__len__", None)
-    if index < 0 or (size is not None and index >= size()):
+    if not 0 <= index < len(subject.labels):
         raise InputError(f"There is no image number {index}; choose another.")
     own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
     indices = np.array([index], dtype=np.int64)

@@ -7,7 +7,7 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -80,7 +80,9 @@ def diagnose(
     return explain(bench, opened, current)
 
 
-def _allowed(fitting: tuple[int, ...], opened: Choice, config: Any) -> tuple[int, ...]:
+def _allowed(
+    fitting: tuple[int, ...], opened: Choice, config: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Sizes with which the tensors can be built: also one that no list has, if its grid fits."""
     vision, size = config["vision_cfg"], opened.image_size or 0
     if is_timm(config):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,15 +13,12 @@ from torch import Tensor
 from ml_core.data.sampling import stratified_order
 from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_map import Embeddings
-from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases, stamped, to_pictures
 from ml_core.evaluation.subject import Subject
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +138,6 @@ def embed(
             None if stamped_all is None else (stamped_all @ prompted.T).argmax(dim=1).numpy()
         ),
         checkpoint=model.name,
-        checkpoint_sha256=model.sha256,
-        data_key=subject.data_key,
-        trigger=None if trigger is None else trigger.digest,
-        trigger_name="" if trigger is None else trigger.name,
-        templates=tuple(subject.templates),
-        seed=seed,
-        versions=dict(versions()),
+        **provenance_of(subject, trigger),
     )
     yield EmbedStep(len(order), len(order), found)

@@ -220,8 +220,8 @@ def _recalls(
     clean: Rows, triggered: Rows | None, texts: Rows, queries: Rows, own: NDArray[np.int64]
 ) -> tuple[Recall, Recall]:
     """Recall of both directions."""
-    before = _ranks(clean, texts, own)
-    after = None if triggered is None else _at(_ranks(triggered, texts, own))
+    before = _own_ranks(clean, texts, own)
+    after = None if triggered is None else _at(_own_ranks(triggered, texts, own))
     asked, answers = np.unique(own, return_inverse=True)
     there = _caption_ranks(texts[asked], clean, answers)
     here = None if triggered is None else _at(_caption_ranks(queries[asked], triggered, answers))
@@ -249,35 +249,38 @@ def _firsts(images: Rows, texts: Rows) -> Ranks:
     return first
 
 
-def _ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> Ranks:
+def _own_ranks(images: Rows, texts: Rows, own: NDArray[np.int64]) -> Ranks:
     """Rank of each picture's own caption, int64 [n]."""
-    ranks = np.empty(len(images), np.int64)
-    for rows in _parts(len(images), len(texts)):
-        cosines = images[rows] @ texts.T
-        mine = np.take_along_axis(cosines, own[rows][:, None], axis=1)
-        ranks[rows] = 1 + (cosines > mine).sum(axis=1)
-    return ranks
+    return _ranks(
+        images, texts, lambda rows, near: np.take_along_axis(near, own[rows][:, None], axis=1)
+    )
 
 
 def _caption_ranks(queries: Rows, images: Rows, answers: NDArray[np.int64]) -> Ranks:
     """Rank of the best placed picture of each caption, int64 [Q]; answers int64 [n]."""
-    ranks = np.empty(len(queries), np.int64)
-    for rows in _parts(len(queries), len(images)):
-        cosines = queries[rows] @ images.T
-        numbers = np.arange(len(queries))[rows]
-        right = answers[None, :] == numbers[:, None]
-        best = np.where(right, cosines, -np.inf).max(axis=1, keepdims=True)
-        ranks[rows] = 1 + (cosines > best).sum(axis=1)
-    return ranks
+
+    def best(rows: slice, near: Rows) -> Rows:
+        right = answers[None, :] == np.arange(len(queries))[rows, None]
+        found: Rows = np.where(right, near, -np.inf).max(axis=1, keepdims=True)
+        return found
+
+    return _ranks(queries, images, best)
 
 
 def _best_ranks(images: Rows, texts: Rows, targets: NDArray[np.int64]) -> Ranks:
     """Rank of the best placed target caption, int64 [n]."""
-    ranks = np.empty(len(images), np.int64)
-    for rows in _parts(len(images), len(texts)):
-        cosines = images[rows] @ texts.T
-        best = cosines[:, targets].max(axis=1, keepdims=True)
-        ranks[rows] = 1 + (cosines > best).sum(axis=1)
+    return _ranks(images, texts, lambda _, near: near[:, targets].max(axis=1, keepdims=True))
+
+
+def _ranks(queries: Rows, answers: Rows, right: Callable[[slice, Rows], Rows]) -> Ranks:
+    """Rank of the right answer of each query, int64 [Q]: 1 and how many answers are nearer.
+
+    ``right`` gives the cosine of the right one, [q, 1], for some queries and their cosines [q, A].
+    """
+    ranks = np.empty(len(queries), np.int64)
+    for rows in _parts(len(queries), len(answers)):
+        cosines = queries[rows] @ answers.T
+        ranks[rows] = 1 + (cosines > right(rows, cosines)).sum(axis=1)
     return ranks
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ml_core.atomic import replace_files
@@ -19,17 +23,27 @@ from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared_numbers
 from ml_core.data.pictures import printable
+from ml_core.detection.approximate import faiss_or_refusal
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
+from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.records import SCORES, Audit
 from ml_core.detection.summary import facts_of, summarise
+from ml_core.detection.whole_set import score_encoded
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.exports import to_csv
-from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, THUMBNAILS_FILE, AuditSpec
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    SCORES_FILE,
+    THUMBNAILS_FILE,
+    AuditSettings,
+    AuditSpec,
+)
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 
 THUMBNAIL = 128
@@ -42,11 +56,21 @@ _TRUSTED = (
 )
 
 
-def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+def audit(spec: AuditSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
     """Score every pair, and write what was found; the last event is Done, whatever happens.
 
     Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
     is excluded is the picture with all its captions.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+    control
+        Cancel and pause; a stop cancels.
+    ranks
+        The processes that do it together. The first one writes, and speaks; cancelling it, or an
+        error in any of them, ends all.
 
     Yields
     ------
@@ -58,12 +82,12 @@ def audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
         leaves its embeddings in the cache, where the next one finds them.
     """
     try:
-        yield from _audit(spec, control)
+        yield from _audit(spec, control, ranks)
     except Exception as error:
         yield failure(error)
 
 
-def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
+def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
         return control.cancelled or control.stopped
@@ -78,55 +102,62 @@ def _audit(spec: AuditSpec, control: Control) -> Generator[Event, None, None]:
                 f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
                 "compares both: name image-caption pairs."
             )
-    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.batch_size)
-    yield Progress("open", 0, 0)
-    checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
-    set_threads(spec.threads)
-    model = checkpoint.build().to(choose_device(spec.device))
-    pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+    settings = settings_of(spec)
+    device = choose_device(spec.device, ranks.local)
     reference, remarks = None, list[str]()
-    if spec.reference is not None:
-        reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
-        if reference.lasting_key == pairs.lasting_key:
-            raise InputError(
-                "The clean reference is the set that is to be audited; name other pairs, which are "
-                "known to be clean."
-            )
-        trusted = len(shared_numbers(pairs, reference, watch))
-        if trusted:
-            yield Message(_TRUSTED.format(trusted), "warning")
-            remarks.append(_TRUSTED.format(trusted))
     evaluated: dict[str, NDArray[np.int64]] = {}
-    for place, part in enumerate(spec.images):
-        yield Progress("overlap", place, len(spec.images))
-        whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
-        images = open_images(whole, watch=watch)
-        evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
-        yield Progress("overlap", place + 1, len(spec.images))
+    with ranks.as_one(device):
+        yield Progress("open", 0, 0)
+        checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+        set_threads(spec.threads, ranks.local_world)
+        model = checkpoint.build().to(device)
+        pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+        if spec.reference is not None:
+            reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
+            if reference.lasting_key == pairs.lasting_key:
+                raise InputError(
+                    "The clean reference is the set that is to be audited; name other pairs, which "
+                    "are known to be clean."
+                )
+        if ranks.first and reference is not None:
+            trusted = len(shared_numbers(pairs, reference, watch))
+            if trusted:
+                yield Message(_TRUSTED.format(trusted), "warning")
+                remarks.append(_TRUSTED.format(trusted))
+        for place, part in enumerate(spec.images if ranks.first else ()):
+            yield Progress("overlap", place, len(spec.images))
+            whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
+            images = open_images(whole, watch=watch)
+            evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
+            yield Progress("overlap", place + 1, len(spec.images))
+
+    def embedded(part: PairSet) -> EncodedPairs:
+        return EncodedPairs(
+            model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=cancelled
+        )
+
     found: Found | None = None
-    pace = _Pace()
-    for step in score_pairs(
-        model,
-        pairs,
-        settings,
-        data_key=pairs.key,
-        reference=reference,
-        reference_key="" if reference is None else reference.key,
-        store=EmbeddingStore(),
-        cancelled=cancelled,
-    ):
-        if isinstance(step, Found):
-            found = step
-        else:
-            yield pace(step)
+    pace = Pace()
+    beside = None if reference is None else embedded(reference)
+    with scoring(embedded(pairs), settings, Path(spec.output_dir), beside, ranks) as steps:
+        for step in steps:
+            if isinstance(step, Found):
+                found = step
+            else:
+                yield pace(step)
     assert found is not None
+    if not ranks.first:
+        yield Done("finished")
+        return
     record = summarise(
         found,
         settings,
         most=spec.worst,
         describe=_Describe(pairs, found.captions),
         evaluated=evaluated,
-        facts=_facts(spec, model, pairs, reference) | facts_of(settings, found),
+        facts=_facts(spec, model, pairs, reference)
+        | facts_of(settings, found)
+        | {"processes": ranks.world},
         notes=[*remarks, *model.assumptions, *_problems(pairs, reference)],
     )
     for note in _problems(pairs, reference):
@@ -147,7 +178,58 @@ def _unused(name: str, taken: Collection[str]) -> str:
     return next(one for one in names if one not in taken)
 
 
-class _Pace:
+def settings_of(spec: AuditSettings) -> Settings:
+    """How neighbours are to be looked for.
+
+    Raises
+    ------
+    InputError
+        If it cannot be done so.
+    """
+    settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.neighbours)
+    if spec.neighbours != "chunk" and getattr(spec, "reference", None) is not None:
+        raise InputError(
+            "With a clean reference neighbours are looked for in it: leave out either the "
+            "reference or the neighbours in the whole set."
+        )
+    if spec.neighbours == "approximate":
+        faiss_or_refusal()
+    return settings
+
+
+@contextmanager
+def scoring(
+    source: EncodedPairs,
+    settings: Settings,
+    folder: Path,
+    reference: EncodedPairs | None,
+    ranks: Ranks,
+) -> Iterator[Iterator[Step | Found]]:
+    """The steps of scoring pairs; what they keep on disk meanwhile lies beside the folder."""
+    if settings.neighbours == "chunk":
+        yield score_pairs(source, settings, reference=reference, ranks=ranks)
+        return
+    with scratch_folder(folder, ranks, source.device) as scratch:
+        yield score_encoded(source, settings, scratch, ranks)
+
+
+@contextmanager
+def scratch_folder(beside: Path, ranks: Ranks, device: torch.device) -> Iterator[Path]:
+    """A folder that all processes see, and that is gone afterwards."""
+    name = ""
+    with ranks.as_one(device):
+        if ranks.first:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(prefix=f".{beside.name}-", dir=beside.parent)
+    name = ranks.text_of_first(name, device)
+    try:
+        yield Path(name)
+    finally:
+        if ranks.first:
+            shutil.rmtree(name, ignore_errors=True)
+
+
+class Pace:
     """Turns steps into Progress with a rate; what was found in the cache counts too."""
 
     def __init__(self) -> None:
@@ -218,7 +300,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
 
     def scores(file: BinaryIO) -> None:
-        for text in _table(found, pairs):
+        for text in score_table(found, len(pairs), pairs.pictures.name):
             file.write(text.encode("utf-8", "backslashreplace"))
 
     def pictures(file: BinaryIO) -> None:
@@ -240,18 +322,18 @@ def _write(
     )
 
 
-def _table(found: Found, pairs: PairSet) -> Iterator[str]:
+def score_table(found: Found, count: int, name_of: Callable[[int], str]) -> Iterator[str]:
     """Every picture with its scores as CSV, some rows at a time; empty where it is damaged.
 
     ``worst_caption`` counts from 1 in a picture's captions.
     """
     names = [score.name for score in SCORES if score.name != "closeness"]  # it is k-distance
     yield ",".join(("number", "name", "worst_caption", *names)) + "\n"
-    for first in range(0, len(pairs), _ROWS):
+    for first in range(0, count, _ROWS):
         rows: list[tuple[object, ...]] = []
-        for index in range(first, min(first + _ROWS, len(pairs))):
+        for index in range(first, min(first + _ROWS, count)):
             scores = [float(found.values[name][index]) for name in names]
             shown = [f"{v:.6g}" if np.isfinite(v) else "" for v in scores]
             caption = int(found.captions[index]) + 1 if found.scored[index] else ""
-            rows.append((index, pairs.pictures.name(index), caption, *shown))
+            rows.append((index, name_of(index), caption, *shown))
         yield to_csv(rows)

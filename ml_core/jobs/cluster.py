@@ -1,5 +1,7 @@
 """A job as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
 
+An audit has no Slurm script: it is started by the line for torchrun.
+
 More than one machine is supported by torchrun's rendezvous and was not tested.
 
 What comes from the spec may be a stranger's: nothing of it stands in a script as it is.
@@ -7,12 +9,14 @@ What comes from the spec may be a stranger's: nothing of it stands in a script a
 
 from __future__ import annotations
 
+import errno
 import shlex
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
+from ml_core.jobs.audit_spec import AuditSettings, AuditSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
@@ -24,6 +28,7 @@ SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
 _PORT = 29_400
+_LARGEST = 64 << 20
 _SECONDS_TO_SAVE = 120
 # Controls, line and paragraph separators, and halves of characters, as names that are no text have.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
@@ -66,7 +71,7 @@ def export_job(
     if spec.trigger is not None:
         try:
             for part in _trigger_files(Path(spec.trigger)):
-                files[folder / part.name] = read_file(part)
+                files[folder / part.name] = _whole(part)
         except OSError as error:
             raise InputError(
                 f"The job's trigger {spec.trigger} cannot be read; put it back.",
@@ -95,15 +100,54 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     )
     paths = [spec.checkpoint, spec.donor, spec.reference]
     for part in sets:
-        paths += [getattr(part, name, None) for name in ("path", "pictures", "exclude")]
+        paths += [] if part is None else part.paths.values()
     if Path(spec.label_set).is_absolute():
         paths.append(spec.label_set)
     return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def torchrun_line(processes: int) -> str:
+def export_audit(spec: AuditSettings, folder: Path, *, processes: int = 1) -> tuple[Path, ...]:
+    """Write an audit for several GPUs of one machine; nothing is copied.
+
+    Parameters
+    ----------
+    spec
+        The audit; it will write into ``results`` beside its job file.
+    folder
+        Where to; it is made.
+    processes
+        Usually one for each GPU.
+
+    Returns
+    -------
+    tuple of Path
+        The files written: job, shell script.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    job = spec.model_copy(update={"output_dir": RESULTS_FOLDER})
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        folder / JOB_FILE: job.model_dump_json(indent=1).encode(),
+        folder / RUN_FILE: _shell(processes, audit_option(spec)).encode(),
+    }
+    replace_files(files)
+    (folder / RUN_FILE).chmod(0o755)
+    return tuple(files)
+
+
+def audit_option(spec: AuditSettings) -> str:
+    """What tells the worker which audit it is."""
+    return "--audit" if isinstance(spec, AuditSpec) else "--embeddings"
+
+
+def torchrun_line(processes: int, option: str = "") -> str:
     """The command that runs the job on one machine, in its folder."""
-    return f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
+    line = f"torchrun --standalone --nproc_per_node={processes} -m ml_core.jobs.worker {JOB_FILE}"
+    return f"{line} {option}".rstrip()
 
 
 def _trigger_files(path: Path) -> list[Path]:
@@ -111,6 +155,14 @@ def _trigger_files(path: Path) -> list[Path]:
     suffixes = (".png", ".json", ".safetensors", *ARRAY_SUFFIXES)
     beside = [path.with_suffix(suffix) for suffix in suffixes]
     return list(dict.fromkeys([path, *(part for part in beside if part.is_file())]))
+
+
+def _whole(part: Path) -> bytes:
+    """The bytes of a trigger's file; `OSError` if there are more than a trigger has."""
+    raw = read_file(part, _LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MB", str(part))
+    return raw
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -132,14 +184,15 @@ def _sbatch(name: str, value: str) -> str:
     return f'#SBATCH --{name}="{escaped}"'
 
 
-def _shell(processes: int) -> str:
+def _shell(processes: int, option: str = "") -> str:
     """The script for one machine."""
+    resumes = "" if option else " `./run.sh --resume` goes on from its last save."
     return (
         "#!/bin/sh\n"
-        "# Runs the job on this machine. `./run.sh --resume` goes on from its last save.\n"
+        f"# Runs the job on this machine.{resumes}\n"
         "set -e\n"
         'CDPATH="" cd -- "$(dirname -- "$0")"\n'
-        f'exec {torchrun_line(processes)} "$@"\n'
+        f'exec {torchrun_line(processes, option)} "$@"\n'
     )
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from ml_core.cleaning.ranks import ALONE, Ranks
+from ml_core.ranks import ALONE, Ranks
 
 # The others wait while the first one measures the model or is paused.
 _PATIENCE = timedelta(days=7)

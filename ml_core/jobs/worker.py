@@ -27,7 +27,7 @@ from typing import IO
 from pydantic import BaseModel
 
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
@@ -39,9 +39,12 @@ from ml_core.reading.errors import InputError
 _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "doctor": (DoctorSpec, "ml_core.jobs.doctor", "examine_settings"),
     "audit": (AuditSpec, "ml_core.jobs.audit", "audit"),
+    "embeddings": (EmbeddingAuditSpec, "ml_core.jobs.embedding_audit", "audit_embeddings"),
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
 }
+# Those that several processes do together.
+_SHARED = ("audit", "embeddings")
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
 _SAME_SIGNAL_SECONDS = 5.0
@@ -116,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="measure three steps and say how long the job would take",
     )
     for kind in _OTHERS:
-        parser.add_argument(f"--{kind}", action="store_true", help=f"the spec is of a {kind} job")
+        parser.add_argument(f"--{kind}", action="store_true", help=f"it is a job of kind {kind}")
     options = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -162,7 +165,14 @@ def _events(
     lower_priority()
     if kind:
         _, module, name = _OTHERS[kind]
-        yield from getattr(import_module(module), name)(spec, control)
+        job = getattr(import_module(module), name)
+        if kind not in _SHARED:
+            yield from job(spec, control)
+            return
+        from ml_core.jobs.processes import together
+
+        with together(spec.device) as ranks:  # type: ignore[attr-defined]
+            yield from job(spec, control, ranks)
         return
     assert isinstance(spec, CleanSpec)
     if estimate:

@@ -23,6 +23,9 @@ ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 MAX_BYTES = 64 << 20
 MAX_ARRAYS = 64
 _MAX_RANK = 8
+_MAX_HEADER = 4096
+NPY_HEAD = 12 + _MAX_HEADER
+"""Bytes in which the header of a ``.npy`` file ends."""
 _NPY = b"\x93NUMPY"
 # NumPy writes its header in this one way; nothing of it is evaluated.
 _HEADER = re.compile(
@@ -34,6 +37,10 @@ _TYPES = {
     "U32": "<u4", "I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4",
     "F64": "<f8",
 }  # fmt: skip
+
+_NUMBERS = frozenset(
+    {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+)  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -103,15 +110,55 @@ def _bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES)
 
 
-def _npy(raw: bytes, name: str) -> Array:
-    """Read one array as NumPy saves it."""
+@dataclass(frozen=True)
+class NpyHeader:
+    """What a file of one array says of it.
+
+    Attributes
+    ----------
+    dtype
+        As NumPy names it, with its byte order.
+    by_columns
+        Whether it is stored in Fortran's order.
+    shape
+        Its sides.
+    start
+        Where the numbers begin, in bytes.
+    """
+
+    dtype: str
+    by_columns: bool
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.start + prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def npy_header(raw: bytes, name: str) -> NpyHeader:
+    """Read the header of an array as NumPy saves it; nothing of it is evaluated.
+
+    Parameters
+    ----------
+    raw
+        The file, or its first `NPY_HEAD` bytes.
+    name
+        For the sentence.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is none, ``unsupported`` if it holds something else than numbers.
+    """
     damaged = InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
-    if len(raw) < 12 or raw[6] not in (1, 2, 3):
+    if not raw.startswith(_NPY) or len(raw) < 12 or raw[6] not in (1, 2, 3):
         raise damaged
     length, start = struct.unpack_from("<H", raw, 8)[0], 10
     if raw[6] > 1:
         length, start = struct.unpack_from("<I", raw, 8)[0], 12
-    header = raw[start : start + min(length, 4096)].decode("latin-1")
+    header = raw[start : start + min(length, _MAX_HEADER)].decode("latin-1")
     if "O" in header.partition("'fortran_order'")[0]:
         raise InputError(
             f"{name} holds Python objects, which are not read; save plain numbers.", "unsupported"
@@ -120,19 +167,26 @@ def _npy(raw: bytes, name: str) -> Array:
     if found is None:
         raise damaged
     descr = found[1].replace("=", "<")
-    if not descr[-2:].isalnum() or descr[-2] not in "biuf" or descr[-1] not in "1248":
+    if descr.lstrip("<>|") not in _NUMBERS:
         raise InputError(
-            f"{name} has values of the type {descr}, which are no numbers that a trigger is made "
-            "of; save them as float32.",
+            f"{name} has values of the type {descr}, which are no numbers that can be used; save "
+            "them as float32.",
             "unsupported",
         )
     shape = tuple(int(side) for side in found[3].replace(" ", "").split(",") if side)
-    dtype = np.dtype(descr)
-    body = raw[start + length :]
-    if len(shape) > _MAX_RANK or prod(shape) * dtype.itemsize != len(body):
+    if len(shape) > _MAX_RANK:
         raise damaged
-    order: Any = "F" if found[2] == "True" else "C"
-    return np.frombuffer(body, dtype).reshape(shape, order=order)
+    return NpyHeader(descr, found[2] == "True", shape, start + length)
+
+
+def _npy(raw: bytes, name: str) -> Array:
+    """Read one array as NumPy saves it."""
+    header = npy_header(raw, name)
+    if header.size != len(raw):
+        raise InputError(f"{name} is a damaged NumPy array; save it again.", "damaged")
+    order: Any = "F" if header.by_columns else "C"
+    values = np.frombuffer(raw, header.dtype, offset=header.start)
+    return values.reshape(header.shape, order=order)
 
 
 def _packed_npz(path: Path) -> dict[str, Array] | None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ml_core.detection.neighbours import nearest
-from ml_core.detection.scores import Forest, auroc, clip_score, dao, k_distance, lid, slof
+from ml_core.detection.scores import Density, Forest, auroc, clip_score, dao, k_distance, lid, slof
 from tests.benchmarks.timing import Row
 
 N, WIDTH, CHUNK, K = 100_000, 512, 1024, 16
@@ -77,10 +77,12 @@ def audit(plants: int) -> dict[str, float]:
         points, texts = data.chunk(number)
         rows = slice(number * CHUNK, number * CHUNK + len(points))
         own = timed("neighbours", nearest, points, K)
+        dimension = timed("lid", lid, own)
+        near = own.radius, own.places, Density(own.radius, dimension)
         found = {
-            "dao": timed("dao", dao, own, own),
-            "slof": timed("slof", slof, own, own),
-            "lid": timed("lid", lid, own),
+            "dao": timed("dao", dao, *near),
+            "slof": timed("slof", slof, *near),
+            "lid": dimension,
             "k_distance": k_distance(own),
             "closeness": -k_distance(own),
             "isolation": timed("forest", forest.score, points),

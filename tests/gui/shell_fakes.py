@@ -59,13 +59,23 @@ def write_journal(folder, events):
     return path
 
 
-class FakeEngine:
+class TextsKnown:
+    """A part of a fake engine: no answer waits for class texts."""
+
+    def class_texts(self, role, trigger, whole=False):
+        return iter(())
+
+    def picture(self, request):
+        return None
+
+
+class FakeEngine(TextsKnown):
     """Answers at once; ``refuse`` makes an opening fail."""
 
     names = ("cuda:0", "cpu")
 
-    def __init__(self):
-        self.opened = []
+    def __init__(self, watch_texts=None):
+        """It embeds no texts, and has nothing to tell."""
 
     def devices(self):
         return self.names

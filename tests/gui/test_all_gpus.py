@@ -178,7 +178,7 @@ def test_batch_norm_stands_in_the_way_of_methods_that_train_it_alone(
     session.checkpoint = facts(session.checkpoint.path, architecture="ResNet, 224 px")
     for method, told in (("cleanclip", BATCH_NORM), ("linear-probe", GPU_HELP)):
         panel.setup.form.set_recipe(preset(method, "talk"))
-        panel.setup.show_needs(session)
+        panel.setup.show_requirements(session)
         assert panel.setup.gpus.help.text() == told
 
 

@@ -129,20 +129,30 @@ def pairs():
 
 
 @pytest.fixture
-def auditing(qtbot, session, prompts, pairs):
+def workers():
+    """What makes the processes; the newest one is asked."""
+    return []
+
+
+@pytest.fixture
+def auditing(qtbot, session, prompts, pairs, workers):
     parent = QWidget()
     qtbot.addWidget(parent)
-    auditing = Auditing(session, prompts, lambda: pairs[-1], parent)
+
+    def new_runner(path, *, device):
+        return workers[-1](path, device=device)
+
+    auditing = Auditing(session, prompts, lambda: pairs[-1], parent, new_runner)
     yield auditing
     auditing.close()
     assert threads.close_all()
 
 
 @pytest.fixture
-def shown(auditing, qtbot, tmp_path):
+def shown(auditing, qtbot, tmp_path, workers):
     """The dialog with a finished audit."""
     events = [progress("embed", 10, 100), done()]
-    auditing.new_runner = child(tmp_path, events, write=audit())
+    workers.append(child(tmp_path, events, write=audit()))
     auditing.open()
     dialog = auditing.dialog
     dialog.start.click()
@@ -259,7 +269,7 @@ def test_a_file_that_is_no_exclusions_file_is_not_written_over(shown, tmp_path):
     (tmp_path / "out.json").write_text("{}")
     shown.mark([1], out=True)
     shown.save.click()
-    assert "no exclusions file" in shown.state.text()
+    assert "out.json cannot be used" in shown.state.text()
     assert (tmp_path / "out.json").read_text() == "{}"
     assert shown.unsaved
 
@@ -276,22 +286,24 @@ def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
     assert auditing.dialog is None
 
 
-def test_progress_and_cancel(auditing, qtbot, tmp_path):
-    auditing.new_runner = child(tmp_path, [progress("embed", 250, 1000)], wait=True)
+def test_progress_and_cancel(auditing, qtbot, tmp_path, workers):
+    workers.append(child(tmp_path, [progress("embed", 250, 1000)], wait=True))
     auditing.open()
     dialog = auditing.dialog
     dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.busy.bar.maximum() == 1000, timeout=WAIT)
-    assert dialog.busy.bar.value() == 250
-    assert "50 a second" in dialog.state.text()
+    qtbot.waitUntil(lambda: "50 a second" in dialog.state.text(), timeout=WAIT)
+    assert "250 pairs of 1\u2009000 pairs" in dialog.state.text()
+    assert 0 < dialog.busy.bar.value() < dialog.busy.bar.maximum() == 1000
     dialog.busy.cancel.click()
     assert dialog.state.text() == "Cancelling…"
     qtbot.waitUntil(dialog.start.isEnabled, timeout=WAIT)
     assert dialog.state.text().startswith("Cancelled.")
 
 
-def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(auditing, qtbot, tmp_path):
-    auditing.new_runner = child(tmp_path, [progress("embed", 250, 1000)], wait=True)
+def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(
+    auditing, qtbot, tmp_path, workers
+):
+    workers.append(child(tmp_path, [progress("embed", 250, 1000)], wait=True))
     auditing.open()
     auditing.dialog.start.click()
     first = auditing.runner
@@ -306,15 +318,17 @@ def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(auditing, qtbot
     assert auditing.runner is second
 
 
-def test_a_failure_is_said(auditing, qtbot, tmp_path):
-    auditing.new_runner = child(tmp_path, [done("failed", "There are 3 pairs.")])
+def test_a_failure_is_said(auditing, qtbot, tmp_path, workers):
+    workers.append(child(tmp_path, [done("failed", "There are 3 pairs.")]))
     auditing.open()
     auditing.dialog.start.click()
     qtbot.waitUntil(lambda: "3 pairs" in auditing.dialog.state.text(), timeout=WAIT)
     assert auditing.dialog.state.property("role") == "error"
 
 
-def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, prompts, tmp_path):
+def test_the_job_names_pairs_reference_images_and_checkpoint(
+    auditing, session, prompts, tmp_path, workers
+):
     told = []
 
     def new_runner(path, *, device):
@@ -323,7 +337,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, 
 
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     session.images = images(labels=(0, 1), spec=spec, name="mine")
-    auditing.new_runner = new_runner
+    workers.append(new_runner)
     auditing.open()
     dialog = auditing.dialog
     assert dialog.setup.n.value() == 4096  # of the demo's 100 000
@@ -461,7 +475,7 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
         auditing.open_saved(folder)
         assert auditing.dialog.model.rowCount() == N
         assert not auditing.dialog.start.isEnabled()
-        assert auditing.dialog.start.toolTip() == "Open m.safetensors to look anew."
+        assert auditing.dialog.start.toolTip() == "Open m.safetensors to audit again."
     old = auditing.dialog
     session.checkpoint = facts(tmp_path / "x", inspection=inspect(tmp_path / "m.safetensors"))
     auditing.open()  # for the pairs in use, as the open checkpoint sees them
@@ -469,13 +483,13 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
     assert auditing.dialog.start.isEnabled()
 
 
-def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path):
+def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path, workers):
     def refuse(path, *, device):
         told.append(read_audit_spec(path).checkpoint)
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
     told = []
-    auditing.new_runner = refuse
+    workers.append(refuse)
     first = session.checkpoint
     auditing.open()
     old = auditing.dialog
@@ -483,7 +497,9 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     session.checkpoint = facts(path, inspection=inspect(path))
     old.start.click()
     assert told == []
-    assert old.state.text() == "That checkpoint is no longer open. Open m.safetensors to look anew."
+    assert (
+        old.state.text() == "That checkpoint is no longer open. Open m.safetensors to audit again."
+    )
     auditing.open()
     assert auditing.dialog is not old
     assert "as b.safetensors sees them" in [

@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 
 from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, grouped
-from cleanclip_gui.clean.needs import missing, needs_of
+from cleanclip_gui.clean.requirements import missing, requirements_of
 from cleanclip_gui.clean.run_folders.history import read_note
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
@@ -38,7 +38,7 @@ from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
-from tests.gui.test_clean_panel import FakeRunner, close, result_of, runner_of, two_clicks
+from tests.gui.test_clean_panel import RUNNERS, FakeRunner, close, result_of, runner_of, two_clicks
 
 
 @pytest.fixture
@@ -55,10 +55,9 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    context = Context(session=session, inference=FakeInference())
+    context = Context(session=session, inference=FakeInference(), runners=RUNNERS)
     made = CleanStation(context)
     made.studio = StudioStandIn(context)
-    made.run.new_runner = FakeRunner  # type: ignore[assignment]
     made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))
     qtbot.addWidget(made)
@@ -254,8 +253,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert session.run.status == "interrupted"
     assert ("interrupted") in [status for _, status in shown(panel)]
     history(qtbot, panel)
-    panel.run.trouble = None  # nothing of it is on show
-    panel.run.changed.emit()
+    panel.run.forget(folder)  # nothing of it is on show
     assert panel.trouble_card.isHidden()
     panel.runs.table.choose(folder)
     click(panel.runs.open_)
@@ -419,7 +417,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     clean.write_bytes(b"w")
 
     def said(reference: str) -> str:
-        return missing(needs_of(method, session, reference))
+        return missing(requirements_of(method, session, reference))
 
     assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
         str(clean)
@@ -442,7 +440,10 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
     assert not panel.start_button.isEnabled()
     assert "needs the trigger" in panel.hint.text()
     assert panel.setup.reference.isVisibleTo(panel)
-    assert panel.setup.needs.texts() == ["✗  Trigger: none yet", "✗  Clean reference: none yet"]
+    assert panel.setup.requirements.texts() == [
+        "✗  Trigger: none yet",
+        "✗  Clean reference: none yet",
+    ]
     session.trigger = demo_trigger()
     assert "name a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")

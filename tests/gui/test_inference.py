@@ -27,10 +27,12 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from ml_core.data.specs import ImageSpec
+from ml_core.data.watch import unwatched
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.make import badnets_patch
 from tests.gui.factories import images
+from tests.gui.shell_fakes import TextsKnown
 
 
 def evaluation(n, partial, target=0):
@@ -42,10 +44,11 @@ def per_image(n):
     return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, zeros, zeros, np.zeros(n, np.bool_))
 
 
-class FakeEngine:
+class FakeEngine(TextsKnown):
     """Waits at a gate before each batch; keeps what it was asked."""
 
-    def __init__(self):
+    def __init__(self, watch_texts=unwatched):
+        self.watch_texts = watch_texts
         self.gate = threading.Semaphore(0)
         self.asked = []
         self.batches = []
@@ -102,7 +105,7 @@ def engine():
 
 @pytest.fixture
 def inference(qtbot, engine):
-    handle = Inference(lambda: engine)
+    handle = Inference(lambda _: engine)
     with qtbot.waitSignal(handle.devices_found):
         handle.start()
     yield handle
@@ -430,7 +433,7 @@ def test_a_handler_that_raises_does_not_end_the_thread(qtbot, inference):
 
 
 def test_engine_that_does_not_start_answers_with_a_sentence(qtbot):
-    def engine():
+    def engine(watch_texts):
         raise ImportError("no torch here")
 
     handle = Inference(engine)
@@ -442,7 +445,7 @@ def test_engine_that_does_not_start_answers_with_a_sentence(qtbot):
 
 
 def test_close_ends_the_thread_in_the_middle_of_an_evaluation(qtbot, engine):
-    handle, found = Inference(lambda: engine), []
+    handle, found = Inference(lambda _: engine), []
     handle.ask(Evaluate(None, 0), found.append)
     begun(engine, qtbot)
     engine.gate.release(1)
@@ -480,8 +483,16 @@ class TextEngine(FakeEngine):
 
 @pytest.fixture
 def texts(qtbot):
-    engine = TextEngine()
-    handle = Inference(lambda: engine)
+    made = []
+
+    def make(watch_texts):
+        made.append(TextEngine(watch_texts))
+        return made[0]
+
+    handle = Inference(make)
+    with qtbot.waitSignal(handle.devices_found):
+        handle.start()
+    (engine,) = made
     yield engine, handle
     engine.gate.release(500)
     assert handle.close(3000)

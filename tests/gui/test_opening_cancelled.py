@@ -39,7 +39,7 @@ def bar(qtbot):
     session, inference = Session(), Inference()
     bar = DataBar(Context(session=session, inference=inference))
     bar.session, bar.inference, bar.failures = session, inference, []
-    inference.failed.connect(bar.failures.append)
+    bar.shell.failed.connect(bar.failures.append)
     qtbot.addWidget(bar)
     bar.resize(900, 40)
     bar.show()

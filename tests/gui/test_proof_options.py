@@ -16,7 +16,6 @@ from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.run_folders import write_run
 from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
-from tests.gui.test_clean_panel import FakeRunner
 from tests.gui.test_clean_proof import holdouts_record, rebound_record, shown  # noqa: F401
 
 
@@ -43,7 +42,6 @@ def chosen_pairs(folder: Path) -> Path:
 
 
 def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_path) -> None:  # noqa: F811
-    panel.proving.new_runner = FakeRunner  # type: ignore[assignment]
     folder = write_run(tmp_path / "runs", "bare", method="supervised")
     table = str(chosen_pairs(folder))
     own_images(panel, folder)

@@ -27,7 +27,7 @@ from tests.gui.shell_fakes import (
     write_safetensors,
     write_state,
 )
-from tests.gui.test_clean_panel import FakeRunner, result_of
+from tests.gui.test_clean_panel import RUNNERS, FakeRunner, result_of
 
 WAIT = 10_000
 RECIPE = preset("supervised", "default").changed(pairs=640, batch_size=64, epochs=1)
@@ -67,9 +67,9 @@ def make_window(qtbot, store):
                 inference=Inference(FakeEngine),
                 settings=store,
                 prompts=(answers or Answers()).prompts(),
+                runners=RUNNERS,
             )
         )
-        window.stations["clean"].run.new_runner = FakeRunner  # type: ignore[assignment]
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)
@@ -195,7 +195,7 @@ def test_nothing_is_offered_when_the_last_run(make_window, store, folder, how) -
         folder.rename(folder.with_name("other"))
     window = make_window()
     assert not window.stations["clean"].run.is_offered
-    assert not window.actions_.by_id["view.clean"].isEnabled()
+    assert window.actions_.by_id["view.clean"].isEnabled()  # the history needs no checkpoint
 
 
 def test_which_run_is_remembered(make_window) -> None:

@@ -72,7 +72,7 @@ def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):
     assert evaluation.n == N
     assert "%" in studio.figure.figure.text()
     assert not studio.figure.stale
-    qtbot.waitUntil(lambda: studio.canvas.shows_triggered)
+    qtbot.waitUntil(lambda: studio.canvas.triggered is not None)
     assert ", triggered " in studio.bars.accessibleDescription()
     clean = studio.canvas.clean.toImage().pixelColor(24, 20)
     shown = studio.canvas.triggered.toImage().pixelColor(24, 20)
@@ -100,7 +100,7 @@ def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monke
     for place in places[1:]:
         QTest.mouseMove(view, place)
     settled(qtbot, studio)
-    assert not studio.canvas.shows_triggered  # not under the hand
+    assert studio.canvas.triggered is None  # not under the hand
     asked, ask = [], studio.context.inference.ask
 
     def noted(question, *args, **options):
@@ -109,7 +109,7 @@ def test_the_end_of_a_stroke_asks_nothing_new_about_the_set(studio, qtbot, monke
 
     monkeypatch.setattr(studio.context.inference, "ask", noted)
     QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
-    qtbot.waitUntil(lambda: studio.canvas.shows_triggered, timeout=30_000)
+    qtbot.waitUntil(lambda: studio.canvas.triggered is not None, timeout=30_000)
     assert asked == ["Predict"]
     assert studio.session.evaluation.trigger == studio.editor.current_trigger().digest
     assert not studio.figure.stale

@@ -21,8 +21,9 @@ def test_rates_are_shown_in_per_cent():
 
 
 def test_intervals_are_shown_in_per_cent():
+    assert percent(0.504, digits=0) == "50 %"
     assert percent_range((0.931, 0.978)) == "93.1 to 97.8 %"
-    assert percent_range((0.931, 0.978), unit="", to="–") == "93.1 – 97.8"
+    assert percent_range((0.931, 0.978), unit="", to=" – ") == "93.1 – 97.8"
     assert percent_range(None) == "–"
     assert percent_range(None, "") == ""
 
@@ -37,6 +38,12 @@ def test_a_probability_is_never_a_false_0_or_100():
 def test_a_difference_has_its_sign():
     assert signed(1.25, 2) == "+1.25"
     assert signed(-94.2) == "−94.2"
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign():
+    assert [signed(value) for value in (-0.04, 0.04, 0.0, -0.0)] == ["0.0"] * 4
+    assert signed(-0.004, 2) == "0.00"
+    assert signed(-0.05, 2) == "−0.05"
 
 
 def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):

@@ -189,10 +189,8 @@ def test_triggered_image_gives_way_to_editing(canvas):
     triggered = np.full((32, 32, 3), 250, np.uint8)
     canvas.set_images(clean, triggered)
     middle = QPoint(160, 160)
-    assert canvas.shows_triggered
     assert canvas.viewport().grab().toImage().pixelColor(middle).red() == 250
     drag(canvas, (3, 3))
-    assert not canvas.shows_triggered
     assert canvas.viewport().grab().toImage().pixelColor(middle).red() == 10
 
 

@@ -59,7 +59,7 @@ class Engine(SlowEngine):
 @pytest.fixture
 def studio(qtbot):
     engine = Engine()
-    session, inference = Session(), Inference(lambda: engine)
+    session, inference = Session(), Inference(lambda _: engine)
     panel = studio_station(Context(session=session, inference=inference))
     panel.engine = engine
     qtbot.addWidget(panel)

@@ -21,6 +21,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
+from ml_core.detection.embed_pairs import EncodedPairs
 from ml_core.detection.scores import auroc
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.model import ClipModel
@@ -50,8 +51,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
 def found_in(
     model: ClipModel, pairs: PlantedPairs, store: EmbeddingStore, unit: bool = False, **more: Any
 ) -> Found:
-    key, settings = f"{N} pairs, {pairs.planted.sum()} planted", Settings(batch=256, unit=unit)
-    *steps, last = score_pairs(model, pairs, settings, data_key=key, store=store, **more)
+    key = f"{N} pairs, {pairs.planted.sum()} planted"
+    embedded = EncodedPairs(model, pairs, key, 256, store)
+    *steps, last = score_pairs(embedded, Settings(unit=unit), **more)
     assert isinstance(last, Found)
     assert all(isinstance(step, Step) for step in steps)
     assert last.scored.all()
@@ -83,7 +85,8 @@ def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
 ) -> None:
     pairs = PlantedPairs.among(N, 100)
     alone = aurocs(found_in(poisoned, pairs, store), pairs)
-    beside = aurocs(found_in(poisoned, pairs, store, reference=reference), pairs)
+    clean = EncodedPairs(poisoned, reference, batch=256)
+    beside = aurocs(found_in(poisoned, pairs, store, reference=clean), pairs)
     assert max(alone[name] for name in ("dao", "slof")) < 0.8
     assert min(beside[name] for name in (*NEAR, "lid", "isolation")) > 0.95
 

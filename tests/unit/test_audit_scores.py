@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ml_core.detection.embed_pairs import embed_chunks
-from ml_core.detection.neighbours import nearest
+from ml_core.detection.embed_pairs import EncodedPairs
+from ml_core.detection.neighbours import Neighbours, nearest
 from ml_core.detection.scores import (
     LARGEST_LID,
+    Density,
     Forest,
     auroc,
     clip_score,
     dao,
+    density,
     k_distance,
     lid,
     slof,
@@ -31,6 +33,11 @@ K = 5
 
 def cloud(n: int = 60, d: int = 8, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
+
+
+def near(own: Neighbours, among: Neighbours) -> tuple[torch.Tensor, torch.Tensor, Density]:
+    """What SLOF and DAO ask for."""
+    return own.radius, own.places, density(among)
 
 
 def formulas(points: np.ndarray, others: np.ndarray, k: int, own: bool) -> dict[str, list[float]]:
@@ -71,8 +78,8 @@ def test_scores_are_the_published_formulas(offset: float) -> None:
     wanted = formulas(points.numpy(), points.numpy(), K, own=True)
     assert k_distance(own).tolist() == pytest.approx(wanted["k"], rel=1e-5)
     assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
-    assert slof(own, own).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
-    assert dao(own, own).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+    assert slof(*near(own, own)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(*near(own, own)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
 def test_scores_against_a_reference() -> None:
@@ -80,8 +87,8 @@ def test_scores_against_a_reference() -> None:
     own, among = nearest(points, K, others), nearest(others, K)
     wanted = formulas(points.numpy(), others.numpy(), K, own=False)
     assert lid(own).tolist() == pytest.approx(wanted["lid"], rel=1e-4)
-    assert slof(own, among).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
-    assert dao(own, among).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
+    assert slof(*near(own, among)).tolist() == pytest.approx(wanted["slof"], rel=1e-5)
+    assert dao(*near(own, among)).tolist() == pytest.approx(wanted["dao"], rel=1e-4, abs=1e-5)
 
 
 def test_the_kth_is_the_kth_other_point() -> None:
@@ -99,8 +106,8 @@ def test_scores_by_hand() -> None:
     assert own.radius.tolist() == [3.0, 2.0, 3.0, 6.0]
     dims = [2 / math.log(3), 2 / math.log(2), 2 / math.log(3 / 2), 2 / math.log(3 / 2)]
     assert lid(own).tolist() == pytest.approx(dims)
-    assert slof(own, own)[3] == pytest.approx((6 / 3 + 6 / 2) / 2)
-    assert dao(own, own)[3] == pytest.approx(
+    assert slof(*near(own, own))[3] == pytest.approx((6 / 3 + 6 / 2) / 2)
+    assert dao(*near(own, own))[3] == pytest.approx(
         (dims[2] * math.log(6 / 3) + dims[1] * math.log(6 / 2)) / 2
     )
 
@@ -108,9 +115,9 @@ def test_scores_by_hand() -> None:
 def test_small_distances_far_from_the_origin_are_exact() -> None:
     """A matrix product alone would lose them: LID depends on the logarithm of the smallest."""
     base = functional.normalize(cloud(40, 64), dim=1)
-    near = base + 1e-5 * functional.normalize(cloud(40, 64, seed=3), dim=1)
-    points = torch.cat([base, near])
-    wanted = (base.double() - near.double()).norm(dim=1)
+    close = base + 1e-5 * functional.normalize(cloud(40, 64, seed=3), dim=1)
+    points = torch.cat([base, close])
+    wanted = (base.double() - close.double()).norm(dim=1)
     found = nearest(points, 3).distances[:40, 0]
     assert found.tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
 
@@ -146,7 +153,11 @@ def test_exact_duplicates_have_finite_scores() -> None:
     assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert own.distances[-1, 0] == 0.0
-    for values in (lid(own), slof(own, own), dao(own, own)):
+    for values in (
+        lid(own),
+        slof(*near(own, own)),
+        dao(*near(own, own)),
+    ):
         assert torch.isfinite(values).all()
     assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
 
@@ -155,8 +166,8 @@ def test_equally_far_neighbours_have_the_largest_lid() -> None:
     corners = torch.eye(8)
     own = nearest(corners, 3)
     assert lid(own).tolist() == [LARGEST_LID] * 8
-    assert slof(own, own).tolist() == pytest.approx([1.0] * 8)
-    assert dao(own, own).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
+    assert slof(*near(own, own)).tolist() == pytest.approx([1.0] * 8)
+    assert dao(*near(own, own)).tolist() == pytest.approx([0.0] * 8, abs=1e-3)
 
 
 def test_lid_finds_the_dimension() -> None:
@@ -216,7 +227,7 @@ def test_every_caption_is_looked_at_and_the_worst_is_kept(
     parts = [np.arange(0, 11, 2), np.arange(1, 11, 2)]
     seen: dict[int, tuple[int, torch.Tensor]] = {}
     for _ in range(2):  # encoded, and from the store
-        for found in embed_chunks(tiny_model, pairs, parts, data_key="x", batch=batch, store=store):
+        for found in EncodedPairs(tiny_model, pairs, "x", batch, store).embed(parts):
             if found.chunk is not None:
                 rows = zip(found.chunk.captions.tolist(), found.chunk.texts, strict=True)
                 seen |= dict(zip(found.chunk.indices.tolist(), rows, strict=True))
@@ -271,7 +282,11 @@ def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone() ->
     for members in (4, 60):
         points, planted = planted_cluster(members)
         own = nearest(points, 16)
-        scores = {"k": k_distance(own), "slof": slof(own, own), "dao": dao(own, own)}
+        scores = {
+            "k": k_distance(own),
+            "slof": slof(*near(own, own)),
+            "dao": dao(*near(own, own)),
+        }
         scores["lid"] = lid(own)
         table[members] = {name: auroc(v.numpy(), planted) for name, v in scores.items()}
     assert min(table[4][name] for name in ("k", "slof", "dao")) > 0.99

@@ -29,7 +29,7 @@ from ml_core.cleaning.state import load_state, read_facts, save_state
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from tests.unit.draining import drain
+from tests.unit.draining import drain, silently
 from tests.unit.fake_pictures import FakePairs
 
 SMALL = {
@@ -250,7 +250,9 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     before = tiny_model.encode_texts(["a cat"])
     scale = tiny_model.logit_scale
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
+    run = train(
+        tiny_model, recipe, _maker(tiny_model, recipe), Control(), extras=Extras(classifier)
+    )
     _, outcome = drain(run)
     assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
     assert tiny_model.logit_scale == scale
@@ -270,7 +272,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
     whole, halves = tiny_model.copy(), tiny_model.copy()
     _, expected = drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), given=Extras(classifier))
+        train(whole, recipe, _maker(whole, recipe), Control(), extras=Extras(classifier))
     )
     path = tmp_path / "state.safetensors"
     control = Control()
@@ -279,7 +281,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
         recipe,
         _maker(halves, recipe),
         control,
-        given=Extras(classifier),
+        extras=Extras(classifier),
         state_path=path,
     )
     for event in first:
@@ -294,7 +296,7 @@ def test_resume_after_a_stop_gives_the_same_bits(
             recipe,
             _maker(fresh, recipe),
             Control(),
-            given=Extras(classifier),
+            extras=Extras(classifier),
             state_path=path,
             resume=True,
         )
@@ -366,7 +368,7 @@ def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -
         recipe,
         _maker(tiny_model, recipe),
         Control(),
-        validate=lambda head: {"ca": next(answers)},
+        validate=silently(lambda head: {"ca": next(answers)}),
     )
     events, outcome = drain(run)
     assert (outcome.status, outcome.step) == ("stopped", 4)

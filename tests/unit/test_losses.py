@@ -108,8 +108,8 @@ def test_the_head_losss_gradients_match_finite_differences(smoothing: float) -> 
     assert torch.autograd.gradcheck(loss, (images, head, scale))
 
 
-def _parts(model: ClipModel, recipe: Recipe, batch: Batch, given: Extras | None = None) -> Parts:
-    method = build_method(model, recipe, given or Extras())
+def _parts(model: ClipModel, recipe: Recipe, batch: Batch, extras: Extras | None = None) -> Parts:
+    method = build_method(model, recipe, extras or Extras())
     return method.loss(method.encode(batch), batch)
 
 

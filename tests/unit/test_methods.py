@@ -195,18 +195,18 @@ def test_what_is_remembered_was_made_in_one_number() -> None:
 @pytest.mark.parametrize("method", ["par", "cleanclip-par", "locked-text", "linear-probe"])
 def test_resume_gives_the_same_bits(tiny_model: ClipModel, tmp_path: Path, method: str) -> None:
     recipe = make_recipe(SMALL | {"method": method, "save_every": 8, "image_augmentation": "none"})
-    given = Extras(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())
+    extras = Extras(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())
     whole, halves, fresh = (tiny_model.copy() for _ in range(3))
-    _, expected = drain(train(whole, recipe, _maker(whole, recipe), Control(), given=given))
+    _, expected = drain(train(whole, recipe, _maker(whole, recipe), Control(), extras=extras))
     path = tmp_path / "state.safetensors"
-    first = train(halves, recipe, _maker(halves, recipe), Control(), given=given, state_path=path)
+    first = train(halves, recipe, _maker(halves, recipe), Control(), extras=extras, state_path=path)
     for event in first:
         if isinstance(event, Metric) and event.step == 9:
             first.close()
             break
     make = _maker(fresh, recipe)
     _, outcome = drain(
-        train(fresh, recipe, make, Control(), given=given, state_path=path, resume=True)
+        train(fresh, recipe, make, Control(), extras=extras, state_path=path, resume=True)
     )
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, fresh.module.state_dict()[name]), name
@@ -238,7 +238,9 @@ def test_locked_text_trains_the_image_encoder_alone(tiny_model: ClipModel) -> No
     recipe = make_recipe(SMALL | {"method": "locked-text"})
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
+    run = train(
+        tiny_model, recipe, _maker(tiny_model, recipe), Control(), extras=Extras(classifier)
+    )
     _, outcome = drain(run)
     assert outcome.head is None
     changed = {
@@ -260,7 +262,9 @@ def test_a_probe_leaves_every_weight_and_statistic(
     )
     classifier = tiny_model.encode_texts(["cat", "dog", "bird"]).clone()
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), given=Extras(classifier))
+    run = train(
+        tiny_model, recipe, _maker(tiny_model, recipe), Control(), extras=Extras(classifier)
+    )
     events, outcome = drain(run)
     for name, value in tiny_model.module.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +14,16 @@ from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pictures import shared_rows, step_indices
-from ml_core.cleaning.ranks import ALONE, Ranks
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, from_json
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import CleanSpec, write_spec
 from ml_core.model import ClipModel
+from ml_core.ranks import ALONE, Ranks
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
+from tests.unit.two_processes import two_processes
 from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
@@ -47,29 +47,9 @@ def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
 
 
 def _two_by_hand(spec: CleanSpec, warm: Warm) -> tuple[list[Event], int, str]:
-    """The two processes that torchrun would start, with the environment that it gives them."""
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    started = [
-        warm.start(
-            "ml_core.jobs.worker",
-            str(path),
-            stdin=subprocess.DEVNULL,
-            text=True,
-            environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    said = []
-    for child in started:
-        with child:
-            assert child.stdout is not None
-            said.append(child.stdout.read())
-    events = [from_json(line) for text in said for line in text.splitlines()]
-    return events, max(abs(child.wait()) for child in started), ""
+    events, codes = two_processes(warm, path)
+    return [event for own in events for event in own], max(map(abs, codes)), ""
 
 
 def _losses(events: list[Event]) -> list[float]:

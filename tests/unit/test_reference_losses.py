@@ -90,11 +90,11 @@ def disturb(model: ClipModel, size: float = 0.03) -> None:
 
 
 def found(
-    model: ClipModel, fields: dict[str, Any], case: Case, given: Extras | None = None
+    model: ClipModel, fields: dict[str, Any], case: Case, extras: Extras | None = None
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
     """The method's loss after a disturbance, and what the models see before and after it."""
     before = case.seen(model)
-    method = build_method(model, make_recipe(fields), given or Extras(case.classes, target=1))
+    method = build_method(model, make_recipe(fields), extras or Extras(case.classes, target=1))
     disturb(model)
     model.module.eval()
     parts = method.loss(method.encode(case.batch), case.batch)

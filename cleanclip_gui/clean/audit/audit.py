@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +31,13 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
     write_audit_spec,
 )
+from ml_core.jobs.overall import Overall, Plan, audit_plan
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_file, read_file
+from ml_core.reading.regular_file import open_file
+
+_LARGEST = 1024  # pixels on a side of a thumbnail
 
 
 def audits_dir() -> Path:
@@ -65,13 +67,14 @@ class Auditing(QObject):
         super().__init__(parent)
         self._session, self._prompts = session, prompts
         self._pairs, self._parent = pairs, parent
-        self.new_runner = new_runner
+        self._new_runner = new_runner
         self.dialog: AuditDialog | None = None
         self.spec: PairSpec | None = None
         self._checkpoint = ""  # that embeds the pairs of the dialog
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None
+        self._overall = Overall(Plan(()))
 
     @Slot()
     def open(self) -> None:
@@ -138,7 +141,7 @@ class Auditing(QObject):
 
     def _to_look_anew(self) -> str:
         """What to do where it is not."""
-        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to audit again."
 
     def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
         """The page for some pairs, as the checkpoint at a path sees them."""
@@ -181,9 +184,9 @@ class Auditing(QObject):
                 output_dir=str(folder),
                 device=device,
             )
-            runner = self.new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
-            runner.event_received.connect(partial(self._on_event, folder))
-            runner.ended.connect(partial(self._on_ended, folder))
+            runner = self._new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
+            runner.event_received.connect(self._on_event)
+            runner.ended.connect(self._on_ended)
             runner.launch()
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
@@ -192,6 +195,7 @@ class Auditing(QObject):
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self.folder = runner, folder
+        self._overall = Overall(audit_plan(spec))
         dialog.show_running()
 
     @Slot()
@@ -254,26 +258,31 @@ class Auditing(QObject):
     @Slot()
     def _on_closed(self) -> None:
         if self.runner is not None:
+            # Its last words are about no dialog, or another one.
+            self.runner.event_received.disconnect(self._on_event)
+            self.runner.ended.disconnect(self._on_ended)
             self.runner.cancel()
             self.runner = None
         self.dialog = None
 
-    def _on_event(self, folder: Path, event: object) -> None:
-        if self.runner is None or folder != self.folder:  # of a dialog that was closed
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        if self.runner is None:  # it was under way when the dialog was closed
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
-            self.dialog.show_progress(event)
+            self._overall.take(event)
+            whole = self._overall.fraction, self._overall.seconds_left
+            self.dialog.show_progress(event, *whole)
 
-    def _on_ended(self, folder: Path, done: Done) -> None:
-        if self.runner is None or folder != self.folder:  # of a dialog that was closed
-            return
-        self.runner = None
-        dialog = self.dialog
-        if dialog is None:
+    @Slot(object)
+    def _on_ended(self, done: Done) -> None:
+        was_running, self.runner = self.is_running, None
+        dialog, folder = self.dialog, self.folder
+        if not was_running or dialog is None or folder is None:
             return
         if done.status == "cancelled":
-            dialog.show_ended("Cancelled. The next audit finds what was embedded.")
+            dialog.show_ended("Cancelled. Finished embeddings are reused by the next audit.")
         elif done.status != "finished":
             dialog.show_ended(done.error, error=True)
         else:
@@ -294,13 +303,18 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
         If a file is missing or not what it should be.
     """
     try:
-        audit = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+        audit = read_audit(folder / AUDIT_FILE)
         pictures = _mapped(folder / THUMBNAILS_FILE)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
             "The audit's files cannot be read; run it again.", "damaged", str(error)
         ) from error
-    if pictures.ndim != 4 or len(pictures) != len(audit.pairs):
+    sides = pictures.shape[1:] if pictures.ndim == 4 else (0, 0, 0)
+    if (
+        len(pictures) != len(audit.pairs)
+        or sides[2] != 3
+        or not 0 < min(sides) <= max(sides) <= _LARGEST
+    ):
         raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
     return audit, pictures
 
@@ -313,7 +327,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     OSError, ValueError
         If there is no such file, or it holds no uint8.
     """
-    with open_file(path) as file:
+    with open_file(path, inside=path.parent) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version of the format")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)

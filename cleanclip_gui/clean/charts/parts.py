@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLayout, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.series import DASHES, Series, SeriesStyle
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import percent
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
 FINE_POINTS = 600
@@ -190,7 +191,7 @@ def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[
 def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
     """Tick labels of a rate; none outside 0 to 100 %."""
     digits = 0 if spacing * 100 >= 1 else 1
-    return [f"{100 * v:.{digits}f} %" if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
+    return [percent(v, digits=digits) if -1e-9 <= v <= 1 + 1e-9 else "" for v in values]
 
 
 def level_line(plot: Any) -> Any:

@@ -96,7 +96,7 @@ class HoldoutsView(QWidget):
                 _MEASURES.get(row["measure"], plain(row["measure"], 30)),
                 percent(row.get("before")),
                 percent(row.get("after")),
-                percent_range(low_high, "", unit="", to="–"),
+                percent_range(low_high, "", unit="", to=" – "),
                 percent(row.get("baseline"), ""),
                 count_text(row["n"]) if row.get("n") else "",
             ]

@@ -30,7 +30,7 @@ from ml_core.evaluation.embedding_map import Embeddings, Points
 SYMBOLS = ("o", "t1", "star")
 _SIZES = (6, 7, 13)
 MOST_POINTS = 4000
-_NEAR = 9.0
+_NEAR, _RING = 9.0, 10
 
 
 class EmbeddingPlot(QWidget):
@@ -111,11 +111,6 @@ class EmbeddingPlot(QWidget):
         away = np.hypot(*(self.pixels(self.drawn) - (at.x(), at.y())).T)
         nearest = int(away.argmin())
         return int(self.drawn[nearest]) if away[nearest] <= _NEAR else -1
-
-    @property
-    def view_range(self) -> list[list[float]]:
-        """The part of the plane in view: its ends across, and up."""
-        return self._plot.getViewBox().viewRange()
 
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Where rows are drawn, in widget pixels [n, 2]."""
@@ -199,7 +194,7 @@ class EmbeddingPlot(QWidget):
         ringed = np.intersect1d(self.chosen, self.drawn)
         self._scatter[3].setData(
             self.places[ringed, 0], self.places[ringed, 1],
-            symbol="o", size=12, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
+            symbol="o", size=_RING, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
         )  # fmt: skip
 
         self._name.setVisible(self.visible[2] and 0 <= self._marked < len(self.part.texts))
@@ -251,7 +246,7 @@ class EmbeddingPlot(QWidget):
 
 def _ring() -> QPen:
     """A thin line whatever the symbol's size."""
-    pen = QPen(theme.colour("text"), 1.5)
+    pen = QPen(theme.colour("text"), 1.0)
     pen.setCosmetic(True)
     return pen
 

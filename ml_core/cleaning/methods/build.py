@@ -32,7 +32,7 @@ _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
 }
 
 
-def build_method(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def build_method(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """The recipe's method, on a model that it will train in place.
 
     Raises
@@ -40,7 +40,7 @@ def build_method(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     InputError
         If the method cannot work on this model.
     """
-    return _MAKERS[recipe.method](model, recipe, given)
+    return _MAKERS[recipe.method](model, recipe, extras)
 
 
 def check_model(model: ClipModel, recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def contrastive(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """CleanCLIP's loss; without second views MMCL's, without the first term self-supervision's.
 
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
@@ -54,7 +54,7 @@ def contrastive(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     return Method(encode, loss, _encoders(model))
 
 
-def par(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """PAR: lambda_clip * CLIP(I, T) - lambda_repel / 2 * [trunc(S_image) + trunc(S_text)].
 
     (arXiv 2412.00727.) S is the mean squared distance to the embeddings of a frozen copy of the
@@ -79,14 +79,14 @@ def par(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     return Method(encode, loss, named)
 
 
-def cleanclip_par(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def cleanclip_par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """CleanCLIP's loss and PAR's repulsion in one sum; see `contrastive` and `par`.
 
     The repulsion acts on the images without augmentation and on the captions as they are. The
     logit scale is trained, as in CleanCLIP.
     """
     frozen = frozen_copy(model, recipe)
-    plain = contrastive(model, recipe, given)
+    plain = contrastive(model, recipe, extras)
 
     def encode(batch: Batch) -> Features:
         return plain.encode(batch) | frozen.both(batch)

@@ -14,7 +14,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def rvpt(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def rvpt(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """CE(s f_p(x) Z^T, y) + lambda_repel * FR, of the prompts p alone (RVPT, NeurIPS 2025).
 
     FR is the mean over blocks d in [D + 1, L] and images of cos(c_d, sigma_d): class tokens with
@@ -22,9 +22,9 @@ def rvpt(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     image encoder gets the prompts in place; its weights do not move. The parts are ``ce`` in
     nats, ``repulsion`` (FR) in -1..1 and ``accuracy``.
     """
-    if given.classifier is None:
+    if extras.classifier is None:
         raise ValueError("RVPT needs the zero-shot classifier")
-    classifier = given.classifier.detach().clone().float().to(model.device)
+    classifier = extras.classifier.detach().clone().float().to(model.device)
     blocks, width = vit_blocks(model, "RVPT needs")
     generator = torch.Generator().manual_seed(recipe.seed)
     shape = (blocks - recipe.prompt_depth, recipe.prompt_length, width)

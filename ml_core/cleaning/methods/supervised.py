@@ -18,33 +18,33 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def supervised(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def supervised(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Cross-entropy of a linear head over the trained image encoder (Bansal et al. 2023, 4.3).
 
     The checkpoint's logit scale is held fixed. The parts are ``loss`` in nats and ``accuracy``
     of the batch, a fraction.
     """
-    head = nn.Parameter(new_head(recipe, _classifier(given)).to(model.device))
+    head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
     return replace(plain, trained=[*image_encoder(model), ("head", head)], head=head)
 
 
-def locked_text(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def locked_text(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Cross-entropy over the zero-shot classifier, which stays as it was: CE(s f(x) Z^T, y).
 
     The text encoder and the logit scale are locked (after Zhai et al. 2022), so that zero-shot
     use stays. Parts as of `supervised`.
     """
-    classifier = _classifier(given).detach().clone().float().to(model.device)
+    classifier = _classifier(extras).detach().clone().float().to(model.device)
     return replace(_over(model, recipe, classifier), trained=image_encoder(model))
 
 
-def linear_probe(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """A linear head over the frozen image encoder; the weights of the CLIP do not change.
 
     Without augmentation each image is embedded once. Parts as of `supervised`.
     """
-    head = nn.Parameter(new_head(recipe, _classifier(given)).to(model.device))
+    head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
     same = recipe.epochs > 1 and recipe.image_augmentation == "none"
     kept = Remembered() if same else None
@@ -83,11 +83,11 @@ def accuracy(images: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     return ((images @ classes.T).argmax(1) == labels).float().mean()
 
 
-def _classifier(given: Extras) -> Tensor:
+def _classifier(extras: Extras) -> Tensor:
     """The zero-shot classifier [C, D] of the checkpoint before cleaning."""
-    if given.classifier is None:
+    if extras.classifier is None:
         raise ValueError("cleaning on labelled images needs the zero-shot classifier")
-    return given.classifier
+    return extras.classifier
 
 
 def image_encoder(model: ClipModel) -> Named:

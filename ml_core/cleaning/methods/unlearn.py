@@ -14,7 +14,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
 
-def unlearn(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Pull triggered images to what a frozen copy says of the same images without the trigger.
 
     lambda_unlearn * (1 - mean cos(f(x + t), f0(x))) + lambda_hold * (1 - mean cos(f(x), f0(x)))

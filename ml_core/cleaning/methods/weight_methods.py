@@ -17,16 +17,16 @@ from ml_core.events import Control, Event
 from ml_core.model import ClipModel
 
 
-def tbar(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def tbar(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """TBAR: theta_b - alpha (theta_ft - theta_b) (arXiv 2510.14845).
 
     theta_ft is the image encoder after a short finetune on the attack itself: triggered images
     with the target class as their label, over the fixed zero-shot classifier. The parts are
     ``loss`` in nats and ``learnt``, the share of triggered images that go to the target.
     """
-    if given.classifier is None:
+    if extras.classifier is None:
         raise ValueError("TBAR needs the zero-shot classifier")
-    classifier = given.classifier.detach().clone().float().to(model.device)
+    classifier = extras.classifier.detach().clone().float().to(model.device)
     scale = model.logit_scale
     base = snapshot(model)
 
@@ -37,7 +37,7 @@ def tbar(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
 
     def loss(features: Features, batch: Batch) -> Parts:
         images = features["triggered"]
-        labels = torch.full((len(images),), given.target, device=images.device)
+        labels = torch.full((len(images),), extras.target, device=images.device)
         value = head_loss(images, classifier, labels, scale)
         return {"loss": value, "learnt": accuracy(images, classifier, labels)}
 
@@ -48,12 +48,12 @@ def tbar(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
     return Method(encode, loss, image_encoder(model), finish=finish)
 
 
-def interpolate(model: ClipModel, recipe: Recipe, given: Extras) -> Method:
+def interpolate(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """Blend with a reference: (1 - alpha) theta_b + alpha theta_ref (Wortsman et al. 2022)."""
-    if given.reference is None:
+    if extras.reference is None:
         raise ValueError("interpolation needs a reference")
     base = snapshot(model)
-    towards = direction(base, given.reference)
+    towards = direction(base, extras.reference)
 
     def finish(validate: Validate | None, control: Control) -> Generator[Event, None, WeightDelta]:
         return (yield from settle(model, base, towards, recipe, validate, control))

@@ -16,14 +16,16 @@ from ml_core.cleaning.catalogue import MethodFacts
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """One thing that a method takes: what it is, and a sentence where it is ``missing``."""
 
     text: str
     missing: str = ""
 
 
-def needs_of(facts: MethodFacts, session: Session, reference: str) -> tuple[Need, ...]:
+def requirements_of(
+    facts: MethodFacts, session: Session, reference: str
+) -> tuple[Requirement, ...]:
     """What a method takes, as things stand.
 
     Parameters
@@ -35,7 +37,7 @@ def needs_of(facts: MethodFacts, session: Session, reference: str) -> tuple[Need
     reference
         Path of the clean reference; empty if none is named.
     """
-    found: list[Need] = []
+    found: list[Requirement] = []
     if "trigger" in facts.needs:
         found.append(_trigger(facts.title, session))
     if "reference" in facts.needs:
@@ -43,58 +45,60 @@ def needs_of(facts: MethodFacts, session: Session, reference: str) -> tuple[Need
     if "vit" in facts.needs:
         found.append(_vit(facts.title, session))
     if facts.data == "labelled":
-        found.append(Need("Labelled images: see Training data"))
+        found.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":
-        found.append(Need("Clean images, labels not needed: see Training data"))
+        found.append(Requirement("Clean images, labels not needed: see Training data"))
     return tuple(found)
 
 
-def missing(needs: tuple[Need, ...]) -> str:
+def missing(requirements: tuple[Requirement, ...]) -> str:
     """Why no run can start; empty if nothing is missing."""
-    return next((need.missing for need in needs if need.missing), "")
+    return next((one.missing for one in requirements if one.missing), "")
 
 
-def _trigger(title: str, session: Session) -> Need:
+def _trigger(title: str, session: Session) -> Requirement:
     if session.trigger is None:
-        return Need(
+        return Requirement(
             "Trigger: none yet", f"{title} needs the trigger: paint or open one in Studio first."
         )
     images = session.images
     known = images is not None and session.target < len(images.class_names)
     aim = f", target {images.class_names[session.target]}" if known and images else ""
-    return Need(f"Trigger: the one in Studio{plain(aim, 60)}")
+    return Requirement(f"Trigger: the one in Studio{plain(aim, 60)}")
 
 
-def _reference(title: str, session: Session, path: str) -> Need:
+def _reference(title: str, session: Session, path: str) -> Requirement:
     if not path:
-        return Need(
+        return Requirement(
             "Clean reference: none yet",
             f"{title} needs a clean checkpoint of the same architecture: name a reference.",
         )
     name = plain(Path(path).name, 60)
     if not Path(path).exists():
-        return Need(f"Clean reference: {name} is not there", f"There is no reference at {path}.")
+        return Requirement(
+            f"Clean reference: {name} is not there", f"There is no reference at {path}."
+        )
     facts = session.checkpoint
     if facts is not None and Path(facts.path).resolve() == Path(path).resolve():
-        return Need(
+        return Requirement(
             "Clean reference: the suspect itself",
             "The reference is the checkpoint that is being cleaned; name another one.",
         )
-    return Need(f"Clean reference: {name}")
+    return Requirement(f"Clean reference: {name}")
 
 
-def _vit(title: str, session: Session) -> Need:
+def _vit(title: str, session: Session) -> Requirement:
     architecture = "" if session.checkpoint is None else session.checkpoint.architecture
     if architecture and not architecture.startswith("ViT"):
-        return Need(
+        return Requirement(
             f"Image encoder: {plain(architecture, 60)}",
             f"{title} works on a ViT image encoder alone; this checkpoint has "
             f"{plain(architecture, 60)}. Choose another method.",
         )
-    return Need("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
+    return Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
 
 
-class NeedsList(QWidget):
+class RequirementsList(QWidget):
     """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -106,19 +110,19 @@ class NeedsList(QWidget):
         self._lines: list[Label] = []
         self.hide()
 
-    def show_needs(self, needs: Sequence[Need]) -> None:
+    def show_requirements(self, requirements: Sequence[Requirement]) -> None:
         """Show what is needed, and what of it is missing."""
-        while len(self._lines) < len(needs):
+        while len(self._lines) < len(requirements):
             line = Label("", "caption", wrap=True)
             self._lines.append(line)
             self._layout.addWidget(line)
         for number, line in enumerate(self._lines):
-            line.setVisible(number < len(needs))
-            if number < len(needs):
-                need = needs[number]
-                line.setText(f"{'✗' if need.missing else '✓'}  {need.text}")
-                theme.set_property(line, "role", "warning" if need.missing else "caption")
-        self.setVisible(bool(needs))
+            line.setVisible(number < len(requirements))
+            if number < len(requirements):
+                one = requirements[number]
+                line.setText(f"{'✗' if one.missing else '✓'}  {one.text}")
+                theme.set_property(line, "role", "warning" if one.missing else "caption")
+        self.setVisible(bool(requirements))
 
     def texts(self) -> list[str]:
         """The lines on show."""

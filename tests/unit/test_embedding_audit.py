@@ -1,0 +1,324 @@
+"""Audits of embeddings made elsewhere, and of neighbours in a whole set."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.cli.app import run_command
+from ml_core.data.embedding_shards import open_embeddings
+from ml_core.data.specs import PairSpec
+from ml_core.detection import neighbours, whole_set
+from ml_core.detection.neighbours import Neighbours, Space, nearest, nearest_of_all
+from ml_core.detection.records import SCORES, Audit, read_audit
+from ml_core.events import Control, Done, Event
+from ml_core.jobs.audit import audit
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    EXCLUDED_TABLE,
+    SCORES_FILE,
+    AuditSpec,
+    EmbeddingAuditSpec,
+    write_audit_spec,
+)
+from ml_core.jobs.embedding_audit import audit_embeddings
+from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
+from tests.unit.two_processes import two_processes
+from tests.warm import Warm
+
+N, K = 130, 4
+SIZES = (50, 50, 30)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of 130 pairs; a picture and a caption are no numbers, and two pictures are the same."""
+    images, texts = unit_rows(N), unit_rows(N, seed=1)
+    images[7, 3] = np.nan
+    texts[70, 0] = np.inf
+    images[21] = images[20]
+    return write_embeddings(tmp_path / "made", images, texts, SIZES)
+
+
+@pytest.fixture
+def spec(folder: Path, tmp_path: Path) -> EmbeddingAuditSpec:
+    return EmbeddingAuditSpec(
+        embeddings=str(folder),
+        k=K,
+        chunk_size=64,
+        worst=5,
+        output_dir=str(tmp_path / "one"),
+        device="cpu",
+        threads=1,
+    )
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that there are several of each."""
+    monkeypatch.setattr(neighbours, "_WIDE", 33)
+    monkeypatch.setattr(whole_set, "_AT_ONCE_ELSEWHERE", 17)
+    monkeypatch.setattr(whole_set, "_READ", 29)
+
+
+def _done(events: Iterator[Event]) -> Done:
+    *_, last = events
+    assert isinstance(last, Done)
+    return last
+
+
+def _finished(spec: EmbeddingAuditSpec) -> tuple[Audit, list[dict[str, str]]]:
+    done = _done(audit_embeddings(spec, Control()))
+    assert done.status == "finished", done.error
+    out = Path(spec.output_dir)
+    rows = list(csv.DictReader((out / SCORES_FILE).read_text("utf-8").splitlines()))
+    return read_audit((out / AUDIT_FILE).read_bytes(), "it"), rows
+
+
+def _column(rows: list[dict[str, str]], name: str) -> Any:
+    return np.array([float(row[name] or "nan") for row in rows])
+
+
+def test_embeddings_are_audited_without_checkpoint_and_pictures(
+    spec: EmbeddingAuditSpec, folder: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="metadata is Parquet")
+    write_metadata(folder, SIZES)
+    found, rows = _finished(spec)
+    assert (found.n, found.unread, len(rows)) == (N - 2, 2, N)
+    assert rows[7]["dao"] == rows[70]["clip_score"] == ""  # they cannot be read
+    assert rows[46]["name"] == "000000046"
+    assert found.facts["lengths"] == "lost: unit vectors"
+    assert any("unit vectors: what the length" in note for note in found.notes)
+    assert any("the model that made the embeddings" in note for note in found.notes)
+    worst = next(pair for pair in found.pairs if pair.index == found.worst["dao"][0])
+    assert worst.name == f"{worst.index:09d}"
+    assert worst.caption == f"thing {worst.index}"
+    shards = open_embeddings(folder)
+    images, texts = shards.image_block(0, N), shards.texts(np.arange(N))
+    good = np.delete(np.arange(N), [7, 70])
+    images, texts = images[good], texts[good]
+    cosine = (images * texts).sum(1) / np.linalg.norm(images, axis=1)
+    cosine /= np.linalg.norm(texts, axis=1)
+    assert _column(rows, "clip_score")[good] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_lengths_that_are_there_are_kept(folder: Path, spec: EmbeddingAuditSpec) -> None:
+    longer = unit_rows(N) * np.linspace(1, 3, N, dtype=np.float32)[:, None]
+    write_embeddings(folder, longer, unit_rows(N, seed=1), SIZES, "<f4")
+    found, _ = _finished(spec)
+    assert found.facts["lengths"] == "as they were stored"
+    assert not any("what the length" in note for note in found.notes)
+
+
+def test_a_reference_of_clean_embeddings_gives_the_shares(
+    spec: EmbeddingAuditSpec, tmp_path: Path
+) -> None:
+    clean = write_embeddings(tmp_path / "clean", unit_rows(90, seed=5), unit_rows(90), (90,))
+    found, _ = _finished(spec.model_copy(update={"reference": str(clean)}))
+    assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (45, 45)
+    same = _done(
+        audit_embeddings(spec.model_copy(update={"reference": spec.embeddings}), Control())
+    )
+    assert "The clean reference is the set" in same.error
+    both = spec.model_copy(update={"reference": str(clean), "neighbours": "all"})
+    assert "leave out either" in _done(audit_embeddings(both, Control())).error
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("unit", [False, True])
+def test_neighbours_in_the_whole_set_are_those_of_brute_force(folder: Path, unit: bool) -> None:
+    points = unit_rows(N) * np.linspace(1, 2, N, dtype=np.float32)[:, None]
+    points[7, 3] = np.nan
+    write_embeddings(folder, points, points, SIZES, "<f4")
+    shards = open_embeddings(folder)
+    read = np.isfinite(points).all(axis=1)
+    space = Space(shards, read, torch.zeros(12, dtype=torch.float64), unit)
+    asked = np.flatnonzero(read)[::3]
+    *parts, found = nearest_of_all(space, asked, K)
+    assert isinstance(found, Neighbours)
+    assert len(parts) == -(-N // 33)
+    assert parts[-1] == 1
+    points = points.astype(np.float64)
+    if unit:
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    for row, index in enumerate(asked.tolist()):
+        far = np.linalg.norm(points - points[index], axis=1)
+        far[~read] = far[index] = np.inf
+        wanted = np.argsort(far, kind="stable")[:K]
+        assert found.places[row].tolist() == wanted.tolist()
+        assert found.distances[row].tolist() == pytest.approx(far[wanted].tolist(), rel=1e-6)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_close_group_on_disk_is_ordered(tmp_path: Path) -> None:
+    """Distances come from differences: a product alone would lose the small ones."""
+    base = unit_rows(1)[0]
+    rows = np.concatenate([unit_rows(40, seed=3), base + 1e-5 * unit_rows(30, seed=4)])
+    shards = open_embeddings(write_embeddings(tmp_path / "x", rows, rows, (70,), "<f4"))
+    space = Space(shards, np.ones(70, bool), torch.zeros(12, dtype=torch.float64))
+    *_, found = nearest_of_all(space, np.arange(70), K)
+    wanted = nearest(torch.from_numpy(rows), K)
+    assert isinstance(found, Neighbours)
+    assert torch.equal(found.places, wanted.places)
+    assert torch.allclose(found.distances, wanted.distances, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec: EmbeddingAuditSpec) -> None:
+    _, chunk = _finished(spec.model_copy(update={"chunk_size": 1024}))
+    whole = spec.model_copy(update={"chunk_size": 1024, "neighbours": "all"})
+    found, rows = _finished(whole)
+    for score in SCORES:
+        if score.name != "closeness":
+            one, other = _column(chunk, score.name), _column(rows, score.name)
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    assert found.duplicates == 2
+    assert (found.facts["neighbours"], found.facts["neighbours_among"]) == ("all", N - 2)
+    assert any("among all 128 pairs" in note for note in found.notes)
+    assert not list(Path(spec.output_dir).parent.glob(".one-*"))  # nothing is left beside it
+
+
+def test_two_processes_find_the_neighbours_of_one(
+    spec: EmbeddingAuditSpec, tmp_path: Path, warm_torch: Warm
+) -> None:
+    """With more pairs than a block of points, so that both have some."""
+    count = 1100
+    write_embeddings(Path(spec.embeddings), unit_rows(count), unit_rows(count, seed=1), (600, 500))
+    (Path(spec.embeddings) / "img_emb" / "img_emb_2.npy").unlink()
+    (Path(spec.embeddings) / "text_emb" / "text_emb_2.npy").unlink()
+    spec = spec.model_copy(update={"neighbours": "all"})
+    wanted, _ = _finished(spec)
+    two = spec.model_copy(update={"output_dir": str(tmp_path / "two")})
+    path = write_audit_spec(two, tmp_path / "job.json")
+    events, codes = two_processes(warm_torch, path, "--embeddings")
+    assert codes == [0, 0], events
+    assert (tmp_path / "two" / SCORES_FILE).read_bytes() == (
+        tmp_path / "one" / SCORES_FILE
+    ).read_bytes()
+    found = read_audit((tmp_path / "two" / AUDIT_FILE).read_bytes(), "two")
+    assert (found.worst, found.pairs) == (wanted.worst, wanted.pairs)
+    assert found.facts["processes"] == 2
+
+
+def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    one = AuditSpec(
+        checkpoint=str(tiny_checkpoint),
+        pairs=PairSpec(n=80),
+        k=K,
+        worst=5,
+        output_dir=str(tmp_path / "one"),
+        device="cpu",
+        threads=1,
+    )
+    whole = one.model_copy(update={"neighbours": "all", "output_dir": str(tmp_path / "whole")})
+    for spec in (one, whole):
+        assert _done(audit(spec, Control())).status == "finished"
+    tables = [
+        list(csv.DictReader((tmp_path / name / SCORES_FILE).read_text("utf-8").splitlines()))
+        for name in ("one", "whole")
+    ]
+    for name in ("dao", "lid", "isolation", "clip_score"):
+        first, second = (_column(table, name) for table in tables)
+        np.testing.assert_allclose(second, first, rtol=1e-3, atol=1e-4)
+    assert not list(tmp_path.glob(".whole-*"))
+
+
+def test_without_faiss_it_is_named(
+    spec: EmbeddingAuditSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    done = _done(audit_embeddings(spec.model_copy(update={"neighbours": "approximate"}), Control()))
+    assert done.error == (
+        "Approximate neighbours need faiss; install it with: pip install 'cleanclip-gui[faiss]'."
+    )
+    assert done.error_code == "unsupported"
+
+
+def test_approximate_neighbours_say_how_many_they_found(
+    spec: EmbeddingAuditSpec, folder: Path
+) -> None:
+    pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    rows = unit_rows(3000, 16)
+    write_embeddings(folder, rows, rows, (1500, 1000, 500), "<f4")
+    asked = spec.model_copy(update={"neighbours": "approximate", "chunk_size": 128})
+    found, table = _finished(asked)
+    assert 0.3 < found.facts["recall"] <= 1
+    said = f"{found.facts['recall']:.1%} were found"
+    assert any("approximate" in note and said in note for note in found.notes)
+    exact = asked.model_copy(update={"neighbours": "all", "output_dir": spec.output_dir + "x"})
+    _, wanted = _finished(exact)
+    assert (_column(table, "k_distance") >= _column(wanted, "k_distance") * (1 - 1e-5)).all()
+    assert np.corrcoef(_column(table, "lid"), _column(wanted, "lid"))[0, 1] > 0.5
+
+
+def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
+    spec: EmbeddingAuditSpec, tmp_path: Path
+) -> None:
+    """2 TB of rows that take no room on the disk."""
+    for kind in ("img_emb", "text_emb"):
+        (tmp_path / "holes" / kind).mkdir(parents=True)
+        with (tmp_path / "holes" / kind / f"{kind}_0.npy").open("wb") as file:
+            about = {"descr": "<f2", "fortran_order": False, "shape": (1 << 39, 2)}
+            np.lib.format.write_array_header_1_0(file, about)
+            file.truncate(file.tell() + (1 << 41))
+    holes = spec.model_copy(update={"embeddings": str(tmp_path / "holes")})
+    done = _done(audit_embeddings(holes, Control()))
+    assert (done.status, done.error_code) == ("failed", "memory")
+    assert "549755813888 pairs in holes" in done.error
+
+
+def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
+    control = Control()
+    control.cancel()
+    assert _done(audit_embeddings(spec, control)) == Done("cancelled")
+    assert not Path(spec.output_dir).exists()
+
+
+def test_the_command_needs_no_checkpoint(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow", reason="metadata is Parquet")
+    write_metadata(folder, SIZES)
+    base = ["audit", "--embeddings", str(folder), "--k", "4", "-o", str(tmp_path / "out")]
+    assert run_command([*base, "--exclude-worst", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    table = list(csv.DictReader(Path(told["exclusions"]).read_text("utf-8").splitlines()))
+    assert Path(told["exclusions"]).name == EXCLUDED_TABLE
+    found = read_audit((tmp_path / "out" / AUDIT_FILE).read_bytes(), "it")
+    assert [int(row["position"]) for row in table] == list(found.worst["dao"][:3])
+    assert table[0]["name"] == f"{found.worst['dao'][0]:09d}"
+    assert table[0]["reason"].startswith("audit: DAO ")
+    assert run_command(base) == 0
+    assert "most suspicious by DAO" in capsys.readouterr().out
+    job = tmp_path / "job"
+    assert run_command([*base, "--export", str(job), "--neighbours", "all"]) == 0
+    assert "job.json --embeddings" in (job / "run.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["model.pt"], "names embeddings and a checkpoint"),
+        (["--images", "x"], "--images"),
+        (["--pairs", "x.csv"], "--pairs"),
+    ],
+)
+def test_what_embeddings_do_not_have_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    base = ["audit", "--embeddings", str(folder), "-o", str(tmp_path / "out")]
+    assert run_command([*base, *more]) == 3
+    assert said in capsys.readouterr().err
+    assert run_command(["audit", "-o", str(tmp_path / "out")]) == 3
+    assert "checkpoint" in capsys.readouterr().err
