@@ -186,8 +186,8 @@ def _clean(model: ClipModel, method: str, **more: Any) -> list[dict[str, float]]
             return labelled_batch(pairs, recipe, size, step)
         return pair_batch(pairs, recipe, size, model.tokenize, lambda c, r: c[::-1], step)
 
-    given = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
-    events, _ = drain(train(model, recipe, make, Control(), given=given))
+    extras = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
+    events, _ = drain(train(model, recipe, make, Control(), extras=extras))
     return [event.values for event in events if isinstance(event, Metric)]
 
 
