@@ -73,7 +73,7 @@ class TextTokenizer:
         Raises
         ------
         InputError
-            ``damaged`` if a text has a token that the text encoder does not.
+            ``damaged`` if a text has a token that the text encoder does not, or stays too long.
         """
         from open_clip.tokenizer import get_clean_fn
 
@@ -82,7 +82,14 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(context_length)
         self._fill(length=context_length)
         found = _guarded(lambda: self._tokenizer.encode_batch(cleaned), self._name)
-        tokens = torch.tensor([item.ids for item in found], dtype=torch.int64)
+        rows = [item.ids for item in found]
+        if any(len(row) != context_length for row in rows):
+            raise InputError(
+                f"The tokenizer of {self._name} does not cut texts to {context_length} tokens; get "
+                "it again.",
+                "damaged",
+            )
+        tokens = torch.tensor(rows, dtype=torch.int64).reshape(-1, context_length)
         if tokens.numel() and int(tokens.max()) >= self._vocab_size:
             raise InputError(
                 f"The tokenizer of {self._name} writes the token {int(tokens.max())} and the model "

@@ -181,3 +181,13 @@ def test_a_tokenizer_outside_the_folder_is_not_followed(tmp_path: Path) -> None:
     (inside / "tokenizer.json").symlink_to(tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match="a link to a file outside the folder"):
         read_tokenizer(inside / "tokenizer.json")
+
+
+def test_a_tokenizer_that_adds_more_than_fits_is_told(tmp_path: Path) -> None:
+    made = unigram()
+    made["post_processor"]["special_tokens"]["</s>"]["ids"] = [1] * 30
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made))
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "</s>"}')
+    long = TextTokenizer(read_tokenizer(tmp_path / "tokenizer.json"), 40, name="m.pt")
+    with pytest.raises(InputError, match=r"m\.pt (does not cut texts to 16|cannot be used)"):
+        long(["a dog"], 16)

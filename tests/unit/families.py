@@ -112,7 +112,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "a hybrid of timm": {  # which computes while it is made
         "embed_dim": 24, "custom_text": True, "text_cfg": CLIP_TEXT,
-        "vision_cfg": timm_image("coatnet_pico_rw_224", 224, timm_pool="avg", timm_proj="linear"),
+        "vision_cfg": timm_image("vit_tiny_r_s16_p8_224", 224, timm_pool="token", timm_proj=None),
     },
     "CoCa": {
         "embed_dim": 32, "custom_text": True,

@@ -36,7 +36,7 @@ from ml_core.jobs.run import run
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
-from ml_core.towers import shapes_of
+from ml_core.towers import make_empty, shapes_of
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.families import (
@@ -161,6 +161,14 @@ def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.M
     assert_close(ours(open_checkpoint(alone).build()), expected)
 
 
+def test_what_computes_while_it_is_made_gets_memory_and_no_more_than_allowed() -> None:
+    config = checked(FAMILIES["a hybrid of timm"])
+    assert not any(value.is_meta for value in make_empty(config).parameters())
+    assert all(value.is_meta for value in make_empty(checked(FAMILIES["SigLIP"])).parameters())
+    with pytest.raises(InputError, match="much larger than what the file holds"):
+        make_empty(config, 1_000_000)
+
+
 # ---- cleaning ----
 
 
@@ -178,8 +186,8 @@ def _clean(model: ClipModel, method: str, **more: Any) -> list[dict[str, float]]
             return labelled_batch(pairs, recipe, size, step)
         return pair_batch(pairs, recipe, size, model.tokenize, lambda c, r: c[::-1], step)
 
-    given = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
-    events, _ = drain(train(model, recipe, make, Control(), given=given))
+    extras = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
+    events, _ = drain(train(model, recipe, make, Control(), extras=extras))
     return [event.values for event in events if isinstance(event, Metric)]
 
 
